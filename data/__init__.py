@@ -1,0 +1,1 @@
+"""Everything up to a batch of waveforms: manifests, audio, sampling, augmentation. Imports nothing from models."""

@@ -1,0 +1,26 @@
+"""What a user did wrong, said in one line."""
+
+import sys
+from collections.abc import Callable
+
+
+class UserError(Exception):
+    """Bad input. The message names the file, flag or label at fault and the way out, on one line."""
+
+
+def exit_cleanly(main: Callable[[], int | None]) -> None:
+    """Run ``main`` and leave the process with its exit code.
+
+    A `UserError` becomes one line on stderr and exit code 2; Ctrl-C becomes exit code 130. Any other exception
+    is a defect of ours and keeps its traceback.
+    """
+    try:
+        code = main()
+    except UserError as error:
+        message = " ".join(str(error).split("\n"))
+        print(f"error: {message}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        code = 130
+    sys.exit(code or 0)

@@ -1,0 +1,257 @@
+"""The registry of data sets (manifests.json) and the JSON-lines manifests it points to: read, check, write.
+
+A manifest has one utterance a line::
+
+    {"audio_filepath": "yes/0a7c2a8d_nohash_0.wav", "duration": 1.0, "label": "yes", "speaker": "0a7c2a8d"}
+
+``audio_filename`` may stand for ``audio_filepath`` and ``command`` or ``target`` for ``label``; ``offset`` (seconds,
+default 0) points into a longer file; ``speaker`` is optional. Relative paths are relative to the manifest's folder.
+"""
+
+import difflib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from data.errors import UserError
+from data.files import write_atomically
+
+ROOT = Path(__file__).resolve().parent.parent
+REGISTRY = ROOT / "manifests.json"
+SPLITS = ("train", "dev", "test")
+PATH_FIELDS = ("audio_filepath", "audio_filename")
+LABEL_FIELDS = ("label", "command", "target")
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One spoken word: ``duration`` seconds of ``path`` from ``offset`` seconds on."""
+
+    path: str
+    label: str
+    duration: float
+    offset: float = 0.0
+    speaker: str | None = None
+
+
+@dataclass
+class Manifest:
+    """N utterances of one split, by columns, so that millions of them fit into memory.
+
+    Attributes:
+        path: the manifest file.
+        labels: class names; a class is its index in here.
+        files: the distinct audio files, absolute paths.
+        file: (N,) int32, index into ``files``.
+        offset: (N,) float64, seconds.
+        duration: (N,) float64, seconds.
+        label: (N,) int32, index into ``labels``.
+        speaker: (N,) object array of str or None.
+    """
+
+    path: Path
+    labels: list[str]
+    files: list[str]
+    file: np.ndarray
+    offset: np.ndarray
+    duration: np.ndarray
+    label: np.ndarray
+    speaker: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.file)
+
+    def __getitem__(self, i: int) -> Utterance:
+        return Utterance(self.files[self.file[i]], self.labels[self.label[i]], float(self.duration[i]),
+                         float(self.offset[i]), self.speaker[i])
+
+    def counts(self) -> np.ndarray:
+        """Utterances per class, (len(labels),)."""
+        return np.bincount(self.label, minlength=len(self.labels))
+
+    def subset(self, indices: np.ndarray) -> "Manifest":
+        """The utterances at ``indices``, in that order."""
+        return Manifest(self.path, self.labels, self.files, self.file[indices], self.offset[indices],
+                        self.duration[indices], self.label[indices], self.speaker[indices])
+
+
+@dataclass
+class Corpus:
+    """What a ``--manifest`` name stands for: its labels, its splits, and a folder of noise if it has one."""
+
+    name: str
+    labels: list[str]
+    splits: dict[str, Manifest] = field(default_factory=dict)
+    noise: Path | None = None
+
+
+def read_manifest(path: str | Path, labels: Sequence[str] | None = None) -> Manifest:
+    """Read a JSON-lines manifest.
+
+    Args:
+        path: the manifest file.
+        labels: the classes it may name; None takes the sorted ones found.
+
+    Raises:
+        UserError: no such file; a line that is not JSON, lacks a field or has a bad value (file and line number);
+            a label not in ``labels``.
+    """
+    path = Path(path)
+    folder = path.absolute().parent
+    class_of = {} if labels is None else {name: i for i, name in enumerate(labels)}
+    files: dict[str, int] = {}
+    file, offset, duration, label, speaker = [], [], [], [], []
+    try:
+        lines = path.open(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: cannot read this manifest ({error.strerror})") from error
+    with lines:
+        for number, line in enumerate(_decoded_lines(lines, path), 1):
+            if not line.strip():
+                continue
+            where = f"{path}, line {number}"
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                raise UserError(f"{where}: not JSON; a manifest has one JSON object a line") from None
+            if not isinstance(entry, dict):
+                raise UserError(f"{where}: not a JSON object")
+            name = str(_field(entry, LABEL_FIELDS, where))
+            if name not in class_of:
+                if labels is not None:
+                    raise UserError(f"{where}: label {name!r} is not one of the {len(labels)} known labels"
+                                    f"{_closest(name, labels)}; add it to the training manifest or remove the line")
+                class_of[name] = len(class_of)
+            audio = os.path.normpath(folder / str(_field(entry, PATH_FIELDS, where)))
+            file.append(files.setdefault(audio, len(files)))
+            offset.append(_seconds(entry.get("offset", 0.0), "offset", where))
+            duration.append(_seconds(_field(entry, ("duration",), where), "duration", where))
+            label.append(class_of[name])
+            speaker.append(entry.get("speaker"))
+    if not file:
+        raise UserError(f"{path}: this manifest has no utterances")
+    if labels is None:  # sorted, whatever the order of the lines
+        labels = sorted(class_of)
+        rank = np.argsort(np.argsort(list(class_of)))
+        label = rank[label]
+    return Manifest(path, list(labels), list(files), np.asarray(file, np.int32), np.asarray(offset),
+                    np.asarray(duration), np.asarray(label, np.int32), np.asarray(speaker, object))
+
+
+def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
+    """Write utterances as a JSON-lines manifest, atomically, with paths relative to it and fixed key order."""
+    path = Path(path)
+    folder = path.absolute().parent
+    relative: dict[str, str] = {}
+    with write_atomically(path) as file:
+        for u in utterances:
+            if u.path not in relative:
+                relative[u.path] = os.path.relpath(os.path.abspath(u.path), folder)
+            entry = {"audio_filepath": relative[u.path]}
+            if u.offset:
+                entry["offset"] = round(u.offset, 6)
+            entry |= {"duration": round(u.duration, 6), "label": u.label}
+            if u.speaker is not None:
+                entry["speaker"] = u.speaker
+            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+
+
+def read_registry(registry: str | Path = REGISTRY) -> dict[str, dict]:
+    """The registered data sets by name. Raises UserError when the file is missing or not a JSON object."""
+    try:
+        entries = json.loads(Path(registry).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{registry}: cannot read the registry of manifests ({error.strerror})") from error
+    except ValueError as error:
+        raise UserError(f"{registry}: not valid JSON ({error})") from None
+    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
+        raise UserError(f"{registry}: must be a JSON object of objects, one for each data set")
+    return entries
+
+
+def registered(name: str, registry: str | Path = REGISTRY) -> dict:
+    """The registry's entry for ``name``. Raises UserError, listing the known names, when there is none."""
+    entries = read_registry(registry)
+    if name not in entries:
+        raise UserError(f"--manifest {name!r} is not registered in {registry}; known: {', '.join(entries)}")
+    return entries[name]
+
+
+def register(name: str, *, train: Path, dev: Path, test: Path, noise: Path | None = None,
+             made_by: str | None = None, registry: str | Path = REGISTRY) -> None:
+    """Add or replace ``name`` in the registry, with paths relative to the registry's folder.
+
+    Args:
+        made_by: the command that makes these manifests, shown to a user who does not have them yet.
+    """
+    registry = Path(registry)
+    entries = read_registry(registry) if registry.exists() else {}
+    paths = {"train": train, "dev": dev, "test": test} | ({"noise": noise} if noise else {})
+    folder = registry.absolute().parent
+    entry = {key: os.path.relpath(os.path.abspath(path), folder) for key, path in paths.items()}
+    if made_by:
+        entry["made_by"] = made_by
+    if entries.get(name) == entry:
+        return
+    entries[name] = entry
+    with write_atomically(registry) as file:
+        json.dump(entries, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+
+
+def load_corpus(name: str, splits: Sequence[str] = SPLITS, registry: str | Path = REGISTRY) -> Corpus:
+    """Read the manifests registered under ``name``.
+
+    The labels are the entry's ``labels`` (a list) or else the sorted ones of the training manifest, which is always
+    read, so that a class has one index in every split.
+
+    Raises:
+        UserError: an unknown name, a missing or broken manifest, a label in dev or test that train lacks.
+    """
+    entry = registered(name, registry)
+    folder = Path(registry).absolute().parent
+    for split in ("train", *splits):
+        if split not in entry:
+            raise UserError(f"{registry}: entry {name!r} has no {split!r} manifest")
+        if not (folder / entry[split]).exists():
+            raise UserError(f"{folder / entry[split]}: no such file, though {name!r} is registered"
+                            + (f"; make it with: {entry['made_by']}" if "made_by" in entry else ""))
+    train = read_manifest(folder / entry["train"], entry.get("labels"))
+    missing = np.flatnonzero(train.counts() == 0)
+    if len(missing):
+        raise UserError(f"{train.path}: no utterance of label {train.labels[missing[0]]!r}, which {registry} lists")
+    found = {"train": train}
+    for split in splits:
+        if split not in found:
+            found[split] = read_manifest(folder / entry[split], train.labels)
+    noise = folder / entry["noise"] if "noise" in entry else None
+    return Corpus(name, train.labels, {split: found[split] for split in splits}, noise)
+
+
+def _decoded_lines(lines: Iterable[str], path: Path) -> Iterable[str]:
+    try:
+        yield from lines
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a text file in UTF-8") from None
+
+
+def _field(entry: dict, names: Sequence[str], where: str):
+    for name in names:
+        if name in entry:
+            return entry[name]
+    raise UserError(f"{where}: no field {' or '.join(map(repr, names))}")
+
+
+def _seconds(value, name: str, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        raise UserError(f"{where}: {name} must be a number of seconds, not {value!r}")
+    return float(value)
+
+
+def _closest(name: str, names: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

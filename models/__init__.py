@@ -1,0 +1,1 @@
+"""Everything from waveforms to a decision. Imports data; data never imports models."""
