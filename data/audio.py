@@ -7,11 +7,11 @@ samples that later runs map into memory. Clips lie there at their own length; ze
 import hashlib
 import json
 import os
+import re
 import sys
+import zipfile
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +22,12 @@ from tqdm import tqdm
 from data.errors import UserError
 from data.files import write_atomically
 from data.manifests import ROOT, Manifest
+from data.parallel import ordered_map
 
 SAMPLE_RATE = 16_000
 CACHE = ROOT / "datasets" / "cache"
 _FORMAT = 1  # of the cache; part of its key
+_ENDLESS = 2**48  # frames; libsndfile's answer for a FLAC header without a length is larger
 _CHUNK = 1_000  # utterances decoded per task: bounds memory, amortises the pool's pickling
 
 
@@ -42,26 +44,37 @@ def decode(path: str, offset: float = 0.0, duration: float | None = None, longes
         (T,) int16.
 
     Raises:
-        UserError: missing, unreadable, empty, all-zero or not-a-number audio, or an offset past its end.
+        UserError: missing, unreadable, empty, truncated, all-zero or not-a-number audio, or an offset past its end.
     """
     try:
         with soundfile.SoundFile(path) as file:
             rate, total = file.samplerate, file.frames
+            if total > _ENDLESS:
+                raise UserError(f"{path}: its header does not say how long it is (a streamed file?); "
+                                "convert it anew, for instance to WAV")
             start = round(offset * rate)
             if total == 0:
                 raise UserError(f"{path}: has no audio in it")
             if start >= total:
                 raise UserError(f"{path}: offset {offset:g} s is past its end at {total / rate:g} s")
             frames = total - start if duration is None else min(round(duration * rate), total - start)
+            if frames == 0:
+                raise UserError(f"{path}: a duration of {duration:g} s is less than one sample")
             if longest is not None and frames > (keep := -(-round(longest * SAMPLE_RATE) * rate // SAMPLE_RATE)):
                 start, frames = start + (frames - keep) // 2, keep
             file.seek(start)
             exact = file.subtype == "PCM_16" and rate == SAMPLE_RATE and file.channels == 1
             samples = file.read(frames, dtype="int16" if exact else "float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError) as error:
+    except UnicodeError:
+        raise UserError(f"{path!a}: the file's name is not valid UTF-8; rename it") from None
+    except (soundfile.SoundFileError, OSError, TypeError) as error:  # TypeError: a .raw file, which has no header
         if not os.path.exists(path):
             raise UserError(f"{path}: no such audio file") from None
-        raise UserError(f"{path}: cannot be decoded ({error})") from None
+        reason = "it is empty" if os.path.isfile(path) and not os.path.getsize(path) else error
+        raise UserError(f"{path}: cannot be decoded ({reason})") from None
+    if len(samples) < frames - rate // 10:
+        raise UserError(f"{path}: ends early: its header says {total / rate:g} s, but {len(samples) / rate:g} s "
+                        f"can be read from {start / rate:g} s on; is the file complete?")
     if not np.isfinite(samples).all():
         raise UserError(f"{path}: contains samples that are not numbers (NaN or infinite)")
     samples = samples[:, 0] if exact else to_int16(soxr.resample(samples.mean(1), rate, SAMPLE_RATE))
@@ -123,21 +136,22 @@ class PackedClips:
 def pack(manifest: Manifest, clip_seconds: float, name: str, cache_dir: str | Path = CACHE) -> PackedClips:
     """Decode every utterance of a manifest, or map the file that an earlier call left.
 
-    The cache is keyed by the utterances and by each audio file's path, size and time, so a changed manifest or
-    recording is decoded anew; what an older state of the same name left is removed.
+    The cache is keyed by the utterances and by each audio file's path, size, time and permissions, so a changed
+    manifest or recording is decoded anew, as is a damaged cache; what an older state of the same name left is removed.
 
     Args:
         name: shown by the progress bar, and the start of the cache files' names; one per data set and split.
 
     Raises:
-        UserError: an audio file is missing, or the cache folder cannot be written.
+        UserError: the cache folder cannot be written. A clip that cannot be used is no error here: see `usable`.
     """
     clip_samples = round(clip_seconds * SAMPLE_RATE)
     stem = f"{name.replace(os.sep, '_')}-{clip_samples}"
     key = _content_key(manifest, clip_samples)
     cache = Path(cache_dir)
     audio_file, index_file = cache / f"{stem}-{key}.i16", cache / f"{stem}-{key}.npz"
-    if not index_file.exists():
+    index = _read_index(index_file, audio_file)
+    if index is None:
         length, bad = np.zeros(len(manifest), np.int64), {}
         with write_atomically(audio_file, "wb") as file:
             progress = tqdm(total=len(manifest), desc=f"packing {name}", unit=" clips", disable=None, leave=False)
@@ -154,12 +168,12 @@ def pack(manifest: Manifest, clip_seconds: float, name: str, cache_dir: str | Pa
                     progress.update(len(clips))
         with write_atomically(index_file, "wb") as file:  # written last: an index means that the audio is whole
             np.savez(file, length=length, bad=json.dumps(bad))
-        for old in cache.glob(f"{stem}-*"):
-            if key not in old.name:
+        ours = re.compile(re.escape(stem) + r"-[0-9a-f]{16}\.(i16|npz)")
+        for old in cache.iterdir():
+            if ours.fullmatch(old.name) and key not in old.name:
                 old.unlink(missing_ok=True)
-    with np.load(index_file) as index:
-        length = index["length"]
-        bad = {int(i): reason for i, reason in json.loads(str(index["bad"])).items()}
+    else:
+        length, bad = index
     start = np.concatenate([[0], np.cumsum(length)[:-1]])
     samples = np.memmap(audio_file, np.int16, "r") if length.any() else np.zeros(0, np.int16)
     return PackedClips(samples, start, length, clip_samples, bad)
@@ -187,12 +201,25 @@ def _content_key(manifest: Manifest, clip_samples: int) -> str:
     for path in manifest.files:
         try:
             state = os.stat(path)
-            digest.update(f"{path}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
+            about = f"{state.st_size} {state.st_mtime_ns} {state.st_mode:o}"
         except OSError:
-            digest.update(f"{path}\0missing\n".encode())
+            about = "missing"
+        digest.update(os.fsencode(path) + f"\0{about}\n".encode())
     for column in (manifest.file, manifest.offset, manifest.duration):
         digest.update(np.ascontiguousarray(column).tobytes())
     return digest.hexdigest()[:16]
+
+
+def _read_index(index_file: Path, audio_file: Path) -> tuple[np.ndarray, dict[int, str]] | None:
+    """Lengths and reasons of a cached split; None if it is not there, or not whole (a crash, a half-deleted pair)."""
+    try:
+        with np.load(index_file) as index:
+            length = index["length"]
+            bad = {int(i): reason for i, reason in json.loads(str(index["bad"])).items()}
+        whole = audio_file.stat().st_size == length.sum() * np.dtype(np.int16).itemsize
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    return (length, bad) if whole else None
 
 
 def _decoded(manifest: Manifest, clip_seconds: float) -> Iterator[list[np.ndarray | str]]:
@@ -200,17 +227,7 @@ def _decoded(manifest: Manifest, clip_seconds: float) -> Iterator[list[np.ndarra
     # Slices are sent, not the manifest: it may be large.
     tasks = [([manifest.files[f] for f in manifest.file[i:i + _CHUNK]], manifest.offset[i:i + _CHUNK],
               manifest.duration[i:i + _CHUNK], clip_seconds) for i in range(0, len(manifest), _CHUNK)]
-    workers = len(os.sched_getaffinity(0))
-    if workers == 1 or len(tasks) <= 4:  # starting processes would take longer
-        yield from map(_decode_chunk, tasks)
-        return
-    # Not fork: torch's threads may be running, and a forked child would inherit their locks.
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        waiting = [pool.submit(_decode_chunk, task) for task in tasks[:2 * workers]]  # bounds what lies in memory
-        for task in tasks[2 * workers:] + [None] * len(waiting):
-            yield waiting.pop(0).result()
-            if task is not None:
-                waiting.append(pool.submit(_decode_chunk, task))
+    return ordered_map(_decode_chunk, tasks)
 
 
 def _decode_chunk(task: tuple) -> list[np.ndarray | str]:

@@ -1,5 +1,6 @@
 """Files that are either whole or not there."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from typing import IO
 
 from data.errors import UserError
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 @contextmanager
 def write_atomically(path: str | Path, mode: str = "w") -> Iterator[IO]:
@@ -17,10 +20,12 @@ def write_atomically(path: str | Path, mode: str = "w") -> Iterator[IO]:
     Missing parent folders are made. Text is UTF-8 with ``\\n`` line ends, so equal content is equal bytes.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: the folder cannot be written, ``path`` is itself a folder, or the disk is full.
     """
     path = Path(path)
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder, so no file of that name can be written; choose another name")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -31,8 +36,10 @@ def write_atomically(path: str | Path, mode: str = "w") -> Iterator[IO]:
             yield file
         os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes private files
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise UserError(f"{path}: cannot be written ({error.strerror}); make room on that disk") from error
         raise
 
 

@@ -106,7 +106,7 @@ def read_manifest(path: str | Path, labels: Sequence[str] | None = None) -> Mani
     files: dict[str, int] = {}
     file, offset, duration, label, speaker = [], [], [], [], []
     try:
-        lines = path.open(encoding="utf-8")
+        lines = path.open(encoding="utf-8-sig")  # an editor may have put a byte-order mark in front
     except OSError as error:
         raise UserError(f"{path}: cannot read this manifest ({error.strerror})") from error
     with lines:
@@ -116,22 +116,24 @@ def read_manifest(path: str | Path, labels: Sequence[str] | None = None) -> Mani
             where = f"{path}, line {number}"
             try:
                 entry = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 raise UserError(f"{where}: not JSON; a manifest has one JSON object a line") from None
             if not isinstance(entry, dict):
                 raise UserError(f"{where}: not a JSON object")
-            name = str(_field(entry, LABEL_FIELDS, where))
+            name = _text(entry, LABEL_FIELDS, where)
             if name not in class_of:
                 if labels is not None:
                     raise UserError(f"{where}: label {name!r} is not one of the {len(labels)} known labels"
                                     f"{_closest(name, labels)}; add it to the training manifest or remove the line")
                 class_of[name] = len(class_of)
-            audio = os.path.normpath(folder / str(_field(entry, PATH_FIELDS, where)))
+            audio = os.path.normpath(folder / _text(entry, PATH_FIELDS, where))
             file.append(files.setdefault(audio, len(files)))
             offset.append(_seconds(entry.get("offset", 0.0), "offset", where))
             duration.append(_seconds(_field(entry, ("duration",), where), "duration", where))
+            if not duration[-1]:
+                raise UserError(f"{where}: duration is 0; remove this line")
             label.append(class_of[name])
-            speaker.append(entry.get("speaker"))
+            speaker.append(None if entry.get("speaker") is None else _text(entry, ("speaker",), where))
     if not file:
         raise UserError(f"{path}: this manifest has no utterances")
     if labels is None:  # sorted, whatever the order of the lines
@@ -157,13 +159,16 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
             entry |= {"duration": round(u.duration, 6), "label": u.label}
             if u.speaker is not None:
                 entry["speaker"] = u.speaker
-            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+            try:
+                file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+            except UnicodeEncodeError:
+                raise UserError(f"{u.path!a} (label {u.label!a}): the name is not valid UTF-8; rename it") from None
 
 
 def read_registry(registry: str | Path = REGISTRY) -> dict[str, dict]:
     """The registered data sets by name. Raises UserError when the file is missing or not a JSON object."""
     try:
-        entries = json.loads(Path(registry).read_text(encoding="utf-8"))
+        entries = json.loads(Path(registry).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UserError(f"{registry}: cannot read the registry of manifests ({error.strerror})") from error
     except ValueError as error:
@@ -177,7 +182,8 @@ def registered(name: str, registry: str | Path = REGISTRY) -> dict:
     """The registry's entry for ``name``. Raises UserError, listing the known names, when there is none."""
     entries = read_registry(registry)
     if name not in entries:
-        raise UserError(f"--manifest {name!r} is not registered in {registry}; known: {', '.join(entries)}")
+        raise UserError(f"--manifest {name!r} is not registered in {registry}{_closest(name, list(entries))}; "
+                        f"known: {', '.join(entries) or 'none yet'}")
     return entries[name]
 
 
@@ -214,13 +220,17 @@ def load_corpus(name: str, splits: Sequence[str] = SPLITS, registry: str | Path 
     """
     entry = registered(name, registry)
     folder = Path(registry).absolute().parent
+    labels = entry.get("labels")
+    if labels is not None and not (isinstance(labels, list) and len(set(map(str, labels))) == len(labels)
+                                   and all(isinstance(label, str) for label in labels)):
+        raise UserError(f"{registry}: 'labels' of {name!r} must be a list of different texts")
     for split in ("train", *splits):
-        if split not in entry:
+        if not isinstance(entry.get(split), str):
             raise UserError(f"{registry}: entry {name!r} has no {split!r} manifest")
         if not (folder / entry[split]).exists():
             raise UserError(f"{folder / entry[split]}: no such file, though {name!r} is registered"
                             + (f"; make it with: {entry['made_by']}" if "made_by" in entry else ""))
-    train = read_manifest(folder / entry["train"], entry.get("labels"))
+    train = read_manifest(folder / entry["train"], labels)
     missing = np.flatnonzero(train.counts() == 0)
     if len(missing):
         raise UserError(f"{train.path}: no utterance of label {train.labels[missing[0]]!r}, which {registry} lists")
@@ -246,8 +256,17 @@ def _field(entry: dict, names: Sequence[str], where: str):
     raise UserError(f"{where}: no field {' or '.join(map(repr, names))}")
 
 
+def _text(entry: dict, names: Sequence[str], where: str) -> str:
+    """A text, or a number that stands for one (a digit as a label, a speaker's number): always as str."""
+    value = _field(entry, names, where)
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "" or "\0" in str(value):
+        name = next(name for name in names if name in entry)
+        raise UserError(f"{where}: {name} must be a text, not {value!r}")
+    return str(value)
+
+
 def _seconds(value, name: str, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
         raise UserError(f"{where}: {name} must be a number of seconds, not {value!r}")
     return float(value)
 

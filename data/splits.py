@@ -42,7 +42,7 @@ def check_disjoint(splits: Splits, content: bool = True) -> None:
                 if first != split:
                     raise UserError(f"{u.path}: speaker {u.speaker!r} is in {split}, but {other.path} of the same "
                                     f"speaker is in {first}; put all of a speaker's clips into one split")
-            keys = [f"{os.path.realpath(u.path)}@{u.offset:.6f}".encode()]
+            keys = [os.fsencode(f"{os.path.realpath(u.path)}@{u.offset:.6f}")]
             if content:
                 keys.append(hashlib.sha1(decode(u.path, u.offset, u.duration).tobytes()).digest())
             for key in keys:

@@ -1,0 +1,42 @@
+"""Chunks of work on all cores, results in order, memory bounded."""
+
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any
+
+FEW = 4  # tasks; starting processes for no more than these would take longer than doing them
+
+
+def ordered_map(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Any]:
+    """Yield ``function(task)`` for every task, in order, computed by one process a core.
+
+    At most two tasks a core are under way or done and not yet taken, whatever the number of tasks. Few tasks, or
+    one core, and it all happens in this process. ``function`` must be importable: a module's own, not a lambda.
+    """
+    workers = _cores()
+    if workers == 1 or len(tasks) <= FEW:
+        yield from map(function, tasks)
+        return
+    # Not fork: torch's threads may be running, and a forked child would inherit their locks.
+    with ProcessPoolExecutor(workers, get_context("spawn"), _leave_interrupts_to_the_parent) as pool:
+        waiting = deque(pool.submit(function, task) for task in tasks[:2 * workers])
+        try:
+            for task in tasks[2 * workers:]:
+                yield waiting.popleft().result()
+                waiting.append(pool.submit(function, task))
+            while waiting:
+                yield waiting.popleft().result()
+        finally:  # after Ctrl-C, do not wait for what nobody will take
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
