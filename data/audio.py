@@ -126,7 +126,7 @@ class PackedClips:
 
     def read(self, indices: Iterable[int]) -> np.ndarray:
         """The clips at ``indices`` as (B, S) int16, zero-padded at their end."""
-        indices = np.asarray(indices)
+        indices = np.asarray(indices, np.int64)  # also when there are none
         clips = np.zeros((len(indices), self.clip_samples), np.int16)
         for row, start, length in zip(clips, self.start[indices], self.length[indices], strict=True):
             row[:length] = self.samples[start:start + length]
