@@ -1,0 +1,262 @@
+"""Words that sound alike: phonetic codes, distances between them, and every word's nearest words.
+
+    python -m data.phonetics --manifest=demo
+    python -m data.phonetics --words=words.txt --top=20 --out=nearest.jsonl
+
+The distance of two words is the weighted sum of the Levenshtein distances between their Soundex (0.2), Caverphone
+(0.2), Metaphone (0.5) and NYSIIS (0.1) codes, as in Vygon & Mikhaylovskiy (2021, arXiv:2101.04792). The paper does
+not say which Caverphone: this is 2.0, the revised rules. Codes are compared as published, with their padding.
+
+Words with equal codes are at distance 0 and so come **first** among the nearest; the tables of the paper's own code
+pushed such words away instead, although they are the hardest to tell apart.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import resource
+import sys
+import time
+import unicodedata
+import zipfile
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from data.audio import CACHE
+from data.errors import UserError, exit_cleanly
+from data.files import write_atomically
+from data.manifests import REGISTRY, load_corpus
+
+WEIGHTS = {"soundex": 2, "caverphone": 2, "metaphone": 5, "nysiis": 1}  # tenths: integer sums make ties exact
+_VERSION = 1  # of codes, distance and tie-breaking; part of the cache's key
+_CELLS = 4_000_000  # of the distance table held at a time
+
+_LATIN = str.maketrans({"æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i"})
+# Caverphone 2.0's rules in their order (D. Hood, Caverphone Revisited, Caversham Project technical paper CTP150804,
+# 2004). 2 stands for a letter that falls silent, 3 for a vowel; capitals are letters that no later rule touches.
+_CAVERPHONE = """
+    e$> ^(c|r|t|en|tr)ough>\\1ou2f ^gn>2n mb$>m2
+    cq>2q c(?=[iey])>s tch>2ch [cqx]>k v>f dg>2g ti(?=[oa])>si d>t ph>fh b>p sh>s2 z>s
+    ^[aeiou]>A [aeiou]>3 j>y ^y3>Y3 ^y>A y>3 3gh3>3kh3 gh>22 g>k
+    s+>S t+>T p+>P k+>K f+>F m+>M n+>N
+    w3>W3 wh3>Wh3 w$>3 w>2 ^h>A h>2 r3>R3 r$>3 r>2 l3>L3 l$>3 l>2
+    2> 3$>A 3>"""
+# Where jellyfish departs from the published rules the word is respelled, so that the code comes out as published:
+# school SKL, science SNS, sign and signed SN and SNT, bigger BKR; brown BRAN.
+_FOR_METAPHONE = "sch>sk sc(?=[eiy])>s gn(?=$|ed$)>n gg>k"
+_FOR_NYSIIS = "(?<=.)[eiou]w>aw"
+
+
+def normalise(label: str) -> str:
+    """The letters a-z of a label, lower case, accents removed: ``_silence_`` -> silence, ``Ærø`` -> aero, 35 -> ''."""
+    plain = unicodedata.normalize("NFKD", label.casefold().translate(_LATIN))
+    return "".join(letter for letter in plain if "a" <= letter <= "z")
+
+
+def caverphone(word: str) -> str:
+    """Caverphone 2.0 code of a normalised word, always 10 characters: peter -> PTA1111111."""
+    return (_rewrite(word, _CAVERPHONE) + "1" * 10)[:10]
+
+
+def _rewrite(word: str, rules: str) -> str:
+    """Apply ``pattern>replacement`` rules, separated by blanks, one after another."""
+    for pattern, replacement in _compiled(rules):
+        word = pattern.sub(replacement, word)
+    return word
+
+
+@cache
+def _compiled(rules: str) -> list[tuple[re.Pattern, str]]:
+    return [(re.compile(pattern), replacement) for pattern, _, replacement in
+            (rule.rpartition(">") for rule in rules.split())]
+
+
+def codes(labels: Sequence[str]) -> dict[str, list[str]]:
+    """The four codes of each label's normalised form, by name of the code; without a Latin letter they are empty."""
+    import jellyfish
+
+    functions = {"soundex": jellyfish.soundex, "caverphone": caverphone,
+                 "metaphone": lambda word: jellyfish.metaphone(_rewrite(word, _FOR_METAPHONE)),
+                 "nysiis": lambda word: jellyfish.nysiis(_rewrite(word, _FOR_NYSIIS))}
+    words = [normalise(label) for label in labels]
+    return {name: [function(word) for word in words] for name, function in functions.items()}
+
+
+def nearest_words(labels: Sequence[str], top: int = 20, cache_dir: str | Path = CACHE) -> np.ndarray:
+    """Every word's nearest words, from the cache or else computed and cached.
+
+    Args:
+        labels: N words; labels that are no words (``_unknown_``, ``35``) are welcome.
+        cache_dir: where the lists are kept, under a name that follows from ``labels`` and ``top``.
+
+    Returns:
+        (N, min(top, N - 1)) int32, indices into ``labels``, nearest first, never the word itself. Among words at
+        equal distance the one spelled more alike (Levenshtein over the labels) comes first, then the lower index.
+
+    Raises:
+        UserError: ``top`` is below 1.
+    """
+    return cached_neighbours(labels, top, cache_dir)[0]
+
+
+def cached_neighbours(labels: Sequence[str], top: int, cache_dir: str | Path = CACHE) -> tuple[np.ndarray, np.ndarray]:
+    """What `neighbours` returns, read from ``cache_dir`` if it is there and written to it if not."""
+    if top < 1:
+        raise UserError(f"--top {top}: a list of nearest words needs at least one")
+    path = cache_file(labels, top, cache_dir)
+    shape = (len(labels), max(0, min(top, len(labels) - 1)))
+    try:
+        with np.load(path) as tables:
+            indices, distances = tables["indices"], tables["distances"]
+        if indices.shape == distances.shape == shape:
+            return indices, distances
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        pass  # not there or not whole: computing takes seconds
+    indices, distances = neighbours(labels, top)
+    try:
+        with write_atomically(path, "wb") as file:
+            np.savez(file, indices=indices, distances=distances)
+    except UserError as error:  # a read-only data folder must not keep anyone from training
+        print(f"nearest words not cached: {error}", file=sys.stderr)
+    return indices, distances
+
+
+def cache_file(labels: Sequence[str], top: int, cache_dir: str | Path) -> Path:
+    """Where the nearest words of exactly these labels, in this order, are cached."""
+    key = json.dumps([_VERSION, WEIGHTS, top, list(labels)]).encode()
+    return Path(cache_dir) / f"nearest-words-{hashlib.sha256(key).hexdigest()[:16]}.npz"
+
+
+def neighbours(labels: Sequence[str], top: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nearest words by exact search, a block of rows at a time, so that no N x N table ever exists.
+
+    Returns:
+        indices (N, K) int32 and distances (N, K) float32 with K = min(top, N - 1), ordered as in `nearest_words`.
+    """
+    count = len(labels)
+    top = max(0, min(top, count - 1))
+    indices, distances = np.zeros((count, top), np.int32), np.zeros((count, top), np.float32)
+    if not top:
+        return indices, distances
+    workers = len(os.sched_getaffinity(0))
+    # Many words share a code: distances are computed between distinct codes only.
+    distinct = [(weight, *np.unique(np.asarray(codes_, object), return_inverse=True))
+                for codes_, weight in zip(codes(labels).values(), WEIGHTS.values(), strict=True)]
+    spelling = np.asarray(labels, object)
+    block = max(1, _CELLS // count)
+    for start in range(0, count, block):
+        rows = np.arange(start, min(start + block, count))
+        tenths = _tenths(distinct, rows, workers)  # (R, N)
+        tenths[np.arange(len(rows)), rows] = np.iinfo(tenths.dtype).max  # never the word itself
+        limit = np.partition(tenths, top - 1, axis=1)[:, top - 1:top]  # the last distance that gets in
+        indices[rows], distances[rows] = _ordered(tenths, limit, spelling[rows], spelling, top, workers)
+    return indices, distances
+
+
+def _tenths(distinct: list[tuple[int, np.ndarray, np.ndarray]], rows: np.ndarray, workers: int) -> np.ndarray:
+    """Distances from the words ``rows`` to all words, (R, N) int32, in tenths."""
+    from rapidfuzz.distance import Levenshtein
+    from rapidfuzz.process import cdist
+
+    total = 0
+    for weight, found, code_of in distinct:
+        wanted, row_of = np.unique(code_of[rows], return_inverse=True)
+        table = cdist(found[wanted].tolist(), found.tolist(), scorer=Levenshtein.distance, dtype=np.uint16,
+                      workers=workers)
+        total += (table * np.int32(weight))[:, code_of][row_of]
+    return total
+
+
+def _ordered(tenths: np.ndarray, limit: np.ndarray, own: np.ndarray, spelling: np.ndarray, top: int,
+             workers: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first ``top`` words of each row by distance, then spelling, then index: (R, top) indices and distances."""
+    from rapidfuzz.distance import Levenshtein
+    from rapidfuzz.process import cdist, cpdist
+
+    row, column = np.nonzero(tenths <= limit)  # at least top a row: all that tie with the last one, too
+    how = {"scorer": Levenshtein.distance, "dtype": np.uint16, "workers": workers}
+    if len(row) > tenths.size // 8:  # most words tie, as those of another script do: all pairs are faster then
+        spelled = cdist(own.tolist(), spelling.tolist(), **how)[row, column]
+    else:
+        spelled = cpdist(own[row].tolist(), spelling[column].tolist(), **how)
+    key = np.full(tenths.shape, np.iinfo(np.int64).max)
+    key[row, column] = tenths[row, column].astype(np.int64) << 40 | spelled.astype(np.int64) << 24 | column
+    key = np.sort(np.partition(key, top - 1, axis=1)[:, :top], axis=1)
+    return key & 0xFFFFFF, (key >> 40) / np.float32(10)
+
+
+def read_words(path: str | Path) -> list[str]:
+    """The distinct words of a text file, one a line, in order of appearance; blank lines are skipped.
+
+    Raises:
+        UserError: the file cannot be read or is not UTF-8.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UserError(f"--words {path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise UserError(f"--words {path}: not a text file in UTF-8; it needs one word a line") from None
+    return list(dict.fromkeys(word for line in lines if (word := line.strip())))
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m data.phonetics", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Lists the words that sound most like each word, as --data_probs uses them.\n\n"
+                    "Distance: Levenshtein over the words' Soundex (0.2), Caverphone 2.0 (0.2), Metaphone (0.5) and "
+                    "NYSIIS (0.1)\ncodes; equal codes are distance 0, the nearest. Ties: the more alike spelling, then "
+                    "the earlier word.\nThe lists are cached by content: beside the training manifest (--manifest) or "
+                    "in datasets/cache (--words).",
+        epilog="example: python -m data.phonetics --manifest=demo --top=20 --sample=35")
+    words = parser.add_argument_group("words (one of the two)").add_mutually_exclusive_group(required=True)
+    words.add_argument("--manifest", metavar="NAME", help="the labels of this registered data set")
+    words.add_argument("--words", metavar="FILE", help="a text file, one word a line")
+    lists = parser.add_argument_group("lists")
+    lists.add_argument("--top", type=int, default=20, help="nearest words kept for each word (default: 20)")
+    lists.add_argument("--sample", type=int, default=10,
+                       help="words printed, evenly spread over the list (default: 10)")
+    lists.add_argument("--out", metavar="FILE",
+                       help="also write every word's list here, a JSON object a line (default: not written)")
+    lists.add_argument("--registry", metavar="FILE", default=REGISTRY,
+                       help="where --manifest names are looked up (default: manifests.json)")
+    return parser.parse_args(argv)
+
+
+def main(args: argparse.Namespace) -> None:
+    if args.sample < 0:
+        raise UserError(f"--sample {args.sample}: cannot be negative")
+    if args.manifest is not None:
+        train = load_corpus(args.manifest, ["train"], args.registry).splits["train"]
+        labels, cache_dir, source = train.labels, train.path.parent, f"--manifest {args.manifest}"
+    else:
+        labels, cache_dir, source = read_words(args.words), CACHE, f"--words {args.words}"
+    if len(labels) < 2:
+        raise UserError(f"{source}: only {len(labels)} distinct words; nearest words need at least 2")
+    path = cache_file(labels, args.top, cache_dir)
+    known, start = path.exists(), time.perf_counter()
+    indices, distances = cached_neighbours(labels, args.top, cache_dir)
+    seconds = time.perf_counter() - start
+    for i in np.unique(np.linspace(0, len(labels) - 1, min(args.sample, len(labels))).astype(int)):
+        print(f"{labels[i]}: " + ", ".join(f"{labels[j]} {d:.1f}"
+                                           for j, d in zip(indices[i], distances[i], strict=True)))
+    if args.out is not None:
+        with write_atomically(args.out) as file:
+            for word, near, far in zip(labels, indices, distances, strict=True):
+                entry = {"word": word, "nearest": [labels[j] for j in near],
+                         "distance": [round(float(d), 1) for d in far]}
+                file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+    equal = int((distances[:, 0] == 0).sum())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{len(labels):,} words x {indices.shape[1]} nearest {'read from the cache' if known else 'computed'} in "
+          f"{seconds:.1f} s, peak memory {peak:.0f} MB; {equal:,} words have another with equal codes")
+    print(f"{'used' if known else 'cached in'} {path}" if path.exists() else "not cached")
+
+
+if __name__ == "__main__":
+    exit_cleanly(lambda: main(parse_args()))
