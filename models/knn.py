@@ -10,6 +10,7 @@ import numpy as np
 
 from data.errors import UserError
 
+_SIMILARITIES = 1 << 28  # held at a time by a search on a GPU: 1 GB
 _CELLS = 1 << 22  # of the vote's table of counts at a time: bounds memory with thousands of classes
 
 
@@ -33,7 +34,16 @@ class Prediction:
         return np.clip(2 - 2 * self.similarities, 0, 4)  # rounding may leave it just outside
 
 
-def knn_search(train: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+def check_k(k: int, count: int) -> None:
+    """Raise UserError unless ``k`` neighbours can be found among ``count`` train embeddings."""
+    if k < 1:
+        raise UserError(f"--k {k}: must be at least 1 neighbour")
+    if k > count:
+        raise UserError(f"--k {k}: more neighbours than the {count} embeddings of the train set; "
+                        f"use at most --k {count}")
+
+
+def knn_search(train: np.ndarray, queries: np.ndarray, k: int, device=None) -> tuple[np.ndarray, np.ndarray]:
     """The k most similar train embeddings of every query.
 
     FAISS works through queries and train set in blocks, so memory beyond the arguments and the result is bounded.
@@ -41,6 +51,7 @@ def knn_search(train: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarr
     Args:
         train: (N, D) float32, rows of length 1.
         queries: (Q, D) float32, rows of length 1.
+        device: a torch device that searches instead of FAISS, for a GPU; as exact.
 
     Returns:
         similarities (Q, k) float32, descending, and indices (Q, k) int64 of rows of ``train``. Which of several
@@ -49,20 +60,28 @@ def knn_search(train: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarr
     Raises:
         UserError: ``k`` is below 1 or above N, or an embedding is not finite.
     """
-    if k < 1:
-        raise UserError(f"--k {k}: must be at least 1 neighbour")
-    if k > len(train):
-        raise UserError(f"--k {k}: more neighbours than the {len(train)} embeddings of the train set; "
-                        f"use at most --k {len(train)}")
+    check_k(k, len(train))
     for name, embeddings in (("train set", train), ("queries", queries)):
         if not np.isfinite(embeddings).all():  # FAISS would return neighbours -1
             rows = np.flatnonzero(~np.isfinite(embeddings).all(1))
             raise UserError(f"{len(rows)} of the {len(embeddings)} embeddings of the {name} are not numbers (first: "
                             f"clip {rows[0]}); this encoder's training diverged: use an earlier --enc_step, or train "
                             "with a lower --lr")
+    if device is not None:
+        return _search_by_torch(train, queries, k, device)
     import faiss
 
     return faiss.knn(queries, train, k, metric=faiss.METRIC_INNER_PRODUCT)
+
+
+def _search_by_torch(train: np.ndarray, queries: np.ndarray, k: int, device) -> tuple[np.ndarray, np.ndarray]:
+    import torch
+
+    train = torch.from_numpy(train).to(device)
+    rows = max(1, _SIMILARITIES // len(train))
+    found = [(torch.from_numpy(queries[i:i + rows]).to(device) @ train.T).topk(k)
+             for i in range(0, len(queries), rows)]
+    return tuple(torch.cat([part[column] for part in found]).cpu().numpy() for column in range(2))
 
 
 def vote(neighbour_labels: np.ndarray, num_classes: int) -> np.ndarray:
@@ -90,16 +109,17 @@ def vote(neighbour_labels: np.ndarray, num_classes: int) -> np.ndarray:
 
 
 def classify(train: np.ndarray, train_labels: np.ndarray, queries: np.ndarray, k: int,
-             num_classes: int) -> Prediction:
+             num_classes: int, device=None) -> Prediction:
     """Classify every query by the labels of its k nearest train embeddings.
 
     Args:
         train: (N, D) float32, rows of length 1.
         train_labels: (N,) integers, 0 to ``num_classes`` - 1.
         queries: (Q, D) float32, rows of length 1.
+        device: as in `knn_search`.
 
     Raises:
         UserError: as `knn_search`.
     """
-    similarities, indices = knn_search(train, queries, k)
+    similarities, indices = knn_search(train, queries, k, device)
     return Prediction(vote(np.asarray(train_labels)[indices], num_classes), similarities, indices)

@@ -1,0 +1,96 @@
+"""Train a softmax head with cross-entropy: on a frozen encoder, or together with one.
+
+With --enc_step (or --enc_name) the encoder of that run is frozen and only the head learns. Without either, encoder
+and head are trained together from scratch: the no-triplet baseline.
+"""
+
+from data.errors import UserError, exit_cleanly
+from models import options
+
+
+def parse_args(argv=None):
+    parser = options.Parser(
+        __doc__, "python TripletClassifier.py --name=test_classifier --manifest=demo --model=Res8 "
+                 "--enc_name=test_encoder --enc_step=200")
+    options.add_run(parser, "name of the run: runs/NAME gets its checkpoints and logs")
+    options.add_data(parser)
+    options.add_model(parser)
+    frozen = parser.add_argument_group("frozen encoder")
+    frozen.add_argument("--enc_name", help="run of the encoder (default: --name, where --enc_step is given)")
+    frozen.add_argument("--enc_step", type=options.whole,
+                        help="step of its checkpoint (default: the newest with --enc_name, else train from scratch)")
+    training = parser.add_argument_group("batches and head")
+    training.add_argument("--num_classes", type=options.count,
+                          help="classes of the head; must be the manifest's number of labels (default: that)")
+    training.add_argument("--batch_size", type=options.count, default=128, help="clips in a batch (default: 128)")
+    training.add_argument("--batch_classes", type=options.count,
+                          help="draw batches of so many classes x --per_class clips instead, as TripletEncoder.py does "
+                               "(default: off, clips at random)")
+    training.add_argument("--per_class", type=options.count, default=10,
+                          help="clips of each class, with --batch_classes (default: 10)")
+    options.add_recipe(parser, options.HEAD)
+    options.add_augmentation(parser, options.HEAD)
+    options.add_checkpoints(parser)
+    return parser.parse(argv)
+
+
+def main(args) -> int:
+    from models import session
+
+    run = session.own_run(args, args.name)
+    before = session.begin(args, run, "TripletClassifier.py")
+    frozen = args.enc_step is not None or args.enc_name is not None
+    options.resolve_recipe(args, options.HEAD if frozen else None)
+    corpus = session.open_corpus(args, ("train", "dev"))
+    if args.num_classes is not None and args.num_classes != len(corpus.labels):
+        raise UserError(f"--num_classes {args.num_classes} contradicts --manifest {args.manifest}, which has "
+                        f"{len(corpus.labels)} labels; leave --num_classes out")
+    args.num_classes = len(corpus.labels)
+    if frozen:
+        encoder_run = session.Run(args.runs_dir, args.enc_name or args.name, "--enc_name")
+        args.enc_name, args.enc_step = encoder_run.name, encoder_run.step(args.model, args.enc_step, "--enc_step")
+        encoder_config = session.find_encoder(args, encoder_run, args.enc_step)
+    args.clip_seconds = args.clip_seconds or session.CLIP_SECONDS
+    args.hidden_size = args.hidden_size or session.WIDTH
+    session.hush_libraries()
+
+    import torch
+
+    from models.classifier import ClassificationNet, make_encoder
+    from models.embedding import pick_device
+    from models.training import ClassifierTask, fit
+
+    device = pick_device(args.gpu)
+    args.precision = args.precision or options.best_precision(device)
+    train, dev = (session.open_clips(args, corpus, split) for split in ("train", "dev"))
+    sampler = session.classifier_batches(args, train, corpus)
+    sampler.num_steps = args.num_steps = args.num_steps or args.num_epochs * sampler.epoch_steps
+
+    torch.manual_seed(args.seed)
+    encoder = (session.load_encoder(args, encoder_run, args.enc_step, encoder_config) if frozen
+               else make_encoder(args.model, args.hidden_size))
+    task = ClassifierTask(encoder, ClassificationNet(args.hidden_size, args.num_classes), args, args.num_steps,
+                          session.open_noise(args, corpus), frozen)
+    task.resume(session.trainer_state(run, task.saved_modules()) if before else {})
+    session.commit(run, session.describe(args, "TripletClassifier.py", corpus, len(train), frozen_encoder=frozen),
+                   before)
+    sampler.start = task.done
+    print(f"head on {args.enc_name}'s {args.model} of step {args.enc_step}" if frozen else
+          f"{args.model} {args.hidden_size}-d and head from scratch", f"on {args.manifest}: {len(train):,} train and "
+          f"{len(dev):,} dev clips of {len(corpus.labels)} classes; {task.done} of {args.num_steps} steps done, "
+          f"{sampler.epoch_steps} steps an epoch")
+
+    data = task.embedded_once(train, device) if frozen and not (args.augment or args.shift or args.spec_augment) \
+        else train
+    loop = fit(task, run, data, sampler, device, lambda: task.accuracy(dev))
+    if loop.stopped_by is not None:
+        return loop.say_stopped(task.done)
+    print(f"saved {run.path('ClassificationNet', task.done)}")
+    print(f"test it with: python infer_notl.py --name={args.enc_name if frozen else args.name} --cl_name={args.name} "
+          f"--manifest={args.manifest} --model={args.model} --enc_step={args.enc_step if frozen else task.done} "
+          f"--cl_step={task.done}", *options.repeated(args))
+    return 0
+
+
+if __name__ == "__main__":
+    exit_cleanly(lambda: main(parse_args()))

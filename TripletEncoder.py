@@ -1,0 +1,102 @@
+"""Train an encoder with the triplet loss.
+
+Clips of a batch's classes become embeddings; the loss pulls those of a class together and pushes others beyond a
+margin. Vygon & Mikhaylovskiy, "Learning Efficient Representations for Keyword Spotting with Triplet Loss", 2021.
+"""
+
+from data.errors import exit_cleanly
+from models import options
+
+
+def parse_args(argv=None):
+    parser = options.Parser(
+        __doc__, "python TripletEncoder.py --name=test_encoder --manifest=demo --model=Res8 --recipe=fast")
+    options.add_run(parser, "name of the run: runs/NAME gets its checkpoints and logs")
+    options.add_data(parser)
+    options.add_model(parser)
+    training = parser.add_argument_group("batches and loss")
+    training.add_argument("--batch_classes", type=options.count, default=35,
+                          help="classes in a batch, all of them if there are fewer (default: 35)")
+    training.add_argument("--per_class", type=options.count, default=10, help="clips of each class (default: 10)")
+    training.add_argument("--data_probs", type=int, choices=range(7), default=0,
+                          help="how a batch's classes are drawn: 0 uniformly, 1 phonetically near, 2 in proportion to "
+                               "their clips, 3 batches of 0 and 1 in turn at random, 4 of 0 and 2, 5 of 1 and 2, 6 of "
+                               "all three (default: 0)")
+    training.add_argument("--margin", type=options.positive, default=0.5, help="of the triplet loss (default: 0.5)")
+    training.add_argument("--mining", choices=options.MINING, default="random",
+                          help="the negative of a pair, among those with positive loss: any, the nearest, or any "
+                               "farther than the positive (default: random)")
+    options.add_recipe(parser)
+    options.add_augmentation(parser)
+    options.add_checkpoints(parser)
+    after = parser.add_argument_group("classification")
+    options.add_k(after)
+    after.add_argument("--cl", action="store_true",
+                       help="at the end, classify the test set too, as infer_train.py does (default: off)")
+    after.add_argument("--save_emb", action="store_true",
+                       help="at the end, save the embeddings of train and dev as .npy (default: off)")
+    after.add_argument("--classify_gpu", action="store_true",
+                       help="search neighbours on the GPU instead of by FAISS on the CPU (default: off)")
+    return parser.parse(argv)
+
+
+def main(args) -> int:
+    from models import session
+
+    run = session.Run(args.runs_dir, args.name)
+    before = session.begin(args, run, "TripletEncoder.py")
+    options.resolve_recipe(args)
+    args.clip_seconds = args.clip_seconds or session.CLIP_SECONDS
+    args.hidden_size = args.hidden_size or session.WIDTH
+    corpus = session.open_corpus(args, ("train", "dev"))
+    session.hush_libraries()
+
+    import torch
+
+    from data.sampler import BalancedBatchSampler
+    from models.classifier import make_encoder
+    from models.embedding import pick_device, search_device
+    from models.training import TripletTask, fit
+
+    device = pick_device(args.gpu)
+    args.precision = args.precision or options.best_precision(device)
+    train, dev = (session.open_clips(args, corpus, split) for split in ("train", "dev"))
+    noise = session.open_noise(args, corpus)
+    sampler = BalancedBatchSampler(train.manifest.label, corpus.labels, args.batch_classes, args.per_class,
+                                   args.data_probs, args.seed)
+    if sampler.batch_classes < args.batch_classes:
+        print(f"--batch_classes {args.batch_classes}: there are {sampler.batch_classes} classes, all in every batch")
+    sampler.num_steps = args.num_steps = args.num_steps or args.num_epochs * sampler.epoch_steps
+
+    torch.manual_seed(args.seed)
+    task = TripletTask(make_encoder(args.model, args.hidden_size), args, args.num_steps, noise)
+    task.resume(session.trainer_state(run, task.saved_modules()) if before else {})
+    session.commit(run, session.describe(args, "TripletEncoder.py", corpus, len(train)), before)
+    sampler.start = task.done
+    print(f"{args.model} {args.hidden_size}-d on {args.manifest}: {len(train):,} train and {len(dev):,} dev clips of "
+          f"{len(corpus.labels)} classes; {task.done} of {args.num_steps} steps done, "
+          f"{sampler.batch_classes} classes x {args.per_class} clips a step, {sampler.epoch_steps} steps an epoch")
+
+    where = search_device(device, args.classify_gpu)
+    loop = fit(task, run, train, sampler, device, lambda: task.accuracy(train, dev, where))
+    if loop.stopped_by is not None:
+        return loop.say_stopped(task.done)
+    step = task.done
+    if args.save_emb:
+        from models.report import save_arrays
+
+        for split, clips in (("train", train), ("dev", dev)):
+            save_arrays(run.folder, f"enc{step}-{split}", embeddings=task.embed(clips), labels=clips.manifest.label)
+    print(f"saved {run.path(args.model, step)}")
+    test = ["infer_train.py", f"--name={args.name}", f"--manifest={args.manifest}", f"--model={args.model}",
+            f"--enc_step={step}", *options.repeated(args)]
+    if args.cl:
+        import infer_train
+
+        return infer_train.main(infer_train.parse_args(test[1:]))
+    print(f"test it with: python {' '.join(test)}")
+    return 0
+
+
+if __name__ == "__main__":
+    exit_cleanly(lambda: main(parse_args()))

@@ -1,0 +1,80 @@
+"""Time shift and background noise, a batch at a time on the batch's device.
+
+The paper's settings: a shift of up to 100 ms and noise, each with probability 0.8 (Vygon & Mikhaylovskiy, 2021).
+"""
+
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+
+from data.audio import SAMPLE_RATE, decode
+from data.errors import UserError
+
+
+def time_shift(waveforms: torch.Tensor, generator: torch.Generator, most: int = SAMPLE_RATE // 10,
+               probability: float = 0.8) -> torch.Tensor:
+    """Move each clip by a whole number of samples, zeros moving in from the other side.
+
+    Args:
+        waveforms: (B, S).
+        generator: on the CPU, so that a seed gives one sequence on every device.
+        most: largest shift either way, samples.
+        probability: of a clip being moved.
+    """
+    batch, samples = waveforms.shape
+    shift = torch.randint(-most, most + 1, (batch, 1), generator=generator)
+    shift *= torch.rand(batch, 1, generator=generator) < probability
+    shift = shift.to(waveforms.device, non_blocking=True)
+    source = torch.arange(samples, device=waveforms.device) - shift  # (B, S)
+    inside = (source >= 0) & (source < samples)
+    return waveforms.gather(1, source.clamp_(0, samples - 1)) * inside
+
+
+class NoiseBank(torch.nn.Module):
+    """Recordings of background noise, kept on the device the training runs on.
+
+    Args:
+        folder: its audio files are the noises, each of at least one clip's length or repeated to it.
+        snr: lowest and highest signal-to-noise ratio, dB, drawn uniformly.
+        probability: of a clip getting noise.
+
+    Raises:
+        UserError: no such folder, or no audio that can be decoded in it.
+    """
+
+    def __init__(self, folder: str | Path, clip_samples: int, snr: tuple[float, float] = (5.0, 30.0),
+                 probability: float = 0.8):
+        super().__init__()
+        endings = tuple(f".{ending.lower()}" for ending in soundfile.available_formats())
+        files = sorted(path for path in Path(folder).glob("*") if path.suffix.lower() in endings)
+        if not files:
+            raise UserError(f"{folder}: no folder with noise recordings; --augment needs one "
+                            "(--noise_dir, or \"noise\" in manifests.json)")
+        noises = [decode(str(path)) for path in files]
+        noises = [np.resize(noise, max(len(noise), clip_samples)) for noise in noises]
+        length = torch.tensor([len(noise) for noise in noises])
+        self.register_buffer("noise", torch.from_numpy(np.concatenate(noises)), persistent=False)  # int16
+        self.first = torch.cumsum(length, 0) - length  # (files,), where each begins in self.noise
+        self.starts = length - clip_samples + 1  # (files,), how many excerpts each has
+        self.clip_samples, self.snr, self.probability = clip_samples, snr, probability
+
+    def forward(self, waveforms: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Add a random excerpt of a random noise to clips (B, S) in [-1, 1]; all-zero clips stay as they are.
+
+        The ratio is that of the mean powers over the whole clip. The sum may exceed 1: nothing later clips it.
+        """
+        batch = len(waveforms)
+        which = torch.randint(len(self.first), (batch,), generator=generator)
+        position = (torch.rand(batch, generator=generator, dtype=torch.float64) * self.starts[which]).long()
+        ratio = torch.empty(batch, 1).uniform_(*self.snr, generator=generator)
+        chosen = torch.rand(batch, 1, generator=generator) < self.probability
+        start = (self.first[which] + position)[:, None].to(waveforms.device, non_blocking=True)
+        ratio, chosen = (x.to(waveforms.device, non_blocking=True) for x in (ratio, chosen))
+        index = start + torch.arange(self.clip_samples, device=waveforms.device)  # (B, S)
+        noise = self.noise[index].float()
+        signal_power = waveforms.square().mean(1, keepdim=True)  # (B, 1)
+        noise_power = noise.square().mean(1, keepdim=True)
+        gain = (signal_power / noise_power.clamp_min(1e-3) * 10 ** (-ratio / 10)).sqrt()
+        return waveforms + noise * (gain * chosen)

@@ -1,0 +1,97 @@
+"""Waveforms and labels by index, a batch at a time."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from data.audio import CACHE, PackedClips, pack, usable
+from data.manifests import Manifest
+
+
+@dataclass
+class Clips(torch.utils.data.Dataset):
+    """The usable clips of one split. Indexed by a whole batch, so that one call reads it.
+
+    Attributes:
+        packed: the cached audio.
+        manifest: the utterances, those left out as unusable excepted.
+        rows: (N,) where each utterance lies in ``packed``.
+    """
+
+    packed: PackedClips
+    manifest: Manifest
+    rows: np.ndarray
+
+    @classmethod
+    def of(cls, manifest: Manifest, name: str, clip_seconds: float, cache_dir: str | Path = CACHE,
+           skip_bad_audio: bool = False) -> "Clips":
+        """Pack a manifest's audio, or reuse what was packed. Raises UserError as `pack` and `usable` do."""
+        packed = pack(manifest, clip_seconds, name, cache_dir)
+        rows = usable(packed, manifest, skip_bad_audio)
+        return cls(packed, manifest if len(rows) == len(manifest) else manifest.subset(rows), rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, indices) -> tuple[torch.Tensor, torch.Tensor]:
+        """Waveforms (B, S) int16 and classes (B,) int64. int16 halves what travels to a GPU; `scale` makes it float."""
+        indices = np.asarray(indices)
+        return (torch.from_numpy(self.packed.read(self.rows[indices])),
+                torch.from_numpy(self.manifest.label[indices].astype(np.int64)))
+
+
+def scale(waveforms: torch.Tensor) -> torch.Tensor:
+    """(B, S) int16 to float32 in [-1, 1)."""
+    return waveforms.float() / 32768.0
+
+
+def loader(clips: Clips, batches, pin_memory: bool = False) -> torch.utils.data.DataLoader:
+    """Batches of clips in the order that ``batches``, a sampler of index arrays, gives.
+
+    There are no worker processes: copying a batch out of the mapped cache takes less time than handing it over.
+    """
+    return torch.utils.data.DataLoader(clips, batch_size=None, sampler=batches, pin_memory=pin_memory)
+
+
+class InOrder:
+    """Every clip once, in order, at most ``batch_size`` a batch: the sampler of a test."""
+
+    def __init__(self, count: int, batch_size: int):
+        self.count, self.batch_size = count, batch_size
+
+    def __len__(self) -> int:
+        return -(-self.count // self.batch_size)
+
+    def __iter__(self):
+        for start in range(0, self.count, self.batch_size):
+            yield np.arange(start, min(start + self.batch_size, self.count))
+
+
+class Shuffled:
+    """Every clip once an epoch in random order, ``batch_size`` a batch, for ``num_steps`` batches.
+
+    Like `data.sampler.BalancedBatchSampler`, it can be continued at any step; what is left of an epoch's clips when
+    they do not fill a batch starts the next batch, so that none is short.
+    """
+
+    def __init__(self, count: int, batch_size: int, seed: int = 0, num_steps: int | None = None, start: int = 0):
+        self.count, self.batch_size, self.seed, self.start = count, batch_size, seed, start
+        self.epoch_steps = max(1, count // batch_size)
+        self.num_steps = self.epoch_steps if num_steps is None else num_steps
+
+    def __len__(self) -> int:
+        return max(0, self.num_steps - self.start)
+
+    def __iter__(self):
+        for step in range(self.start, self.num_steps):
+            first = step * self.batch_size
+            positions = np.arange(first, first + self.batch_size)
+            yield np.concatenate([self._order(epoch)[positions[positions // self.count == epoch] % self.count]
+                                  for epoch in range(first // self.count, positions[-1] // self.count + 1)])
+
+    def _order(self, epoch: int) -> np.ndarray:
+        if getattr(self, "_cached", (None,))[0] != epoch:
+            self._cached = epoch, np.random.default_rng([self.seed, epoch]).permutation(self.count)
+        return self._cached[1]

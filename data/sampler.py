@@ -1,0 +1,114 @@
+"""Class-balanced batches: which classes, and which of their clips, each training step sees."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from data.errors import UserError
+from data.phonetics import nearest_words
+
+# --data_probs: the shares of batches whose classes are drawn (uniformly, phonetically near, in proportion to counts).
+MIXTURES = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1 / 2, 1 / 2, 0), (1 / 2, 0, 1 / 2), (0, 1 / 2, 1 / 2),
+            (1 / 3, 1 / 3, 1 / 3))
+# A "near" batch is made of such groups, a random word and those that sound most like it: hard negatives for each
+# word, while the groups still differ from one another.
+GROUP = 5
+
+
+class Deck:
+    """Deals items in random order, each once before any comes again, and no item twice in one deal if it can."""
+
+    def __init__(self, items: np.ndarray, rng: np.random.Generator):
+        self.items, self.rng = items, rng
+        self.rest = items[:0]
+
+    def deal(self, count: int) -> np.ndarray:
+        """``count`` items; when there are fewer, all of them as often as needed."""
+        dealt = self.rest[:count]
+        self.rest = self.rest[count:]
+        while len(dealt) < count:
+            shuffled = self.rng.permutation(self.items)
+            # What this deal already has goes to the bottom of the new deck, so that it repeats as little as possible.
+            shuffled = shuffled[np.argsort((shuffled[:, None] == dealt).sum(1), kind="stable")]
+            missing = count - len(dealt)
+            dealt, self.rest = np.concatenate([dealt, shuffled[:missing]]), shuffled[missing:]
+        return dealt
+
+
+class BalancedBatchSampler:
+    """Batches of ``batch_classes`` distinct classes with ``per_class`` clips each, for ``num_steps`` steps.
+
+    An epoch is as many batches as the clips fill, at least one. Within it every class deals its own clips without
+    repeating one before all were used; a class with fewer than ``per_class`` clips repeats its own. The batches of
+    epoch e follow from ``(seed, e)`` alone, so a run can be continued at any step.
+
+    Args:
+        labels: (N,) class of every clip.
+        names: the classes' words; needed, and only used, for phonetically near draws.
+        data_probs: 0-6, an index into `MIXTURES`.
+        num_steps: batches to yield in total, over as many epochs as that takes; None is one epoch.
+        start: batches to skip at the beginning.
+
+    Raises:
+        UserError: fewer than two classes, or a flag out of range.
+    """
+
+    def __init__(self, labels: np.ndarray, names: Sequence[str], batch_classes: int, per_class: int,
+                 data_probs: int = 0, seed: int = 0, num_steps: int | None = None, start: int = 0):
+        labels = np.asarray(labels)
+        self.classes, counts = np.unique(labels, return_counts=True)
+        if len(self.classes) < 2:
+            raise UserError(f"the training manifest has one class ({names[int(self.classes[0])]!r}); "
+                            "a triplet needs at least two")
+        if per_class < 2:
+            raise UserError(f"--per_class {per_class}: a positive pair needs at least 2 clips of a class in a batch")
+        if batch_classes < 2:
+            raise UserError(f"--batch_classes {batch_classes}: a negative needs at least 2 classes in a batch")
+        if not 0 <= data_probs < len(MIXTURES):
+            raise UserError(f"--data_probs {data_probs}: must be 0 to {len(MIXTURES) - 1}")
+        self.batch_classes = min(batch_classes, len(self.classes))
+        self.per_class, self.seed, self.start = per_class, seed, start
+        self.mixture = np.array(MIXTURES[data_probs])
+        self.share = counts / counts.sum()
+        order = np.argsort(labels, kind="stable")
+        self.clips = np.split(order, np.cumsum(counts)[:-1])  # of each class
+        # Rows and entries are positions in self.classes, like every class number below.
+        self.near = nearest_words([names[c] for c in self.classes]) if self.mixture[1] else None
+        self.epoch_steps = max(1, len(labels) // (self.batch_classes * per_class))
+        self.num_steps = self.epoch_steps if num_steps is None else num_steps
+
+    def __len__(self) -> int:
+        return max(0, self.num_steps - self.start)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Clip indices of each batch, (batch_classes * per_class,), a class's clips side by side."""
+        for step in range(self.start - self.start % self.epoch_steps, self.num_steps):
+            if step % self.epoch_steps == 0:
+                epoch = self._epoch(np.random.default_rng([self.seed, step // self.epoch_steps]))
+            batch = next(epoch)
+            if step >= self.start:
+                yield batch
+
+    def _epoch(self, rng: np.random.Generator) -> Iterator[np.ndarray]:
+        class_deck = Deck(np.arange(len(self.classes)), rng)
+        clip_decks = [Deck(clips, rng) for clips in self.clips]
+        while True:
+            draw = rng.choice(3, p=self.mixture)
+            if draw == 0:
+                chosen = class_deck.deal(self.batch_classes)
+            elif draw == 1:
+                chosen = self._near(rng)
+            else:
+                chosen = rng.choice(len(self.classes), self.batch_classes, replace=False, p=self.share)
+            yield np.concatenate([clip_decks[c].deal(self.per_class) for c in chosen])
+
+    def _near(self, rng: np.random.Generator) -> np.ndarray:
+        """Groups of words that sound alike: a word not yet chosen, and its nearest ones not yet chosen."""
+        chosen: dict[int, None] = {}  # an ordered set
+        for anchor in rng.permutation(len(self.classes)):
+            if anchor not in chosen:
+                group = [anchor, *(c for c in self.near[anchor] if c not in chosen)]
+                chosen.update(dict.fromkeys(group[:min(GROUP, self.batch_classes - len(chosen))]))
+            if len(chosen) == self.batch_classes:
+                break
+        return np.fromiter(chosen, int)

@@ -1,0 +1,60 @@
+"""Test a head: classify the test clips by the softmax over an encoder's embedding."""
+
+from data.errors import exit_cleanly
+from models import options
+
+
+def parse_args(argv=None):
+    parser = options.Parser(
+        __doc__, "python infer_notl.py --name=test_encoder --cl_name=test_classifier --manifest=demo --model=Res8 "
+                 "--enc_step=200 --cl_step=30")
+    options.add_run(parser, "run of the encoder")
+    options.add_data(parser)
+    options.add_model(parser, fixed=True)
+    group = options.add_test(parser)
+    group.add_argument("--cl_name", required=True, help="run of the head")
+    group.add_argument("--cl_step", type=options.whole, help="step of the head's checkpoint (default: the newest)")
+    return parser.parse(argv)
+
+
+def main(args) -> int:
+    from models import session
+
+    head_run, head_step, head_config = session.find_head(args)
+    run, step = session.encoder_of_head(args, head_run, head_step, head_config)
+    corpus = session.open_corpus(args, ("test",))
+    session.check_labels(args, corpus, head_config, head_run)
+    config = session.find_encoder(args, run, step)
+    session.hush_libraries()
+
+    import numpy as np
+
+    from models.checkpoints import HEAD, load_module
+    from models.classifier import ClassificationNet
+    from models.embedding import embed_clips, pick_device, place
+    from models.frontend import LogMel
+    from models.report import report, save_arrays
+    from models.training import head_scores
+
+    device = pick_device(args.gpu)
+    encoder = place(session.load_encoder(args, run, step, config), device)
+    head = load_module(head_run.path(HEAD, head_step), ClassificationNet(args.hidden_size, len(corpus.labels)), HEAD)
+    test = session.open_clips(args, corpus, "test")
+    embeddings = embed_clips(encoder, LogMel().to(device), test, title="embedding test",
+                             normalise=head_config.get("frozen_encoder", True))
+    scores = head_scores(head, embeddings)
+    predicted = scores.argmax(1)
+
+    stem = f"head-{args.manifest}-{args.model}-{step}-{head_step}"
+    report(head_run.folder, stem, corpus.labels, test.manifest.label, predicted, test.manifest,
+           scores=np.exp(scores.max(1)),
+           facts={"encoder": str(run.path(args.model, step)), "head": str(head_run.path(HEAD, head_step)),
+                  "manifest": args.manifest, "clip_seconds": args.clip_seconds})
+    if args.save:
+        save_arrays(head_run.folder, stem, test_embeddings=embeddings, test_labels=test.manifest.label,
+                    predictions=predicted)
+    return 0
+
+
+if __name__ == "__main__":
+    exit_cleanly(lambda: main(parse_args()))

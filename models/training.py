@@ -1,0 +1,305 @@
+"""The two training tasks and the loop they share."""
+
+import logging
+import signal
+import sys
+import time
+import warnings
+from argparse import Namespace
+from collections.abc import Callable
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
+from nemo.core.optim.lr_scheduler import CosineAnnealing
+from nemo.core.optim.novograd import Novograd
+from torch import nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from data.augment import NoiseBank, time_shift
+from data.dataset import Clips, loader, scale
+from models.checkpoints import HEAD, TRAINER, Run
+from models.classifier import ClassificationNet, embed
+from models.embedding import embed_clips, place
+from models.frontend import HOP, LogMel, SpectrogramMasks
+from models.knn import classify
+from models.triplet import positive_pairs, triplet_loss
+
+LOG_STEPS = 10  # between readings of the device's figures, for which the host has to wait
+
+
+class Task(lightning.LightningModule):
+    """What both trainings share: waveforms to spectrograms with augmentation, optimiser, schedule.
+
+    Everything random in a step follows from the seed and the step's number, so a resumed run draws what an
+    uninterrupted one does.
+
+    Args:
+        args: the script's arguments, the recipe's values filled in.
+        steps: of the whole run, also those done before a resume.
+        noise: recordings for ``args.augment``.
+    """
+
+    def __init__(self, encoder: nn.Module, args: Namespace, steps: int, noise: NoiseBank | None):
+        super().__init__()
+        self.encoder, self.args, self.steps = encoder, args, steps
+        self.done = 0
+        self.optimizer_state: dict | None = None  # of the checkpoint a run is resumed from
+        self.frontend = LogMel()
+        self.noise = noise
+        self.masks = SpectrogramMasks() if args.spec_augment else None
+        self.figures: dict[str, torch.Tensor] = {}  # of the last step, by name
+
+    def saved_modules(self) -> dict[str, nn.Module]:
+        """What a checkpoint holds, by the name its file gets."""
+        return {self.args.model: self.encoder}
+
+    def resume(self, state: dict) -> None:
+        """Go on from what `save` wrote; nothing for {}. Call before `fit`, with the modules loaded."""
+        if state:
+            self.done, self.optimizer_state = state["step"], state["optimizer"]
+
+    def embed(self, clips: Clips, rows: np.ndarray | None = None, title: str | None = None) -> np.ndarray:
+        """Normalised embeddings (N, D) of all clips, or of those at ``rows``."""
+        return embed_clips(self.encoder, self.frontend, clips, rows, title)
+
+    def spectrograms(self, waveforms: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """(B, S) int16 to augmented log-mel (B, F, T)."""
+        x = scale(waveforms)
+        if self.args.shift:
+            x = time_shift(x, generator)
+        if self.noise is not None:
+            x = self.noise(x, generator)
+        frames = -(-x.shape[1] // HOP)
+        x = self.frontend(x)
+        return x if self.masks is None else self.masks(x, frames, generator)
+
+    def encode(self, spectrograms: torch.Tensor, normalise: bool) -> torch.Tensor:
+        """(B, F, T) to embeddings (B, D) in float32, the encoder in the precision asked for."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.args.precision == "bf16"):
+            return embed(self.encoder, spectrograms) if normalise else self.encoder(spectrograms).float()
+
+    def step_generator(self) -> torch.Generator:
+        """Randomness of this step, on the CPU; also seeds the global one, from which NeMo draws its dither."""
+        seed = self.args.seed * 2**32 + self.done
+        torch.manual_seed(seed)
+        return torch.Generator().manual_seed(seed)
+
+    def configure_optimizers(self):
+        """Optimiser and schedule; the schedule ends at ``lr_end`` with the run's last step."""
+        args, trained = self.args, [p for p in self.parameters() if p.requires_grad]
+        optimizer = make_optimizer(args, trained)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # stepping the schedule to where a resumed run was
+            schedule = make_schedule(args, optimizer, self.steps)
+            for _ in range(self.done):
+                schedule.step()
+        if self.optimizer_state is not None:
+            optimizer.load_state_dict(self.optimizer_state)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def make_optimizer(args: Namespace, parameters: list) -> torch.optim.Optimizer:
+    if args.optimizer == "novograd":  # betas measured on the original
+        return Novograd(parameters, lr=args.lr, betas=(0.98, 0.5), weight_decay=args.weight_decay)
+    return torch.optim.AdamW(parameters, lr=args.lr, weight_decay=args.weight_decay)
+
+
+def make_schedule(args: Namespace, optimizer: torch.optim.Optimizer, steps: int):
+    if args.schedule == "cosine":
+        return CosineAnnealing(optimizer, max_steps=steps, warmup_ratio=args.warmup, min_lr=args.lr_end)
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=args.lr, total_steps=max(steps, 2),
+                                               pct_start=args.warmup,
+                                               final_div_factor=args.lr / 25 / args.lr_end)
+
+
+class TripletTask(Task):
+    """Train an encoder with the triplet loss on batches that are ``per_class`` clips a class, side by side."""
+
+    def __init__(self, encoder: nn.Module, args: Namespace, steps: int, noise: NoiseBank | None = None):
+        super().__init__(encoder, args, steps, noise)
+        self.pairs: torch.Tensor | None = None
+
+    def training_step(self, batch, _) -> torch.Tensor:
+        waveforms, _ = batch
+        generator = self.step_generator()
+        # Every batch has the same layout, so classes are told apart by position and the pairs are found once.
+        groups = torch.arange(len(waveforms)) // self.args.per_class
+        if self.pairs is None:
+            self.pairs = positive_pairs(groups).to(self.device)
+        embeddings = self.encode(self.spectrograms(waveforms, generator), normalise=True)
+        result = triplet_loss(embeddings, groups.to(self.device, non_blocking=True), self.args.margin,
+                              self.args.mining, generator, self.pairs)
+        self.figures = {"loss": result.loss.detach(), "active": result.active, "d_pos": result.positive,
+                        "d_neg": result.negative}
+        return result.loss
+
+    def accuracy(self, train: Clips, dev: Clips, where: torch.device | None = None) -> float:
+        """Share of dev clips that their nearest training clips classify rightly; ``where`` as in `knn_search`."""
+        known, asked = (spread(clips.manifest.label, self.args.eval_clips) for clips in (train, dev))
+        voted = classify(self.embed(train, known, "train"), train.manifest.label[known], self.embed(dev, asked, "dev"),
+                         min(self.args.k, len(known)), len(train.manifest.labels), where)
+        return float(np.mean(voted.labels == dev.manifest.label[asked]))
+
+
+class ClassifierTask(Task):
+    """Train a head with cross-entropy, on a frozen encoder or together with it.
+
+    A frozen encoder stays in evaluation mode, so its batch-norm statistics do not drift, and its embeddings are
+    normalised, as the original's head had them. Trained together, the head sees them as they are.
+    """
+
+    def __init__(self, encoder: nn.Module, head: ClassificationNet, args: Namespace, steps: int,
+                 noise: NoiseBank | None = None, frozen: bool = True):
+        super().__init__(encoder, args, steps, noise)
+        self.head, self.frozen = head, frozen
+        encoder.requires_grad_(not frozen)
+
+    def saved_modules(self) -> dict[str, nn.Module]:
+        return {HEAD: self.head} if self.frozen else {self.args.model: self.encoder, HEAD: self.head}
+
+    def train(self, mode: bool = True):
+        super().train(mode)
+        if self.frozen:
+            self.encoder.eval()
+        return self
+
+    def training_step(self, batch, _) -> torch.Tensor:
+        inputs, labels = batch
+        generator = self.step_generator()
+        if inputs.is_floating_point():  # embeddings (B, D) that were computed once
+            embeddings = inputs
+        else:
+            with torch.set_grad_enabled(not self.frozen):
+                embeddings = self.encode(self.spectrograms(inputs, generator), normalise=self.frozen)
+        scores = self.head(embeddings)
+        loss = functional.nll_loss(scores, labels)
+        self.figures = {"loss": loss.detach(), "batch_accuracy": (scores.argmax(1) == labels).float().mean()}
+        return loss
+
+    def accuracy(self, dev: Clips) -> float:
+        """Share of dev clips that the head classifies rightly."""
+        asked = spread(dev.manifest.label, self.args.eval_clips)
+        embeddings = embed_clips(self.encoder, self.frontend, dev, asked, "dev", normalise=self.frozen)
+        return float(np.mean(head_scores(self.head, embeddings).argmax(1) == dev.manifest.label[asked]))
+
+    def embedded_once(self, train: Clips, device: torch.device) -> torch.utils.data.TensorDataset:
+        """The training embeddings and classes, for a frozen encoder whose input nothing random changes."""
+        place(self, device)
+        return torch.utils.data.TensorDataset(torch.from_numpy(self.embed(train, title="embedding train")),
+                                              torch.from_numpy(train.manifest.label.astype(np.int64)))
+
+
+@torch.no_grad()
+def head_scores(head: ClassificationNet, embeddings: np.ndarray) -> np.ndarray:
+    """Embeddings (N, D) to log-probabilities (N, C), both float32."""
+    return head(torch.from_numpy(embeddings).to(next(head.parameters()).device)).cpu().numpy()
+
+
+def spread(labels: np.ndarray, most: int) -> np.ndarray:
+    """Ascending indices of at most ``most`` clips, as evenly over the classes as their counts allow."""
+    count = len(labels)
+    if count <= most:
+        return np.arange(count)
+    order = np.lexsort((np.random.default_rng(0).permutation(count), labels))  # by class, shuffled within
+    per_class = np.bincount(labels)
+    rank = np.empty(count, int)  # of a clip within its class
+    rank[order] = np.arange(count) - np.repeat(np.cumsum(per_class) - per_class, per_class)
+    return np.sort(np.lexsort((labels, rank))[:most])
+
+
+class Loop(Callback):
+    """Progress, checkpoints, looks at the dev set, and a clean stop at Ctrl-C, at the end of a step."""
+
+    def __init__(self, run: Run, args: Namespace, steps: int, accuracy: Callable[[], float]):
+        self.run, self.args, self.steps, self.accuracy = run, args, steps, accuracy
+        self.stopped_by: int | None = None
+        self.dev: float | None = None
+
+    def on_train_start(self, trainer, task) -> None:
+        self.bar = tqdm(total=self.steps, initial=task.done, desc=self.args.name, unit=" steps", disable=None,
+                        dynamic_ncols=True)
+        self.started, self.done_before = time.monotonic(), task.done
+        task.train()  # lightning leaves the modules as they are
+        self.handlers = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def _stop(self, number: int, _) -> None:
+        self.stopped_by = number
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)  # asked twice
+
+    def on_train_batch_start(self, trainer, task, batch, index) -> None:
+        self.lr = trainer.optimizers[0].param_groups[0]["lr"]
+
+    def on_train_batch_end(self, trainer, task, outputs, batch, index) -> None:
+        task.done += 1
+        last, stopping = task.done == self.steps, self.stopped_by is not None
+        if task.done % LOG_STEPS == 0 or last:
+            figures = {name: value.item() for name, value in task.figures.items()} | {"lr": self.lr}
+            trainer.logger.log_metrics(figures, task.done)
+            self.bar.set_postfix_str(self._line(figures), refresh=False)
+        self.bar.update()
+        if task.done % self.args.step_freq == 0 or last or stopping:
+            save(self.run, task, trainer.optimizers[0], self.args.checkpoints_to_keep)
+        if (task.done % self.args.step_freq == 0 or last) and not stopping:
+            self.dev = self.accuracy()
+            trainer.logger.log_metrics({"dev_accuracy": self.dev}, task.done)
+            self._tell(task)
+        trainer.should_stop |= stopping
+
+    def _tell(self, task: Task) -> None:
+        """One lasting line, also where no bar is shown."""
+        figures = {name: value.item() for name, value in task.figures.items()} | {"lr": self.lr}
+        spent = time.monotonic() - self.started
+        left = spent / (task.done - self.done_before) * (self.steps - task.done)
+        tqdm.write(f"step {task.done}/{self.steps}  {self._line(figures)}  ({spent:.0f} s, {left:.0f} s to go)",
+                   file=sys.stdout)
+        sys.stdout.flush()
+
+    def say_stopped(self, step: int) -> int:
+        """Tell where a stopped run is saved. Returns the exit code."""
+        print(f"stopped at step {step} of {self.steps}; saved {self.run.path(TRAINER, step)}; go on with the same "
+              "command and --resume")
+        return 128 + self.stopped_by
+
+    def _line(self, figures: dict[str, float]) -> str:
+        shown = [f"{name} {value:.2e}" if name == "lr" else f"{name} {value:.3f}" for name, value in figures.items()]
+        return "  ".join(shown + ([] if self.dev is None else [f"dev {100 * self.dev:.2f} %"]))
+
+    def teardown(self, trainer, task, stage) -> None:
+        self.bar.close()
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)
+
+
+def save(run: Run, task: Task, optimizer: torch.optim.Optimizer, keep: int) -> None:
+    """Write a checkpoint of this step from which `fit` can go on."""
+    state = {"step": task.done, "optimizer": optimizer.state_dict()}
+    run.save(task.saved_modules(), state, task.done, keep)
+
+
+def fit(task: Task, run: Run, data, batches, device: torch.device, accuracy: Callable[[], float]) -> Loop:
+    """Train ``task`` from step ``task.done`` on, on the batches that the sampler ``batches`` still has to give.
+
+    Args:
+        data: a `Clips` or other data set that is indexed by a batch of positions.
+        accuracy: looks at the dev set.
+
+    Returns:
+        the loop, which knows whether a signal stopped it.
+    """
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # reset by its import
+    place(task, device, task.args.precision)
+    loop = Loop(run, task.args, task.steps, accuracy)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*(num_workers|does not have many workers|log_every_n_steps|"
+                                                  "lr_scheduler.step|total_mem|TF32|isinstance).*")
+        trainer = lightning.Trainer(
+            accelerator="gpu" if device.type == "cuda" else "cpu",
+            devices=[device.index] if device.type == "cuda" else 1, max_epochs=1, callbacks=[loop],
+            logger=TensorBoardLogger(run.folder, name="tensorboard", version=""), enable_checkpointing=False,
+            enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False)
+        trainer.fit(task, loader(data, batches, pin_memory=device.type == "cuda"))
+    return loop
