@@ -3,7 +3,6 @@
 import json
 import os
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +11,6 @@ import soundfile
 from data.errors import UserError
 from data.folder import MANY_SPEAKERS, _has_audio, divide, main, parse_args
 from data.manifests import SPLITS, load_corpus, registered
-from data.recordings import Recording, examine, loudest
-from data.speaker_names import OFFICIAL_STYLE, by_likely_style, by_regex, by_table
 from data.splits import split_of
 
 RNG = np.random.default_rng(5)
@@ -43,105 +40,6 @@ def home(corpus):
     found = {u.path: split for split, manifest in corpus.splits.items() for u in manifest}
     assert len(found) == sum(map(len, corpus.splits.values()))
     return found
-
-
-# -- the loudest stretch
-
-@pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 44_100])
-@pytest.mark.parametrize("extension", ["wav", "flac"])
-def test_loudest_is_near_the_most_energy_of_any_stretch(tmp_path, rate, extension):
-    samples = noise(4.2, rate) * np.repeat(RNG.random(42), rate // 10 + 1)[:round(4.2 * rate)]
-    path = record(tmp_path / f"a.{extension}", samples, rate)
-    samples = soundfile.read(path)[0]
-    start = loudest(str(path), 1.0)
-    summed = np.concatenate([[0], np.cumsum(samples**2)])
-    every = summed[rate:] - summed[:-rate]
-    assert every[round(start * rate)] > 0.98 * every.max()
-
-
-@pytest.mark.parametrize("begin", [0.0, 0.2, 1.7, 3.6])
-def test_a_short_word_in_a_long_file_comes_to_the_centre(tmp_path, begin):
-    samples = noise(4, level=0.001) + 0.3  # a zero line that is off must not count as loud
-    samples[round(begin * 16_000):round((begin + 0.4) * 16_000)] += noise(0.4)
-    start = loudest(str(record(tmp_path / "a.wav", samples)), 1.0)
-    assert start <= begin + 0.02 and begin + 0.4 <= start + 1.02  # all of it
-    if 0.3 < begin < 3.3:
-        assert abs((start + 0.5) - (begin + 0.2)) < 0.03
-
-
-def test_a_stretch_ends_within_the_file(tmp_path):
-    for seconds in (1.0001, 1.004, 1.5, 2.0):
-        path = str(record(tmp_path / "a.wav", np.linspace(0, 0.9, round(seconds * 11_025)) * noise(seconds, 11_025),
-                          11_025))
-        [found] = examine(([path], 1.0))
-        assert found.duration == 1.0
-        assert 0 <= found.offset <= found.seconds - 1.0 + 1e-9
-
-
-def test_examine_tells_what_a_file_is_or_why_it_cannot_be_used(tmp_path):
-    good = record(tmp_path / "a.flac", noise(0.5, 22_050), 22_050)
-    (tmp_path / "notes.txt").write_text("hello")
-    silent = record(tmp_path / "silent.wav", np.zeros(40_000))
-    nan = noise(3)
-    nan[100] = np.nan
-    found = examine(([str(p) for p in (good, tmp_path / "notes.txt", silent, tmp_path / "gone.wav",
-                                       record(tmp_path / "nan.wav", nan, subtype="FLOAT"))], 1.0))
-    assert isinstance(found[0], Recording)
-    assert (found[0].duration, found[0].rate, found[0].format) == (pytest.approx(0.5), 22_050, "FLAC")
-    assert ["notes.txt" in found[1], "silent to the bit" in found[2], "no such audio" in found[3],
-            "not numbers" in found[4]] == [True] * 4
-
-
-# -- who speaks
-
-def files(*names):
-    return [(name.split("/")[0], f"/r/{name}") for name in names]
-
-
-def test_official_names_are_taken_at_their_word():
-    found, how = by_likely_style(files("yes/0a-7_c_nohash_0.wav", "no/b_nohash_12.wav", "no/x_nohash_nohash_1.wav"))
-    assert found == ["0a-7_c", "b", "x"]
-    assert OFFICIAL_STYLE in how
-
-
-def test_prefixes_count_as_speakers_only_if_they_look_so():
-    people = [f"{word}/{who}_{n}.wav" for word in ("yes", "no") for who in ("anna", "ben", "cem") for n in (1, 2)]
-    assert by_likely_style(files(*people))[0] == 2 * ["anna", "anna", "ben", "ben", "cem", "cem"]
-    assert by_likely_style(files(*people, "no/oddone.wav"))[0][-1] is None  # nine of ten fit
-    for unlikely in (["yes/yes_1.wav", "yes/yes_2.wav", "no/no_1.wav", "no/no_2.wav", "on/on_1.wav", "on/on_2.wav"],
-                     [f"{word}/rec_{n}.wav" for word in ("yes", "no") for n in range(9)],  # one device
-                     [f"{word}/{word}{n % 3}_{n}.wav" for word in ("yes", "no") for n in range(9)],  # each in one word
-                     [f"{word}/{word}{n}-x.wav" for word in ("yes", "no") for n in range(9)],
-                     [f"{word}/{n}.wav" for word in ("yes", "no") for n in range(9)],
-                     people + [f"yes/x{n}.wav" for n in range(9)]):
-        found, how = by_likely_style(files(*unlikely))
-        assert set(found) == {None} and how == "", unlikely
-
-
-def test_a_regular_expression_sees_the_path_within_the_word_folder():
-    names = files("yes/anna/1.wav", "no/ben/1.wav", "no/7.wav")
-    assert by_regex(names, r"^(\w+)/", Path("/r")) == ["anna", "ben", None]
-    for pattern, complaint in (("(", "not a regular expression"), ("anna", "no group"), ("(zoe)", "fits no file")):
-        with pytest.raises(UserError, match=complaint):
-            by_regex(names, pattern, Path("/r"))
-
-
-def test_a_table_names_paths_or_file_names(tmp_path):
-    names, table = files("yes/1.wav", "no/1.wav", "no/2.wav", "no/3.wav"), tmp_path / "who.csv"
-
-    def told(text):
-        table.write_bytes(text.encode())
-        return by_table(names, table, Path("/r"))
-
-    assert told("\ufeffspeaker,file,age\r\nanna,yes/1.wav,3\r\nben,1.wav,4\r\n cem ,./no/2.wav,5\r\n,3.wav,\r\n") == [
-        "anna", "ben", "cem", None]
-    for text, complaint in (("file;speaker\n1.wav;a\n", "must name the columns file,speaker"), ("", "must name"),
-                            ("file,speaker\n1.wav,a\n1.wav,b\n", "line 3: '1.wav' is by 'b' here and by 'a'"),
-                            ("file,speaker\n1.wav,a\n", "no row for 'no/2.wav' and 1 more")):
-        with pytest.raises(UserError, match=complaint):
-            told(text)
-    with pytest.raises(UserError, match="cannot be read"):
-        by_table(names, tmp_path / "nowhere.csv", Path("/r"))
 
 
 # -- who goes where
