@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
 
 from data.errors import UserError
 from data.manifests import ROOT
@@ -47,6 +48,17 @@ def test_queries_found_together_equal_queries_found_alone():
         alone, index = knn_search(train, queries[i:i + 1], 5)
         np.testing.assert_allclose(alone[0], together[i], atol=1e-6)
         assert set(index[0]) == set(indices[i])
+
+
+@pytest.mark.parametrize("cells", [1, 1000, 1 << 28])
+def test_the_search_for_a_gpu_finds_what_faiss_finds(monkeypatch, cells):
+    monkeypatch.setattr(knn, "_SIMILARITIES", cells)  # one query at a time; 3; all
+    rng = np.random.default_rng(9)
+    train, queries, labels = unit(rng, 300, 45), unit(rng, 50, 45), rng.integers(0, 7, 300)
+    by_faiss, by_torch = (classify(train, labels, queries, 5, 7, device) for device in (None, torch.device("cpu")))
+    np.testing.assert_allclose(by_torch.similarities, by_faiss.similarities, atol=1e-6)
+    np.testing.assert_array_equal(by_torch.indices, by_faiss.indices)
+    np.testing.assert_array_equal(by_torch.labels, by_faiss.labels)
 
 
 def test_a_view_with_strides_is_searched_like_its_copy():
