@@ -26,9 +26,9 @@ WORDS = [
     "house", "learn", "left", "marvin", "nine", "no", "off", "on", "one", "right", "seven", "sheila", "six", "stop",
     "three", "tree", "two", "up", "visual", "wow", "yes", "zero",
 ]
-# eSpeak NG has 104 variants. Left out: robots, whispers and echoes by name; those on whose words an encoder trained on
-# real Speech Commands (res15_35, nearest centroid of real clips) is right less than 80 %; and of variants nearer than
-# 1.2 dB in log-mel all but one, for they would put one voice into two splits.
+# Of 104 variants. Left out: 26 robots, whispers, echoes and experiments; 9 on whose words an encoder trained
+# on real Speech Commands (the published res15_35, nearest centroid of real clips) is right 80 % or less; and 7 within
+# 1.2 dB (log-mel, equal loudness) of one that is kept, for they would put one voice into two splits.
 VOICES = [
     "Alex", "Andrea", "Andy", "Annie", "Denis", "Diogo", "Gene", "Hugo", "Jacky", "Mario", "Michael", "Mike",
     "Mr_serious", "Nguyen", "Reed", "Storm", "adam", "anika", "antonio", "aunty", "belinda", "boris", "caleb",
