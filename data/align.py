@@ -18,8 +18,10 @@ from data.errors import UserError, exit_cleanly
 from data.files import write_atomically
 from data.manifests import ROOT
 
-_BEAMS = ((1e-48, 7e-29), (1e-120, 1e-100))  # phone, word: pocketsphinx's own, then wide and slow for what it loses
-_FRAME = 0.01  # seconds
+# Phone and word beam: pocketsphinx's own, then a wider one that found 3 of 4 utterances lost by it in noise of 15 dB.
+# Wider still loses clean ones.
+_BEAMS = ((1e-48, 7e-29), (1e-80, 1e-60))
+_RATE = 100  # frames a second
 _TASK = 20  # utterances at a time: some seconds of work, so that progress shows and little is lost
 _SHOWN = 5
 
@@ -54,7 +56,7 @@ def align(samples, words: list[str]) -> list[tuple[str, float, float]]:
             decoder.start_utt()
             decoder.process_raw(samples.tobytes(), full_utt=True)
             decoder.end_utt()
-            found = [(re.sub(r"\(\d+\)$", "", s.word), s.start_frame * _FRAME, (s.end_frame + 1) * _FRAME)
+            found = [(re.sub(r"\(\d+\)$", "", s.word), s.start_frame / _RATE, (s.end_frame + 1) / _RATE)
                      for s in decoder.seg() or () if s.word[0] not in "<[("]  # those are silence and noise
         except (RuntimeError, IndexError):
             _decoder.cache_clear()  # it is left in the middle of an utterance

@@ -37,7 +37,7 @@ _RULES = [(letters, re.compile(after), phones.split()) for letters, after, phone
     ("ei", "", "IY"), ("ey", "$", "IY"), ("ey", "", "EY"), ("eu", "", "Y UW"), ("ew", "", "UW"), ("ie", "", "IY"),
     ("ia", "", "IY AH"), ("io", "", "IY OW"), ("oa", "", "OW"), ("oe", "", "OW"), ("oi", "", "OY"), ("oy", "", "OY"),
     ("oo", "", "UW"), ("ou", "", "AW"), ("ow", "$", "OW"), ("ow", "", "AW"), ("ue", "$", "UW"), ("ui", "", "UW"),
-    ("ae", "", "IY"), ("aa", "", "AA"),
+    ("ae", "", "IY"), ("aa", "", "AA"), ("ah", "$", "AH"), ("oh", "$", "OW"), ("uh", "$", "AH"),
     ("ar", "[aeiou]", "EH R"), ("ar", "", "AA R"), ("er", "", "ER"), ("ir", "", "ER"), ("or", "", "AO R"),
     ("ur", "", "ER"), ("yr", "", "IH R"), ("es", "$", "Z"), ("al", "$", "AH L"), ("el", "$", "AH L"),
     ("le", "$", "AH L"),

@@ -18,10 +18,11 @@ _EPSILON = 1e-6  # seconds; rounding in the file
 
 _NUMBER = rb"(-?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)"
 _HEADER = re.compile(rb'\s*File type = "ooTextFile"\s+Object class = "TextGrid"\s+xmin = ' + _NUMBER + rb"\s+xmax = "
-                     + _NUMBER + rb"\s+tiers\? <exists>\s+size = \d+\s")
+                     + _NUMBER + rb"\s+tiers\? <exists>\s+size = (\d+)\s")
 _WORDS = re.compile(rb'class = "IntervalTier"\s+name = "' + TIER.encode() + rb'"\s+xmin = ' + _NUMBER
                     + rb"\s+xmax = " + _NUMBER + rb"\s+intervals: size = (\d+)\s")
 _INTERVAL = re.compile(rb"xmin = " + _NUMBER + rb"\s+xmax = " + _NUMBER + rb'\s+text = "((?:[^"]|"")*)"')
+_LAST = re.compile(rb'(?:intervals|points) \[(\d+)\]:(?:\s+\w+ = ' + _NUMBER + rb')+\s+\w+ = "(?:[^"]|"")*"\s*\Z')
 _SIZE = re.compile(rb"(?:intervals|points): size = (\d+)\s")
 _BOM = b"\xef\xbb\xbf"
 
@@ -123,7 +124,8 @@ def _read_usual(data: bytes) -> WordTier | None:
         return None
     stop = data.find(b'class = "', tier.end())
     rows = _INTERVAL.findall(data, tier.end(), stop if stop >= 0 else len(data))
-    if len(rows) != int(tier[3]) or not _whole(data, stop if stop >= 0 else tier.start()):
+    if (len(rows) != int(tier[3]) or data.count(b'class = "', header.end()) != int(header[3])
+            or not _whole(data, stop if stop >= 0 else tier.start())):
         return None
     start, end, mark = [], [], []
     now, xmax = float("-inf"), float(header[2])
@@ -152,9 +154,10 @@ def _whole(data: bytes, start: int) -> bool:
         pass
     if size is None:
         return False
-    last = max(data.rfind(b"intervals [", size.end()), data.rfind(b"points [", size.end()))
-    number = re.match(rb"\w+ \[(\d+)\]", data[last:last + 24]) if last >= 0 else None
-    return data.rstrip().endswith(b'"' if int(size[1]) else size[1]) and int(size[1]) == int(number[1] if number else 0)
+    if not int(size[1]):
+        return not data[size.end():].strip()
+    last = _LAST.match(data, max(data.rfind(b"intervals [", size.end()), data.rfind(b"points [", size.end()), 0))
+    return last is not None and last[1] == size[1]
 
 
 def _read_odd(path: str | Path, data: bytes) -> WordTier:

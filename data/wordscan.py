@@ -62,16 +62,15 @@ def find_files(folder: str | Path, endings: tuple[str, ...]) -> dict[str, os.Dir
     A further file of the same name is returned under its whole path.
     """
     found: dict[str, os.DirEntry] = {}
-    folders, linked = [str(folder)], set()
+    folders, seen = [str(folder)], {os.path.realpath(folder)}
     while folders:
         with os.scandir(folders.pop()) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
                 stem, ending = os.path.splitext(entry.name)
                 if entry.is_dir():
-                    target = os.path.realpath(entry.path) if entry.is_symlink() else None
-                    if target is None or target not in linked:  # else a circle of links would never end
+                    if (real := os.path.realpath(entry.path)) not in seen:  # else a circle of links would never end
+                        seen.add(real)
                         folders.append(entry.path)
-                        linked.add(target)
                 elif ending.lower() in endings and not stem.startswith("."):
                     found[stem if stem not in found else entry.path] = entry
     return found
