@@ -96,7 +96,7 @@ def fetch(url: str, path: str | Path, *, sha256: str | None = None, md5: str | N
             _download(url, part, size)
         whole = path if path.exists() else part
         try:
-            _check(whole, sha256, md5, size, "run again to download it anew")
+            _check(whole, sha256, md5, size, f"set aside as {path.name}.bad, run again to download it anew")
         except UserError:
             _set_aside(whole, path)
             raise
