@@ -63,7 +63,7 @@ def main(args) -> int:
     train, dev = (session.open_clips(args, corpus, split) for split in ("train", "dev"))
     noise = session.open_noise(args, corpus)
     sampler = BalancedBatchSampler(train.manifest.label, corpus.labels, args.batch_classes, args.per_class,
-                                   args.data_probs, args.seed)
+                                   args.data_probs, args.seed, tables=train.manifest.path.parent)
     if sampler.batch_classes < args.batch_classes:
         print(f"--batch_classes {args.batch_classes}: there are {sampler.batch_classes} classes, all in every batch")
     sampler.num_steps = args.num_steps = args.num_steps or args.num_epochs * sampler.epoch_steps

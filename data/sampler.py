@@ -1,9 +1,11 @@
 """Class-balanced batches: which classes, and which of their clips, each training step sees."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
+from data.audio import CACHE
 from data.errors import UserError
 from data.phonetics import nearest_words
 
@@ -48,13 +50,15 @@ class BalancedBatchSampler:
         data_probs: 0-6, an index into `MIXTURES`.
         num_steps: batches to yield in total, over as many epochs as that takes; None is one epoch.
         start: batches to skip at the beginning.
+        tables: folder where the lists of near words are kept, and looked for: beside the manifest.
 
     Raises:
         UserError: fewer than two classes, or a flag out of range.
     """
 
     def __init__(self, labels: np.ndarray, names: Sequence[str], batch_classes: int, per_class: int,
-                 data_probs: int = 0, seed: int = 0, num_steps: int | None = None, start: int = 0):
+                 data_probs: int = 0, seed: int = 0, num_steps: int | None = None, start: int = 0,
+                 tables: str | Path = CACHE):
         labels = np.asarray(labels)
         self.classes, counts = np.unique(labels, return_counts=True)
         if len(self.classes) < 2:
@@ -73,7 +77,7 @@ class BalancedBatchSampler:
         order = np.argsort(labels, kind="stable")
         self.clips = np.split(order, np.cumsum(counts)[:-1])  # of each class
         # Rows and entries are positions in self.classes, like every class number below.
-        self.near = nearest_words([names[c] for c in self.classes]) if self.mixture[1] else None
+        self.near = nearest_words([names[c] for c in self.classes], cache_dir=tables) if self.mixture[1] else None
         self.epoch_steps = max(1, len(labels) // (self.batch_classes * per_class))
         self.num_steps = self.epoch_steps if num_steps is None else num_steps
 

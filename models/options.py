@@ -85,7 +85,8 @@ def add_recipe(parser: Parser, changes: dict | None = None) -> None:
         return _default(flag, changes)
 
     group = parser.add_argument_group(
-        "optimisation", "A recipe sets what is not given.\n  paper: the original's, NovoGrad and a cosine with warm-up\n"
+        "optimisation", "A recipe sets what is not given.\n"
+        "  paper: the original's, NovoGrad and a cosine with warm-up\n"
         "  fast: AdamW and one cycle, with time shift; more accuracy in few steps")
     group.add_argument("--recipe", choices=tuple(RECIPES), default="paper", help="(default: paper)")
     group.add_argument("--optimizer", choices=("novograd", "adamw"), help=default("optimizer"))

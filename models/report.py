@@ -49,7 +49,7 @@ def report(out: Path, stem: str, labels: Sequence[str], truth: np.ndarray, predi
         raise ValueError(f"{len(truth)} true and {len(predicted)} predicted labels of {len(utterances)} utterances")
     result = figures(labels, truth, predicted)
     print(summary(result))
-    result |= {"facts": facts or {}, "command": shlex.join(["python", *sys.argv]), "versions": _versions()}
+    result |= {"facts": facts or {}, "command": shlex.join(["python", *sys.argv]), "versions": versions()}
     picture = draw_confusion(labels, truth, predicted, f"{stem}: accuracy {100 * result['accuracy']:.2f} %")
     out = Path(out)
     with write_atomically(out / f"{stem}.json") as file:
@@ -240,11 +240,12 @@ def _plain(value):
     return value.tolist() if isinstance(value, np.generic | np.ndarray) else str(value)
 
 
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that bear on a figure."""
+    found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            versions[package] = version(package)
+            found[package] = version(package)
         except PackageNotFoundError:
             continue
-    return versions
+    return found

@@ -6,10 +6,8 @@ Cheap checks come before the libraries that take seconds to import.
 from __future__ import annotations
 
 import logging
-import platform
 from argparse import Namespace
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,17 +31,14 @@ FREE = {"name", "runs_dir", "gpu", "registry", "cache_dir", "step_freq", "checkp
 
 
 def hush_libraries() -> None:
-    """Keep NeMo and Lightning from printing about themselves. Call before importing them."""
+    """Keep NeMo from printing about its telemetry, of which there is none. Call before importing it."""
     logging.getLogger("nv_one_logger").setLevel(logging.ERROR)
-    for name in ("nv_one_logger.api.config", "nv_one_logger.training_telemetry.api.training_telemetry_provider"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
 
 def check_fixed(flag: str, given, fixed, where: str) -> None:
-    """Raise UserError if a flag was given and contradicts what a checkpoint fixes."""
+    """Raise UserError if a flag was given and contradicts what a checkpoint fixes; ``where`` ends in a verb."""
     if given is not None and given != fixed:
-        raise UserError(f"{flag} {given} contradicts {where}, which has {fixed}; leave {flag} out or name another run")
+        raise UserError(f"{flag} {given} contradicts {where} {fixed}; leave {flag} out, or name another run")
 
 
 def open_corpus(args: Namespace, splits: Sequence[str]) -> Corpus:
@@ -97,7 +92,7 @@ def find_encoder(args: Namespace, run: Run, step: int) -> dict:
     Raises:
         UserError: a flag contradicts the configuration or the checkpoint.
     """
-    config, where = run.config(), f"run {run.name!r}"
+    config, where = run.config(), f"run {run.name!r}, which has"
     if "model" in config:
         check_fixed("--model", args.model, config["model"], where)
     if "clip_seconds" in config:
@@ -124,17 +119,17 @@ def encoder_of_head(args: Namespace, head: Run, head_step: int, config: dict) ->
     run = Run(args.runs_dir, args.name)
     if config.get("frozen_encoder", True):
         begun = config.get("arguments", {})
-        where = f"the head of run {head.name!r}, which was trained on an encoder that"
+        where = f"the head of run {head.name!r}, which was trained on an encoder of"
         check_fixed("--name", args.name, begun.get("enc_name", args.name), where)
         step = run.step(args.model, begun.get("enc_step") if args.enc_step is None else args.enc_step, "--enc_step")
         check_fixed("--enc_step", step, begun.get("enc_step", step), where)
         return run, step
     if args.name == head.name:
         check_fixed("--enc_step", args.enc_step, head_step,
-                    f"--cl_step of run {head.name!r}, where encoder and head were trained together,")
+                    f"the head of run {head.name!r}, which was trained together with the encoder of step")
     else:
-        print(f"the head of run {head.name!r} was trained together with an encoder of its own: testing that one, not "
-              f"run {args.name!r}'s")
+        print(f"the head of run {head.name!r} was trained together with an encoder of its own: testing with that one, not "
+              f"with run {args.name!r}")
     return head, head.step(args.model, head_step, "--cl_step")
 
 
@@ -155,7 +150,7 @@ def classifier_batches(args: Namespace, train: Clips, corpus: Corpus) -> Balance
 
     if args.batch_classes:
         return BalancedBatchSampler(train.manifest.label, corpus.labels, args.batch_classes, args.per_class,
-                                    seed=args.seed)
+                                    seed=args.seed)  # uniform draws
     return Shuffled(len(train), args.batch_size, args.seed)
 
 
@@ -225,12 +220,11 @@ def trainer_state(run: Run, modules: dict[str, nn.Module]) -> dict:
 def describe(args: Namespace, script: str, corpus: Corpus, clips: int, **more) -> dict:
     """A run's configuration: what a later script needs to know, and what a reader wants to."""
     from models.frontend import SETTINGS
+    from models.report import versions
 
     return {"script": script, "model": args.model, "hidden_size": args.hidden_size, "clip_seconds": args.clip_seconds,
             **more, "arguments": _plain(vars(args)), "train_clips": clips, "labels": corpus.labels,
-            "frontend": SETTINGS,
-            "versions": {"python": platform.python_version()} | {name: version(name) for name in (
-                "torch", "nemo-toolkit", "lightning", "faiss-cpu", "numpy", "soundfile", "soxr")}}
+            "frontend": SETTINGS, "versions": versions()}
 
 
 def commit(run: Run, config: dict, before: dict) -> None:

@@ -290,7 +290,8 @@ def fit(task: Task, run: Run, data, batches, device: torch.device, accuracy: Cal
     Returns:
         the loop, which knows whether a signal stopped it.
     """
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # reset by its import
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # what devices there are, and that training ended
     place(task, device, task.args.precision)
     loop = Loop(run, task.args, task.steps, accuracy)
     with warnings.catch_warnings():

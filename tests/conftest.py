@@ -1,0 +1,87 @@
+"""What several test files need: the original's figures, a small data set, and the scripts as functions."""
+
+import importlib
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+
+from data.errors import UserError
+from data.manifests import Utterance, register, write_manifest
+
+HERE = Path(__file__).parent
+
+
+def pytest_addoption(parser):
+    parser.addoption("--reference", type=Path, help="folder with the published encoders (runs res15_35 and res15_12), "
+                                                    "to test that they load and embed as they did")
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """Figures measured on the original, by name."""
+    with np.load(HERE / "golden.npz") as figures:
+        return dict(figures)
+
+
+@pytest.fixture(scope="session")
+def params():
+    """The original's parameters: names and shapes by module."""
+    return json.loads((HERE / "params.json").read_text())
+
+
+def spoken(word: int, rng: np.random.Generator, seconds: float = 1.0) -> np.ndarray:
+    """A "word": two gliding tones that only it has, at a "speaker's" pitch, in a little noise. Float, 16 kHz."""
+    t = np.arange(round(16_000 * seconds)) / 16_000
+    pitch = rng.uniform(0.9, 1.1)
+    first, second = 300 * pitch * 1.45 ** word, 500 * pitch * 1.3 ** (5 - word)
+    sound = np.sin(2 * np.pi * (first + 200 * t) * t) + np.sin(2 * np.pi * (second - 100 * t) * t)
+    envelope = np.exp(-(((t - 0.5 - rng.uniform(-0.1, 0.1)) / 0.2) ** 2))
+    return 0.2 * envelope * sound + 0.01 * rng.standard_normal(len(t))
+
+
+@pytest.fixture(scope="session")
+def words(tmp_path_factory):
+    """A registered data set "words" of six classes with 12 / 5 / 5 clips each, and a folder of noise.
+
+    Attributes: registry, folder, labels, and flags, the arguments that make a script use it and nothing else.
+    """
+    folder = tmp_path_factory.mktemp("words")
+    rng = np.random.default_rng(0)
+    labels = ["bed", "cat", "dog", "five", "four", "tree"]
+    for split, clips in (("train", 12), ("dev", 5), ("test", 5)):
+        utterances = []
+        for word, label in enumerate(labels):
+            for i in range(clips):
+                path = folder / label / f"{split}{i}_nohash_0.wav"
+                path.parent.mkdir(exist_ok=True)
+                soundfile.write(path, spoken(word, rng), 16_000, "PCM_16")
+                utterances.append(Utterance(str(path), label, 1.0, speaker=f"{split}{i}"))
+        write_manifest(folder / f"{split}.json", utterances)
+    (folder / "noise").mkdir()
+    soundfile.write(folder / "noise" / "hiss.wav", 0.1 * rng.standard_normal(40_000), 16_000, "PCM_16")
+    registry = folder / "manifests.json"
+    register("words", **{split: folder / f"{split}.json" for split in ("train", "dev", "test")},
+             noise=folder / "noise", registry=registry)
+    return SimpleNamespace(folder=folder, registry=registry, labels=labels,
+                           flags=["--manifest=words", f"--registry={registry}", f"--cache_dir={folder / 'cache'}"])
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a script's `main` in this process: ``run("infer_train", "--name=a", ...)`` gives code, out and error."""
+    def call(script: str, *flags: str) -> SimpleNamespace:
+        module, error = importlib.import_module(script), ""
+        capsys.readouterr()
+        try:
+            code = module.main(module.parse_args([str(flag) for flag in flags]))
+        except UserError as problem:
+            code, error = 2, str(problem)
+        except SystemExit as stop:  # argparse
+            code = stop.code
+        printed = capsys.readouterr()
+        return SimpleNamespace(code=code, out=printed.out, error=error or printed.err)
+    return call
