@@ -8,7 +8,6 @@ values is ever unpickled.
 from __future__ import annotations
 
 import json
-import pickle
 import re
 import warnings
 from pathlib import Path
@@ -32,7 +31,7 @@ class Run:
     """
 
     def __init__(self, runs_dir: str | Path, name: str, flag: str = "--name"):
-        if not name or Path(name).name != name:
+        if name in ("", ".", "..") or Path(name).name != name:
             raise UserError(f"{flag} {name!r}: must be a plain folder name")
         self.name, self.flag = name, flag
         self.folder = Path(runs_dir) / name
@@ -111,15 +110,17 @@ def load_state(path: Path) -> dict:
     import torch
 
     try:
-        with warnings.catch_warnings():
+        with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the old format's storage classes
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            try:
+                state = torch.load(file, map_location="cpu", weights_only=True)
+            except Exception as error:  # damaged files make torch raise almost anything
+                unsafe = re.search(r"GLOBAL|[Uu]nsupported (global|class|operand)|allowlisted", str(error))
+                truth = "holds objects that are not weights, which were not loaded" if unsafe else \
+                    "is truncated or no checkpoint"
+                raise UserError(f"{path}: {truth}; use another step, or train again") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        truth = "holds objects that are not weights and was not opened" if "weights_only" in str(error).lower() \
-            or "Unsupported" in str(error) else "is truncated or no checkpoint"
-        raise UserError(f"{path}: {truth}; use another step, or train again") from None
     if not isinstance(state, dict):
         raise UserError(f"{path}: holds a {type(state).__name__}, not a state dict; use another step")
     return state

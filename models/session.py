@@ -128,8 +128,8 @@ def encoder_of_head(args: Namespace, head: Run, head_step: int, config: dict) ->
         check_fixed("--enc_step", args.enc_step, head_step,
                     f"the head of run {head.name!r}, which was trained together with the encoder of step")
     else:
-        print(f"the head of run {head.name!r} was trained together with an encoder of its own: testing with that one, not "
-              f"with run {args.name!r}")
+        print(f"the head of run {head.name!r} was trained together with an encoder of its own, which is tested "
+              f"instead of run {args.name!r}'s")
     return head, head.step(args.model, head_step, "--cl_step")
 
 
