@@ -20,12 +20,11 @@ import soxr
 from tqdm import tqdm
 
 from data.errors import UserError
-from data.files import write_atomically
-from data.manifests import ROOT, Manifest
+from data.files import CACHE, write_atomically
+from data.manifests import Manifest
 from data.parallel import ordered_map
 
 SAMPLE_RATE = 16_000
-CACHE = ROOT / "datasets" / "cache"
 _FORMAT = 1  # of the cache; part of its key
 _ENDLESS = 2**48  # frames; libsndfile's answer for a FLAC header without a length is larger
 _CHUNK = 1_000  # utterances decoded per task: bounds memory, amortises the pool's pickling

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data.audio import CACHE, PackedClips, pack, usable
+from data.audio import PackedClips, pack, usable
+from data.files import CACHE
 from data.manifests import Manifest
 
 

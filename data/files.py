@@ -10,6 +10,9 @@ from typing import IO
 
 from data.errors import UserError
 
+ROOT = Path(__file__).resolve().parent.parent
+CACHE = ROOT / "datasets" / "cache"  # of decoded audio, nearest words
+
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 

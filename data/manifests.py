@@ -18,9 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from data.errors import UserError
-from data.files import write_atomically
+from data.files import ROOT, write_atomically
 
-ROOT = Path(__file__).resolve().parent.parent
 REGISTRY = ROOT / "manifests.json"
 SPLITS = ("train", "dev", "test")
 PATH_FIELDS = ("audio_filepath", "audio_filename")

@@ -27,9 +27,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data.audio import CACHE
 from data.errors import UserError, exit_cleanly
-from data.files import write_atomically
+from data.files import CACHE, write_atomically
 from data.manifests import REGISTRY, load_corpus
 
 WEIGHTS = {"soundex": 2, "caverphone": 2, "metaphone": 5, "nysiis": 1}  # tenths: integer sums make ties exact

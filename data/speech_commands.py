@@ -118,8 +118,10 @@ def main(args: argparse.Namespace) -> None:
     labels = {clip.label for clips in splits.values() for clip in clips}
     print(count_table(splits, sorted(labels)))
     if untrained := sorted(labels - {clip.label for clip in splits["train"]}):
-        raise UserError(f"{root}: no training clip of {' '.join(untrained)}; leave these words out with "
-                        "--words (the others) and --name")
+        if args.words:
+            raise UserError(f"{root}: no training clip of {' '.join(untrained)}; leave them out of --words")
+        print(f"left out, for want of training clips: {' '.join(untrained)}")
+        splits = {split: [clip for clip in clips if clip.label not in untrained] for split, clips in splits.items()}
     write_corpus(name, splits, args.out or ROOT / "datasets" / name, made_by=args.command,
                  noise=root / NOISE if (root / NOISE).is_dir() else None, registry=args.registry or REGISTRY)
     if args.write_list:

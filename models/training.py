@@ -294,6 +294,8 @@ def fit(task: Task, run: Run, data, batches, device: torch.device, accuracy: Cal
         logging.getLogger(name).setLevel(logging.WARNING)  # what devices there are, and that training ended
     place(task, device, task.args.precision)
     loop = Loop(run, task.args, task.steps, accuracy)
+    if task.done >= task.steps:  # a finished run was resumed
+        return loop
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*(num_workers|does not have many workers|log_every_n_steps|"
                                                   "lr_scheduler.step|total_mem|TF32|isinstance).*")

@@ -333,14 +333,17 @@ def test_names(run, made, tmp_path):
     assert (corpus.name, len(corpus.labels)) == ("v1-12", 12)
 
 
-def test_untrained_words_are_all_named(run, root, tmp_path):
+def test_untrained_words_are_left_out_and_named(run, root, tmp_path):
     for word in ("bed", "cat"):
         for speaker in SPEAKERS["train"]:
             for take in range(2):
                 (root / word / f"{speaker}_nohash_{take}.wav").unlink()
-    with pytest.raises(UserError, match="no training clip of bed cat;"):
-        run(root)
+    with pytest.raises(UserError, match="no training clip of cat; leave them out of --words"):
+        run(root, "--words", "cat", "yes", "no")
     assert not (tmp_path / "out").exists()
+    printed, corpus = run(root)
+    assert "left out, for want of training clips: bed cat" in printed
+    assert not {"bed", "cat"} & set(corpus.labels)
 
 
 def test_bad_folders(run, root, tmp_path):

@@ -1,0 +1,323 @@
+"""The four scripts from end to end on a small data set: they learn, save, resume, test, and refuse bad input."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from data.manifests import ROOT, Utterance, read_registry, register, write_manifest
+from models.checkpoints import TRAINER, Run, load_state
+
+TRAIN = ["--model=Res8", "--hidden_size=12", "--recipe=fast", "--per_class=4", "--step_freq=10"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def encoder(words, runs):
+    """A run "enc" of 40 steps, and what the script printed."""
+    import contextlib
+    import io
+
+    import TripletEncoder
+
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert TripletEncoder.main(TripletEncoder.parse_args(
+            ["--name=enc", f"--runs_dir={runs}", *words.flags, *TRAIN, "--num_steps=40"])) == 0
+    return printed.getvalue()
+
+
+def accuracy(text: str) -> float:
+    return float(re.search(r"^Accuracy: (\d+\.\d\d)$", text, re.M)[1])
+
+
+def test_training_moves_the_weights_and_raises_the_accuracy(encoder, runs):
+    run = Run(runs, "enc")
+    assert run.steps("Res8") == run.steps(TRAINER) == [10, 20, 30, 40]
+    dev = [float(value) for value in re.findall(r"dev (\d+\.\d+) %", encoder)]
+    assert len(dev) == 4
+    assert dev[-1] >= 80 > 100 / 6  # six classes
+    loss = [float(value) for value in re.findall(r"loss (\d+\.\d+)", encoder)]
+    assert loss[-1] < 0.7 * loss[0]
+    first, last = (load_state(run.path("Res8", step)) for step in (10, 40))
+    assert all(not torch.equal(first[name], last[name]) for name in first)
+
+
+def test_the_config_says_what_was_trained(encoder, runs, words):
+    config = Run(runs, "enc").config()
+    assert config["labels"] == words.labels
+    assert config["arguments"]["margin"] == 0.5
+    assert (config["model"], config["hidden_size"], config["clip_seconds"]) == ("Res8", 12, 1.0)
+    assert config["versions"]["torch"] == torch.__version__
+    assert list((runs / "enc" / "tensorboard").glob("events*"))
+
+
+def test_the_printed_line_tests_the_encoder(encoder, runs, run):
+    line = encoder.strip().splitlines()[-1].split("python ")[1].split()
+    assert line[0] == "infer_train.py"
+    tested = run("infer_train", *line[1:], "--save")
+    assert tested.code == 0
+    assert accuracy(tested.out) >= 80
+    assert re.search(r"^f1_macro 0\.\d{4}$|^f1_macro 1\.0000$", tested.out, re.M)
+    made = {path.name for path in (runs / "enc").iterdir()}
+    stem = "knn-words-Res8-40"
+    assert {f"{stem}.json", f"{stem}.csv", f"{stem}-confusion.png", f"{stem}-test_embeddings.npy"} <= made
+    embeddings = np.load(runs / "enc" / f"{stem}-test_embeddings.npy")
+    assert embeddings.shape == (30, 12)
+    figures = json.loads((runs / "enc" / f"{stem}.json").read_text())
+    assert 100 * figures["accuracy"] == pytest.approx(accuracy(tested.out), abs=0.005)
+    assert (runs / "enc" / f"{stem}.csv").read_text().count("\n") == 31
+
+
+def test_without_a_step_the_newest_is_tested(encoder, runs, words, run):
+    flags = ["--name=enc", f"--runs_dir={runs}", *words.flags, "--model=Res8"]
+    newest, first = run("infer_train", *flags), run("infer_train", *flags, "--enc_step=10", "--k=1")
+    assert "knn-words-Res8-40.json" in newest.out
+    assert "knn-words-Res8-10.json" in first.out
+
+
+def test_a_head_on_the_frozen_encoder(encoder, runs, words, run):
+    flags = [f"--runs_dir={runs}", *words.flags, "--model=Res8"]
+    trained = run("TripletClassifier", "--name=head", "--enc_name=enc", "--enc_step=40", *flags, "--num_steps=150",
+                  "--lr=0.05", "--optimizer=adamw")
+    assert trained.code == 0
+    assert Run(runs, "head").steps("ClassificationNet") == [100, 150]
+    assert Run(runs, "head").steps("Res8") == []
+    line = trained.out.strip().splitlines()[-1].split("python ")[1].split()
+    tested = run("infer_notl", *line[1:], "--save")
+    assert accuracy(tested.out) >= 80
+    wrong = run("infer_notl", "--name=enc", "--cl_name=head", "--enc_step=10", *flags)
+    assert wrong.code == 2
+    assert "--enc_step 10" in wrong.error and "40" in wrong.error
+
+
+def test_the_baseline_without_triplets(runs, words, run, encoder):
+    flags = [f"--runs_dir={runs}", *words.flags, "--model=Res8"]
+    trained = run("TripletClassifier", "--name=base", *flags, "--hidden_size=12", "--recipe=fast", "--num_steps=150",
+                  "--step_freq=1000", "--batch_classes=6", "--per_class=4")
+    assert trained.code == 0
+    assert Run(runs, "base").steps("Res8") == Run(runs, "base").steps("ClassificationNet") == [150]
+    tested = run("infer_notl", "--name=base", "--cl_name=base", "--enc_step=150", "--cl_step=150", *flags)
+    assert accuracy(tested.out) >= 60
+    # The same flags as for a head on test_encoder test the encoder that the head was trained with.
+    other = run("infer_notl", "--name=enc", "--cl_name=base", "--enc_step=10", "--cl_step=150", *flags)
+    assert "trained together with an encoder of its own" in other.out
+    assert accuracy(other.out) == accuracy(tested.out)
+
+
+@pytest.mark.parametrize("model", ["Res15", "Quartz"])
+def test_the_other_encoders_train_save_load_and_are_tested(model, runs, words, run):
+    flags = [f"--name={model}", f"--runs_dir={runs}", *words.flags, f"--model={model}"]
+    assert run("TripletEncoder", *flags, "--hidden_size=6", "--num_steps=2", "--per_class=2",
+               "--eval_clips=6").code == 0
+    tested = run("infer_train", *flags, "--enc_step=2")
+    assert tested.code == 0
+    assert 0 <= accuracy(tested.out) <= 100
+
+
+def test_augmentation_embeddings_and_test_in_one_go(runs, words, run):
+    done = run("TripletEncoder", "--name=all", f"--runs_dir={runs}", *words.flags, *TRAIN, "--num_steps=3", "--augment",
+               "--spec_augment", "--save_emb", "--cl", "--data_probs=6", "--mining=semihard", "--clip_seconds=0.8",
+               "--classify_gpu", "--noise_snr", "0", "10", "--batch_classes=4")
+    assert done.code == 0
+    assert "Accuracy:" in done.out
+    assert np.load(runs / "all" / "enc3-train-embeddings.npy").shape == (72, 12)
+    wrong = run("infer_train", "--name=all", f"--runs_dir={runs}", *words.flags, "--model=Res8", "--clip_seconds=1.0")
+    assert wrong.code == 2
+    assert "--clip_seconds 1.0" in wrong.error and "0.8" in wrong.error
+
+
+@pytest.mark.parametrize("script, flags", [
+    ("TripletEncoder", ["--per_class=3", "--shift", "--augment", "--optimizer=adamw", "--schedule=onecycle"]),
+    ("TripletEncoder", ["--per_class=3", "--data_probs=3", "--batch_classes=4"]),
+    ("TripletClassifier", ["--batch_size=20"])])
+def test_resumed_weights_equal_uninterrupted_ones(script, flags, runs, words, run, request):
+    """An interrupted run is the uninterrupted one with its later checkpoints taken away."""
+    name = f"resumed-{request.node.callspec.indices['flags']}"
+    common = [f"--runs_dir={runs}", *words.flags, "--model=Res8", "--hidden_size=6", "--num_steps=7", "--step_freq=3",
+              "--eval_clips=12", *flags]
+    assert run(script, f"--name={name}", *common).code == 0
+    folder = Run(runs, name)
+    whole = {path.name: load_state(path) for path in folder.checkpoints.glob("*-STEP-7.pt")}
+    for path in folder.checkpoints.iterdir():
+        if "-STEP-3." not in path.name:
+            path.unlink()
+    taken = run(script, f"--name={name}", *common)
+    assert taken.code == 2 and "--resume" in taken.error
+    assert run(script, f"--name={name}", f"--runs_dir={runs}", *words.flags, "--model=Res8", "--resume").code == 0
+    assert len(whole) >= 2
+    for file, state in whole.items():
+        resumed = load_state(folder.checkpoints / file)
+        for key, value in state.items():
+            assert not isinstance(value, torch.Tensor) or torch.equal(value, resumed[key]), (file, key)
+    assert folder.config()["arguments"]["hidden_size"] == 6
+
+
+def test_a_resume_keeps_to_what_was_begun(encoder, runs, words, run):
+    again = run("TripletEncoder", "--name=enc", f"--runs_dir={runs}", *words.flags, "--model=Res8", "--resume",
+                "--margin=0.7")
+    assert again.code == 2
+    assert "--margin 0.7" in again.error and "0.5" in again.error
+    done = run("TripletEncoder", "--name=enc", f"--runs_dir={runs}", *words.flags, "--model=Res8", "--resume")
+    assert done.code == 0
+    assert "40 of 40 steps done" in done.out
+
+
+def test_more_batch_classes_than_labels_is_said_once(encoder):
+    assert encoder.count("--batch_classes 35: there are 6 classes") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_saves_says_where_and_can_be_resumed(number, runs, words):
+    name = f"stopped{int(number)}"
+    command = [sys.executable, "TripletEncoder.py", f"--name={name}", f"--runs_dir={runs}", *words.flags,
+               "--model=Res8", "--hidden_size=6", "--per_class=2", "--num_steps=100000", "--step_freq=1",
+               "--checkpoints_to_keep=1", "--eval_clips=6"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               env=os.environ | {"PYTHONUNBUFFERED": "1"})
+    run = Run(runs, name)
+    while process.poll() is None and not run.steps(TRAINER):
+        time.sleep(0.2)
+    process.send_signal(number)
+    out, error = process.communicate(timeout=120)
+    assert process.returncode == 128 + number, error
+    step = run.steps(TRAINER)[-1]
+    assert str(run.path(TRAINER, step)) in out and "--resume" in out
+    assert load_state(run.path(TRAINER, step))["step"] == step == run.steps("Res8")[-1]
+    assert "Traceback" not in error
+
+
+# What a user may get wrong, each one line with the way out and exit code 2.
+
+def infer(run, words, runs, *flags, name="enc", model="Res8"):
+    return run("infer_train", f"--name={name}", f"--runs_dir={runs}", *words.flags, f"--model={model}", *flags)
+
+
+def refused(done, *parts):
+    assert done.code == 2
+    assert all(part in done.error for part in parts), done.error
+    assert "\n" not in done.error.strip()
+
+
+def test_unknown_manifest_lists_the_known_ones(run, words, runs):
+    for script in ("TripletEncoder", "infer_train"):
+        refused(run(script, "--name=enc" if script == "infer_train" else "--name=new", f"--runs_dir={runs}",
+                    "--model=Res8", f"--registry={words.registry}", "--manifest=nowhere"), "'nowhere'", "words")
+
+
+def test_the_tracked_registry_tells_how_to_make_what_is_missing(run, runs):
+    for name, entry in read_registry().items():
+        assert entry["made_by"].startswith("python -m data."), name
+    refused(run("TripletEncoder", "--name=new", f"--runs_dir={runs}", "--model=Res8", "--manifest=10000"),
+            "data.libriwords")
+
+
+def test_wrong_width_and_model(encoder, run, words, runs):
+    refused(infer(run, words, runs, "--hidden_size=45"), "--hidden_size 45", "12", "enc")
+    refused(infer(run, words, runs, model="Res15"), "Res15", "it has Res8")
+
+
+def test_a_checkpoint_of_another_model(encoder, run, words, runs):
+    run_folder = Run(runs, "disguised")
+    run_folder.checkpoints.mkdir(parents=True)
+    run_folder.path("Res15", 5).write_bytes(Run(runs, "enc").path("Res8", 40).read_bytes())
+    refused(infer(run, words, runs, name="disguised", model="Res15"), "Res15-STEP-5.pt", "not a checkpoint of Res15")
+    run_folder.path("Res15", 5).write_bytes(b"PK\x03\x04 no checkpoint")
+    refused(infer(run, words, runs, name="disguised", model="Res15"), "Res15-STEP-5.pt", "no checkpoint")
+
+
+def test_more_neighbours_than_training_clips(encoder, run, words, runs):
+    refused(infer(run, words, runs, "--k=73"), "--k 73", "72")
+
+
+def test_a_missing_step_lists_the_steps(encoder, run, words, runs):
+    refused(infer(run, words, runs, "--enc_step=15"), "--enc_step 15", "10, 20, 30, 40")
+
+
+def test_wrong_number_of_classes(encoder, run, words, runs):
+    refused(run("TripletClassifier", "--name=new", f"--runs_dir={runs}", *words.flags, "--model=Res8",
+                "--num_classes=7"), "--num_classes 7", "6")
+
+
+def test_a_runs_folder_that_cannot_be_written(run, words, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    refused(run("TripletEncoder", "--name=new", f"--runs_dir={tmp_path / 'file'}", *words.flags, *TRAIN),
+            str(tmp_path / "file"))
+
+
+def test_noise_that_is_not_there(run, words, runs, tmp_path):
+    refused(run("TripletEncoder", "--name=new", f"--runs_dir={runs}", *words.flags, *TRAIN, "--augment",
+                f"--noise_dir={tmp_path}"), str(tmp_path), "--noise_dir")
+
+
+def variant(words, tmp_path, change):
+    """The data set with something wrong in its training manifest; returns the flags that use it."""
+    utterances = [json.loads(line) for line in (words.folder / "train.json").read_text().splitlines()]
+    utterances = [Utterance(str(words.folder / u["audio_filepath"]), u["label"], u["duration"]) for u in utterances]
+    path = tmp_path / "bad.wav"
+    bad = change(path)
+    write_manifest(tmp_path / "train.json", [*utterances, bad if isinstance(bad, Utterance) else
+                                             Utterance(str(path), "bed", 1.0)])
+    register("bad", train=tmp_path / "train.json", dev=words.folder / "dev.json", test=words.folder / "test.json",
+             registry=tmp_path / "manifests.json")
+    return ["--manifest=bad", f"--registry={tmp_path / 'manifests.json'}", f"--cache_dir={tmp_path / 'cache'}"]
+
+
+def write(samples):
+    return lambda path: soundfile.write(path, samples, 16_000, "FLOAT")
+
+
+SOUND = 0.1 * np.random.default_rng(0).standard_normal(16_000)
+BAD_AUDIO = {
+    "missing": (lambda path: None, "no such audio file"),
+    "unreadable": (lambda path: path.write_bytes(b"RIFF????not audio"), "cannot be decoded"),
+    "empty": (write(np.zeros(0)), "no audio in it"),
+    "silent": (write(np.zeros(16_000)), "silent to the bit"),
+    "NaN": (write(np.where(np.arange(16_000) == 5, np.nan, SOUND)), "not numbers"),
+    "past the end": (lambda path: write(SOUND)(path) or Utterance(str(path), "bed", 1.0, 3.0), "past its end"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_AUDIO)
+def test_bad_audio_is_named_and_can_be_left_out(kind, run, words, tmp_path):
+    make, said = BAD_AUDIO[kind]
+    flags = [f"--runs_dir={tmp_path / 'runs'}", *variant(words, tmp_path, make), *TRAIN, "--num_steps=1",
+             "--eval_clips=6"]
+    refused(run("TripletEncoder", "--name=a", *flags), "bad.wav", said, "--skip_bad_audio")
+    left = run("TripletEncoder", "--name=a", *flags, "--skip_bad_audio")
+    assert left.code == 0
+    assert "72 train" in left.out
+
+
+def test_a_test_label_that_train_lacks(encoder, run, words, tmp_path, runs):
+    path = tmp_path / "test.json"
+    write_manifest(path, [Utterance(str(words.folder / "cat" / "test0_nohash_0.wav"), "caat", 1.0)])
+    register("bad", train=words.folder / "train.json", dev=words.folder / "dev.json", test=path,
+             registry=tmp_path / "manifests.json")
+    refused(run("infer_train", "--name=enc", f"--runs_dir={runs}", "--model=Res8", "--manifest=bad",
+                f"--registry={tmp_path / 'manifests.json'}"), "test.json, line 1", "'caat'", "did you mean 'cat'")
+
+
+def test_a_head_is_tested_on_the_labels_it_knows(encoder, run, words, tmp_path, runs):
+    run("TripletClassifier", "--name=head2", "--enc_name=enc", f"--runs_dir={runs}", *words.flags, "--model=Res8",
+        "--num_steps=2")
+    few = [u for u in (words.folder / "train.json").read_text().splitlines() if '"tree"' not in u]
+    utterances = [Utterance(str(words.folder / u["audio_filepath"]), u["label"], 1.0) for u in map(json.loads, few)]
+    for split in ("train", "dev", "test"):
+        write_manifest(tmp_path / f"{split}.json", utterances)
+    register("few", **{split: tmp_path / f"{split}.json" for split in ("train", "dev", "test")},
+             registry=tmp_path / "manifests.json")
+    refused(run("infer_notl", "--name=enc", "--cl_name=head2", f"--runs_dir={runs}", "--model=Res8", "--manifest=few",
+                f"--registry={tmp_path / 'manifests.json'}"), "5 labels", "head2", "6", "tree")

@@ -1,0 +1,151 @@
+"""Optimiser and schedule against the original's figures, and what the two training tasks promise."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from data.dataset import Clips
+from data.manifests import load_corpus
+from models import training
+from models.classifier import ClassificationNet, make_encoder
+from models.options import RECIPES
+
+
+def arguments(**changes):
+    values = RECIPES["paper"] | {"model": "Res8", "precision": "32", "spec_augment": False, "augment": False,
+                                 "seed": 0, "margin": 0.5, "mining": "random", "per_class": 3, "eval_clips": 100,
+                                 "k": 3} | changes
+    return SimpleNamespace(**values)
+
+
+def test_novograd_is_the_originals(golden):
+    weights = [torch.nn.Parameter(torch.from_numpy(golden[f"novograd_p{i}"].copy())) for i in (0, 1)]
+    optimizer = training.make_optimizer(arguments(lr=1e-2), weights)
+    for gradient, expected in zip(golden["novograd_grads"], golden["novograd_paper_params_after_each_step"],
+                                  strict=True):
+        weights[0].grad = torch.from_numpy(gradient[:35].reshape(5, 7).copy())
+        weights[1].grad = torch.from_numpy(gradient[35:].copy())
+        optimizer.step()
+        found = torch.cat([weight.detach().flatten() for weight in weights]).numpy()
+        assert np.abs(found - expected).max() < 1e-6
+
+
+def rates(args, steps: int, more: int = 0) -> np.ndarray:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=args.lr, momentum=0.9)
+    schedule = training.make_schedule(args, optimizer, steps)
+    found = []
+    for _ in range(steps + more):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return np.array(found)
+
+
+def test_cosine_is_the_originals(golden):
+    """Up to its end: after it the original's rate fell to 0, and no step of ours comes after."""
+    expected = golden["cosine_total420_warm0.05_lr1e-3_min8e-5"]
+    assert np.abs(rates(arguments(), 420, more=1) - expected[:421]).max() < 1e-9
+
+
+@pytest.mark.parametrize("recipe", list(RECIPES))
+@pytest.mark.parametrize("steps", [20, 240, 3000])
+def test_learning_rate_peaks_at_lr_and_ends_at_lr_end(recipe, steps):
+    args = arguments(**RECIPES[recipe])
+    found = rates(args, steps)
+    assert found.max() == pytest.approx(args.lr, rel=0.05)
+    assert found[-1] == pytest.approx(args.lr_end, abs=0.02 * args.lr)
+    top = found.argmax()
+    assert np.all(np.diff(found[:top + 1]) > 0) and np.all(np.diff(found[top:]) < 0)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+@pytest.mark.parametrize("recipe", list(RECIPES))
+def test_a_run_of_very_few_steps(recipe, steps):
+    assert np.isfinite(rates(arguments(**RECIPES[recipe]), steps)).all()
+
+
+@pytest.fixture(scope="module")
+def clips(words):
+    corpus = load_corpus("words", ("train", "dev"), words.registry)
+    return [Clips.of(corpus.splits[split], f"words-{split}", 1.0, words.folder / "cache") for split in ("train", "dev")]
+
+
+def batch_of(clips, task, step=0):
+    waveforms, labels = clips[np.arange(len(clips)).reshape(6, -1)[:, :task.args.per_class].ravel()]
+    task.done = step
+    return waveforms, labels
+
+
+def test_a_step_follows_from_seed_and_number_alone(clips):
+    task = training.TripletTask(make_encoder("Res8", 8), arguments(shift=True), 10)
+    task.eval()
+    task.frontend.train()  # with dither
+    first = [task.training_step(batch_of(clips[0], task, step), 0).item() for step in (3, 4)]
+    again = [task.training_step(batch_of(clips[0], task, step), 0).item() for step in (4, 3)]
+    assert first == again[::-1]
+    assert first[0] != first[1]
+
+
+@pytest.mark.parametrize("changes", [{}, {"shift": True}, {"spec_augment": True}, {"precision": "bf16"},
+                                     {"mining": "hardest"}, {"mining": "semihard"}])
+def test_every_setting_gives_a_gradient(clips, changes):
+    torch.manual_seed(0)
+    task = training.TripletTask(make_encoder("Res8", 8), arguments(**changes), 10)
+    task.training_step(batch_of(clips[0], task), 0).backward()
+    assert all(p.grad.abs().sum() > 0 and p.dtype == torch.float32 for p in task.encoder.parameters())
+    assert set(task.figures) == {"loss", "active", "d_pos", "d_neg"}
+
+
+def test_a_frozen_encoder_does_not_change(clips):
+    torch.manual_seed(0)
+    encoder = make_encoder("Res8", 8)
+    task = training.ClassifierTask(encoder, ClassificationNet(8, 6), arguments(), 10, frozen=True)
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    task.train()
+    optimizer = task.configure_optimizers()["optimizer"]
+    for step in range(3):
+        task.training_step(batch_of(clips[0], task, step), 0).backward()
+        optimizer.step()
+    assert all(torch.equal(before[name], value) for name, value in encoder.state_dict().items())
+    assert set(task.saved_modules()) == {"ClassificationNet"}
+
+
+def test_training_together_moves_encoder_and_head(clips):
+    torch.manual_seed(0)
+    encoder, head = make_encoder("Res8", 8), ClassificationNet(8, 6)
+    task = training.ClassifierTask(encoder, head, arguments(), 10, frozen=False)
+    before = [p.clone() for p in task.parameters() if p.requires_grad]
+    task.train()
+    optimizer = task.configure_optimizers()["optimizer"]
+    task.training_step(batch_of(clips[0], task), 0).backward()
+    optimizer.step()
+    after = [p for p in task.parameters() if p.requires_grad]
+    assert len(after) == 7 + 3
+    assert all(not torch.equal(one, other) for one, other in zip(before, after, strict=True))
+    assert not torch.equal(encoder.bn1.running_mean, torch.zeros(8))
+    assert set(task.saved_modules()) == {"Res8", "ClassificationNet"}
+
+
+def test_embeddings_computed_once_train_the_head_alike(clips):
+    """Without augmentation, computing a frozen encoder's embeddings once is the same but for the dither."""
+    torch.manual_seed(0)
+    args = arguments()
+    task = training.ClassifierTask(make_encoder("Res8", 8), ClassificationNet(8, 6), args, 10, frozen=True)
+    rows = np.arange(20)
+    data = task.embedded_once(clips[0], torch.device("cpu"))
+    task.train()
+    losses = [task.training_step(source[rows], 0).item() for source in (clips[0], data)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-3)
+
+
+@pytest.mark.parametrize("most", [1, 7, 30, 62, 63, 1000])
+def test_spread_takes_classes_evenly(most):
+    labels = np.random.default_rng(0).permutation(np.repeat([0, 1, 3], [3, 20, 40]))
+    rows = training.spread(labels, most)
+    assert len(rows) == len(set(rows)) == min(most, 63)
+    assert np.all(np.diff(rows) > 0)
+    counts = np.bincount(labels[rows], minlength=4)
+    short = counts < [3, 20, 0, 40]  # a class not used up has as many as any other, but for one
+    assert all(counts[short] >= counts.max() - 1)
