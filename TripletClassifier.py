@@ -26,8 +26,7 @@ def parse_args(argv=None):
     training.add_argument("--batch_classes", type=options.count,
                           help="draw batches of so many classes x --per_class clips instead, as TripletEncoder.py does "
                                "(default: off, clips at random)")
-    training.add_argument("--per_class", type=options.count, default=10,
-                          help="clips of each class, with --batch_classes (default: 10)")
+    options.add_per_class(training, ", with --batch_classes")
     options.add_recipe(parser, options.HEAD)
     options.add_augmentation(parser, options.HEAD)
     options.add_checkpoints(parser)

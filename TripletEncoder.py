@@ -17,7 +17,7 @@ def parse_args(argv=None):
     training = parser.add_argument_group("batches and loss")
     training.add_argument("--batch_classes", type=options.count, default=35,
                           help="classes in a batch, all of them if there are fewer (default: 35)")
-    training.add_argument("--per_class", type=options.count, default=10, help="clips of each class (default: 10)")
+    options.add_per_class(training)
     training.add_argument("--data_probs", type=int, choices=range(7), default=0,
                           help="how a batch's classes are drawn: 0 uniformly, 1 phonetically near, 2 in proportion to "
                                "their clips, 3 batches of 0 and 1 in turn at random, 4 of 0 and 2, 5 of 1 and 2, 6 of "

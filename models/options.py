@@ -17,9 +17,9 @@ ROOT = Path(__file__).resolve().parent.parent
 # What --recipe sets where a flag does not: the original's training, and the one that learns most in little time.
 RECIPES = {
     "paper": {"optimizer": "novograd", "schedule": "cosine", "lr": 1e-3, "lr_end": 8e-5, "weight_decay": 1e-3,
-              "warmup": 0.05, "shift": False, "num_epochs": 15},
+              "warmup": 0.05, "shift": False, "num_epochs": 15, "per_class": 10},
     "fast": {"optimizer": "adamw", "schedule": "onecycle", "lr": 6e-3, "lr_end": 6e-6, "weight_decay": 1e-3,
-             "warmup": 0.3, "shift": True, "num_epochs": 15},
+             "warmup": 0.3, "shift": True, "num_epochs": 3, "per_class": 4},
 }
 # What differs for the head: it converges in two epochs on a frozen encoder.
 HEAD = {"lr_end": 1e-4, "num_epochs": 2, "shift": False}
@@ -120,17 +120,23 @@ def add_augmentation(parser: Parser, changes: dict | None = None) -> None:
                             "rectangles of up to 15 x 25, the original's for Speech Commands (default: off)")
 
 
+def add_per_class(group, when: str = "") -> None:
+    group.add_argument("--per_class", type=count, help=f"clips of each class{when} {_default('per_class', None)}")
+
+
 def add_checkpoints(parser: Parser) -> None:
     group = parser.add_argument_group("checkpoints")
     group.add_argument("--step_freq", type=count, default=100,
-                       help="steps between checkpoints, and between looks at the dev set (default: 100)")
+                       help="steps between checkpoints (default: 100)")
+    group.add_argument("--eval_freq", type=count, default=50,
+                       help="steps between looks at the dev set (default: 50)")
     group.add_argument("--checkpoints_to_keep", type=count, default=100, help="older ones are removed (default: 100)")
     group.add_argument("--resume", action="store_true",
                        help="go on from the newest checkpoint of --name, to the weights that an uninterrupted run "
                             "reaches (default: off: a name that is taken is an error)")
-    group.add_argument("--eval_clips", type=count, default=5000,
+    group.add_argument("--eval_clips", type=count, default=2000,
                        help="at most so many clips, spread over the classes, of train and of dev at a look at the dev "
-                            "set (default: 5000)")
+                            "set (default: 2000)")
 
 
 def add_k(group) -> None:

@@ -243,7 +243,7 @@ class Loop(Callback):
         self.bar.update()
         if task.done % self.args.step_freq == 0 or last or stopping:
             save(self.run, task, trainer.optimizers[0], self.args.checkpoints_to_keep)
-        if (task.done % self.args.step_freq == 0 or last) and not stopping:
+        if (task.done % self.args.eval_freq == 0 or last) and not stopping:
             self.dev = self.accuracy()
             trainer.logger.log_metrics({"dev_accuracy": self.dev}, task.done)
             self._tell(task)

@@ -98,7 +98,7 @@ def test_recipes_fill_in_only_what_was_not_given():
 def test_given_flags_are_known_from_defaults():
     args = parsed("TripletEncoder", "--margin=0.5")
     assert args.given.keys() == {"name", "manifest", "model", "margin"}
-    assert args.per_class == 10
+    assert args.k == 5
 
 
 @pytest.mark.parametrize("flags, said", [

@@ -16,7 +16,7 @@ import torch
 from data.manifests import ROOT, Utterance, read_registry, register, write_manifest
 from models.checkpoints import TRAINER, Run, load_state
 
-TRAIN = ["--model=Res8", "--hidden_size=12", "--recipe=fast", "--per_class=4", "--step_freq=10"]
+TRAIN = ["--model=Res8", "--hidden_size=12", "--recipe=fast", "--per_class=4", "--step_freq=10", "--eval_freq=10"]
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +183,7 @@ def test_more_batch_classes_than_labels_is_said_once(encoder):
 def test_ctrl_c_saves_says_where_and_can_be_resumed(number, runs, words):
     name = f"stopped{int(number)}"
     command = [sys.executable, "TripletEncoder.py", f"--name={name}", f"--runs_dir={runs}", *words.flags,
-               "--model=Res8", "--hidden_size=6", "--per_class=2", "--num_steps=100000", "--step_freq=1",
+               "--model=Res8", "--hidden_size=6", "--per_class=2", "--num_steps=100000", "--step_freq=1", "--eval_freq=1000",
                "--checkpoints_to_keep=1", "--eval_clips=6"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                env=os.environ | {"PYTHONUNBUFFERED": "1"})
