@@ -26,8 +26,8 @@ RUNS = Path("runs")
 CLIP_SECONDS = 1.0
 WIDTH = 45
 # Arguments that a resumed run may change: they do not bear on what is learnt.
-FREE = {"name", "runs_dir", "gpu", "registry", "cache_dir", "step_freq", "eval_freq", "checkpoints_to_keep", "eval_clips", "resume",
-        "classify_gpu", "cl", "save_emb", "given"}
+FREE = {"name", "runs_dir", "gpu", "registry", "cache_dir", "step_freq", "eval_freq", "checkpoints_to_keep",
+        "eval_clips", "resume", "classify_gpu", "cl", "save_emb", "given"}
 
 
 def hush_libraries() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning_utilities.core import rank_zero
 from nemo.core.optim.lr_scheduler import CosineAnnealing
 from nemo.core.optim.novograd import Novograd
 from torch import nn
@@ -290,8 +291,7 @@ def fit(task: Task, run: Run, data, batches, device: torch.device, accuracy: Cal
     Returns:
         the loop, which knows whether a signal stopped it.
     """
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # what devices there are, and that training ended
+    rank_zero.log.setLevel(logging.WARNING)  # else: which kinds of device there are not, and that training ended
     place(task, device, task.args.precision)
     loop = Loop(run, task.args, task.steps, accuracy)
     if task.done >= task.steps:  # a finished run was resumed

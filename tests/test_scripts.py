@@ -183,8 +183,8 @@ def test_more_batch_classes_than_labels_is_said_once(encoder):
 def test_ctrl_c_saves_says_where_and_can_be_resumed(number, runs, words):
     name = f"stopped{int(number)}"
     command = [sys.executable, "TripletEncoder.py", f"--name={name}", f"--runs_dir={runs}", *words.flags,
-               "--model=Res8", "--hidden_size=6", "--per_class=2", "--num_steps=100000", "--step_freq=1", "--eval_freq=1000",
-               "--checkpoints_to_keep=1", "--eval_clips=6"]
+               "--model=Res8", "--hidden_size=6", "--per_class=2", "--num_steps=100000", "--step_freq=1",
+               "--eval_freq=100000", "--checkpoints_to_keep=1"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                env=os.environ | {"PYTHONUNBUFFERED": "1"})
     run = Run(runs, name)
