@@ -65,7 +65,7 @@ def main(args) -> int:
     sampler = session.classifier_batches(args, train, corpus)
     sampler.num_steps = args.num_steps = args.num_steps or args.num_epochs * sampler.epoch_steps
 
-    torch.manual_seed(args.seed)
+    torch.manual_seed(args.seed % 2**63)
     encoder = (session.load_encoder(args, encoder_run, args.enc_step, encoder_config) if frozen
                else make_encoder(args.model, args.hidden_size))
     task = ClassifierTask(encoder, ClassificationNet(args.hidden_size, args.num_classes), args, args.num_steps,

@@ -68,7 +68,7 @@ def main(args) -> int:
         print(f"--batch_classes {args.batch_classes}: there are {sampler.batch_classes} classes, all in every batch")
     sampler.num_steps = args.num_steps = args.num_steps or args.num_epochs * sampler.epoch_steps
 
-    torch.manual_seed(args.seed)
+    torch.manual_seed(args.seed % 2**63)
     task = TripletTask(make_encoder(args.model, args.hidden_size), args, args.num_steps, noise)
     task.resume(session.trainer_state(run, task.saved_modules()) if before else {})
     session.commit(run, session.describe(args, "TripletEncoder.py", corpus, len(train)), before)
@@ -93,7 +93,7 @@ def main(args) -> int:
     if args.cl:
         import infer_train
 
-        return infer_train.main(infer_train.parse_args(test[1:]))
+        return infer_train.main(infer_train.parse_args([*test[1:], f"--k={args.k}"]))
     print(f"test it with: python {' '.join(test)}")
     return 0
 

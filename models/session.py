@@ -192,7 +192,10 @@ def begin(args: Namespace, run: Run, script: str) -> dict:
         if taken:
             raise UserError(f"--resume: {run.folder} has no config.json to go on from; choose another --name")
         return {}
-    before = config["arguments"]
+    before = config.get("arguments")
+    if not isinstance(before, dict):
+        raise UserError(f"--resume: {run.folder / 'config.json'} does not say what the run was begun with; choose "
+                        "another --name")
     for flag, value in _plain(vars(args)).items():
         if flag in FREE or flag not in before:
             continue

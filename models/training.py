@@ -85,7 +85,7 @@ class Task(lightning.LightningModule):
 
     def step_generator(self) -> torch.Generator:
         """Randomness of this step, on the CPU; also seeds the global one, from which NeMo draws its dither."""
-        seed = self.args.seed * 2**32 + self.done
+        seed = (self.args.seed * 2**32 + self.done) % 2**63
         torch.manual_seed(seed)
         return torch.Generator().manual_seed(seed)
 
