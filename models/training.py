@@ -219,6 +219,7 @@ class Loop(Callback):
         self.run, self.args, self.steps, self.accuracy = run, args, steps, accuracy
         self.stopped_by: int | None = None
         self.dev: float | None = None
+        self.handlers = {}
 
     def on_train_start(self, trainer, task) -> None:
         self.bar = tqdm(total=self.steps, initial=task.done, desc=self.args.name, unit=" steps", disable=None,
@@ -229,7 +230,7 @@ class Loop(Callback):
 
     def _stop(self, number: int, _) -> None:
         self.stopped_by = number
-        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)  # asked twice
+        signal.signal(number, signal.SIG_DFL)  # asked twice, it ends at once
 
     def on_train_batch_start(self, trainer, task, batch, index) -> None:
         self.lr = trainer.optimizers[0].param_groups[0]["lr"]
@@ -270,7 +271,8 @@ class Loop(Callback):
         return "  ".join(shown + ([] if self.dev is None else [f"dev {100 * self.dev:.2f} %"]))
 
     def teardown(self, trainer, task, stage) -> None:
-        self.bar.close()
+        if self.handlers:  # training had begun
+            self.bar.close()
         for number, handler in self.handlers.items():
             signal.signal(number, handler)
 

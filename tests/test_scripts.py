@@ -127,6 +127,24 @@ def test_the_other_encoders_train_save_load_and_are_tested(model, runs, words, r
     assert 0 <= accuracy(tested.out) <= 100
 
 
+def test_a_published_encoder_is_read_and_never_written_to(encoder, runs, words, run, tmp_path, monkeypatch):
+    """A run without config.json: its width comes from its weights, and what is made with it goes to runs/NAME."""
+    published = Run(tmp_path / "published", "enc")
+    published.checkpoints.mkdir(parents=True)
+    published.path("Res8", 40).write_bytes(Run(runs, "enc").path("Res8", 40).read_bytes())
+    before = sorted(published.folder.rglob("*"))
+    monkeypatch.chdir(tmp_path)
+    flags = ["--name=enc", f"--runs_dir={tmp_path / 'published'}", *words.flags, "--model=Res8", "--enc_step=40"]
+    tested = run("infer_train", *flags)
+    assert accuracy(tested.out) >= 80
+    assert (tmp_path / "runs" / "enc" / "knn-words-Res8-40.json").exists()
+    trained = run("TripletClassifier", *flags, "--num_steps=150", "--lr=0.05", "--optimizer=adamw")
+    assert trained.code == 0
+    line = trained.out.strip().splitlines()[-1].split("python ")[1].split()
+    assert accuracy(run("infer_notl", *line[1:]).out) >= 80
+    assert sorted(published.folder.rglob("*")) == before
+
+
 def test_augmentation_embeddings_and_test_in_one_go(runs, words, run):
     done = run("TripletEncoder", "--name=all", f"--runs_dir={runs}", *words.flags, *TRAIN, "--num_steps=3", "--augment",
                "--spec_augment", "--save_emb", "--cl", "--data_probs=6", "--mining=semihard", "--clip_seconds=0.8",
