@@ -7,23 +7,12 @@ from itertools import combinations
 import numpy as np
 import pytest
 import soundfile
+from sounds import noise, record
 
 from data.errors import UserError
 from data.folder import MANY_SPEAKERS, _has_audio, divide, main, parse_args
 from data.manifests import SPLITS, load_corpus, registered
 from data.splits import split_of
-
-RNG = np.random.default_rng(5)
-
-
-def noise(seconds, rate=16_000, level=0.2):
-    return np.clip(level * RNG.standard_normal(round(seconds * rate)), -1, 1)
-
-
-def record(path, samples=None, rate=16_000, **how):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, noise(0.1) if samples is None else samples, rate, **how)
-    return path
 
 
 def run(root, *options, name="mine"):

@@ -3,20 +3,9 @@
 import numpy as np
 import pytest
 import soundfile
+from sounds import RNG, noise, record
 
 from data.recordings import Recording, examine, loudest
-
-RNG = np.random.default_rng(5)
-
-
-def noise(seconds, rate=16_000, level=0.2):
-    return np.clip(level * RNG.standard_normal(round(seconds * rate)), -1, 1)
-
-
-def record(path, samples=None, rate=16_000, **how):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, noise(0.1) if samples is None else samples, rate, **how)
-    return path
 
 
 @pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 44_100])
