@@ -1,1 +1,1 @@
-"""Figures at scale, on generated input. Each prints what it measured; `python -m benchmarks.<name> --help`."""
+"""What the figures in BENCHMARKS.md were measured with: ``python -m benchmarks.<name>``, one table each."""
