@@ -30,17 +30,20 @@ def parse_args(argv=None):
     options.add_recipe(parser, options.HEAD)
     options.add_augmentation(parser, options.HEAD)
     options.add_checkpoints(parser)
+    options.add_parallel(parser)
     return parser.parse(argv)
 
 
 def main(args) -> int:
-    from models import session
+    from models import parallel, session
 
     run = session.own_run(args, args.name)
     before = session.begin(args, run, "TripletClassifier.py")
     frozen = args.enc_step is not None or args.enc_name is not None
     options.resolve_recipe(args, options.HEAD if frozen else None)
-    corpus = session.open_corpus(args, ("train", "dev"))
+    parallel.join(args)
+    with parallel.first():
+        corpus = session.open_corpus(args, ("train", "dev"))
     if args.num_classes is not None and args.num_classes != len(corpus.labels):
         raise UserError(f"--num_classes {args.num_classes} contradicts --manifest {args.manifest}, which has "
                         f"{len(corpus.labels)} labels; leave --num_classes out")
@@ -61,7 +64,8 @@ def main(args) -> int:
 
     device = pick_device(args.gpu)
     args.precision = args.precision or options.best_precision(device)
-    train, dev = (session.open_clips(args, corpus, split) for split in ("train", "dev"))
+    with parallel.first():
+        train, dev = (session.open_clips(args, corpus, split) for split in ("train", "dev"))
     sampler = session.classifier_batches(args, train, corpus)
     sampler.num_steps = args.num_steps = args.num_steps or args.num_epochs * sampler.epoch_steps
 
@@ -82,6 +86,7 @@ def main(args) -> int:
     data = task.embedded_once(train, device) if frozen and not (args.augment or args.shift or args.spec_augment) \
         else train
     loop = fit(task, run, data, sampler, device, lambda: task.accuracy(dev))
+    parallel.leave()
     if loop.stopped_by is not None:
         return loop.say_stopped(task.done)
     print(f"saved {run.path('ClassificationNet', task.done)}")

@@ -29,6 +29,7 @@ def parse_args(argv=None):
     options.add_recipe(parser)
     options.add_augmentation(parser)
     options.add_checkpoints(parser)
+    options.add_parallel(parser)
     after = parser.add_argument_group("classification")
     options.add_k(after)
     after.add_argument("--cl", action="store_true",
@@ -41,14 +42,16 @@ def parse_args(argv=None):
 
 
 def main(args) -> int:
-    from models import session
+    from models import parallel, session
 
     run = session.Run(args.runs_dir, args.name)
     before = session.begin(args, run, "TripletEncoder.py")
     options.resolve_recipe(args)
     args.clip_seconds = args.clip_seconds or session.CLIP_SECONDS
     args.hidden_size = args.hidden_size or session.WIDTH
-    corpus = session.open_corpus(args, ("train", "dev"))
+    parallel.join(args)
+    with parallel.first():
+        corpus = session.open_corpus(args, ("train", "dev"))
     session.hush_libraries()
 
     import torch
@@ -60,10 +63,11 @@ def main(args) -> int:
 
     device = pick_device(args.gpu)
     args.precision = args.precision or options.best_precision(device)
-    train, dev = (session.open_clips(args, corpus, split) for split in ("train", "dev"))
+    with parallel.first():
+        train, dev = (session.open_clips(args, corpus, split) for split in ("train", "dev"))
+        sampler = BalancedBatchSampler(train.manifest.label, corpus.labels, args.batch_classes, args.per_class,
+                                       args.data_probs, args.seed, tables=train.manifest.path.parent)
     noise = session.open_noise(args, corpus)
-    sampler = BalancedBatchSampler(train.manifest.label, corpus.labels, args.batch_classes, args.per_class,
-                                   args.data_probs, args.seed, tables=train.manifest.path.parent)
     if sampler.batch_classes < args.batch_classes:
         print(f"--batch_classes {args.batch_classes}: there are {sampler.batch_classes} classes, all in every batch")
     sampler.num_steps = args.num_steps = args.num_steps or args.num_epochs * sampler.epoch_steps
@@ -79,8 +83,11 @@ def main(args) -> int:
 
     where = search_device(device, args.classify_gpu)
     loop = fit(task, run, train, sampler, device, lambda: task.accuracy(train, dev, where))
+    first = parallel.leave()
     if loop.stopped_by is not None:
         return loop.say_stopped(task.done)
+    if not first:
+        return 0
     step = task.done
     if args.save_emb:
         from models.report import save_arrays

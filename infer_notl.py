@@ -18,8 +18,9 @@ def parse_args(argv=None):
 
 
 def main(args) -> int:
-    from models import session
+    from models import parallel, session
 
+    parallel.refuse("infer_notl.py")
     head_run, head_step, head_config = session.find_head(args)
     run, step = session.encoder_of_head(args, head_run, head_step, head_config)
     corpus = session.open_corpus(args, ("test",))

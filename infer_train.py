@@ -15,8 +15,9 @@ def parse_args(argv=None):
 
 
 def main(args) -> int:
-    from models import session
+    from models import parallel, session
 
+    parallel.refuse("infer_train.py")
     run = session.Run(args.runs_dir, args.name)
     step = run.step(args.model, args.enc_step, "--enc_step")
     corpus = session.open_corpus(args, ("train", "test"))

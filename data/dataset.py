@@ -71,15 +71,15 @@ class InOrder:
 
 
 class Shuffled:
-    """Every clip once an epoch in random order, ``batch_size`` a batch, for ``num_steps`` batches.
+    """Every clip once an epoch in random order, ``batch_clips`` a batch, for ``num_steps`` batches.
 
     Like `data.sampler.BalancedBatchSampler`, it can be continued at any step; what is left of an epoch's clips when
     they do not fill a batch starts the next batch, so that none is short.
     """
 
-    def __init__(self, count: int, batch_size: int, seed: int = 0, num_steps: int | None = None, start: int = 0):
-        self.count, self.batch_size, self.seed, self.start = count, batch_size, seed, start
-        self.epoch_steps = max(1, count // batch_size)
+    def __init__(self, count: int, batch_clips: int, seed: int = 0, num_steps: int | None = None, start: int = 0):
+        self.count, self.batch_clips, self.seed, self.start = count, batch_clips, seed, start
+        self.epoch_steps = max(1, count // batch_clips)
         self.num_steps = self.epoch_steps if num_steps is None else num_steps
 
     def __len__(self) -> int:
@@ -87,8 +87,8 @@ class Shuffled:
 
     def __iter__(self):
         for step in range(self.start, self.num_steps):
-            first = step * self.batch_size
-            positions = np.arange(first, first + self.batch_size)
+            first = step * self.batch_clips
+            positions = np.arange(first, first + self.batch_clips)
             yield np.concatenate([self._order(epoch)[positions[positions // self.count == epoch] % self.count]
                                   for epoch in range(first // self.count, positions[-1] // self.count + 1)])
 

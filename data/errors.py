@@ -1,5 +1,6 @@
 """What a user did wrong, said in one line."""
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -18,7 +19,8 @@ def exit_cleanly(main: Callable[[], int | None]) -> None:
         code = main()
     except UserError as error:
         message = " ".join(str(error).split("\n"))
-        print(f"error: {message}", file=sys.stderr)
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # torchrun's processes all have the same to say
+            print(f"error: {message}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

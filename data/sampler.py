@@ -72,13 +72,14 @@ class BalancedBatchSampler:
             raise UserError(f"--data_probs {data_probs}: must be 0 to {len(MIXTURES) - 1}")
         self.batch_classes = min(batch_classes, len(self.classes))
         self.per_class, self.seed, self.start = per_class, seed, start
+        self.batch_clips = self.batch_classes * per_class
         self.mixture = np.array(MIXTURES[data_probs])
         self.share = counts / counts.sum()
         order = np.argsort(labels, kind="stable")
         self.clips = np.split(order, np.cumsum(counts)[:-1])  # of each class
         # Rows and entries are positions in self.classes, like every class number below.
         self.near = nearest_words([names[c] for c in self.classes], cache_dir=tables) if self.mixture[1] else None
-        self.epoch_steps = max(1, len(labels) // (self.batch_classes * per_class))
+        self.epoch_steps = max(1, len(labels) // self.batch_clips)
         self.num_steps = self.epoch_steps if num_steps is None else num_steps
 
     def __len__(self) -> int:

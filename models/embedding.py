@@ -9,6 +9,7 @@ from torch import nn
 from tqdm import tqdm
 
 from data.dataset import Clips, InOrder, loader, scale
+from models import parallel
 from models.classifier import embed
 from models.frontend import LogMel
 
@@ -16,10 +17,12 @@ BATCH = 128  # clips embedded at once; the embeddings do not depend on it
 
 
 def pick_device(gpu: int) -> torch.device:
-    """GPU number ``gpu``, or the CPU, which one line then says."""
+    """GPU number ``gpu``, under torchrun the process's own, or the CPU, which one line then says."""
+    gpu = parallel.local_rank() if parallel.size() > 1 else gpu
     if gpu < torch.cuda.device_count():
         return torch.device("cuda", gpu)
-    print(f"no GPU {gpu} here: running on the CPU ({torch.get_num_threads()} threads)", file=sys.stderr)
+    if not parallel.rank():
+        print(f"no GPU {gpu} here: running on the CPU ({torch.get_num_threads()} threads)", file=sys.stderr)
     reuse_memory()
     return torch.device("cpu")
 
@@ -74,10 +77,10 @@ def embed_clips(encoder: nn.Module, frontend: LogMel, clips: Clips, indices: np.
     try:
         for module, _ in modes:
             module.eval()
-        parts = []
+        parts = [torch.zeros(0, encoder.width, device=device)]  # so that no clips are no special case
         batches = [indices[rows] for rows in InOrder(len(indices), BATCH)]
         with tqdm(total=len(indices), desc=title, unit=" clips", leave=False,
-                  disable=None if title else True) as progress:
+                  disable=None if title and not parallel.rank() else True) as progress:
             for waveforms, _ in loader(clips, batches, pin_memory=device.type == "cuda"):
                 spectrograms = frontend(scale(waveforms.to(device, non_blocking=True)))
                 parts.append(embed(encoder, spectrograms) if normalise else encoder(spectrograms))

@@ -124,6 +124,14 @@ def add_per_class(group, when: str = "") -> None:
     group.add_argument("--per_class", type=count, help=f"clips of each class{when} {_default('per_class', None)}")
 
 
+def add_parallel(parser: Parser) -> None:
+    group = parser.add_argument_group(
+        "several GPUs", "Start it by torchrun --nproc_per_node=GPUS: they share each batch and the looks at dev.")
+    group.add_argument("--num_nodes", type=count,
+                       help="machines that train together, each with its own torchrun --nnodes=NUM_NODES; only checked "
+                            "against it (default: what torchrun says, else 1)")
+
+
 def add_checkpoints(parser: Parser) -> None:
     group = parser.add_argument_group("checkpoints")
     group.add_argument("--step_freq", type=count, default=100,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from data.errors import UserError
 from data.manifests import ROOT, Corpus, load_corpus, registered
+from models import parallel
 from models.checkpoints import HEAD, TRAINER, Run, load_module, load_state
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ CLIP_SECONDS = 1.0
 WIDTH = 45
 # Arguments that a resumed run may change: they do not bear on what is learnt.
 FREE = {"name", "runs_dir", "gpu", "registry", "cache_dir", "step_freq", "eval_freq", "checkpoints_to_keep",
-        "eval_clips", "resume", "classify_gpu", "cl", "save_emb", "given"}
+        "eval_clips", "num_nodes", "resume",
+        "classify_gpu", "cl", "save_emb", "given"}
 
 
 def hush_libraries() -> None:
@@ -237,7 +239,8 @@ def commit(run: Run, config: dict, before: dict) -> None:
         UserError: the labels or the number of training clips have changed.
     """
     if not before:
-        run.write_config(config)
+        if not parallel.rank():
+            run.write_config(config)
         return
     for key, what in (("labels", "labels"), ("train_clips", "number of training clips")):
         if config[key] != before[key]:

@@ -22,6 +22,8 @@ from tqdm import tqdm
 
 from data.augment import NoiseBank, time_shift
 from data.dataset import Clips, loader, scale
+from data.errors import UserError
+from models import parallel
 from models.checkpoints import HEAD, TRAINER, Run
 from models.classifier import ClassificationNet, embed
 from models.embedding import embed_clips, place
@@ -48,6 +50,7 @@ class Task(lightning.LightningModule):
         super().__init__()
         self.encoder, self.args, self.steps = encoder, args, steps
         self.done = 0
+        self.batch_clips = 0  # in a step, over all processes; `fit` sets it
         self.optimizer_state: dict | None = None  # of the checkpoint a run is resumed from
         self.frontend = LogMel()
         self.noise = noise
@@ -64,8 +67,10 @@ class Task(lightning.LightningModule):
             self.done, self.optimizer_state = state["step"], state["optimizer"]
 
     def embed(self, clips: Clips, rows: np.ndarray | None = None, title: str | None = None) -> np.ndarray:
-        """Normalised embeddings (N, D) of all clips, or of those at ``rows``."""
-        return embed_clips(self.encoder, self.frontend, clips, rows, title)
+        """Normalised embeddings (N, D) of all clips, or of those at ``rows``; the processes share the work."""
+        rows = np.arange(len(clips)) if rows is None else rows
+        own = embed_clips(self.encoder, self.frontend, clips, parallel.share(rows), title)
+        return parallel.gather_arrays(own, len(rows))
 
     def spectrograms(self, waveforms: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """(B, S) int16 to augmented log-mel (B, F, T)."""
@@ -83,11 +88,15 @@ class Task(lightning.LightningModule):
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.args.precision == "bf16"):
             return embed(self.encoder, spectrograms) if normalise else self.encoder(spectrograms).float()
 
-    def step_generator(self) -> torch.Generator:
-        """Randomness of this step, on the CPU; also seeds the global one, from which NeMo draws its dither."""
+    def step_generators(self) -> tuple[torch.Generator, torch.Generator]:
+        """Randomness of this step, on the CPU: for the clips, and for mining, which is the same in all processes.
+
+        Also seeds the global generator, from which NeMo draws its dither.
+        """
         seed = (self.args.seed * 2**32 + self.done) % 2**63
-        torch.manual_seed(seed)
-        return torch.Generator().manual_seed(seed)
+        own = (seed + parallel.rank() * 2**48) % 2**63
+        torch.manual_seed(own)
+        return torch.Generator().manual_seed(own), torch.Generator().manual_seed(seed ^ 2**62)
 
     def configure_optimizers(self):
         """Optimiser and schedule; the schedule ends at ``lr_end`` with the run's last step."""
@@ -122,18 +131,19 @@ class TripletTask(Task):
 
     def __init__(self, encoder: nn.Module, args: Namespace, steps: int, noise: NoiseBank | None = None):
         super().__init__(encoder, args, steps, noise)
+        self.groups: torch.Tensor | None = None
         self.pairs: torch.Tensor | None = None
 
     def training_step(self, batch, _) -> torch.Tensor:
         waveforms, _ = batch
-        generator = self.step_generator()
-        # Every batch has the same layout, so classes are told apart by position and the pairs are found once.
-        groups = torch.arange(len(waveforms)) // self.args.per_class
-        if self.pairs is None:
-            self.pairs = positive_pairs(groups).to(self.device)
-        embeddings = self.encode(self.spectrograms(waveforms, generator), normalise=True)
-        result = triplet_loss(embeddings, groups.to(self.device, non_blocking=True), self.args.margin,
-                              self.args.mining, generator, self.pairs)
+        for_clips, for_mining = self.step_generators()
+        embeddings = self.encode(self.spectrograms(waveforms, for_clips), normalise=True)
+        embeddings = parallel.gather(embeddings, self.batch_clips or len(waveforms))  # (B, D) of all processes
+        if self.groups is None or len(self.groups) != len(embeddings):
+            # Every batch has the same layout, so classes are told apart by position and the pairs are found once.
+            groups = torch.arange(len(embeddings)) // self.args.per_class
+            self.groups, self.pairs = groups.to(self.device), positive_pairs(groups).to(self.device)
+        result = triplet_loss(embeddings, self.groups, self.args.margin, self.args.mining, for_mining, self.pairs)
         self.figures = {"loss": result.loss.detach(), "active": result.active, "d_pos": result.positive,
                         "d_neg": result.negative}
         return result.loss
@@ -141,9 +151,11 @@ class TripletTask(Task):
     def accuracy(self, train: Clips, dev: Clips, where: torch.device | None = None) -> float:
         """Share of dev clips that their nearest training clips classify rightly; ``where`` as in `knn_search`."""
         known, asked = (spread(clips.manifest.label, self.args.eval_clips) for clips in (train, dev))
-        voted = classify(self.embed(train, known, "train"), train.manifest.label[known], self.embed(dev, asked, "dev"),
-                         min(self.args.k, len(known)), len(train.manifest.labels), where)
-        return float(np.mean(voted.labels == dev.manifest.label[asked]))
+        own = parallel.share(asked)
+        voted = classify(self.embed(train, known, "train"), train.manifest.label[known],
+                         embed_clips(self.encoder, self.frontend, dev, own, "dev"), min(self.args.k, len(known)),
+                         len(train.manifest.labels), where)
+        return parallel.total(np.sum(voted.labels == dev.manifest.label[own])) / len(asked)
 
 
 class ClassifierTask(Task):
@@ -170,22 +182,26 @@ class ClassifierTask(Task):
 
     def training_step(self, batch, _) -> torch.Tensor:
         inputs, labels = batch
-        generator = self.step_generator()
+        for_clips, _ = self.step_generators()
         if inputs.is_floating_point():  # embeddings (B, D) that were computed once
             embeddings = inputs
         else:
             with torch.set_grad_enabled(not self.frozen):
-                embeddings = self.encode(self.spectrograms(inputs, generator), normalise=self.frozen)
+                embeddings = self.encode(self.spectrograms(inputs, for_clips), normalise=self.frozen)
         scores = self.head(embeddings)
-        loss = functional.nll_loss(scores, labels)
-        self.figures = {"loss": loss.detach(), "batch_accuracy": (scores.argmax(1) == labels).float().mean()}
+        # Gradients are averaged over the processes, whose shares of the batch may differ by a clip.
+        weight = parallel.size() * len(labels) / (self.batch_clips or len(labels))
+        loss = functional.nll_loss(scores, labels) * weight
+        self.figures = {"loss": loss.detach(), "batch_accuracy": (scores.argmax(1) == labels).float().mean() * weight}
         return loss
 
     def accuracy(self, dev: Clips) -> float:
         """Share of dev clips that the head classifies rightly."""
         asked = spread(dev.manifest.label, self.args.eval_clips)
-        embeddings = embed_clips(self.encoder, self.frontend, dev, asked, "dev", normalise=self.frozen)
-        return float(np.mean(head_scores(self.head, embeddings).argmax(1) == dev.manifest.label[asked]))
+        own = parallel.share(asked)
+        embeddings = embed_clips(self.encoder, self.frontend, dev, own, "dev", normalise=self.frozen)
+        right = head_scores(self.head, embeddings).argmax(1) == dev.manifest.label[own]
+        return parallel.total(np.sum(right)) / len(asked)
 
     def embedded_once(self, train: Clips, device: torch.device) -> torch.utils.data.TensorDataset:
         """The training embeddings and classes, for a frozen encoder whose input nothing random changes."""
@@ -222,8 +238,8 @@ class Loop(Callback):
         self.handlers = {}
 
     def on_train_start(self, trainer, task) -> None:
-        self.bar = tqdm(total=self.steps, initial=task.done, desc=self.args.name, unit=" steps", disable=None,
-                        dynamic_ncols=True)
+        self.bar = tqdm(total=self.steps, initial=task.done, desc=self.args.name, unit=" steps",
+                        disable=True if parallel.rank() else None, dynamic_ncols=True)
         self.started, self.done_before = time.monotonic(), task.done
         task.train()  # lightning leaves the modules as they are
         self.handlers = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -237,13 +253,16 @@ class Loop(Callback):
 
     def on_train_batch_end(self, trainer, task, outputs, batch, index) -> None:
         task.done += 1
-        last, stopping = task.done == self.steps, self.stopped_by is not None
+        stopping = parallel.total(self.stopped_by or 0) > 0  # all stop at the same step
+        if stopping and self.stopped_by is None:
+            self.stopped_by = signal.SIGTERM  # another process got it
+        last = task.done == self.steps
         if task.done % LOG_STEPS == 0 or last:
-            figures = {name: value.item() for name, value in task.figures.items()} | {"lr": self.lr}
+            figures = self._figures(task)
             trainer.logger.log_metrics(figures, task.done)
             self.bar.set_postfix_str(self._line(figures), refresh=False)
         self.bar.update()
-        if task.done % self.args.step_freq == 0 or last or stopping:
+        if (task.done % self.args.step_freq == 0 or last or stopping) and not parallel.rank():
             save(self.run, task, trainer.optimizers[0], self.args.checkpoints_to_keep)
         if (task.done % self.args.eval_freq == 0 or last) and not stopping:
             self.dev = self.accuracy()
@@ -251,9 +270,14 @@ class Loop(Callback):
             self._tell(task)
         trainer.should_stop |= stopping
 
+    def _figures(self, task: Task) -> dict[str, float]:
+        """The last step's, the mean over processes; all have to ask for them."""
+        return {name: parallel.total(value.item()) / parallel.size()
+                for name, value in task.figures.items()} | {"lr": self.lr}
+
     def _tell(self, task: Task) -> None:
         """One lasting line, also where no bar is shown."""
-        figures = {name: value.item() for name, value in task.figures.items()} | {"lr": self.lr}
+        figures = self._figures(task)
         spent = time.monotonic() - self.started
         left = spent / (task.done - self.done_before) * (self.steps - task.done)
         tqdm.write(f"step {task.done}/{self.steps}  {self._line(figures)}  ({spent:.0f} s, {left:.0f} s to go)",
@@ -288,11 +312,19 @@ def fit(task: Task, run: Run, data, batches, device: torch.device, accuracy: Cal
 
     Args:
         data: a `Clips` or other data set that is indexed by a batch of positions.
+        batches: its batches are of the size it calls ``batch_clips``; torchrun's processes share each.
         accuracy: looks at the dev set.
 
     Returns:
         the loop, which knows whether a signal stopped it.
+
+    Raises:
+        UserError: a batch has fewer clips than there are processes.
     """
+    task.batch_clips = batches.batch_clips
+    if task.batch_clips < parallel.size():
+        raise UserError(f"a batch of {task.batch_clips} clips cannot be shared by {parallel.size()} processes; start "
+                        "fewer, or make it larger")
     rank_zero.log.setLevel(logging.WARNING)  # else: which kinds of device there are not, and that training ended
     place(task, device, task.args.precision)
     loop = Loop(run, task.args, task.steps, accuracy)
@@ -302,9 +334,17 @@ def fit(task: Task, run: Run, data, batches, device: torch.device, accuracy: Cal
         warnings.filterwarnings("ignore", message=".*(num_workers|does not have many workers|log_every_n_steps|"
                                                   "lr_scheduler.step|total_mem|TF32|isinstance).*")
         trainer = lightning.Trainer(
-            accelerator="gpu" if device.type == "cuda" else "cpu",
-            devices=[device.index] if device.type == "cuda" else 1, max_epochs=1, callbacks=[loop],
+            accelerator="gpu" if device.type == "cuda" else "cpu", **_processes(device), max_epochs=1, callbacks=[loop],
             logger=TensorBoardLogger(run.folder, name="tensorboard", version=""), enable_checkpointing=False,
             enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False)
-        trainer.fit(task, loader(data, batches, pin_memory=device.type == "cuda"))
+        trainer.fit(task, loader(data, parallel.Shared(batches), pin_memory=device.type == "cuda"))
     return loop
+
+
+def _processes(device: torch.device) -> dict:
+    """Lightning's arguments for the processes that train together."""
+    if parallel.size() == 1:
+        return {"devices": [device.index] if device.type == "cuda" else 1}
+    # Batch norm sees a process's own clips unless synchronised, which torch can on GPUs only.
+    return {"strategy": "ddp", "devices": parallel.local_size(), "num_nodes": parallel.size() // parallel.local_size(),
+            "sync_batchnorm": device.type == "cuda"}

@@ -1,0 +1,187 @@
+"""Data-parallel training: ``torchrun --nproc_per_node=N`` starts N processes, each on a GPU of its own.
+
+Every process draws the same global batch, embeds its part of it, and gathers the others' embeddings, so that mining
+sees the whole batch. Without torchrun there is one process, and nothing here does anything.
+"""
+
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import numpy as np
+
+from data.errors import UserError
+
+PATIENCE = timedelta(hours=12)  # processes wait for the one that decodes a data set
+_joined = False
+
+
+def launched() -> bool:
+    """Whether torchrun started this process."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def size() -> int:
+    """Processes that work together."""
+    return int(os.environ["WORLD_SIZE"]) if _joined else 1
+
+
+def rank() -> int:
+    """This process's number among them; 0 writes and speaks for all."""
+    return int(os.environ["RANK"]) if _joined else 0
+
+
+def local_size() -> int:
+    """Processes on this machine."""
+    return int(os.environ["LOCAL_WORLD_SIZE"]) if _joined else 1
+
+
+def local_rank() -> int:
+    return int(os.environ["LOCAL_RANK"]) if _joined else 0
+
+
+def refuse(script: str) -> None:
+    """Raise UserError if torchrun started a script that runs in one process."""
+    if launched():
+        raise UserError(f"{script} runs in one process; start it with python instead of torchrun")
+
+
+def join(args: Namespace) -> None:
+    """Meet the other processes; from then on only the first one's standard output is shown.
+
+    Raises:
+        UserError: --gpu or --num_nodes contradicts torchrun, or there are fewer GPUs than processes.
+    """
+    global _joined
+    nodes = int(os.environ["WORLD_SIZE"]) // int(os.environ["LOCAL_WORLD_SIZE"]) if launched() else 1
+    if args.num_nodes not in (None, nodes):
+        raise UserError(f"--num_nodes {args.num_nodes}: " + (
+            f"torchrun started this on {nodes} machines; give it --nnodes={args.num_nodes}" if launched() else
+            f"start it on every machine with torchrun --nnodes={args.num_nodes} --nproc_per_node=GPUS"))
+    if not launched():
+        return
+    if "gpu" in args.given:
+        raise UserError("--gpu: torchrun gives each process a GPU of its own; leave it out, or choose them by "
+                        "CUDA_VISIBLE_DEVICES")
+    import torch
+    from torch import distributed
+
+    here = int(os.environ["LOCAL_WORLD_SIZE"])
+    if 0 < torch.cuda.device_count() < here:
+        raise UserError(f"torchrun --nproc_per_node={here}: there are {torch.cuda.device_count()} GPUs; start at most "
+                        "one process each")
+    backend = "cpu:gloo"
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        backend += ",cuda:nccl"
+    distributed.init_process_group(backend, timeout=PATIENCE)
+    _joined = True
+    if rank():
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
+
+
+def leave() -> bool:
+    """Part from the other processes. Returns whether this was the first, which goes on alone."""
+    global _joined
+    alone = rank() == 0
+    if _joined:
+        from torch import distributed
+
+        distributed.destroy_process_group()
+        _joined = False
+    return alone
+
+
+@contextmanager
+def first() -> Iterator[None]:
+    """A block that one process of each machine runs before the others: it makes files that those then find."""
+    if _joined and local_rank():
+        _barrier()
+    yield
+    if _joined and not local_rank():
+        _barrier()
+
+
+def _barrier() -> None:
+    import torch
+    from torch import distributed
+
+    distributed.all_reduce(torch.zeros(1))  # on the CPU; a barrier of NCCL would busy the GPU
+
+
+def share(rows: np.ndarray) -> np.ndarray:
+    """This process's part of ``rows``: consecutive ones, parts of equal length or one longer."""
+    return np.array_split(rows, size())[rank()]
+
+
+class Shared:
+    """This process's parts of the batches of a sampler, which is the same in all of them."""
+
+    def __init__(self, batches: Iterable[np.ndarray]):
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return map(share, self.batches)
+
+
+def gather(own, total: int):
+    """All processes' rows of a batch, in its order, with gradient.
+
+    The gradient is right if every process computes the same loss from the result and gradients are averaged over
+    processes, as DistributedDataParallel does: each backward reaches only the process's own rows, times their number.
+
+    Args:
+        own: (b, D) tensor, this process's `share` of ``total`` rows.
+
+    Returns:
+        (``total``, D).
+    """
+    if size() == 1:
+        return own
+    import torch
+
+    everything = _all_rows(own.detach(), total)
+    start = int(share(np.arange(total))[0])
+    own = own.view_as(own)  # the hook is this use's alone
+    if own.requires_grad:
+        own.register_hook(lambda gradient: gradient * size())
+    return torch.cat([everything[:start], own, everything[start + len(own):]])
+
+
+def gather_arrays(own: np.ndarray, total: int) -> np.ndarray:
+    """Like `gather`, for arrays: every process's `share` of ``total`` rows, in order."""
+    if size() == 1:
+        return own
+    import torch
+
+    return _all_rows(torch.from_numpy(own), total).numpy()
+
+
+def _all_rows(own, total: int):
+    import torch
+    from torch import distributed
+
+    counts = [len(part) for part in np.array_split(np.arange(total), size())]
+    padded = own.new_zeros((counts[0], *own.shape[1:]))  # collectives want equal shapes
+    padded[:len(own)] = own
+    parts = [torch.empty_like(padded) for _ in counts]
+    distributed.all_gather(parts, padded)
+    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+
+def total(value: float) -> float:
+    """The sum of a number over all processes."""
+    if size() == 1:
+        return value
+    import torch
+    from torch import distributed
+
+    summed = torch.tensor(value, dtype=torch.float64)
+    distributed.all_reduce(summed)
+    return summed.item()
