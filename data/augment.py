@@ -10,6 +10,7 @@ import soundfile
 import torch
 
 from data.audio import SAMPLE_RATE, decode
+from data.dataset import send
 from data.errors import UserError
 
 
@@ -26,8 +27,7 @@ def time_shift(waveforms: torch.Tensor, generator: torch.Generator, most: int = 
     batch, samples = waveforms.shape
     shift = torch.randint(-most, most + 1, (batch, 1), generator=generator)
     shift *= torch.rand(batch, 1, generator=generator) < probability
-    shift = shift.to(waveforms.device, non_blocking=True)
-    source = torch.arange(samples, device=waveforms.device) - shift  # (B, S)
+    source = torch.arange(samples, device=waveforms.device) - send(shift, waveforms.device)  # (B, S)
     inside = (source >= 0) & (source < samples)
     return waveforms.gather(1, source.clamp_(0, samples - 1)) * inside
 
@@ -70,8 +70,8 @@ class NoiseBank(torch.nn.Module):
         position = (torch.rand(batch, generator=generator, dtype=torch.float64) * self.starts[which]).long()
         ratio = torch.empty(batch, 1).uniform_(*self.snr, generator=generator)
         chosen = torch.rand(batch, 1, generator=generator) < self.probability
-        start = (self.first[which] + position)[:, None].to(waveforms.device, non_blocking=True)
-        ratio, chosen = (x.to(waveforms.device, non_blocking=True) for x in (ratio, chosen))
+        start, ratio, chosen = (send(x, waveforms.device)
+                                for x in ((self.first[which] + position)[:, None], ratio, chosen))
         index = start + torch.arange(self.clip_samples, device=waveforms.device)  # (B, S)
         noise = self.noise[index].float()
         signal_power = waveforms.square().mean(1, keepdim=True)  # (B, 1)

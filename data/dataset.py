@@ -10,6 +10,8 @@ from data.audio import PackedClips, pack, usable
 from data.files import CACHE
 from data.manifests import Manifest
 
+_COPIED = 1 << 25  # samples brought to a GPU at a time
+
 
 @dataclass
 class Clips(torch.utils.data.Dataset):
@@ -48,7 +50,51 @@ def scale(waveforms: torch.Tensor) -> torch.Tensor:
     return waveforms.float() / 32768.0
 
 
-def loader(clips: Clips, batches, pin_memory: bool = False) -> torch.utils.data.DataLoader:
+def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Copy a small tensor to a device without waiting for it."""
+    if torch.device(device).type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
+class ResidentClips(torch.utils.data.Dataset):
+    """`Clips` whose audio lies on a device, where a batch is gathered: neither host nor bus carries any.
+
+    Args:
+        clips: as packed; their zero padding is added when read.
+    """
+
+    def __init__(self, clips: Clips, device: torch.device):
+        self.device, self.clip_samples = torch.device(device), clips.packed.clip_samples
+        samples = clips.packed.samples
+        self.samples = torch.empty(len(samples), dtype=torch.int16, device=device)
+        for start in range(0, len(samples), _COPIED):
+            part = np.array(samples[start:start + _COPIED])  # a mapped file cannot be written to, as torch would warn
+            self.samples[start:start + len(part)] = torch.from_numpy(part)
+        self.start, self.length, self.label = (
+            torch.from_numpy(np.ascontiguousarray(values, np.int64)).to(device)
+            for values in (clips.packed.start[clips.rows], clips.packed.length[clips.rows], clips.manifest.label))
+
+    @classmethod
+    def if_they_fit(cls, clips: Clips, device: torch.device) -> "ResidentClips | Clips":
+        """On a GPU where they take no more than a third of the free memory; else the clips as they are."""
+        if device.type != "cuda" or 3 * clips.packed.samples.nbytes > torch.cuda.mem_get_info(device)[0]:
+            return clips
+        return cls(clips, device)
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def __getitem__(self, indices) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `Clips` gives them, on the device."""
+        rows = send(torch.from_numpy(np.asarray(indices, np.int64)), self.device)
+        position = torch.arange(self.clip_samples, device=self.device)
+        inside = position < self.length[rows][:, None]  # (B, S)
+        source = (self.start[rows][:, None] + position).clamp_(max=len(self.samples) - 1)
+        return self.samples[source] * inside, self.label[rows]
+
+
+def loader(clips: Clips | ResidentClips, batches, pin_memory: bool = False) -> torch.utils.data.DataLoader:
     """Batches of clips in the order that ``batches``, a sampler of index arrays, gives.
 
     There are no worker processes: copying a batch out of the mapped cache takes less time than handing it over.

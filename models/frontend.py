@@ -4,6 +4,7 @@ import torch
 from nemo.collections.asr.modules import AudioToMelSpectrogramPreprocessor
 
 from data.audio import SAMPLE_RATE
+from data.dataset import send
 
 MELS = 64
 EPSILON = 1e-5  # added to a band's deviation
@@ -94,8 +95,8 @@ class SpectrogramMasks(torch.nn.Module):
         """Mask (B, F, T), of whose T frames the first ``frames`` are valid; ``generator`` is on the CPU."""
         batch, mels, time = spectrograms.shape
         device = spectrograms.device
-        bands = self._outside(self.heights, batch, mels, mels, generator).to(device, non_blocking=True)  # (B, M, F)
-        stretches = self._outside(self.widths, batch, frames, time, generator).to(device, non_blocking=True)
+        bands = send(self._outside(self.heights, batch, mels, mels, generator), device)  # (B, M, F)
+        stretches = send(self._outside(self.widths, batch, frames, time, generator), device)  # (B, M, T)
         # A cell is kept when every mask misses it, by band or by frame.
         kept = torch.ones(batch, mels, time, dtype=torch.bool, device=device)
         for m in range(len(self.heights)):

@@ -15,13 +15,12 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning_utilities.core import rank_zero
 from nemo.core.optim.lr_scheduler import CosineAnnealing
-from nemo.core.optim.novograd import Novograd
 from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
 
 from data.augment import NoiseBank, time_shift
-from data.dataset import Clips, loader, scale
+from data.dataset import Clips, ResidentClips, loader, scale
 from data.errors import UserError
 from models import parallel
 from models.checkpoints import HEAD, TRAINER, Run
@@ -29,6 +28,7 @@ from models.classifier import ClassificationNet, embed
 from models.embedding import embed_clips, place
 from models.frontend import HOP, LogMel, SpectrogramMasks
 from models.knn import classify
+from models.novograd import NovoGrad
 from models.triplet import positive_pairs, triplet_loss
 
 LOG_STEPS = 10  # between readings of the device's figures, for which the host has to wait
@@ -114,7 +114,7 @@ class Task(lightning.LightningModule):
 
 def make_optimizer(args: Namespace, parameters: list) -> torch.optim.Optimizer:
     if args.optimizer == "novograd":  # betas measured on the original
-        return Novograd(parameters, lr=args.lr, betas=(0.98, 0.5), weight_decay=args.weight_decay)
+        return NovoGrad(parameters, lr=args.lr, betas=(0.98, 0.5), weight_decay=args.weight_decay)
     return torch.optim.AdamW(parameters, lr=args.lr, weight_decay=args.weight_decay)
 
 
@@ -336,8 +336,12 @@ def fit(task: Task, run: Run, data, batches, device: torch.device, accuracy: Cal
         trainer = lightning.Trainer(
             accelerator="gpu" if device.type == "cuda" else "cpu", **_processes(device), max_epochs=1, callbacks=[loop],
             logger=TensorBoardLogger(run.folder, name="tensorboard", version=""), enable_checkpointing=False,
-            enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False)
-        trainer.fit(task, loader(data, parallel.Shared(batches), pin_memory=device.type == "cuda"))
+            enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
+            benchmark=device.type == "cuda")  # shapes do not change: cuDNN may try which of its ways is fastest
+        if isinstance(data, Clips):
+            data = ResidentClips.if_they_fit(data, device)
+        trainer.fit(task, loader(data, parallel.Shared(batches),
+                                 pin_memory=device.type == "cuda" and not isinstance(data, ResidentClips)))
     return loop
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
+from data.dataset import send
+
 MINING = ("random", "hardest", "semihard")
 
 
@@ -66,7 +68,7 @@ def mine(distances: torch.Tensor, labels: torch.Tensor, pairs: torch.Tensor, mar
         usable &= to_others > to_positive
     seen = usable.cumsum(1, dtype=torch.int32)  # (P, B), how many usable negatives up to each
     count = seen[:, -1]
-    draw = torch.rand(len(pairs), dtype=torch.float64, generator=generator).to(distances.device, non_blocking=True)
+    draw = send(torch.rand(len(pairs), dtype=torch.float64, generator=generator), distances.device)
     wanted = (draw * count).int()  # 0 ... count - 1
     negative = (seen <= wanted[:, None]).sum(1).clamp_max(len(labels) - 1)
     return negative, count > 0

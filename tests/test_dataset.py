@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import torch
 
-from data.dataset import Clips, InOrder, Shuffled, loader, scale
+from data.dataset import Clips, InOrder, ResidentClips, Shuffled, loader, scale
 from data.errors import UserError
 from data.manifests import read_manifest
 from data.sampler import BalancedBatchSampler
@@ -48,6 +48,20 @@ def test_a_batch_holds_the_clips_and_classes_asked_for(clips):
         assert labels.dtype == torch.int64 and labels.tolist() == [i % 3 for i in indices]
         for waveform, i in zip(waveforms.numpy(), indices, strict=True):
             np.testing.assert_array_equal(waveform, expected_clip(i))
+
+
+@pytest.mark.parametrize("bad", [set(), {2, 3, 11}])
+def test_clips_on_a_device_are_the_same_clips(manifest_file, tmp_path, monkeypatch, bad):
+    monkeypatch.setattr("data.dataset._COPIED", 700)  # in several parts
+    for i in bad:
+        soundfile.write(tmp_path / f"{i}.wav", np.zeros(500, np.int16), 16000)
+    mapped = Clips.of(read_manifest(manifest_file), "test", SECONDS, tmp_path / "cache", skip_bad_audio=True)
+    resident = ResidentClips(mapped, "cpu")
+    assert len(resident) == len(mapped) == 12 - len(bad)
+    for indices in (np.arange(len(mapped)), [0], [8, 0, 5, 5]):
+        for found, expected in zip(resident[indices], mapped[indices], strict=True):
+            assert found.dtype == expected.dtype and torch.equal(found, expected)
+    assert ResidentClips.if_they_fit(mapped, torch.device("cpu")) is mapped
 
 
 def test_a_clip_does_not_depend_on_its_batch(clips):

@@ -5,11 +5,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from nemo.core.optim.novograd import Novograd
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from data.dataset import Clips
+from data.augment import NoiseBank
+from data.dataset import Clips, ResidentClips
 from data.manifests import load_corpus
+from data.sampler import BalancedBatchSampler
 from models import training
+from models.checkpoints import Run
 from models.classifier import ClassificationNet, make_encoder
+from models.novograd import NovoGrad
 from models.options import RECIPES
 
 
@@ -30,6 +36,24 @@ def test_novograd_is_the_originals(golden):
         optimizer.step()
         found = torch.cat([weight.detach().flatten() for weight in weights]).numpy()
         assert np.abs(found - expected).max() < 1e-6
+
+
+def test_novograd_is_nemos():
+    """Over many steps, a gradient of zeros among them."""
+    generator = torch.Generator().manual_seed(0)
+    start = [torch.randn(shape, generator=generator) for shape in ((5, 7), (3,), (2, 3, 3, 3))]
+    weights = [[torch.nn.Parameter(p.clone()) for p in start] for _ in range(2)]
+    settings = {"lr": 1e-2, "betas": (0.98, 0.5), "weight_decay": 1e-3}
+    optimizers = Novograd(weights[0], **settings), NovoGrad(weights[1], **settings)
+    for step in range(20):
+        gradients = [torch.randn(p.shape, generator=generator) * (step != 0 or i != 1) for i, p in enumerate(start)]
+        for mine, optimizer in zip(weights, optimizers, strict=True):
+            for p, gradient in zip(mine, gradients, strict=True):
+                p.grad = gradient.clone()
+            optimizer.step()
+    for theirs, ours, p in zip(*weights, start, strict=True):
+        assert (theirs - p).abs().min() > 0
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
 def rates(args, steps: int, more: int = 0) -> np.ndarray:
@@ -149,3 +173,45 @@ def test_spread_takes_classes_evenly(most):
     counts = np.bincount(labels[rows], minlength=4)
     short = counts < [3, 20, 0, 40]  # a class not used up has as many as any other, but for one
     assert all(counts[short] >= counts.max() - 1)
+
+
+READS = {torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default, torch.ops.aten.equal.default,
+         torch.ops.aten.masked_select.default, torch.ops.aten._unique2.default}
+
+
+class Reads(TorchDispatchMode):
+    """Counts the operations for which the host would wait for a GPU."""
+
+    def __init__(self):
+        super().__init__()
+        self.count, self.on_host = 0, set()  # addresses of tensors that are the host's on any machine
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function in READS and args[0].data_ptr() not in self.on_host
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("recipe", list(RECIPES))
+def test_the_host_reads_nothing_back_but_at_the_logging_interval(clips, words, tmp_path, recipe):
+    """What would wait on a GPU, found on the CPU: the code is the same."""
+    before = []
+
+    class Watched(training.TripletTask):
+        def on_train_batch_start(self, batch, index):
+            before.append(reads.count)
+            steps = (state["step"] for state in self.optimizers().state.values())  # AdamW counts on the host
+            reads.on_host |= {step.data_ptr() for step in steps if isinstance(step, torch.Tensor)}
+
+    args = arguments(**RECIPES[recipe] | {"per_class": 3, "shift": True, "spec_augment": True}, name="reads",
+                     step_freq=1000, eval_freq=1000, checkpoints_to_keep=1)
+    steps = 2 * training.LOG_STEPS + 2
+    task = Watched(make_encoder("Res8", 4), args, steps, NoiseBank(words.folder / "noise", 16_000))
+    sampler = BalancedBatchSampler(clips[0].manifest.label, words.labels, 6, 3, num_steps=steps)
+    with Reads() as reads:
+        training.fit(task, Run(tmp_path, "reads"), ResidentClips(clips[0], "cpu"), sampler, torch.device("cpu"),
+                     lambda: 0.0)
+    read = np.diff(before)  # by each step but the last
+    assert len(read) == steps - 1
+    logging = np.arange(1, steps) % training.LOG_STEPS == 0
+    assert (read[logging] == len(task.figures)).all()
+    assert (read[1:][~logging[1:]] == 0).all()  # the first finds the pairs, and makes the optimiser's state
