@@ -37,7 +37,7 @@ class ResNet(nn.Module):
     def forward(self, spectrograms: torch.Tensor) -> torch.Tensor:
         """(B, F, T) log-mel to (B, D), not normalised."""
         x = (spectrograms.transpose(1, 2) if self.pool else spectrograms).unsqueeze(1)  # (B, 1, T, F) or (B, 1, F, T)
-        if self.pool and x.device.type == "cpu":
+        if self.pool and CHUNK and x.device.type == "cpu":
             x = torch.cat([checkpoint(self._first, part, use_reentrant=False, preserve_rng_state=False)
                            for part in x.split(CHUNK)])
         else:

@@ -28,7 +28,7 @@ CLIP_SECONDS = 1.0
 WIDTH = 45
 # Arguments that a resumed run may change: they do not bear on what is learnt.
 FREE = {"name", "runs_dir", "gpu", "registry", "cache_dir", "step_freq", "eval_freq", "checkpoints_to_keep",
-        "eval_clips", "num_nodes", "resume",
+        "eval_clips", "num_nodes", "compile", "resume",
         "classify_gpu", "cl", "save_emb", "given"}
 
 

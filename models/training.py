@@ -49,6 +49,8 @@ class Task(lightning.LightningModule):
     def __init__(self, encoder: nn.Module, args: Namespace, steps: int, noise: NoiseBank | None):
         super().__init__()
         self.encoder, self.args, self.steps = encoder, args, steps
+        # In a tuple, since it is no further module: its weights are the encoder's.
+        self.trained = (torch.compile(encoder, dynamic=False) if args.compile else encoder,)
         self.done = 0
         self.batch_clips = 0  # in a step, over all processes; `fit` sets it
         self.optimizer_state: dict | None = None  # of the checkpoint a run is resumed from
@@ -86,7 +88,8 @@ class Task(lightning.LightningModule):
     def encode(self, spectrograms: torch.Tensor, normalise: bool) -> torch.Tensor:
         """(B, F, T) to embeddings (B, D) in float32, the encoder in the precision asked for."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.args.precision == "bf16"):
-            return embed(self.encoder, spectrograms) if normalise else self.encoder(spectrograms).float()
+            encoder, = self.trained if self.encoder.training else (self.encoder,)
+            return embed(encoder, spectrograms) if normalise else encoder(spectrograms).float()
 
     def step_generators(self) -> tuple[torch.Generator, torch.Generator]:
         """Randomness of this step, on the CPU: for the clips, and for mining, which is the same in all processes.

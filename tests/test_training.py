@@ -20,9 +20,9 @@ from models.options import RECIPES
 
 
 def arguments(**changes):
-    values = RECIPES["paper"] | {"model": "Res8", "precision": "32", "spec_augment": False, "augment": False,
-                                 "seed": 0, "margin": 0.5, "mining": "random", "per_class": 3, "eval_clips": 100,
-                                 "k": 3} | changes
+    values = RECIPES["paper"] | {"model": "Res8", "precision": "32", "compile": False, "spec_augment": False,
+                                 "augment": False, "seed": 0, "margin": 0.5, "mining": "random", "per_class": 3,
+                                 "eval_clips": 100, "k": 3} | changes
     return SimpleNamespace(**values)
 
 
@@ -215,3 +215,22 @@ def test_the_host_reads_nothing_back_but_at_the_logging_interval(clips, words, t
     logging = np.arange(1, steps) % training.LOG_STEPS == 0
     assert (read[logging] == len(task.figures)).all()
     assert (read[1:][~logging[1:]] == 0).all()  # the first finds the pairs, and makes the optimiser's state
+
+
+def test_the_compiled_encoder_is_trained_and_the_plain_one_tested(clips, monkeypatch):
+    calls = []
+
+    def compiled(module, dynamic):
+        def forward(x):
+            calls.append(len(x))
+            return module(x)
+        return forward
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    encoder = make_encoder("Res8", 4)
+    task = training.TripletTask(encoder, arguments(compile=True), 10)
+    task.training_step(batch_of(clips[0], task), 0)
+    assert calls == [18]
+    task.embed(clips[1])
+    assert calls == [18]
+    assert list(task.saved_modules()["Res8"].state_dict()) == list(encoder.state_dict())

@@ -1,0 +1,218 @@
+"""A training step, by its parts, against the machine's limit and against plain PyTorch.
+
+The steps are those of TripletEncoder.py: the same task, loop and packed audio, on noise. The limit ("roofline") is the
+time that the network's multiply-adds take as plain matrix products of the same precision on the same machine, measured
+between the steps; backward counts twice forward. Plain PyTorch is the same network without what this project does for
+speed, in a process of its own. With --profile, a trace for Perfetto and the operations that took longest instead.
+"""
+
+import argparse
+import json
+import logging
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+from benchmarks import measure
+from models.options import MODELS, RECIPES
+
+PER_CLASS = {"Res8": 10, "Res15": 4, "Quartz": 10}
+CLASSES, CLIPS, SAMPLES, FRAMES = 35, 1400, 16_000, 112
+
+
+def noise_clips(folder: Path, count: int = CLIPS):
+    """``count`` one-second clips of noise in a mapped file, of as many classes as a batch has."""
+    from data.audio import PackedClips
+    from data.dataset import Clips
+
+    path = folder / "clips.i16"
+    np.random.default_rng(0).integers(-3000, 3000, count * SAMPLES, np.int16).tofile(path)
+    packed = PackedClips(np.memmap(path, np.int16, "r"), np.arange(count) * SAMPLES, np.full(count, SAMPLES), SAMPLES,
+                         {})
+    return Clips(packed, SimpleNamespace(label=np.arange(count) % CLASSES), np.arange(count))
+
+
+def multiply_adds(encoder) -> int:
+    """Of one clip's forward: outputs of every convolution and linear layer times the weights each takes."""
+    import torch
+
+    counts = []
+    hooks = [module.register_forward_hook(lambda module, _, out: counts.append(
+        out[0].numel() * module.weight[0].numel())) for module in encoder.modules()
+        if isinstance(module, (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Linear))]
+    training = encoder.training
+    with torch.no_grad():
+        encoder.eval()(torch.zeros(1, 64, FRAMES))
+    encoder.train(training)
+    for hook in hooks:
+        hook.remove()
+    return sum(counts)
+
+
+def train(args, model: str) -> list[dict[str, float]]:
+    """Seconds of each part of ``args.repeats`` steps, and of the step's multiply-adds at the limit."""
+    from data.sampler import BalancedBatchSampler
+    from models import options, session
+
+    session.hush_libraries()
+    import torch
+    from torch import profiler
+
+    from models.checkpoints import Run
+    from models.classifier import make_encoder
+    from models.embedding import pick_device
+    from models.training import TripletTask, fit
+
+    device = pick_device(args.gpu)
+    precision = args.precision or options.best_precision(device)
+    rate = measure.roofline(device, torch.bfloat16 if precision == "bf16" else torch.float32)
+    warm, records = 2, []
+    steps = warm + args.repeats + 1
+
+    def now() -> float:
+        measure.synchronise(device)
+        return time.perf_counter()
+
+    class Timed(TripletTask):
+        """Records when each part of a step began and ended."""
+
+        def on_train_batch_start(self, batch, index):
+            if records:
+                records[-1]["step"] = now() - self.began
+            if profiling is not None:
+                profiling.step()
+            work = 3 * macs * len(batch[0])
+            records.append({"limit": work / rate() if profiling is None else 1.0})
+            self.began = now()
+
+        def spectrograms(self, *given):
+            return self._timed("front end", super().spectrograms, *given)
+
+        def encode(self, *given, **named):
+            return self._timed("forward", super().encode, *given, **named)
+
+        def on_before_backward(self, loss):
+            records[-1]["loss"] = now() - self.since
+
+        def on_after_backward(self):
+            records[-1]["backward"] = now() - self.since - records[-1]["loss"]
+
+        def _timed(self, name, function, *given, **named):
+            if profiling is not None:
+                with profiler.record_function(name):
+                    return function(*given, **named)
+            began = now()
+            result = function(*given, **named)
+            self.since = now()
+            records[-1][name] = self.since - began
+            return result
+
+    encoder = make_encoder(model, 45)
+    macs = multiply_adds(encoder)
+    settings = RECIPES[args.recipe] | {
+        "name": "benchmark", "model": model, "precision": precision, "spec_augment": False, "seed": 0, "margin": 0.5,
+        "mining": "random", "compile": args.compile, "per_class": args.per_class or PER_CLASS[model],
+        "step_freq": steps + 1, "eval_freq": steps + 1, "checkpoints_to_keep": 1}
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory() as folder:
+        clips = noise_clips(Path(folder))
+        sampler = BalancedBatchSampler(clips.manifest.label, [], CLASSES, settings["per_class"], num_steps=steps)
+        task = Timed(encoder, argparse.Namespace(**settings), steps)
+        profiling = profiler.profile(schedule=profiler.schedule(wait=warm, warmup=1, active=args.repeats)) \
+            if args.profile else None
+        if profiling is None:
+            fit(task, Run(folder, "benchmark"), clips, sampler, device, lambda: 0.0)
+        else:
+            with profiling:
+                fit(task, Run(folder, "benchmark"), clips, sampler, device, lambda: 0.0)
+            by = "self_cuda_time_total" if device.type == "cuda" else "self_cpu_time_total"
+            print(profiling.key_averages().table(sort_by=by, row_limit=25, max_name_column_width=50))
+            profiling.export_chrome_trace(args.trace)
+            print(f"wrote {args.trace}: open it at https://ui.perfetto.dev")
+    return records[warm:-1]
+
+
+def plain(args, model: str) -> list[dict[str, float]]:
+    """Seconds of forward and backward of the same network, as a textbook has them."""
+    from models import resnet, session
+
+    session.hush_libraries()
+    import torch
+
+    from models.classifier import embed, make_encoder
+    from models.triplet import triplet_loss
+
+    resnet.CHUNK = None
+    device = torch.device("cuda", args.gpu) if args.gpu < torch.cuda.device_count() else torch.device("cpu")
+    encoder, rate = make_encoder(model, 45).to(device), measure.roofline(device)
+    per_class = args.per_class or PER_CLASS[model]
+    work = 3 * multiply_adds(make_encoder(model, 45)) * CLASSES * per_class
+    spectrograms = torch.randn(CLASSES * per_class, 64, FRAMES, device=device)
+    labels, records = torch.arange(len(spectrograms), device=device) // per_class, []
+    for step in range(-1, args.repeats):
+        limit = work / rate()
+        began = time.perf_counter()
+        encoder.zero_grad()
+        triplet_loss(embed(encoder, spectrograms), labels, 0.5).loss.backward()
+        measure.synchronise(device)
+        if step >= 0:
+            records.append({"network": time.perf_counter() - began, "limit": limit})
+    return records
+
+
+def in_process(args, kind: str, model: str) -> list[dict[str, float]]:
+    """`train` or `plain` in a process of its own: what the one sets for the whole process must not help the other."""
+    with tempfile.NamedTemporaryFile(suffix=".json") as out:
+        given = [f"--{name}={getattr(args, name)}" for name in ("gpu", "repeats", "precision", "recipe", "per_class")
+                 if getattr(args, name) is not None] + ["--compile"] * args.compile
+        subprocess.run([sys.executable, "-m", "benchmarks.step", *given, f"--models={model}", f"--only={kind}",
+                        f"--json={out.name}"], check=True, stdout=subprocess.DEVNULL)
+        return json.loads(Path(out.name).read_text())
+
+
+def row(model: str, clips: int, ours: list[dict], textbook: list[dict]) -> dict[str, object]:
+    timing = {part: measure.Timing([record[part] for record in ours])
+              for part in ("step", "front end", "forward", "backward", "limit")}
+    network = measure.Timing([record["forward"] + record["backward"] for record in ours])
+    rest = np.median([1 - (record["forward"] + record["backward"]) / record["step"] for record in ours])
+    shown = {"model": model, "clips": clips, "step": timing["step"], "forward": timing["forward"],
+             "backward": timing["backward"], "front end": timing["front end"], "limit": timing["limit"],
+             "step / limit": timing["step"].over(timing["limit"]), "not network": f"{100 * rest:.1f} %"}
+    if textbook:
+        # Both in units of the limit measured beside them, so that the machine's drift falls out.
+        slow = np.median([record["network"] / record["limit"] for record in textbook])
+        shown |= {"plain PyTorch's network": measure.Timing([record["network"] for record in textbook]),
+                  "plain / ours": float(slow / network.over(timing["limit"]))}
+    return shown
+
+
+def main() -> None:
+    parser = measure.parser("step", __doc__, repeats=10)
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=["Res8", "Res15"])
+    parser.add_argument("--per_class", type=int, help="clips of each of the 35 classes (default: 10, Res15 4)")
+    parser.add_argument("--gpu", type=int, default=0, help="number of the GPU; without one, the CPU (default: 0)")
+    parser.add_argument("--precision", choices=("32", "bf16"), help="(default: as TripletEncoder.py's)")
+    parser.add_argument("--recipe", choices=tuple(RECIPES), default="paper", help="(default: paper)")
+    parser.add_argument("--compile", action="store_true", help="as TripletEncoder.py's")
+    parser.add_argument("--no_plain", action="store_true", help="leave plain PyTorch out")
+    parser.add_argument("--profile", action="store_true", help="profile the steps of the first model instead")
+    parser.add_argument("--trace", default="step-trace.json", help="file for the profile (default: step-trace.json)")
+    parser.add_argument("--only", choices=("train", "plain"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.profile:
+        train(args, args.models[0])
+    elif args.only:
+        args.json.write_text(json.dumps({"train": train, "plain": plain}[args.only](args, args.models[0])))
+    else:
+        rows = [row(model, CLASSES * (args.per_class or PER_CLASS[model]), in_process(args, "train", model),
+                    [] if args.no_plain else in_process(args, "plain", model)) for model in args.models]
+        measure.show("step", rows, args, precision=args.precision or "default", recipe=args.recipe)
+
+
+if __name__ == "__main__":
+    main()
