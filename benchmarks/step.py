@@ -147,7 +147,7 @@ def plain(args, model: str) -> list[dict[str, float]]:
     from models.classifier import embed, make_encoder
     from models.triplet import triplet_loss
 
-    resnet.CHUNK = None
+    resnet.BY_PARTS = False
     device = torch.device("cuda", args.gpu) if args.gpu < torch.cuda.device_count() else torch.device("cpu")
     encoder, rate = make_encoder(model, 45).to(device), measure.roofline(device)
     per_class = args.per_class or PER_CLASS[model]
