@@ -1,4 +1,7 @@
-"""Test an encoder: embed the training and test clips, and let each test clip's nearest training clips vote."""
+"""Test an encoder: embed the training and test clips, and let each test clip's nearest training clips vote.
+
+With --shots, only a few training clips of each class are enrolled, as one would with words the encoder never saw.
+"""
 
 from data.errors import exit_cleanly
 from models import options
@@ -11,6 +14,7 @@ def parse_args(argv=None):
     options.add_data(parser)
     options.add_model(parser, fixed=True)
     options.add_k(options.add_test(parser))
+    options.add_enrolment(parser)
     return parser.parse(argv)
 
 
@@ -18,35 +22,85 @@ def main(args) -> int:
     from models import parallel, session
 
     parallel.refuse("infer_train.py")
+    options.check_enrolment(args)
     run = session.Run(args.runs_dir, args.name)
     step = run.step(args.model, args.enc_step, "--enc_step")
     corpus = session.open_corpus(args, ("train", "test"))
+    words = session.words_to_enrol(args, corpus) if args.shots else None
     config = session.find_encoder(args, run, step)
     session.hush_libraries()
 
-    from models.embedding import embed_clips, pick_device, place
+    from models.embedding import pick_device, place
     from models.frontend import LogMel
-    from models.knn import check_k, classify
-    from models.report import report, save_arrays
 
     device = pick_device(args.gpu)
     encoder = place(session.load_encoder(args, run, step, config), device)
     frontend = LogMel().to(device)
     train, test = (session.open_clips(args, corpus, split) for split in ("train", "test"))
+    out, name = session.own_run(args, args.name).folder, f"{args.manifest}-{args.model}-{step}"
+    facts = {"encoder": str(run.path(args.model, step)), "manifest": args.manifest}
+    if words:
+        test_enrolled_words(args, words, encoder, frontend, train, test, out, name, facts)
+    else:
+        test_all_clips(args, encoder, frontend, train, test, out, f"knn-{name}", facts)
+    return 0
+
+
+def test_all_clips(args, encoder, frontend, train, test, out, stem, facts) -> None:
+    """All training clips vote on every test clip."""
+    from models.embedding import embed_clips
+    from models.knn import check_k, classify
+    from models.report import report, save_arrays
+
+    labels = train.manifest.labels
     check_k(args.k, len(train))
     embedded = {split: embed_clips(encoder, frontend, clips, title=f"embedding {split}")
                 for split, clips in (("train", train), ("test", test))}
-    found = classify(embedded["train"], train.manifest.label, embedded["test"], args.k, len(corpus.labels))
+    found = classify(embedded["train"], train.manifest.label, embedded["test"], args.k, len(labels))
 
-    out, stem = session.own_run(args, args.name).folder, f"knn-{args.manifest}-{args.model}-{step}"
-    report(out, stem, corpus.labels, test.manifest.label, found.labels, test.manifest,
-           distances=found.distances,
-           facts={"encoder": str(run.path(args.model, step)), "manifest": args.manifest, "k": args.k,
-                  "train_clips": len(train), "clip_seconds": args.clip_seconds})
+    report(out, stem, labels, test.manifest.label, found.labels, test.manifest, distances=found.distances,
+           facts=facts | {"k": args.k, "train_clips": len(train), "clip_seconds": args.clip_seconds})
     if args.save:
         save_arrays(out, stem, train_embeddings=embedded["train"], train_labels=train.manifest.label,
                     test_embeddings=embedded["test"], test_labels=test.manifest.label, predictions=found.labels)
-    return 0
+
+
+def test_enrolled_words(args, words, encoder, frontend, train, test, out, name, facts) -> None:
+    """A few training clips of each enrolled word, drawn repeatedly, recognise test clips and reject unknown ones."""
+    import numpy as np
+
+    from models.embedding import embed_clips
+    from models.enrol import by_mean, check_clips, draw, evaluate, targets
+    from models.enrol_report import report_enrolment
+    from models.knn import check_finite
+    from models.report import save_arrays
+
+    enrolled, unknown = words
+    labels, most = train.manifest.labels, max(args.shots)
+    check_clips(train.manifest, test.manifest, enrolled, unknown, most)  # again: bad audio may have been left out
+    drawn = draw(train.manifest.label, labels, enrolled, most, args.repeats, args.seed)  # (R, C, N)
+    pool, rows = np.unique(drawn, return_inverse=True)  # only these are embedded
+    tested = np.flatnonzero(np.isin(test.manifest.label, np.concatenate(words)))
+    truth = targets(test.manifest.label[tested], enrolled)
+    templates = embed_clips(encoder, frontend, train, pool, title="embedding train")
+    queries = embed_clips(encoder, frontend, test, tested, title="embedding test")
+    check_finite(templates, queries)
+    methods = {"embedding": by_mean(queries, templates)}
+    if args.baselines:
+        from models.baselines import comparisons
+
+        methods |= comparisons((test, tested), (train, pool))
+    results = evaluate(methods, rows.reshape(drawn.shape), args.shots, truth)
+
+    stem = f"shots-unknown-{name}" if len(unknown) else f"shots-{name}"
+    facts |= {"clip_seconds": args.clip_seconds, "enrolled": [labels[c] for c in enrolled],
+              "unknown": [labels[c] for c in unknown], "seed": args.seed, "repeats": args.repeats}
+    report_enrolment(out, stem, results, truth, facts)
+    if args.save:
+        save_arrays(out, stem, train_embeddings=templates, train_labels=train.manifest.label[pool],
+                    test_embeddings=queries, test_labels=test.manifest.label[tested], drawn=rows.reshape(drawn.shape),
+                    predictions=enrolled[np.stack([r.best for r in results if r.method == "embedding"])],
+                    scores=np.stack([r.score for r in results if r.method == "embedding"]))
 
 
 if __name__ == "__main__":

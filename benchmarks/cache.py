@@ -116,7 +116,7 @@ def reading(path: Path, cache: Path, args: argparse.Namespace) -> list[dict[str,
     from data.sampler import BalancedBatchSampler
 
     manifest = read_manifest(path)
-    clips = None
+    clips = Clips.of(manifest, "one_in_1", 1.0, cache)
     sampler = BalancedBatchSampler(manifest.label, manifest.labels, WORDS, args.per_class, num_steps=args.steps)
     files = [manifest.files[manifest.file[i]] for batch in sampler for i in batch]
     audio = list(cache.glob("one_in_1-*.i16"))
@@ -130,12 +130,8 @@ def reading(path: Path, cache: Path, args: argparse.Namespace) -> list[dict[str,
 
     def drop_cache():
         nonlocal clips
-        clips = None  # pages that are mapped stay
+        clips = None  # the pages of a file that is mapped would stay
         drop(audio)
-        open_cache()
-
-    def open_cache():
-        nonlocal clips
         clips = Clips.of(manifest, "one_in_1", 1.0, cache)
 
     def from_cache():

@@ -43,6 +43,16 @@ def check_k(k: int, count: int) -> None:
                         f"use at most --k {count}")
 
 
+def check_finite(train: np.ndarray, queries: np.ndarray) -> None:
+    """Raise UserError if an embedding, (N, D) or (Q, D), is not finite: its neighbours would be none or any."""
+    for name, embeddings in (("train set", train), ("queries", queries)):
+        if not np.isfinite(embeddings).all():
+            rows = np.flatnonzero(~np.isfinite(embeddings).all(1))
+            raise UserError(f"{len(rows)} of the {len(embeddings)} embeddings of the {name} are not numbers (first: "
+                            f"clip {rows[0]}); this encoder's training diverged: use an earlier --enc_step, or train "
+                            "with a lower --lr")
+
+
 def knn_search(train: np.ndarray, queries: np.ndarray, k: int, device=None) -> tuple[np.ndarray, np.ndarray]:
     """The k most similar train embeddings of every query.
 
@@ -61,12 +71,7 @@ def knn_search(train: np.ndarray, queries: np.ndarray, k: int, device=None) -> t
         UserError: ``k`` is below 1 or above N, or an embedding is not finite.
     """
     check_k(k, len(train))
-    for name, embeddings in (("train set", train), ("queries", queries)):
-        if not np.isfinite(embeddings).all():  # FAISS would return neighbours -1
-            rows = np.flatnonzero(~np.isfinite(embeddings).all(1))
-            raise UserError(f"{len(rows)} of the {len(embeddings)} embeddings of the {name} are not numbers (first: "
-                            f"clip {rows[0]}); this encoder's training diverged: use an earlier --enc_step, or train "
-                            "with a lower --lr")
+    check_finite(train, queries)
     if device is not None:
         return _search_by_torch(train, queries, k, device)
     import faiss

@@ -163,6 +163,37 @@ def add_test(parser: Parser):
     return group
 
 
+def add_enrolment(parser: Parser) -> None:
+    group = parser.add_argument_group(
+        "new words", "Test with only a few training clips a class enrolled, instead of with all of them.")
+    group.add_argument("--shots", type=count, nargs="+", metavar="N",
+                       help="numbers of clips to enrol of each class (default: off: the k-nearest-neighbour test)")
+    group.add_argument("--repeats", type=count, default=20, help="random draws of the enrolled clips (default: 20)")
+    group.add_argument("--seed", type=whole, default=0, help="of the draws (default: 0)")
+    group.add_argument("--enroll", nargs="+", metavar="LABEL",
+                       help="the labels to enrol (default: all that are not --unknown)")
+    group.add_argument("--unknown", nargs="*", metavar="LABEL",
+                       help="labels that are never enrolled and whose test clips must be rejected; without LABEL, all "
+                            "that --enroll does not name (default: none)")
+    group.add_argument("--baselines", action="store_true",
+                       help="compare with what needs no encoder, dynamic time warping of MFCCs and the cosine of "
+                            "log-mel spectrograms; the former takes minutes (default: off)")
+
+
+def check_enrolment(args: argparse.Namespace) -> None:
+    """Sort --shots. Raises UserError for flags that have no meaning with it or without it."""
+    if args.shots is None:
+        for flag in ("repeats", "seed", "enroll", "unknown", "baselines"):
+            if flag in args.given:
+                raise UserError(f"--{flag} is about enrolled words; say with --shots how many clips to enrol, or leave "
+                                f"--{flag} out")
+        return
+    if "k" in args.given:
+        raise UserError("--k is about the k-nearest-neighbour test, --shots about enrolled words; leave one of them "
+                        "out")
+    args.shots = sorted(set(args.shots))
+
+
 def best_precision(device) -> str:
     """What is fast and safe on a torch device: bfloat16 on a GPU that computes in it."""
     import torch

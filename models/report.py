@@ -53,7 +53,7 @@ def report(out: Path, stem: str, labels: Sequence[str], truth: np.ndarray, predi
     picture = draw_confusion(labels, truth, predicted, f"{stem}: accuracy {100 * result['accuracy']:.2f} %")
     out = Path(out)
     with write_atomically(out / f"{stem}.json") as file:
-        file.write(_json(result) + "\n")
+        file.write(to_json(result) + "\n")
     with write_atomically(out / f"{stem}.csv") as file:
         csv.writer(file, lineterminator="\n").writerows(_rows(labels, predicted, truth, utterances, distances, scores))
     with write_atomically(out / f"{stem}-confusion.png", "wb") as file:
@@ -216,11 +216,11 @@ def _rows(labels: Sequence[str], predicted: np.ndarray, truth: np.ndarray, utter
         yield row
 
 
-def _json(result: dict) -> str:
-    """Indented, but one line for each class, pair and row of the confusion matrix."""
+def to_json(result: dict) -> str:
+    """Indented, but one line for each class, pair, row of the confusion matrix, result and repeat."""
     blocks = []
     for key, value in result.items():
-        if key in ("classes", "confused_pairs"):
+        if key in ("classes", "confused_pairs", "results", "repeats"):
             text = ",\n".join("    " + _compact(entry) for entry in value)
             blocks.append(f'  "{key}": [\n{text}\n  ]' if value else f'  "{key}": []')
         elif key == "confusion":

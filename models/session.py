@@ -17,6 +17,7 @@ from models import parallel
 from models.checkpoints import HEAD, TRAINER, Run, load_module, load_state
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import nn
 
     from data.augment import NoiseBank
@@ -52,6 +53,15 @@ def open_corpus(args: Namespace, splits: Sequence[str]) -> Corpus:
 
         make()
     return load_corpus(args.manifest, splits, args.registry)
+
+
+def words_to_enrol(args: Namespace, corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
+    """The classes that --enroll and --unknown name, as `models.enrol.choose_words` gives them."""
+    from models.enrol import check_clips, choose_words
+
+    words = choose_words(corpus.labels, args.enroll, args.unknown, args.manifest)
+    check_clips(corpus.splits["train"], corpus.splits["test"], *words, max(args.shots))
+    return words
 
 
 def open_clips(args: Namespace, corpus: Corpus, split: str) -> Clips:

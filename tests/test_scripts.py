@@ -145,6 +145,75 @@ def test_a_published_encoder_is_read_and_never_written_to(encoder, runs, words, 
     assert sorted(published.folder.rglob("*")) == before
 
 
+ENROL = ["--shots", "5", "1", "--repeats=3", "--enroll", "cat", "bed", "four"]
+
+
+def test_words_are_enrolled_and_others_rejected(encoder, runs, words, run):
+    flags = ["--name=enc", f"--runs_dir={runs}", *words.flags, "--model=Res8", *ENROL]
+    done = run("infer_train", *flags, "--unknown", "--baselines", "--save")
+    assert done.code == 0
+    assert "3 words enrolled, 15 test clips of them, 15 of 3 unknown words" in done.out
+    stem = runs / "enc" / "shots-unknown-words-Res8-40"
+    stored = json.loads(stem.with_suffix(".json").read_text())
+    assert stored["facts"]["enrolled"] == ["bed", "cat", "four"]
+    assert stored["facts"]["unknown"] == ["dog", "five", "tree"]
+    assert [(r["method"], r["shots"]) for r in stored["results"]] == [
+        (method, n) for method in ("embedding", "DTW of MFCC", "log-mel cosine") for n in (1, 5)]
+    assert len(stored["repeats"]) == 18
+    assert stored["results"][1]["accuracy_mean"] >= 0.8 > 1 / 3
+    assert stored["results"][1]["auroc_mean"] > 0.7
+    assert stem.with_suffix(".csv").exists() and stem.with_name(f"{stem.name}-det.png").exists()
+    labels, drawn, tested = (np.load(f"{stem}-{name}.npy") for name in ("train_labels", "drawn", "test_labels"))
+    assert drawn.shape == (3, 3, 5)
+    np.testing.assert_array_equal(labels[drawn], np.broadcast_to(np.array([0, 1, 4])[:, None], drawn.shape))
+    assert set(labels) == {0, 1, 4} and len(tested) == 30  # no clip of an unknown word was enrolled
+    predictions = np.load(f"{stem}-predictions.npy")
+    assert predictions.shape == (2, 3, 30) and set(predictions.ravel()) <= {0, 1, 4}
+    accuracy_of_repeats = (predictions == tested)[:, :, np.isin(tested, [0, 1, 4])].mean(2)
+    assert accuracy_of_repeats.ravel().tolist() == pytest.approx(
+        [r["accuracy"] for r in stored["repeats"] if r["method"] == "embedding"])
+
+    before = {path: path.read_bytes() for path in runs.glob("enc/shots-unknown-*")}
+    run("infer_train", *flags, "--unknown", "--baselines", "--save")
+    assert all(path.read_bytes() == content for path, content in before.items())
+    run("infer_train", *flags, "--unknown", "dog", "--seed=1")
+    other = json.loads(stem.with_suffix(".json").read_text())
+    assert (other["facts"]["unknown_clips"], other["facts"]["seed"]) == (5, 1)
+
+
+def test_without_unknown_words_all_are_enrolled(encoder, runs, words, run):
+    done = run("infer_train", "--name=enc", f"--runs_dir={runs}", *words.flags, "--model=Res8", "--shots", "12",
+               "--repeats=2")
+    assert "6 words enrolled, 30 test clips of them;" in done.out
+    stored = json.loads((runs / "enc" / "shots-words-Res8-40.json").read_text())
+    assert stored["facts"]["enrolled"] == words.labels
+    assert "auroc" not in stored["repeats"][0]
+    # All twelve training clips of a class are enrolled, in whatever order.
+    assert stored["repeats"][0]["accuracy"] == stored["repeats"][1]["accuracy"] >= 0.5 > 1 / 6
+
+
+@pytest.mark.parametrize("flags, parts", [
+    ([*ENROL, "--unknown", "dgo"], ["--unknown", "'dgo'", "did you mean 'dog'", "words"]),
+    ([*ENROL, "--unknown", "dog", "cat"], ["both name cat"]),
+    (["--shots", "13"], ["--shots 13", "bed (12)", "--enroll"]),
+    (["--shots", "1", "--enroll", "bed"], ["1 of the 6 labels", "--unknown"]),
+    (["--shots", "1", "--unknown"], ["--unknown without labels"]),
+    (["--unknown", "dog"], ["--unknown", "--shots"]), (["--enroll", "dog"], ["--enroll", "--shots"]),
+    (["--baselines"], ["--baselines", "--shots"]), (["--repeats=3"], ["--repeats", "--shots"]),
+    (["--seed=0"], ["--seed", "--shots"]), (["--shots", "1", "--k=5"], ["--k", "--shots"])])
+def test_enrolment_that_cannot_be(flags, parts, encoder, run, words, runs):
+    before = sorted((runs / "enc").iterdir())
+    refused(infer(run, words, runs, *flags), *parts)
+    assert sorted((runs / "enc").iterdir()) == before
+
+
+def test_shots_are_whole_numbers_from_1(run, words, runs):
+    for bad in ("0", "1.5", "-3"):
+        done = infer(run, words, runs, "--shots", "5", bad)
+        assert done.code == 2
+        assert "--shots" in done.error
+
+
 def test_augmentation_embeddings_and_test_in_one_go(runs, words, run):
     done = run("TripletEncoder", "--name=all", f"--runs_dir={runs}", *words.flags, *TRAIN, "--num_steps=3", "--augment",
                "--spec_augment", "--save_emb", "--cl", "--data_probs=6", "--mining=semihard", "--clip_seconds=0.8",
