@@ -7,10 +7,12 @@ max(0, d(anchor, positive) - d(anchor, negative) + margin) with d the squared Eu
 from dataclasses import dataclass
 
 import torch
+from torch.nn import functional
 
 from data.dataset import send
 
 MINING = ("random", "hardest", "semihard")
+_BLOCK_CPU, _BLOCK = 1 << 19, 1 << 28  # distances looked at at a time: what a CPU's cache holds, and 1 GB
 
 
 @dataclass
@@ -58,20 +60,42 @@ def mine(distances: torch.Tensor, labels: torch.Tensor, pairs: torch.Tensor, mar
         (P,) index of the negative, and (P,) bool, False where no negative will do.
     """
     anchor, positive = pairs.T
-    to_positive = distances[anchor, positive][:, None]  # (P, 1)
-    to_others = distances[anchor]  # (P, B)
-    usable = (labels[anchor][:, None] != labels[None, :]) & (to_others < to_positive + margin)
+    limit = distances[anchor, positive]  # (P,)
+    others = distances.masked_fill(labels[:, None] == labels[None, :], torch.inf)  # (B, B), of negatives only
     if mining == "hardest":
-        nearest, negative = to_others.masked_fill(~usable, torch.inf).min(1)
-        return negative, nearest.isfinite()
-    if mining == "semihard":
-        usable &= to_others > to_positive
-    seen = usable.cumsum(1, dtype=torch.int32)  # (P, B), how many usable negatives up to each
-    count = seen[:, -1]
+        nearest, negative = others.min(1)
+        return negative[anchor], nearest[anchor] < limit + margin
     draw = send(torch.rand(len(pairs), dtype=torch.float64, generator=generator), distances.device)
-    wanted = (draw * count).int()  # 0 ... count - 1
-    negative = (seen <= wanted[:, None]).sum(1).clamp_max(len(labels) - 1)
-    return negative, count > 0
+    others = functional.pad(others, (0, -len(labels) % 8), value=torch.inf)  # whole words of bools
+    block = max(1, (_BLOCK_CPU if distances.device.type == "cpu" else _BLOCK) // others.shape[1])
+    found = []
+    for anchors, limits, draws in zip(anchor.split(block), limit.split(block), draw.split(block), strict=True):
+        to_others = others[anchors]  # (p, B)
+        usable = to_others < limits[:, None] + margin
+        if mining == "semihard":
+            usable &= to_others > limits[:, None]
+        found.append(_draw_true(usable, draws))
+    if not found:
+        return anchor, anchor.bool()
+    negative, count = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return negative.clamp_max(len(labels) - 1), count > 0
+
+
+def _draw_true(usable: torch.Tensor, draw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The column of one of each row's true values, by a ``draw`` (P,) in [0, 1), and how many there are (P,).
+
+    A row (P, 8 W) of bools is read as W words of eight bytes: one multiplication makes each byte the number of true
+    ones up to it, so that sums over a row are over an eighth as many values.
+    """
+    words = usable.view(torch.int64) * 0x0101010101010101  # (P, W), on a little-endian machine, as all of today's are
+    seen = (words >> 56).cumsum(1)  # (P, W), up to the end of each word
+    count = seen[:, -1]
+    wanted = (draw * count).long()[:, None]  # 0 ... count - 1
+    word = torch.searchsorted(seen, wanted, right=True).clamp_max(words.shape[1] - 1)  # (P, 1)
+    chosen = words.gather(1, word)
+    before = seen.gather(1, word) - (chosen >> 56)
+    column = (chosen.view(torch.uint8) <= wanted - before).sum(1)  # (P,)
+    return 8 * word[:, 0] + column, count
 
 
 def triplet_loss(embeddings: torch.Tensor, labels: torch.Tensor, margin: float, mining: str = "random",
