@@ -12,7 +12,7 @@ from torch.nn import functional
 from data.dataset import send
 
 MINING = ("random", "hardest", "semihard")
-_BLOCK_CPU, _BLOCK = 1 << 19, 1 << 28  # distances looked at at a time: what a CPU's cache holds, and 1 GB
+_BLOCK_CPU, _BLOCK = 1 << 20, 1 << 28  # distances looked at at a time: what a CPU's cache holds, and 1 GB
 
 
 @dataclass
@@ -70,7 +70,7 @@ def mine(distances: torch.Tensor, labels: torch.Tensor, pairs: torch.Tensor, mar
     block = max(1, (_BLOCK_CPU if distances.device.type == "cpu" else _BLOCK) // others.shape[1])
     found = []
     for anchors, limits, draws in zip(anchor.split(block), limit.split(block), draw.split(block), strict=True):
-        to_others = others[anchors]  # (p, B)
+        to_others = others.index_select(0, anchors)  # (p, B)
         usable = to_others < limits[:, None] + margin
         if mining == "semihard":
             usable &= to_others > limits[:, None]
