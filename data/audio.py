@@ -126,9 +126,11 @@ class PackedClips:
     def read(self, indices: Iterable[int]) -> np.ndarray:
         """The clips at ``indices`` as (B, S) int16, zero-padded at their end."""
         indices = np.asarray(indices, np.int64)  # also when there are none
-        clips = np.zeros((len(indices), self.clip_samples), np.int16)
-        for row, start, length in zip(clips, self.start[indices], self.length[indices], strict=True):
-            row[:length] = self.samples[start:start + length]
+        clips = np.empty((len(indices), self.clip_samples), np.int16)
+        samples = self.samples.view(np.ndarray)  # slices of a memmap are slow to make
+        for row, start, length in zip(clips, self.start[indices].tolist(), self.length[indices].tolist(), strict=True):
+            row[:length] = samples[start:start + length]
+            row[length:] = 0
         return clips
 
 
