@@ -133,7 +133,10 @@ def main() -> None:
         parser.error("at least 2 classes, 2 clips of each and 1 repeat")
     import torch
 
+    from models.embedding import reuse_memory
+
     torch.set_num_threads(1)
+    reuse_memory()  # as the training scripts do
     rows = []
     for number, per_class in enumerate(args.per_class):
         for mining in MINING if number == 0 else MINING[:1]:
