@@ -30,7 +30,7 @@ def recorded(kind: str, registry: str, folder: Path) -> dict[str, np.ndarray]:
     class Recorder(ClassifierTask if kind == "classifier" else TripletTask):
         def on_before_optimizer_step(self, optimizer):
             losses.append(self.figures["loss"].item())
-            gradients.append(torch.cat([p.grad.flatten() for p in self.parameters()]).numpy())
+            gradients.append(torch.cat([p.grad.double().flatten() for p in self.parameters()]).numpy())
 
     args = Namespace(**RECIPES["paper"] | {  # milder than fast, which makes rounding grow to other triplets
         "name": "recorded", "model": "Res8", "precision": "32", "spec_augment": False, "shift": False, "seed": 3,
@@ -49,6 +49,9 @@ def recorded(kind: str, registry: str, folder: Path) -> dict[str, np.ndarray]:
         norm.momentum = 1.0
     with torch.no_grad():  # the statistics that training would have had
         encoder(task.frontend.eval()(scale(train[np.arange(len(train))][0])))
+    encoder.double()  # in which no rounding carries a value across a ReLU's corner
+    encoder.register_forward_pre_hook(lambda module, given: given[0].double())
+    encoder.register_forward_hook(lambda module, given, out: out.float())
     for module in (task.frontend, *norms):
         module.eval()
         module.train = lambda mode=True: None
@@ -57,7 +60,7 @@ def recorded(kind: str, registry: str, folder: Path) -> dict[str, np.ndarray]:
     loop = fit(task, Run(folder, "recorded"), train, sampler, torch.device("cpu"), accuracy)
     return {"loss": np.array([parallel.total(loss) / parallel.size() for loss in losses]),
             "gradient": np.array(gradients), "accuracy": np.array(loop.dev),
-            "weights": torch.cat([p.detach().flatten() for p in task.parameters()]).numpy()}
+            "weights": torch.cat([p.detach().double().flatten() for p in task.parameters()]).numpy()}
 
 
 if __name__ == "__main__":
