@@ -52,6 +52,7 @@ class Task(lightning.LightningModule):
         # In a tuple, since it is no further module: its weights are the encoder's.
         self.trained = (torch.compile(encoder, dynamic=False) if args.compile else encoder,)
         self.done = 0
+        self.seconds = 0.0  # that the steps done took, without looks at dev and saving
         self.batch_clips = 0  # in a step, over all processes; `fit` sets it
         self.optimizer_state: dict | None = None  # of the checkpoint a run is resumed from
         self.frontend = LogMel()
@@ -67,6 +68,7 @@ class Task(lightning.LightningModule):
         """Go on from what `save` wrote; nothing for {}. Call before `fit`, with the modules loaded."""
         if state:
             self.done, self.optimizer_state = state["step"], state["optimizer"]
+            self.seconds = state.get("seconds", 0.0)
 
     def embed(self, clips: Clips, rows: np.ndarray | None = None, title: str | None = None) -> np.ndarray:
         """Normalised embeddings (N, D) of all clips, or of those at ``rows``; the processes share the work."""
@@ -244,6 +246,7 @@ class Loop(Callback):
         self.bar = tqdm(total=self.steps, initial=task.done, desc=self.args.name, unit=" steps",
                         disable=True if parallel.rank() else None, dynamic_ncols=True)
         self.started, self.done_before = time.monotonic(), task.done
+        self.began = self.started  # of the step under way
         task.train()  # lightning leaves the modules as they are
         self.handlers = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -256,6 +259,7 @@ class Loop(Callback):
 
     def on_train_batch_end(self, trainer, task, outputs, batch, index) -> None:
         task.done += 1
+        task.seconds += time.monotonic() - self.began
         stopping = parallel.total(self.stopped_by or 0) > 0  # all stop at the same step
         if stopping and self.stopped_by is None:
             self.stopped_by = signal.SIGTERM  # another process got it
@@ -269,9 +273,10 @@ class Loop(Callback):
             save(self.run, task, trainer.optimizers[0], self.args.checkpoints_to_keep)
         if (task.done % self.args.eval_freq == 0 or last) and not stopping:
             self.dev = self.accuracy()
-            trainer.logger.log_metrics({"dev_accuracy": self.dev}, task.done)
+            trainer.logger.log_metrics({"dev_accuracy": self.dev, "seconds": task.seconds}, task.done)
             self._tell(task)
         trainer.should_stop |= stopping
+        self.began = time.monotonic()
 
     def _figures(self, task: Task) -> dict[str, float]:
         """The last step's, the mean over processes; all have to ask for them."""
@@ -306,7 +311,7 @@ class Loop(Callback):
 
 def save(run: Run, task: Task, optimizer: torch.optim.Optimizer, keep: int) -> None:
     """Write a checkpoint of this step from which `fit` can go on."""
-    state = {"step": task.done, "optimizer": optimizer.state_dict()}
+    state = {"step": task.done, "optimizer": optimizer.state_dict(), "seconds": task.seconds}
     run.save(task.saved_modules(), state, task.done, keep)
 
 

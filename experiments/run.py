@@ -1,0 +1,289 @@
+"""Run cells by the scripts' own `main`, several at a time, and read what they left.
+
+A cell whose result is known is not run again, and one that was interrupted goes on from its newest checkpoint.
+"""
+
+import contextlib
+import csv
+import hashlib
+import importlib
+import json
+import multiprocessing
+import os
+import shlex
+import signal
+import statistics
+import threading
+import time
+from argparse import Namespace
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data.errors import UserError
+from data.files import write_atomically
+from experiments import cells
+from experiments.cells import Cell
+
+LOOKS = 6  # at the dev set in a run
+OVERHEAD = 30  # seconds a cell takes beside its steps, for the first estimate: start, looks, test
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How to run cells here.
+
+    Attributes:
+        runs_dir: gets a run for each cell.
+        common: flags of this machine for all scripts.
+        training: flags of this machine for the training scripts.
+        ks: numbers of neighbours to test triplet + kNN with.
+        registry: where the manifests of whole data sets are looked up.
+    """
+
+    runs_dir: Path
+    registry: Path
+    common: tuple[str, ...] = ()
+    training: tuple[str, ...] = ()
+    ks: tuple[int, ...] = (5,)
+
+    def flags(self, cell: Cell) -> list[str]:
+        registry = self.registry if cell.fraction == 1 else self.runs_dir / "manifests.json"
+        return [f"--runs_dir={self.runs_dir}", f"--registry={registry}", *self.common]
+
+
+class Stopped(Exception):
+    """A signal ended a cell's training; it can go on from there."""
+
+
+def run_chain(chain: list[Cell], known: set[str], setup: Setup) -> list[dict]:
+    """Train and test cells one after the other; those in ``known``, by name, are only trained if others need them.
+
+    Returns:
+        the results of all cells not in ``known``.
+
+    Raises:
+        UserError: with the cell's name, what a script had to say.
+        Stopped: a signal came.
+    """
+    results = []
+    for cell in chain:
+        checkpoint = setup.runs_dir / cell.name / "checkpoints" / f"trainer-STEP-{cell.steps}.pt"
+        needed = cell.method == "knn" and len(chain) > 1 and not checkpoint.exists()
+        if cell.name in known and not (needed and any(other.name not in known for other in chain[1:])):
+            continue
+        steps = max(1, cell.steps // LOOKS)
+        resume = ["--resume"] if (setup.runs_dir / cell.name / "config.json").exists() else []
+        train = cells.train_command(cell, setup.flags(cell))
+        test = cells.test_command(cell, setup.flags(cell))
+        call(cell, [*train, *setup.training, f"--eval_freq={steps}", f"--step_freq={min(steps, 100)}",
+                    "--checkpoints_to_keep=1", *resume], setup)
+        if cell.name not in known:
+            call(cell, test, setup)
+            results.append(collect(cell, setup) | {"commands": [shlex.join(["python", *cells.train_command(cell, [])]),
+                                                                shlex.join(["python", *cells.test_command(cell, [])])]})
+    return results
+
+
+def call(cell: Cell, command: list[str], setup: Setup) -> None:
+    """Run a script in this process; what it prints goes to the run's log.txt."""
+    module = importlib.import_module(command[0].removesuffix(".py"))
+    folder = setup.runs_dir / cell.name
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "log.txt").open("a", encoding="utf-8") as log, contextlib.redirect_stdout(log), \
+            contextlib.redirect_stderr(log):
+        print(f"$ python {shlex.join(command)}", flush=True)
+        try:
+            code = module.main(module.parse_args(command[1:]))
+        except UserError as error:
+            raise UserError(f"{cell.name}: {error}") from None
+        except SystemExit:
+            raise UserError(f"{cell.name}: {command[0]} refuses its flags; see {folder / 'log.txt'}") from None
+    if code:
+        raise Stopped
+
+
+def collect(cell: Cell, setup: Setup) -> dict:
+    """The result of a cell that was trained and tested, as plain values.
+
+    ``right`` has a digit for each test clip, 1 where the prediction was right, in the order of the test manifest, which
+    ``test_set`` identifies; ``curve`` has step, seconds of training, and accuracy on dev for each look at it.
+    """
+    stem = cells.written_to(cell, setup.runs_dir)
+    test = json.loads(Path(f"{stem}.json").read_text(encoding="utf-8"))
+    with Path(f"{stem}.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    clips = "\n".join("\t".join((*Path(row["path"]).parts[-2:], row.get("offset", ""), row["label"])) for row in rows)
+    curve = dev_curve(setup.runs_dir / cell.name)
+    result = {"name": cell.name, "cell": cells.to_dict(cell), "accuracy": test["accuracy"],
+              "f1_macro": test["f1_macro"], "dev_accuracy": curve[-1][2], "seconds": curve[-1][1],
+              "classes": {c["label"]: c["accuracy"] for c in test["classes"]},
+              "right": "".join("01"[row["label"] == row["prediction"]] for row in rows),
+              "test_set": hashlib.sha1(clips.encode()).hexdigest(), "curve": curve, "versions": test["versions"]}
+    if cell.method == "knn":
+        result["k"] = by_k(stem, setup.ks)
+    return result
+
+
+def by_k(stem: Path, ks: Iterable[int]) -> dict[str, float]:
+    """Accuracy with each number of neighbours, from the embeddings that infer_train.py --save left."""
+    from models.knn import knn_search, vote
+
+    train, train_labels, test, test_labels = (np.load(f"{stem}-{name}.npy") for name in (
+        "train_embeddings", "train_labels", "test_embeddings", "test_labels"))
+    ks = [k for k in ks if k <= len(train)]
+    neighbours = train_labels[knn_search(train, test, max(ks, default=1))[1]]
+    classes = int(max(train_labels.max(), test_labels.max())) + 1
+    return {str(k): float(np.mean(vote(neighbours[:, :k], classes) == test_labels)) for k in ks}
+
+
+def dev_curve(folder: Path) -> list[tuple[int, float, float]]:
+    """Step, seconds of training and dev accuracy of a run's looks; of a step seen twice after a crash, the last."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0})
+    events.Reload()
+    seconds, accuracy = ({event.step: event.value for event in events.Scalars(tag)}
+                         for tag in ("seconds", "dev_accuracy"))
+    return [(step, round(seconds[step], 2), round(accuracy[step], 6)) for step in sorted(seconds)]
+
+
+class Results:
+    """The one JSON of all results, written after each cell: what a later call need not run again."""
+
+    def __init__(self, path: Path):
+        self.path, self.runs = path, {}
+        if path.exists():
+            try:
+                self.runs = {run["name"]: run | {"cell": cells.to_dict(cells.from_dict(run["cell"]))}
+                             for run in json.loads(path.read_text(encoding="utf-8"))["runs"]}
+            except (ValueError, KeyError, TypeError) as error:
+                raise UserError(f"{path}: not what this command writes ({type(error).__name__}: {error}); move it "
+                                "away, or name another folder with --out") from None
+
+    def add(self, results: Iterable[dict]) -> None:
+        self.runs |= {result["name"]: result for result in results}
+        with write_atomically(self.path) as file:
+            lines = ",\n".join(json.dumps(run, ensure_ascii=False) for _, run in sorted(self.runs.items()))
+            file.write(f'{{"runs": [\n{lines}\n]}}\n')
+
+
+class Estimate:
+    """Seconds that cells take: as measured on this machine in finished ones, before that from its arithmetic."""
+
+    def __init__(self, results: Results, rate: Callable[[], float]):
+        self.results, self.rate, self._rate = results, rate, None
+
+    def __call__(self, cell: Cell) -> float:
+        clips = cell.steps * cell.batch_classes * cell.per_class
+        measured = [run["seconds"] / run["cell"]["steps"] / run["cell"]["batch_classes"] / run["cell"]["per_class"]
+                    for run in self.results.runs.values()
+                    if (run["cell"]["model"], run["cell"]["method"]) == (cell.model, cell.method)]
+        if measured:
+            return OVERHEAD + statistics.median(measured) * clips
+        from benchmarks.step import multiply_adds
+        from models.classifier import make_encoder
+
+        self._rate = self._rate or self.rate()
+        passes = 1 if cell.method == "head" else 3  # forward, and backward's two
+        # Half as long again as the products of matrices alone: BENCHMARKS.md.
+        return OVERHEAD + 1.5 * passes * multiply_adds(make_encoder(cell.model, cell.width)) * clips / self._rate
+
+
+def run_all(todo: list[list[Cell]], results: Results, setup: Setup, jobs: int, estimate: Estimate) -> list[str]:
+    """Run chains of cells, ``jobs`` at a time, each in a process that goes from one to the next.
+
+    Returns:
+        what went wrong, a line a chain; the others are run all the same.
+
+    Raises:
+        KeyboardInterrupt: a signal came. All finished cells are in ``results``, the others can go on.
+    """
+    problems: list[str] = []
+    left = sum(estimate(cell) for chain in todo for cell in chain if cell.name not in results.runs)
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _watch_parent, (os.getpid(),))
+    terminate = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        waiting: dict[Future, list[Cell]] = {
+            pool.submit(run_chain, chain, set(results.runs), setup): chain for chain in todo}
+        number, total = 0, len(waiting)
+        while waiting:
+            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                chain = waiting.pop(future)
+                number += 1
+                left -= sum(estimate(cell) for cell in chain if cell.name not in results.runs)
+                try:
+                    found = future.result()
+                except Stopped:
+                    raise KeyboardInterrupt from None
+                except UserError as error:
+                    problems.append(str(error))
+                    print(f"[{number}/{total}] {problems[-1]}", flush=True)
+                    continue
+                except BrokenProcessPool:
+                    raise UserError("a process that ran a cell died, perhaps for want of memory; the same command goes "
+                                    "on from where it was, with fewer --jobs") from None
+                results.add(found)
+                for result in found:
+                    print(f"[{number}/{total}] {result['name']}: {100 * result['accuracy']:.2f} % "
+                          f"({result['seconds'] / 60:.1f} min), {clock(max(left, 0) / jobs)} to go", flush=True)
+    except KeyboardInterrupt:
+        for child in multiprocessing.active_children():  # each saves a checkpoint and ends
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGTERM)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, terminate)
+        pool.shutdown(cancel_futures=True)
+    return problems
+
+
+def _interrupt(*_) -> None:
+    raise KeyboardInterrupt
+
+
+def _watch_parent(parent: int) -> None:
+    """In a process of the pool: end with the one that started it, however that ended."""
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(2)
+        os._exit(1)
+    threading.Thread(target=watch, daemon=True).start()
+    signal.signal(signal.SIGTERM, _interrupt)  # between trainings, which have a handler of their own
+
+
+def make_fraction(manifest: str, fraction: float, registry: Path, folder: Path) -> None:
+    """Register ``<manifest>-<fraction>`` in ``folder/manifests.json``: dev and test as they are, fewer training clips.
+
+    Of each class the first of a fixed random order, at least two, so that a smaller share lies within a larger one.
+    """
+    from data.manifests import load_corpus, register, registered, write_manifest
+
+    corpus, entry = load_corpus(manifest, registry=registry), registered(manifest, registry)
+    train = corpus.splits["train"]
+    kept = []
+    for c, count in enumerate(train.counts()):
+        order = np.random.default_rng([0, c]).permutation(np.flatnonzero(train.label == c))
+        kept.extend(order[:max(2, round(fraction * count))])
+    name = f"{manifest}-{fraction:g}"
+    path = folder / "manifests" / f"{name}-train.json"
+    write_manifest(path, (train[i] for i in sorted(kept)))
+    here = Path(registry).absolute().parent
+    register(name, train=path, dev=here / entry["dev"], test=here / entry["test"], noise=corpus.noise,
+             registry=folder / "manifests.json")
+
+
+def machine_flags(args: Namespace) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Flags for all scripts and for the training scripts only."""
+    common = [f"--gpu={args.gpu}", f"--cache_dir={args.cache_dir}"] + ["--skip_bad_audio"] * args.skip_bad_audio
+    return tuple(common), (f"--precision={args.precision}",) if args.precision else ()
+
+
+def clock(seconds: float) -> str:
+    """Hours and minutes."""
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"

@@ -1,0 +1,129 @@
+"""From the results of cells to a table: means over seeds, error against cross-entropy's, and paired tests."""
+
+import statistics
+from collections.abc import Iterable
+from dataclasses import fields
+
+from experiments import cells
+from experiments.cells import METHODS, TITLES, Cell
+
+SETTINGS = ("recipe", "augment", "fraction", "width", "data_probs", "mining", "margin", "extra")
+
+
+def mcnemar(a: str, b: str) -> tuple[int, int, float]:
+    """Exact two-sided McNemar test of two results on the same clips, each a string of a digit a clip, 1 for right.
+
+    Returns:
+        clips that only ``a`` has right, clips that only ``b`` has, and the probability of so uneven a split if each is as
+        likely to be the one's as the other's.
+    """
+    from scipy.stats import binomtest
+
+    only_a = sum(x > y for x, y in zip(a, b, strict=True))
+    only_b = sum(x < y for x, y in zip(a, b, strict=True))
+    return only_a, only_b, float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+
+
+def rows(runs: Iterable[dict]) -> list[dict]:
+    """A row for each setting and method, with the figures of its seeds.
+
+    ``cell`` is the row's, ``runs`` are by seed. Where cross-entropy was trained in the same setting with some of the
+    seeds, ``reduction`` is the share of its mean error that is gone, and ``tests`` has a McNemar test for each.
+    """
+    grouped: dict[Cell, dict[int, dict]] = {}
+    for run in runs:
+        cell = cells.from_dict(run["cell"])
+        grouped.setdefault(cell.row(), {})[cell.seed] = run
+    found = []
+    for cell in sorted(grouped, key=_order):
+        row = {"cell": cell, "runs": grouped[cell]}
+        baseline = grouped.get(cell.of("ce"), {})
+        paired = sorted(set(row["runs"]) & set(baseline))
+        if cell.method != "ce" and paired:
+            ours, theirs = ([1 - of[seed]["accuracy"] for seed in paired] for of in (row["runs"], baseline))
+            if sum(theirs):
+                row["reduction"] = 1 - sum(ours) / sum(theirs)
+            row["tests"] = [mcnemar(row["runs"][seed]["right"], baseline[seed]["right"]) for seed in paired
+                            if row["runs"][seed]["test_set"] == baseline[seed]["test_set"]]
+        found.append(row)
+    return found
+
+
+def markdown(runs: list[dict]) -> str:
+    """The tables: one of all rows, and one of numbers of neighbours if several were tested."""
+    found = rows(runs)
+    if not found:
+        return "no results yet\n"
+    varying = [name for name in SETTINGS if len({getattr(row["cell"], name) for row in found}) > 1]
+    batches = {(row["cell"].batch_classes, row["cell"].per_class) for row in found}
+    table = [["model", "steps", *(["batch"] if len(batches) > 1 else []), *(name.replace("_", " ") for name in varying),
+              "method", "seeds", "accuracy %", "macro-F1", "error against cross-entropy's",
+              "only this right : only cross-entropy right", "McNemar p, a seed"]]
+    for row in found:
+        cell, of_seeds = row["cell"], list(row["runs"].values())
+        table.append([cell.model, str(cell.steps),
+                      *([f"{cell.batch_classes} x {cell.per_class}"] if len(batches) > 1 else []),
+                      *(setting(cell, name) for name in varying), TITLES[cell.method], str(len(of_seeds)),
+                      spread([100 * run["accuracy"] for run in of_seeds], 2),
+                      spread([run["f1_macro"] for run in of_seeds], 4),
+                      f"{-100 * row['reduction']:+.0f} %" if "reduction" in row else "",
+                      *_tests(row.get("tests", []))])
+    lines = [_describe(found, varying, batches), "", *_table(table)]
+    ks = sorted({int(k) for run in runs for k in run.get("k", {})})
+    if len(ks) > 1:
+        table = [["model", "steps", *(name.replace("_", " ") for name in varying), *(f"k = {k}" for k in ks)]]
+        for row in found:
+            of_seeds = [run["k"] for run in row["runs"].values() if "k" in run]
+            if of_seeds:
+                table.append([row["cell"].model, str(row["cell"].steps),
+                              *(setting(row["cell"], name) for name in varying),
+                              *(spread([100 * ks_of[str(k)] for ks_of in of_seeds if str(k) in ks_of], 2) for k in ks)])
+        lines += ["", "Accuracy of triplet + kNN by the number of neighbours, %:", "", *_table(table)]
+    return "\n".join(lines) + "\n"
+
+
+def setting(cell: Cell, name: str) -> str:
+    """A field of a cell in words; what cross-entropy has none of is left blank."""
+    value = getattr(cell, name)
+    if name in cells.OF_TRIPLETS and cell.method == "ce":
+        return ""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return " ".join(value) if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def spread(values: list[float], digits: int) -> str:
+    """Mean ± standard deviation over seeds; of one seed, its value."""
+    if not values:
+        return ""
+    mean = f"{statistics.mean(values):.{digits}f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
+
+
+def _order(cell: Cell):
+    settings = [getattr(cell, field.name) for field in fields(Cell) if field.name not in ("method", "seed")]
+    return cell.model, cell.augment, cell.extra, *map(str, settings[3:]), cell.steps, METHODS.index(cell.method)
+
+
+def _tests(tests: list[tuple[int, int, float]]) -> list[str]:
+    if not tests:
+        return ["", ""]
+    only_this, only_other = (sum(test[i] for test in tests) for i in range(2))
+    return [f"{only_this} : {only_other}", ", ".join(f"{test[2]:.2g}" for test in tests)]
+
+
+def _describe(found: list[dict], varying: list[str], batches: set[tuple[int, int]]) -> str:
+    """What all rows share, in a sentence."""
+    cell = found[-1]["cell"]
+    shared = [f"{name.replace('_', ' ')} {setting(cell, name)}" for name in SETTINGS
+              if name not in varying and setting(cell, name) and name != "extra"]
+    if len(batches) == 1:
+        shared.insert(0, "batches of {} classes x {} clips".format(*next(iter(batches))))
+    clips = {len(run["right"]) for row in found for run in row["runs"].values()}
+    return (f"{cell.manifest}, {'/'.join(f'{n:,}' for n in sorted(clips))} test clips; {', '.join(shared)}. "
+            "Mean ± standard deviation over seeds.")
+
+
+def _table(rows: list[list[str]]) -> list[str]:
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return [lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]
