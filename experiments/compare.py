@@ -121,22 +121,12 @@ def write(out: Path, results: list[dict]) -> None:
         file.write(text)
     rows = summary.rows(results)
     for model in sorted({row["cell"].model for row in rows}):
-        # One setting a picture: the one with the most results, so that the methods are side by side.
-        own = [row for row in rows if row["cell"].model == model]
-        settings = {tuple(getattr(row["cell"], name) for name in summary.SETTINGS): [] for row in own}
-        for row in own:
-            settings[tuple(getattr(row["cell"], name) for name in summary.SETTINGS)].append(row)
-        for setting, of_setting in settings.items():
-            baseline = [row for row in own if row["cell"].method == "ce" and row not in of_setting
-                        and of_setting[0]["cell"].of("ce") in (row["cell"], row["cell"].row())]
-            shown = of_setting + baseline
-            if setting != max(settings, key=lambda key: len(settings[key])):
-                continue
-            with write_atomically(out / f"compare-{model}-curves.png", "wb") as file:
-                file.write(draw_curves(shown, []))
-            most = max(row["cell"].steps for row in shown)
-            with write_atomically(out / f"compare-{model}-classes.png", "wb") as file:
-                file.write(draw_classes([row for row in shown if row["cell"].steps == most]))
+        shown = summary.side_by_side(rows, model)
+        most = max(row["cell"].steps for row in shown)
+        for kind, png in (("curves", draw_curves(shown)),
+                          ("classes", draw_classes([row for row in shown if row["cell"].steps == most]))):
+            with write_atomically(out / f"compare-{model}-{kind}.png", "wb") as file:
+                file.write(png)
     print(f"wrote {out / 'compare.json'}, compare.md and pictures")
 
 

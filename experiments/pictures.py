@@ -1,11 +1,12 @@
 """Pictures of a comparison: learning curves, and accuracy by class."""
 
 import io
+from dataclasses import fields
 
 import numpy as np
 
-from experiments.cells import METHODS, TITLES
-from experiments.summary import setting
+from experiments.cells import METHODS, TITLES, Cell
+from experiments.summary import SETTINGS, setting
 
 # Okabe and Ito's colours, which the colour-blind tell apart; a dash or marker of its own says the same again.
 COLOURS = {"ce": "#D55E00", "knn": "#0072B2", "head": "#009E73"}
@@ -14,14 +15,13 @@ MARKERS = {"ce": "s", "knn": "o", "head": "^"}
 SHADES = (1.0, 0.55, 0.3, 0.18)  # of a method's settings, the largest number of steps first
 
 
-def draw_curves(rows: list[dict], varying: list[str]) -> bytes:
+def draw_curves(rows: list[dict]) -> bytes:
     """Dev accuracy against steps and against seconds of training: mean over seeds, the band from least to most.
 
     A head's seconds are its own; those of its encoder, which come before, are not in them.
 
     Args:
-        rows: as `experiments.summary.rows` gives them, of one model.
-        varying: settings to name in the legend.
+        rows: of one setting and any steps, as `experiments.summary.side_by_side` gives them.
     """
     from matplotlib.figure import Figure  # not pyplot: no window system, no global state
 
@@ -34,13 +34,11 @@ def draw_curves(rows: list[dict], varying: list[str]) -> bytes:
         place = seen[cell.method] = seen.get(cell.method, -1) + 1
         steps = sorted(set.intersection(*(set(curve[:, 0]) for curve in curves)))
         at = np.stack([curve[np.isin(curve[:, 0], steps)] for curve in curves])  # (seeds, looks, 3)
-        words = [TITLES[cell.method], f"{cell.steps} steps",
-                 *(f"{name} {setting(cell, name)}" for name in varying if setting(cell, name))]
         style = {"color": COLOURS[cell.method], "alpha": SHADES[min(place, len(SHADES) - 1)]}
         for axes, column in zip(panels, (0, 1), strict=True):
             x, accuracy = at[:, :, column].mean(0), 100 * at[:, :, 2]
             axes.plot(x, accuracy.mean(0), DASHES[cell.method], marker=MARKERS[cell.method], markersize=4,
-                      linewidth=1.8, label=", ".join(words), **style)
+                      linewidth=1.8, label=f"{TITLES[cell.method]}, {cell.steps} steps", **style)
             axes.fill_between(x, accuracy.min(0), accuracy.max(0), color=style["color"], alpha=0.12 * style["alpha"],
                               linewidth=0)
     best = max(100 * run["curve"][-1][2] for row in rows for run in row["runs"].values())
@@ -52,7 +50,7 @@ def draw_curves(rows: list[dict], varying: list[str]) -> bytes:
     for axes in panels:
         axes.grid(color="0.92", linewidth=0.6)
         axes.set_axisbelow(True)
-    figure.suptitle(f"{rows[0]['cell'].model} on {rows[0]['cell'].manifest}", fontsize=11)
+    figure.suptitle(_title(rows), fontsize=11, parse_math=False)
     panels[1].legend(loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0, frameon=False, fontsize=8,
                      handlelength=3.5)
     return _png(figure)
@@ -84,10 +82,18 @@ def draw_classes(rows: list[dict]) -> bytes:
     axes.set_xlabel("test clips of the class that are right, %")
     axes.grid(axis="x", color="0.92", linewidth=0.6)
     axes.set_axisbelow(True)
-    cell = rows[0]["cell"]
-    axes.set_title(f"{cell.model} on {cell.manifest}, {cell.steps} steps", fontsize=11, parse_math=False)
+    axes.set_title(f"{_title(rows)}, {rows[0]['cell'].steps} steps", fontsize=11, parse_math=False)
     axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0, frameon=False, fontsize=9)
     return _png(figure)
+
+
+def _title(rows: list[dict]) -> str:
+    """Model, data and what of the setting is not the default."""
+    cell = max((row["cell"] for row in rows), key=lambda cell: cell.method != "ce")  # which has no triplets
+    usual = {field.name: field.default for field in fields(Cell)}
+    return ", ".join([f"{cell.model} on {cell.manifest}",
+                      *(f"{name.replace('_', ' ')} {setting(cell, name)}" for name in SETTINGS
+                        if getattr(cell, name) != usual[name])])
 
 
 def _png(figure) -> bytes:

@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from experiments import cells
 from experiments.cells import METHODS, TITLES, Cell
@@ -14,8 +14,8 @@ def mcnemar(a: str, b: str) -> tuple[int, int, float]:
     """Exact two-sided McNemar test of two results on the same clips, each a string of a digit a clip, 1 for right.
 
     Returns:
-        clips that only ``a`` has right, clips that only ``b`` has, and the probability of so uneven a split if each is as
-        likely to be the one's as the other's.
+        clips that only ``a`` has right, clips that only ``b`` has, and the probability of so uneven a split if each
+        clip is as likely to be the one's as the other's.
     """
     from scipy.stats import binomtest
 
@@ -47,6 +47,18 @@ def rows(runs: Iterable[dict]) -> list[dict]:
                             if row["runs"][seed]["test_set"] == baseline[seed]["test_set"]]
         found.append(row)
     return found
+
+
+def side_by_side(found: list[dict], model: str) -> list[dict]:
+    """The rows of that setting of a model which has most of them, whatever their steps, with cross-entropy's."""
+    own = [row for row in found if row["cell"].model == model]
+    by_setting = [[row for row in own if _same_setting(row["cell"], of["cell"])] for of in own]
+    return max(reversed(by_setting), key=len)  # of equal ones the last, the nearer to the defaults
+
+
+def _same_setting(cell: Cell, other: Cell) -> bool:
+    """But for steps and method; cross-entropy, which has no triplets, is in the setting of all that else agree."""
+    return cell in (replace(other.of(cell.method), steps=cell.steps), replace(other, steps=cell.steps))
 
 
 def markdown(runs: list[dict]) -> str:
