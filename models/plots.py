@@ -1,13 +1,14 @@
-"""What --plot adds to a test: a map of the embeddings, the distances of pairs, and files for TensorBoard's projector."""
+"""What --plot adds to a test: a map of the embeddings, the distances of pairs, TensorBoard's projector's files."""
 
 import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from data.files import write_atomically
+from data.manifests import Manifest
 from data.sampler import spread
 from models.pairs import BINS, Pairs
 from models.report import ranked_by_confusion, short_names
@@ -21,23 +22,23 @@ BARS = 160  # of the histogram
 _UNFIT = str.maketrans(dict.fromkeys("\t\r\n", " "))  # the projector knows no quotes
 
 
-def plot(out: Path, stem: str, labels: Sequence[str], embeddings: np.ndarray, truth: np.ndarray, pairs: Pairs,
-         columns: Mapping[str, Sequence], *, predicted: np.ndarray | None = None, unknown: Sequence[int] = ()) -> None:
+def plot(out: Path, stem: str, embeddings: np.ndarray, utterances: Manifest, pairs: Pairs, *,
+         predicted: np.ndarray | None = None, unknown: Sequence[int] = ()) -> None:
     """Print how far apart words lie and write ``<stem>-map.png``, ``-distances.png``, ``-vectors.tsv`` and
     ``-metadata.tsv`` into ``out``.
 
     Args:
-        labels: the C class names.
         embeddings: (Q, D) float32 of the test clips, rows of length 1.
-        truth, predicted: (Q,) integers, 0 to C - 1.
-        pairs: `models.pairs.count_pairs` of these clips.
-        columns: of the metadata after the label, by name, Q entries each.
-        unknown: the classes that were not enrolled, drawn hollow.
+        utterances: the Q test clips, in the same order.
+        pairs: `models.pairs.count_pairs` of them.
+        predicted: (Q,) classes, where there is one prediction a clip.
+        unknown: the classes that were not enrolled, drawn hollow, where others were.
 
     Raises:
         UserError: ``out`` cannot be written. The figures have been printed by then.
     """
     print(summary(pairs.figures()))
+    labels, truth = utterances.labels, utterances.label
     rows = spread(truth, MAPPED)
     ranked, why = ((np.argsort(-np.bincount(truth), kind="stable"), "most clips") if predicted is None else
                    (ranked_by_confusion(truth, predicted), "the most frequent confusions"))
@@ -50,10 +51,25 @@ def plot(out: Path, stem: str, labels: Sequence[str], embeddings: np.ndarray, tr
     with write_atomically(Path(out) / f"{stem}-vectors.tsv") as file:
         np.savetxt(file, embeddings, "%.9g", "\t")  # nine digits give the same float32 again
     with write_atomically(Path(out) / f"{stem}-metadata.tsv") as file:
-        table = {"label": [labels[c] for c in truth], **columns}
-        for row in (table, *zip(*table.values(), strict=True)):
-            file.write("\t".join(str(cell).translate(_UNFIT) for cell in row) + "\n")
+        for row in _metadata(utterances, predicted, unknown):
+            file.write("\t".join(cell.translate(_UNFIT) for cell in row) + "\n")
     print(f"wrote {Path(out) / stem}-map.png, {stem}-distances.png, {stem}-vectors.tsv and {stem}-metadata.tsv")
+
+
+def _metadata(utterances: Manifest, predicted: np.ndarray | None, unknown: Sequence[int]) -> Iterator[list[str]]:
+    """The projector's table: a header, and what it may colour or search every clip by."""
+    columns = {"label": [utterances.labels[c] for c in utterances.label]}
+    if predicted is not None:
+        columns["prediction"] = [utterances.labels[c] for c in predicted]
+    if len(unknown):
+        columns["kind"] = ["unknown" if c in unknown else "enrolled" for c in utterances.label]
+    if any(utterances.speaker):
+        columns["speaker"] = [speaker or "" for speaker in utterances.speaker]
+    columns["path"] = [utterances.files[i] for i in utterances.file]
+    if utterances.offset.any():
+        columns["offset"] = [f"{offset:.6f}" for offset in utterances.offset]
+    yield list(columns)
+    yield from map(list, zip(*columns.values(), strict=True))
 
 
 def summary(figures: dict) -> str:
@@ -90,7 +106,7 @@ def project(embeddings: np.ndarray) -> np.ndarray:
 
 def draw_map(labels: Sequence[str], points: np.ndarray, truth: np.ndarray, ranked: Sequence[int], title: str,
              why: str, unknown: Sequence[int] = ()) -> bytes:
-    """The embeddings' map as a PNG: a colour and a shape for each class, its name at the median of its clips.
+    """The embeddings' map as a PNG: a colour and a shape for each class, its name at its median clip.
 
     Args:
         points: (N, 2).
@@ -117,8 +133,9 @@ def draw_map(labels: Sequence[str], points: np.ndarray, truth: np.ndarray, ranke
     axes.set_xticks([])  # the coordinates mean nothing
     axes.set_yticks([])
     axes.set_title(title, fontsize=11, pad=10, parse_math=False)
-    size, handles = float(np.clip(30_000 / len(points), 12, 40)), []
-    others = points[~np.isin(truth, shown)]
+    named, handles = np.isin(truth, shown), []
+    size = float(np.clip(30_000 / named.sum(), 14, 40))
+    others = points[~named]
     for i, c in enumerate(shown):
         colour, own = COLOURS[i % len(COLOURS)], points[truth == c]
         hollow = c in unknown
@@ -126,28 +143,33 @@ def draw_map(labels: Sequence[str], points: np.ndarray, truth: np.ndarray, ranke
                                     facecolors="none" if hollow else colour, edgecolors=colour if hollow else "white",
                                     linewidths=0.9 if hollow else 0.3))
     if len(others):
-        handles.append(axes.scatter(*others.T, size / 2, color="0.85", linewidths=0, zorder=1))
+        handles.append(axes.scatter(*others.T, 8, color="0.85", linewidths=0, zorder=1))
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a script its font lacks; the metadata have the names
         _legend(axes, handles, [*names, *["other classes"] * bool(len(others))], any(c in unknown for c in shown))
         renderer = FigureCanvasAgg(figure).get_renderer()
-        texts = [axes.text(*np.median(points[truth == c], axis=0), name, ha="center", va="center", fontsize=9, zorder=4,
+        texts = [axes.text(*_median(points[truth == c]), name, ha="center", va="center", fontsize=9, zorder=4,
                            parse_math=False, path_effects=[withStroke(linewidth=2.5, foreground="white")])
                  for c, name in zip(shown, names, strict=True)]
         sizes = np.array([text.get_window_extent(renderer).size for text in texts]).reshape(-1, 2) + 4  # pixels apart
         anchors = axes.transData.transform([text.get_position() for text in texts])
         centres = place_labels(anchors, sizes, axes.get_window_extent(renderer).get_points(),
-                               axes.transData.transform(points), 1 / np.bincount(truth)[truth])
+                               axes.transData.transform(points[named]), 1 / np.bincount(truth)[truth[named]])
         for text, anchor, centre, height in zip(texts, anchors, centres, sizes[:, 1], strict=True):
             text.set_visible(bool(np.isfinite(centre).all()))
             if not text.get_visible():
                 continue
             begin, end = axes.transData.inverted().transform([anchor, centre])
             text.set_position(end)
-            if np.hypot(*(centre - anchor)) > height:
+            if np.hypot(*(centre - anchor)) > 2 * height:
                 axes.plot(*np.stack([begin, end]).T, color="0.25", linewidth=0.6, zorder=3)
         return _png(figure)
+
+
+def _median(points: np.ndarray) -> np.ndarray:
+    """The one of the points, (N, 2), next to their median, which itself may lie far from all where they are spread."""
+    return points[np.argmin(((points - np.median(points, axis=0)) ** 2).sum(1))]
 
 
 def place_labels(anchors: np.ndarray, sizes: np.ndarray, frame: np.ndarray, points: np.ndarray,

@@ -27,7 +27,7 @@ _PACKAGES = ("torch", "nemo-toolkit", "lightning", "faiss-cpu", "numpy", "soundf
 
 def report(out: Path, stem: str, labels: Sequence[str], truth: np.ndarray, predicted: np.ndarray,
            utterances: Manifest, *, distances: np.ndarray | None = None, scores: np.ndarray | None = None,
-           facts: dict | None = None) -> dict:
+           facts: dict | None = None, pairs: dict | None = None) -> dict:
     """Print the figures of a test and write ``<stem>.json``, ``<stem>.csv`` and ``<stem>-confusion.png`` into ``out``.
 
     Args:
@@ -37,6 +37,7 @@ def report(out: Path, stem: str, labels: Sequence[str], truth: np.ndarray, predi
         distances: (Q, k) squared Euclidean distances of the nearest train clips, for a k-nearest-neighbour test.
         scores: (Q,) probability of the predicted class, for a classifier.
         facts: what was tested and how; goes into the JSON.
+        pairs: the figures of `models.pairs`; go into the JSON.
 
     Returns:
         What the JSON holds.
@@ -49,6 +50,7 @@ def report(out: Path, stem: str, labels: Sequence[str], truth: np.ndarray, predi
         raise ValueError(f"{len(truth)} true and {len(predicted)} predicted labels of {len(utterances)} utterances")
     result = figures(labels, truth, predicted)
     print(summary(result))
+    result |= {"pairs": pairs} if pairs else {}
     result |= {"facts": facts or {}, "command": shlex.join(["python", *sys.argv]), "versions": versions()}
     picture = draw_confusion(labels, truth, predicted, f"{stem}: accuracy {100 * result['accuracy']:.2f} %")
     out = Path(out)
