@@ -13,7 +13,9 @@ def parse_args(argv=None):
     options.add_run(parser, "run of the encoder")
     options.add_data(parser)
     options.add_model(parser, fixed=True)
-    options.add_k(options.add_test(parser))
+    group = options.add_test(parser)
+    options.add_plot(group)
+    options.add_k(group)
     options.add_enrolment(parser)
     return parser.parse(argv)
 
@@ -50,6 +52,8 @@ def test_all_clips(args, encoder, frontend, train, test, out, stem, facts) -> No
     """All training clips vote on every test clip."""
     from models.embedding import embed_clips
     from models.knn import check_k, classify
+    from models.pairs import count_pairs
+    from models.plots import plot
     from models.report import report, save_arrays
 
     labels = train.manifest.labels
@@ -58,11 +62,15 @@ def test_all_clips(args, encoder, frontend, train, test, out, stem, facts) -> No
                 for split, clips in (("train", train), ("test", test))}
     found = classify(embedded["train"], train.manifest.label, embedded["test"], args.k, len(labels))
 
+    pairs = count_pairs(embedded["test"], test.manifest.label) if args.plot else None
     report(out, stem, labels, test.manifest.label, found.labels, test.manifest, distances=found.distances,
-           facts=facts | {"k": args.k, "train_clips": len(train), "clip_seconds": args.clip_seconds})
+           facts=facts | {"k": args.k, "train_clips": len(train), "clip_seconds": args.clip_seconds},
+           pairs=pairs and pairs.figures())
     if args.save:
         save_arrays(out, stem, train_embeddings=embedded["train"], train_labels=train.manifest.label,
                     test_embeddings=embedded["test"], test_labels=test.manifest.label, predictions=found.labels)
+    if pairs:
+        plot(out, stem, embedded["test"], test.manifest, pairs, predicted=found.labels)
 
 
 def test_enrolled_words(args, words, encoder, frontend, train, test, out, name, facts) -> None:
@@ -73,6 +81,8 @@ def test_enrolled_words(args, words, encoder, frontend, train, test, out, name, 
     from models.enrol import by_mean, check_clips, draw, evaluate, targets
     from models.enrol_report import report_enrolment
     from models.knn import check_finite
+    from models.pairs import count_pairs
+    from models.plots import plot
     from models.report import save_arrays
 
     enrolled, unknown = words
@@ -95,12 +105,15 @@ def test_enrolled_words(args, words, encoder, frontend, train, test, out, name, 
     stem = f"shots-unknown-{name}" if len(unknown) else f"shots-{name}"
     facts |= {"clip_seconds": args.clip_seconds, "enrolled": [labels[c] for c in enrolled],
               "unknown": [labels[c] for c in unknown], "seed": args.seed, "repeats": args.repeats}
-    report_enrolment(out, stem, results, truth, facts)
+    pairs = count_pairs(queries, test.manifest.label[tested]) if args.plot else None
+    report_enrolment(out, stem, results, truth, facts, pairs and pairs.figures())
     if args.save:
         save_arrays(out, stem, train_embeddings=templates, train_labels=train.manifest.label[pool],
                     test_embeddings=queries, test_labels=test.manifest.label[tested], drawn=rows.reshape(drawn.shape),
                     predictions=enrolled[np.stack([r.best for r in results if r.method == "embedding"])],
                     scores=np.stack([r.score for r in results if r.method == "embedding"]))
+    if pairs:
+        plot(out, stem, queries, test.manifest.subset(tested), pairs, unknown=unknown)
 
 
 if __name__ == "__main__":

@@ -117,3 +117,15 @@ class BalancedBatchSampler:
             if len(chosen) == self.batch_classes:
                 break
         return np.fromiter(chosen, int)
+
+
+def spread(labels: np.ndarray, most: int) -> np.ndarray:
+    """Ascending indices of at most ``most`` clips, as evenly over the classes as their counts allow."""
+    count = len(labels)
+    if count <= most:
+        return np.arange(count)
+    order = np.lexsort((np.random.default_rng(0).permutation(count), labels))  # by class, shuffled within
+    per_class = np.bincount(labels)
+    rank = np.empty(count, int)  # of a clip within its class
+    rank[order] = np.arange(count) - np.repeat(np.cumsum(per_class) - per_class, per_class)
+    return np.sort(np.lexsort((labels, rank))[:most])

@@ -20,12 +20,14 @@ TICKS = np.array([0.001, 0.01, 0.1, 0.5, 1, 2, 5, 10, 20, 40, 60, 80, 90, 95, 98
 _STYLES = ("-", "--", ":", "-.")
 
 
-def report_enrolment(out: Path, stem: str, results: Sequence[Result], truth: np.ndarray, facts: dict) -> None:
+def report_enrolment(out: Path, stem: str, results: Sequence[Result], truth: np.ndarray, facts: dict,
+                     pairs: dict | None = None) -> None:
     """Print a table and write ``<stem>.json``, ``<stem>.csv`` and, with unknown clips, ``<stem>-det.png`` into ``out``.
 
     Args:
         truth: (Q,) as in `models.enrol.evaluate`.
         facts: what was tested and how, with the lists ``enrolled`` and ``unknown`` of labels; goes into the JSON.
+        pairs: the figures of `models.pairs` over all tested clips; go into the JSON.
 
     Raises:
         UserError: ``out`` cannot be written. The table has been printed by then.
@@ -39,6 +41,7 @@ def report_enrolment(out: Path, stem: str, results: Sequence[Result], truth: np.
                "repeats": [{"method": r.method, "shots": r.shots, "repeat": i}
                            | {name: float(values[i]) for name, values in r.figures.items()}
                            for r in results for i in range(len(r.best))],
+               **({"pairs": pairs} if pairs else {}),
                "facts": facts | {"known_clips": len(truth) - unknown, "unknown_clips": unknown},
                "command": shlex.join(["python", *sys.argv]), "versions": versions()}
     picture = draw_errors(results, truth, stem) if unknown else None

@@ -154,6 +154,13 @@ def add_k(group) -> None:
     group.add_argument("--k", type=count, default=5, help="neighbours that vote (default: 5)")
 
 
+def add_plot(group) -> None:
+    group.add_argument("--plot", action="store_true",
+                       help="also draw a map of the test clips' embeddings (t-SNE) and how far apart clips of the same "
+                            "and of different words lie, and write TSV files for TensorBoard's embedding projector "
+                            "(default: off)")
+
+
 def add_test(parser: Parser):
     """What the two test scripts share. Returns the group, for more of its kind."""
     group = parser.add_argument_group("test")

@@ -11,7 +11,7 @@ import platform
 import shlex
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -27,7 +27,7 @@ _PACKAGES = ("torch", "nemo-toolkit", "lightning", "faiss-cpu", "numpy", "soundf
 
 def report(out: Path, stem: str, labels: Sequence[str], truth: np.ndarray, predicted: np.ndarray,
            utterances: Manifest, *, distances: np.ndarray | None = None, scores: np.ndarray | None = None,
-           facts: dict | None = None) -> dict:
+           facts: dict | None = None, pairs: dict | None = None) -> dict:
     """Print the figures of a test and write ``<stem>.json``, ``<stem>.csv`` and ``<stem>-confusion.png`` into ``out``.
 
     Args:
@@ -37,6 +37,7 @@ def report(out: Path, stem: str, labels: Sequence[str], truth: np.ndarray, predi
         distances: (Q, k) squared Euclidean distances of the nearest train clips, for a k-nearest-neighbour test.
         scores: (Q,) probability of the predicted class, for a classifier.
         facts: what was tested and how; goes into the JSON.
+        pairs: the figures of `models.pairs`; go into the JSON.
 
     Returns:
         What the JSON holds.
@@ -49,6 +50,7 @@ def report(out: Path, stem: str, labels: Sequence[str], truth: np.ndarray, predi
         raise ValueError(f"{len(truth)} true and {len(predicted)} predicted labels of {len(utterances)} utterances")
     result = figures(labels, truth, predicted)
     print(summary(result))
+    result |= {"pairs": pairs} if pairs else {}
     result |= {"facts": facts or {}, "command": shlex.join(["python", *sys.argv]), "versions": versions()}
     picture = draw_confusion(labels, truth, predicted, f"{stem}: accuracy {100 * result['accuracy']:.2f} %")
     out = Path(out)
@@ -144,7 +146,7 @@ def draw_confusion(labels: Sequence[str], truth: np.ndarray, predicted: np.ndarr
     matrix[place[true[inside]], place[guess[inside]]] = count[inside]
     shares = matrix / np.maximum(np.bincount(truth, minlength=len(labels))[shown], 1)[:, None]
 
-    names = [name if len(name) <= 24 else name[:23] + "…" for name in (labels[c] for c in shown)]
+    names = short_names(labels[c] for c in shown)
     side = max(0.34 if len(shown) > 12 else 0.5, 3 / len(shown))  # inches of a cell
     edge = side * len(shown)
     with warnings.catch_warnings():
@@ -180,13 +182,23 @@ def _drawn_classes(classes: int, truth: np.ndarray, predicted: np.ndarray, title
     occurring = np.union1d(truth, predicted)
     if len(occurring) <= MOST_DRAWN:
         return occurring, title
+    return (np.sort(ranked_by_confusion(truth, predicted)[:DRAWN_OF_MORE]),
+            f"{title}\nthe {DRAWN_OF_MORE} of {len(occurring):,} classes with the most frequent confusions")
+
+
+def ranked_by_confusion(truth: np.ndarray, predicted: np.ndarray) -> list[int]:
+    """All classes that occur: those of the most frequent confusions first, so that a picture of some has both sides
+    of these, then any others."""
     true, guess, count = _pairs(truth, predicted)
     wrong = np.flatnonzero(true != guess)
     wrong = wrong[np.argsort(-count[wrong], kind="stable")]
-    # The classes of the most frequent confusions, so that these lie inside; where too few err, any others.
-    ranked = list(dict.fromkeys([*np.stack([true[wrong], guess[wrong]], 1).ravel(), *occurring]))
-    return (np.sort(ranked[:DRAWN_OF_MORE]),
-            f"{title}\nthe {DRAWN_OF_MORE} of {len(occurring):,} classes with the most frequent confusions")
+    return list(dict.fromkeys([*np.stack([true[wrong], guess[wrong]], 1).ravel().tolist(),
+                               *np.union1d(truth, predicted).tolist()]))
+
+
+def short_names(labels: Iterable[str]) -> list[str]:
+    """Names for a picture: of more than 24 characters, the beginning."""
+    return [name if len(name) <= 24 else name[:23] + "…" for name in labels]
 
 
 def _pairs(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

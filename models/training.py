@@ -22,6 +22,7 @@ from tqdm import tqdm
 from data.augment import NoiseBank, time_shift
 from data.dataset import Clips, ResidentClips, loader, scale
 from data.errors import UserError
+from data.sampler import spread
 from models import parallel
 from models.checkpoints import HEAD, TRAINER, Run
 from models.classifier import ClassificationNet, embed
@@ -219,18 +220,6 @@ class ClassifierTask(Task):
 def head_scores(head: ClassificationNet, embeddings: np.ndarray) -> np.ndarray:
     """Embeddings (N, D) to log-probabilities (N, C), both float32."""
     return head(torch.from_numpy(embeddings).to(next(head.parameters()).device)).cpu().numpy()
-
-
-def spread(labels: np.ndarray, most: int) -> np.ndarray:
-    """Ascending indices of at most ``most`` clips, as evenly over the classes as their counts allow."""
-    count = len(labels)
-    if count <= most:
-        return np.arange(count)
-    order = np.lexsort((np.random.default_rng(0).permutation(count), labels))  # by class, shuffled within
-    per_class = np.bincount(labels)
-    rank = np.empty(count, int)  # of a clip within its class
-    rank[order] = np.arange(count) - np.repeat(np.cumsum(per_class) - per_class, per_class)
-    return np.sort(np.lexsort((labels, rank))[:most])
 
 
 class Loop(Callback):

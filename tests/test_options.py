@@ -101,6 +101,14 @@ def test_given_flags_are_known_from_defaults():
     assert args.k == 5
 
 
+def test_pictures_of_embeddings_are_asked_for_where_embeddings_are_tested(capsys):
+    assert (parsed("infer_train").plot, parsed("infer_train", "--plot").plot) == (False, True)
+    with pytest.raises(SystemExit) as stop:
+        parsed("infer_notl", "--cl_name=b", "--plot")
+    assert stop.value.code == 2
+    assert "--plot" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("flags, said", [
     (["--model=Res9"], "--model: invalid choice: 'Res9'"), (["--lr=-1"], "--lr: '-1' is not a positive number"),
     (["--margin=nan"], "--margin: 'nan' is not a positive number"),

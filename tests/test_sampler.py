@@ -7,7 +7,7 @@ import pytest
 
 from data import phonetics, sampler
 from data.errors import UserError
-from data.sampler import MIXTURES, BalancedBatchSampler, Deck
+from data.sampler import MIXTURES, BalancedBatchSampler, Deck, spread
 
 WORDS = ["backward", "bed", "bird", "cat", "dog", "down", "eight", "five", "follow", "forward", "four", "go", "happy",
          "house", "learn", "left", "marvin", "nine", "no", "off", "on", "one", "right", "seven", "sheila", "six",
@@ -263,3 +263,14 @@ def test_nearest_words_are_not_looked_up_without_near_draws(monkeypatch):
 def test_bad_arguments(counts, kwargs, message):
     with pytest.raises(UserError, match=message):
         batches(counts, **({"batch_classes": 2, "per_class": 2} | kwargs))
+
+
+@pytest.mark.parametrize("most", [1, 7, 30, 62, 63, 1000])
+def test_spread_takes_classes_evenly(most):
+    labels = np.random.default_rng(0).permutation(np.repeat([0, 1, 3], [3, 20, 40]))
+    rows = spread(labels, most)
+    assert len(rows) == len(set(rows)) == min(most, 63)
+    assert np.all(np.diff(rows) > 0)
+    counts = np.bincount(labels[rows], minlength=4)
+    short = counts < [3, 20, 0, 40]  # a class not used up has as many as any other, but for one
+    assert all(counts[short] >= counts.max() - 1)

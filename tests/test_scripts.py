@@ -88,6 +88,30 @@ def test_without_a_step_the_newest_is_tested(encoder, runs, words, run):
     assert "knn-words-Res8-10.json" in first.out
 
 
+def test_plots_of_a_test_are_about_its_clips(encoder, runs, words, run):
+    flags = ["--name=enc", f"--runs_dir={runs}", *words.flags, "--model=Res8", "--plot"]
+    files = ["map.png", "distances.png", "vectors.tsv", "metadata.tsv"]
+    assert not any((runs / "enc").glob("*-map.png"))  # off by default
+    for stem, clips, more in (("knn-words-Res8-40", 30, ["--save"]), ("shots-unknown-words-Res8-40", 20, [
+            "--shots", "3", "--repeats=2", "--enroll", "bed", "cat", "--unknown", "dog", "tree", "--save"])):
+        done = run("infer_train", *flags, *more)
+        assert done.code == 0
+        assert "squared distance: " in done.out
+        made = {name: runs / "enc" / f"{stem}-{name}" for name in files}
+        vectors = np.loadtxt(made["vectors.tsv"], np.float32, delimiter="\t")
+        np.testing.assert_array_equal(vectors, np.load(runs / "enc" / f"{stem}-test_embeddings.npy"))
+        header, *rows = (line.split("\t") for line in made["metadata.tsv"].read_text().splitlines())
+        assert len(rows) == len(vectors) == clips
+        labels = np.load(runs / "enc" / f"{stem}-test_labels.npy")
+        assert [row[header.index("label")] for row in rows] == [words.labels[c] for c in labels]
+        assert all(f"/{row[header.index('label')]}/" in row[header.index("path")] for row in rows)
+        assert made["map.png"].read_bytes()[:4] == made["distances.png"].read_bytes()[:4] == b"\x89PNG"
+        pairs = json.loads((runs / "enc" / f"{stem}.json").read_text())["pairs"]
+        assert pairs["same_word_pairs"] + pairs["different_word_pairs"] == clips * (clips - 1) // 2
+        assert pairs["auroc"] > 0.8 > 0.5 and f"AUROC {pairs['auroc']:.4f}" in done.out
+    assert {row[header.index("kind")] for row in rows} == {"enrolled", "unknown"}
+
+
 def test_a_head_on_the_frozen_encoder(encoder, runs, words, run):
     flags = [f"--runs_dir={runs}", *words.flags, "--model=Res8"]
     trained = run("TripletClassifier", "--name=head", "--enc_name=enc", "--enc_step=40", *flags, "--num_steps=150",
