@@ -83,8 +83,8 @@ def main(args) -> int:
           f"{len(dev):,} dev clips of {len(corpus.labels)} classes; {task.done} of {args.num_steps} steps done, "
           f"{sampler.epoch_steps} steps an epoch")
 
-    data = task.embedded_once(train, device) if frozen and not (args.augment or args.shift or args.spec_augment) \
-        else train
+    varied = args.augment or args.shift or args.speed or args.spec_augment
+    data = task.embedded_once(train, device) if frozen and not varied else train
     loop = fit(task, run, data, sampler, device, lambda: task.accuracy(dev))
     parallel.leave()
     if loop.stopped_by is not None:

@@ -1,6 +1,8 @@
-"""Time shift and background noise, a batch at a time on the batch's device.
+"""Time shift, speed and background noise, a batch at a time on the batch's device.
 
-The paper's settings: a shift of up to 100 ms and noise, each with probability 0.8 (Vygon & Mikhaylovskiy, 2021).
+The paper's settings: a shift of up to 100 ms and noise, each with probability 0.8 (Vygon & Mikhaylovskiy, 2021). Speed
+is not the paper's: tempo and pitch change together, as with another speaker (Ko et al., 2015, "Audio augmentation for
+speech recognition").
 """
 
 from pathlib import Path
@@ -30,6 +32,27 @@ def time_shift(waveforms: torch.Tensor, generator: torch.Generator, most: int = 
     source = torch.arange(samples, device=waveforms.device) - send(shift, waveforms.device)  # (B, S)
     inside = (source >= 0) & (source < samples)
     return waveforms.gather(1, source.clamp_(0, samples - 1)) * inside
+
+
+def change_speed(waveforms: torch.Tensor, generator: torch.Generator, most: float = 0.15) -> torch.Tensor:
+    """Play each clip faster or slower around its centre; zeros move in at the ends, or the ends are cut.
+
+    Samples between samples are interpolated linearly.
+
+    Args:
+        waveforms: (B, S) floating.
+        generator: on the CPU, as in `time_shift`.
+        most: the speed is drawn uniformly from 1 - ``most`` to 1 + ``most``.
+    """
+    batch, samples = waveforms.shape
+    speed = torch.empty(batch, 1).uniform_(1 - most, 1 + most, generator=generator)
+    centre = (samples - 1) / 2
+    source = torch.arange(samples, device=waveforms.device) - centre  # (S,)
+    source = centre + source * send(speed, waveforms.device)  # (B, S)
+    inside = (source >= 0) & (source <= samples - 1)
+    before = source.floor().long().clamp_(0, samples - 1)
+    return torch.lerp(waveforms.gather(1, before), waveforms.gather(1, (before + 1).clamp_(max=samples - 1)),
+                      (source - before).to(waveforms.dtype)) * inside
 
 
 class NoiseBank(torch.nn.Module):

@@ -17,12 +17,12 @@ ROOT = Path(__file__).resolve().parent.parent
 # What --recipe sets where a flag does not: the original's training, and the one that learns most in little time.
 RECIPES = {
     "paper": {"optimizer": "novograd", "schedule": "cosine", "lr": 1e-3, "lr_end": 8e-5, "weight_decay": 1e-3,
-              "warmup": 0.05, "shift": False, "num_epochs": 15, "per_class": 10},
+              "warmup": 0.05, "shift": False, "speed": False, "num_epochs": 15, "per_class": 10},
     "fast": {"optimizer": "adamw", "schedule": "onecycle", "lr": 6e-3, "lr_end": 6e-6, "weight_decay": 1e-3,
-             "warmup": 0.3, "shift": True, "num_epochs": 3, "per_class": 4},
+             "warmup": 0.3, "shift": True, "speed": False, "num_epochs": 3, "per_class": 4},
 }
 # What differs for the head: it converges in two epochs on a frozen encoder.
-HEAD = {"lr_end": 1e-4, "num_epochs": 2, "shift": False}
+HEAD = {"lr_end": 1e-4, "num_epochs": 2, "shift": False, "speed": False}
 
 
 class Parser(argparse.ArgumentParser):
@@ -114,6 +114,8 @@ def add_augmentation(parser: Parser, changes: dict | None = None) -> None:
                             "(default: off)")
     group.add_argument("--shift", action=argparse.BooleanOptionalAction,
                        help=f"the shift alone {_default('shift', changes)}; --augment includes it")
+    group.add_argument("--speed", action=argparse.BooleanOptionalAction,
+                       help=f"play each clip at 0.85 to 1.15 of its speed {_default('speed', changes)}")
     group.add_argument("--noise_snr", type=float, nargs=2, default=(5.0, 30.0), metavar=("LOW", "HIGH"),
                        help="range of signal-to-noise ratios of --augment, dB (default: 5 30)")
     group.add_argument("--noise_dir", type=Path,

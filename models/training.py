@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from data.augment import NoiseBank, time_shift
+from data.augment import NoiseBank, change_speed, time_shift
 from data.dataset import Clips, ResidentClips, loader, scale
 from data.errors import UserError
 from data.sampler import spread
@@ -80,6 +80,8 @@ class Task(lightning.LightningModule):
     def spectrograms(self, waveforms: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """(B, S) int16 to augmented log-mel (B, F, T)."""
         x = scale(waveforms)
+        if self.args.speed:
+            x = change_speed(x, generator)
         if self.args.shift:
             x = time_shift(x, generator)
         if self.noise is not None:

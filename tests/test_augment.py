@@ -1,11 +1,11 @@
-"""Time shift and noise, each held against a clip-by-clip oracle."""
+"""Time shift, speed and noise, each held against a clip-by-clip oracle."""
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 
-from data.augment import NoiseBank, time_shift
+from data.augment import NoiseBank, change_speed, time_shift
 from data.errors import UserError
 
 SAMPLES = 4000  # of a clip
@@ -70,6 +70,33 @@ def test_shift_keeps_its_input_and_its_type():
         before = clip.clone()
         assert time_shift(clip, seeded(), most=5, probability=1.0).dtype == dtype
         assert torch.equal(clip, before)
+
+def test_speed_against_interpolation_in_numpy(clips):
+    quick = change_speed(clips.double(), seeded(), most=0.15).numpy()
+    speeds = torch.empty(len(clips), 1).uniform_(0.85, 1.15, generator=seeded()).double().numpy()[:, 0]
+    centre, at = (SAMPLES - 1) / 2, np.arange(SAMPLES)
+    for clip, outcome, speed in zip(clips.double().numpy(), quick, speeds, strict=True):
+        expected = np.interp(centre + (at - centre) * speed, at, clip, left=0, right=0)
+        assert np.abs(outcome - expected).max() < 1e-3  # source positions are float32
+    assert speeds.min() < 0.86 and speeds.max() > 1.14
+
+
+def test_speed_changes_pitch_and_duration_together():
+    t = (torch.arange(16000) - 8000) / 16000
+    tone = (torch.sin(2 * torch.pi * 440 * t) * (t.abs() < 0.25)).repeat(64, 1)
+    quick = change_speed(tone, seeded(2), most=0.15)
+    speed = torch.empty(64, 1).uniform_(0.85, 1.15, generator=seeded(2))[:, 0]
+    pitch = torch.fft.rfft(quick).abs().argmax(1)  # Hz
+    seconds = (quick.abs() > 1e-3).sum(1) / (tone[0].abs() > 1e-3).sum() * 0.5
+    assert (pitch - 440 * speed).abs().max() <= 2
+    assert (seconds * speed - 0.5).abs().max() < 0.01
+
+
+def test_speed_of_nothing_changes_nothing_and_keeps_its_input(clips):
+    before = clips.clone()
+    assert torch.allclose(change_speed(clips, seeded(), most=0.0), clips)
+    change_speed(clips, seeded())
+    assert torch.equal(clips, before)
 
 
 @pytest.fixture

@@ -112,8 +112,8 @@ def test_a_step_follows_from_seed_and_number_alone(clips):
     assert first[0] != first[1]
 
 
-@pytest.mark.parametrize("changes", [{}, {"shift": True}, {"spec_augment": True}, {"precision": "bf16"},
-                                     {"mining": "hardest"}, {"mining": "semihard"}])
+@pytest.mark.parametrize("changes", [{}, {"shift": True}, {"speed": True}, {"spec_augment": True},
+                                     {"precision": "bf16"}, {"mining": "hardest"}, {"mining": "semihard"}])
 def test_every_setting_gives_a_gradient(clips, changes):
     torch.manual_seed(0)
     task = training.TripletTask(make_encoder("Res8", 8), arguments(**changes), 10)
@@ -191,8 +191,8 @@ def test_the_host_reads_nothing_back_but_at_the_logging_interval(clips, words, t
             steps = (state["step"] for state in self.optimizers().state.values())  # AdamW counts on the host
             reads.on_host |= {step.data_ptr() for step in steps if isinstance(step, torch.Tensor)}
 
-    args = arguments(**RECIPES[recipe] | {"per_class": 3, "shift": True, "spec_augment": True}, name="reads",
-                     step_freq=1000, eval_freq=1000, checkpoints_to_keep=1)
+    args = arguments(**RECIPES[recipe] | {"per_class": 3, "shift": True, "speed": True, "spec_augment": True},
+                     name="reads", step_freq=1000, eval_freq=1000, checkpoints_to_keep=1)
     steps = 2 * training.LOG_STEPS + 2
     task = Watched(make_encoder("Res8", 4), args, steps, NoiseBank(words.folder / "noise", 16_000))
     sampler = BalancedBatchSampler(clips[0].manifest.label, words.labels, 6, 3, num_steps=steps)
