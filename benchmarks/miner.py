@@ -1,18 +1,27 @@
 """The triplet miner on whole matrices against Python loops over the anchor-positive pairs, as miners usually are.
 
 All obey one rule: a negative is of another class and nearer to the anchor than the positive's distance plus the
-margin. That they do is checked on what they choose. One thread. The distances are computed once for all pairs; one
-loop looks them up in a torch tensor, as is usual, the other in a numpy array, which costs far less a call. "training"
-is distances, mining, loss and gradient together. "peak" is what mining needs beside its arguments.
+margin. That they do is checked on what they choose. One thread. The distances are computed once for all pairs.
+
+The original-style loop does what the loop that the miner replaces did: for each pair it computes the losses of all
+negatives as a tensor, finds in numpy those above 0 and draws one; it has random mining only. The other two loops are
+leaner: one looks up the distances in a torch tensor, the other in a numpy array, which costs far less a call.
+
+All are timed in turn, so that the miner finds the caches as another's work left them; in training that work is the
+network's. "in a row" is the miner after itself. "training" is distances, mining, loss and gradient together. "peak" is
+what mining needs beside its arguments.
 """
 
 import argparse
+import functools
+import itertools
 
 import numpy as np
 
 from benchmarks import measure, memory
 
 WIDTH, MARGIN = 45, 0.5
+IN_A_ROW = 5  # runs of the miner after itself for every one in turn
 
 
 def batch(classes: int, per_class: int):
@@ -52,6 +61,28 @@ def loop(distances, labels, pairs, mining: str, rng: np.random.Generator) -> np.
     return chosen
 
 
+def original_style(distances, labels, rng: np.random.Generator):
+    """The triplets (T, 3), a tensor, of the pairs for which there is a negative with positive loss."""
+    import torch
+
+    classes, triplets = labels.numpy(), []
+    for label in np.unique(classes):
+        clips, others = np.flatnonzero(classes == label), np.flatnonzero(classes != label)
+        for anchor, positive in itertools.combinations(clips.tolist(), 2):
+            # In this order rounding leaves the sign right: all loops choose among the same.
+            losses = distances[anchor, positive] + MARGIN - distances[anchor, torch.from_numpy(others)]
+            found = np.where(losses.numpy() > 0)[0]
+            if len(found):
+                triplets.append([anchor, positive, others[rng.choice(found)]])
+    return torch.from_numpy(np.array(triplets, np.int64).reshape(-1, 3))
+
+
+def negatives(triplets, pairs) -> np.ndarray:
+    """Triplets (T, 3) to the negative of every pair, -1 where there is none."""
+    chosen = {(anchor, positive): negative for anchor, positive, negative in triplets.tolist()}
+    return np.array([chosen.get((anchor, positive), -1) for anchor, positive in pairs.tolist()])
+
+
 def check(chosen: np.ndarray, distances: np.ndarray, labels: np.ndarray, pairs: np.ndarray, mining: str) -> None:
     """Stop unless every choice, -1 for none, is one that the rule allows."""
     for (anchor, positive), negative in zip(pairs, chosen, strict=True):
@@ -75,31 +106,38 @@ def compare(per_class: int, mining: str, args: argparse.Namespace) -> list[dict[
         tensors = squared_distances(embeddings), labels, pairs
     arrays = tuple(each.numpy() for each in tensors)
 
-    def train(to_numpy: bool) -> None:
+    def triplets(negative: np.ndarray) -> torch.Tensor:
+        return torch.cat([pairs, torch.from_numpy(negative)[:, None]], 1)[negative >= 0]
+
+    loops = {"numpy loop": lambda distances: triplets(loop(distances.numpy(), *arrays[1:], mining, rng)),
+             "torch loop": lambda distances: triplets(loop(distances, labels, pairs, mining, rng))}
+    if mining == "random":
+        loops = {"original-style loop": lambda distances: original_style(distances, labels, rng)} | loops
+
+    def train(mine_by_loop) -> None:
         with torch.no_grad():
-            inputs = squared_distances(embeddings), labels, pairs
-        negative = loop(*((each.numpy() for each in inputs) if to_numpy else inputs), mining, rng)
-        anchors, positives = pairs[negative >= 0].T
-        a, p, n = (embeddings[i] for i in (anchors, positives, negative[negative >= 0]))
+            distances = squared_distances(embeddings)
+        a, p, n = (embeddings[i] for i in mine_by_loop(distances).T)
         ((a - p).square().sum(1) - (a - n).square().sum(1) + MARGIN).relu().mean().backward()
 
     tasks = {
-        "mining": {"miner": lambda: mine(*tensors, MARGIN, mining, generator),
-                   "numpy loop": lambda: loop(*arrays, mining, rng),
-                   "torch loop": lambda: loop(*tensors, mining, rng)},
-        "training": {"miner": lambda: triplet_loss(embeddings, labels, MARGIN, mining, generator).loss.backward(),
-                     "numpy loop": lambda: train(True), "torch loop": lambda: train(False)}}
+        "mining": {"miner": lambda: mine(*tensors, MARGIN, mining, generator)},
+        "training": {"miner": lambda: triplet_loss(embeddings, labels, MARGIN, mining, generator).loss.backward()}}
+    for kind, by_loop in loops.items():
+        tasks["mining"][kind] = functools.partial(by_loop, tensors[0])
+        tasks["training"][kind] = functools.partial(train, by_loop)
     negative, found = tasks["mining"]["miner"]()
-    for chosen in (negative.masked_fill(~found, -1).numpy(), *(tasks["mining"][f"{kind} loop"]()
-                                                              for kind in ("numpy", "torch"))):
+    for chosen in (negative.masked_fill(~found, -1).numpy(),
+                   *(negatives(tasks["mining"][kind](), pairs) for kind in loops)):
         check(chosen, *arrays, mining)
     peak = memory.in_own_process(prepare, args.classes, per_class, mining).extra
     rows = []
     for task, functions in tasks.items():
         times = measure.in_turn(functions, args.repeats)
+        in_a_row = measure.in_turn({"in a row": functions["miner"]}, IN_A_ROW * args.repeats, IN_A_ROW)
         rows.append({"B": len(labels), "pairs": len(pairs), "with a negative": f"{found.float().mean():.0%}",
-                     "mining": mining, "task": task} | times)
-        for kind in ("numpy loop", "torch loop"):
+                     "mining": mining, "task": task, "miner": times["miner"]} | in_a_row | times)
+        for kind in loops:
             rows[-1][f"{kind} / miner"] = times[kind].over(times["miner"])
     rows[0] |= {"peak MB": peak, "bytes a pair and clip": peak * 1e6 / len(pairs) / len(labels)}
     return rows

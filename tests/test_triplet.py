@@ -84,6 +84,25 @@ def test_mining_against_the_oracle(mining, spread):
     assert all(drawn[pair] == allowed[pair] for pair in few)  # and each allowed one comes up
 
 
+@pytest.mark.parametrize("mining", ["random", "semihard"])
+@pytest.mark.parametrize("block", [1, 100, 1 << 20])
+def test_a_seed_draws_what_one_pair_at_a_time_would(monkeypatch, mining, block):
+    """In blocks of pairs of any size, and with the last word of bools not full."""
+    monkeypatch.setattr("models.triplet._BLOCK_CPU", block)
+    labels = torch.randint(4, (29,), generator=generator())
+    distances, pairs = squared_distances(torch.rand(29, 3, generator=generator(1))), positive_pairs(labels)
+    negative, found = mine(distances, labels, pairs, 0.1, mining, generator(2))
+    draws = torch.rand(len(pairs), dtype=torch.float64, generator=generator(2))
+    assert 0 < found.sum() < len(pairs)
+    for (a, p), n, ok, draw in zip(pairs.tolist(), negative, found, draws.tolist(), strict=True):
+        usable = (labels != labels[a]) & (distances[a] < distances[a, p] + 0.1)
+        if mining == "semihard":
+            usable &= distances[a] > distances[a, p]
+        columns = usable.nonzero()[:, 0]
+        assert ok == bool(len(columns))
+        assert not ok or n == columns[int(draw * len(columns))]
+
+
 def test_random_negatives_are_drawn_evenly():
     labels = torch.tensor([0, 0, 1, 2, 3, 4])
     embeddings = torch.tensor([[1.0, 0], [0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.6, 0.4], [0.5, 0.5]])
