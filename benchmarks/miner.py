@@ -97,7 +97,7 @@ def check(chosen: np.ndarray, distances: np.ndarray, labels: np.ndarray, pairs: 
 def compare(per_class: int, mining: str, args: argparse.Namespace) -> list[dict[str, object]]:
     import torch
 
-    from models.triplet import mine, positive_pairs, squared_distances, triplet_loss
+    from models.triplet import mine, own_class, positive_pairs, squared_distances, triplet_loss
 
     embeddings, labels = batch(args.classes, per_class)
     embeddings.requires_grad_()
@@ -105,6 +105,7 @@ def compare(per_class: int, mining: str, args: argparse.Namespace) -> list[dict[
     with torch.no_grad():
         tensors = squared_distances(embeddings), labels, pairs
     arrays = tuple(each.numpy() for each in tensors)
+    own = own_class(labels)  # once for all batches, like the pairs, as in training
 
     def triplets(negative: np.ndarray) -> torch.Tensor:
         return torch.cat([pairs, torch.from_numpy(negative)[:, None]], 1)[negative >= 0]
@@ -121,8 +122,9 @@ def compare(per_class: int, mining: str, args: argparse.Namespace) -> list[dict[
         ((a - p).square().sum(1) - (a - n).square().sum(1) + MARGIN).relu().mean().backward()
 
     tasks = {
-        "mining": {"miner": lambda: mine(*tensors, MARGIN, mining, generator)},
-        "training": {"miner": lambda: triplet_loss(embeddings, labels, MARGIN, mining, generator).loss.backward()}}
+        "mining": {"miner": lambda: mine(*tensors, MARGIN, mining, generator, own)},
+        "training": {"miner": lambda: triplet_loss(embeddings, labels, MARGIN, mining, generator, pairs,
+                                                   own).loss.backward()}}
     for kind, by_loop in loops.items():
         tasks["mining"][kind] = functools.partial(by_loop, tensors[0])
         tasks["training"][kind] = functools.partial(train, by_loop)

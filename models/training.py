@@ -30,7 +30,7 @@ from models.embedding import embed_clips, place
 from models.frontend import HOP, LogMel, SpectrogramMasks
 from models.knn import classify
 from models.novograd import NovoGrad
-from models.triplet import positive_pairs, triplet_loss
+from models.triplet import own_class, positive_pairs, triplet_loss
 
 LOG_STEPS = 10  # between readings of the device's figures, for which the host has to wait
 
@@ -141,6 +141,7 @@ class TripletTask(Task):
         super().__init__(encoder, args, steps, noise)
         self.groups: torch.Tensor | None = None
         self.pairs: torch.Tensor | None = None
+        self.own: torch.Tensor | None = None
 
     def training_step(self, batch, _) -> torch.Tensor:
         waveforms, _ = batch
@@ -148,10 +149,12 @@ class TripletTask(Task):
         embeddings = self.encode(self.spectrograms(waveforms, for_clips), normalise=True)
         embeddings = parallel.gather(embeddings, self.batch_clips or len(waveforms))  # (B, D) of all processes
         if self.groups is None or len(self.groups) != len(embeddings):
-            # Every batch has the same layout, so classes are told apart by position and the pairs are found once.
+            # Every batch has the same layout, so classes are told apart by position, and pairs and masks found once.
             groups = torch.arange(len(embeddings)) // self.args.per_class
-            self.groups, self.pairs = groups.to(self.device), positive_pairs(groups).to(self.device)
-        result = triplet_loss(embeddings, self.groups, self.args.margin, self.args.mining, for_mining, self.pairs)
+            self.groups, self.pairs, self.own = (
+                x.to(self.device) for x in (groups, positive_pairs(groups), own_class(groups)))
+        result = triplet_loss(embeddings, self.groups, self.args.margin, self.args.mining, for_mining, self.pairs,
+                              self.own)
         self.figures = {"loss": result.loss.detach(), "active": result.active, "d_pos": result.positive,
                         "d_neg": result.negative}
         return result.loss

@@ -7,11 +7,12 @@ max(0, d(anchor, positive) - d(anchor, negative) + margin) with d the squared Eu
 from dataclasses import dataclass
 
 import torch
+from torch.nn import functional
 
 from data.dataset import send
 
 MINING = ("random", "hardest", "semihard")
-_BLOCK_CPU, _BLOCK = 1 << 20, 1 << 28  # distances looked at at a time: what a CPU's cache holds, and 1 GB
+_BLOCK_CPU, _BLOCK = 1 << 20, 1 << 27  # distances looked at at a time: what a CPU's cache holds, and 0.5 GB
 _ONES = 0x0101010101010101  # a 1 in each byte
 
 
@@ -37,6 +38,16 @@ def positive_pairs(labels: torch.Tensor) -> torch.Tensor:
     return same.nonzero()
 
 
+def own_class(labels: torch.Tensor) -> torch.Tensor:
+    """What to add to distances (B, B) so that no clip of a label's (B,) own class is its negative.
+
+    Returns:
+        (B, 8 W) float32, infinity within a class, 0 between classes; columns of infinity fill up whole words of bools.
+    """
+    same = functional.pad(labels[:, None] == labels[None, :], (0, -len(labels) % 8), value=True)
+    return torch.zeros(same.shape, device=labels.device).masked_fill_(same, torch.inf)
+
+
 def squared_distances(embeddings: torch.Tensor) -> torch.Tensor:
     """(B, D) to the (B, B) squared Euclidean distances."""
     square = embeddings.square().sum(1)
@@ -45,7 +56,8 @@ def squared_distances(embeddings: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def mine(distances: torch.Tensor, labels: torch.Tensor, pairs: torch.Tensor, margin: float, mining: str = "random",
-         generator: torch.Generator | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+         generator: torch.Generator | None = None,
+         own: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """Choose one negative for every anchor-positive pair.
 
     Args:
@@ -55,13 +67,15 @@ def mine(distances: torch.Tensor, labels: torch.Tensor, pairs: torch.Tensor, mar
         mining: which of the negatives with positive loss: ``random`` takes any (the paper's), ``hardest`` the
             nearest to the anchor, ``semihard`` any that is farther from it than the positive.
         generator: on the CPU, so that a seed gives the same triplets on every device.
+        own: `own_class` of the labels, if known.
 
     Returns:
         (P,) index of the negative, and (P,) bool, False where no negative will do.
     """
     anchor, positive = pairs.T
     limit = distances[anchor, positive]  # (P,)
-    others = _of_other_classes(distances, labels)
+    others = (own_class(labels) if own is None else own).to(distances.dtype, copy=True)
+    others[:, :len(labels)] += distances  # (B, 8 W), infinite within a class
     if mining == "hardest":
         nearest, negative = others[:, :len(labels)].min(1)
         return negative[anchor], nearest[anchor] < limit + margin
@@ -83,19 +97,6 @@ def mine(distances: torch.Tensor, labels: torch.Tensor, pairs: torch.Tensor, mar
     return negative.clamp_max(len(labels) - 1), count > 0
 
 
-def _of_other_classes(distances: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Distances (B, B) with those within a class made infinite, and columns of infinity up to whole words of bools.
-
-    Filling by a mask goes one value at a time on a CPU; sums and quotients go by vectors, in half the time together.
-    """
-    size = len(labels)
-    labels = labels.double()  # exact, and converted to float by vectors, which integers are not
-    different = torch.ne(labels[:, None], labels, out=labels.new_empty(size, size)).to(distances.dtype)  # 0 or 1
-    others = distances.new_full((size, size + -size % 8), torch.inf)
-    torch.add(distances, different.reciprocal_().sub_(1), out=others[:, :size])  # plus infinity or 0
-    return others
-
-
 def _draw_true(usable: torch.Tensor, draw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The column of one of each row's true values, by a ``draw`` (P,) in [0, 1), and how many there are (P,).
 
@@ -114,17 +115,19 @@ def _draw_true(usable: torch.Tensor, draw: torch.Tensor) -> tuple[torch.Tensor, 
 
 
 def triplet_loss(embeddings: torch.Tensor, labels: torch.Tensor, margin: float, mining: str = "random",
-                 generator: torch.Generator | None = None, pairs: torch.Tensor | None = None) -> TripletLoss:
+                 generator: torch.Generator | None = None, pairs: torch.Tensor | None = None,
+                 own: torch.Tensor | None = None) -> TripletLoss:
     """Mine a batch of embeddings (B, D) with labels (B,) and average the triplets' losses.
 
     Args:
         pairs: `positive_pairs` of the labels, if known; finding them makes the host wait for a GPU.
+        own: `own_class` of the labels, if known.
     """
     if pairs is None:
         pairs = positive_pairs(labels)
     with torch.no_grad():
         distances = squared_distances(embeddings)
-    negative, found = mine(distances, labels, pairs, margin, mining, generator)
+    negative, found = mine(distances, labels, pairs, margin, mining, generator, own)
     anchors, positives, negatives = (embeddings[i] for i in (pairs[:, 0], pairs[:, 1], negative))  # (P, D)
     losses = ((anchors - positives).square().sum(1) - (anchors - negatives).square().sum(1) + margin).relu()
     loss = (losses * found).sum() / found.sum().clamp_min(1)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from models.options import MINING
-from models.triplet import mine, positive_pairs, squared_distances, triplet_loss
+from models.triplet import mine, own_class, positive_pairs, squared_distances, triplet_loss
 
 
 def generator(seed=0):
@@ -140,9 +140,9 @@ def test_figures_against_plain_means():
     assert result.active.item() == pytest.approx(found.float().mean().item())
 
 
-def test_known_pairs_change_nothing(golden):
+def test_known_pairs_and_classes_change_nothing(golden):
     embeddings, labels = batch(golden, "b140")
-    given = triplet_loss(embeddings, labels, 0.5, "random", generator(3), positive_pairs(labels))
+    given = triplet_loss(embeddings, labels, 0.5, "random", generator(3), positive_pairs(labels), own_class(labels))
     assert given.loss == triplet_loss(embeddings, labels, 0.5, "random", generator(3)).loss
 
 
