@@ -53,7 +53,7 @@ def side_by_side(found: list[dict], model: str) -> list[dict]:
     """The rows of that setting of a model which has most of them, whatever their steps, with cross-entropy's."""
     own = [row for row in found if row["cell"].model == model]
     by_setting = [[row for row in own if _same_setting(row["cell"], of["cell"])] for of in own]
-    return max(reversed(by_setting), key=len)  # of equal ones the last, the nearer to the defaults
+    return max(by_setting, key=len)  # of equal ones the first, the nearest to the defaults
 
 
 def _same_setting(cell: Cell, other: Cell) -> bool:
@@ -113,8 +113,10 @@ def spread(values: list[float], digits: int) -> str:
 
 
 def _order(cell: Cell):
-    settings = [getattr(cell, field.name) for field in fields(Cell) if field.name not in ("method", "seed")]
-    return cell.model, cell.augment, cell.extra, *map(str, settings[3:]), cell.steps, METHODS.index(cell.method)
+    """By model and setting, the default one first, then by steps and method."""
+    usual = {field.name: field.default for field in fields(Cell)}
+    changed = [(name, str(getattr(cell, name))) for name in SETTINGS if getattr(cell, name) != usual[name]]
+    return cell.model, cell.batch_classes, cell.per_class, changed, cell.steps, METHODS.index(cell.method)
 
 
 def _tests(tests: list[tuple[int, int, float]]) -> list[str]:
