@@ -60,6 +60,21 @@ class Stopped(Exception):
     """A signal ended a cell's training; it can go on from there."""
 
 
+_stopped = False  # in a process of the pool: it got a signal
+
+
+def work(chain: list[Cell], known: set[str], setup: Setup) -> list[dict]:
+    """`run_chain` in a process of the pool, which has more chains in its queue and must not begin them once stopped."""
+    global _stopped
+    try:
+        if _stopped:
+            raise Stopped
+        return run_chain(chain, known, setup)
+    except (Stopped, KeyboardInterrupt):
+        _stopped = True
+        raise Stopped from None
+
+
 def run_chain(chain: list[Cell], known: set[str], setup: Setup) -> list[dict]:
     """Train and test cells one after the other; those in ``known``, by name, are only trained if others need them.
 
@@ -209,7 +224,7 @@ def run_all(todo: list[list[Cell]], results: Results, setup: Setup, jobs: int, e
     terminate = signal.signal(signal.SIGTERM, _interrupt)
     try:
         waiting: dict[Future, list[Cell]] = {
-            pool.submit(run_chain, chain, set(results.runs), setup): chain for chain in todo}
+            pool.submit(work, chain, set(results.runs), setup): chain for chain in todo}
         number, total = 0, len(waiting)
         while waiting:
             for future in wait(waiting, return_when=FIRST_COMPLETED).done:

@@ -167,7 +167,7 @@ def test_what_is_known_is_not_run_again_and_what_is_lost_is(compared, words):
 
 
 def test_an_interrupted_grid_goes_on(words, tmp_path):
-    flags = command(words, tmp_path, "--methods", "knn", "--steps", "120")
+    flags = command(words, tmp_path, "--methods", "knn", "--steps", "120", "--seeds", "0", "1", "2", "3")
     process = subprocess.Popen(flags, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     checkpoints = tmp_path / "words-Res8-knn-120x6x4-width12-seed0" / "checkpoints"
     give_up = time.monotonic() + 300
@@ -179,7 +179,8 @@ def test_an_interrupted_grid_goes_on(words, tmp_path):
     saved, = checkpoints.glob("trainer-STEP-*.pt")
     step = int(saved.stem.split("-")[-1])
     assert step < 120
-    done = subprocess.run(flags, cwd=ROOT, capture_output=True, text=True, timeout=500)
+    assert not list(tmp_path.glob("*seed[123]"))  # those that waited were not begun
+    done = subprocess.run([*flags, "--seeds", "0"], cwd=ROOT, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
     one, = run.Results(tmp_path / "words" / "compare.json").runs.values()
     assert [look[0] for look in one["curve"]] == [20, 40, 60, 80, 100, 120]
