@@ -101,10 +101,12 @@ def train(args, model: str) -> list[dict[str, float]]:
             return self._timed("forward", super().encode, *given, **named)
 
         def on_before_backward(self, loss):
-            records[-1]["loss"] = now() - self.since
+            if profiling is None:
+                records[-1]["loss"] = now() - self.since
 
         def on_after_backward(self):
-            records[-1]["backward"] = now() - self.since - records[-1]["loss"]
+            if profiling is None:
+                records[-1]["backward"] = now() - self.since - records[-1]["loss"]
 
         def _timed(self, name, function, *given, **named):
             if profiling is not None:
