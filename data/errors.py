@@ -2,7 +2,10 @@
 
 import os
 import sys
+import time
 from collections.abc import Callable
+
+PATIENCE = 30  # seconds that a process leaves to torchrun's first one on its machine to say what is wrong
 
 
 class UserError(Exception):
@@ -19,8 +22,11 @@ def exit_cleanly(main: Callable[[], int | None]) -> None:
         code = main()
     except UserError as error:
         message = " ".join(str(error).split("\n"))
-        if os.environ.get("LOCAL_RANK", "0") == "0":  # torchrun's processes all have the same to say
-            print(f"error: {message}", file=sys.stderr)
+        if os.environ.get("LOCAL_RANK", "0") != "0":
+            # torchrun's processes mostly have the same to say, and the first to end has it end the others: wait for
+            # that, so that one process says it and does not die before it could.
+            time.sleep(PATIENCE)
+        print(f"error: {message}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
