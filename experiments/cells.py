@@ -42,14 +42,20 @@ class Cell:
     @property
     def name(self) -> str:
         """The run's: what every cell has, then what differs from the default."""
-        parts = [self.manifest, self.model, self.method, f"{self.steps}x{self.batch_classes}x{self.per_class}"]
+        batch, *changes = self.setting
+        return "-".join([self.manifest, self.model, self.method, f"{self.steps}x{batch}", *changes,
+                         f"seed{self.seed}"])
+
+    @property
+    def setting(self) -> list[str]:
+        """Its batches, then what differs from the default."""
+        parts = [f"{self.batch_classes}x{self.per_class}"]
         parts += [self.recipe] * (self.recipe != "fast") + ["augment"] * self.augment
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name in ("fraction", "width", *OF_TRIPLETS) and value != field.default:
                 parts.append(f"{field.name}{value:g}" if isinstance(value, float) else f"{field.name}{value}")
-        parts += [flag.lstrip("-").replace("=", "").replace("/", "_") for flag in self.extra]
-        return "-".join([*parts, f"seed{self.seed}"])
+        return parts + [flag.lstrip("-").replace("=", "").replace("/", "_") for flag in self.extra]
 
     @property
     def data(self) -> str:

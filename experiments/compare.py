@@ -110,7 +110,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def write(out: Path, results: list[dict]) -> None:
-    """The table, printed and as compare.md; learning curves, and accuracy by class of the longest runs, as PNG."""
+    """The table, printed and as compare.md; each setting's learning curves, and its longest runs' classes, as PNG."""
     from data.files import write_atomically
     from experiments import summary
     from experiments.pictures import draw_classes, draw_curves
@@ -121,12 +121,12 @@ def write(out: Path, results: list[dict]) -> None:
         file.write(text)
     rows = summary.rows(results)
     for model in sorted({row["cell"].model for row in rows}):
-        shown = summary.side_by_side(rows, model)
-        most = max(row["cell"].steps for row in shown)
-        for kind, png in (("curves", draw_curves(shown)),
-                          ("classes", draw_classes([row for row in shown if row["cell"].steps == most]))):
-            with write_atomically(out / f"compare-{model}-{kind}.png", "wb") as file:
-                file.write(png)
+        for setting, shown in summary.side_by_side(rows, model).items():
+            most = max(row["cell"].steps for row in shown)
+            for kind, png in (("curves", draw_curves(shown)),
+                              ("classes", draw_classes([row for row in shown if row["cell"].steps == most]))):
+                with write_atomically(out / f"compare-{model}-{setting}-{kind}.png", "wb") as file:
+                    file.write(png)
     print(f"wrote {out / 'compare.json'}, compare.md and pictures")
 
 

@@ -21,7 +21,7 @@ def draw_curves(rows: list[dict]) -> bytes:
     A head's seconds are its own; those of its encoder, which come before, are not in them.
 
     Args:
-        rows: of one setting and any steps, as `experiments.summary.side_by_side` gives them.
+        rows: of one setting and any steps, as `experiments.summary.side_by_side` groups them.
     """
     from matplotlib.figure import Figure  # not pyplot: no window system, no global state
 

@@ -49,11 +49,23 @@ def rows(runs: Iterable[dict]) -> list[dict]:
     return found
 
 
-def side_by_side(found: list[dict], model: str) -> list[dict]:
-    """The rows of that setting of a model which has most of them, whatever their steps, with cross-entropy's."""
+def side_by_side(found: list[dict], model: str) -> dict[str, list[dict]]:
+    """By setting, the rows of a model that belong in one picture: whatever their steps, with cross-entropy's.
+
+    A setting is named by its batches and what is not the default. Those of one method alone are left out, unless there
+    is no other: then the one with most rows is what there is to show.
+    """
     own = [row for row in found if row["cell"].model == model]
-    by_setting = [[row for row in own if _same_setting(row["cell"], of["cell"])] for of in own]
-    return max(by_setting, key=len)  # of equal ones the first, the nearest to the defaults
+    settings: dict[str, list[dict]] = {}
+    for of in sorted(own, key=lambda row: row["cell"].method == "ce"):  # which is in the setting of all its rivals
+        shown = [row for row in own if _same_setting(row["cell"], of["cell"])]
+        if not any(of in others for others in settings.values()):
+            settings["-".join(of["cell"].setting)] = shown
+    several = {name: shown for name, shown in settings.items() if len({row["cell"].method for row in shown}) > 1}
+    if several:
+        return several
+    name = max(settings, key=lambda name: len(settings[name]))
+    return {name: settings[name]}
 
 
 def _same_setting(cell: Cell, other: Cell) -> bool:

@@ -105,10 +105,20 @@ def test_a_row_is_held_against_cross_entropy_of_its_own_setting_and_seeds():
 
 
 def test_pictures_show_one_setting():
-    shown = summary.side_by_side(summary.rows(RUNS), "Res8")
-    assert {row["cell"] for row in shown} == {BASE, BASE.of("ce")}
+    by_setting = summary.side_by_side(summary.rows(RUNS), "Res8")
+    small = replace(BASE, margin=0.2)
+    assert {name: {row["cell"] for row in shown} for name, shown in by_setting.items()} == {
+        "4x3": {BASE, BASE.of("ce")}, "4x3-margin0.2": {small, BASE.of("ce")}}
+    shown = by_setting["4x3"]
     for draw in (draw_curves, draw_classes):
         assert draw(shown)[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_of_settings_with_one_method_each_the_largest_is_shown():
+    alone = [result(replace(BASE, steps=steps, margin=margin), "10")
+             for steps, margin in ((6, 0.5), (6, 0.2), (9, 0.2))]
+    shown = summary.side_by_side(summary.rows(alone), "Res8")
+    assert {name: len(rows) for name, rows in shown.items()} == {"4x3-margin0.2": 2}
 
 
 def test_fractions_lie_within_one_another(words, tmp_path):
@@ -152,7 +162,7 @@ def test_a_grid_from_end_to_end(compared):
     assert set(knn["k"]) == {"1", "3"} and knn["dev_accuracy"] > 1 / 6
     assert (compared.folder / "words" / "compare.md").read_text() in compared.out
     assert {path.name for path in (compared.folder / "words").glob("*.png")} == {
-        "compare-Res8-curves.png", "compare-Res8-classes.png"}
+        "compare-Res8-6x4-width12-curves.png", "compare-Res8-6x4-width12-classes.png"}
 
 
 def test_what_is_known_is_not_run_again_and_what_is_lost_is(compared, words):
