@@ -120,9 +120,10 @@ def add_augmentation(parser: Parser, changes: dict | None = None) -> None:
                        help="range of signal-to-noise ratios of --augment, dB (default: 5 30)")
     group.add_argument("--noise_dir", type=Path,
                        help="folder of noise recordings for --augment (default: the data set's own, in manifests.json)")
-    group.add_argument("--spec_augment", action="store_true",
-                       help="mask the spectrogram: 2 bands of up to 15 mels, 2 stretches of up to 25 frames, 5 "
-                            "rectangles of up to 15 x 25, the original's for Speech Commands (default: off)")
+    group.add_argument("--spec_augment", nargs="?", choices=("full", "light"), const="full",
+                       help="mask the spectrogram; full, or no value: 2 bands of up to 15 mels, 2 stretches of up to "
+                            "25 frames, 5 rectangles of up to 15 x 25, the original's for Speech Commands; light: a "
+                            "band of up to 10 mels and a stretch of up to 15 frames (default: off)")
 
 
 def add_per_class(group, when: str = "") -> None:

@@ -27,7 +27,7 @@ from models import parallel
 from models.checkpoints import HEAD, TRAINER, Run
 from models.classifier import ClassificationNet, embed
 from models.embedding import embed_clips, place
-from models.frontend import HOP, LogMel, SpectrogramMasks
+from models.frontend import HOP, MASKS, LogMel, SpectrogramMasks
 from models.knn import classify
 from models.novograd import NovoGrad
 from models.triplet import own_class, positive_pairs, triplet_loss
@@ -58,7 +58,7 @@ class Task(lightning.LightningModule):
         self.optimizer_state: dict | None = None  # of the checkpoint a run is resumed from
         self.frontend = LogMel()
         self.noise = noise
-        self.masks = SpectrogramMasks() if args.spec_augment else None
+        self.masks = SpectrogramMasks(**MASKS[args.spec_augment]) if args.spec_augment else None
         self.figures: dict[str, torch.Tensor] = {}  # of the last step, by name
 
     def saved_modules(self) -> dict[str, nn.Module]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.frontend import LogMel, SpectrogramMasks
+from models.frontend import MASKS, LogMel, SpectrogramMasks
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +72,11 @@ def test_bands_stretches_and_rectangles_have_their_sizes():
     assert torch.equal(rectangles, rectangles.any(2)[:, :, None] & rectangles.any(1)[:, None, :])
 
 
-def test_masks_differ_between_clips_and_follow_the_seed():
-    masks = SpectrogramMasks()
+@pytest.mark.parametrize("name, least, most", [("light", 0.1, 0.2), ("full", 0.3, 0.55)])
+def test_masks_differ_between_clips_and_follow_the_seed(name, least, most):
+    masks = SpectrogramMasks(**MASKS[name])
     one, again, other = _masked(masks), _masked(masks), _masked(masks, seed=1)
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
     assert not torch.equal(one[0], one[1])
-    assert 0.2 < one.float().mean() < 0.6
+    assert least < one[:, :, :100].float().mean() < most

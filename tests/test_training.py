@@ -20,7 +20,7 @@ from models.options import RECIPES
 
 
 def arguments(**changes):
-    values = RECIPES["paper"] | {"model": "Res8", "precision": "32", "compile": False, "spec_augment": False,
+    values = RECIPES["paper"] | {"model": "Res8", "precision": "32", "compile": False, "spec_augment": None,
                                  "augment": False, "seed": 0, "margin": 0.5, "mining": "random", "per_class": 3,
                                  "eval_clips": 100, "k": 3} | changes
     return SimpleNamespace(**values)
@@ -112,7 +112,7 @@ def test_a_step_follows_from_seed_and_number_alone(clips):
     assert first[0] != first[1]
 
 
-@pytest.mark.parametrize("changes", [{}, {"shift": True}, {"speed": True}, {"spec_augment": True},
+@pytest.mark.parametrize("changes", [{}, {"shift": True}, {"speed": True}, {"spec_augment": "light"},
                                      {"precision": "bf16"}, {"mining": "hardest"}, {"mining": "semihard"}])
 def test_every_setting_gives_a_gradient(clips, changes):
     torch.manual_seed(0)
@@ -191,7 +191,7 @@ def test_the_host_reads_nothing_back_but_at_the_logging_interval(clips, words, t
             steps = (state["step"] for state in self.optimizers().state.values())  # AdamW counts on the host
             reads.on_host |= {step.data_ptr() for step in steps if isinstance(step, torch.Tensor)}
 
-    args = arguments(**RECIPES[recipe] | {"per_class": 3, "shift": True, "speed": True, "spec_augment": True},
+    args = arguments(**RECIPES[recipe] | {"per_class": 3, "shift": True, "speed": True, "spec_augment": "full"},
                      name="reads", step_freq=1000, eval_freq=1000, checkpoints_to_keep=1)
     steps = 2 * training.LOG_STEPS + 2
     task = Watched(make_encoder("Res8", 4), args, steps, NoiseBank(words.folder / "noise", 16_000))
