@@ -2,11 +2,14 @@
 
 import os
 import resource
+import subprocess
+import sys
 
 import pytest
 
 from data.errors import UserError, exit_cleanly
 from data.files import write_atomically
+from data.manifests import ROOT
 
 
 def test_equal_text_is_equal_bytes_and_replaces_what_was_there(tmp_path):
@@ -84,3 +87,15 @@ def test_exit_code_is_mains_and_our_own_defects_keep_their_traceback():
         assert exit_.value.code == code
     with pytest.raises(ZeroDivisionError):
         exit_cleanly(lambda: 1 // 0)
+    with pytest.raises(BrokenPipeError):  # of a pipe other than standard output
+        exit_cleanly(lambda: (_ for _ in ()).throw(BrokenPipeError()))
+
+
+@pytest.mark.parametrize("lines", [1, 100_000])
+def test_a_reader_that_leaves_ends_it_quietly(lines):
+    code = f"from data.errors import exit_cleanly; exit_cleanly(lambda: [print(1) for _ in range({lines})] and 0)"
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
