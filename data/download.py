@@ -35,6 +35,7 @@ WAIT = 1.0  # seconds before the second attempt, doubled with every further one
 TIMEOUT = 60  # seconds without a byte before a connection counts as cut
 _CHUNK = 1 << 20
 _CUT = (http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError, urllib.error.URLError)
+# The last is zipfile's, of a compression method or a version that it does not know.
 _DAMAGED = (gzip.BadGzipFile, tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
 
 

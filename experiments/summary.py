@@ -56,11 +56,8 @@ def side_by_side(found: list[dict], model: str) -> dict[str, list[dict]]:
     is no other: then the one with most rows is what there is to show.
     """
     own = [row for row in found if row["cell"].model == model]
-    settings: dict[str, list[dict]] = {}
-    for of in sorted(own, key=lambda row: row["cell"].method == "ce"):  # which is in the setting of all its rivals
-        shown = [row for row in own if _same_setting(row["cell"], of["cell"])]
-        if not any(of in others for others in settings.values()):
-            settings["-".join(of["cell"].setting)] = shown
+    settings = {"-".join(of["cell"].setting): [row for row in own if _same_setting(row["cell"], of["cell"])]
+                for of in own}
     several = {name: shown for name, shown in settings.items() if len({row["cell"].method for row in shown}) > 1}
     if several:
         return several
