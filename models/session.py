@@ -208,6 +208,8 @@ def begin(args: Namespace, run: Run, script: str) -> dict:
     if not isinstance(before, dict):
         raise UserError(f"--resume: {run.folder / 'config.json'} does not say what the run was begun with; choose "
                         "another --name")
+    if before.get("spec_augment") is True:  # a run begun when the masks had no name
+        before = before | {"spec_augment": "full"}
     for flag, value in _plain(vars(args)).items():
         if flag in FREE or flag not in before:
             continue

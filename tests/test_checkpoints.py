@@ -1,12 +1,15 @@
 """Names, steps and pruning of checkpoints, and every kind of file that is none."""
 
+import json
 import pickle
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 import torch
 
 from data.errors import UserError
+from models import session
 from models.checkpoints import HEAD, TRAINER, Run, load_module, load_state
 from models.classifier import ClassificationNet
 from models.resnet import Res8, Res15
@@ -138,3 +141,13 @@ def test_config_round_trip_and_damage(tmp_path):
         (run.folder / "config.json").write_text(broken)
         with pytest.raises(UserError, match=r"config.json"):
             run.config()
+
+
+@pytest.mark.parametrize("begun, goes_on", [(True, "full"), (False, False), ("light", "light")])
+def test_a_run_from_before_the_masks_had_names_goes_on_with_the_same(tmp_path, begun, goes_on):
+    run = Run(tmp_path, "old")
+    run.folder.mkdir()
+    (run.folder / "config.json").write_text(json.dumps({"script": "x.py", "arguments": {"spec_augment": begun}}))
+    args = Namespace(resume=True, spec_augment=None, given={})
+    session.begin(args, run, "x.py")
+    assert args.spec_augment == goes_on
