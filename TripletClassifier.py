@@ -60,7 +60,8 @@ def main(args) -> int:
 
     from models.classifier import ClassificationNet, make_encoder
     from models.embedding import pick_device
-    from models.training import ClassifierTask, fit
+    from models.loop import fit
+    from models.training import ClassifierTask
 
     device = pick_device(args.gpu)
     args.precision = args.precision or options.best_precision(device)

@@ -59,7 +59,8 @@ def main(args) -> int:
     from data.sampler import BalancedBatchSampler
     from models.classifier import make_encoder
     from models.embedding import pick_device, search_device
-    from models.training import TripletTask, fit
+    from models.loop import fit
+    from models.training import TripletTask
 
     device = pick_device(args.gpu)
     args.precision = args.precision or options.best_precision(device)

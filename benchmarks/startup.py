@@ -67,11 +67,11 @@ def trace(started: float, flags: list[str]) -> None:
     from models import session
 
     session.hush_libraries()
-    from models import training
+    from models import loop
 
     mark("imports")
 
-    class Stop(training.Loop):
+    class Stop(loop.Loop):
         def on_train_batch_start(self, *_):
             mark("data, model, trainer")
 
@@ -80,7 +80,7 @@ def trace(started: float, flags: list[str]) -> None:
             print("\n" + json.dumps(over), flush=True)
             os._exit(0)
 
-    training.Loop = Stop
+    loop.Loop = Stop
     TripletEncoder.main(args)
 
 

@@ -70,7 +70,8 @@ def train(args, model: str) -> list[dict[str, float]]:
     from models.checkpoints import Run
     from models.classifier import make_encoder
     from models.embedding import pick_device
-    from models.training import TripletTask, fit
+    from models.loop import fit
+    from models.training import TripletTask
 
     device = pick_device(args.gpu)
     precision = args.precision or options.best_precision(device)

@@ -17,8 +17,9 @@ from data.sampler import BalancedBatchSampler
 from models import parallel
 from models.checkpoints import Run
 from models.classifier import ClassificationNet, make_encoder
+from models.loop import fit
 from models.options import RECIPES
-from models.training import ClassifierTask, TripletTask, fit
+from models.training import ClassifierTask, TripletTask
 
 STEPS, CLASSES, PER_CLASS = 20, 5, 3  # 15 clips: two processes' shares differ
 

@@ -12,7 +12,7 @@ from data.augment import NoiseBank
 from data.dataset import Clips, ResidentClips
 from data.manifests import load_corpus
 from data.sampler import BalancedBatchSampler
-from models import training
+from models import loop, training
 from models.checkpoints import Run
 from models.classifier import ClassificationNet, make_encoder
 from models.novograd import NovoGrad
@@ -193,15 +193,15 @@ def test_the_host_reads_nothing_back_but_at_the_logging_interval(clips, words, t
 
     args = arguments(**RECIPES[recipe] | {"per_class": 3, "shift": True, "speed": True, "spec_augment": "full"},
                      name="reads", step_freq=1000, eval_freq=1000, checkpoints_to_keep=1)
-    steps = 2 * training.LOG_STEPS + 2
+    steps = 2 * loop.LOG_STEPS + 2
     task = Watched(make_encoder("Res8", 4), args, steps, NoiseBank(words.folder / "noise", 16_000))
     sampler = BalancedBatchSampler(clips[0].manifest.label, words.labels, 6, 3, num_steps=steps)
     with Reads() as reads:
-        training.fit(task, Run(tmp_path, "reads"), ResidentClips(clips[0], "cpu"), sampler, torch.device("cpu"),
-                     lambda: 0.0)
+        loop.fit(task, Run(tmp_path, "reads"), ResidentClips(clips[0], "cpu"), sampler, torch.device("cpu"),
+                 lambda: 0.0)
     read = np.diff(before)  # by each step but the last
     assert len(read) == steps - 1
-    logging = np.arange(1, steps) % training.LOG_STEPS == 0
+    logging = np.arange(1, steps) % loop.LOG_STEPS == 0
     assert (read[logging] == len(task.figures)).all()
     assert (read[1:][~logging[1:]] == 0).all()  # the first finds the pairs, and makes the optimiser's state
 
