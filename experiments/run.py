@@ -99,8 +99,8 @@ def run_chain(chain: list[Cell], known: set[str], setup: Setup) -> list[dict]:
                     "--checkpoints_to_keep=1", *resume], setup)
         if cell.name not in known:
             call(cell, test, setup)
-            results.append(collect(cell, setup) | {"commands": [shlex.join(["python", *cells.train_command(cell, [])]),
-                                                                shlex.join(["python", *cells.test_command(cell, [])])]})
+            commands = cells.train_command(cell, list(setup.training)), cells.test_command(cell, [])
+            results.append(collect(cell, setup) | {"commands": [shlex.join(["python", *words]) for words in commands]})
     return results
 
 

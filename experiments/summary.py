@@ -77,34 +77,35 @@ def markdown(runs: list[dict]) -> str:
         return "no results yet\n"
     varying = [name for name in SETTINGS if len({getattr(row["cell"], name) for row in found}) > 1]
     batches = {(row["cell"].batch_classes, row["cell"].per_class) for row in found}
-    table = [["model", "steps", *(["batch"] if len(batches) > 1 else []), *(name.replace("_", " ") for name in varying),
-              "method", "seeds", "accuracy %", "macro-F1", "error against cross-entropy's",
+    ks = sorted({int(k) for run in runs for k in run.get("k", {})})
+    lines = [_describe(found, varying, batches)]
+    if len(batches) > 1:
+        varying = ["batch", *varying]
+    columns = ["model", "steps", *(name.replace("_", " ") for name in varying)]
+    table = [[*columns, "method", "seeds", "accuracy %", "macro-F1", "error against cross-entropy's",
               "only this right : only cross-entropy right", "McNemar p, a seed"]]
+    neighbours = [[*columns, *(f"k = {k}" for k in ks)]]
     for row in found:
         cell, of_seeds = row["cell"], list(row["runs"].values())
-        table.append([cell.model, str(cell.steps),
-                      *([f"{cell.batch_classes} x {cell.per_class}"] if len(batches) > 1 else []),
-                      *(setting(cell, name) for name in varying), TITLES[cell.method], str(len(of_seeds)),
+        first = [cell.model, str(cell.steps), *(setting(cell, name) for name in varying)]
+        table.append([*first, TITLES[cell.method], str(len(of_seeds)),
                       spread([100 * run["accuracy"] for run in of_seeds], 2),
                       spread([run["f1_macro"] for run in of_seeds], 4),
                       f"{-100 * row['reduction']:+.0f} %" if "reduction" in row else "",
                       *_tests(row.get("tests", []))])
-    lines = [_describe(found, varying, batches), "", *_table(table)]
-    ks = sorted({int(k) for run in runs for k in run.get("k", {})})
+        voted = [run["k"] for run in of_seeds if "k" in run]
+        if voted:
+            neighbours.append([*first, *(spread([100 * of[str(k)] for of in voted if str(k) in of], 2) for k in ks)])
+    lines += ["", *_table(table)]
     if len(ks) > 1:
-        table = [["model", "steps", *(name.replace("_", " ") for name in varying), *(f"k = {k}" for k in ks)]]
-        for row in found:
-            of_seeds = [run["k"] for run in row["runs"].values() if "k" in run]
-            if of_seeds:
-                table.append([row["cell"].model, str(row["cell"].steps),
-                              *(setting(row["cell"], name) for name in varying),
-                              *(spread([100 * ks_of[str(k)] for ks_of in of_seeds if str(k) in ks_of], 2) for k in ks)])
-        lines += ["", "Accuracy of triplet + kNN by the number of neighbours, %:", "", *_table(table)]
+        lines += ["", "Accuracy of triplet + kNN by the number of neighbours, %:", "", *_table(neighbours)]
     return "\n".join(lines) + "\n"
 
 
 def setting(cell: Cell, name: str) -> str:
-    """A field of a cell in words; what cross-entropy has none of is left blank."""
+    """A field of a cell, or its batch, in words; what cross-entropy has none of is left blank."""
+    if name == "batch":
+        return f"{cell.batch_classes} x {cell.per_class}"
     value = getattr(cell, name)
     if name in cells.OF_TRIPLETS and cell.method == "ce":
         return ""

@@ -104,6 +104,16 @@ def test_a_row_is_held_against_cross_entropy_of_its_own_setting_and_seeds():
     assert "0.25, 0.38" in table
 
 
+def test_rows_of_other_batches_say_so_in_every_table():
+    lines = summary.markdown([*RUNS, result(replace(BASE, per_class=2), "1111000000")]).splitlines()
+    assert sum("4 x 2" in line for line in lines) == 2  # by method, and by neighbours
+    heads = [i for i, line in enumerate(lines) if line.startswith("| model")]
+    assert len(heads) == 2
+    for start in heads:
+        rows = [line.count("|") for line in lines[start:start + 4]]
+        assert len(set(rows)) == 1 and "batch" in lines[start]
+
+
 def test_pictures_show_one_setting():
     by_setting = summary.side_by_side(summary.rows(RUNS), "Res8")
     small = replace(BASE, margin=0.2)
@@ -145,7 +155,7 @@ def ran(command):
 @pytest.fixture(scope="module")
 def compared(words, tmp_path_factory):
     folder = tmp_path_factory.mktemp("compare")
-    done = ran(command(words, folder, "--ks", "1", "3"))
+    done = ran(command(words, folder, "--ks", "1", "3", "--precision", "32"))
     assert done.returncode == 0, done.stderr
     return SimpleNamespace(folder=folder, out=done.stdout, runs=run.Results(folder / "words" / "compare.json").runs)
 
@@ -155,6 +165,7 @@ def test_a_grid_from_end_to_end(compared):
     for one in compared.runs.values():
         assert len(one["right"]) == 30
         assert one["right"].count("1") / 30 == pytest.approx(one["accuracy"])
+        assert "--precision=32" in one["commands"][0] and "--runs_dir" not in one["commands"][0]  # what bears on it
         steps, seconds, _ = zip(*one["curve"], strict=True)
         assert steps == (2, 4, 6, 8, 10, 12) and list(seconds) == sorted(seconds) and seconds[0] > 0
     assert len({one["test_set"] for one in compared.runs.values()}) == 1
