@@ -155,9 +155,11 @@ def ran(command):
 @pytest.fixture(scope="module")
 def compared(words, tmp_path_factory):
     folder = tmp_path_factory.mktemp("compare")
-    done = ran(command(words, folder, "--ks", "1", "3", "--precision", "32"))
+    line = command(words, folder, "--ks", "1", "3", "--precision", "32")
+    done = ran(line)
     assert done.returncode == 0, done.stderr
-    return SimpleNamespace(folder=folder, out=done.stdout, runs=run.Results(folder / "words" / "compare.json").runs)
+    runs = run.Results(folder / "words" / "compare.json").runs
+    return SimpleNamespace(folder=folder, command=line, out=done.stdout, runs=runs)
 
 
 def test_a_grid_from_end_to_end(compared):
@@ -184,7 +186,7 @@ def test_what_is_known_is_not_run_again_and_what_is_lost_is(compared, words):
     content = json.loads(before)
     content["runs"] = [one for one in content["runs"] if one["name"] != head]
     path.write_text(json.dumps(content))
-    done = ran(command(words, compared.folder, "--ks", "1", "3"))
+    done = ran(compared.command)
     assert done.returncode == 0 and "3 cells, 1 to run" in done.stdout, done.stderr
     assert run.Results(path).runs == compared.runs
     for name, log in logs.items():
