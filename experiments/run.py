@@ -126,19 +126,22 @@ def collect(cell: Cell, setup: Setup) -> dict:
     """The result of a cell that was trained and tested, as plain values.
 
     ``right`` has a digit for each test clip, 1 where the prediction was right, in the order of the test manifest, which
-    ``test_set`` identifies; ``curve`` has step, seconds of training, and accuracy on dev for each look at it.
+    ``test_set`` identifies; ``curve`` has step, seconds of training, and accuracy on dev for each look at it. On a CPU,
+    ``threads`` in training bear on how sums are rounded, and so on the figures as another seed does.
     """
     stem = cells.written_to(cell, setup.runs_dir)
     test = json.loads(Path(f"{stem}.json").read_text(encoding="utf-8"))
     with Path(f"{stem}.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     clips = "\n".join("\t".join((*Path(row["path"]).parts[-2:], row.get("offset", ""), row["label"])) for row in rows)
-    curve = dev_curve(setup.runs_dir / cell.name)
+    folder = setup.runs_dir / cell.name
+    curve, config = dev_curve(folder), json.loads((folder / "config.json").read_text(encoding="utf-8"))
     result = {"name": cell.name, "cell": cells.to_dict(cell), "accuracy": test["accuracy"],
               "f1_macro": test["f1_macro"], "dev_accuracy": curve[-1][2], "seconds": curve[-1][1],
               "classes": {c["label"]: c["accuracy"] for c in test["classes"]},
               "right": "".join("01"[row["label"] == row["prediction"]] for row in rows),
-              "test_set": hashlib.sha1(clips.encode()).hexdigest(), "curve": curve, "versions": test["versions"]}
+              "test_set": hashlib.sha1(clips.encode()).hexdigest(), "curve": curve, "versions": test["versions"],
+              "threads": config.get("threads")}
     if cell.method == "knn":
         result["k"] = by_k(stem, setup.ks)
     return result

@@ -236,12 +236,14 @@ def trainer_state(run: Run, modules: dict[str, nn.Module]) -> dict:
 
 def describe(args: Namespace, script: str, corpus: Corpus, clips: int, **more) -> dict:
     """A run's configuration: what a later script needs to know, and what a reader wants to."""
+    import torch
+
     from models.frontend import SETTINGS
     from models.report import versions
 
     return {"script": script, "model": args.model, "hidden_size": args.hidden_size, "clip_seconds": args.clip_seconds,
             **more, "arguments": _plain(vars(args)), "train_clips": clips, "labels": corpus.labels,
-            "frontend": SETTINGS, "versions": versions()}
+            "frontend": SETTINGS, "versions": versions(), "threads": torch.get_num_threads()}
 
 
 def commit(run: Run, config: dict, before: dict) -> None:

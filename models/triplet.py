@@ -128,7 +128,9 @@ def triplet_loss(embeddings: torch.Tensor, labels: torch.Tensor, margin: float, 
     with torch.no_grad():
         distances = squared_distances(embeddings)
     negative, found = mine(distances, labels, pairs, margin, mining, generator, own)
-    anchors, positives, negatives = (embeddings[i] for i in (pairs[:, 0], pairs[:, 1], negative))  # (P, D)
+    # A CPU's threads add up the gradients of indexing in the order they get to them, another one at every run.
+    anchors, positives, negatives = (functional.embedding(i, embeddings)  # (P, D)
+                                     for i in (pairs[:, 0], pairs[:, 1], negative))
     losses = ((anchors - positives).square().sum(1) - (anchors - negatives).square().sum(1) + margin).relu()
     loss = (losses * found).sum() / found.sum().clamp_min(1)
 

@@ -61,6 +61,7 @@ def test_the_config_says_what_was_trained(encoder, runs, words):
     assert config["arguments"]["margin"] == 0.5
     assert (config["model"], config["hidden_size"], config["clip_seconds"]) == ("Res8", 12, 1.0)
     assert config["versions"]["torch"] == torch.__version__
+    assert config["threads"] == torch.get_num_threads()
     assert list((runs / "enc" / "tensorboard").glob("events*"))
 
 

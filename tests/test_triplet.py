@@ -43,6 +43,21 @@ def test_random_triplets_have_the_originals_pairs_and_nearly_its_loss(golden, na
     assert abs(np.mean(losses) - golden[f"mining_{name}_loss_random"]) < 4 * np.std(losses)
 
 
+def test_the_gradient_is_the_same_at_every_run_with_several_threads(golden):
+    """Sums that several threads make in the order they come to them make a run impossible to repeat."""
+    embeddings, labels = batch(golden, "b350")
+    embeddings.requires_grad_()
+    threads, gradients = torch.get_num_threads(), []
+    try:
+        torch.set_num_threads(4)
+        for _ in range(20):
+            loss = triplet_loss(embeddings, labels, 0.5, "random", generator()).loss
+            gradients += torch.autograd.grad(loss, embeddings)
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(gradient, gradients[0]) for gradient in gradients)
+
+
 def oracle(embeddings: np.ndarray, labels: np.ndarray, margin: float, mining: str) -> dict:
     """Every pair with the set of negatives that the rule allows; an empty set drops the pair."""
     allowed = {}
