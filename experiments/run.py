@@ -28,6 +28,7 @@ from data.errors import UserError
 from data.files import write_atomically
 from experiments import cells
 from experiments.cells import Cell
+from models.checkpoints import Run
 
 LOOKS = 6  # at the dev set in a run
 OVERHEAD = 30  # seconds a cell takes beside its steps, for the first estimate: start, looks, test
@@ -134,14 +135,13 @@ def collect(cell: Cell, setup: Setup) -> dict:
     with Path(f"{stem}.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     clips = "\n".join("\t".join((*Path(row["path"]).parts[-2:], row.get("offset", ""), row["label"])) for row in rows)
-    folder = setup.runs_dir / cell.name
-    curve, config = dev_curve(folder), json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    curve = dev_curve(setup.runs_dir / cell.name)
     result = {"name": cell.name, "cell": cells.to_dict(cell), "accuracy": test["accuracy"],
               "f1_macro": test["f1_macro"], "dev_accuracy": curve[-1][2], "seconds": curve[-1][1],
               "classes": {c["label"]: c["accuracy"] for c in test["classes"]},
               "right": "".join("01"[row["label"] == row["prediction"]] for row in rows),
               "test_set": hashlib.sha1(clips.encode()).hexdigest(), "curve": curve, "versions": test["versions"],
-              "threads": config.get("threads")}
+              "threads": Run(setup.runs_dir, cell.name).config().get("threads")}
     if cell.method == "knn":
         result["k"] = by_k(stem, setup.ks)
     return result

@@ -128,7 +128,7 @@ def triplet_loss(embeddings: torch.Tensor, labels: torch.Tensor, margin: float, 
     with torch.no_grad():
         distances = squared_distances(embeddings)
     negative, found = mine(distances, labels, pairs, margin, mining, generator, own)
-    # A CPU's threads add up the gradients of indexing in the order they get to them, another one at every run.
+    # Not embeddings[i]: a CPU's threads add up its gradients in whichever order they get there, and no run repeats.
     anchors, positives, negatives = (functional.embedding(i, embeddings)  # (P, D)
                                      for i in (pairs[:, 0], pairs[:, 1], negative))
     losses = ((anchors - positives).square().sum(1) - (anchors - negatives).square().sum(1) + margin).relu()

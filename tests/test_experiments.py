@@ -167,6 +167,7 @@ def test_a_grid_from_end_to_end(compared):
     for one in compared.runs.values():
         assert len(one["right"]) == 30
         assert one["right"].count("1") / 30 == pytest.approx(one["accuracy"])
+        assert one["threads"] == 1
         assert "--precision=32" in one["commands"][0] and "--runs_dir" not in one["commands"][0]  # what bears on it
         steps, seconds, _ = zip(*one["curve"], strict=True)
         assert steps == (2, 4, 6, 8, 10, 12) and list(seconds) == sorted(seconds) and seconds[0] > 0
