@@ -1,6 +1,8 @@
 """What several test files need: the original's figures, a small data set, and the scripts as functions."""
 
+import contextlib
 import importlib
+import io
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +15,7 @@ from data.errors import UserError
 from data.manifests import Utterance, register, write_manifest
 
 HERE = Path(__file__).parent
+TRAIN = ["--model=Res8", "--hidden_size=12", "--recipe=fast", "--per_class=4", "--step_freq=10", "--eval_freq=10"]
 
 
 def pytest_addoption(parser):
@@ -70,6 +73,24 @@ def words(tmp_path_factory):
                            flags=["--manifest=words", f"--registry={registry}", f"--cache_dir={folder / 'cache'}"])
 
 
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory):
+    """The folder of all runs of the scripts' tests; each names its own."""
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="session")
+def encoder(words, runs):
+    """A run "enc" of 40 steps, and what the script printed."""
+    import TripletEncoder
+
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert TripletEncoder.main(TripletEncoder.parse_args(
+            ["--name=enc", f"--runs_dir={runs}", *words.flags, *TRAIN, "--num_steps=40"])) == 0
+    return printed.getvalue()
+
+
 @pytest.fixture
 def run(capsys):
     """Run a script's `main` in this process: ``run("infer_train", "--name=a", ...)`` gives code, out and error."""
@@ -85,3 +106,15 @@ def run(capsys):
         printed = capsys.readouterr()
         return SimpleNamespace(code=code, out=printed.out, error=error or printed.err)
     return call
+
+
+def infer(run, words, runs, *flags, name="enc", model="Res8"):
+    """Test an encoder of ``runs``, by default the fixture's."""
+    return run("infer_train", f"--name={name}", f"--runs_dir={runs}", *words.flags, f"--model={model}", *flags)
+
+
+def refused(done, *parts):
+    """The script ended with code 2 and one line that has all ``parts``."""
+    assert done.code == 2
+    assert all(part in done.error for part in parts), done.error
+    assert "\n" not in done.error.strip()

@@ -1,0 +1,123 @@
+"""What a user of the four scripts may get wrong: one line with the way out, and exit code 2."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+from data.manifests import Utterance, read_registry, register, write_manifest
+from models.checkpoints import Run
+from tests.conftest import TRAIN, infer, refused
+
+
+def test_unknown_manifest_lists_the_known_ones(encoder, run, words, runs):
+    for script in ("TripletEncoder", "infer_train"):
+        refused(run(script, "--name=enc" if script == "infer_train" else "--name=new", f"--runs_dir={runs}",
+                    "--model=Res8", f"--registry={words.registry}", "--manifest=nowhere"), "'nowhere'", "words")
+
+
+def test_the_tracked_registry_tells_how_to_make_what_is_missing(run, runs):
+    for name, entry in read_registry().items():
+        assert entry["made_by"].startswith("python -m data."), name
+    refused(run("TripletEncoder", "--name=new", f"--runs_dir={runs}", "--model=Res8", "--manifest=10000"),
+            "data.libriwords")
+
+
+def test_wrong_width_and_model(encoder, run, words, runs):
+    refused(infer(run, words, runs, "--hidden_size=45"), "--hidden_size 45", "12", "enc")
+    refused(infer(run, words, runs, model="Res15"), "Res15", "it has Res8")
+
+
+def test_a_checkpoint_of_another_model(encoder, run, words, runs):
+    run_folder = Run(runs, "disguised")
+    run_folder.checkpoints.mkdir(parents=True)
+    run_folder.path("Res15", 5).write_bytes(Run(runs, "enc").path("Res8", 40).read_bytes())
+    refused(infer(run, words, runs, name="disguised", model="Res15"), "Res15-STEP-5.pt", "not a checkpoint of Res15")
+    run_folder.path("Res15", 5).write_bytes(b"PK\x03\x04 no checkpoint")
+    refused(infer(run, words, runs, name="disguised", model="Res15"), "Res15-STEP-5.pt", "no checkpoint")
+
+
+def test_more_neighbours_than_training_clips(encoder, run, words, runs):
+    refused(infer(run, words, runs, "--k=73"), "--k 73", "72")
+
+
+def test_a_missing_step_lists_the_steps(encoder, run, words, runs):
+    refused(infer(run, words, runs, "--enc_step=15"), "--enc_step 15", "10, 20, 30, 40")
+
+
+def test_wrong_number_of_classes(encoder, run, words, runs):
+    refused(run("TripletClassifier", "--name=new", f"--runs_dir={runs}", *words.flags, "--model=Res8",
+                "--num_classes=7"), "--num_classes 7", "6")
+
+
+def test_a_runs_folder_that_cannot_be_written(run, words, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    refused(run("TripletEncoder", "--name=new", f"--runs_dir={tmp_path / 'file'}", *words.flags, *TRAIN),
+            str(tmp_path / "file"))
+
+
+def test_noise_that_is_not_there(run, words, runs, tmp_path):
+    refused(run("TripletEncoder", "--name=new", f"--runs_dir={runs}", *words.flags, *TRAIN, "--augment",
+                f"--noise_dir={tmp_path}"), str(tmp_path), "--noise_dir")
+
+
+def variant(words, tmp_path, change):
+    """The data set with something wrong in its training manifest; returns the flags that use it."""
+    utterances = [json.loads(line) for line in (words.folder / "train.json").read_text().splitlines()]
+    utterances = [Utterance(str(words.folder / u["audio_filepath"]), u["label"], u["duration"]) for u in utterances]
+    path = tmp_path / "bad.wav"
+    bad = change(path)
+    write_manifest(tmp_path / "train.json", [*utterances, bad if isinstance(bad, Utterance) else
+                                             Utterance(str(path), "bed", 1.0)])
+    register("bad", train=tmp_path / "train.json", dev=words.folder / "dev.json", test=words.folder / "test.json",
+             registry=tmp_path / "manifests.json")
+    return ["--manifest=bad", f"--registry={tmp_path / 'manifests.json'}", f"--cache_dir={tmp_path / 'cache'}"]
+
+
+def write(samples):
+    return lambda path: soundfile.write(path, samples, 16_000, "FLOAT")
+
+
+SOUND = 0.1 * np.random.default_rng(0).standard_normal(16_000)
+BAD_AUDIO = {
+    "missing": (lambda path: None, "no such audio file"),
+    "unreadable": (lambda path: path.write_bytes(b"RIFF????not audio"), "cannot be decoded"),
+    "empty": (write(np.zeros(0)), "no audio in it"),
+    "silent": (write(np.zeros(16_000)), "silent to the bit"),
+    "NaN": (write(np.where(np.arange(16_000) == 5, np.nan, SOUND)), "not numbers"),
+    "past the end": (lambda path: write(SOUND)(path) or Utterance(str(path), "bed", 1.0, 3.0), "past its end"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_AUDIO)
+def test_bad_audio_is_named_and_can_be_left_out(kind, run, words, tmp_path):
+    make, said = BAD_AUDIO[kind]
+    flags = [f"--runs_dir={tmp_path / 'runs'}", *variant(words, tmp_path, make), *TRAIN, "--num_steps=1",
+             "--eval_clips=6"]
+    refused(run("TripletEncoder", "--name=a", *flags), "bad.wav", said, "--skip_bad_audio")
+    left = run("TripletEncoder", "--name=a", *flags, "--skip_bad_audio")
+    assert left.code == 0
+    assert "72 train" in left.out
+
+
+def test_a_test_label_that_train_lacks(encoder, run, words, tmp_path, runs):
+    path = tmp_path / "test.json"
+    write_manifest(path, [Utterance(str(words.folder / "cat" / "test0_nohash_0.wav"), "caat", 1.0)])
+    register("bad", train=words.folder / "train.json", dev=words.folder / "dev.json", test=path,
+             registry=tmp_path / "manifests.json")
+    refused(run("infer_train", "--name=enc", f"--runs_dir={runs}", "--model=Res8", "--manifest=bad",
+                f"--registry={tmp_path / 'manifests.json'}"), "test.json, line 1", "'caat'", "did you mean 'cat'")
+
+
+def test_a_head_is_tested_on_the_labels_it_knows(encoder, run, words, tmp_path, runs):
+    run("TripletClassifier", "--name=head2", "--enc_name=enc", f"--runs_dir={runs}", *words.flags, "--model=Res8",
+        "--num_steps=2")
+    few = [u for u in (words.folder / "train.json").read_text().splitlines() if '"tree"' not in u]
+    utterances = [Utterance(str(words.folder / u["audio_filepath"]), u["label"], 1.0) for u in map(json.loads, few)]
+    for split in ("train", "dev", "test"):
+        write_manifest(tmp_path / f"{split}.json", utterances)
+    register("few", **{split: tmp_path / f"{split}.json" for split in ("train", "dev", "test")},
+             registry=tmp_path / "manifests.json")
+    refused(run("infer_notl", "--name=enc", "--cl_name=head2", f"--runs_dir={runs}", "--model=Res8", "--manifest=few",
+                f"--registry={tmp_path / 'manifests.json'}"), "5 labels", "head2", "6", "tree")
