@@ -4,8 +4,8 @@ With --enc_step (or --enc_name) the encoder of that run is frozen and only the h
 and head are trained together from scratch: the no-triplet baseline.
 """
 
-from data.errors import UserError, exit_cleanly
-from models import options
+from data.base.errors import UserError, exit_cleanly
+from models.runs import options
 
 
 def parse_args(argv=None):
@@ -35,10 +35,12 @@ def parse_args(argv=None):
 
 
 def main(args) -> int:
-    from models import parallel, session
+    from models import parallel
+    from models.encoders.load import build_encoder, find_encoder
+    from models.runs import begin, session
 
     run = session.own_run(args, args.name)
-    before = session.begin(args, run, "TripletClassifier.py")
+    before = begin.begin(args, run, "TripletClassifier.py")
     frozen = args.enc_step is not None or args.enc_name is not None
     options.resolve_recipe(args, options.HEAD if frozen else None)
     parallel.join(args)
@@ -51,17 +53,18 @@ def main(args) -> int:
     if frozen:
         encoder_run = session.Run(args.runs_dir, args.enc_name or args.name, "--enc_name")
         args.enc_name, args.enc_step = encoder_run.name, encoder_run.step(args.model, args.enc_step, "--enc_step")
-        encoder_config = session.find_encoder(args, encoder_run, args.enc_step)
+        encoder_config = find_encoder(args, encoder_run, args.enc_step)
     args.clip_seconds = args.clip_seconds or session.CLIP_SECONDS
     args.hidden_size = args.hidden_size or session.WIDTH
-    session.hush_libraries()
 
     import torch
 
-    from models.classifier import ClassificationNet, make_encoder
-    from models.embedding import pick_device
-    from models.loop import fit
-    from models.training import ClassifierTask
+    from models.encoders.build import make_encoder
+    from models.encoders.device import pick_device
+    from models.encoders.frontend import SETTINGS
+    from models.encoders.head import ClassificationNet
+    from models.training.loop import fit
+    from models.training.tasks import ClassifierTask
 
     device = pick_device(args.gpu)
     args.precision = args.precision or options.best_precision(device)
@@ -71,12 +74,13 @@ def main(args) -> int:
     sampler.num_steps = args.num_steps = args.num_steps or args.num_epochs * sampler.epoch_steps
 
     torch.manual_seed(args.seed % 2**63)
-    encoder = (session.load_encoder(args, encoder_run, args.enc_step, encoder_config) if frozen
+    encoder = (build_encoder(args, encoder_run, args.enc_step, encoder_config) if frozen
                else make_encoder(args.model, args.hidden_size))
     task = ClassifierTask(encoder, ClassificationNet(args.hidden_size, args.num_classes), args, args.num_steps,
                           session.open_noise(args, corpus), frozen)
-    task.resume(session.trainer_state(run, task.saved_modules()) if before else {})
-    session.commit(run, session.describe(args, "TripletClassifier.py", corpus, len(train), frozen_encoder=frozen),
+    task.resume(begin.trainer_state(run, task.saved_modules()) if before else {})
+    begin.commit(run, begin.describe(args, "TripletClassifier.py", corpus, len(train), frontend=SETTINGS,
+                                     frozen_encoder=frozen),
                    before)
     sampler.start = task.done
     print(f"head on {args.enc_name}'s {args.model} of step {args.enc_step}" if frozen else

@@ -4,8 +4,8 @@ Clips of a batch's classes become embeddings; the loss pulls those of a class to
 margin. Vygon & Mikhaylovskiy, "Learning Efficient Representations for Keyword Spotting with Triplet Loss", 2021.
 """
 
-from data.errors import exit_cleanly
-from models import options
+from data.base.errors import exit_cleanly
+from models.runs import options
 
 
 def parse_args(argv=None):
@@ -42,25 +42,26 @@ def parse_args(argv=None):
 
 
 def main(args) -> int:
-    from models import parallel, session
+    from models import parallel
+    from models.runs import begin, session
 
     run = session.Run(args.runs_dir, args.name)
-    before = session.begin(args, run, "TripletEncoder.py")
+    before = begin.begin(args, run, "TripletEncoder.py")
     options.resolve_recipe(args)
     args.clip_seconds = args.clip_seconds or session.CLIP_SECONDS
     args.hidden_size = args.hidden_size or session.WIDTH
     parallel.join(args)
     with parallel.first():
         corpus = session.open_corpus(args, ("train", "dev"))
-    session.hush_libraries()
 
     import torch
 
     from data.sampler import BalancedBatchSampler
-    from models.classifier import make_encoder
-    from models.embedding import pick_device, search_device
-    from models.loop import fit
-    from models.training import TripletTask
+    from models.encoders.build import make_encoder
+    from models.encoders.device import pick_device, search_device
+    from models.encoders.frontend import SETTINGS
+    from models.training.loop import fit
+    from models.training.tasks import TripletTask
 
     device = pick_device(args.gpu)
     args.precision = args.precision or options.best_precision(device)
@@ -75,8 +76,8 @@ def main(args) -> int:
 
     torch.manual_seed(args.seed % 2**63)
     task = TripletTask(make_encoder(args.model, args.hidden_size), args, args.num_steps, noise)
-    task.resume(session.trainer_state(run, task.saved_modules()) if before else {})
-    session.commit(run, session.describe(args, "TripletEncoder.py", corpus, len(train)), before)
+    task.resume(begin.trainer_state(run, task.saved_modules()) if before else {})
+    begin.commit(run, begin.describe(args, "TripletEncoder.py", corpus, len(train), frontend=SETTINGS), before)
     sampler.start = task.done
     print(f"{args.model} {args.hidden_size}-d on {args.manifest}: {len(train):,} train and {len(dev):,} dev clips of "
           f"{len(corpus.labels)} classes; {task.done} of {args.num_steps} steps done, "
@@ -91,7 +92,7 @@ def main(args) -> int:
         return 0
     step = task.done
     if args.save_emb:
-        from models.report import save_arrays
+        from models.evaluation.report import save_arrays
 
         for split, clips in (("train", train), ("dev", dev)):
             save_arrays(run.folder, f"enc{step}-{split}", embeddings=task.embed(clips), labels=clips.manifest.label)

@@ -1,7 +1,7 @@
 """Test a head: classify the test clips by the softmax over an encoder's embedding."""
 
-from data.errors import exit_cleanly
-from models import options
+from data.base.errors import exit_cleanly
+from models.runs import options
 
 
 def parse_args(argv=None):
@@ -18,27 +18,28 @@ def parse_args(argv=None):
 
 
 def main(args) -> int:
-    from models import parallel, session
+    from models import parallel
+    from models.encoders.load import build_encoder, find_encoder
+    from models.runs import session
 
     parallel.refuse("infer_notl.py")
     head_run, head_step, head_config = session.find_head(args)
     run, step = session.encoder_of_head(args, head_run, head_step, head_config)
     corpus = session.open_corpus(args, ("test",))
     session.check_labels(args, corpus, head_config, head_run)
-    config = session.find_encoder(args, run, step)
-    session.hush_libraries()
+    config = find_encoder(args, run, step)
 
     import numpy as np
 
-    from models.checkpoints import HEAD, load_module
-    from models.classifier import ClassificationNet
-    from models.embedding import embed_clips, pick_device, place
-    from models.frontend import LogMel
-    from models.report import report, save_arrays
-    from models.training import head_scores
+    from models.encoders.device import pick_device, place
+    from models.encoders.embedding import embed_clips
+    from models.encoders.frontend import LogMel
+    from models.encoders.head import ClassificationNet, head_scores
+    from models.evaluation.report import report, save_arrays
+    from models.runs.checkpoints import HEAD, load_module
 
     device = pick_device(args.gpu)
-    encoder = place(session.load_encoder(args, run, step, config), device)
+    encoder = place(build_encoder(args, run, step, config), device)
     head = load_module(head_run.path(HEAD, head_step), ClassificationNet(args.hidden_size, len(corpus.labels)), HEAD)
     test = session.open_clips(args, corpus, "test")
     embeddings = embed_clips(encoder, LogMel().to(device), test, title="embedding test",

@@ -3,8 +3,8 @@
 With --shots, only a few training clips of each class are enrolled, as one would with words the encoder never saw.
 """
 
-from data.errors import exit_cleanly
-from models import options
+from data.base.errors import exit_cleanly
+from models.runs import options
 
 
 def parse_args(argv=None):
@@ -21,22 +21,23 @@ def parse_args(argv=None):
 
 
 def main(args) -> int:
-    from models import parallel, session
+    from models import parallel
+    from models.encoders.load import build_encoder, find_encoder
+    from models.runs import session
 
     parallel.refuse("infer_train.py")
     options.check_enrolment(args)
     run = session.Run(args.runs_dir, args.name)
     step = run.step(args.model, args.enc_step, "--enc_step")
     corpus = session.open_corpus(args, ("train", "test"))
-    words = session.words_to_enrol(args, corpus) if args.shots else None
-    config = session.find_encoder(args, run, step)
-    session.hush_libraries()
+    words = words_to_enrol(args, corpus) if args.shots else None
+    config = find_encoder(args, run, step)
 
-    from models.embedding import pick_device, place
-    from models.frontend import LogMel
+    from models.encoders.device import pick_device, place
+    from models.encoders.frontend import LogMel
 
     device = pick_device(args.gpu)
-    encoder = place(session.load_encoder(args, run, step, config), device)
+    encoder = place(build_encoder(args, run, step, config), device)
     frontend = LogMel().to(device)
     train, test = (session.open_clips(args, corpus, split) for split in ("train", "test"))
     out, name = session.own_run(args, args.name).folder, f"{args.manifest}-{args.model}-{step}"
@@ -48,13 +49,22 @@ def main(args) -> int:
     return 0
 
 
+def words_to_enrol(args, corpus):
+    """The classes that --enroll and --unknown name, as `models.evaluation.enrol.choose_words` gives them."""
+    from models.evaluation.enrol import check_clips, choose_words
+
+    words = choose_words(corpus.labels, args.enroll, args.unknown, args.manifest)
+    check_clips(corpus.splits["train"], corpus.splits["test"], *words, max(args.shots))
+    return words
+
+
 def test_all_clips(args, encoder, frontend, train, test, out, stem, facts) -> None:
     """All training clips vote on every test clip."""
-    from models.embedding import embed_clips
-    from models.knn import check_k, classify
-    from models.pairs import count_pairs
-    from models.plots import plot
-    from models.report import report, save_arrays
+    from models.encoders.embedding import embed_clips
+    from models.evaluation.knn import check_k, classify
+    from models.evaluation.pairs import count_pairs
+    from models.evaluation.plots import plot
+    from models.evaluation.report import report, save_arrays
 
     labels = train.manifest.labels
     check_k(args.k, len(train))
@@ -77,13 +87,13 @@ def test_enrolled_words(args, words, encoder, frontend, train, test, out, name, 
     """A few training clips of each enrolled word, drawn repeatedly, recognise test clips and reject unknown ones."""
     import numpy as np
 
-    from models.embedding import embed_clips
-    from models.enrol import by_mean, check_clips, draw, evaluate, targets
-    from models.enrol_report import report_enrolment
-    from models.knn import check_finite
-    from models.pairs import count_pairs
-    from models.plots import plot
-    from models.report import save_arrays
+    from models.encoders.embedding import embed_clips
+    from models.evaluation.enrol import by_mean, check_clips, draw, evaluate, targets
+    from models.evaluation.enrol_report import report_enrolment
+    from models.evaluation.knn import check_finite
+    from models.evaluation.pairs import count_pairs
+    from models.evaluation.plots import plot
+    from models.evaluation.report import save_arrays
 
     enrolled, unknown = words
     labels, most = train.manifest.labels, max(args.shots)
@@ -97,7 +107,7 @@ def test_enrolled_words(args, words, encoder, frontend, train, test, out, name, 
     check_finite(templates, queries)
     methods = {"embedding": by_mean(queries, templates)}
     if args.baselines:
-        from models.baselines import comparisons
+        from models.evaluation.baselines import comparisons
 
         methods |= comparisons((test, tested), (train, pool))
     results = evaluate(methods, rows.reshape(drawn.shape), args.shots, truth)

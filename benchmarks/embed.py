@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import measure
-from benchmarks.step import multiply_adds, noise_clips
-from models.options import MODELS
+from benchmarks.step import noise_clips
+from models.roofline import multiply_adds, roofline
+from models.runs.options import MODELS
 
 CLIPS = {"Res8": 1400, "Res15": 210, "Quartz": 1400}
 
@@ -21,14 +22,15 @@ CLIPS = {"Res8": 1400, "Res15": 210, "Quartz": 1400}
 def row(args, model: str, folder: Path) -> dict[str, object]:
     import torch
 
-    from models.classifier import make_encoder
-    from models.embedding import embed_clips, pick_device, place
-    from models.frontend import LogMel
+    from models.encoders.build import make_encoder
+    from models.encoders.device import pick_device, place
+    from models.encoders.embedding import embed_clips
+    from models.encoders.frontend import LogMel
 
     device = pick_device(args.gpu)
     torch.manual_seed(0)
     encoder, frontend = make_encoder(model, 45), LogMel().to(device)
-    clips, rate = noise_clips(folder, args.clips or CLIPS[model]), measure.roofline(device)
+    clips, rate = noise_clips(folder, args.clips or CLIPS[model]), roofline(device)
     work = multiply_adds(encoder) * len(clips)
     encoder = place(encoder, device)
     limits, passes = [], []
@@ -51,9 +53,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, help="in the test set (default: 1400, Res15 210)")
     parser.add_argument("--gpu", type=int, default=0, help="number of the GPU; without one, the CPU (default: 0)")
     args = parser.parse_args()
-    from models import session
 
-    session.hush_libraries()
     with tempfile.TemporaryDirectory() as folder:
         measure.show("embed", [row(args, model, Path(folder)) for model in args.models], args)
 

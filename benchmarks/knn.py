@@ -29,7 +29,7 @@ def embeddings(count: int, width: int, seed: int) -> np.ndarray:
 
 
 def by_faiss(train: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
-    from models.knn import knn_search
+    from models.evaluation.knn import knn_search
 
     return knn_search(train, queries, k)[1]
 
@@ -42,7 +42,7 @@ def by_sklearn(train: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
 
 
 def by_torch(train: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
-    from models.knn import knn_search
+    from models.evaluation.knn import knn_search
 
     return knn_search(train, queries, k, "cpu")[1]
 

@@ -10,9 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.files import write_atomically
-
-GEMM = 2048  # side of the square matrices whose product stands for the machine's limit
+from data.base.files import write_atomically
 
 
 @dataclass
@@ -54,34 +52,6 @@ def in_turn(functions: dict[str, Callable[[], object]], repeats: int, warm: int 
     return {name: Timing(values) for name, values in seconds.items()}
 
 
-def roofline(device="cpu", dtype=None) -> Callable[[], float]:
-    """A function that measures the machine's rate now: multiply-adds a second of plain matrix products."""
-    import torch
-
-    a, b = (torch.randn(GEMM, GEMM, device=device, dtype=dtype) for _ in range(2))
-    out = a @ b
-
-    def rate() -> float:
-        seconds = []
-        for _ in range(5):
-            synchronise(device)
-            began = time.perf_counter()
-            torch.mm(a, b, out=out)
-            synchronise(device)
-            seconds.append(time.perf_counter() - began)
-        return GEMM ** 3 / statistics.median(seconds)
-
-    return rate
-
-
-def synchronise(device) -> None:
-    """Wait until a GPU has done what it was given; nothing on a CPU."""
-    import torch
-
-    if torch.device(device).type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
     """e of the power law size ** e through the values: the slope of the least-squares line of their logarithms."""
     import numpy as np
@@ -91,7 +61,7 @@ def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
 
 def machine() -> dict[str, str]:
     """What a figure depends on beside the code."""
-    from models.report import versions
+    from models.runs.versions import versions
 
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []

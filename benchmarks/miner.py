@@ -97,7 +97,7 @@ def check(chosen: np.ndarray, distances: np.ndarray, labels: np.ndarray, pairs: 
 def compare(per_class: int, mining: str, args: argparse.Namespace) -> list[dict[str, object]]:
     import torch
 
-    from models.triplet import mine, own_class, positive_pairs, squared_distances, triplet_loss
+    from models.losses.triplet import mine, own_class, positive_pairs, squared_distances, triplet_loss
 
     embeddings, labels = batch(args.classes, per_class)
     embeddings.requires_grad_()
@@ -149,7 +149,7 @@ def prepare(classes: int, per_class: int, mining: str):
     """The miner on such a batch, once on a small one: what it loads at first is not what it needs."""
     import torch
 
-    from models.triplet import mine, positive_pairs, squared_distances
+    from models.losses.triplet import mine, positive_pairs, squared_distances
 
     torch.set_num_threads(1)
     for size in (2, per_class):
@@ -161,7 +161,7 @@ def prepare(classes: int, per_class: int, mining: str):
 
 
 def main() -> None:
-    from models.triplet import MINING
+    from models.losses.triplet import MINING
 
     parser = measure.parser("miner", __doc__)
     parser.add_argument("--classes", type=int, default=35, help="classes in a batch (default: 35)")
@@ -173,7 +173,7 @@ def main() -> None:
         parser.error("at least 2 classes, 2 clips of each and 1 repeat")
     import torch
 
-    from models.embedding import reuse_memory
+    from models.encoders.device import reuse_memory
 
     torch.set_num_threads(1)
     reuse_memory()  # as the training scripts do

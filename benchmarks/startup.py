@@ -20,7 +20,7 @@ import numpy as np
 import soundfile
 
 from benchmarks import measure
-from data.files import ROOT
+from data.base.files import ROOT
 from data.manifests import SPLITS, Utterance, register, write_manifest
 
 SCRIPTS = ("TripletEncoder.py", "TripletClassifier.py", "infer_train.py", "infer_notl.py")
@@ -64,10 +64,7 @@ def trace(started: float, flags: list[str]) -> None:
 
     args = TripletEncoder.parse_args(flags)
     mark("Python, arguments")
-    from models import session
-
-    session.hush_libraries()
-    from models import loop
+    from models.training import loop
 
     mark("imports")
 

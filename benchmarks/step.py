@@ -19,10 +19,11 @@ from types import SimpleNamespace
 import numpy as np
 
 from benchmarks import measure
-from models.options import MODELS, RECIPES
+from models.roofline import FRAMES, multiply_adds, roofline, synchronise
+from models.runs.options import MODELS, RECIPES
 
 PER_CLASS = {"Res8": 10, "Res15": 4, "Quartz": 10}
-CLASSES, CLIPS, SAMPLES, FRAMES = 35, 1400, 16_000, 112
+CLASSES, CLIPS, SAMPLES = 35, 1400, 16_000
 
 
 def noise_clips(folder: Path, count: int = CLIPS):
@@ -37,50 +38,27 @@ def noise_clips(folder: Path, count: int = CLIPS):
     return Clips(packed, SimpleNamespace(label=np.arange(count) % CLASSES), np.arange(count))
 
 
-def multiply_adds(encoder) -> int:
-    """Of one clip's forward: outputs of every convolution and linear layer times the weights each takes."""
-    import torch
-
-    from models import resnet
-
-    counts = []
-    hooks = [module.register_forward_hook(lambda module, _, out: counts.append(
-        out[0].numel() * module.weight[0].numel())) for module in encoder.modules()
-        if isinstance(module, (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Linear))]
-    training, by_parts = encoder.training, resnet.BY_PARTS
-    resnet.BY_PARTS = False  # which calls no modules
-    with torch.no_grad():
-        encoder.eval()(torch.zeros(1, 64, FRAMES))
-    encoder.train(training)
-    resnet.BY_PARTS = by_parts
-    for hook in hooks:
-        hook.remove()
-    return sum(counts)
-
-
 def train(args, model: str) -> list[dict[str, float]]:
     """Seconds of each part of ``args.repeats`` steps, and of the step's multiply-adds at the limit."""
-    from data.sampler import BalancedBatchSampler
-    from models import options, session
-
-    session.hush_libraries()
     import torch
     from torch import profiler
 
-    from models.checkpoints import Run
-    from models.classifier import make_encoder
-    from models.embedding import pick_device
-    from models.loop import fit
-    from models.training import TripletTask
+    from data.sampler import BalancedBatchSampler
+    from models.encoders.build import make_encoder
+    from models.encoders.device import pick_device
+    from models.runs import options
+    from models.runs.checkpoints import Run
+    from models.training.loop import fit
+    from models.training.tasks import TripletTask
 
     device = pick_device(args.gpu)
     precision = args.precision or options.best_precision(device)
-    rate = measure.roofline(device, torch.bfloat16 if precision == "bf16" else torch.float32)
+    rate = roofline(device, torch.bfloat16 if precision == "bf16" else torch.float32)
     warm, records = 2, []
     steps = warm + args.repeats + 1
 
     def now() -> float:
-        measure.synchronise(device)
+        synchronise(device)
         return time.perf_counter()
 
     class Timed(TripletTask):
@@ -146,17 +124,15 @@ def train(args, model: str) -> list[dict[str, float]]:
 
 def plain(args, model: str) -> list[dict[str, float]]:
     """Seconds of forward and backward of the same network, as a textbook has them."""
-    from models import resnet, session
-
-    session.hush_libraries()
     import torch
 
-    from models.classifier import embed, make_encoder
-    from models.triplet import triplet_loss
+    from models.encoders import resnet
+    from models.encoders.build import embed, make_encoder
+    from models.losses.triplet import triplet_loss
 
     resnet.BY_PARTS = False
     device = torch.device("cuda", args.gpu) if args.gpu < torch.cuda.device_count() else torch.device("cpu")
-    encoder, rate = make_encoder(model, 45).to(device), measure.roofline(device)
+    encoder, rate = make_encoder(model, 45).to(device), roofline(device)
     per_class = args.per_class or PER_CLASS[model]
     work = 3 * multiply_adds(make_encoder(model, 45)) * CLASSES * per_class
     spectrograms = torch.randn(CLASSES * per_class, 64, FRAMES, device=device)
@@ -166,7 +142,7 @@ def plain(args, model: str) -> list[dict[str, float]]:
         began = time.perf_counter()
         encoder.zero_grad()
         triplet_loss(embed(encoder, spectrograms), labels, 0.5).loss.backward()
-        measure.synchronise(device)
+        synchronise(device)
         if step >= 0:
             records.append({"network": time.perf_counter() - began, "limit": limit})
     return records

@@ -19,10 +19,10 @@ import soundfile
 import soxr
 from tqdm import tqdm
 
-from data.errors import UserError
-from data.files import CACHE, write_atomically
+from data.base.cores import ordered_map
+from data.base.errors import UserError
+from data.base.files import CACHE, write_atomically
 from data.manifests import Manifest
-from data.parallel import ordered_map
 
 SAMPLE_RATE = 16_000
 _FORMAT = 1  # of the cache; part of its key

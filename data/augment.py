@@ -12,8 +12,8 @@ import soundfile
 import torch
 
 from data.audio import SAMPLE_RATE, decode
+from data.base.errors import UserError
 from data.dataset import send
-from data.errors import UserError
 
 
 def time_shift(waveforms: torch.Tensor, generator: torch.Generator, most: int = SAMPLE_RATE // 10,

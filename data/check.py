@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.errors import UserError, exit_cleanly
+from data.base.errors import UserError, exit_cleanly
 from data.manifests import REGISTRY, SPLITS, Manifest, read_manifest, registered
 
 TOLERANCE = 0.02  # seconds that a clip may pass its file's end: rounding, and the ends that aligners give
@@ -129,7 +129,7 @@ def _check_audio(name: str, splits: dict[str, Manifest], clip_seconds: float, pr
     """Open every file once, decode every clip, and compare what was heard between the splits."""
     from tqdm import tqdm
 
-    from data.parallel import ordered_map
+    from data.base.cores import ordered_map
 
     names = list(splits)
     files: dict[str, int] = {}  # by real path, so that a link is the file it points to

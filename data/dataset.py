@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from data.audio import PackedClips, pack, usable
-from data.files import CACHE
+from data.base.files import CACHE
 from data.manifests import Manifest
 
 _COPIED = 1 << 25  # samples brought to a GPU at a time

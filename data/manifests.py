@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data.errors import UserError
-from data.files import ROOT, write_atomically
+from data.base.errors import UserError
+from data.base.files import ROOT, write_atomically
 
 REGISTRY = ROOT / "manifests.json"
 SPLITS = ("train", "dev", "test")

@@ -27,8 +27,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data.errors import UserError, exit_cleanly
-from data.files import CACHE, write_atomically
+from data.base.errors import UserError, exit_cleanly
+from data.base.files import CACHE, write_atomically
 from data.manifests import REGISTRY, load_corpus
 
 WEIGHTS = {"soundex": 2, "caverphone": 2, "metaphone": 5, "nysiis": 1}  # tenths: integer sums make ties exact

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data.errors import UserError
-from data.files import CACHE
+from data.base.errors import UserError
+from data.base.files import CACHE
 from data.phonetics import nearest_words
 
 # --data_probs: the shares of batches whose classes are drawn (uniformly, phonetically near, in proportion to counts).

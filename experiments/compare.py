@@ -8,9 +8,9 @@ same augmentation; "head" trains on the encoder of "knn", which costs its steps 
 import argparse
 from pathlib import Path
 
-from data.errors import UserError, exit_cleanly
+from data.base.errors import UserError, exit_cleanly
 from experiments import cells
-from models import options
+from models.runs import options
 
 ON_OFF = {"on": True, "off": False}
 
@@ -111,7 +111,7 @@ def main(args: argparse.Namespace) -> int:
 
 def write(out: Path, results: list[dict]) -> None:
     """The table, printed and as compare.md; each setting's learning curves, and its longest runs' classes, as PNG."""
-    from data.files import write_atomically
+    from data.base.files import write_atomically
     from experiments import summary
     from experiments.pictures import draw_classes, draw_curves
 
@@ -133,7 +133,7 @@ def write(out: Path, results: list[dict]) -> None:
 def _open_once(args: argparse.Namespace, wanted: list[cells.Cell]) -> None:
     """Decode what the runs will read, so that no two of them do it at the same time."""
     from data.manifests import load_corpus
-    from models import session
+    from models.runs import session
 
     for name in sorted({cell.data for cell in wanted}):
         registry = args.registry if name == args.manifest else args.runs_dir / "manifests.json"
@@ -156,7 +156,7 @@ def _rate(args: argparse.Namespace) -> float:
     """Multiply-adds a second of one process, from products of matrices."""
     import torch
 
-    from benchmarks.measure import roofline
+    from models.roofline import roofline
 
     if args.gpu < torch.cuda.device_count():
         return roofline(torch.device("cuda", args.gpu))() / args.jobs

@@ -24,11 +24,11 @@ from pathlib import Path
 
 import numpy as np
 
-from data.errors import UserError
-from data.files import write_atomically
+from data.base.errors import UserError
+from data.base.files import write_atomically
 from experiments import cells
 from experiments.cells import Cell
-from models.checkpoints import Run
+from models.runs.checkpoints import Run
 
 LOOKS = 6  # at the dev set in a run
 OVERHEAD = 30  # seconds a cell takes beside its steps, for the first estimate: start, looks, test
@@ -149,7 +149,7 @@ def collect(cell: Cell, setup: Setup) -> dict:
 
 def by_k(stem: Path, ks: Iterable[int]) -> dict[str, float]:
     """Accuracy with each number of neighbours, from the embeddings that infer_train.py --save left."""
-    from models.knn import knn_search, vote
+    from models.evaluation.knn import knn_search, vote
 
     train, train_labels, test, test_labels = (np.load(f"{stem}-{name}.npy") for name in (
         "train_embeddings", "train_labels", "test_embeddings", "test_labels"))
@@ -203,8 +203,8 @@ class Estimate:
                     if (run["cell"]["model"], run["cell"]["method"]) == (cell.model, cell.method)]
         if measured:
             return OVERHEAD + statistics.median(measured) * clips
-        from benchmarks.step import multiply_adds
-        from models.classifier import make_encoder
+        from models.encoders.build import make_encoder
+        from models.roofline import multiply_adds
 
         self._rate = self._rate or self.rate()
         passes = 1 if cell.method == "head" else 3  # forward, and backward's two

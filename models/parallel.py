@@ -13,7 +13,7 @@ from datetime import timedelta
 
 import numpy as np
 
-from data.errors import UserError
+from data.base.errors import UserError
 
 PATIENCE = timedelta(hours=12)  # processes wait for the one that decodes a data set
 _joined = False

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from data.errors import UserError
+from data.base.errors import UserError
 from data.manifests import Utterance, register, write_manifest
 
 HERE = Path(__file__).parent

@@ -15,11 +15,12 @@ from data.dataset import Clips, scale
 from data.manifests import load_corpus
 from data.sampler import BalancedBatchSampler
 from models import parallel
-from models.checkpoints import Run
-from models.classifier import ClassificationNet, make_encoder
-from models.loop import fit
-from models.options import RECIPES
-from models.training import ClassifierTask, TripletTask
+from models.encoders.build import make_encoder
+from models.encoders.head import ClassificationNet
+from models.runs.checkpoints import Run
+from models.runs.options import RECIPES
+from models.training.loop import fit
+from models.training.tasks import ClassifierTask, TripletTask
 
 STEPS, CLASSES, PER_CLASS = 20, 5, 3  # 15 clips: two processes' shares differ
 

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from data.manifests import Utterance, read_registry, register, write_manifest
-from models.checkpoints import Run
+from models.runs.checkpoints import Run
 from tests.conftest import TRAIN, infer, refused
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from data.manifests import ROOT
-from models.checkpoints import TRAINER, Run, load_state
+from models.runs.checkpoints import TRAINER, Run, load_state
 from tests.conftest import TRAIN, infer, refused
 
 

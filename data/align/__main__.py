@@ -1,0 +1,165 @@
+"""Word times for LibriSpeech from nothing: force-align every utterance with its transcript, one TextGrid each.
+
+pocketsphinx brings the acoustic model and the dictionary; words that it lacks are pronounced by
+`data.align.lettersounds`. The TextGrids have one tier ``words``, and lie as the public alignments do:
+``<part>/<speaker>/<chapter>/<utterance>.TextGrid``. `data.libriwords` reads them.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from data.base.errors import UserError, exit_cleanly
+from data.base.files import write_atomically
+from data.manifests import ROOT
+
+_TASK = 20  # utterances at a time: some seconds of work, so that progress shows and little is lost
+_SHOWN = 5
+
+
+def read_transcripts(folder: str | Path) -> tuple[dict[str, str], list[tuple[str, str, str]]]:
+    """Transcripts by utterance id, of every ``*.trans.txt`` below ``folder``; and what could not be read."""
+    from data.sources.find import find_files
+
+    transcripts, problems = {}, []
+    for entry in find_files(folder, (".txt",)).values():
+        if not entry.name.endswith(".trans.txt"):
+            continue
+        try:
+            lines = Path(entry.path).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            problems.append(("transcript file unreadable", entry.path, str(error)))
+            continue
+        for line in filter(str.strip, lines):
+            name, *text = line.split(maxsplit=1)
+            transcripts[name] = text[0] if text else ""
+    return transcripts, problems
+
+
+def compare(folder: str | Path, other: str | Path) -> str:
+    """How far the words of one folder's TextGrids lie from those of another's, as lines of text.
+
+    Raises:
+        UserError: no utterance is in both with the same words.
+    """
+    import numpy as np
+
+    from data.sources.find import find_files
+    from data.sources.textgrids import TextGridError, read_words
+
+    ours, theirs = find_files(folder, (".textgrid",)), find_files(other, (".textgrid",))
+    difference, different, utterances = [], [], 0
+    for name in sorted(ours.keys() & theirs.keys()):
+        try:
+            a, b = (list(read_words(files[name].path).words()) for files in (ours, theirs))
+        except TextGridError:
+            different.append(name)
+            continue
+        if [word.lower() for word, *_ in a] != [word.lower() for word, *_ in b]:
+            different.append(name)
+            continue
+        utterances += 1
+        difference += [(abs(p[1] - q[1]), abs(p[2] - q[2])) for p, q in zip(a, b, strict=True)]
+    if not difference:
+        raise UserError(f"--compare {other}: no TextGrid there has the utterance and words of one in {folder}")
+    lines = [f"compared with {other}: {len(difference):,} words of {utterances:,} utterances"
+             + (f"; {len(different):,} have other words, such as {different[0]}" if different else "")]
+    for name, column in zip(("start", "end"), 1000 * np.asarray(difference).T, strict=True):
+        median, ninety, worst = np.percentile(column, [50, 90, 100])
+        lines.append(f"  word {name:5}  median {median:.0f} ms, 90th percentile {ninety:.0f} ms, most {worst:.0f} ms; "
+                     f"{(column < 5).mean():.1%} equal, {(column < 50).mean():.1%} within 50 ms")
+    return "\n".join(lines)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m data.align", description=__doc__.split("\n\n")[0],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example:  python -m data.align --librispeech datasets/librispeech\n"
+               "then:     python -m data.libriwords --sizes 10 100")
+    group = parser.add_argument_group("alignment")
+    group.add_argument("--librispeech", type=Path, default=ROOT / "datasets" / "librispeech", metavar="DIR",
+                       help="folder with LibriSpeech's audio and transcripts, at any depth "
+                            "(default datasets/librispeech)")
+    group.add_argument("--out", type=Path, default=ROOT / "datasets" / "librispeech_alignments", metavar="DIR",
+                       help="where the TextGrids go; utterances that have one there are done "
+                            "(default datasets/librispeech_alignments)")
+    group.add_argument("--compare", type=Path, metavar="DIR",
+                       help="finally report how far the words lie from those of the TextGrids in this folder "
+                            "(default none)")
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> None:
+    for flag, folder in (("librispeech", args.librispeech), ("compare", args.compare)):
+        if folder is not None and not folder.is_dir():
+            raise UserError(f"--{flag} {folder}: no such folder")
+    todo, sizes, problems = _pending(args.librispeech, args.out)
+    if todo:
+        problems += _align_all(todo, sizes, args.out)
+    for kind, count in sorted(Counter(kind for kind, *_ in problems).items()):
+        named = [f"{path} {detail}".strip() for k, path, detail in problems if k == kind]
+        print(f"skipped: {kind} ({count:,}): {'; '.join(named[:_SHOWN])}{'; ...' * (count > _SHOWN)}", file=sys.stderr)
+    with write_atomically(args.out / "skipped.tsv") as file:
+        file.writelines("\t".join(" ".join(cell.split()) for cell in row) + "\n" for row in sorted(problems))
+    if args.compare:
+        print(compare(args.out, args.compare))
+
+
+def _pending(librispeech: Path, out: Path) -> tuple[list[tuple[str, str, str]], list[int], list[tuple[str, str, str]]]:
+    """(audio, transcript, TextGrid to write) of what is to be done, their audio's bytes, and what lacks a partner."""
+    from data.sources.find import AUDIO, find_files
+
+    audio = find_files(librispeech, AUDIO)
+    transcripts, problems = read_transcripts(librispeech)
+    if not audio or not transcripts:
+        raise UserError(f"--librispeech {librispeech}: no {'audio file' if not audio else '*.trans.txt'} in it")
+    todo, sizes, done = [], [], 0
+    for name, entry in sorted(audio.items()):
+        if name not in transcripts:
+            problems.append(("audio without transcript", entry.path, ""))
+            continue
+        inside = Path(os.path.relpath(entry.path, librispeech))
+        if inside.parts[0] == "LibriSpeech":
+            inside = inside.relative_to("LibriSpeech")
+        grid = out / inside.with_suffix(".TextGrid")
+        if grid.exists():
+            done += 1
+        else:
+            todo.append((entry.path, transcripts[name], str(grid)))
+            sizes.append(entry.stat().st_size)
+    problems += [("transcript without audio", name, "") for name in sorted(transcripts.keys() - audio.keys())]
+    print(f"{len(todo):,} utterances to align" + (f", {done:,} are done" if done else ""))
+    return todo, sizes, problems
+
+
+def _align_all(todo: list[tuple[str, str, str]], sizes: list[int], out: Path) -> list[tuple[str, str, str]]:
+    from tqdm import tqdm
+
+    from data.align.aligner import align_task
+    from data.base.cores import ordered_map
+
+    tasks = [todo[i:i + _TASK] for i in range(0, len(todo), _TASK)]
+    seconds, problems, new, began = 0.0, [], {}, time.monotonic()
+    # Bytes of audio, not utterances: these differ tenfold in length. A log gets a line a minute.
+    with tqdm(total=sum(sizes), desc="aligning", unit="B", unit_scale=True,
+              mininterval=0.5 if sys.stderr.isatty() else 60) as progress:
+        for i, (more, failed, words) in enumerate(ordered_map(align_task, tasks)):
+            seconds += more
+            problems += failed
+            new.update(words)
+            progress.update(sum(sizes[i * _TASK:(i + 1) * _TASK]))
+    took = time.monotonic() - began
+    print(f"aligned {len(todo) - len(problems):,} utterances, {seconds / 3600:.2f} h of speech, in {took:.0f} s "
+          f"({seconds / took:.0f} times real time); TextGrids in {out}")
+    if new:
+        print(f"{len(new):,} words are not in the dictionary and were pronounced by rule, such as "
+              + ", ".join(f"{word} ({phones})" for word, phones in sorted(new.items())[:_SHOWN]))
+    return problems
+
+
+if __name__ == "__main__":
+    exit_cleanly(lambda: main(parse_args()))

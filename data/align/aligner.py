@@ -1,0 +1,107 @@
+"""One utterance and its transcript to word times, by pocketsphinx."""
+
+import re
+from functools import lru_cache
+
+from data.base.errors import UserError
+
+# Phone and word beam: pocketsphinx's own, then a wider one that found 3 of 4 utterances lost by it in noise of 15 dB.
+# Wider still loses clean ones.
+_BEAMS = ((1e-48, 7e-29), (1e-80, 1e-60))
+_RATE = 100  # frames a second
+
+
+class AlignmentError(Exception):
+    """An utterance that cannot be aligned: a kind to count by, and the detail."""
+
+
+def align(samples, words: list[str]) -> list[tuple[str, float, float]]:
+    """Force-align one utterance.
+
+    The same whatever was aligned before: the decoder's running means start anew.
+
+    Args:
+        samples: (T,) int16 at 16 kHz.
+        words: its transcript, lower case.
+
+    Returns:
+        (word, start, end) of every word, seconds.
+
+    Raises:
+        AlignmentError: a word that cannot be pronounced, or no alignment found.
+    """
+    if not words:
+        raise AlignmentError("empty transcript", "")
+    for beams in _BEAMS:
+        decoder = _decoder(*beams)
+        _add_words(decoder, words)
+        try:
+            decoder.reinit_feat()
+            decoder.set_align_text(" ".join(words))
+            decoder.start_utt()
+            decoder.process_raw(samples.tobytes(), full_utt=True)
+            decoder.end_utt()
+            found = [(re.sub(r"\(\d+\)$", "", s.word), s.start_frame / _RATE, (s.end_frame + 1) / _RATE)
+                     for s in decoder.seg() or () if s.word[0] not in "<[("]  # those are silence and noise
+        except (RuntimeError, IndexError):
+            _decoder.cache_clear()  # it is left in the middle of an utterance
+            continue
+        found = [(word, a, min(b, len(samples) / 16_000)) for word, a, b in found]  # the last frame may be cut short
+        if [word for word, *_ in found] == words and all(a < b for _, a, b in found):
+            return found
+    raise AlignmentError("no alignment found", f"{len(words)} words in {len(samples) / 16_000:.2f} s of audio")
+
+
+@lru_cache(len(_BEAMS))
+def _decoder(beam: float, word_beam: float):
+    from pocketsphinx import Decoder
+
+    return Decoder(lm=None, cmn="batch", loglevel="FATAL", beam=beam, pbeam=beam, wbeam=word_beam)
+
+
+def _add_words(decoder, words: list[str]) -> None:
+    from data.align.lettersounds import pronounce
+
+    for word in words:
+        if decoder.lookup_word(word) is None:
+            phones = pronounce(word, decoder.lookup_word)
+            if phones is None:
+                raise AlignmentError("word that cannot be pronounced", repr(word))
+            decoder.add_word(word, phones, False)
+
+
+def align_task(task: list[tuple[str, str, str]]) -> tuple[float, list[tuple[str, str, str]], list[tuple[str, str]]]:
+    """Align (audio, transcript, TextGrid) triples.
+
+    Returns:
+        seconds of speech aligned; (kind, audio, detail) of what was not; (word, phones) of words not in the dictionary.
+    """
+    from data.align.lettersounds import pronounce
+    from data.audio import decode
+    from data.sources.textgrids import write_words
+
+    seconds, problems, new = 0.0, [], set()
+    for audio, transcript, grid in task:
+        words = transcript.lower().split()
+        try:
+            samples = decode(audio)
+            aligned = align(samples, words)
+        except AlignmentError as error:
+            problems.append((error.args[0], audio, error.args[1]))
+            continue
+        except UserError as error:
+            problems.append(("audio cannot be used", audio, str(error)))
+            continue
+        write_words(grid, aligned, len(samples) / 16_000)
+        seconds += len(samples) / 16_000
+        new.update(word for word in words if word not in _dictionary())
+    lookup = _decoder(*_BEAMS[0]).lookup_word
+    return seconds, problems, [(word, lookup(word) or pronounce(word, lookup)) for word in sorted(new)]
+
+
+@lru_cache(1)
+def _dictionary() -> frozenset[str]:
+    from pocketsphinx import get_model_path
+
+    with open(get_model_path("en-us/cmudict-en-us.dict"), encoding="utf-8") as lines:
+        return frozenset(line.split(maxsplit=1)[0] for line in lines if line.strip())

@@ -1,0 +1,191 @@
+"""LibriWords: the N most frequent words of LibriSpeech as clips, by offset and duration into its utterances.
+
+Word times come from TextGrids: the public alignments (Lugosch et al., 2019, Zenodo record 2619474) or those that
+`data.align` makes. Nothing is cut or copied. Which words and what split follows Vygon and Mikhaylovskiy (2021,
+arXiv:2101.04792): LibriWords10, 100, 1000 and 10000.
+"""
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from data.base.errors import UserError, exit_cleanly
+from data.base.files import write_atomically
+from data.libriwords.selection import Words, select, split_speakers
+from data.manifests import REGISTRY, ROOT, SPLITS, Utterance, read_registry, register, write_manifest
+
+PARTS = {  # md5 of <part>.tar.gz as published at openslr.org/12
+    "dev-clean": "42e2234ba48799c1f50f24a7926300a1",
+    "dev-other": "c8d0bcc9cca99d4f8b62fcc847357931",
+    "test-clean": "32fa31d27d2e1cad72775fff3f4849a9",
+    "test-other": "fb5a50374b501bb3bac4815ee91d3135",
+    "train-clean-100": "2a93770f6d5c6c964bc36631d331a522",
+    "train-clean-360": "c0e676e450a7ff2f54aeade5171606fa",
+    "train-other-500": "d1a0fd59409feb2c614ce4d30c387708",
+}
+MIRROR = "https://www.openslr.org/resources/12"
+ALIGNMENTS_URL = "https://zenodo.org/records/2619474/files/librispeech_alignments.zip"
+ALIGNMENTS = {"md5": "2bab567d0ace651a4ba254e813629f46", "size": 623_023_332}
+MADE_BY = "python -m data.libriwords --download train-clean-360 --download_alignments"
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m data.libriwords", description=__doc__.split("\n\n")[0],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="from nothing (23 GB):  python -m data.libriwords --download train-clean-360 --download_alignments\n"
+               "from what is there:    python -m data.libriwords --librispeech LibriSpeech --alignments alignments "
+               "--sizes 10 100\n"
+               "then:                  python TripletEncoder.py --name=words --manifest=10 --model=Res8")
+    source = parser.add_argument_group("source")
+    source.add_argument("--librispeech", type=Path, default=ROOT / "datasets" / "librispeech", metavar="DIR",
+                        help="folder with LibriSpeech's audio, at any depth (default datasets/librispeech)")
+    source.add_argument("--alignments", type=Path, default=ROOT / "datasets" / "librispeech_alignments", metavar="DIR",
+                        help="folder with TextGrids named like the utterances, at any depth "
+                             "(default datasets/librispeech_alignments)")
+    source.add_argument("--download", nargs="+", default=[], choices=PARTS, metavar="PART",
+                        help=f"first fetch these parts into --librispeech: {', '.join(PARTS)} (default none)")
+    source.add_argument("--download_alignments", "--download-alignments", action="store_true",
+                        help="first fetch the public alignments, 623 MB, into --alignments (default off)")
+    source.add_argument("--mirror", default=MIRROR, metavar="URL",
+                        help=f"where the parts lie: an address or a folder (default {MIRROR})")
+    source.add_argument("--alignments_url", default=ALIGNMENTS_URL, metavar="URL",
+                        help=f"where the alignments lie: an address or a file (default {ALIGNMENTS_URL})")
+    words = parser.add_argument_group("words")
+    words.add_argument("--sizes", nargs="+", type=_at_least(2), default=[10, 100, 1000, 10000], metavar="N",
+                       help="the N most frequent words, one data set each (default 10 100 1000 10000)")
+    words.add_argument("--min_seconds", type=_seconds, default=0.0, metavar="S",
+                       help="leave out clips shorter than this (default 0: none)")
+    words.add_argument("--min_count", type=_at_least(len(SPLITS)), default=len(SPLITS), metavar="N",
+                       help="drop words with fewer usable clips (default 3, one for each split)")
+    words.add_argument("--max_per_word", "--max-per-word", type=_at_least(len(SPLITS)), metavar="N",
+                       help="keep at most so many clips of a word, over all splits (default all)")
+    result = parser.add_argument_group("result")
+    result.add_argument("--out", type=Path, default=ROOT / "datasets" / "libriwords", metavar="DIR",
+                        help="manifests go to DIR/<N>/, the resumable scan to DIR/scan/ (default datasets/libriwords)")
+    result.add_argument("--registry", type=Path, default=REGISTRY, metavar="FILE",
+                        help="registers the data sets as <N> (default manifests.json)")
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> None:
+    from data.libriwords.wordscan import scan
+
+    _refuse_taken_names(args.sizes, args.registry)
+    _download(args)
+    for flag, folder, hint in (("librispeech", args.librispeech, "--download train-clean-360"),
+                               ("alignments", args.alignments, "--download_alignments, or make them with "
+                                                               "python -m data.align")):
+        if not folder.is_dir():
+            raise UserError(f"--{flag} {folder}: no such folder; give the right one or fetch it with {hint}")
+    clips = scan(args.librispeech, args.alignments, args.out / "scan")
+    _report_scan(clips, args)
+    split = split_speakers(clips, args.min_seconds)
+    for size in sorted(set(args.sizes)):
+        words = select(clips, split, size, args.min_seconds, args.min_count, args.max_per_word)
+        _report_words(size, words, args)
+        if len(words.rows) - len(words.dropped()) < 2:
+            raise UserError(f"--sizes {size}: fewer than two words have clips in train, dev and test; give more of "
+                            "LibriSpeech, or lower --min_count and --min_seconds")
+        _write(size, clips, words, args)
+
+
+def _write(size: int, clips, words: Words, args: argparse.Namespace) -> None:
+    folder = args.out / str(size)
+    for name in SPLITS:
+        write_manifest(folder / f"{name}.json", _utterances(clips, words.clips[name]))
+    with write_atomically(folder / "words.tsv") as file:
+        file.write("\t".join(["word", "aligned", "too_short", "usable", *SPLITS, "verdict"]) + "\n")
+        file.writelines("\t".join(map(str, row)) + "\n" for row in words.rows)
+    register(str(size), **{name: folder / f"{name}.json" for name in SPLITS}, made_by=MADE_BY, registry=args.registry)
+    speakers = [len(set(clips.speakers[np.unique(clips.file[words.clips[name]])])) for name in SPLITS]
+    counts = [len(words.clips[name]) for name in SPLITS]
+    print(f"registered '{size}': " + ", ".join(f"{n:,} {name} ({n / sum(counts):.1%}, {k} speakers)" for n, name, k in
+                                             zip(counts, SPLITS, speakers, strict=True))
+          + f"; manifests and words.tsv in {folder}; use it with --manifest={size}")
+
+
+def _utterances(clips, chosen: np.ndarray) -> Iterator[Utterance]:
+    for i in chosen:
+        f = clips.file[i]
+        start = float(clips.start[i])
+        yield Utterance(clips.files[f], clips.words[clips.word[i]], float(clips.end[i]) - start, start,
+                        clips.speakers[f])
+
+
+def _report_scan(clips, args: argparse.Namespace) -> None:
+    short = int((clips.end - clips.start < args.min_seconds - 1e-9).sum())
+    types, utterances = len(np.unique(clips.word)), len(np.unique(clips.file))
+    print(f"{len(clips):,} words of {types:,} types in {utterances:,} utterances "
+          f"of {len(set(clips.speakers)):,} speakers"
+          + (f"; {short:,} shorter than --min_seconds {args.min_seconds:g} left out" if args.min_seconds else ""))
+    if clips.marks:
+        print(f"{sum(clips.marks.values()):,} intervals whose mark is no word left out, such as "
+              + ", ".join(f"{mark!r} ({n:,})" for mark, n in clips.marks.most_common(3)))
+    listed = args.out / "problems.tsv"
+    with write_atomically(listed) as file:
+        file.writelines("\t".join(" ".join(cell.split()) for cell in row) + "\n" for row in clips.problems)
+    first = {kind: path for kind, path, _ in reversed(clips.problems)}
+    for kind, count in sorted(Counter(kind for kind, *_ in clips.problems).items()):
+        print(f"{'' if kind.startswith('odd') else 'skipped: '}{kind} ({count:,}), such as {first[kind]}",
+              file=sys.stderr)
+    if clips.problems:
+        print(f"all {len(clips.problems):,} of them are named in {listed}", file=sys.stderr)
+
+
+def _report_words(size: int, words: Words, args: argparse.Namespace) -> None:
+    kept = [row for row in words.rows if row[-1] == "kept"]
+    print(f"\nLibriWords{size}: {len(kept):,} classes" + (f" (there are {len(words.rows):,} words in all)"
+                                                         if len(words.rows) < size else ""))
+    shown = kept if len(kept) <= 12 else kept[:10] + kept[-1:]
+    print("  word             aligned too short    train     dev    test")
+    for word, aligned, short, _, *parts, _ in shown:
+        print(f"  {word:15} {aligned:>8,} {short:>9,} {parts[0]:>8,} {parts[1]:>7,} {parts[2]:>7,}")
+    if dropped := words.dropped():
+        print(f"dropped {len(dropped):,}: " + "; ".join(
+            f"{why} ({len(names):,}): {', '.join(names[:20])}{', ...' * (len(names) > 20)}"
+            for why, names in sorted({why: [row[0] for row in dropped if row[-1] == why]
+                                      for *_, why in dropped}.items())))
+
+
+def _download(args: argparse.Namespace) -> None:
+    if not (args.download or args.download_alignments):
+        return
+    from data.sources.download import fetch_and_unpack
+
+    for part in dict.fromkeys(args.download):
+        fetch_and_unpack(f"{args.mirror.rstrip('/')}/{part}.tar.gz", args.librispeech, md5=PARTS[part])
+    if args.download_alignments:
+        fetch_and_unpack(args.alignments_url, args.alignments, **ALIGNMENTS)
+
+
+def _refuse_taken_names(sizes: list[int], registry: Path) -> None:
+    entries = read_registry(registry) if registry.exists() else {}
+    for size in sizes:
+        if (entry := entries.get(str(size))) is not None and entry.get("made_by") != MADE_BY:
+            raise UserError(f"--sizes {size}: {registry} has another data set of the name '{size}'; take another size "
+                            "or another --registry")
+
+
+def _at_least(least: int):
+    def number(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{text} is less than {least}")
+        return value
+    return number
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds")
+    return value
+
+
+if __name__ == "__main__":
+    exit_cleanly(lambda: main(parse_args()))

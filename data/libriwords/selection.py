@@ -1,0 +1,94 @@
+"""Which words of a corpus become classes, which of their clips are kept, and the split of every speaker."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from data.base.errors import UserError
+from data.manifests import SPLITS
+
+_SPLIT_WORDS = 10_000  # the most frequent ones decide the split, whatever --sizes, so that all sizes share it
+
+
+@dataclass
+class Words:
+    """One size: per class, the table that words.tsv holds, and the clips of the classes kept.
+
+    Attributes:
+        rows: word, times aligned, too short, usable, train, dev, test, "kept" or why it was dropped; by frequency.
+        clips: for each split, indices into the scan's columns, ordered by word, utterance and time.
+    """
+
+    rows: list[tuple]
+    clips: dict[str, np.ndarray]
+
+    def dropped(self) -> list[tuple]:
+        return [row for row in self.rows if row[-1] != "kept"]
+
+
+def select(clips, split: np.ndarray, size: int, min_seconds: float = 0.0, min_count: int = len(SPLITS),
+           max_per_word: int | None = None) -> Words:
+    """The clips of the ``size`` most frequent words, equally frequent ones alphabetically.
+
+    A word with fewer than ``min_count`` clips of ``min_seconds`` or more, or with none in one of the splits, is
+    dropped, and no rarer one takes its place. The cap keeps the proportions of the splits, and at least one clip in
+    each; which clips stay is random but the same every time.
+
+    Args:
+        clips: `data.libriwords.wordscan.WordClips`.
+        split: (U,) index into SPLITS, of each utterance.
+    """
+    vocabulary = len(clips.words)
+    aligned = np.bincount(clips.word, minlength=vocabulary)
+    fits = clips.end - clips.start >= min_seconds - 1e-9
+    part = split[clips.file]
+    usable = np.bincount(clips.word[fits] * len(SPLITS) + part[fits], minlength=vocabulary * len(SPLITS))
+    usable = usable.reshape(vocabulary, len(SPLITS))
+    quota = usable if max_per_word is None else _quota(usable, max_per_word)
+    rows, keep = [], np.zeros(vocabulary, bool)
+    for w in np.lexsort((np.arange(vocabulary), -aligned))[:size]:  # words are sorted
+        total = usable[w].sum()
+        lacking = [name for name, n in zip(SPLITS, usable[w], strict=True) if not n]
+        why = (f"fewer than {min_count} clips" if total < min_count else
+               f"none in {' and '.join(lacking)}" if lacking else "kept")
+        keep[w] = why == "kept"
+        rows.append((clips.words[w], aligned[w], aligned[w] - total, total, *quota[w], why))
+    chosen = np.flatnonzero(keep[clips.word] & fits)
+    chosen = chosen[np.argsort(clips.word[chosen], kind="stable")]  # the scan is in order of utterance and time
+    if max_per_word is not None:
+        chosen = chosen[_capped(clips.word[chosen] * len(SPLITS) + part[chosen], quota.ravel())]
+    return Words(rows, {name: chosen[part[chosen] == s] for s, name in enumerate(SPLITS)})
+
+
+def _quota(usable: np.ndarray, cap: int) -> np.ndarray:
+    """(V, 3) clips to keep of each word, their sum at most ``cap``; dev and test at least one where they have any."""
+    total = usable.sum(1, keepdims=True)
+    quota = np.maximum(usable * cap // np.maximum(total, 1), usable > 0)
+    quota[:, 0] = cap - quota[:, 1:].sum(1)  # what rounding left
+    return np.where(total > cap, np.minimum(quota, usable), usable)
+
+
+def _capped(group: np.ndarray, quota: np.ndarray) -> np.ndarray:
+    """Indices, ascending, of a random choice of ``quota[g]`` members of each group g."""
+    order = np.lexsort((np.random.default_rng(0).random(len(group)), group))
+    ordered = group[order]
+    place = np.arange(len(group)) - np.searchsorted(ordered, ordered)  # within its group
+    return np.sort(order[place < quota[ordered]])
+
+
+def split_speakers(clips, min_seconds: float) -> np.ndarray:
+    """The split of each utterance, (U,) index into SPLITS; see `data.sources.divide_speakers.balanced_split`."""
+    from data.sources.divide_speakers import balanced_split
+
+    names, speaker = np.unique(clips.speakers.astype(str), return_inverse=True)
+    if len(names) < len(SPLITS):
+        raise UserError(f"{len(names)} speaker{'s' * (len(names) > 1)} with audio and TextGrids: too few for train, "
+                        "dev and test without one in two of them; give a larger part of LibriSpeech")
+    total = np.bincount(clips.word, minlength=len(clips.words))
+    column = np.full(len(clips.words), -1)
+    top = np.lexsort((np.arange(len(total)), -total))[:_SPLIT_WORDS]
+    column[top] = np.arange(len(top))
+    use = (column[clips.word] >= 0) & (clips.end - clips.start >= min_seconds - 1e-9)
+    cell = speaker[clips.file[use]] * len(top) + column[clips.word[use]]
+    counts = np.bincount(cell, minlength=len(names) * len(top)).reshape(len(names), len(top))
+    return balanced_split(names.tolist(), counts)[speaker]

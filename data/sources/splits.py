@@ -1,0 +1,100 @@
+"""What every data source does once it knows its utterances: split by speaker, check, count, write, register."""
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from data.audio import decode
+from data.base.errors import UserError
+from data.manifests import REGISTRY, SPLITS, Utterance, register, write_manifest
+
+Splits = dict[str, list[Utterance]]  # "train", "dev", "test"
+
+
+def split_of(speaker: str, dev_percent: float = 10, test_percent: float = 10) -> str:
+    """The split of a speaker by the Speech Commands hash rule: adding recordings never moves anyone.
+
+    Anything after ``_nohash_`` is ignored. SHA-1 of the name, modulo 2**27, as a percentage: the first
+    ``dev_percent`` are dev, the next ``test_percent`` test (Warden, 2018, arXiv:1804.03209, section 6.3).
+    """
+    digest = hashlib.sha1(re.sub(r"_nohash_.*$", "", speaker).encode()).hexdigest()
+    percent = int(digest, 16) % 2**27 * (100.0 / (2**27 - 1))
+    return "dev" if percent < dev_percent else "test" if percent < dev_percent + test_percent else "train"
+
+
+def check_disjoint(splits: Splits, content: bool = True) -> None:
+    """Make sure that no speaker and no audio is in two splits.
+
+    Audio is the same when its file and offset are, or, with ``content``, when its decoded samples are. Clips
+    without a speaker are only checked for audio.
+
+    Raises:
+        UserError: naming the speaker or the two files.
+    """
+    speakers: dict[str, tuple[str, Utterance]] = {}
+    audio: dict[bytes, tuple[str, Utterance]] = {}
+    for split, utterances in splits.items():
+        for u in utterances:
+            if u.speaker is not None:
+                first, other = speakers.setdefault(u.speaker, (split, u))
+                if first != split:
+                    raise UserError(f"{u.path}: speaker {u.speaker!r} is in {split}, but {other.path} of the same "
+                                    f"speaker is in {first}; put all of a speaker's clips into one split")
+            keys = [os.fsencode(f"{os.path.realpath(u.path)}@{u.offset:.6f}")]
+            if content:
+                keys.append(hashlib.sha1(decode(u.path, u.offset, u.duration).tobytes()).digest())
+            for key in keys:
+                first, other = audio.setdefault(key, (split, u))
+                if first != split:
+                    raise UserError(f"{u.path} in {split} has the same audio as {other.path} in {first}; "
+                                    "remove one of them")
+
+
+def count_table(splits: Splits, labels: Sequence[str]) -> str:
+    """Clips (speakers) of every class in every split, and their sums, as lines of text."""
+    def cell(utterances: Sequence[Utterance]) -> str:
+        speakers = {u.speaker for u in utterances} - {None}
+        return f"{len(utterances)}" + (f" ({len(speakers)})" if speakers else "")
+
+    by_label = {split: {label: [] for label in labels} for split in splits}
+    for split, utterances in splits.items():
+        for u in utterances:
+            by_label[split][u.label].append(u)
+    rows = [["clips (speakers)", *splits]]
+    rows += [[label, *(cell(by_label[split][label]) for split in splits)] for label in labels]
+    rows += [["all", *(cell(utterances) for utterances in splits.values())]]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(row[0].ljust(widths[0]) + "".join(f"  {value:>{width}}" for value, width in
+                                                      zip(row[1:], widths[1:], strict=True)) for row in rows)
+
+
+def write_corpus(name: str, splits: Splits, folder: str | Path, *, noise: Path | None = None,
+                 made_by: str | None = None, registry: str | Path = REGISTRY,
+                 say: Callable[[str], None] = print) -> None:
+    """Write ``train.json``, ``dev.json`` and ``test.json`` into ``folder``, register them, and say where they are.
+
+    Utterances are sorted, so that equal input gives equal bytes.
+
+    Raises:
+        UserError: an empty split, a class of dev or test that train lacks, an unwritable folder.
+    """
+    folder = Path(folder)
+    trained = {u.label for u in splits["train"]}
+    for split in SPLITS:
+        if not splits[split]:
+            raise UserError(f"{name}: no clip falls into the {split} split; more speakers are needed")
+        if lacking := sorted({u.label for u in splits[split]} - trained):
+            raise UserError(f"{name}: label {lacking[0]!r} has clips in {split} but none in train; "
+                            "add training clips or leave the word out")
+    for split in SPLITS:
+        write_manifest(folder / f"{split}.json", _sorted(splits[split]))
+    register(name, **{split: folder / f"{split}.json" for split in SPLITS}, noise=noise, made_by=made_by,
+             registry=registry)
+    say(f"registered {name!r}: {', '.join(f'{len(splits[s]):,} {s}' for s in SPLITS)} clips of {len(trained)} "
+        f"classes; manifests in {folder}; use it with --manifest={name}")
+
+
+def _sorted(utterances: Iterable[Utterance]) -> list[Utterance]:
+    return sorted(utterances, key=lambda u: (u.label, u.path, u.offset))

@@ -1,0 +1,107 @@
+"""Is every clip usable, and is any recording in two splits? What a data source asks before it writes manifests."""
+
+import hashlib
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from tqdm import tqdm
+
+from data.audio import SAMPLE_RATE, decode
+from data.base.cores import ordered_map
+from data.base.errors import UserError
+from data.manifests import Utterance
+from data.sources.splits import Splits
+
+Digests = dict[tuple[str, float], bytes]  # by path and offset: SHA-1 of the clip's 16 kHz samples
+_CHUNK = 500  # clips decoded per task
+_NAMED = 3  # clips named in a message, at most
+_STRICTEST_FIRST = ("test", "dev", "train")  # of two copies, the one in the earlier split stays
+
+
+def vet(clips: Sequence[Utterance], skip_bad_audio: bool = False) -> tuple[list[Utterance], Digests]:
+    """Decode every clip: its true duration, its content's hash, and whether it can be used at all.
+
+    Args:
+        clips: a duration of 0 stands for the whole file.
+        skip_bad_audio: name clips that cannot be used on stderr and leave them out.
+
+    Returns:
+        The usable clips with their durations (seconds), in order, and their hashes.
+
+    Raises:
+        UserError: clips that cannot be decoded or are silent to the bit, without ``skip_bad_audio``, or all are.
+    """
+    found: list[tuple[float, bytes] | str] = []
+    tasks = [clips[i:i + _CHUNK] for i in range(0, len(clips), _CHUNK)]
+    with tqdm(total=len(clips), desc="checking audio", unit=" clips", disable=None, leave=False) as progress:
+        for results in ordered_map(_vet_chunk, tasks):
+            found += results
+            progress.update(len(results))
+    bad = [result for result in found if isinstance(result, str)]
+    if bad and (not skip_bad_audio or len(bad) == len(clips)):
+        raise UserError(f"{bad[0]} ({len(bad):,} of {len(clips):,} clips cannot be used); "
+                        "mend them, or leave them out with --skip_bad_audio")
+    if bad:
+        print(f"leaving out {len(bad):,} of {len(clips):,} clips that cannot be used: {shortened(bad)}",
+              file=sys.stderr)
+    usable, digests = [], {}
+    for clip, result in zip(clips, found, strict=True):
+        if not isinstance(result, str):
+            duration, digests[clip.path, clip.offset] = result
+            usable.append(replace(clip, duration=duration))
+    return usable, digests
+
+
+def copies_across_splits(splits: Splits, digests: Digests) -> list[tuple[str, Utterance, str, Utterance]]:
+    """Clips whose audio is also in a stricter split: (split, clip, stricter split, its twin there).
+
+    Test is stricter than dev, and dev than train: what is in the list can be left out without changing a test.
+    """
+    first: dict[bytes, tuple[str, Utterance]] = {}
+    copies = []
+    for split in _STRICTEST_FIRST:
+        for clip in splits[split]:
+            other, twin = first.setdefault(digests[clip.path, clip.offset], (split, clip))
+            if other != split:
+                copies.append((split, clip, other, twin))
+    return copies
+
+
+def without_copies(splits: Splits, digests: Digests, drop_duplicates: bool) -> Splits:
+    """Splits that share no audio.
+
+    Args:
+        drop_duplicates: name the copies that `copies_across_splits` finds on stderr and leave them out.
+
+    Raises:
+        UserError: there are such copies and ``drop_duplicates`` is off.
+    """
+    copies = copies_across_splits(splits, digests)
+    if not copies:
+        return splits
+    named = [f"{clip.path} ({split}) = {twin.path} ({other})" for split, clip, other, twin in copies]
+    if not drop_duplicates:
+        raise UserError(f"{len(copies):,} clips have the same audio as one of another split: {shortened(named)}; "
+                        "leave the copies in training (or, of dev and test, in dev) out with --drop_duplicates")
+    print(f"left out {len(copies):,} copies of other splits' audio: {shortened(named)}", file=sys.stderr)
+    dropped = {id(clip) for _, clip, _, _ in copies}
+    return {split: [clip for clip in clips if id(clip) not in dropped] for split, clips in splits.items()}
+
+
+def shortened(names: Iterable[str]) -> str:
+    """The first few, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def _vet_chunk(clips: Sequence[Utterance]) -> list[tuple[float, bytes] | str]:
+    results: list[tuple[float, bytes] | str] = []
+    for clip in clips:
+        try:
+            samples = decode(clip.path, clip.offset, clip.duration or None)
+            results.append((len(samples) / SAMPLE_RATE, hashlib.sha1(samples.tobytes()).digest()))
+        except UserError as error:
+            results.append(str(error))
+    return results

@@ -1,0 +1,216 @@
+"""Google Speech Commands (Warden, 2018, arXiv:1804.03209): download, split, check, register.
+
+    python -m data.speech_commands --version 2 --root datasets/speech_commands --download
+    python -m data.speech_commands --root DIR --words yes no up down --name four
+
+Splits are those of the official lists, or of the speaker-hash rule where there are none. The recordings are
+(c) Google, licensed under CC BY 4.0.
+"""
+
+import argparse
+import difflib
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data.base.errors import UserError, exit_cleanly
+
+if TYPE_CHECKING:
+    from data.sources.splits import Splits
+    from data.sources.vetting import Digests
+
+URL = "http://download.tensorflow.org/data/"
+ARCHIVES = {  # no hashes of the test sets are published
+    "speech_commands_v0.01.tar.gz": {"sha256": "743935421bb51cccdb6bdd152e04c5c70274e935c82119ad7faeec31780d811d"},
+    "speech_commands_v0.02.tar.gz": {"sha256": "af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58",
+                                     "size": 2_428_923_189},
+    "speech_commands_test_set_v0.01.tar.gz": {},
+    "speech_commands_test_set_v0.02.tar.gz": {}}
+WORDS_V1 = frozenset((
+    "bed", "bird", "cat", "dog", "down", "eight", "five", "four", "go", "happy", "house", "left", "marvin", "nine",
+    "no", "off", "on", "one", "right", "seven", "sheila", "six", "stop", "three", "tree", "two", "up", "wow", "yes",
+    "zero"))
+WORDS = {1: WORDS_V1, 2: WORDS_V1 | {"backward", "follow", "forward", "learn", "visual"}}
+NAMES = {(2, "all", "split"): "35", (2, "12", "split"): "12", (2, "12", "official"): "12-official",
+         (1, "all", "split"): "v1-30", (1, "12", "split"): "v1-12", (1, "12", "official"): "v1-12-official"}
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m data.speech_commands", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Make train, dev and test manifests from Google Speech Commands and register them.",
+        epilog="examples:\n"
+               "  python -m data.speech_commands --version 2 --root datasets/speech_commands --download\n"
+               "  python -m data.speech_commands --root DIR --classes 12 --protocol official\n"
+               "  python -m data.speech_commands --root DIR --words yes no up down --name four")
+    source = parser.add_argument_group("recordings")
+    source.add_argument("--root", type=Path, required=True, metavar="DIR",
+                        help="the extracted archive, or the folder that --download puts it into")
+    source.add_argument("--version", type=int, choices=(1, 2), default=2, help="of the archive (default 2)")
+    source.add_argument("--download", action="store_true",
+                        help="get the archive (2.4 GB, resumed after a cut, checked) and unpack it under --root; "
+                             "with --protocol official the test-set archive too")
+    source.add_argument("--url", default=URL, metavar="URL",
+                        help="where the archives are: a mirror or a folder with files of the official names, or the "
+                             f"address or path of one .tar.gz (default {URL})")
+    source.add_argument("--sha256", metavar="HEX", help="hash of an archive of one's own (default: the official one's)")
+    source.add_argument("--test_root", type=Path, metavar="DIR",
+                        help="the extracted test-set archive of --protocol official (default: where --download "
+                             "puts it under --root)")
+    classes = parser.add_argument_group("classes and splits")
+    classes.add_argument("--classes", choices=("all", "12"), default="all",
+                         help="all words found, or the 12-class task: yes no up down left right on off stop go, "
+                              "_unknown_ (other words) and _silence_ (default all)")
+    classes.add_argument("--words", nargs="+", metavar="WORD", help="only these words (default: all that are found)")
+    classes.add_argument("--list", type=Path, metavar="FILE",
+                         help="only the clips of this list, word/file.wav<TAB>sha1 a line, each checked "
+                              "(default: all clips)")
+    classes.add_argument("--protocol", choices=("split", "official"), default="split",
+                         help="12-class test set: drawn from the test split like train and dev, _unknown_ and "
+                              "_silence_ a tenth of the ten words' number each; or the separate official test-set "
+                              "archive (default split)")
+    classes.add_argument("--hash_split", action="store_true",
+                         help="split by the speaker-hash rule even where the official lists are (default: the lists)")
+    classes.add_argument("--seed", type=int, default=0, help="of the draw of _unknown_ clips (default 0)")
+    classes.add_argument("--skip_bad_audio", action="store_true",
+                         help="leave out clips that cannot be decoded or are silent to the bit (default: an error)")
+    classes.add_argument("--drop_duplicates", action="store_true",
+                         help="leave out training clips whose audio is in dev or test too, and dev clips whose audio "
+                              "is in test (default: an error)")
+    out = parser.add_argument_group("output")
+    out.add_argument("--name", help="to register as (default by --version, --classes and --protocol: "
+                                    f"{', '.join(NAMES.values())}; --words needs one)")
+    out.add_argument("--out", type=Path, metavar="DIR", help="folder of the manifests (default datasets/<name>)")
+    out.add_argument("--registry", type=Path, metavar="FILE", help="where to register (default manifests.json)")
+    out.add_argument("--write_list", type=Path, metavar="FILE",
+                     help="also write the clips used as a list for --list (default: none)")
+    args = parser.parse_args(argv)
+    args.command = f"{parser.prog} {shlex.join(sys.argv[1:] if argv is None else argv)}"
+    return args
+
+
+def main(args: argparse.Namespace) -> None:
+    from data.manifests import REGISTRY, ROOT  # these import NumPy and decoders, which --help need not wait for
+    from data.sources.splits import check_disjoint, count_table, write_corpus
+    from data.sources.vetting import vet, without_copies
+    from data.speech_commands.archive import NOISE, assign_splits, find_clips, restrict_to_list, write_list
+
+    name = check_flags(args)
+    root, test_root = locate(args)
+    found = find_clips(root)
+    splits_of, says = assign_splits(found, root, args.hash_split)
+    print(says)
+    clips = restrict_to_list(found, args.list, root) if args.list else found
+    words = choose_words(args, {clip.label for clip in clips.values()}, root)
+    usable, digests = vet([clip for clip in clips.values() if clip.label in words], args.skip_bad_audio)
+
+    splits = {"train": [], "dev": [], "test": []}
+    for clip in usable:
+        splits[splits_of[f"{clip.label}/{Path(clip.path).name}"]].append(clip)
+    if args.classes == "12":
+        splits, more = twelve_classes(args, splits, root / NOISE, test_root)
+        digests |= more
+    splits = without_copies(splits, digests, args.drop_duplicates)
+    check_disjoint(splits)
+
+    labels = {clip.label for clips in splits.values() for clip in clips}
+    print(count_table(splits, sorted(labels)))
+    if untrained := sorted(labels - {clip.label for clip in splits["train"]}):
+        if args.words:
+            raise UserError(f"{root}: no training clip of {' '.join(untrained)}; leave them out of --words")
+        print(f"left out, for want of training clips: {' '.join(untrained)}")
+        splits = {split: [clip for clip in clips if clip.label not in untrained] for split, clips in splits.items()}
+    write_corpus(name, splits, args.out or ROOT / "datasets" / name, made_by=args.command,
+                 noise=root / NOISE if (root / NOISE).is_dir() else None, registry=args.registry or REGISTRY)
+    if args.write_list:
+        count = write_list(args.write_list, (clip for clips in splits.values() for clip in clips), found)
+        print(f"{args.write_list}: {count:,} clips with their SHA-1")
+
+
+def check_flags(args: argparse.Namespace) -> str:
+    """The name to register. Raises UserError for flags that do not go together."""
+    if args.words and args.classes == "12":
+        raise UserError("--words and --classes 12 exclude each other; leave one of them out")
+    if args.protocol == "official" and args.classes != "12":
+        raise UserError("--protocol official is about the 12-class task; add --classes 12")
+    if args.test_root and args.protocol != "official":
+        raise UserError("--test_root is for --protocol official only; add that or leave it out")
+    if not args.download and (args.url != URL or args.sha256):
+        raise UserError("--url and --sha256 say what to download; add --download or leave them out")
+    if args.sha256 and not re.fullmatch(r"[0-9a-fA-F]{64}", args.sha256):
+        raise UserError(f"--sha256 {args.sha256}: must be 64 hexadecimal digits, as sha256sum prints them")
+    if args.name is None and (args.words or args.list):
+        raise UserError(f"{'--words' if args.words else '--list'} makes a set of its own; name it with --name")
+    name = NAMES[args.version, args.classes, args.protocol] if args.name is None else args.name
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise UserError(f"--name {name!r}: use letters, digits, '-', '_' and '.', beginning with a letter or digit")
+    return name
+
+
+def locate(args: argparse.Namespace) -> tuple[Path, Path]:
+    """The folders of the recordings and of the test set, downloaded first with ``--download``."""
+    archives = [f"speech_commands_v0.0{args.version}", f"speech_commands_test_set_v0.0{args.version}"]
+    root, test_root = (args.root / archive for archive in archives)
+    if args.download:
+        from data.sources.download import fetch_and_unpack
+        wanted = archives[:1] if args.protocol == "split" or args.test_root else archives
+        for archive in wanted:
+            file = f"{archive}.tar.gz"
+            own = archive == archives[0] and args.sha256
+            fetch_and_unpack(address(args.url, file, archive == archives[0]), args.root / archive,
+                             **({"sha256": args.sha256} if own else ARCHIVES[file]))
+    return root if root.is_dir() else args.root, args.test_root or test_root
+
+
+def address(url: str, file: str, main_archive: bool) -> str:
+    """Where an archive of that name is, by ``--url``: a folder of archives, or the main archive itself."""
+    if url.endswith((".tar.gz", ".tgz", ".zip")):
+        if main_archive:
+            return url
+        url = url.rpartition("/")[0] or "."
+    return f"{url.rstrip('/')}/{file}"
+
+
+def choose_words(args: argparse.Namespace, found: set[str], root: Path) -> set[str]:
+    """The words to use of those found. Raises UserError when some are not there."""
+    from data.speech_commands.twelve import WORDS as TEN
+    if missing := sorted(set(args.words or (TEN if args.classes == "12" else ())) - found):
+        close = difflib.get_close_matches(missing[0], found, 1)
+        raise UserError(f"{root}: no clips of the word {missing[0]!r}"
+                        f"{f' (did you mean {close[0]!r}?)' if close else ''}; found: {' '.join(sorted(found))}")
+    if args.name is None and found != WORDS[args.version]:
+        other = next((version for version, words in WORDS.items() if words == found), None)
+        raise UserError(f"{root}: its {len(found)} words are not the {len(WORDS[args.version])} of version "
+                        f"{args.version}; " + (f"say --version {other}" if other else "name this set with --name"))
+    return set(args.words or found)
+
+
+def twelve_classes(args: argparse.Namespace, splits: "Splits", noise: Path,
+                   test_root: Path) -> "tuple[Splits, Digests]":
+    """Splits of the 12-class task from splits of all words; and the hashes of the clips that are new in them."""
+    from data.sources.vetting import vet
+    from data.speech_commands.archive import find_clips
+    from data.speech_commands.twelve import SILENCE, UNKNOWN, share, silence, with_unknown
+    from data.speech_commands.twelve import WORDS as TEN
+
+    official, digests = [], {}
+    if args.protocol == "official":
+        official, digests = vet(list(find_clips(test_root, "--test_root").values()), args.skip_bad_audio)
+        labels = {clip.label for clip in official}
+        if differing := sorted(labels ^ {*TEN, UNKNOWN, SILENCE}):
+            raise UserError(f"{test_root}: {'no' if differing[0] not in labels else 'a'} folder {differing[0]!r}; the "
+                            "test-set archive has one for each of the 12 classes and no other")
+        splits = {split: clips for split, clips in splits.items() if split != "test"}
+    splits = with_unknown(splits, args.seed)
+    counts = {split: share(sum(clip.label in TEN for clip in clips)) for split, clips in splits.items()}
+    for split, clips in silence(noise, counts).items():
+        quiet, more = vet(clips)
+        splits[split] = splits[split] + quiet
+        digests |= more
+    return splits | ({"test": official} if official else {}), digests
+
+
+if __name__ == "__main__":
+    exit_cleanly(lambda: main(parse_args()))

@@ -1,0 +1,137 @@
+"""A folder in the layout of Speech Commands: ``<word>/<speaker>_nohash_<n>.wav``, and the lists that go with it."""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from data.base.errors import UserError
+from data.base.files import write_atomically
+from data.manifests import Utterance
+from data.sources.splits import split_of
+
+Clips = dict[str, Utterance]  # by name, "word/file.wav", sorted; durations are not known yet and 0
+LISTS = {"dev": "validation_list.txt", "test": "testing_list.txt"}
+NOISE = "_background_noise_"
+_SPEAKER = re.compile(r"(.+?)_nohash_")
+
+
+def find_clips(root: Path, flag: str = "--root") -> Clips:
+    """Every ``word/file.wav`` under ``root``; folders whose names start with a dot or ``_background`` are none.
+
+    Args:
+        flag: what the user named the folder with, for the error messages.
+
+    Raises:
+        UserError: no such folder, or no clip in it.
+    """
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; give the extracted archive with {flag}, or get it with --download")
+    clips = {}
+    for folder in sorted(entry for entry in root.iterdir() if entry.is_dir()):
+        if folder.name.startswith((".", NOISE)):
+            continue
+        for file in sorted(os.listdir(folder)):
+            if file.lower().endswith(".wav") and not file.startswith("."):
+                speaker = _SPEAKER.match(file)
+                clips[f"{folder.name}/{file}"] = Utterance(str(folder / file), folder.name, 0.0,
+                                                           speaker=speaker and speaker[1])
+    if not clips:
+        raise UserError(f"{root}: no clip named <word>/<file>.wav in it; extract the archive there, or get it with "
+                        "--download")
+    return clips
+
+
+def assign_splits(clips: Clips, root: Path, by_hash: bool = False) -> tuple[dict[str, str], str]:
+    """The split of every clip: by the lists in ``root`` where they are, otherwise by the speaker-hash rule.
+
+    Args:
+        by_hash: the speaker-hash rule whether or not there are lists.
+
+    Returns:
+        The split by name, and a line that says which rule it was and how far the other one agrees.
+
+    Raises:
+        UserError: one list without the other, or a clip in both.
+    """
+    hashed = {name: split_of(clip.speaker or name.rpartition("/")[2]) for name, clip in clips.items()}
+    there = [file for file in LISTS.values() if (root / file).exists()]
+    if not there:
+        return hashed, f"no official lists in {root}: split by the speaker-hash rule"
+    if len(there) == 1:
+        lacking = next(file for file in LISTS.values() if file not in there)
+        raise UserError(f"{root / lacking}: no such file, though {there[0]} is there; get it, or split by speaker "
+                        "hash with --hash_split")
+    listed: dict[str, str] = {}
+    for split, file in LISTS.items():
+        for name in _lines(root / file):
+            if listed.setdefault(name, split) != split:
+                raise UserError(f"{root / file}: {name} is in {LISTS[listed[name]]} too; remove one of them, or split "
+                                "by speaker hash with --hash_split")
+    by_list = {name: listed.get(name, "train") for name in clips}
+    differing = [name for name in clips if by_list[name] != hashed[name]]
+    says = f"official lists and speaker-hash rule agree on all {len(clips):,} clips"
+    if differing:
+        first = differing[0]
+        says = (f"official lists and speaker-hash rule disagree on {len(differing):,} of {len(clips):,} clips (first: "
+                f"{first}, {by_list[first]} by the lists, {hashed[first]} by the rule); "
+                f"{'the rule' if by_hash else 'the lists'} decided")
+    if absent := len(listed.keys() - clips.keys()):
+        says += f"; {absent:,} listed clips are not in {root}"
+    return hashed if by_hash else by_list, says
+
+
+def restrict_to_list(clips: Clips, path: Path, root: Path) -> Clips:
+    """Exactly the clips that a list names, each with the content that the list says.
+
+    Args:
+        path: lines of ``word/file.wav<TAB>sha1``, the SHA-1 of the file's bytes; empty lines and ``#`` are comments.
+
+    Raises:
+        UserError: a line of another form, a name given twice, a clip that is missing or has another SHA-1.
+    """
+    expected: dict[str, str] = {}
+    for number, line in enumerate(_lines(path), 1):
+        if not line or line.startswith("#"):
+            continue
+        name, _, sha1 = line.rpartition("\t" if "\t" in line else " ")
+        if not re.fullmatch(r"[0-9a-fA-F]{40}", sha1) or not name.strip():
+            raise UserError(f"{path}, line {number}: not of the form word/file.wav<TAB>sha1")
+        name = name.strip().removeprefix("./")
+        if name in expected:
+            raise UserError(f"{path}, line {number}: {name} for the second time; remove one of the two lines")
+        expected[name] = sha1.lower()
+    if not expected:
+        raise UserError(f"{path}: names no clip")
+    if missing := sorted(expected.keys() - clips.keys()):
+        raise UserError(f"{root / missing[0]}: no such clip, though {path} lists it ({len(missing):,} of "
+                        f"{len(expected):,} listed clips are missing); is the archive whole and the --version right?")
+    wrong = [name for name, sha1 in sorted(expected.items()) if _sha1(clips[name]) != sha1]
+    if wrong:
+        raise UserError(f"{root / wrong[0]}: its SHA-1 is not the one in {path} ({len(wrong):,} of {len(expected):,} "
+                        "listed clips differ); is this the right --version of the archive?")
+    return {name: clip for name, clip in clips.items() if name in expected}
+
+
+def write_list(path: Path, used: Iterable[Utterance], clips: Mapping[str, Utterance]) -> int:
+    """Write those of ``clips`` that are used as a list for `restrict_to_list`; returns how many."""
+    paths = {clip.path for clip in used}
+    names = [name for name, clip in clips.items() if clip.path in paths]
+    with write_atomically(path) as file:
+        file.writelines(f"{name}\t{_sha1(clips[name])}\n" for name in sorted(names))
+    return len(names)
+
+
+def _sha1(clip: Utterance) -> str:
+    with open(clip.path, "rb") as file:
+        return hashlib.file_digest(file, "sha1").hexdigest()
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a text file in UTF-8") from None

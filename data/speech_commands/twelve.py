@@ -1,0 +1,94 @@
+"""The 12-class task of Speech Commands: ten command words, "_unknown_" for any other word, and "_silence_".
+
+The shares follow the published 12-class test set, which holds 408 clips each of other words and of silence next to
+4,074 of the ten words: a tenth of the ten words' number, rounded up.
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from data.audio import SAMPLE_RATE, decode
+from data.base.errors import UserError
+from data.manifests import Utterance
+from data.sources.splits import Splits
+
+WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
+UNKNOWN, SILENCE = "_unknown_", "_silence_"
+SHARE = 0.1  # of the ten words' clips, for each of the two others
+STRETCHES = {"train": (0.0, 0.8), "dev": (0.8, 0.9), "test": (0.9, 1.0)}  # parts of every noise file
+_STEPS = 100  # starts a second that silence clips may have
+
+
+def share(words: int) -> int:
+    """How many clips of other words, and how many of silence, go with so many clips of the ten words."""
+    return math.ceil(round(SHARE * words, 6))
+
+
+def with_unknown(splits: Splits, seed: int = 0) -> Splits:
+    """The ten words' clips, and `share` others of every split as `UNKNOWN`.
+
+    Which others is decided by the SHA-1 of the seed and the clip's ``word/file``: the lowest hashes are drawn. So the
+    draw is uniform over clips and depends on nothing but the names.
+    """
+    def rank(clip: Utterance) -> str:
+        return hashlib.sha1(f"{seed} {'/'.join(Path(clip.path).parts[-2:])}".encode()).hexdigest()
+
+    drawn = {}
+    for split, clips in splits.items():
+        words = [clip for clip in clips if clip.label in WORDS]
+        others = sorted((clip for clip in clips if clip.label not in WORDS), key=rank)
+        if not others:
+            raise UserError(f"no clip of another word in {split}; the 12-class task needs words beside its ten")
+        drawn[split] = words + [replace(clip, label=UNKNOWN) for clip in others[:share(len(words))]]
+    return drawn
+
+
+def silence(noise: Path, counts: dict[str, int]) -> Splits:
+    """One-second clips of background noise, as offsets into its long files.
+
+    Every file's first 80 % are for train, the next 10 % for dev, the rest for test, so no sample is in two splits.
+    A split's clips lie evenly over all that it may use; a second that is silent to the bit is passed over.
+
+    Args:
+        noise: a folder of .wav files; one shorter than 10 s is too short for dev and test.
+        counts: clips wanted, by split.
+
+    Raises:
+        UserError: no noise, or less than is needed for so many different clips.
+    """
+    files = sorted(noise.glob("*.wav"))
+    if not files:
+        raise UserError(f"{noise}: no .wav file of background noise, which the class {SILENCE!r} is made from")
+    starts = {split: [(file, start) for file in files for start in _starts(file, split)] for split in counts}
+    clips = {}
+    for split, count in counts.items():
+        if count > len(starts[split]):
+            raise UserError(f"{noise}: room for {len(starts[split]):,} different seconds of {split}, but {count:,} are "
+                            "needed; add longer recordings of noise")
+        chosen = [starts[split][i * len(starts[split]) // count] for i in range(count)]
+        clips[split] = [Utterance(str(file), SILENCE, 1.0, start / _STEPS) for file, start in chosen]
+    return clips
+
+
+def _starts(file: Path, split: str) -> Sequence[int]:
+    """Where a clip of ``split`` may start in a noise file, in steps."""
+    try:
+        seconds = soundfile.info(file).duration
+    except soundfile.SoundFileError as error:
+        raise UserError(f"{file}: cannot be decoded ({error}); mend or remove it") from None
+    first, last = STRETCHES[split]
+    first, last = math.ceil(first * seconds * _STEPS), math.floor(last * seconds * _STEPS) - _STEPS
+    if last < first:
+        return []
+    heard = np.concatenate([[0], np.cumsum(decode(str(file)) != 0)])
+    starts = np.arange(first, last + 1)
+    begin = starts * SAMPLE_RATE // _STEPS
+    end = np.minimum(begin + SAMPLE_RATE, len(heard) - 1)
+    return starts[heard[end] > heard[np.minimum(begin, len(heard) - 1)]].tolist()
+

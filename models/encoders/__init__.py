@@ -1,0 +1,5 @@
+"""Waveforms to embeddings."""
+
+from models.encoders.load import load_encoder
+
+__all__ = ["load_encoder"]

@@ -1,0 +1,49 @@
+"""From packed clips to embeddings: one pass over a data set."""
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from data.dataset import Clips, InOrder, loader, scale
+from models import parallel
+from models.encoders.build import embed
+from models.encoders.frontend import LogMel
+
+BATCH = 128  # clips embedded at once; the embeddings do not depend on it
+
+
+@torch.no_grad()
+def embed_clips(encoder: nn.Module, frontend: LogMel, clips: Clips, indices: np.ndarray | None = None,
+                title: str | None = None, normalise: bool = True) -> np.ndarray:
+    """Embeddings of a data set, in evaluation mode and full precision, whatever mode the modules are in.
+
+    Args:
+        indices: the clips to embed; None takes all.
+        title: shown by a progress bar; None shows none.
+        normalise: whether to scale each embedding to length 1, as kNN needs it.
+
+    Returns:
+        (N, D) float32.
+    """
+    device = next(encoder.parameters()).device
+    indices = np.arange(len(clips)) if indices is None else indices
+    modes = [(module, module.training) for module in (encoder, frontend)]
+    tf32 = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False  # one clip, one embedding: to 1e-5, on a GPU too
+    try:
+        for module, _ in modes:
+            module.eval()
+        parts = [torch.zeros(0, encoder.width, device=device)]  # so that no clips are no special case
+        batches = [indices[rows] for rows in InOrder(len(indices), BATCH)]
+        with tqdm(total=len(indices), desc=title, unit=" clips", leave=False,
+                  disable=None if title and not parallel.rank() else True) as progress:
+            for waveforms, _ in loader(clips, batches, pin_memory=device.type == "cuda"):
+                spectrograms = frontend(scale(waveforms.to(device, non_blocking=True)))
+                parts.append(embed(encoder, spectrograms) if normalise else encoder(spectrograms))
+                progress.update(len(waveforms))
+        return torch.cat(parts).cpu().numpy()
+    finally:
+        torch.backends.cudnn.allow_tf32 = tf32
+        for module, training in modes:
+            module.train(training)

@@ -1,0 +1,28 @@
+"""The softmax head on an embedding."""
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+class ClassificationNet(nn.Module):
+    """PReLU and one linear layer: an embedding to class log-probabilities.
+
+    Its parameters are named as in the original's checkpoints.
+    """
+
+    def __init__(self, width: int, num_classes: int):
+        super().__init__()
+        self.nonlinear = nn.PReLU()
+        self.fc1 = nn.Linear(width, num_classes)
+
+    def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """(B, D) to log-probabilities (B, C)."""
+        return functional.log_softmax(self.fc1(self.nonlinear(embeddings)), dim=-1)
+
+
+@torch.no_grad()
+def head_scores(head: ClassificationNet, embeddings: np.ndarray) -> np.ndarray:
+    """Embeddings (N, D) to log-probabilities (N, C), both float32."""
+    return head(torch.from_numpy(embeddings).to(next(head.parameters()).device)).cpu().numpy()

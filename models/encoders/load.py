@@ -1,0 +1,95 @@
+"""An encoder that a run left, by the scripts' flags or by a path."""
+
+from __future__ import annotations
+
+import re
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data.base.errors import UserError
+from models.runs.checkpoints import Run, load_module, load_state
+from models.runs.options import MODELS
+from models.runs.session import CLIP_SECONDS, check_fixed
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from models.encoders.waveform import WaveformEncoder
+
+
+def load_encoder(source: str | Path, step: int | None = None, model: str | None = None,
+                 device: str | torch.device = "cpu") -> WaveformEncoder:
+    """An encoder in evaluation mode: waveforms in, unit embeddings out.
+
+    Args:
+        source: a run's folder, or the path of a checkpoint, ``.../checkpoints/<Model>-STEP-<n>.pt``.
+        step: of a run's checkpoint; None takes the newest.
+        model: of a run's checkpoint; None takes what its configuration says, or the only one that it has.
+
+    Raises:
+        UserError: no such run, step or checkpoint, or one that this version cannot load.
+    """
+    from models.encoders.waveform import WaveformEncoder
+
+    path = Path(source)
+    if named := re.fullmatch(r"(\w+)-STEP-(\d+)\.pt", path.name):
+        for flag, given, fixed in (("model", model, named[1]), ("step", step, int(named[2]))):
+            check_fixed(flag, given, fixed, f"{path}, which is of")
+        model, step, path = named[1], int(named[2]), path.absolute().parent.parent
+        if path / "checkpoints" != Path(source).absolute().parent:
+            raise UserError(f"{source}: a checkpoint lies in a run's folder checkpoints/; put it there")
+    path = path.absolute()
+    run = Run(path.parent, path.name)
+    config = run.config()
+    if model is None:
+        saved = [name for name in MODELS if run.steps(name)]
+        model = config.get("model") or (saved[0] if len(saved) == 1 else None)
+    if model not in MODELS:
+        raise UserError(f"{path}: no run with a checkpoint of {', '.join(MODELS)}" if model is None else
+                        f"{path}: model {model!r} is none of {', '.join(MODELS)}")
+    args = Namespace(model=model, clip_seconds=None, hidden_size=None)
+    step = run.step(model, step, "step")
+    config = find_encoder(args, run, step)
+    return WaveformEncoder(build_encoder(args, run, step, config), args.clip_seconds).to(device).eval()
+
+
+def find_encoder(args: Namespace, run: Run, step: int) -> dict:
+    """Fill in ``args.hidden_size`` and ``args.clip_seconds`` from the run and step of an encoder.
+
+    Returns:
+        the run's configuration ({} for a run without one, as the published encoders).
+
+    Raises:
+        UserError: a flag contradicts the configuration or the checkpoint.
+    """
+    config, where = run.config(), f"run {run.name!r}, which has"
+    if "model" in config:
+        check_fixed("--model", args.model, config["model"], where)
+    if "clip_seconds" in config:
+        check_fixed("--clip_seconds", args.clip_seconds, config["clip_seconds"], where)
+    args.clip_seconds = config.get("clip_seconds", args.clip_seconds or CLIP_SECONDS)
+    width = config.get("hidden_size") or saved_width(run.path(args.model, step), args.model)
+    check_fixed("--hidden_size", args.hidden_size, width, where)
+    args.hidden_size = width
+    return config
+
+
+def saved_width(path: Path, model: str) -> int:
+    """The embedding's size D, from the weights of a saved encoder."""
+    weight = load_state(path).get("project.weight" if model == "Quartz" else "conv0.weight")
+    if weight is None:
+        raise UserError(f"{path}: not a checkpoint of {model}; check --model")
+    return len(weight)
+
+
+def build_encoder(args: Namespace, run: Run, step: int, config: dict) -> nn.Module:
+    """The encoder that `find_encoder` found, on the CPU."""
+    from models.encoders.build import make_encoder
+    from models.encoders.frontend import SETTINGS
+
+    if config.get("frontend", SETTINGS) != SETTINGS:
+        raise UserError(f"{run.folder / 'config.json'}: trained with the front end {config['frontend']}, this version "
+                        f"has {SETTINGS}; use the version it was trained with")
+    return load_module(run.path(args.model, step), make_encoder(args.model, args.hidden_size), args.model)

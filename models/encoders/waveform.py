@@ -1,0 +1,39 @@
+"""An encoder with its front end: what is to be used, not trained."""
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from data.audio import SAMPLE_RATE
+from data.dataset import scale
+from models.encoders.build import embed
+from models.encoders.frontend import LogMel
+
+
+class WaveformEncoder(nn.Module):
+    """Waveforms to unit embeddings, as the scripts make them.
+
+    Attributes:
+        width: D, the size of an embedding.
+        clip_samples: what a clip is cut or padded to, as in training.
+    """
+
+    def __init__(self, encoder: nn.Module, clip_seconds: float):
+        super().__init__()
+        self.encoder, self.frontend = encoder, LogMel()
+        self.width, self.clip_samples = encoder.width, round(clip_seconds * SAMPLE_RATE)
+
+    @torch.no_grad()
+    def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
+        """Unit embeddings (B, D) float32 of waveforms.
+
+        Args:
+            waveforms: (B, S) at 16 kHz, floating in [-1, 1] or int16. A longer one is cut around its centre, a shorter
+                one zero-padded at its end.
+        """
+        surplus = waveforms.shape[1] - self.clip_samples
+        if surplus > 0:
+            waveforms = waveforms[:, surplus // 2:surplus // 2 + self.clip_samples]
+        waveforms = functional.pad(waveforms, (0, max(0, -surplus)))
+        x = waveforms.float() if waveforms.is_floating_point() else scale(waveforms)
+        return embed(self.encoder, self.frontend(x.to(self.frontend.window.device)))

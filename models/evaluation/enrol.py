@@ -1,0 +1,220 @@
+"""New words without training: enrol a few clips of each class, recognise test clips, and reject what was not enrolled.
+
+A test clip's score is its similarity to the enrolled class that it is most similar to; a threshold on it accepts or
+rejects the clip. Every figure is exact: clips of equal score are accepted or rejected together.
+"""
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from data.base.errors import UserError
+from data.manifests import Manifest
+
+UNKNOWN = -1  # the class of a test clip whose word is not enrolled
+PERCENTS = (1, 5)  # of unknown clips accepted, at which accuracy is reported
+_SCORES = 1 << 24  # (Q, C) similarities computed at a time: bounds memory with thousands of classes
+
+# From the enrolled clips of C classes, (C, N) rows of the pool, and a slice of the queries, to similarities (q, C).
+Comparison = Callable[[np.ndarray, slice], np.ndarray]
+
+
+@dataclass
+class Result:
+    """What one method did with one number of enrolled clips, over R draws of them and Q test clips.
+
+    Attributes:
+        best: (R, Q) int64, the most similar enrolled class, 0 to C - 1.
+        score: (R, Q) float32, its similarity.
+        figures: name to (R,) float64, shares of 0 to 1.
+    """
+
+    method: str
+    shots: int
+    best: np.ndarray
+    score: np.ndarray
+    figures: dict[str, np.ndarray]
+
+
+def choose_words(labels: Sequence[str], enroll: Sequence[str] | None, unknown: Sequence[str] | None,
+                 manifest: str) -> tuple[np.ndarray, np.ndarray]:
+    """The classes to enrol and the classes that must be rejected.
+
+    Args:
+        enroll: labels; None takes all that are not ``unknown``.
+        unknown: labels; None takes none, an empty list all that are not in ``enroll``.
+        manifest: its name, for messages.
+
+    Returns:
+        (C,) and (U,) int64, indices into ``labels``, ascending.
+
+    Raises:
+        UserError: a label that the manifest lacks, a label in both, or nothing left to tell apart.
+    """
+    for flag, given in (("--enroll", enroll), ("--unknown", unknown)):
+        if missing := [label for label in given or () if label not in labels]:
+            close = difflib.get_close_matches(missing[0], labels, 1)
+            raise UserError(f"{flag}: --manifest {manifest} has no label {', '.join(map(repr, missing))}"
+                            f"{f' (did you mean {close[0]!r}?)' if close else ''}; it has {', '.join(labels)}")
+    if both := sorted({*(enroll or ())} & {*(unknown or ())}):
+        raise UserError(f"--enroll and --unknown both name {', '.join(both)}; take it out of one of them")
+    rejected = set(unknown or ())
+    known = set(labels if enroll is None else enroll) - rejected
+    if unknown is not None and not rejected:
+        rejected = set(labels) - known
+        if not rejected:
+            raise UserError("--unknown without labels means all that --enroll does not name, and there are none; name "
+                            "the labels to enrol, or those to reject")
+    if len(known) < (1 if rejected else 2):
+        raise UserError(f"{len(known)} of the {len(labels)} labels of --manifest {manifest} would be enrolled; there "
+                        "must be something to tell apart: enrol more, or reject others with --unknown")
+    return tuple(np.array([c for c, label in enumerate(labels) if label in chosen], np.int64)
+                 for chosen in (known, rejected))
+
+
+def draw(train_labels: np.ndarray, labels: Sequence[str], enrolled: np.ndarray, shots: int, repeats: int,
+         seed: int) -> np.ndarray:
+    """Draw the clips to enrol, without replacement within a repeat.
+
+    The first n of a class's are its draw for n shots, so that one more shot is one more clip. A class's draws depend
+    on the seed and on its own clips, not on which other classes are enrolled.
+
+    Args:
+        train_labels: (N,) class of every train clip.
+        labels: the names of the classes, for messages.
+        enrolled: (C,) the classes to draw for.
+
+    Returns:
+        (repeats, C, shots) int64, rows of ``train_labels``.
+
+    Raises:
+        UserError: some class has fewer than ``shots`` clips.
+    """
+    counts = np.bincount(train_labels, minlength=len(labels))
+    _check_enough(counts, labels, enrolled, shots)
+    grouped, end = np.argsort(train_labels, kind="stable"), np.cumsum(counts)
+    clips = [grouped[end[c] - counts[c]:end[c]] for c in enrolled]
+    return np.stack([np.stack([np.random.default_rng([seed, repeat, c]).permutation(rows)[:shots]
+                               for c, rows in zip(enrolled, clips, strict=True)]) for repeat in range(repeats)])
+
+
+def check_clips(train: Manifest, test: Manifest, enrolled: np.ndarray, unknown: np.ndarray, shots: int) -> None:
+    """Raise UserError unless there are enough clips to enrol, and clips to test both kinds of words with."""
+    _check_enough(train.counts(), train.labels, enrolled, shots)
+    for classes, flag in ((enrolled, "--enroll"), (unknown, "--unknown")):
+        if len(classes) and not test.counts()[classes].any():
+            names = ", ".join(test.labels[c] for c in classes[:5]) + ", ..." * (len(classes) > 5)
+            raise UserError(f"{test.path}: no test clip of {names}; name other labels with {flag}")
+
+
+def _check_enough(counts: np.ndarray, labels: Sequence[str], enrolled: np.ndarray, shots: int) -> None:
+    few = [f"{labels[c]} ({counts[c]})" for c in enrolled if counts[c] < shots]
+    if few:
+        raise UserError(f"--shots {shots}: too few training clips of {', '.join(few[:5])}{', ...' * (len(few) > 5)}; "
+                        "ask for fewer shots, or enrol other labels with --enroll")
+
+
+def targets(labels: np.ndarray, enrolled: np.ndarray) -> np.ndarray:
+    """Each test clip's position in ``enrolled`` (C,), ascending, or UNKNOWN: (Q,) int64."""
+    place = np.searchsorted(enrolled, labels)
+    found = enrolled[np.minimum(place, len(enrolled) - 1)] == labels
+    return np.where(found, place, UNKNOWN)
+
+
+def by_mean(queries: np.ndarray, pool: np.ndarray) -> Comparison:
+    """Compare vectors of length 1, (Q, D), with each class's mean of (P, D), scaled to length 1 again."""
+    def compare(rows: np.ndarray, part: slice) -> np.ndarray:
+        means = pool[rows].mean(1)
+        return queries[part] @ (means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)).T
+    return compare
+
+
+def by_nearest(similarities: np.ndarray) -> Comparison:
+    """Compare with each class's most similar enrolled clip; similarities (Q, P) of queries and pool."""
+    return lambda rows, part: similarities[part][:, rows].max(2)
+
+
+def evaluate(methods: dict[str, Comparison], drawn: np.ndarray, shots: Sequence[int],
+             truth: np.ndarray) -> list[Result]:
+    """Test every method with every number of shots on every draw.
+
+    Args:
+        drawn: (R, C, N) rows of the pool, as `draw` gives them.
+        shots: up to N each.
+        truth: (Q,) class of every query, or UNKNOWN.
+    """
+    results = []
+    for method, compare in methods.items():
+        for n in shots:
+            found = [recognise(compare, rows[:, :n], len(truth)) for rows in drawn]
+            best, score = (np.stack(arrays) for arrays in zip(*found, strict=True))
+            each = [figures(truth, *pair) for pair in found]
+            results.append(Result(method, n, best, score, {name: np.array([one[name] for one in each])
+                                                           for name in each[0]}))
+    return results
+
+
+def recognise(compare: Comparison, rows: np.ndarray, queries: int) -> tuple[np.ndarray, np.ndarray]:
+    """Best class (Q,) int64, ties to the lowest, and its similarity (Q,) from enrolled clips (C, N)."""
+    step = max(1, _SCORES // rows.size)
+    best, score = [], []
+    for start in range(0, queries, step):
+        similarity = compare(rows, slice(start, start + step))  # (q, C)
+        best.append(similarity.argmax(1))
+        score.append(similarity.max(1))
+    return np.concatenate(best), np.concatenate(score)
+
+
+def figures(truth: np.ndarray, best: np.ndarray, score: np.ndarray) -> dict[str, float]:
+    """Accuracy over the enrolled classes' clips and, where there are unknown clips, how well these are rejected.
+
+    Args:
+        truth: (Q,) class, or UNKNOWN.
+        best: (Q,) class.
+        score: (Q,) similarity.
+    """
+    enrolled = truth != UNKNOWN
+    right, known, unknown = (best == truth)[enrolled], score[enrolled], np.sort(score[~enrolled])[::-1]
+    result = {"accuracy": float(right.mean())}
+    if not len(unknown):
+        return result
+    result |= {"auroc": auroc(known, unknown), "equal_error_rate": equal_error_rate(known, unknown)}
+    for percent in PERCENTS:
+        # The lowest threshold that accepts at most so many unknown clips lies just above the next one's score.
+        allowed = len(unknown) * percent // 100
+        result[f"accuracy_at_{percent}_percent"] = float((right & (known > unknown[allowed])).mean())
+    return result
+
+
+def auroc(known: np.ndarray, unknown: np.ndarray) -> float:
+    """The share of pairs of a known and an unknown clip in which the known one scores higher; a tie counts half."""
+    unknown = np.sort(unknown)
+    twice = np.searchsorted(unknown, known, "left").sum() + np.searchsorted(unknown, known, "right").sum()
+    return float(twice / (2 * len(known) * len(unknown)))
+
+
+def equal_error_rate(known: np.ndarray, unknown: np.ndarray) -> float:
+    """Where the share of unknown clips accepted equals the share of known clips rejected.
+
+    Between two neighbouring thresholds both errors are interpolated, as if clips of equal score were drawn at random;
+    the area under the same curve is `auroc`.
+    """
+    known, unknown = np.sort(known), np.sort(unknown)
+    thresholds = np.union1d(known, unknown)[::-1]  # a clip is accepted from its threshold up
+    accepted = np.append(0, len(unknown) - np.searchsorted(unknown, thresholds, "left")) / len(unknown)
+    missed = np.append(len(known), np.searchsorted(known, thresholds, "left")) / len(known)
+    i = int(np.argmax(accepted >= missed))  # at the first, nothing is accepted and all is missed; at the last, not so
+    before, after = missed[i - 1] - accepted[i - 1], accepted[i] - missed[i]
+    return float(accepted[i - 1] + before / (before + after) * (accepted[i] - accepted[i - 1]))
+
+
+def misses(known: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+    """The detection-error curve: the least share of known clips rejected while k unknown clips at most are accepted.
+
+    Returns:
+        (U + 1,) float64, descending, for k = 0 to U.
+    """
+    rejected = np.searchsorted(np.sort(known), np.sort(unknown)[::-1], "right")
+    return np.append(rejected, 0) / len(known)

@@ -1,0 +1,57 @@
+"""What an encoder's arithmetic is, and what this machine could do of it: the limit that times are held against."""
+
+import statistics
+import time
+from collections.abc import Callable
+
+GEMM = 2048  # side of the square matrices whose product stands for the machine's limit
+FRAMES = 112  # of a one-second clip
+
+
+def roofline(device="cpu", dtype=None) -> Callable[[], float]:
+    """A function that measures the machine's rate now: multiply-adds a second of plain matrix products."""
+    import torch
+
+    a, b = (torch.randn(GEMM, GEMM, device=device, dtype=dtype) for _ in range(2))
+    out = a @ b
+
+    def rate() -> float:
+        seconds = []
+        for _ in range(5):
+            synchronise(device)
+            began = time.perf_counter()
+            torch.mm(a, b, out=out)
+            synchronise(device)
+            seconds.append(time.perf_counter() - began)
+        return GEMM ** 3 / statistics.median(seconds)
+
+    return rate
+
+
+def synchronise(device) -> None:
+    """Wait until a GPU has done what it was given; nothing on a CPU."""
+    import torch
+
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def multiply_adds(encoder) -> int:
+    """Of one clip's forward: outputs of every convolution and linear layer times the weights each takes."""
+    import torch
+
+    from models.encoders import resnet
+
+    counts = []
+    hooks = [module.register_forward_hook(lambda module, _, out: counts.append(
+        out[0].numel() * module.weight[0].numel())) for module in encoder.modules()
+        if isinstance(module, (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Linear))]
+    training, by_parts = encoder.training, resnet.BY_PARTS
+    resnet.BY_PARTS = False  # which calls no modules
+    with torch.no_grad():
+        encoder.eval()(torch.zeros(1, 64, FRAMES))
+    encoder.train(training)
+    resnet.BY_PARTS = by_parts
+    for hook in hooks:
+        hook.remove()
+    return sum(counts)

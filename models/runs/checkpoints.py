@@ -1,0 +1,150 @@
+"""runs/<name>/: checkpoints named by training step, and the configuration they were made with.
+
+``checkpoints/<Module>-STEP-<n>.pt`` is a module's plain state dict, as the original saved it;
+``checkpoints/trainer-STEP-<n>.pt`` is what a run needs beside its modules to go on. Nothing but tensors and plain
+values is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data.base.errors import UserError
+from data.base.files import write_atomically
+
+if TYPE_CHECKING:  # torch takes seconds to import, and a missing step should be told at once
+    from torch import nn
+
+TRAINER = "trainer"
+HEAD = "ClassificationNet"
+
+
+class Run:
+    """One folder under ``runs_dir``.
+
+    Args:
+        flag: the flag that names it, for messages.
+    """
+
+    def __init__(self, runs_dir: str | Path, name: str, flag: str = "--name"):
+        if name in ("", ".", "..") or Path(name).name != name:
+            raise UserError(f"{flag} {name!r}: must be a plain folder name")
+        self.name, self.flag = name, flag
+        self.folder = Path(runs_dir) / name
+        self.checkpoints = self.folder / "checkpoints"
+
+    def path(self, module: str, step: int) -> Path:
+        return self.checkpoints / f"{module}-STEP-{step}.pt"
+
+    def steps(self, module: str) -> list[int]:
+        """The steps at which a module was saved, ascending."""
+        pattern = re.compile(re.escape(module) + r"-STEP-(\d+)\.pt")
+        found = (pattern.fullmatch(path.name) for path in self.checkpoints.glob("*.pt"))
+        return sorted(int(match[1]) for match in found if match)
+
+    def step(self, module: str, wanted: int | None, flag: str) -> int:
+        """``wanted`` if it was saved, the newest step if None.
+
+        Raises:
+            UserError: listing what there is.
+        """
+        steps = self.steps(module)
+        if not steps:
+            others = sorted({path.name.split("-STEP-")[0] for path in self.checkpoints.glob("*-STEP-*.pt")} - {TRAINER})
+            have = f"it has {', '.join(others)}" if others else "train it first, or name another with " + self.flag
+            raise UserError(f"{self.checkpoints}: no checkpoint of {module} in run {self.name!r}; {have}")
+        if wanted is None:
+            return steps[-1]
+        if wanted not in steps:
+            raise UserError(f"{flag} {wanted}: run {self.name!r} has no such step of {module}; it has {_listed(steps)}")
+        return wanted
+
+    def save(self, modules: dict[str, nn.Module], trainer: dict, step: int, keep: int) -> list[Path]:
+        """Write every module's state dict and the trainer's state, then drop all but the ``keep`` newest steps.
+
+        The trainer's file is written last, so a step that has one is complete.
+        """
+        import torch
+
+        paths = []
+        for name, state in [*((name, module.state_dict()) for name, module in modules.items()), (TRAINER, trainer)]:
+            state = {key: value.contiguous() if isinstance(value, torch.Tensor) else value
+                     for key, value in state.items()}  # channels-last weights too are saved in the plain layout
+            with write_atomically(self.path(name, step), "wb") as file:
+                torch.save(state, file)
+            paths.append(self.path(name, step))
+        for old in self.steps(TRAINER)[:-keep]:
+            for name in (TRAINER, *modules):
+                self.path(name, old).unlink(missing_ok=True)
+        return paths
+
+    def write_config(self, config: dict) -> None:
+        with write_atomically(self.folder / "config.json") as file:
+            json.dump(config, file, indent=2, ensure_ascii=False)
+            file.write("\n")
+
+    def config(self) -> dict:
+        """What `write_config` wrote; empty for a run that has none, as the published encoders."""
+        path = self.folder / "config.json"
+        if not path.exists():
+            return {}
+        try:
+            config = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"{path}: not valid JSON ({error}); restore it, or remove it to give all flags") from None
+        if not isinstance(config, dict):
+            raise UserError(f"{path}: not a JSON object; restore it, or remove it to give all flags")
+        return config
+
+
+def load_state(path: Path) -> dict:
+    """Read a file that `torch.save` wrote, old format or new, without running any code in it.
+
+    Raises:
+        UserError: missing, truncated, or not a checkpoint.
+    """
+    import torch
+
+    try:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the old format's storage classes
+            try:
+                state = torch.load(file, map_location="cpu", weights_only=True)
+            except Exception as error:  # damaged files make torch raise almost anything
+                unsafe = re.search(r"GLOBAL|[Uu]nsupported (global|class|operand)|allowlisted", str(error))
+                truth = "holds objects that are not weights, which were not loaded" if unsafe else \
+                    "is truncated or no checkpoint"
+                raise UserError(f"{path}: {truth}; use another step, or train again") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    if not isinstance(state, dict):
+        raise UserError(f"{path}: holds a {type(state).__name__}, not a state dict; use another step")
+    return state
+
+
+def load_module(path: Path, module: nn.Module, name: str) -> nn.Module:
+    """Load a state dict into a module.
+
+    Raises:
+        UserError: the file is no state dict of this module; the first difference is named.
+    """
+    found, wanted = load_state(path), module.state_dict()
+    for key in [*wanted, *found]:
+        if key not in found or key not in wanted:
+            raise UserError(f"{path}: not a checkpoint of {name} ({'lacks' if key in wanted else 'has'} {key!r}); "
+                            "check --model")
+        if getattr(found[key], "shape", None) != wanted[key].shape:
+            shape = tuple(getattr(found[key], "shape", ()))
+            raise UserError(f"{path}: {key!r} has shape {shape}, {name} needs {tuple(wanted[key].shape)}; "
+                            "check --model and --hidden_size")
+    module.load_state_dict(found)
+    return module
+
+
+def _listed(steps: list[int]) -> str:
+    shown = steps if len(steps) <= 12 else [*steps[:3], "...", *steps[-8:]]
+    return ", ".join(map(str, shown))

@@ -1,0 +1,278 @@
+"""The scripts' arguments: one name, one default, one help text each.
+
+Imports nothing heavy, so that --help answers at once.
+"""
+
+import argparse
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from data.base.errors import UserError
+
+MODELS = ("Res8", "Res15", "Quartz")
+MINING = ("random", "hardest", "semihard")
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+# What --recipe sets where a flag does not: the original's training, and the one that learns most in little time.
+RECIPES = {
+    "paper": {"optimizer": "novograd", "schedule": "cosine", "lr": 1e-3, "lr_end": 8e-5, "weight_decay": 1e-3,
+              "warmup": 0.05, "shift": False, "speed": False, "num_epochs": 15, "per_class": 10},
+    "fast": {"optimizer": "adamw", "schedule": "onecycle", "lr": 6e-3, "lr_end": 6e-6, "weight_decay": 1e-3,
+             "warmup": 0.3, "shift": True, "speed": False, "num_epochs": 3, "per_class": 4},
+}
+# What differs for the head: it converges in two epochs on a frozen encoder.
+HEAD = {"lr_end": 1e-4, "num_epochs": 2, "shift": False, "speed": False}
+
+
+class Parser(argparse.ArgumentParser):
+    """Argument groups, an example line, and the flags that were really given."""
+
+    def __init__(self, description: str, example: str):
+        super().__init__(description=description, epilog=f"example:\n  {example}", allow_abbrev=False,
+                         usage="%(prog)s --name NAME --manifest MANIFEST --model MODEL [other flags]",
+                         formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    def parse(self, argv: Sequence[str] | None = None) -> argparse.Namespace:
+        """Like `parse_args`; the result's ``given`` holds the flags that were on the command line."""
+        args = self.parse_args(argv)
+        defaults = [(action, action.default) for action in self._actions]
+        for action, _ in defaults:
+            action.default = argparse.SUPPRESS
+        args.given = vars(self.parse_args(argv))
+        for action, default in defaults:
+            action.default = default
+        return args
+
+
+def add_run(parser: Parser, name_help: str) -> None:
+    group = parser.add_argument_group("run")
+    group.add_argument("--name", required=True, help=name_help)
+    group.add_argument("--runs_dir", type=Path, default=Path("runs"), help="where runs lie (default: runs)")
+    group.add_argument("--gpu", type=whole, default=0,
+                       help="number of the GPU to use; without one, the CPU is used (default: 0)")
+
+
+def add_data(parser: Parser) -> None:
+    group = parser.add_argument_group("data")
+    group.add_argument("--manifest", required=True,
+                       help="a name registered in manifests.json: 10, 100, 1000, 10000 (LibriWords), 12, 35 (Speech "
+                            "Commands), demo (made on first use), or your own")
+    group.add_argument("--registry", type=Path, default=ROOT / "manifests.json",
+                       help="the file that --manifest names are looked up in (default: manifests.json beside the "
+                            "scripts)")
+    group.add_argument("--clip_seconds", type=positive,
+                       help="length of a clip: longer ones are cut around their centre, shorter ones zero-padded "
+                            "(default: 1.0; a checkpoint's own where one is loaded)")
+    group.add_argument("--cache_dir", type=Path, default=ROOT / "datasets" / "cache",
+                       help="where decoded audio is kept for the next run (default: datasets/cache)")
+    group.add_argument("--skip_bad_audio", action="store_true",
+                       help="leave out clips that cannot be decoded or are silent, instead of stopping (default: off)")
+
+
+def add_model(parser: Parser, fixed: bool = False) -> None:
+    """``fixed``: the width always comes from a checkpoint."""
+    group = parser.add_argument_group("model")
+    group.add_argument("--model", required=True, choices=MODELS, help="the encoder")
+    group.add_argument("--hidden_size", type=count,
+                       help="size of the embedding (default: " + ("the checkpoint's)" if fixed else
+                                                                  "45; a checkpoint's own where one is loaded)"))
+
+
+def add_recipe(parser: Parser, changes: dict | None = None) -> None:
+    """Flags of optimiser and schedule, with each recipe's value in the help."""
+    def default(flag: str) -> str:
+        return _default(flag, changes)
+
+    group = parser.add_argument_group(
+        "optimisation", "A recipe sets what is not given.\n"
+        "  paper: the original's, NovoGrad and a cosine with warm-up\n"
+        "  fast: AdamW and one cycle, with time shift; more accuracy in few steps")
+    group.add_argument("--recipe", choices=tuple(RECIPES), default="paper", help="(default: paper)")
+    group.add_argument("--optimizer", choices=("novograd", "adamw"), help=default("optimizer"))
+    group.add_argument("--schedule", choices=("cosine", "onecycle"), help=default("schedule"))
+    group.add_argument("--lr", type=positive, help=f"highest learning rate {default('lr')}")
+    group.add_argument("--lr_end", type=positive, help=f"learning rate of the last step {default('lr_end')}")
+    group.add_argument("--weight_decay", type=_not_negative, help=default("weight_decay"))
+    group.add_argument("--warmup", type=_share, help=f"share of the steps to reach --lr {default('warmup')}")
+    group.add_argument("--num_epochs", type=count, help=default("num_epochs"))
+    group.add_argument("--num_steps", type=count, help="train for so many steps, instead of --num_epochs "
+                                                       "(default: as many as the epochs have)")
+    group.add_argument("--seed", type=whole, default=0, help="of weights, batches, augmentation and mining "
+                                                              "(default: 0)")
+    group.add_argument("--precision", choices=("32", "bf16"),
+                       help="arithmetic of the encoder in training (default: bf16 on a GPU that has it, 32 elsewhere)")
+    group.add_argument("--compile", action="store_true",
+                       help="compile the encoder by torch.compile: a minute at the start, for a faster step on some "
+                            "machines (default: off)")
+
+
+def add_augmentation(parser: Parser, changes: dict | None = None) -> None:
+    group = parser.add_argument_group("augmentation", "In batches, on the device that trains.")
+    group.add_argument("--augment", action="store_true",
+                       help="shift each clip by up to 100 ms and add background noise, each with probability 0.8 "
+                            "(default: off)")
+    group.add_argument("--shift", action=argparse.BooleanOptionalAction,
+                       help=f"the shift alone {_default('shift', changes)}; --augment includes it")
+    group.add_argument("--speed", action=argparse.BooleanOptionalAction,
+                       help=f"play each clip at 0.85 to 1.15 of its speed {_default('speed', changes)}")
+    group.add_argument("--noise_snr", type=float, nargs=2, default=(5.0, 30.0), metavar=("LOW", "HIGH"),
+                       help="range of signal-to-noise ratios of --augment, dB (default: 5 30)")
+    group.add_argument("--noise_dir", type=Path,
+                       help="folder of noise recordings for --augment (default: the data set's own, in manifests.json)")
+    group.add_argument("--spec_augment", nargs="?", choices=("full", "light"), const="full",
+                       help="mask the spectrogram; full, or no value: 2 bands of up to 15 mels, 2 stretches of up to "
+                            "25 frames, 5 rectangles of up to 15 x 25, the original's for Speech Commands; light: a "
+                            "band of up to 10 mels and a stretch of up to 15 frames (default: off)")
+
+
+def add_per_class(group, when: str = "") -> None:
+    group.add_argument("--per_class", type=count, help=f"clips of each class{when} {_default('per_class', None)}")
+
+
+def add_parallel(parser: Parser) -> None:
+    group = parser.add_argument_group(
+        "several GPUs", "Start it by torchrun --nproc_per_node=GPUS: they share each batch and the looks at dev.")
+    group.add_argument("--num_nodes", type=count,
+                       help="machines that train together, each with its own torchrun --nnodes=NUM_NODES; only checked "
+                            "against it (default: what torchrun says, else 1)")
+
+
+def add_checkpoints(parser: Parser) -> None:
+    group = parser.add_argument_group("checkpoints")
+    group.add_argument("--step_freq", type=count, default=100,
+                       help="steps between checkpoints (default: 100)")
+    group.add_argument("--eval_freq", type=count, default=50,
+                       help="steps between looks at the dev set (default: 50)")
+    group.add_argument("--checkpoints_to_keep", type=count, default=100, help="older ones are removed (default: 100)")
+    group.add_argument("--resume", action="store_true",
+                       help="go on from the newest checkpoint of --name, to the weights that an uninterrupted run "
+                            "reaches (default: off: a name that is taken is an error)")
+    group.add_argument("--eval_clips", type=count, default=2000,
+                       help="at most so many clips, spread over the classes, of train and of dev at a look at the dev "
+                            "set (default: 2000)")
+
+
+def add_k(group) -> None:
+    group.add_argument("--k", type=count, default=5, help="neighbours that vote (default: 5)")
+
+
+def add_plot(group) -> None:
+    group.add_argument("--plot", action="store_true",
+                       help="also draw a map of the test clips' embeddings (t-SNE) and how far apart clips of the same "
+                            "and of different words lie, and write TSV files for TensorBoard's embedding projector "
+                            "(default: off)")
+
+
+def add_test(parser: Parser):
+    """What the two test scripts share. Returns the group, for more of its kind."""
+    group = parser.add_argument_group("test")
+    group.add_argument("--enc_step", type=whole, help="step of the encoder's checkpoint (default: the newest)")
+    group.add_argument("--save", action="store_true",
+                       help="also write embeddings, labels and predictions as .npy (default: off)")
+    return group
+
+
+def add_enrolment(parser: Parser) -> None:
+    group = parser.add_argument_group(
+        "new words", "Test with only a few training clips a class enrolled, instead of with all of them.")
+    group.add_argument("--shots", type=count, nargs="+", metavar="N",
+                       help="numbers of clips to enrol of each class (default: off: the k-nearest-neighbour test)")
+    group.add_argument("--repeats", type=count, default=20, help="random draws of the enrolled clips (default: 20)")
+    group.add_argument("--seed", type=whole, default=0, help="of the draws (default: 0)")
+    group.add_argument("--enroll", nargs="+", metavar="LABEL",
+                       help="the labels to enrol (default: all that are not --unknown)")
+    group.add_argument("--unknown", nargs="*", metavar="LABEL",
+                       help="labels that are never enrolled and whose test clips must be rejected; without LABEL, all "
+                            "that --enroll does not name (default: none)")
+    group.add_argument("--baselines", action="store_true",
+                       help="compare with what needs no encoder, dynamic time warping of MFCCs and the cosine of "
+                            "log-mel spectrograms; the former takes minutes (default: off)")
+
+
+def check_enrolment(args: argparse.Namespace) -> None:
+    """Sort --shots. Raises UserError for flags that have no meaning with it or without it."""
+    if args.shots is None:
+        for flag in ("repeats", "seed", "enroll", "unknown", "baselines"):
+            if flag in args.given:
+                raise UserError(f"--{flag} is about enrolled words; say with --shots how many clips to enrol, or leave "
+                                f"--{flag} out")
+        return
+    if "k" in args.given:
+        raise UserError("--k is about the k-nearest-neighbour test, --shots about enrolled words; leave one of them "
+                        "out")
+    args.shots = sorted(set(args.shots))
+
+
+def best_precision(device) -> str:
+    """What is fast and safe on a torch device: bfloat16 on a GPU that computes in it."""
+    import torch
+
+    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "32"
+
+
+def repeated(args: argparse.Namespace) -> list[str]:
+    """The flags that a later script needs again to find the same run and data, as far as they were given."""
+    return [f"--{flag}={getattr(args, flag)}" for flag in ("runs_dir", "registry", "cache_dir", "gpu")
+            if flag in args.given] + (["--skip_bad_audio"] if args.skip_bad_audio else [])
+
+
+def resolve_recipe(args: argparse.Namespace, changes: dict | None = None) -> None:
+    """Fill in what the recipe sets and no flag did.
+
+    Raises:
+        UserError: values that contradict one another.
+    """
+    values = RECIPES[args.recipe] | (changes or {})
+    values["shift"] |= args.augment
+    for flag, value in values.items():
+        if getattr(args, flag) is None:
+            setattr(args, flag, value)
+    if args.lr_end > args.lr:
+        raise UserError(f"--lr_end {args.lr_end:g} is above --lr {args.lr:g}; the learning rate ends below where it "
+                        "starts")
+    if args.noise_snr[0] > args.noise_snr[1]:
+        raise UserError(f"--noise_snr {args.noise_snr[0]:g} {args.noise_snr[1]:g}: give the lower ratio first")
+
+
+def _default(flag: str, changes: dict | None) -> str:
+    recipes = f"paper {_said(RECIPES['paper'][flag])}, fast {_said(RECIPES['fast'][flag])}"
+    if flag not in (changes or {}):
+        return f"(default: {recipes})"
+    return f"(default: {_said(changes[flag])} on a frozen encoder; from scratch {recipes})"
+
+
+def _said(value) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _number(text: str, kind, condition, wanted: str):
+    try:
+        value = kind(text)
+    except ValueError:
+        value = math.nan
+    if not condition(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
+    return value
+
+
+def whole(text: str) -> int:
+    return _number(text, int, lambda x: x >= 0, "a whole number from 0 up")
+
+
+def count(text: str) -> int:
+    return _number(text, int, lambda x: x >= 1, "a whole number from 1 up")
+
+
+def positive(text: str) -> float:
+    return _number(text, float, lambda x: 0 < x < math.inf, "a positive number")
+
+
+def _not_negative(text: str) -> float:
+    return _number(text, float, lambda x: 0 <= x < math.inf, "a number from 0 up")
+
+
+def _share(text: str) -> float:
+    return _number(text, float, lambda x: 0 <= x < 1, "a share from 0 up to, not including, 1")

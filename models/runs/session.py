@@ -1,0 +1,122 @@
+"""What the scripts do around their own work: open the data, find the run of an encoder or a head.
+
+Cheap checks come before the libraries that take seconds to import.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data.base.errors import UserError
+from data.manifests import ROOT, Corpus, load_corpus, registered
+from models.runs.checkpoints import HEAD, Run
+
+if TYPE_CHECKING:
+    from data.augment import NoiseBank
+    from data.dataset import Clips, Shuffled
+    from data.sampler import BalancedBatchSampler
+
+RUNS = Path("runs")
+CLIP_SECONDS = 1.0
+WIDTH = 45
+
+
+def check_fixed(flag: str, given, fixed, where: str) -> None:
+    """Raise UserError if a flag was given and contradicts what a checkpoint fixes; ``where`` ends in a verb."""
+    if given is not None and given != fixed:
+        raise UserError(f"{flag} {given} contradicts {where} {fixed}; leave {flag} out, or name another run")
+
+
+def open_corpus(args: Namespace, splits: Sequence[str]) -> Corpus:
+    """The data set that --manifest names; the demo is synthesised if it is not there."""
+    entry = registered(args.manifest, args.registry)
+    folder = Path(args.registry).absolute().parent
+    if args.manifest == "demo" and folder == ROOT and not (folder / entry["train"]).exists():
+        from data.demo.synthesis import make
+
+        make()
+    return load_corpus(args.manifest, splits, args.registry)
+
+
+def open_clips(args: Namespace, corpus: Corpus, split: str) -> Clips:
+    """The audio of one split, decoded on first use."""
+    from data.dataset import Clips
+
+    return Clips.of(corpus.splits[split], f"{corpus.name}-{split}", args.clip_seconds, args.cache_dir,
+                    args.skip_bad_audio)
+
+
+def open_noise(args: Namespace, corpus: Corpus) -> NoiseBank | None:
+    """The noise recordings for --augment; None without it."""
+    if not args.augment:
+        return None
+    folder = args.noise_dir or corpus.noise
+    if folder is None:
+        raise UserError(f"--augment: {corpus.name!r} has no noise recordings in {args.registry}; name a folder of "
+                        "them with --noise_dir")
+    from data.audio import SAMPLE_RATE
+    from data.augment import NoiseBank
+
+    return NoiseBank(folder, round(args.clip_seconds * SAMPLE_RATE), tuple(args.noise_snr))
+
+
+def own_run(args: Namespace, name: str, flag: str = "--name") -> Run:
+    """The run that a script writes to: ``--runs_dir/name``, or ``runs/name`` for a run this program did not make.
+
+    A published encoder is a run without config.json; what is made with it is kept apart from it.
+    """
+    run = Run(args.runs_dir, name, flag)
+    return Run(RUNS, name, flag) if run.checkpoints.exists() and not run.config() else run
+
+
+def find_head(args: Namespace) -> tuple[Run, int, dict]:
+    """The run of --cl_name, the step of its head, and its configuration."""
+    run = own_run(args, args.cl_name, "--cl_name")
+    return run, run.step(HEAD, args.cl_step, "--cl_step"), run.config()
+
+
+def encoder_of_head(args: Namespace, head: Run, head_step: int, config: dict) -> tuple[Run, int]:
+    """The run and step of the encoder that a head was trained with.
+
+    Raises:
+        UserError: --name or --enc_step contradicts what the head's configuration says.
+    """
+    run = Run(args.runs_dir, args.name)
+    if config.get("frozen_encoder", True):
+        begun = config.get("arguments", {})
+        where = f"the head of run {head.name!r}, which was trained on an encoder of"
+        check_fixed("--name", args.name, begun.get("enc_name", args.name), where)
+        step = run.step(args.model, begun.get("enc_step") if args.enc_step is None else args.enc_step, "--enc_step")
+        check_fixed("--enc_step", step, begun.get("enc_step", step), where)
+        return run, step
+    if args.name == head.name:
+        check_fixed("--enc_step", args.enc_step, head_step,
+                    f"the head of run {head.name!r}, which was trained together with the encoder of step")
+    else:
+        print(f"the head of run {head.name!r} was trained together with an encoder of its own, which is tested "
+              f"instead of run {args.name!r}'s")
+    return head, head.step(args.model, head_step, "--cl_step")
+
+
+def check_labels(args: Namespace, corpus: Corpus, config: dict, head: Run) -> None:
+    """Raise UserError unless a data set's labels are those that a head was trained on."""
+    trained = config.get("labels", corpus.labels)
+    if trained != corpus.labels:
+        other = sorted(set(trained) ^ set(corpus.labels))
+        difference = f"(they differ in {', '.join(other[:5])})" if other else "in another order"
+        raise UserError(f"--manifest {args.manifest} has {len(corpus.labels)} labels, the head of run {head.name!r} "
+                        f"{len(trained)} {difference}; test it on the data it was trained on")
+
+
+def classifier_batches(args: Namespace, train: Clips, corpus: Corpus) -> BalancedBatchSampler | Shuffled:
+    """The batches of a classifier: clips at random, or class-balanced with --batch_classes."""
+    from data.dataset import Shuffled
+    from data.sampler import BalancedBatchSampler
+
+    if args.batch_classes:
+        return BalancedBatchSampler(train.manifest.label, corpus.labels, args.batch_classes, args.per_class,
+                                    seed=args.seed)  # uniform draws
+    return Shuffled(len(train), args.batch_size, args.seed)

@@ -1,0 +1,154 @@
+"""The loop that trains a task: progress, looks at dev, checkpoints, and a stop from which it can go on."""
+
+import logging
+import signal
+import sys
+import time
+import warnings
+from argparse import Namespace
+from collections.abc import Callable
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning_utilities.core import rank_zero
+from tqdm import tqdm
+
+from data.base.errors import UserError
+from data.dataset import Clips, ResidentClips, loader
+from models import parallel
+from models.encoders.device import place
+from models.runs.checkpoints import TRAINER, Run
+from models.training.tasks import Task
+
+LOG_STEPS = 10  # between readings of the device's figures, for which the host has to wait
+
+
+class Loop(Callback):
+    """Progress, checkpoints, looks at the dev set, and a clean stop at Ctrl-C, at the end of a step."""
+
+    def __init__(self, run: Run, args: Namespace, steps: int, accuracy: Callable[[], float]):
+        self.run, self.args, self.steps, self.accuracy = run, args, steps, accuracy
+        self.stopped_by: int | None = None
+        self.dev: float | None = None
+        self.handlers = {}
+
+    def on_train_start(self, trainer, task) -> None:
+        self.bar = tqdm(total=self.steps, initial=task.done, desc=self.args.name, unit=" steps",
+                        disable=True if parallel.rank() else None, dynamic_ncols=True)
+        self.started, self.done_before = time.monotonic(), task.done
+        self.began = self.started  # of the step under way
+        task.train()  # lightning leaves the modules as they are
+        self.handlers = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def _stop(self, number: int, _) -> None:
+        self.stopped_by = number
+        signal.signal(number, signal.SIG_DFL)  # asked twice, it ends at once
+
+    def on_train_batch_start(self, trainer, task, batch, index) -> None:
+        self.lr = trainer.optimizers[0].param_groups[0]["lr"]
+
+    def on_train_batch_end(self, trainer, task, outputs, batch, index) -> None:
+        task.done += 1
+        task.seconds += time.monotonic() - self.began
+        stopping = parallel.total(self.stopped_by or 0) > 0  # all stop at the same step
+        if stopping and self.stopped_by is None:
+            self.stopped_by = signal.SIGTERM  # another process got it
+        last = task.done == self.steps
+        if task.done % LOG_STEPS == 0 or last:
+            figures = self._figures(task)
+            trainer.logger.log_metrics(figures, task.done)
+            self.bar.set_postfix_str(self._line(figures), refresh=False)
+        self.bar.update()
+        if (task.done % self.args.step_freq == 0 or last or stopping) and not parallel.rank():
+            save(self.run, task, trainer.optimizers[0], self.args.checkpoints_to_keep)
+        if (task.done % self.args.eval_freq == 0 or last) and not stopping:
+            self.dev = self.accuracy()
+            trainer.logger.log_metrics({"dev_accuracy": self.dev, "seconds": task.seconds}, task.done)
+            self._tell(task)
+        trainer.should_stop |= stopping
+        self.began = time.monotonic()
+
+    def _figures(self, task: Task) -> dict[str, float]:
+        """The last step's, the mean over processes; all have to ask for them."""
+        return {name: parallel.total(value.item()) / parallel.size()
+                for name, value in task.figures.items()} | {"lr": self.lr}
+
+    def _tell(self, task: Task) -> None:
+        """One lasting line, also where no bar is shown."""
+        figures = self._figures(task)
+        spent = time.monotonic() - self.started
+        left = spent / (task.done - self.done_before) * (self.steps - task.done)
+        tqdm.write(f"step {task.done}/{self.steps}  {self._line(figures)}  ({spent:.0f} s, {left:.0f} s to go)",
+                   file=sys.stdout)
+        sys.stdout.flush()
+
+    def say_stopped(self, step: int) -> int:
+        """Tell where a stopped run is saved. Returns the exit code."""
+        print(f"stopped at step {step} of {self.steps}; saved {self.run.path(TRAINER, step)}; go on with the same "
+              "command and --resume")
+        return 128 + self.stopped_by
+
+    def _line(self, figures: dict[str, float]) -> str:
+        shown = [f"{name} {value:.2e}" if name == "lr" else f"{name} {value:.3f}" for name, value in figures.items()]
+        return "  ".join(shown + ([] if self.dev is None else [f"dev {100 * self.dev:.2f} %"]))
+
+    def teardown(self, trainer, task, stage) -> None:
+        if self.handlers:  # training had begun
+            self.bar.close()
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)
+
+
+def save(run: Run, task: Task, optimizer: torch.optim.Optimizer, keep: int) -> None:
+    """Write a checkpoint of this step from which `fit` can go on."""
+    state = {"step": task.done, "optimizer": optimizer.state_dict(), "seconds": task.seconds}
+    run.save(task.saved_modules(), state, task.done, keep)
+
+
+def fit(task: Task, run: Run, data, batches, device: torch.device, accuracy: Callable[[], float]) -> Loop:
+    """Train ``task`` from step ``task.done`` on, on the batches that the sampler ``batches`` still has to give.
+
+    Args:
+        data: a `Clips` or other data set that is indexed by a batch of positions.
+        batches: its batches are of the size it calls ``batch_clips``; torchrun's processes share each.
+        accuracy: looks at the dev set.
+
+    Returns:
+        the loop, which knows whether a signal stopped it.
+
+    Raises:
+        UserError: a batch has fewer clips than there are processes.
+    """
+    task.batch_clips = batches.batch_clips
+    if task.batch_clips < parallel.size():
+        raise UserError(f"a batch of {task.batch_clips} clips cannot be shared by {parallel.size()} processes; start "
+                        "fewer, or make it larger")
+    rank_zero.log.setLevel(logging.WARNING)  # else: which kinds of device there are not, and that training ended
+    place(task, device, task.args.precision)
+    loop = Loop(run, task.args, task.steps, accuracy)
+    if task.done >= task.steps:  # a finished run was resumed
+        return loop
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*(num_workers|does not have many workers|log_every_n_steps|"
+                                                  "lr_scheduler.step|total_mem|TF32|isinstance).*")
+        trainer = lightning.Trainer(
+            accelerator="gpu" if device.type == "cuda" else "cpu", **_processes(device), max_epochs=1, callbacks=[loop],
+            logger=TensorBoardLogger(run.folder, name="tensorboard", version=""), enable_checkpointing=False,
+            enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
+            benchmark=device.type == "cuda")  # shapes do not change: cuDNN may try which of its ways is fastest
+        if isinstance(data, Clips):
+            data = ResidentClips.if_they_fit(data, device)
+        trainer.fit(task, loader(data, parallel.Shared(batches),
+                                 pin_memory=device.type == "cuda" and not isinstance(data, ResidentClips)))
+    return loop
+
+
+def _processes(device: torch.device) -> dict:
+    """Lightning's arguments for the processes that train together."""
+    if parallel.size() == 1:
+        return {"devices": [device.index] if device.type == "cuda" else 1}
+    # Batch norm sees a process's own clips unless synchronised, which torch can on GPUs only.
+    return {"strategy": "ddp", "devices": parallel.local_size(), "num_nodes": parallel.size() // parallel.local_size(),
+            "sync_batchnorm": device.type == "cuda"}

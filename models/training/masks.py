@@ -1,0 +1,52 @@
+"""Masks on spectrograms, for training."""
+
+import torch
+
+from data.dataset import send
+
+# Number and largest extent of what is masked, by name: the original's for Speech Commands, which hides 44 % of a
+# spectrogram on average, and one of 15 %, with which a small training set can be fitted in a few hundred steps.
+MASKS = {"full": {"bands": (2, 15), "stretches": (2, 25), "rectangles": (5, 15, 25)},
+         "light": {"bands": (1, 10), "stretches": (1, 15), "rectangles": (0, 0, 0)}}
+
+
+class SpectrogramMasks(torch.nn.Module):
+    """Zero out random bands, stretches and rectangles: SpecAugment and Cutout in one, for a whole batch at once.
+
+    Masks are up to the given sizes and inside the valid frames. NeMo's own Cutout loops over clips and rectangles, one
+    kernel launch each.
+
+    Args:
+        bands: number and largest height (mel bands) of masks over all frames.
+        stretches: number and largest width (frames) of masks over all bands.
+        rectangles: number, largest height and largest width.
+    """
+
+    def __init__(self, bands: tuple[int, int], stretches: tuple[int, int], rectangles: tuple[int, int, int]):
+        super().__init__()
+        (many_bands, band), (many_stretches, stretch), (many, height, width) = bands, stretches, rectangles
+        self.heights = torch.tensor([band] * many_bands + [0] * many_stretches + [height] * many)  # (M,); 0: all
+        self.widths = torch.tensor([0] * many_bands + [stretch] * many_stretches + [width] * many)
+
+    def forward(self, spectrograms: torch.Tensor, frames: int, generator: torch.Generator) -> torch.Tensor:
+        """Mask (B, F, T), of whose T frames the first ``frames`` are valid; ``generator`` is on the CPU."""
+        batch, mels, time = spectrograms.shape
+        device = spectrograms.device
+        bands = send(self._outside(self.heights, batch, mels, mels, generator), device)  # (B, M, F)
+        stretches = send(self._outside(self.widths, batch, frames, time, generator), device)  # (B, M, T)
+        # A cell is kept when every mask misses it, by band or by frame.
+        kept = torch.ones(batch, mels, time, dtype=torch.bool, device=device)
+        for m in range(len(self.heights)):
+            kept &= bands[:, m, :, None] | stretches[:, m, None, :]
+        return spectrograms * kept
+
+    @staticmethod
+    def _outside(largest: torch.Tensor, batch: int, limit: int, size: int, generator: torch.Generator) -> torch.Tensor:
+        """Which of ``size`` positions lie outside random spans within [0, limit): (B, M, size) bool."""
+        draw = torch.rand(2, batch, len(largest), generator=generator)
+        span = (draw[0] * (largest.clamp(max=limit) + 1)).long()  # 0 ... largest
+        start = (draw[1] * (limit - span + 1)).long()
+        span = torch.where(largest == 0, size, span)[..., None]
+        start = torch.where(largest == 0, 0, start)[..., None]
+        position = torch.arange(size)
+        return (position < start) | (position >= start + span)

@@ -1,0 +1,197 @@
+"""The two training tasks: what a step computes, and how it is optimised."""
+
+import warnings
+from argparse import Namespace
+
+import lightning
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from data.augment import NoiseBank, change_speed, time_shift
+from data.dataset import Clips, scale
+from data.sampler import spread
+from models import parallel
+from models.encoders.build import embed
+from models.encoders.device import place
+from models.encoders.embedding import embed_clips
+from models.encoders.frontend import HOP, LogMel
+from models.encoders.head import ClassificationNet, head_scores
+from models.evaluation.knn import classify
+from models.losses.triplet import own_class, positive_pairs, triplet_loss
+from models.runs.checkpoints import HEAD
+from models.training.masks import MASKS, SpectrogramMasks
+from models.training.optimisers import make_optimizer, make_schedule
+
+
+class Task(lightning.LightningModule):
+    """What both trainings share: waveforms to spectrograms with augmentation, optimiser, schedule.
+
+    Everything random in a step follows from the seed and the step's number, so a resumed run draws what an
+    uninterrupted one does.
+
+    Args:
+        args: the script's arguments, the recipe's values filled in.
+        steps: of the whole run, also those done before a resume.
+        noise: recordings for ``args.augment``.
+    """
+
+    def __init__(self, encoder: nn.Module, args: Namespace, steps: int, noise: NoiseBank | None):
+        super().__init__()
+        self.encoder, self.args, self.steps = encoder, args, steps
+        # In a tuple, since it is no further module: its weights are the encoder's.
+        self.trained = (torch.compile(encoder, dynamic=False) if args.compile else encoder,)
+        self.done = 0
+        self.seconds = 0.0  # that the steps done took, without looks at dev and saving
+        self.batch_clips = 0  # in a step, over all processes; `fit` sets it
+        self.optimizer_state: dict | None = None  # of the checkpoint a run is resumed from
+        self.frontend = LogMel()
+        self.noise = noise
+        self.masks = SpectrogramMasks(**MASKS[args.spec_augment]) if args.spec_augment else None
+        self.figures: dict[str, torch.Tensor] = {}  # of the last step, by name
+
+    def saved_modules(self) -> dict[str, nn.Module]:
+        """What a checkpoint holds, by the name its file gets."""
+        return {self.args.model: self.encoder}
+
+    def resume(self, state: dict) -> None:
+        """Go on from what `save` wrote; nothing for {}. Call before `fit`, with the modules loaded."""
+        if state:
+            self.done, self.optimizer_state = state["step"], state["optimizer"]
+            self.seconds = state.get("seconds", 0.0)
+
+    def embed(self, clips: Clips, rows: np.ndarray | None = None, title: str | None = None) -> np.ndarray:
+        """Normalised embeddings (N, D) of all clips, or of those at ``rows``; the processes share the work."""
+        rows = np.arange(len(clips)) if rows is None else rows
+        own = embed_clips(self.encoder, self.frontend, clips, parallel.share(rows), title)
+        return parallel.gather_arrays(own, len(rows))
+
+    def spectrograms(self, waveforms: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """(B, S) int16 to augmented log-mel (B, F, T)."""
+        x = scale(waveforms)
+        if self.args.speed:
+            x = change_speed(x, generator)
+        if self.args.shift:
+            x = time_shift(x, generator)
+        if self.noise is not None:
+            x = self.noise(x, generator)
+        frames = -(-x.shape[1] // HOP)
+        x = self.frontend(x)
+        return x if self.masks is None else self.masks(x, frames, generator)
+
+    def encode(self, spectrograms: torch.Tensor, normalise: bool) -> torch.Tensor:
+        """(B, F, T) to embeddings (B, D) in float32, the encoder in the precision asked for."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.args.precision == "bf16"):
+            encoder, = self.trained if self.encoder.training else (self.encoder,)
+            return embed(encoder, spectrograms) if normalise else encoder(spectrograms).float()
+
+    def step_generators(self) -> tuple[torch.Generator, torch.Generator]:
+        """Randomness of this step, on the CPU: for the clips, and for mining, which is the same in all processes.
+
+        Also seeds the global generator, from which the front end draws its dither.
+        """
+        seed = (self.args.seed * 2**32 + self.done) % 2**63
+        own = (seed + parallel.rank() * 2**48) % 2**63
+        torch.manual_seed(own)
+        return torch.Generator().manual_seed(own), torch.Generator().manual_seed(seed ^ 2**62)
+
+    def configure_optimizers(self):
+        """Optimiser and schedule; the schedule ends at ``lr_end`` with the run's last step."""
+        args, trained = self.args, [p for p in self.parameters() if p.requires_grad]
+        optimizer = make_optimizer(args, trained)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # stepping the schedule to where a resumed run was
+            schedule = make_schedule(args, optimizer, self.steps)
+            for _ in range(self.done):
+                schedule.step()
+        if self.optimizer_state is not None:
+            optimizer.load_state_dict(self.optimizer_state)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class TripletTask(Task):
+    """Train an encoder with the triplet loss on batches that are ``per_class`` clips a class, side by side."""
+
+    def __init__(self, encoder: nn.Module, args: Namespace, steps: int, noise: NoiseBank | None = None):
+        super().__init__(encoder, args, steps, noise)
+        self.groups: torch.Tensor | None = None
+        self.pairs: torch.Tensor | None = None
+        self.own: torch.Tensor | None = None
+
+    def training_step(self, batch, _) -> torch.Tensor:
+        waveforms, _ = batch
+        for_clips, for_mining = self.step_generators()
+        embeddings = self.encode(self.spectrograms(waveforms, for_clips), normalise=True)
+        embeddings = parallel.gather(embeddings, self.batch_clips or len(waveforms))  # (B, D) of all processes
+        if self.groups is None or len(self.groups) != len(embeddings):
+            # Every batch has the same layout, so classes are told apart by position, and pairs and masks found once.
+            groups = torch.arange(len(embeddings)) // self.args.per_class
+            self.groups, self.pairs, self.own = (
+                x.to(self.device) for x in (groups, positive_pairs(groups), own_class(groups)))
+        result = triplet_loss(embeddings, self.groups, self.args.margin, self.args.mining, for_mining, self.pairs,
+                              self.own)
+        self.figures = {"loss": result.loss.detach(), "active": result.active, "d_pos": result.positive,
+                        "d_neg": result.negative}
+        return result.loss
+
+    def accuracy(self, train: Clips, dev: Clips, where: torch.device | None = None) -> float:
+        """Share of dev clips that their nearest training clips classify rightly; ``where`` as in `knn_search`."""
+        known, asked = (spread(clips.manifest.label, self.args.eval_clips) for clips in (train, dev))
+        own = parallel.share(asked)
+        voted = classify(self.embed(train, known, "train"), train.manifest.label[known],
+                         embed_clips(self.encoder, self.frontend, dev, own, "dev"), min(self.args.k, len(known)),
+                         len(train.manifest.labels), where)
+        return parallel.total(np.sum(voted.labels == dev.manifest.label[own])) / len(asked)
+
+
+class ClassifierTask(Task):
+    """Train a head with cross-entropy, on a frozen encoder or together with it.
+
+    A frozen encoder stays in evaluation mode, so its batch-norm statistics do not drift, and its embeddings are
+    normalised, as the original's head had them. Trained together, the head sees them as they are.
+    """
+
+    def __init__(self, encoder: nn.Module, head: ClassificationNet, args: Namespace, steps: int,
+                 noise: NoiseBank | None = None, frozen: bool = True):
+        super().__init__(encoder, args, steps, noise)
+        self.head, self.frozen = head, frozen
+        encoder.requires_grad_(not frozen)
+
+    def saved_modules(self) -> dict[str, nn.Module]:
+        return {HEAD: self.head} if self.frozen else {self.args.model: self.encoder, HEAD: self.head}
+
+    def train(self, mode: bool = True):
+        super().train(mode)
+        if self.frozen:
+            self.encoder.eval()
+        return self
+
+    def training_step(self, batch, _) -> torch.Tensor:
+        inputs, labels = batch
+        for_clips, _ = self.step_generators()
+        if inputs.is_floating_point():  # embeddings (B, D) that were computed once
+            embeddings = inputs
+        else:
+            with torch.set_grad_enabled(not self.frozen):
+                embeddings = self.encode(self.spectrograms(inputs, for_clips), normalise=self.frozen)
+        scores = self.head(embeddings)
+        # Gradients are averaged over the processes, whose shares of the batch may differ by a clip.
+        weight = parallel.size() * len(labels) / (self.batch_clips or len(labels))
+        loss = functional.nll_loss(scores, labels) * weight
+        self.figures = {"loss": loss.detach(), "batch_accuracy": (scores.argmax(1) == labels).float().mean() * weight}
+        return loss
+
+    def accuracy(self, dev: Clips) -> float:
+        """Share of dev clips that the head classifies rightly."""
+        asked = spread(dev.manifest.label, self.args.eval_clips)
+        own = parallel.share(asked)
+        embeddings = embed_clips(self.encoder, self.frontend, dev, own, "dev", normalise=self.frozen)
+        right = head_scores(self.head, embeddings).argmax(1) == dev.manifest.label[own]
+        return parallel.total(np.sum(right)) / len(asked)
+
+    def embedded_once(self, train: Clips, device: torch.device) -> torch.utils.data.TensorDataset:
+        """The training embeddings and classes, for a frozen encoder whose input nothing random changes."""
+        place(self, device)
+        return torch.utils.data.TensorDataset(torch.from_numpy(self.embed(train, title="embedding train")),
+                                              torch.from_numpy(train.manifest.label.astype(np.int64)))

@@ -1,0 +1,205 @@
+"""Forced alignment: every word once, in order, where the sound is; and the folder of TextGrids that it fills."""
+
+import re
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from data.align import __main__ as command
+from data.align import aligner
+from data.align.aligner import AlignmentError, align
+from data.align.lettersounds import pronounce, spell
+from data.base.errors import UserError
+from data.libriwords import wordscan
+from data.sources.textgrids import read_words, write_words
+
+RATE = 16_000
+PHONES = set(re.findall(r"\w+", "AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH "
+                                 "UH UW V W Y Z ZH"))
+
+
+def buzz(*bursts, seconds, seed=0):
+    """Faint noise with something like a vowel in (start, end) seconds, int16."""
+    rng = np.random.default_rng(seed)
+    samples = rng.normal(0, 20, round(seconds * RATE))
+    for start, end in bursts:
+        t = np.arange(round((end - start) * RATE)) / RATE
+        voiced = sum(np.sin(2 * np.pi * 120 * k * t) / (1 + ((120 * k - 700) / 250) ** 2
+                                                        * ((120 * k - 1150) / 300) ** 2) for k in range(1, 25))
+        samples[round(start * RATE):][:len(t)] += 4000 * voiced
+    return np.clip(samples, -32768, 32767).astype(np.int16)
+
+
+def test_every_word_once_in_order_and_inside_the_audio():
+    samples = buzz((0.3, 0.8), (1.1, 1.5), (1.9, 2.5), seconds=2.505)
+    words = ["ah", "oarah", "hour"]  # the second is in no dictionary
+    found = align(samples, words)
+    assert [word for word, *_ in found] == words
+    times = [t for _, *both in found for t in both]
+    assert times == sorted(times) and times[0] >= 0 and times[-1] <= len(samples) / RATE
+    assert all(end - start >= 0.03 for _, start, end in found)  # three states of 10 ms are a phone
+
+
+def test_words_lie_where_the_sound_is():
+    (first, a, b), (second, c, d) = align(buzz((0.6, 1.1), (2.0, 2.4), seconds=3), ["ah", "ah"])
+    assert (first, second) == ("ah", "ah")
+    assert [a, b, c, d] == pytest.approx([0.6, 1.1, 2.0, 2.4], abs=0.12)
+
+
+def test_an_alignment_does_not_depend_on_what_went_before():
+    one = buzz((0.3, 0.8), (1.1, 1.5), seconds=1.9, seed=1)
+    other = (buzz((0.2, 0.9), (1.4, 1.9), seconds=2.2, seed=2) * 0.2).astype(np.int16)
+    words = ["are", "our"]
+    aligner._decoder.cache_clear()
+    alone = align(one, words)
+    for _ in range(3):
+        align(other, ["oarah", "ah"])
+    assert align(one, words) == alone
+
+
+def test_what_the_usual_beam_loses_is_tried_with_a_wider_one(monkeypatch):
+    samples, words = buzz((0.3, 0.8), (1.1, 1.5), seconds=1.9), ["ah", "our"]
+    expected = align(samples, words)
+    monkeypatch.setattr(aligner, "_BEAMS", ((0.9, 0.9),))
+    with pytest.raises(AlignmentError, match="no alignment"):
+        align(samples, words)
+    monkeypatch.setattr(aligner, "_BEAMS", ((0.9, 0.9), (1e-48, 7e-29)))
+    assert align(samples, words) == expected
+
+
+def test_what_cannot_be_aligned_says_why_and_leaves_the_decoder_usable():
+    samples = buzz((0.2, 0.9), seconds=1.3)
+    expected = align(samples, ["hour"])
+    for words, audio, kind in (([], samples, "empty transcript"), (["r2d2"], samples, "word that cannot"),
+                               (["hour"] * 60, samples, "no alignment"), (["hour"], samples[:100], "no alignment")):
+        with pytest.raises(AlignmentError, match=kind):
+            align(audio, words)
+        assert align(samples, ["hour"]) == expected
+
+
+def test_pronunciations_are_arpabet_and_use_known_words():
+    dictionary = {"foot": "F UH T", "falls": "F AO L Z", "becky": "B EH K IY", "make": "M EY K", "hop": "HH AA P",
+                  "wish": "W IH SH", "furnish": "F ER N IH SH", "happy": "HH AE P IY", "fox": "F AA K S"}
+    for word, phones in {"foot": "F UH T", "footfalls": "F UH T F AO L Z", "becky's": "B EH K IY Z",
+                         "making": "M EY K IH NG", "hopped": "HH AA P T", "wishes": "W IH SH AH Z",
+                         "unfurnished": "AH N F ER N IH SH T", "happiness": "HH AE P IY N AH S",
+                         "fox's": "F AA K S AH Z", "'hop'": "HH AA P", "knish": "N IH SH",
+                         "thrope": "TH R OW P"}.items():
+        assert pronounce(word, dictionary.get) == phones
+    for word in ("", "a1", "x-ray", "naïve", "'", "two words", "Upper"):
+        assert pronounce(word, dictionary.get) is None
+    rng = np.random.default_rng(0)
+    for length in rng.integers(1, 14, 2_000):
+        word = "".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz"), length))
+        phones = spell(word).split()
+        assert phones and set(phones) <= PHONES
+
+
+def test_rules_agree_with_the_dictionary_on_most_phones():
+    from pocketsphinx import get_model_path
+    from rapidfuzz.distance import Levenshtein
+
+    with open(get_model_path("en-us/cmudict-en-us.dict"), encoding="utf-8") as dictionary:
+        lines = [line.split() for line in dictionary]
+    sample = [line for line in lines[::61] if re.fullmatch("[a-z]{2,}", line[0])]
+    wrong = sum(Levenshtein.distance(spell(word).split(), phones) for word, *phones in sample)
+    assert len(sample) > 1000
+    assert wrong / sum(len(phones) for _, *phones in sample) < 0.25  # 0.21 over the whole of it
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    for speaker in (1, 2):
+        chapter = folder / "LibriSpeech" / "dev-clean" / str(speaker) / "7"
+        chapter.mkdir(parents=True)
+        lines = []
+        for number, text in enumerate(("AH AH", "OUR HOUR", "ARE OARAH")):
+            soundfile.write(chapter / f"{speaker}-7-{number:04}.flac",
+                            buzz((0.3, 0.9), (1.2, 1.7), seconds=2, seed=number), RATE)
+            lines.append(f"{speaker}-7-{number:04} {text}\n")
+        (chapter / f"{speaker}-7.trans.txt").write_text("".join(lines))
+    return folder
+
+
+def run(monkeypatch, source, out, *flags):
+    monkeypatch.setattr(sys, "argv", ["align", "--librispeech", str(source), "--out", str(out), *map(str, flags)])
+    command.main(command.parse_args())
+
+
+def contents(out):
+    return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*.TextGrid")}
+
+
+def test_writes_the_public_layout_and_resumes_to_the_same_bytes(corpus, tmp_path, monkeypatch, capsys):
+    run(monkeypatch, corpus, tmp_path / "one")
+    assert "oarah (OW R AH)" in capsys.readouterr().out
+    whole = contents(tmp_path / "one")
+    assert set(whole) == {f"dev-clean/{s}/7/{s}-7-{n:04}.TextGrid" for s in (1, 2) for n in range(3)}
+    tier = read_words(tmp_path / "one" / "dev-clean" / "1" / "7" / "1-7-0001.TextGrid")
+    assert [word for word, *_ in tier.words()] == ["our", "hour"] and tier.xmax == 2.0
+    gone = sorted((tmp_path / "one").rglob("*.TextGrid"))[1::2]
+    for path in gone:
+        path.unlink()
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "one").rglob("*.TextGrid")}
+    run(monkeypatch, corpus, tmp_path / "one")
+    assert contents(tmp_path / "one") == whole
+    assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
+    assert f"{len(gone)} utterances to align, {len(kept)} are done" in capsys.readouterr().out
+
+
+def test_what_is_skipped_is_named(corpus, tmp_path, monkeypatch, capsys):
+    source = tmp_path / "source" / "1" / "7"
+    source.mkdir(parents=True)
+    for number in range(5):
+        soundfile.write(source / f"1-7-{number}.wav", buzz((0.3, 0.9), seconds=1.2), RATE)
+    soundfile.write(source / "1-7-1.wav", np.zeros(8_000, np.int16), RATE)
+    (source / "1-7.trans.txt").write_text("1-7-0 AH\n1-7-1 AH\n1-7-2 R2D2\n1-7-3\n\n1-7-9 AH\n")
+    (source / "2-7.trans.txt").write_bytes(b"2-7-0 \xff\xff\n")
+    run(monkeypatch, tmp_path / "source", tmp_path / "out")
+    problems = [line.split("\t") for line in (tmp_path / "out" / "skipped.tsv").read_text().splitlines()]
+    assert {(kind, path.rpartition("/")[2]) for kind, path, _ in problems} == {
+        ("audio cannot be used", "1-7-1.wav"), ("word that cannot be pronounced", "1-7-2.wav"),
+        ("empty transcript", "1-7-3.wav"), ("audio without transcript", "1-7-4.wav"),
+        ("transcript without audio", "1-7-9"), ("transcript file unreadable", "2-7.trans.txt")}
+    assert list(contents(tmp_path / "out")) == ["1/7/1-7-0.TextGrid"]
+    assert "word that cannot be pronounced (1)" in (shown := capsys.readouterr().err) and "r2d2" in shown
+
+
+def test_comparison_finds_a_known_shift(tmp_path):
+    rng = np.random.default_rng(0)
+    for n in range(20):
+        cuts = np.sort(rng.choice(np.arange(10, 290), 12, replace=False)) / 100
+        words = [("w", a, b) for a, b in zip(cuts[::2], cuts[1::2], strict=True)]
+        write_words(tmp_path / "a" / f"1-1-{n}.TextGrid", words, 4.0)
+        write_words(tmp_path / "b" / f"1-1-{n}.TextGrid", [(w, a + 0.02, b + 0.02) for w, a, b in words], 4.0)
+    write_words(tmp_path / "b" / "1-1-0.TextGrid", [("other", 0.1, 0.2)], 4.0)
+    report = command.compare(tmp_path / "a", tmp_path / "b")
+    assert "114 words of 19 utterances; 1 have other words, such as 1-1-0" in report
+    assert report.count("median 20 ms, 90th percentile 20 ms, most 20 ms; 0.0% equal, 100.0% within 50 ms") == 2
+    (tmp_path / "c").mkdir()
+    with pytest.raises(UserError, match="no TextGrid there"):
+        command.compare(tmp_path / "a", tmp_path / "c")
+
+
+def test_alignments_feed_the_word_scan(corpus, tmp_path, monkeypatch):
+    run(monkeypatch, corpus, tmp_path / "out")
+    clips = wordscan.scan(corpus, tmp_path / "out", tmp_path / "scan")
+    assert not clips.problems
+    assert sorted(clips.words[w] for w in clips.word) == sorted(["ah", "ah", "our", "hour", "are", "oarah"] * 2)
+    assert (clips.end <= 2.0).all() and (clips.end > clips.start).all()
+
+
+def test_bad_folders_are_one_clear_error(corpus, tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    for match, source, flags in (("--librispeech .*nowhere: no such folder", tmp_path / "nowhere", ()),
+                                 ("--librispeech .*empty: no audio file", tmp_path / "empty", ()),
+                                 ("--compare .*nowhere: no such folder", corpus, ("--compare", tmp_path / "nowhere"))):
+        with pytest.raises(UserError, match=match):
+            run(monkeypatch, source, tmp_path / "out", *flags)
+    assert not (tmp_path / "out").exists()
+    soundfile.write(tmp_path / "empty" / "1-7-0.wav", buzz(seconds=1), RATE)
+    with pytest.raises(UserError, match=r"no \*.trans.txt in it"):
+        run(monkeypatch, tmp_path / "empty", tmp_path / "out")

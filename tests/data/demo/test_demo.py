@@ -1,0 +1,249 @@
+"""Demo data: whole words inside one second, no voice in two splits, the same bytes for the same seed."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import soundfile
+
+from data.base.errors import UserError
+from data.demo import synthesis as demo
+from data.demo.espeak import Saying, speak
+from data.manifests import ROOT, SPLITS, load_corpus, read_registry
+from data.sources.splits import check_disjoint
+
+
+def content(folder):
+    """Every file's bytes by relative path."""
+    return {str(path.relative_to(folder)): hashlib.sha1(path.read_bytes()).hexdigest()
+            for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo")
+    demo.make(folder / "demo", seed=3, registry=folder / "manifests.json", voices=4, takes=2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def voiced():
+    """Four words by every voice at one rate and pitch: {voice: [(T,) float, ...]}."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    sayings = [Saying(word) for word in ("marvin", "six", "house", "follow")]
+    with ThreadPoolExecutor(2) as pool:
+        spoken = pool.map(lambda voice: speak(f"en-us+{voice.replace('_', ' ')}", sayings)[1], demo.VOICES)
+        return {voice: [demo.trim(s / 32768) for s in words]
+                for voice, words in zip(demo.VOICES, spoken, strict=True)}
+
+
+def test_corpus_loads_with_all_words_in_every_split(made):
+    corpus = load_corpus("demo", registry=made / "manifests.json")
+    assert corpus.labels == demo.WORDS
+    speakers = {split: set(corpus.splits[split].speaker) for split in SPLITS}
+    for split in SPLITS:
+        np.testing.assert_array_equal(corpus.splits[split].counts(), 2 * len(speakers[split]))
+    assert sum(map(len, speakers.values())) == len(set.union(*speakers.values())) == 4
+    check_disjoint({split: [corpus.splits[split][i] for i in range(len(corpus.splits[split]))] for split in SPLITS})
+    assert {path.name for path in corpus.noise.glob("*.wav")} == {"white.wav", "pink.wav", "babble.wav"}
+
+
+def test_files_are_one_second_int16_unclipped(made):
+    for path in (made / "demo").rglob("*.wav"):
+        info = soundfile.info(path)
+        seconds = demo.NOISE_SECONDS if path.parent.name == "_background_noise_" else 1
+        assert (info.samplerate, info.channels, info.subtype, info.frames) == (16000, 1, "PCM_16", seconds * 16000)
+        samples, _ = soundfile.read(path, dtype="int16")
+        assert 0 < np.abs(samples.astype(int)).max() < 32767
+
+
+def test_same_seed_same_bytes_another_seed_others(made, tmp_path):
+    for seed, name in ((3, "again"), (4, "other")):
+        demo.make(tmp_path / name, seed=seed, registry=tmp_path / "manifests.json", name=name, voices=4, takes=2)
+    first, again, other = (content(made / "demo"), content(tmp_path / "again"), content(tmp_path / "other"))
+    assert first == again
+    assert not {first[path] for path in first if path.endswith(".wav")} & set(other.values())
+
+
+def test_fewer_voices_are_the_first_of_more():
+    for seed in range(5):
+        assert set(demo.assign(seed, 3)) < set(demo.assign(seed, 4)) < set(demo.assign(seed, 40))
+
+
+@pytest.mark.parametrize("voice", ["f2", "victor", "croak", "adam"])  # breath twice, flutter, Klatt's synthesiser
+def test_speech_does_not_depend_on_when_and_what_else_is_spoken(voice):
+    sayings = [Saying("seven", 170, 40, 60), Saying("house"), Saying("yes")]
+    rate, first = speak(f"en-us+{voice}", sayings)
+    assert rate == 22050
+    time.sleep(1.1)  # eSpeak's own seed is the clock's second
+    again, fewer = (speak(f"en-us+{voice}", said)[1] for said in (sayings, sayings[:2]))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(first, fewer, strict=False))
+
+
+def test_rate_and_pitch_change_the_sound():
+    _, (plain, fast, high) = speak("en-us+m3", [Saying("marvin"), Saying("marvin", 190), Saying("marvin", 160, 65)])
+    assert len(demo.trim(fast.astype(float))) < 0.95 * len(demo.trim(plain.astype(float)))
+    assert abs(len(high) - len(plain)) < 0.05 * len(plain)
+    assert not np.array_equal(high[:len(plain)], plain[:len(high)])
+
+
+def test_there_are_sixty_voices_and_no_two_alike(voiced):
+    assert len(demo.VOICES) == len({voice.lower() for voice in demo.VOICES}) >= 60
+    # Log spectrum in 24 bands at 20 moments of each word, equal loudness.
+    features = []
+    for words in voiced.values():
+        frames = [np.lib.stride_tricks.sliding_window_view(w / np.sqrt(np.mean(w ** 2)), 512)[
+            np.linspace(0, len(w) - 512, 20).astype(int)] for w in words]
+        power = np.abs(np.fft.rfft(np.concatenate(frames) * np.hanning(512)))[:, :192] ** 2
+        features.append(10 * np.log10(power.reshape(-1, 24, 8).mean(2) + 1e-2))
+    features = np.stack(features)
+    distance = np.array([np.abs(features - one).mean((1, 2)) for one in features])
+    np.fill_diagonal(distance, np.inf)
+    i, j = np.unravel_index(distance.argmin(), distance.shape)
+    assert distance.min() > 1.2, (demo.VOICES[i], demo.VOICES[j], distance.min())
+
+
+def test_every_voice_at_the_slowest_rate_fits_into_a_second(voiced):
+    longest = {voice: max(len(w) for w in words) / 22050 for voice, words in voiced.items()}
+    assert max(longest.values()) * 160 / demo.RATES[0] < 0.95
+    assert min(longest.values()) > 0.3
+
+
+@pytest.mark.parametrize("length", [800, 9000, 15999, 16000])
+def test_place_keeps_the_whole_word(length):
+    rng = np.random.default_rng(0)
+    word = np.sin(np.arange(length) / 5.0) * 0.3
+    for _ in range(50):
+        clip = demo.place(word, rng)
+        assert clip.shape == (16000,) and np.abs(clip).max() < 1
+        # Where the word lies best, little is left once it is taken out: all of it is there.
+        correlation = np.correlate(clip, word, "valid")
+        start = correlation.argmax()
+        gain = correlation[start] / (word @ word)
+        rest = clip.copy()
+        rest[start:start + length] -= gain * word
+        snr = 10 * np.log10(np.mean((gain * word) ** 2) / np.mean(rest ** 2))
+        assert 19.5 < snr < 40.5
+        assert abs(start - (16000 - length) / 2) <= 0.1 * 16000 + 1
+        assert demo.PEAKS_DB[0] - 0.3 < 20 * np.log10(gain * np.abs(word).max()) < demo.PEAKS_DB[1] + 0.3
+
+
+def test_place_refuses_what_would_be_cut():
+    with pytest.raises(ValueError, match=r"1\.06 s"):
+        demo.place(np.ones(17000), np.random.default_rng(0))
+
+
+def test_coloured_noise_has_its_slope():
+    rng = np.random.default_rng(0)
+    for slope in (0, 0.5, 1):
+        noise = demo.coloured_noise(1 << 18, slope, rng)
+        assert np.mean(noise ** 2) == pytest.approx(1, rel=1e-3)
+        power = np.abs(np.fft.rfft(noise)) ** 2
+        hertz = np.arange(len(power)) * 16000 / len(noise)
+        low, high = (power[(hertz > f) & (hertz < 1.1 * f)].mean() for f in (200, 3200))
+        assert np.log2(low / high) / 4 == pytest.approx(slope, abs=0.06)
+
+
+def test_default_split_is_by_voice_and_about_an_eighth_each():
+    for seed in range(20):
+        split_of = demo.assign(seed, len(demo.VOICES))
+        assert sorted(split_of) == sorted(demo.VOICES)
+        counts = [list(split_of.values()).count(split) for split in ("dev", "test")]
+        assert counts == [8, 8]
+    assert sorted(demo.assign(0, 3).values()) == ["dev", "test", "train"]
+
+
+def test_complete_data_is_left_alone_and_other_is_replaced(tmp_path, capsys, monkeypatch):
+    arguments = {"registry": tmp_path / "manifests.json", "voices": 3, "takes": 1}
+    demo.make(tmp_path / "demo", **arguments)
+    assert "zero" in capsys.readouterr().out
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "demo").rglob("*")}
+    with monkeypatch.context() as patch:
+        patch.setattr(demo, "_synthesise", lambda *_: pytest.fail("made again"))
+        demo.make(tmp_path / "demo", **arguments)
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "demo").rglob("*")}
+    demo.make(tmp_path / "demo", seed=1, **arguments)
+    assert json.loads((tmp_path / "demo" / "made.json").read_text())["seed"] == 1
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_interrupted_run_leaves_nothing(tmp_path, monkeypatch, error):
+    def broken(*_):
+        raise error
+
+    monkeypatch.setattr(demo, "_write_noise", broken)
+    with pytest.raises(error):
+        demo.make(tmp_path / "demo", registry=tmp_path / "manifests.json", voices=3, takes=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_interrupted_replacement_keeps_the_old(made, monkeypatch):
+    before = content(made)
+    monkeypatch.setattr(demo, "_write_noise", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        demo.make(made / "demo", seed=9, registry=made / "manifests.json", voices=3, takes=1)
+    assert content(made) == before
+
+
+@pytest.mark.parametrize(("changes", "words"), [
+    ({"voices": 10_000}, ["--voices 10000", str(len(demo.VOICES))]),
+    ({"voices": 2}, ["--voices 2", "3"]),
+    ({"takes": 0}, ["--takes 0"]),
+    ({"seed": -1}, ["--seed -1"]),
+])
+def test_bad_numbers(tmp_path, changes, words):
+    with pytest.raises(UserError) as caught:
+        demo.make(tmp_path / "demo", registry=tmp_path / "manifests.json", **changes)
+    assert all(word in str(caught.value) for word in words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_of_another_is_not_touched(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match=r"mine: exists and was not made by data\.demo"):
+        demo.make(tmp_path / "mine", registry=tmp_path / "manifests.json", voices=3, takes=1)
+    assert content(tmp_path) == {"mine/thesis.txt": hashlib.sha1(b"years of work").hexdigest()}
+
+
+def test_unwritable_out(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file.demo: cannot be written"):
+        demo.make(tmp_path / "file" / "demo", registry=tmp_path / "manifests.json", voices=3, takes=1)
+
+
+@pytest.mark.parametrize(("loader", "reason"), [
+    ("raise ImportError('No module named espeakng_loader')", "No module named"),
+    ("def get_library_path(): return '/nowhere/libespeak-ng.so'", "/nowhere/libespeak-ng.so"),
+])
+def test_no_espeak(tmp_path, monkeypatch, loader, reason):
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "espeakng_loader.py").write_text(loader + "\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "modules"))
+    with pytest.raises(UserError, match=f"{reason}.*pip install -r requirements.txt"):
+        demo.make(tmp_path / "demo", registry=tmp_path / "manifests.json", voices=3, takes=1)
+    assert {path.name for path in tmp_path.iterdir()} == {"modules"}
+
+
+def test_unknown_voice_is_an_error_not_the_default_voice():
+    with pytest.raises(UserError, match=r"no voice 'en-us\+nobody'"):
+        speak("en-us+nobody", [Saying("yes")])
+
+
+def test_command(tmp_path):
+    def run(*arguments):
+        return subprocess.run([sys.executable, "-m", "data.demo", *arguments], cwd=ROOT, capture_output=True, text=True)
+
+    done = run("--out", str(tmp_path / "d"), "--name=tiny", "--voices=3", "--takes=1", "--registry",
+               str(tmp_path / "r.json"))
+    assert done.returncode == 0, done.stderr
+    assert "--manifest=tiny" in done.stdout and "clips (speakers)" in done.stdout
+    assert read_registry(tmp_path / "r.json")["tiny"]["train"] == "d/train.json"
+    failed = run("--voices=99", "--out", str(tmp_path / "e"))
+    assert failed.returncode == 2 and failed.stderr.startswith("error: --voices 99") and failed.stderr.count("\n") == 1

@@ -1,0 +1,253 @@
+"""Any folder of word folders becomes manifests: the loudest stretch, no speaker in two splits, nothing unsaid."""
+
+import json
+import os
+from itertools import combinations
+
+import numpy as np
+import pytest
+import soundfile
+
+from data.base.errors import UserError
+from data.folder.__main__ import MANY_SPEAKERS, _has_audio, divide, main, parse_args
+from data.manifests import SPLITS, load_corpus, registered
+from data.sources.splits import split_of
+from tests.sounds import noise, record
+
+
+def run(root, *options, name="mine"):
+    """Run the command; what it said, the corpus it registered, and the folder it wrote."""
+    said = []
+    registry, out = root.parent / "registry.json", root.parent / "out" / name
+    main(parse_args([str(root), "--name", name, "--out", str(out), "--registry", str(registry), *options]),
+         said.append)
+    return "\n".join(said), load_corpus(name, registry=registry), out
+
+
+def home(corpus):
+    """Path -> split."""
+    found = {u.path: split for split, manifest in corpus.splits.items() for u in manifest}
+    assert len(found) == sum(map(len, corpus.splits.values()))
+    return found
+
+
+# -- who goes where
+
+@pytest.mark.parametrize("count", [3, 4, 7, 20, 60])
+def test_few_speakers_fill_every_split_and_every_word_is_trained(count):
+    rng = np.random.default_rng(count)
+    units = [f"s{i}" for i in range(count) for _ in range(rng.integers(5, 40))]
+    labels = [f"w{i}" for i in rng.integers(0, 6, len(units))]
+    units += ["s0", "s1"]
+    labels += ["rare", "rare"]  # two speakers alone say this word
+    found = divide(units, labels, 10, 10)
+    assert set(found.values()) == set(SPLITS)
+    assert found == divide(units[::-1], labels[::-1], 10, 10)
+    assert {label for unit, label in zip(units, labels, strict=True) if found[unit] == "train"} == set(labels)
+    if count >= 20:
+        clips = [found[unit] for unit in units]
+        assert abs(clips.count("dev") / len(units) - 0.1) < 0.03
+        assert abs(clips.count("test") / len(units) - 0.1) < 0.03
+
+
+def test_the_best_of_three_speakers_trains():
+    units = ["a"] * 10 + ["b"] * 80 + ["c"] * 10
+    best = min(combinations("abc", 1), key=lambda train: abs(sum(u in train for u in units) - 80))
+    found = divide(units, ["x", "y"] * 50, 10, 10)
+    assert [u for u in "abc" if found[u] == "train"] == list(best)
+
+
+def test_shares_are_as_asked_with_few_speakers():
+    units = [f"s{i}" for i in range(50) for _ in range(10)]
+    found = [divide(units, ["a", "b"] * 250, 20, 30)[unit] for unit in units]
+    assert found.count("dev") == pytest.approx(100, abs=10)
+    assert found.count("test") == pytest.approx(150, abs=10)
+
+
+def test_many_speakers_are_divided_by_hash_alone():
+    units = [f"{i:08x}" for i in range(MANY_SPEAKERS)]
+    assert divide(units, ["a"] * len(units), 10, 10) == {unit: split_of(unit) for unit in units}
+
+
+# -- the command
+
+def a_folder(root, speakers=5, words=("ja", "nein", "_unknown_")):
+    for word in words:
+        for s in range(speakers):
+            for n in range(2):
+                record(root / word / f"sp{s}_{n}.wav")
+    return root
+
+
+def test_mixed_formats_rates_and_lengths(tmp_path):
+    root = a_folder(tmp_path / "r", speakers=4)
+    record(root / "ja" / "sp4_0.flac", noise(0.5, 44_100), 44_100)
+    record(root / "ja" / "sp4_1.ogg", np.stack([noise(0.8)] * 2, 1))
+    record(root / "nein" / "sp4_0.mp3", noise(0.5, 22_050), 22_050)
+    long = record(root / "nein" / "sp4_1.WAV", np.concatenate([noise(2, level=0.01), noise(1), noise(2, level=0.01)]))
+    (root / "nein" / "notes.txt").write_text("no audio")
+    (root / "README").write_text("no audio")
+    (root / "_background_noise_").mkdir()
+    record(root / "_background_noise_" / "hum.wav", noise(3))
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    said, corpus, out = run(root)
+    assert corpus.labels == ["_unknown_", "ja", "nein"]
+    assert corpus.noise == root / "_background_noise_"
+    assert sum(map(len, corpus.splits.values())) == 28
+    assert "28 audio files in 3 word folders: 25 WAV, 1 FLAC, 1 OGG, 1 MP3" in said
+    assert "26 at 16000 Hz, 1 at 44100 Hz, 1 at 22050 Hz" in said
+    assert "skipped 2 other files" in said and "notes.txt" in said and "README (in no word folder)" in said
+    assert "cut to the loudest 1 s: 1 longer files (5.00 to 5.00 s)" in said
+    assert "speakers: 5" in said and "divided" in said
+    [cut] = [u for manifest in corpus.splits.values() for u in manifest if u.path == str(long)]
+    assert (cut.offset, cut.duration) == (pytest.approx(2, abs=0.03), 1.0)
+    where = {u.speaker: split for split, manifest in corpus.splits.items() for u in manifest}
+    assert all(where[u.speaker] == split for split, manifest in corpus.splits.items() for u in manifest)
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before  # a source is only read
+    assert sorted(path.name for path in out.iterdir()) == ["dev.json", "test.json", "train.json"]
+
+
+def test_twice_gives_the_same_bytes_and_a_command_to_repeat_it(tmp_path):
+    root = a_folder(tmp_path / "my r")
+    run(root, "--dev_percent", "20")
+    paths = [*(tmp_path / "out/mine").iterdir(), tmp_path / "registry.json"]
+    before = [path.read_bytes() for path in paths]
+    run(root, "--dev_percent", "20")
+    assert [path.read_bytes() for path in paths] == before
+    made_by = registered("mine", tmp_path / "registry.json")["made_by"]
+    assert made_by.startswith(f"python -m data.folder '{root}' --name mine --dev_percent 20.0 --out")
+
+
+def test_many_speakers_agree_with_the_hash_rule(tmp_path):
+    root = tmp_path / "r"
+    for i in range(120):
+        for word in ("a", "b"):
+            record(root / word / f"{i:08x}_nohash_0.wav", noise(0.02))
+    said, corpus, _ = run(root)
+    assert "speakers: 120" in said and "hash of its name" in said
+    for path, split in home(corpus).items():
+        assert split == split_of(os.path.basename(path))
+
+
+def test_without_speakers_clips_are_divided_and_that_is_said(tmp_path):
+    root = tmp_path / "r"
+    for word in ("a", "b"):
+        for i in range(12):
+            record(root / word / f"{i}.wav", noise(0.02))
+    said, corpus, _ = run(root)
+    assert "warning: the file names tell no speakers" in said
+    for manifest in corpus.splits.values():
+        assert set(manifest.speaker) == {None}
+        assert manifest.counts().min() >= 1
+    for path in root.rglob("*.wav"):  # names play no part
+        path.rename(path.with_stem(f"renamed{path.stem}"))
+    again = home(run(root)[1])
+    assert {path.replace("renamed", ""): split for path, split in again.items()} == home(corpus)
+
+
+def test_one_speaker_is_too_few_to_be_in_one_split(tmp_path):
+    root = a_folder(tmp_path / "r", speakers=1, words=("a", "b", "c"))
+    said, corpus, _ = run(root, "--speaker_regex", "^(sp)")
+    assert "warning: only 1 speaker: clips are divided one by one" in said
+    assert {u.speaker for manifest in corpus.splits.values() for u in manifest} == {None}
+
+
+def test_clips_of_unknown_speakers_are_said_and_kept(tmp_path):
+    root = a_folder(tmp_path / "r", speakers=19, words=("a", "b"))
+    for i in range(4):
+        record(root / "a" / f"x{i}.wav")
+    said, corpus, _ = run(root)
+    assert "no speaker is known for 4 clips" in said
+    assert sum(map(len, corpus.splits.values())) == 80
+
+
+def test_repeated_audio_is_used_once_and_never_under_two_words(tmp_path):
+    root = a_folder(tmp_path / "r")
+    twice, torn = (root / "ja" / f"sp{s}_0.wav" for s in (0, 1))
+    samples, rate = soundfile.read(twice, dtype="int16")
+    soundfile.write(root / "ja" / "sp3_9.flac", samples, rate)
+    (root / "nein" / "sp4_9.wav").symlink_to(torn)
+    said, corpus, _ = run(root)
+    assert "left out 1 clips that repeat the audio of another: " + str(root / "ja" / "sp3_9.flac") in said
+    assert "left out 2 clips whose audio is under two words" in said
+    assert str(twice) in home(corpus)
+    assert not {str(torn), str(root / "nein" / "sp4_9.wav"), str(root / "ja" / "sp3_9.flac")} & set(home(corpus))
+
+
+def test_words_without_training_clips_are_dropped_and_listed(tmp_path):
+    root = tmp_path / "r"
+    tests = [name for name in (f"{i:08x}" for i in range(300)) if split_of(name) == "test"]
+    for i in range(150):
+        for word in ("a", "b"):
+            record(root / word / f"{i:08x}_nohash_0.wav", noise(0.02))
+    for name in tests[:3]:
+        record(root / "rare" / f"{name}_nohash_0.wav", noise(0.02))
+    said, corpus, _ = run(root)
+    assert "dropped 1 words, whose few clips left none to train on: rare (3)" in said
+    assert corpus.labels == ["a", "b"]
+
+
+def test_word_folders_may_be_links_and_may_have_folders(tmp_path):
+    root = a_folder(tmp_path / "elsewhere", words=("a", "b"))
+    linked = tmp_path / "r"
+    linked.mkdir()
+    (linked / "a").symlink_to(root / "a")
+    for s in range(5):
+        record(linked / "c" / f"person{s}" / "1.wav")
+        record(linked / "a" / f"person{s}" / "2.wav")
+    said, corpus, _ = run(linked, "--speaker_regex", r"^(person\d|sp\d)")
+    assert "speakers: 10" in said
+    assert corpus.labels == ["a", "c"]
+    assert all(path.startswith(str(linked)) for path in home(corpus))
+
+
+def test_odd_names(tmp_path):
+    root = a_folder(tmp_path / "r", words=("größe", "はい", "it's a \"word\""))
+    (root / "größe" / os.fsdecode(b"sp\xe9_1.wav")).write_bytes((root / "größe" / "sp0_0.wav").read_bytes())
+    said, corpus, _ = run(root)
+    assert corpus.labels == sorted(["größe", "はい", "it's a \"word\""])
+    assert "skipped 1 other files" in said and "not valid UTF-8" in said
+    said.encode()  # can be printed
+
+
+def test_a_noise_folder_without_audio_is_not_registered(tmp_path):
+    root = a_folder(tmp_path / "r")
+    (root / "_background_noise_").mkdir()
+    (root / "_background_noise_" / "readme").write_text("x")
+    said, corpus, _ = run(root)
+    assert corpus.noise is None and "no noise is registered" in said
+    assert not _has_audio(root / "_background_noise_")
+    assert _has_audio(root / "ja")
+
+
+@pytest.mark.parametrize(("make", "complaint"), [
+    (lambda root: None, "r: cannot be read .No such file"),
+    (lambda root: root.mkdir(), "has no sub-folders"),
+    (lambda root: record(root / "flat.wav"), "has no sub-folders"),
+    (lambda root: (root / "a").mkdir(parents=True), "has no sub-folders"),
+    (lambda root: ((root / "a").mkdir(parents=True), (root / "a" / "x").write_text("x")), "none of its 1 files"),
+    (lambda root: a_folder(root, words=("only",)), "at least two words"),
+    (lambda root: (record(root / "a" / "1.wav"), record(root / "b" / "1.wav")), "only|no clip falls into"),
+])
+def test_folders_that_cannot_become_a_data_set(tmp_path, make, complaint):
+    make(tmp_path / "r")
+    with pytest.raises(UserError, match=complaint):
+        run(tmp_path / "r")
+    assert not (tmp_path / "registry.json").exists() and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("options", [["--clip_seconds", "0"], ["--clip_seconds", "nan"], ["--dev_percent", "0"],
+                                     ["--dev_percent", "60", "--test_percent", "40"], ["--name", "a/b"]])
+def test_flags_out_of_range(options):
+    with pytest.raises(UserError, match=options[0]):
+        parse_args(["r", "--name", "x", *options])
+
+
+def test_other_data_sets_and_the_recordings_are_not_overwritten(tmp_path):
+    root = a_folder(tmp_path / "r")
+    (tmp_path / "registry.json").write_text(json.dumps({"mine": {"train": "x", "made_by": "python -m data.demo"}}))
+    with pytest.raises(UserError, match="has another data set of that name"):
+        run(root)
+    with pytest.raises(UserError, match="in the folder of the recordings"):
+        run(root, "--out", str(root / "lists"))
+    assert not (tmp_path / "out").exists() and not (root / "lists").exists()

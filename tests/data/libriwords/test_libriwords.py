@@ -1,0 +1,304 @@
+"""From TextGrids to manifests: which words, which split, what is left out, and that a killed scan goes on."""
+
+import hashlib
+import json
+import sys
+import tarfile
+import zipfile
+from collections import Counter, defaultdict
+
+import numpy as np
+import pytest
+import soundfile
+import textgrid
+
+from data.base.errors import UserError
+from data.libriwords import __main__ as libriwords
+from data.libriwords import wordscan
+from data.manifests import SPLITS, load_corpus, register
+from data.sources.divide_speakers import SHARES, balanced_split
+from data.sources.textgrids import write_words
+
+VOCABULARY = ["the", "and", "of", "to", "a", "in", "he", "i", "that", "was", "o'clock", "quick", "brown", "fox", "rare"]
+SPEAKERS, UTTERANCES, RATE = 15, 5, 8_000
+
+
+def add_utterance(folder, name, words, seconds=None):
+    """Noise as audio, and a TextGrid with (word, start, end)."""
+    seconds = seconds or words[-1][2] + 0.25
+    inside = "/".join(["train-clean-5", *name.split("-")[:2]])
+    audio = folder / "LibriSpeech" / inside / f"{name}.flac"
+    audio.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(len(words)).normal(0, 1000, round(seconds * RATE)).astype(np.int16)
+    soundfile.write(audio, noise, RATE)
+    grid = folder / "alignments" / inside / f"{name}.TextGrid"
+    write_words(grid, words, seconds)
+    return audio, grid
+
+
+def random_words(rng):
+    now, words = 0.1, []
+    for word in rng.choice(VOCABULARY, rng.integers(12, 25), p=(p := 1 / np.arange(2, 17)) / p.sum()):
+        end = now + rng.integers(4, 40) / 100
+        words.append((str(word), round(now, 2), round(end, 2)))
+        now = end + rng.choice([0, 0.05])
+    return words
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    rng = np.random.default_rng(0)
+    for speaker in range(SPEAKERS):
+        for number in range(UTTERANCES):
+            add_utterance(folder, f"{100 + speaker}-7-{number:04}", random_words(rng))
+    return folder
+
+
+def run(monkeypatch, source, out, *flags):
+    flags = ["--librispeech", source / "LibriSpeech", "--alignments", source / "alignments", "--out", out,
+             "--registry", out / "registry.json", *flags]
+    monkeypatch.setattr(sys, "argv", ["libriwords", *map(str, flags)])
+    libriwords.main(libriwords.parse_args())
+
+
+def entries(out, size, split):
+    path = out / str(size) / f"{split}.json"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return [((path.parent / e["audio_filepath"]).resolve().stem, e["label"], e["offset"], e["duration"], e["speaker"])
+            for e in lines]
+
+
+def table(out, size):
+    head, *rows = [line.split("\t") for line in (out / str(size) / "words.tsv").read_text().splitlines()]
+    return {row[0]: dict(zip(head[1:], row[1:], strict=True)) for row in rows}
+
+
+def brute_force(folder):
+    """{(utterance, word, start, duration, speaker)} by the textgrid package."""
+    return {(path.stem, i.mark, round(i.minTime, 6), round(i.maxTime - i.minTime, 6), path.stem.split("-")[0])
+            for path in (folder / "alignments").rglob("*.TextGrid")
+            for i in textgrid.TextGrid.fromFile(str(path)).getFirst("words") if i.mark}
+
+
+def test_manifests_hold_the_most_frequent_words_and_nothing_else(corpus, tmp_path, monkeypatch):
+    run(monkeypatch, corpus, tmp_path, "--sizes", 10, 4)
+    everything = brute_force(corpus)
+    counts = Counter(word for _, word, *_ in everything)
+    ranked = sorted(counts, key=lambda word: (-counts[word], word))
+    where = defaultdict(set)
+    for size in (4, 10):
+        rows = table(tmp_path, size)
+        assert list(rows) == ranked[:size]
+        assert all(int(rows[word]["aligned"]) == counts[word] for word in rows)
+        kept = {word for word in rows if rows[word]["verdict"] == "kept"}
+        assert len(kept) >= 4
+        found = {split: entries(tmp_path, size, split) for split in SPLITS}
+        assert all({word for _, word, *_ in found[split]} == kept for split in SPLITS)
+        assert {e for split in SPLITS for e in found[split]} == {e for e in everything if e[1] in kept}
+        assert sum(map(len, found.values())) == sum(counts[word] for word in kept)
+        for split in SPLITS:
+            keys = [(word, name, offset) for name, word, offset, *_ in found[split]]
+            assert keys == sorted(keys)
+            for *_, speaker in found[split]:
+                where[speaker].add(split)
+    assert len(where) == SPEAKERS
+    assert all(len(splits) == 1 for splits in where.values())  # also between the sizes
+    loaded = load_corpus("10", registry=tmp_path / "registry.json")
+    assert set(loaded.labels) == {word for word, row in table(tmp_path, 10).items() if row["verdict"] == "kept"}
+
+
+def test_same_input_same_bytes_and_sizes_do_not_depend_on_each_other(corpus, tmp_path, monkeypatch):
+    run(monkeypatch, corpus, tmp_path / "one" / "x", "--sizes", 10, 5)
+    run(monkeypatch, corpus, tmp_path / "two" / "x", "--sizes", 5)
+    for split in SPLITS:
+        first, second = (tmp_path / name / "x" / "5" / f"{split}.json" for name in ("one", "two"))
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_flags_on_words_drop_what_they_say(corpus, tmp_path, monkeypatch, capsys):
+    run(monkeypatch, corpus, tmp_path, "--sizes", 12, "--min_seconds", 0.1, "--min_count", 60, "--max_per_word", 40)
+    everything = brute_force(corpus)
+    long = Counter(word for _, word, _, duration, _ in everything if duration >= 0.1 - 1e-9)
+    rows = table(tmp_path, 12)
+    assert {row["verdict"] for row in rows.values()} > {"fewer than 60 clips"}
+    clips = [e for split in SPLITS for e in entries(tmp_path, 12, split)]
+    assert min(duration for *_, duration, _ in clips) >= 0.1
+    assert len(set(clips)) == len(clips) and set(clips) <= everything
+    for word, row in rows.items():
+        assert int(row["usable"]) == long[word] == int(row["aligned"]) - int(row["too_short"])
+        assert (row["verdict"] == "fewer than 60 clips") == (long[word] < 60)
+        if row["verdict"] == "kept":
+            assert sum(e[1] == word for e in clips) == min(long[word], 40) == sum(int(row[s]) for s in SPLITS)
+    dropped = [word for word, row in rows.items() if row["verdict"] != "kept"]
+    assert all(word in capsys.readouterr().out for word in dropped[:1])
+
+
+def test_equally_frequent_words_rank_alphabetically(tmp_path, monkeypatch):
+    for speaker in range(3):
+        for number, words in enumerate((["pear", "fig"], ["kiwi", "Apple"])):
+            add_utterance(tmp_path, f"{speaker}-1-{number}", [(w, i + 0.5, i + 0.9) for i, w in enumerate(words)])
+    run(monkeypatch, tmp_path, tmp_path / "out", "--sizes", 3)
+    assert list(table(tmp_path / "out", 3)) == ["apple", "fig", "kiwi"]
+
+
+def test_an_interrupted_scan_goes_on_where_it_was(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(wordscan, "CHUNK", 20)
+    run(monkeypatch, corpus, tmp_path / "whole" / "x", "--sizes", 5)
+    read = wordscan._read_chunk
+    calls = []
+
+    def counted(task):
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(task)
+        return read(task)
+
+    monkeypatch.setattr(wordscan, "_read_chunk", counted)
+    monkeypatch.setattr(wordscan, "ordered_map", map)
+    with pytest.raises(KeyboardInterrupt):
+        run(monkeypatch, corpus, tmp_path / "cut" / "x", "--sizes", 5)
+    assert len(list((tmp_path / "cut" / "x" / "scan").iterdir())) == 2
+    monkeypatch.setattr(wordscan, "_read_chunk", lambda task: calls.append(task) or read(task))
+    run(monkeypatch, corpus, tmp_path / "cut" / "x", "--sizes", 5)
+    assert len(calls) == -(-SPEAKERS * UTTERANCES // 20)  # each chunk once, in both runs together
+    for split in SPLITS:
+        assert ((tmp_path / "cut" / "x" / "5" / f"{split}.json").read_bytes()
+                == (tmp_path / "whole" / "x" / "5" / f"{split}.json").read_bytes())
+    run(monkeypatch, corpus, tmp_path / "cut" / "x", "--sizes", 8)
+    assert len(calls) == -(-SPEAKERS * UTTERANCES // 20)
+
+
+def test_a_changed_textgrid_is_read_again(tmp_path, monkeypatch):
+    for speaker in range(4):
+        grid = add_utterance(tmp_path, f"{speaker}-1-0", [("yes", 0.1, 0.5), ("no", 0.5, 0.8)])[1]
+    run(monkeypatch, tmp_path, tmp_path / "out", "--sizes", 2)
+    write_words(grid, [("yes", 0.1, 0.5), ("yes", 0.5, 0.7), ("no", 0.7, 0.8)], 1.05)
+    run(monkeypatch, tmp_path, tmp_path / "out", "--sizes", 2)
+    assert table(tmp_path / "out", 2)["yes"]["aligned"] == "5"
+    assert len(list((tmp_path / "out" / "scan").iterdir())) == 1
+
+
+def test_broken_textgrids_are_named_and_the_rest_goes_on(corpus, tmp_path, monkeypatch, capsys):
+    run(monkeypatch, corpus, tmp_path / "clean", "--sizes", 10)
+    clean = {split: entries(tmp_path / "clean", 10, split) for split in SPLITS}
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("LibriSpeech", "alignments"):
+        (source / name).mkdir()
+        (source / name / "good").symlink_to(corpus / name, target_is_directory=True)
+        (source / name / "good2").symlink_to(source / name, target_is_directory=True)  # a circle
+    words = [("the", 0.1, 0.4), ("fox", 0.5, 0.9)]
+    text = add_utterance(tmp_path / "model", "1-1-0", words)[1].read_text()
+    contents = {"1-1-0001": b"", "1-1-0002": text[:len(text) // 2].encode(), "1-1-0003": text.encode("utf-16"),
+                "1-1-0004": text.replace("fox", "f\xf6x").encode("latin-1"),
+                "1-1-0005": text.replace('"words"', '"phones"').encode(),
+                "1-1-0006": text.replace("xmin = 0.5", "xmin = 0.3").encode(), "1-1-0007": text.encode(),
+                "1-1-0008": text.encode(), "1-1-0009": text.encode(), "odd": text.encode()}
+    for name, content in contents.items():
+        seconds = 0.5 if name == "1-1-0007" else 1.15
+        audio, grid = add_utterance(source, name, words, max(seconds, 1.15))
+        grid.write_bytes(content)
+        if seconds < 1:
+            soundfile.write(audio, np.ones(4000, np.int16), RATE)
+        if name == "1-1-0008":
+            audio.unlink()
+        if name == "1-1-0009":
+            audio.write_bytes(b"fLaC no more")
+    add_utterance(source, "1-1-0010", words)[1].unlink()
+    run(monkeypatch, source, tmp_path / "out", "--sizes", 10)
+    problems = [line.split("\t") for line in (tmp_path / "out" / "problems.tsv").read_text().splitlines()]
+    assert {(kind, path.rpartition("/")[2].partition(".")[0]) for kind, path, _ in problems} == {
+        ("empty", "1-1-0001"), ("broken", "1-1-0002"), ("odd, but read", "1-1-0003"), ("encoding", "1-1-0004"),
+        ("no words tier", "1-1-0005"), ("out of order", "1-1-0006"), ("past the audio's end", "1-1-0007"),
+        ("TextGrid without audio", "1-1-0008"), ("audio unreadable", "1-1-0009"),
+        ("audio without TextGrid", "1-1-0010"), ("name is not speaker-chapter-number", "odd")}
+    assert len(problems) == 11
+    shown = capsys.readouterr().err
+    assert "out of order (1), such as" in shown and "11 of them are named in" in shown
+    before = {e[:4] for split in SPLITS for e in clean[split]}
+    after = {e[:4] for split in SPLITS for e in entries(tmp_path / "out", 10, split)}
+    assert before <= after
+    assert {e[0] for e in after - before} == {"1-1-0003"}
+
+
+def test_marks_that_are_no_words_are_left_out(tmp_path, monkeypatch, capsys):
+    for speaker in range(3):
+        add_utterance(tmp_path, f"{speaker}-1-0", [("<unk>", 0.1, 0.2), ("SIL", 0.2, 0.3), ("Yes", 0.3, 0.5),
+                                                   ("no", 0.5, 0.8), ("x2", 0.8, 0.9)])
+    run(monkeypatch, tmp_path, tmp_path / "out", "--sizes", 10)
+    assert list(table(tmp_path / "out", 10)) == ["no", "yes"]
+    assert "6 intervals whose mark is no word" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_split_is_close_to_the_shares_with_frequent_classes_everywhere(seed):
+    rng = np.random.default_rng(seed)
+    counts = rng.poisson(rng.gamma(3, 0.3, (28, 1)) * (60 / np.arange(1, 151)))
+    names = [str(n) for n in rng.choice(9_000, 28, replace=False)]
+    part = balanced_split(names, counts)
+    shares = [counts[part == s].sum() / counts.sum() for s in range(3)]
+    assert shares == pytest.approx(SHARES, abs=0.02)
+    assert all((counts[part == s, :10] > 0).any(0).all() for s in range(3))
+    assert np.array_equal(part, balanced_split(names, counts))
+    order = rng.permutation(28)
+    assert np.array_equal(part[order], balanced_split([names[i] for i in order], counts[order]))
+
+
+def test_few_speakers_still_fill_every_split():
+    for speakers in (3, 4, 5):
+        counts = np.full((speakers, 2), 10)
+        assert set(balanced_split([str(s) for s in range(speakers)], counts)) == {0, 1, 2}
+    assert set(balanced_split(["a", "b", "c"], np.eye(3, dtype=int))) == {0, 1, 2}  # no class can be in all three
+
+
+def test_bad_input_is_one_clear_error(corpus, tmp_path, monkeypatch):
+    def refused(match, *flags, source=corpus):
+        with pytest.raises(UserError, match=match) as error:
+            run(monkeypatch, source, tmp_path / "out", *flags)
+        assert "\n" not in str(error.value)
+        assert not list((tmp_path / "out").glob("[0-9]*"))
+
+    refused("--librispeech .*nowhere: no such folder", "--librispeech", tmp_path / "nowhere")
+    refused("--alignments .*nowhere: no such folder.*data.align", "--alignments", tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    refused("--librispeech .*empty: no audio", "--librispeech", tmp_path / "empty")
+    refused("--alignments .*empty: no .TextGrid", "--alignments", tmp_path / "empty")
+    add_utterance(tmp_path / "other", "999-1-0", [("a", 0.1, 0.2)])
+    refused("none of its 1 TextGrids is named like", "--alignments", tmp_path / "other" / "alignments")
+    refused("1 speaker .*too few", source=tmp_path / "other")
+    refused("fewer than two words", "--min_count", 10_000)
+    same = tmp_path / "out" / "registry.json"
+    register("35", train=same, dev=same, test=same, made_by="python -m data.speech_commands", registry=same)
+    refused("--sizes 35: .* another data set", "--sizes", 35)
+
+
+@pytest.mark.parametrize("flags", [["--sizes", "1"], ["--sizes", "ten"], ["--max_per_word", "2"], ["--min_count", "0"],
+                                   ["--min_seconds", "-1"], ["--min_seconds", "nan"], ["--download", "train-clean-5"]])
+def test_senseless_flags_are_refused(monkeypatch, flags):
+    monkeypatch.setattr(sys, "argv", ["libriwords", *flags])
+    with pytest.raises(SystemExit) as error:
+        libriwords.parse_args()
+    assert error.value.code == 2
+
+
+def test_download_checks_then_unpacks_then_makes_the_manifests(corpus, tmp_path, monkeypatch):
+    with tarfile.open(tmp_path / "dev-clean.tar.gz", "w:gz") as tar:
+        tar.add(corpus / "LibriSpeech", "LibriSpeech")
+    with zipfile.ZipFile(tmp_path / "grids.zip", "w") as zipped:
+        for path in (corpus / "alignments").rglob("*.TextGrid"):
+            zipped.write(path, path.relative_to(corpus))
+    flags = ["--download", "dev-clean", "--mirror", tmp_path, "--download-alignments", "--alignments_url",
+             tmp_path / "grids.zip", "--sizes", 5]
+    source = tmp_path / "fetched"
+    with pytest.raises(UserError, match=r"dev-clean.tar.gz: md5 is .* where 42e2234ba48799c1f50f24a7926300a1"):
+        run(monkeypatch, source, tmp_path / "out", *flags)
+    assert not (source / "LibriSpeech").exists()
+    part, grids = (hashlib.md5((tmp_path / name).read_bytes()).hexdigest()
+                   for name in ("dev-clean.tar.gz", "grids.zip"))
+    monkeypatch.setitem(libriwords.PARTS, "dev-clean", part)
+    monkeypatch.setattr(libriwords, "ALIGNMENTS", {"md5": grids})
+    run(monkeypatch, source, tmp_path / "out", *flags)
+    run(monkeypatch, corpus, tmp_path / "direct", "--sizes", 5)
+    for split in SPLITS:
+        assert entries(tmp_path / "out", 5, split) == entries(tmp_path / "direct", 5, split)

@@ -1,0 +1,480 @@
+"""Speech Commands from generated archives of the same layout: splits, classes, lists, downloads, bad input."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import tarfile
+import threading
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from data.audio import decode
+from data.base.errors import UserError
+from data.manifests import ROOT, load_corpus, read_registry
+from data.sources import download
+from data.sources.splits import check_disjoint, split_of
+from data.speech_commands import __main__ as speech_commands
+from data.speech_commands.__main__ import ARCHIVES, NAMES, WORDS, address, main, parse_args
+from data.speech_commands.twelve import SILENCE, STRETCHES, UNKNOWN, share, silence
+from data.speech_commands.twelve import WORDS as TEN
+
+RATE = 16_000
+OTHERS = ("bed", "cat", "zero")
+
+
+def speakers(split, count):
+    """The first ``count`` 8-digit speakers that the hash rule puts into ``split``."""
+    return [s for s in (f"{i:08x}" for i in range(2000)) if split_of(s) == split][:count]
+
+
+SPEAKERS = {"train": speakers("train", 6), "dev": speakers("dev", 3), "test": speakers("test", 3)}
+
+
+def write_wav(path, samples):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, samples, RATE, subtype="PCM_16")
+
+
+def noise(seed, seconds=0.05):
+    return 0.1 * np.random.default_rng(seed).standard_normal(round(seconds * RATE)).clip(-5, 5)
+
+
+def make_folder(root, words=(*TEN, *OTHERS), takes=2):
+    """An extracted archive: every word by every speaker ``takes`` times, 60 s and 20 s of noise."""
+    listed = {"dev": [], "test": []}
+    for w, word in enumerate(words):
+        for split, names in SPEAKERS.items():
+            for i, speaker in enumerate(names):
+                for take in range(takes):
+                    name = f"{word}/{speaker}_nohash_{take}.wav"
+                    write_wav(root / name, noise((w, ["train", "dev", "test"].index(split), i, take)))
+                    if split != "train":
+                        listed[split].append(name)
+    for i, seconds in enumerate((60, 20)):
+        write_wav(root / "_background_noise_" / f"noise{i}.wav", noise((99, i), seconds))
+    (root / "_background_noise_" / "README.md").write_text("not a clip")
+    (root / "validation_list.txt").write_text("\n".join(listed["dev"]) + "\n")
+    (root / "testing_list.txt").write_text("\n".join(listed["test"]))
+    return root
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    return make_folder(tmp_path_factory.mktemp("made") / "speech")
+
+
+@pytest.fixture
+def root(made, tmp_path):
+    """A copy to spoil."""
+    return Path(shutil.copytree(made, tmp_path / "speech"))
+
+
+@pytest.fixture
+def run(tmp_path, capsys):
+    """Run the command on ``root``; returns what it printed and the registered corpus."""
+    def command(root, *flags, name="mine"):
+        flags = [*flags, *(["--name", name] if name else [])]
+        out = tmp_path / "out" / (name or "default")
+        main(parse_args(["--root", str(root), "--out", str(out), "--registry", str(tmp_path / "m.json"),
+                         *map(str, flags)]))
+        printed = capsys.readouterr()
+        registered = name or list(read_registry(tmp_path / "m.json"))[-1]
+        return printed.out + printed.err, load_corpus(registered, registry=tmp_path / "m.json")
+    return command
+
+
+def clips(corpus):
+    return {split: [manifest[i] for i in range(len(manifest))] for split, manifest in corpus.splits.items()}
+
+
+def names(corpus):
+    """word/file.wav of every clip, by split."""
+    return {split: {"/".join(Path(u.path).parts[-2:]) for u in us} for split, us in clips(corpus).items()}
+
+
+def bytes_of(folder):
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_splits_by_lists_equal_those_by_hash_and_are_disjoint(run, root):
+    says, corpus = run(root, name="lists")
+    n = len(TEN) + len(OTHERS)
+    assert f"agree on all {n * 24} clips" in says
+    assert {s: len(m) for s, m in corpus.splits.items()} == {"train": n * 12, "dev": n * 6, "test": n * 6}
+    assert corpus.labels == sorted((*TEN, *OTHERS))
+    for split, utterances in clips(corpus).items():
+        assert {u.speaker for u in utterances} == set(SPEAKERS[split])
+        assert all(u.duration == 0.05 and Path(u.path).parent.name == u.label for u in utterances)
+    assert corpus.noise.samefile(root / "_background_noise_")
+    row = next(line for line in says.splitlines() if line.startswith("yes"))
+    assert row.split() == ["yes", "12", "(6)", "6", "(3)", "6", "(3)"]
+    for file in ("validation_list.txt", "testing_list.txt"):
+        (root / file).unlink()
+    says, hashed = run(root, name="hash")
+    assert "no official lists" in says
+    assert names(hashed) == names(corpus)
+
+
+def test_lists_win_over_the_rule_unless_told_otherwise(run, root):
+    moved = SPEAKERS["train"][0]
+    with (root / "testing_list.txt").open("a") as file:
+        file.writelines(f"\n{word}/{moved}_nohash_{take}.wav" for word in (*TEN, *OTHERS) for take in range(2))
+        file.write("\nyes/gone_nohash_0.wav")
+    says, corpus = run(root)
+    assert "disagree on 26 of 312 clips" in says
+    assert "the lists decided; 1 listed clips are not in" in says
+    assert moved in {u.speaker for u in clips(corpus)["test"]}
+    says, corpus = run(root, "--hash_split")
+    assert "the rule decided" in says
+    assert moved in {u.speaker for u in clips(corpus)["train"]}
+
+
+def test_same_input_same_bytes_and_root_untouched(run, made, tmp_path):
+    before = sorted(made.rglob("*"))
+    for flags in ([], ["--classes", "12"]):
+        run(made, *flags, name="a")
+        first, registry = bytes_of(tmp_path / "out" / "a"), (tmp_path / "m.json").read_bytes()
+        run(made, *flags, name="a")
+        assert bytes_of(tmp_path / "out" / "a") == first
+        assert (tmp_path / "m.json").read_bytes() == registry
+    assert sorted(made.rglob("*")) == before
+
+
+def test_words_are_a_subset(run, made):
+    _, corpus = run(made, "--words", "yes", "bed")
+    assert corpus.labels == ["bed", "yes"]
+    assert [len(m) for m in corpus.splits.values()] == [24, 12, 12]
+
+
+def test_twelve_classes(run, made):
+    _, everything = run(made, name="all")
+    _, corpus = run(made, "--classes", "12", name="twelve")
+    assert corpus.labels == sorted((*TEN, UNKNOWN, SILENCE))
+    for split, utterances in clips(corpus).items():
+        count = Counter(u.label for u in utterances)
+        words = sum(count[word] for word in TEN)
+        assert count[UNKNOWN] == count[SILENCE] == share(words) == -(-words // 10)
+        unknown = {"/".join(Path(u.path).parts[-2:]) for u in utterances if u.label == UNKNOWN}
+        assert len(unknown) == count[UNKNOWN]
+        assert unknown <= names(everything)[split]
+        assert {name.split("/")[0] for name in unknown} <= set(OTHERS)
+        first, last = STRETCHES[split]
+        for u in (u for u in utterances if u.label == SILENCE):
+            seconds = soundfile.info(u.path).duration
+            assert first * seconds - 1e-6 <= u.offset
+            assert u.offset + u.duration <= last * seconds + 1e-6
+            assert u.duration == 1.0
+            assert u.speaker is None
+    check_disjoint(clips(corpus))
+    _, again = run(made, "--classes", "12", "--seed", "0", name="again")
+    _, other = run(made, "--classes", "12", "--seed", "1", name="other")
+    assert names(again) == names(corpus) != names(other)
+
+
+def test_share_gives_the_published_test_set():
+    assert share(4_074) == 408
+    assert share(4_074) * 2 + 4_074 == 4_890
+    assert [share(n) for n in (0, 10, 11, 30)] == [0, 1, 2, 3]
+
+
+def test_silence_passes_over_what_is_silent_to_the_bit(tmp_path):
+    samples = noise(0, 40)
+    samples[20 * RATE:30 * RATE] = 0
+    write_wav(tmp_path / "a.wav", samples)
+    write_wav(tmp_path / "short.wav", noise(1, 5))  # nothing for dev or test in it
+    drawn = silence(tmp_path, {"train": 900, "dev": 100, "test": 7})
+    assert {split: len(c) for split, c in drawn.items()} == {"train": 900, "dev": 100, "test": 7}
+    for split, quiet in drawn.items():
+        assert len({(c.path, c.offset) for c in quiet}) == len(quiet)
+        assert all(len(decode(c.path, c.offset, c.duration)) == RATE for c in quiet)  # raises on bit silence
+        assert any(Path(c.path).name == "short.wav" for c in quiet) == (split == "train")
+    # train has 0-32 s and 0-4 s, a start every 10 ms, less those wholly inside the 10 silent seconds
+    assert len(silence(tmp_path, {"train": 3101 + 301 - 901})["train"]) == 2501
+    with pytest.raises(UserError, match="room for 2,501 different seconds of train"):
+        silence(tmp_path, {"train": 2502})
+
+
+@pytest.fixture
+def test_set(tmp_path):
+    folder = tmp_path / "official"
+    for w, word in enumerate((*TEN, UNKNOWN)):
+        for i, speaker in enumerate(SPEAKERS["test"]):
+            write_wav(folder / word / f"{speaker}_nohash_0.wav", noise((7, w, i, 7)))
+    write_wav(folder / SILENCE / "0.wav", noise(8, 1))
+    return folder
+
+
+def test_official_protocol_tests_on_the_other_archive(run, made, test_set):
+    _, split = run(made, "--classes", "12", name="split")
+    _, corpus = run(made, "--classes", "12", "--protocol", "official", "--test_root", test_set, name="official")
+    assert names(corpus)["train"] == names(split)["train"]
+    assert names(corpus)["dev"] == names(split)["dev"]
+    assert Counter(u.label for u in clips(corpus)["test"]) == {word: 3 for word in (*TEN, UNKNOWN)} | {SILENCE: 1}
+    assert all(Path(u.path).is_relative_to(test_set) for u in clips(corpus)["test"])
+    shutil.rmtree(test_set / "go")
+    with pytest.raises(UserError, match="no folder 'go'"):
+        run(made, "--classes", "12", "--protocol", "official", "--test_root", test_set)
+    with pytest.raises(UserError, match="--test_root, or get it with --download"):
+        run(made, "--classes", "12", "--protocol", "official")
+
+
+@pytest.mark.parametrize("flags", [[], ["--classes", "12"]])
+def test_a_list_repeats_a_corpus_from_a_larger_archive(run, root, tmp_path, flags):
+    file = tmp_path / "list.tsv"
+    run(root, *flags, "--write_list", file, name="a")
+    lines = file.read_text().splitlines()
+    assert lines == sorted(lines)
+    for line in lines[::20]:
+        name, sha1 = line.split("\t")
+        assert hashlib.sha1((root / name).read_bytes()).hexdigest() == sha1
+    first = bytes_of(tmp_path / "out" / "a")
+    write_wav(root / "yes" / f"{SPEAKERS['train'][0]}_nohash_9.wav", noise(123))
+    write_wav(root / "new" / f"{SPEAKERS['train'][0]}_nohash_0.wav", noise(124))
+    _, corpus = run(root, *flags, "--list", file, "--write_list", tmp_path / "again.tsv", name="a")
+    assert bytes_of(tmp_path / "out" / "a") == first
+    assert (tmp_path / "again.tsv").read_bytes() == file.read_bytes()
+    assert len(lines) == sum(u.label != SILENCE for us in clips(corpus).values() for u in us)
+
+
+@pytest.mark.parametrize(("line", "message"), [
+    ("yes/gone.wav\t" + "0" * 40, "gone.wav: no such clip"), ("{name}\t" + "0" * 40, "SHA-1 is not the one"),
+    ("{name}\tabc", "line 2: not of the form"), ("{name}", "line 2: not of the form"),
+    ("../../etc/passwd\t" + "0" * 40, "no such clip"), ("", "names no clip")])
+def test_bad_lists(run, made, tmp_path, line, message):
+    name = f"yes/{SPEAKERS['train'][0]}_nohash_0.wav"
+    (tmp_path / "list").write_text("# names\n" + line.format(name=name) + "\n")
+    with pytest.raises(UserError, match=message):
+        run(made, "--list", tmp_path / "list")
+    assert not (tmp_path / "m.json").exists()
+
+
+def test_clip_listed_twice(run, made, tmp_path):
+    (tmp_path / "list").write_text(f"yes/a.wav\t{'0' * 40}\nyes/a.wav\t{'0' * 40}\n")
+    with pytest.raises(UserError, match=r"line 2: yes/a\.wav for the second time"):
+        run(made, "--list", tmp_path / "list")
+
+
+def test_copies_are_an_error_or_dropped_from_training(run, root, tmp_path):
+    test_clip = root / "yes" / f"{SPEAKERS['test'][0]}_nohash_0.wav"
+    train_copy = root / "yes" / f"{SPEAKERS['train'][0]}_nohash_7.wav"
+    dev_copy = root / "no" / f"{SPEAKERS['dev'][0]}_nohash_7.wav"
+    _, before = run(root, name="before")
+    shutil.copy(test_clip, train_copy)
+    shutil.copy(test_clip, dev_copy)
+    with (root / "validation_list.txt").open("a") as file:
+        file.write(f"no/{dev_copy.name}\n")
+    with pytest.raises(UserError, match=r"2 clips have the same audio.*--drop_duplicates"):
+        run(root)
+    assert not (tmp_path / "out" / "mine").exists()
+    says, corpus = run(root, "--drop_duplicates")
+    assert "left out 2 copies" in says
+    assert f"{train_copy} (train) = {test_clip} (test)" in says
+    assert f"{dev_copy} (dev) = {test_clip} (test)" in says
+    assert names(corpus) == names(before)
+
+
+def test_copies_within_a_split_stay(run, root):
+    shutil.copy(root / "yes" / f"{SPEAKERS['train'][0]}_nohash_0.wav",
+                root / "yes" / f"{SPEAKERS['train'][1]}_nohash_8.wav")
+    _, corpus = run(root)
+    assert sum(u.label == "yes" for u in clips(corpus)["train"]) == 13
+
+
+@pytest.mark.parametrize("content", [b"", b"no audio", None])
+def test_bad_audio_is_an_error_or_left_out(run, root, content):
+    bad = root / "yes" / f"{SPEAKERS['train'][0]}_nohash_0.wav"
+    if content is None:
+        write_wav(bad, np.zeros(RATE))
+    else:
+        bad.write_bytes(content)
+    with pytest.raises(UserError, match=rf"{bad.name}.*1 of 312 clips.*--skip_bad_audio"):
+        run(root)
+    says, corpus = run(root, "--skip_bad_audio")
+    assert f"leaving out 1 of 312 clips that cannot be used: {bad}" in says
+    assert f"yes/{bad.name}" not in names(corpus)["train"]
+
+
+def test_speaker_in_two_splits_is_an_error(run, root):
+    with (root / "testing_list.txt").open("a") as file:
+        file.write(f"\nyes/{SPEAKERS['train'][0]}_nohash_0.wav\n")
+    with pytest.raises(UserError, match=f"speaker '{SPEAKERS['train'][0]}'"):
+        run(root)
+
+
+@pytest.mark.parametrize(("flags", "message"), [
+    (["--words", "yes", "--classes", "12"], "exclude each other"), (["--protocol", "official"], "--classes 12"),
+    (["--test_root", "x"], "--protocol official"), (["--url", "x"], "--download"), (["--sha256", "0"], "--download"),
+    (["--download", "--sha256", "0"], "64 hexadecimal"),
+    (["--words", "yess", "no"], r"'yess' \(did you mean 'yes'\?\)"),
+    (["--name", "a/b"], "--name 'a/b'"), (["--list", "/no/list"], "cannot be read")])
+def test_bad_flags(run, made, tmp_path, flags, message):
+    with pytest.raises(UserError, match=message):
+        run(made, *flags, name=None if "--name" in flags else "mine")
+    assert not (tmp_path / "m.json").exists()
+
+
+def test_names(run, made, tmp_path):
+    with pytest.raises(UserError, match="13 words are not the 35 of version 2; name this set with --name"):
+        run(made, name=None)
+    with pytest.raises(UserError, match="--words makes a set of its own; name it with --name"):
+        run(made, "--words", "yes", name=None)
+    v1 = make_folder(tmp_path / "v1", sorted(WORDS[1]), takes=1)
+    with pytest.raises(UserError, match="say --version 1"):
+        run(v1, name=None)
+    _, corpus = run(v1, "--version", "1", name=None)
+    assert (corpus.name, len(corpus.labels)) == ("v1-30", 30)
+    _, corpus = run(v1, "--version", "1", "--classes", "12", name=None)
+    assert (corpus.name, len(corpus.labels)) == ("v1-12", 12)
+
+
+def test_untrained_words_are_left_out_and_named(run, root, tmp_path):
+    for word in ("bed", "cat"):
+        for speaker in SPEAKERS["train"]:
+            for take in range(2):
+                (root / word / f"{speaker}_nohash_{take}.wav").unlink()
+    with pytest.raises(UserError, match="no training clip of cat; leave them out of --words"):
+        run(root, "--words", "cat", "yes", "no")
+    assert not (tmp_path / "out").exists()
+    printed, corpus = run(root)
+    assert "left out, for want of training clips: bed cat" in printed
+    assert not {"bed", "cat"} & set(corpus.labels)
+
+
+def test_bad_folders(run, root, tmp_path):
+    with pytest.raises(UserError, match="no such folder"):
+        run(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no clip named"):
+        run(tmp_path / "empty")
+    with (root / "validation_list.txt").open("a") as file:
+        file.write((root / "testing_list.txt").read_text().splitlines()[0])
+    with pytest.raises(UserError, match=r"testing_list.txt: .* is in validation_list.txt too"):
+        run(root)
+    (root / "testing_list.txt").unlink()
+    with pytest.raises(UserError, match=r"testing_list.txt: no such file, though validation_list.txt is there"):
+        run(root)
+    (root / "validation_list.txt").unlink()
+    shutil.rmtree(root / "_background_noise_")
+    with pytest.raises(UserError, match=r"_background_noise_: no \.wav file"):
+        run(root, "--classes", "12")
+    assert run(root)[1].noise is None
+
+
+class Archives(BaseHTTPRequestHandler):
+    """The server's folder of files; honours Range, and cuts the first connection of each file half-way."""
+
+    def do_GET(self):
+        content = (self.server.folder / self.path.lstrip("/")).read_bytes()
+        asked = self.headers.get("Range")
+        self.server.asked.append((self.path, asked))
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+        self.send_response(206 if asked else 200)
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        self.wfile.write(content[start:] if asked else content[:len(content) // 2])
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server(made, test_set, tmp_path, monkeypatch):
+    """Both archives of version 2 on loopback, their own hashes in the place of the official ones."""
+    monkeypatch.setattr(download, "WAIT", 0.0)
+    folder = tmp_path / "served"
+    folder.mkdir()
+    for name, source in (("speech_commands_v0.02", made), ("speech_commands_test_set_v0.02", test_set)):
+        with tarfile.open(folder / f"{name}.tar.gz", "w:gz", compresslevel=1) as tar:
+            tar.add(source, ".")
+    sha256 = hashlib.sha256((folder / "speech_commands_v0.02.tar.gz").read_bytes()).hexdigest()
+    monkeypatch.setitem(ARCHIVES, "speech_commands_v0.02.tar.gz", {"sha256": sha256})
+    with ThreadingHTTPServer(("127.0.0.1", 0), Archives) as server:
+        server.folder, server.asked, server.sha256 = folder, [], sha256
+        server.url = f"http://127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def test_download_resumes_unpacks_once_and_gives_what_the_folder_gives(run, made, server, tmp_path):
+    _, expected = run(made, "--classes", "12", name="folder")
+    flags = ["--classes", "12", "--protocol", "official", "--download", "--url", server.url]
+    _, corpus = run(tmp_path / "data", *flags)
+    assert names(corpus)["train"] == names(expected)["train"]
+    assert len(corpus.splits["test"]) == 34
+    assert [path for path, asked in server.asked if asked] == [path for path, asked in server.asked if not asked]
+    requests = len(server.asked)
+    run(tmp_path / "data", *flags)
+    assert len(server.asked) == requests == 4
+    _, again = run(tmp_path / "data", "--classes", "12", name="later")  # without --download, from the same --root
+    assert names(again) == names(expected)
+
+
+def test_wrong_hash_unpacks_nothing_and_a_rerun_starts_anew(run, server, tmp_path):
+    flags = ["--download", "--url", f"{server.url}/speech_commands_v0.02.tar.gz"]
+    with pytest.raises(UserError, match=f"sha256 is {server.sha256} where {'0' * 64} is expected"):
+        run(tmp_path / "data", *flags, "--sha256", "0" * 64)
+    assert [file.suffix for file in (tmp_path / "data" / "speech_commands_v0.02").iterdir()] == [".bad"]
+    with pytest.raises(UserError, match="no clip named"):
+        run(tmp_path / "data")
+    assert len(run(tmp_path / "data", *flags)[1].splits["train"]) == 156
+
+
+def test_local_archive_and_malicious_member(run, server, tmp_path):
+    archive = server.folder / "speech_commands_v0.02.tar.gz"
+    _, corpus = run(tmp_path / "a", "--download", "--url", server.folder)
+    assert len(corpus.splits["train"]) == 156
+    evil = tmp_path / "evil.tar.gz"
+    with tarfile.open(evil, "w:gz") as tar:
+        tar.add(archive, "../../escaped.wav")
+    with pytest.raises(UserError, match="outside the folder"):
+        run(tmp_path / "b", "--download", "--url", evil, "--sha256", hashlib.sha256(evil.read_bytes()).hexdigest())
+    assert not list(tmp_path.rglob("escaped.wav"))
+    assert not server.asked
+
+
+@pytest.mark.parametrize(("url", "main_archive", "expected"), [
+    (speech_commands.URL, True, "http://download.tensorflow.org/data/a.tar.gz"),
+    ("http://m.example/x/b.tar.gz", True, "http://m.example/x/b.tar.gz"),
+    ("http://m.example/x/b.tar.gz", False, "http://m.example/x/a.tar.gz"),
+    ("b.tar.gz", False, "./a.tar.gz"), ("/mnt/archives", True, "/mnt/archives/a.tar.gz")])
+def test_address(url, main_archive, expected):
+    assert address(url, "a.tar.gz", main_archive) == expected
+
+
+def test_tracked_registry_has_every_default_name():
+    entries = read_registry()
+    for (version, classes, protocol), name in NAMES.items():
+        entry = entries[name]
+        assert [entry[split] for split in ("train", "dev", "test")] == [
+            f"datasets/{name}/{split}.json" for split in ("train", "dev", "test")]
+        args = parse_args(entry["made_by"].split()[3:])
+        assert (args.version, args.classes, args.protocol, args.download) == (version, classes, protocol, True)
+        assert entry["noise"] == f"{args.root}/speech_commands_v0.0{version}/_background_noise_"
+        assert args.command == entry["made_by"]
+
+
+def test_command_line(made, tmp_path):
+    def call(*flags):
+        return subprocess.run([sys.executable, "-m", "data.speech_commands", *map(str, flags)], cwd=ROOT, text=True,
+                              capture_output=True)
+    flags = ["--root", made, "--name", "mine", "--out", tmp_path / "o", "--registry", tmp_path / "m.json"]
+    done = call(*flags, "--words", "yes", "no")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "registered 'mine': 24 train, 12 dev, 12 test clips of 2 classes" in done.stdout
+    assert json.loads((tmp_path / "m.json").read_text())["mine"]["made_by"].endswith("--words yes no")
+    failed = call(*flags, "--words", "yes", "maybe")
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("error: ")
+    assert failed.stderr.count("\n") == 1
+    heavy = subprocess.run([sys.executable, "-X", "importtime", "-m", "data.speech_commands", "--help"], cwd=ROOT,
+                           text=True, capture_output=True)
+    assert "examples:" in heavy.stdout
+    assert not {"numpy", "soundfile", "torch"} & {line.rpartition("|")[2].strip() for line in heavy.stderr.splitlines()}

@@ -1,0 +1,232 @@
+"""Time shift, speed and noise, each held against a clip-by-clip oracle."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from data.augment import NoiseBank, change_speed, time_shift
+from data.base.errors import UserError
+
+SAMPLES = 4000  # of a clip
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def clips() -> torch.Tensor:
+    return torch.randn(300, SAMPLES, generator=seeded(1)) * 0.1
+
+
+def shifts_found(clips: torch.Tensor, moved: torch.Tensor, most: int) -> list[int]:
+    """The shift of each clip, by trying all; fails where none explains the outcome to the bit."""
+    found = []
+    for clip, outcome in zip(clips.numpy(), moved.numpy(), strict=True):
+        fitting = []
+        for shift in range(-most, most + 1):
+            expected = np.zeros_like(clip)
+            if shift >= 0:
+                expected[shift:] = clip[:len(clip) - shift]
+            else:
+                expected[:shift] = clip[-shift:]
+            if np.array_equal(outcome, expected):
+                fitting.append(shift)
+        assert len(fitting) == 1
+        found.append(fitting[0])
+    return found
+
+
+def test_shift_is_a_whole_number_of_samples_with_zeros_moving_in(clips):
+    found = shifts_found(clips, time_shift(clips, seeded(), most=20, probability=1.0), most=20)
+    assert set(found) == set(range(-20, 21))  # both ends and all between: 300 clips, 41 values
+    assert abs(np.mean(found)) < 4 * 20 / np.sqrt(3 * len(found))
+
+
+def test_shift_of_up_to_100_ms_by_default():
+    clip = torch.arange(1.0, 16001.0).repeat(2000, 1)  # sample i holds i + 1: its new place tells the shift
+    moved = time_shift(clip, seeded(), probability=1.0)
+    middle = (moved[:, 8000] - clip[:, 8000]).int()
+    assert middle.min() < -1550 and middle.max() > 1550 and middle.abs().max() <= 1600
+
+
+@pytest.mark.parametrize(("probability", "low", "high"), [(0.0, 0, 0), (0.3, 0.27, 0.33), (0.8, 0.77, 0.83), (1, 1, 1)])
+def test_share_of_clips_shifted(probability, low, high):
+    clip = torch.arange(1.0, 201.0).repeat(4000, 1)
+    moved = time_shift(clip, seeded(), most=50, probability=probability)
+    share = (moved != clip).any(1).float().mean().item()
+    assert low * 100 / 101 - 0.002 <= share <= high  # one shift in 101 is by nothing
+
+
+def test_shift_longer_than_the_clip_leaves_zeros():
+    moved = time_shift(torch.ones(200, 5), seeded(), most=50, probability=1.0)
+    assert (moved.sum(1) == 0).any() and set(moved.unique().tolist()) == {0.0, 1.0}
+
+
+def test_shift_keeps_its_input_and_its_type():
+    for dtype in (torch.float32, torch.float64, torch.int16):
+        clip = torch.arange(60).reshape(2, 30).to(dtype)
+        before = clip.clone()
+        assert time_shift(clip, seeded(), most=5, probability=1.0).dtype == dtype
+        assert torch.equal(clip, before)
+
+def test_speed_against_interpolation_in_numpy(clips):
+    quick = change_speed(clips.double(), seeded(), most=0.15).numpy()
+    speeds = torch.empty(len(clips), 1).uniform_(0.85, 1.15, generator=seeded()).double().numpy()[:, 0]
+    centre, at = (SAMPLES - 1) / 2, np.arange(SAMPLES)
+    for clip, outcome, speed in zip(clips.double().numpy(), quick, speeds, strict=True):
+        expected = np.interp(centre + (at - centre) * speed, at, clip, left=0, right=0)
+        assert np.abs(outcome - expected).max() < 1e-3  # source positions are float32
+    assert speeds.min() < 0.86 and speeds.max() > 1.14
+
+
+def test_speed_changes_pitch_and_duration_together():
+    t = (torch.arange(16000) - 8000) / 16000
+    tone = (torch.sin(2 * torch.pi * 440 * t) * (t.abs() < 0.25)).repeat(64, 1)
+    quick = change_speed(tone, seeded(2), most=0.15)
+    speed = torch.empty(64, 1).uniform_(0.85, 1.15, generator=seeded(2))[:, 0]
+    pitch = torch.fft.rfft(quick).abs().argmax(1)  # Hz
+    seconds = (quick.abs() > 1e-3).sum(1) / (tone[0].abs() > 1e-3).sum() * 0.5
+    assert (pitch - 440 * speed).abs().max() <= 2
+    assert (seconds * speed - 0.5).abs().max() < 0.01
+
+
+def test_speed_of_nothing_changes_nothing_and_keeps_its_input(clips):
+    before = clips.clone()
+    assert torch.allclose(change_speed(clips, seeded(), most=0.0), clips)
+    change_speed(clips, seeded())
+    assert torch.equal(clips, before)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three noises: long, just a clip long, and shorter than a clip."""
+    rng = np.random.default_rng(0)
+    for name, length, level in (("long.wav", 9000, 0.3), ("exact.flac", SAMPLES, 0.05), ("short.wav", 700, 0.01)):
+        soundfile.write(tmp_path / name, rng.normal(0, level, length).clip(-1, 1), 16000)
+    (tmp_path / "README.md").write_text("no audio")
+    return tmp_path
+
+
+def snr_db(clips: torch.Tensor, noisy: torch.Tensor) -> torch.Tensor:
+    signal, noise = clips.double(), noisy.double() - clips.double()
+    return 10 * torch.log10(signal.square().mean(1) / noise.square().mean(1))
+
+
+@pytest.mark.parametrize("wanted", [-5.0, 0.0, 5.0, 17.5, 30.0])
+def test_measured_ratio_is_the_one_asked_for(folder, clips, wanted):
+    clips = clips * torch.logspace(-3, 0.5, len(clips))[:, None]  # quiet and loud ones
+    noisy = NoiseBank(folder, SAMPLES, (wanted, wanted), probability=1.0)(clips, seeded())
+    assert (snr_db(clips, noisy) - wanted).abs().max() < 0.1
+
+
+def test_ratios_are_spread_over_the_range(folder, clips):
+    measured = snr_db(clips, NoiseBank(folder, SAMPLES, (5.0, 30.0), probability=1.0)(clips, seeded()))
+    assert 4.9 < measured.min() < 6 and 29 < measured.max() < 30.1
+    assert abs(measured.mean() - 17.5) < 4 * 25 / np.sqrt(12 * len(clips))
+
+
+@pytest.mark.parametrize(("probability", "low", "high"), [(0.0, 0, 0), (0.8, 0.72, 0.88), (1.0, 1, 1)])
+def test_share_of_clips_with_noise(folder, clips, probability, low, high):
+    noisy = NoiseBank(folder, SAMPLES, probability=probability)(clips, seeded())
+    changed = (noisy != clips).any(1)
+    assert low <= changed.float().mean().item() <= high
+    assert torch.equal(noisy[~changed], clips[~changed])  # the others are untouched, to the bit
+
+
+def test_what_is_added_is_an_excerpt_of_a_noise(folder, clips):
+    noises = []
+    for path in sorted(folder.glob("*.*a[vc]")):
+        noise = soundfile.read(path)[0]
+        noises.append(np.resize(noise, max(len(noise), SAMPLES)))
+    added = (NoiseBank(folder, SAMPLES, probability=1.0)(clips, seeded()) - clips).double().numpy()
+    used, starts = [], []
+    for row in added:
+        best = (0.0, -1, -1)
+        for i, noise in enumerate(noises):
+            # Normalised cross-correlation with every excerpt: 1 where the row is that excerpt, scaled.
+            energy = np.convolve(noise**2, np.ones(SAMPLES), "valid")
+            product = np.fft.irfft(np.fft.rfft(noise) * np.fft.rfft(row, len(noise)).conj(), len(noise))
+            likeness = product[:len(energy)] / np.sqrt(energy * (row**2).sum())
+            best = max(best, (likeness.max(), i, int(likeness.argmax())))
+        assert best[0] > 0.9999
+        used.append(best[1])
+        starts.append(best[2])
+    assert set(used) == {0, 1, 2}
+    assert all(start == 0 for i, start in zip(used, starts, strict=True) if len(noises[i]) == SAMPLES)
+    long = [start for i, start in zip(used, starts, strict=True) if len(noises[i]) == 9000]
+    assert min(long) < 500 and max(long) > 4500  # from all over it
+
+
+def test_a_batch_equals_its_clips_one_by_one(folder, clips):
+    """Seen alone, all others silenced, each clip comes out the same: nothing is taken over the batch."""
+    bank = NoiseBank(folder, SAMPLES)
+    for augment in (lambda batch: time_shift(batch, seeded(7), most=50), lambda batch: bank(batch, seeded(7))):
+        together = augment(clips)
+        for i in (0, 1, 17, 299):
+            alone = torch.zeros_like(clips)
+            alone[i] = clips[i]
+            torch.testing.assert_close(augment(alone)[i], together[i], atol=1e-7, rtol=1e-6)
+
+
+def test_silent_clips_stay_silent(folder):
+    clips = torch.zeros(20, SAMPLES)
+    assert torch.equal(NoiseBank(folder, SAMPLES, probability=1.0)(clips, seeded()), clips)
+    assert torch.equal(time_shift(clips, seeded(), most=50), clips)
+
+
+def test_a_silent_stretch_of_noise_adds_nothing(tmp_path, clips):
+    soundfile.write(tmp_path / "click.wav", np.concatenate([np.zeros(200_000), [0.5]]), 16000)
+    noisy = NoiseBank(tmp_path, SAMPLES, probability=1.0)(clips, seeded())
+    assert noisy.isfinite().all()
+    assert (noisy == clips).all(1).float().mean() > 0.9
+
+
+def test_same_generator_same_result(folder, clips):
+    bank = NoiseBank(folder, SAMPLES)
+    for augment in (lambda seed: time_shift(clips, seeded(seed), most=50), lambda seed: bank(clips, seeded(seed))):
+        assert torch.equal(augment(3), augment(3))
+        assert not torch.equal(augment(3), augment(4))
+
+
+def test_the_global_random_state_plays_no_part(folder, clips):
+    bank = NoiseBank(folder, SAMPLES)
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    first = bank(time_shift(clips, seeded(), most=50), seeded())
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(1)
+    assert torch.equal(bank(time_shift(clips, seeded(), most=50), seeded()), first)
+
+
+def test_noise_keeps_its_input_and_saves_nothing(folder, clips):
+    before, bank = clips.clone(), NoiseBank(folder, SAMPLES, probability=1.0)
+    noisy = bank(clips, seeded())
+    assert torch.equal(clips, before) and noisy.dtype == torch.float32 and noisy.shape == clips.shape
+    assert not bank.state_dict()  # recordings have no place in a checkpoint
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_same_on_a_gpu(folder, clips):
+    bank = NoiseBank(folder, SAMPLES)
+    expected = bank(time_shift(clips, seeded(), most=50), seeded(1))
+    bank.to("cuda")
+    outcome = bank(time_shift(clips.cuda(), seeded(), most=50), seeded(1))
+    torch.testing.assert_close(outcome.cpu(), expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("content", [None, {}, {"notes.txt": b"no audio"}, {"empty.wav": b""}, {"bad.wav": b"RIFFxxxx"},
+                                     {"good.wav": "silence"}])
+def test_a_folder_without_usable_noise(tmp_path, content):
+    folder = tmp_path / "noise"
+    for name, data in (content or {}).items():
+        folder.mkdir(exist_ok=True)
+        if data == "silence":
+            soundfile.write(folder / name, np.zeros(SAMPLES), 16000)
+        else:
+            (folder / name).write_bytes(data)
+    if content == {}:
+        folder.mkdir()
+    with pytest.raises(UserError, match="noise"):
+        NoiseBank(folder, SAMPLES)

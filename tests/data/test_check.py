@@ -1,0 +1,264 @@
+"""Every kind of defect is found, counted and named; a sound data set is OK; memory does not follow the audio."""
+
+import json
+import shutil
+import subprocess
+import sys
+import tracemalloc
+
+import numpy as np
+import pytest
+import soundfile
+
+import data.check
+from data.base.errors import UserError
+from data.check import Problems, check, main, parse_args
+from data.manifests import ROOT, SPLITS
+
+LABELS = ("yes", "no")
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """Three sound splits, by split a list of manifest entries to spoil, and a way to check them."""
+    rng = np.random.default_rng(3)
+    (tmp_path / "noise").mkdir()
+    soundfile.write(tmp_path / "noise" / "hum.wav", rng.uniform(-0.5, 0.5, 48_000), 16_000)
+    entries = {}
+    for split, number in zip(SPLITS, (3, 1, 2), strict=True):
+        entries[split] = []
+        for label in LABELS:
+            for i in range(number):
+                path = f"{split}_{label}_{i}.wav"
+                soundfile.write(tmp_path / path, rng.uniform(-0.5, 0.5, 16_000), 16_000)
+                entries[split].append({"audio_filepath": path, "duration": 1.0, "label": label,
+                                       "speaker": f"{split}{i}"})
+    return Corpus(tmp_path, entries)
+
+
+class Corpus:
+    def __init__(self, folder, entries):
+        self.folder, self.entries = folder, entries
+        self.registered = {split: f"{split}.json" for split in SPLITS} | {"noise": "noise"}
+
+    def write(self):
+        for split, entries in self.entries.items():
+            (self.folder / f"{split}.json").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+        (self.folder / "registry.json").write_text(json.dumps({"mine": self.registered}))
+        return self.folder / "registry.json"
+
+    def check(self, capsys, **options):
+        """(whether all was well, the lines printed)."""
+        well = check("mine", self.write(), **options)
+        return well, capsys.readouterr().out.splitlines()
+
+    def sound(self, name, samples, **how):
+        soundfile.write(self.folder / name, samples, 16_000, **how)
+
+
+def test_a_sound_data_set_is_ok(corpus, capsys):
+    well, lines = corpus.check(capsys)
+    assert well
+    assert lines[-1] == ("mine: OK, 6 train, 2 dev, 4 test clips of 2 classes, 6 speakers, 0.00 h; all readable, no "
+                         "speaker and no audio in two splits")
+    assert lines[0].startswith("train:         6 clips of 2 classes (3 to 3 each, median 3), 3 speakers")
+
+
+def spoil(corpus, kind):
+    """Put one defect into the corpus; what must be told of it."""
+    dev, train = corpus.entries["dev"], corpus.entries["train"]
+    first = corpus.folder / dev[0]["audio_filepath"]
+    if kind == "missing file":
+        first.unlink()
+        return "missing files: 1", "dev: ", "no such audio file"
+    if kind == "empty file":
+        first.write_bytes(b"")
+        return "unusable audio: 1", "it is empty"
+    if kind == "no audio":
+        first.write_text("hello")
+        return "unusable audio: 1", "cannot be decoded"
+    if kind == "truncated":
+        first.write_bytes(first.read_bytes()[:20_044])
+        return "wrong durations: 1", "1 s from 0 s on, but the file ends at 0.625 s"
+    if kind == "truncated flac":
+        corpus.sound("dev.flac", np.random.default_rng(0).uniform(-0.5, 0.5, 48_000))
+        dev[0] |= {"audio_filepath": "dev.flac", "duration": 3.0}
+        first = corpus.folder / "dev.flac"
+        first.write_bytes(first.read_bytes()[:20_000])
+        return "unusable audio: 1", "dev.flac: cannot be decoded"
+    if kind == "silent":
+        corpus.sound(dev[0]["audio_filepath"], np.zeros(16_000))
+        return "unusable audio: 1", "silent to the bit"
+    if kind == "not a number":
+        corpus.sound(dev[0]["audio_filepath"], np.full(16_000, np.nan), subtype="FLOAT")
+        return "unusable audio: 1", "not numbers"
+    if kind == "duration":
+        dev[0]["duration"] = 1.03
+        return "wrong durations: 1", "1.03 s from 0 s on"
+    if kind == "offset past the end":
+        dev[0]["offset"] = 1.5
+        return "unusable audio: 1", "offset 1.5 s is past its end"
+    if kind == "unknown label":
+        dev[0]["label"] = "maybe"
+        return "unknown labels: 1", "dev.json: 'maybe' (1 clips) is not one of the 2 known labels"
+    if kind == "label without training clips":
+        corpus.registered["labels"] = ["yes", "no", "stop"]
+        return "classes without training clips: 1", "no clip of label 'stop'"
+    if kind == "speaker":
+        dev[0]["speaker"] = "train1"
+        return "speakers in two splits: 1", "speaker 'train1' is in train and in dev"
+    if kind == "copied audio":
+        samples, rate = soundfile.read(first, dtype="int16")
+        soundfile.write(corpus.folder / "twin.flac", samples, rate)
+        train.append(train[0] | {"audio_filepath": "twin.flac"})
+        return "audio in two splits: 1", "in dev has the same audio as", "twin.flac at 0 s in train"
+    if kind == "linked audio":
+        (corpus.folder / "link.wav").symlink_to(first)
+        train.append(train[0] | {"audio_filepath": "link.wav"})
+        return "audio in two splits: 1", "has the same audio"
+    if kind == "overlapping audio":
+        train.append(train[0] | {"audio_filepath": dev[0]["audio_filepath"], "offset": 0.2, "duration": 0.3})
+        return "overlapping audio in two splits: 1", "0.2 s to 0.5 s in train, 0 s to 1 s in dev"
+    if kind == "noise folder":
+        shutil.rmtree(corpus.folder / "noise")
+        return "noise folder: 1", "No such file"
+    if kind == "empty noise folder":
+        (corpus.folder / "noise" / "hum.wav").rename(corpus.folder / "noise" / "hum.txt")
+        return "noise folder: 1", "has no audio files"
+    raise AssertionError(kind)
+
+
+@pytest.mark.parametrize("kind", [
+    "missing file", "empty file", "no audio", "truncated", "truncated flac", "silent", "not a number", "duration",
+    "offset past the end", "unknown label", "label without training clips", "speaker", "copied audio", "linked audio",
+    "overlapping audio", "noise folder", "empty noise folder"])
+def test_each_defect_is_found_and_is_the_only_one(corpus, capsys, kind):
+    expected = spoil(corpus, kind)
+    well, lines = corpus.check(capsys)
+    assert not well
+    assert lines[-1].startswith("mine: 1 problem (")
+    told = "\n".join(lines)
+    for part in expected:
+        assert part in told
+    assert ": OK" not in told
+
+
+def test_what_is_no_defect(corpus, capsys):
+    train, test = corpus.entries["train"], corpus.entries["test"]
+    train[0]["duration"] = 1.015  # as aligners round
+    train.append(train[1] | {"label": "no"})  # the same audio within one split
+    del test[0]["speaker"]
+    corpus.sound("long.wav", np.random.default_rng(9).uniform(-0.5, 0.5, 96_000))
+    for split, offset in (("train", 0.0), ("dev", 2.0), ("test", 4.0)):  # stretches side by side, as of noise
+        corpus.entries[split].append({"audio_filepath": "long.wav", "offset": offset, "duration": 2.0, "label": "no"})
+    well, lines = corpus.check(capsys)
+    assert well, lines
+    assert any("2 of them name no speaker" in line for line in lines)
+
+
+def test_a_class_missing_from_a_later_split_and_a_file_cut_short_are_noted(corpus, capsys):
+    corpus.entries["dev"] = corpus.entries["dev"][:1]
+    corpus.entries["train"][2]["duration"] = 0.4
+    well, lines = corpus.check(capsys)
+    assert well
+    assert any(line.startswith("dev:") and line.endswith("none of: no") for line in lines)
+    assert any(line.startswith("note: 1 clips are only the start") and "(0.4 of 1 s)" in line for line in lines)
+
+
+def test_broken_and_missing_manifests_do_not_stop_the_rest(corpus, capsys):
+    registry = corpus.write()
+    (corpus.folder / "dev.json").write_text("{\n")
+    corpus.registered["made_by"] = "make it"
+    (corpus.folder / "test.json").unlink()
+    (corpus.folder / corpus.entries["train"][0]["audio_filepath"]).unlink()
+    registry.write_text(json.dumps({"mine": corpus.registered}))
+    assert not check("mine", registry)
+    told = capsys.readouterr().out
+    assert "dev.json, line 1: not JSON" in told
+    assert "test.json: cannot read this manifest (No such file or directory); make it with: make it" in told
+    assert told.splitlines()[-1] == "mine: 3 problems (broken manifests, missing files) in 6 train clips"
+
+
+def test_an_entry_without_manifests(corpus, capsys):
+    registry = corpus.write()
+    registry.write_text(json.dumps({"mine": {"train": 3}}))
+    assert not check("mine", registry)
+    assert capsys.readouterr().out.splitlines()[-1] == "mine: 3 problems (broken manifests) in no clips"
+
+
+def test_only_the_first_of_a_kind_are_printed_but_all_are_counted(corpus, capsys):
+    for entry in corpus.entries["train"]:
+        (corpus.folder / entry["audio_filepath"]).unlink()
+    corpus.entries["dev"][0]["label"] = "maybe"
+    well, lines = corpus.check(capsys, show=2)
+    assert not well
+    at = lines.index("missing files: 6")
+    assert all("no such audio file" in line for line in lines[at + 1:at + 3])
+    assert lines[at + 3] == "  ... and 4 more"
+    assert lines[-1].startswith("mine: 7 problems (unknown labels, missing files) in 6 train, 2 dev")
+
+
+def test_problems_keep_no_more_than_they_show():
+    problems = Problems(3)
+    for i in range(1_000):
+        problems.add("kind", str(i))
+    assert problems.first == {"kind": ["0", "1", "2"]}
+    assert list(problems.lines()) == ["kind: 1,000", "  0", "  1", "  2", "  ... and 997 more"]
+
+
+def test_processes_find_what_one_process_finds(corpus, capsys, monkeypatch):
+    spoil(corpus, "copied audio"), spoil(corpus, "truncated flac"), spoil(corpus, "speaker")
+    alone = corpus.check(capsys)
+    monkeypatch.setattr(data.check, "_CHUNK", 2)
+    monkeypatch.setattr("data.base.cores._cores", lambda: 2)
+    assert corpus.check(capsys) == alone
+    assert not alone[0]
+
+
+def test_overlaps_against_brute_force(tmp_path):
+    rng = np.random.default_rng(1)
+    for trial in range(200):
+        n = 12
+        file, split = np.sort(rng.integers(0, 3, n)), rng.integers(0, 3, n)
+        file = np.unique(file, return_inverse=True)[1]
+        offset, duration = rng.integers(0, 40, n) / 4, rng.integers(1, 12, n) / 4
+        order = np.lexsort((offset, file))
+        file, split, offset, duration = file[order], split[order], offset[order], duration[order]
+        clash = any(file[i] == file[j] and split[i] != split[j] and offset[j] < offset[i] + duration[i]
+                    and offset[i] < offset[j] + duration[j] and (offset[i], duration[i]) != (offset[j], duration[j])
+                    for i in range(n) for j in range(i))
+        problems = Problems(0)
+        data.check._check_overlaps(["a", "b", "c"], list(SPLITS), file, split, offset, duration, problems)
+        assert bool(problems.count.total()) == clash, trial
+
+
+def test_memory_does_not_follow_the_length_of_the_audio(corpus, capsys):
+    def peak(seconds):
+        part = np.random.default_rng(seconds).uniform(-0.5, 0.5, 16_000)
+        corpus.sound("long.wav", np.tile(part, seconds))
+        corpus.entries["dev"][0] |= {"audio_filepath": "long.wav", "duration": float(seconds)}
+        tracemalloc.start()
+        well, _ = corpus.check(capsys)
+        used = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert well
+        return used
+
+    peak(1)  # imports
+    assert peak(300) < peak(2) + 2_000_000  # five minutes are 9.6 MB as int16
+
+
+def test_exit_codes_and_flags(corpus, capsys):
+    registry = corpus.write()
+    command = [sys.executable, "-m", "data.check", "--registry", str(registry)]
+    assert main(parse_args(["mine", "--registry", str(registry)])) == 0
+    corpus.entries["dev"][0]["duration"] = 5
+    corpus.write()
+    assert main(parse_args(["mine", "--registry", str(registry), "--show", "0"])) == 1
+    wrong = subprocess.run([*command, "mien"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert wrong.returncode == 2
+    assert wrong.stderr == (f"error: --manifest 'mien' is not registered in {registry} (did you mean 'mine'?); "
+                            "known: mine\n")
+    for flag in ("--clip_seconds", "--show"):
+        with pytest.raises(UserError, match=flag):
+            parse_args(["mine", flag, "-1"])

@@ -1,0 +1,196 @@
+"""Manifests and their registry: what is read is what was written, and every defect is found with its line."""
+
+import json
+
+import numpy as np
+import pytest
+
+from data.base.errors import UserError
+from data.manifests import (
+    Utterance,
+    load_corpus,
+    read_manifest,
+    read_registry,
+    register,
+    registered,
+    write_manifest,
+)
+
+GOOD = {"audio_filepath": "a.wav", "duration": 1.0, "label": "yes"}
+
+
+def write(path, *lines, encoding="utf-8"):
+    path.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines), encoding)
+    return path
+
+
+def corpus(folder, **labels):
+    """Three manifests of the given labels, registered as ``mine``."""
+    for split in ("train", "dev", "test"):
+        write(folder / f"{split}.json",
+              *({"audio_filepath": f"{split}{i}.wav", "duration": 1, "label": label, "speaker": split}
+                for i, label in enumerate(labels.get(split, "ab"))))
+    register("mine", **{split: folder / f"{split}.json" for split in ("train", "dev", "test")}, made_by="make it",
+             registry=folder / "registry.json")
+    return folder / "registry.json"
+
+
+def test_round_trip_keeps_every_field(tmp_path):
+    utterances = [Utterance(str(tmp_path / "wörter/ja ✓.wav"), "ja", 1.0, 0.0, "0a7c"),
+                  Utterance(str(tmp_path / "wörter/ja ✓.wav"), "nein", 0.25, 3.141593, None),
+                  Utterance(str(tmp_path.parent / "日本\u2028語.flac"), "はい", 0.5, 0.0, "anna\tb")]
+    path = tmp_path / "datasets" / "train.json"
+    write_manifest(path, utterances)
+    found = read_manifest(path)
+    assert [found[i] for i in range(len(found))] == utterances
+    assert found.labels == ["ja", "nein", "はい"]
+    assert len(found.files) == 2
+    assert "../wörter/ja ✓.wav" in path.read_text(encoding="utf-8")  # relative to the manifest, readable
+
+
+def test_writing_again_gives_the_same_bytes(tmp_path):
+    path = write(tmp_path / "a.json", GOOD, GOOD | {"label": "no", "offset": 0.1 + 0.2, "speaker": 7})
+    first, second = tmp_path / "b.json", tmp_path / "c.json"
+    for source, target in ((path, first), (first, second)):
+        found = read_manifest(source)
+        write_manifest(target, (found[i] for i in range(len(found))))
+    assert first.read_bytes() == second.read_bytes()
+    assert '"offset": 0.3,' in first.read_text()
+
+
+def test_field_names_of_others_defaults_and_blank_lines(tmp_path):
+    path = write(tmp_path / "a.json", {"audio_filename": "x/../a.wav", "duration": 2, "command": "no"}, "",
+                 {"audio_filepath": str(tmp_path / "abs.wav"), "duration": 0.5, "target": 7, "offset": 1, "speaker": 5})
+    found = read_manifest(path)
+    assert found[0] == Utterance(str(tmp_path / "a.wav"), "no", 2.0)
+    assert found[1] == Utterance(str(tmp_path / "abs.wav"), "7", 0.5, 1.0, "5")
+    assert found.labels == ["7", "no"]
+
+
+def test_classes_are_sorted_whatever_the_order_of_lines(tmp_path):
+    names = ["zebra", "Ä", "two", "a", "10", "9", "two", "a"]
+    found = read_manifest(write(tmp_path / "a.json", *(GOOD | {"label": name} for name in names)))
+    assert found.labels == sorted(set(names))
+    assert [found[i].label for i in range(len(found))] == names
+    assert found.counts().tolist() == [names.count(label) for label in found.labels]
+    assert [found.subset(np.array([3, 0]))[i].label for i in range(2)] == ["a", "zebra"]
+
+
+def test_byte_order_mark_and_windows_line_ends(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(GOOD).encode() + b"\r\n" + json.dumps(GOOD).encode() + b"\r\n")
+    assert len(read_manifest(path)) == 2
+
+
+@pytest.mark.parametrize(("line", "complaint"), [
+    ("{broken", "not JSON"), ("[1, 2]", "not a JSON object"), ("[" * 100_000, "not JSON"),
+    ({"duration": 1, "label": "a"}, "no field 'audio_filepath' or 'audio_filename'"),
+    ({"audio_filepath": "a.wav", "label": "a"}, "no field 'duration'"),
+    ({"audio_filepath": "a.wav", "duration": 1}, "no field 'label' or 'command' or 'target'"),
+    (GOOD | {"duration": "long"}, "duration must be a number of seconds, not 'long'"),
+    (GOOD | {"duration": 0}, "duration is 0"), (GOOD | {"duration": -1}, "duration must"),
+    (GOOD | {"duration": True}, "duration must"), (GOOD | {"duration": 10**400}, "duration must"),
+    ('{"audio_filepath": "a.wav", "duration": NaN, "label": "a"}', "duration must"),
+    (GOOD | {"offset": -0.1}, "offset must"), (GOOD | {"offset": None}, "offset must"),
+    (GOOD | {"label": None}, "label must be a text"), (GOOD | {"label": ["a"]}, "label must be a text"),
+    (GOOD | {"label": ""}, "label must be a text"), (GOOD | {"audio_filepath": None}, "audio_filepath must be a text"),
+    (GOOD | {"audio_filepath": "a\0.wav"}, "audio_filepath must be a text"),
+    (GOOD | {"speaker": ["a", "b"]}, "speaker must be a text"),
+])
+def test_a_bad_line_is_named_with_its_number(tmp_path, line, complaint):
+    path = write(tmp_path / "a.json", GOOD, "", line, GOOD)
+    with pytest.raises(UserError) as error:
+        read_manifest(path)
+    assert str(error.value).startswith(f"{path}, line 3: ")
+    assert complaint in str(error.value)
+
+
+def test_unreadable_manifests(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere.json: cannot read this manifest \(No such file"):
+        read_manifest(tmp_path / "nowhere.json")
+    with pytest.raises(UserError, match="cannot read this manifest"):
+        read_manifest(tmp_path)
+    with pytest.raises(UserError, match="no utterances"):
+        read_manifest(write(tmp_path / "empty.json", "", ""))
+    (tmp_path / "latin.json").write_bytes(json.dumps(GOOD).encode() + b"\n\xe9\n")
+    with pytest.raises(UserError, match="not a text file in UTF-8"):
+        read_manifest(tmp_path / "latin.json")
+
+
+def test_a_name_that_is_no_utf8_is_refused_and_nothing_is_written(tmp_path):
+    odd = b"caf\xe9.wav".decode("utf-8", "surrogateescape")
+    with pytest.raises(UserError, match="not valid UTF-8"):
+        write_manifest(tmp_path / "a.json", [Utterance("/x/ok.wav", "a", 1.0), Utterance(f"/x/{odd}", "a", 1.0)])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_corpus_has_one_index_a_class_in_every_split(tmp_path):
+    registry = corpus(tmp_path, train="cab", dev="b", test="ca")
+    found = load_corpus("mine", registry=registry)
+    assert found.labels == ["a", "b", "c"]
+    assert {split: manifest.label.tolist() for split, manifest in found.splits.items()} == {
+        "train": [2, 0, 1], "dev": [1], "test": [2, 0]}
+    assert found.noise is None
+    assert list(load_corpus("mine", ["test"], registry).splits) == ["test"]
+
+
+def test_registered_labels_fix_the_order(tmp_path):
+    registry = corpus(tmp_path)
+    entries = json.loads(registry.read_text())
+    entries["mine"]["labels"] = ["b", "a"]
+    registry.write_text(json.dumps(entries))
+    assert load_corpus("mine", registry=registry).splits["train"].label.tolist() == [1, 0]
+    for labels, complaint in ((["a", "b", "c"], "no utterance of label 'c'"), (["a"], "'b' is not one of the 1 known"),
+                              ("ab", "must be a list"), (["a", "b", "a"], "must be a list"), ([1, 2], "must be a")):
+        entries["mine"]["labels"] = labels
+        registry.write_text(json.dumps(entries))
+        with pytest.raises(UserError, match=complaint):
+            load_corpus("mine", registry=registry)
+
+
+def test_a_label_that_train_lacks_is_named_with_line_and_likely_meaning(tmp_path):
+    registry = corpus(tmp_path, train=["right", "left"], dev=["right", "rihgt"], test=["left"])
+    with pytest.raises(UserError, match=r"dev.json, line 2: label 'rihgt' .*did you mean 'right'\?"):
+        load_corpus("mine", registry=registry)
+
+
+def test_missing_parts_of_a_corpus(tmp_path):
+    registry = corpus(tmp_path)
+    with pytest.raises(UserError, match=r"'mien' is not registered .*did you mean 'mine'.*known: mine"):
+        load_corpus("mien", registry=registry)
+    (tmp_path / "dev.json").unlink()
+    with pytest.raises(UserError, match=r"dev.json: no such file.*make it with: make it"):
+        load_corpus("mine", registry=registry)
+    registry.write_text(json.dumps({"mine": {"train": "train.json", "test": 5}}))
+    for split in ("dev", "test"):
+        with pytest.raises(UserError, match=f"no {split!r} manifest"):
+            load_corpus("mine", [split], registry)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"a": 1}', ""])
+def test_broken_registry_is_named_and_never_overwritten(tmp_path, content):
+    registry = tmp_path / "registry.json"
+    registry.write_text(content)
+    with pytest.raises(UserError, match=r"registry\.json"):
+        read_registry(registry)
+    with pytest.raises(UserError, match=r"registry\.json"):
+        register("a", train=tmp_path, dev=tmp_path, test=tmp_path, registry=registry)
+    assert registry.read_text() == content
+
+
+def test_registering_keeps_the_others_and_repeats_its_bytes(tmp_path):
+    registry = tmp_path / "registry.json"
+    with pytest.raises(UserError, match="cannot read the registry"):
+        registered("a", registry)
+    paths = {split: tmp_path / "datasets" / f"{split}.json" for split in ("train", "dev", "test")}
+    register("ä", **paths, noise=tmp_path / "noise", registry=registry)
+    register("b", **paths, registry=registry)
+    once = registry.read_bytes()
+    register("ä", **paths, noise=tmp_path / "noise", registry=registry)
+    assert registry.read_bytes() == once
+    assert registered("ä", registry) == {"train": "datasets/train.json", "dev": "datasets/dev.json",
+                                         "test": "datasets/test.json", "noise": "noise"}
+    assert list(read_registry(registry)) == ["ä", "b"]
+    (tmp_path / "empty.json").write_text("{}")
+    with pytest.raises(UserError, match="known: none yet"):
+        registered("a", tmp_path / "empty.json")

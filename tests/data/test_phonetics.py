@@ -1,0 +1,276 @@
+"""Phonetic codes against published examples; nearest words against brute force."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data import phonetics
+from data.base.errors import UserError
+from data.base.files import ROOT
+from data.phonetics import cache_file, cached_neighbours, caverphone, codes, nearest_words, neighbours, normalise
+
+WORDS = ["cat", "cut", "kit", "bed", "bad", "bird", "happy", "house", "zero", "one", "won", "two", "too", "to", "three",
+         "tree", "four", "for", "five", "nine", "eight", "ate", "go", "no", "know", "down", "dawn", "left", "right",
+         "write", "up", "on", "off", "stop", "yes", "wow", "sheila", "marvin", "dog", "follow", "forward", "backward",
+         "learn", "visual", "night", "knight", "thought", "though", "sign", "sine", "psalm", "school", "skull"]
+ODD = ["_silence_", "_unknown_", "35", "36", "7", "été", "ete", "ночь", "день", "日本", "don't", "turn on", "", "-"]
+
+
+# Each code's published examples.
+
+@pytest.mark.parametrize(("name", "pairs"), {
+    # The census rules' and Knuth's examples (The Art of Computer Programming, volume 3).
+    "soundex": "Robert R163 Rupert R163 Rubin R150 Ashcraft A261 Ashcroft A261 Tymczak T522 Pfister P236 Honeyman H555 "
+               "Euler E460 Ellery E460 Gauss G200 Ghosh G200 Hilbert H416 Heilbronn H416 Knuth K530 Kant K530 "
+               "Lloyd L300 Ladd L300 Lukasiewicz L222 Lissajous L222",
+    # Hood's paper, and the lists of equal names in its appendix.
+    "caverphone": "Lee LA11111111 Thompson TMPSN11111 Stevenson STFNSN1111 Peter PTA1111111 add AT11111111 "
+                  "earth AT11111111 head AT11111111 heart AT11111111 out AT11111111 rather RTA1111111 "
+                  "ready RTA1111111 writer RTA1111111 social SSA1111111 able APA1111111 appear APA1111111 "
+                  "Darda TTA1111111 Tedder TTA1111111 Karleen KLN1111111 Dyun TN11111111 Whittle WTA1111111 "
+                  "Henrichsen ANRKSN1111 mb M111111111 mbmb MPM1111111 cough KF11111111 enough ANF1111111",
+    # Philips' rules (Computer Language, 1990).
+    "metaphone": "metaphone MTFN howl HL the 0 quick KK brown BRN fox FKS jumped JMPT over OFR lazy LS dogs TKS "
+                 "knight NT gnome NM wright RT phone FN dumb TM thumb 0M whole WL nation NXN vision FXN sheep XP "
+                 "judge JJ edge EJ catch KX xray SR school SKL schmidt SKMTT science SNS sign SN signed SNT bigger BKR",
+    # Taft (1970) and the worked examples in common use.
+    "nysiis": "knight NAGT mitchell MATCAL odaniel ODANAL brown BRAN obanion OBANAN mclaughlin MCLAGLAN chapman CAPNAN "
+              "silva SALV mcdonald MCDANALD lawson LASAN jacobs JACAB greene GRAN obrien OBRAN morrison MARASAN "
+              "larson LARSAN willis WAL mackenzie MCANSY lawrence LARANC matthews MAT richards RACARD "
+              "franklin FRANCLAN worthy WARTY montgomery MANTGANARY macintosh MCANT phillipson FALAPSAN",
+}.items())
+def test_published_codes(name, pairs):
+    words, expected = pairs.split()[::2], pairs.split()[1::2]
+    assert dict(zip(words, codes(words)[name], strict=True)) == dict(zip(words, expected, strict=True))
+
+
+def test_normalise_keeps_latin_letters_only():
+    assert [normalise(label) for label in ("_silence_", "Don't", "Ærø", "été", "straße", "35", "ночь", "")] == \
+        ["silence", "dont", "aero", "ete", "strasse", "", "", ""]
+
+
+@pytest.mark.parametrize("label", [*ODD, "a", "x" * 300, "ﬁx", "\ud800"])
+def test_any_label_has_codes(label):
+    for name, (code,) in codes([label]).items():
+        assert code.isascii(), name
+    assert len(caverphone(normalise(label))) == 10
+
+
+# Nearest words.
+
+@cache
+def levenshtein(a: str, b: str) -> int:
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        above, row[0] = row[:], i
+        for j, y in enumerate(b, 1):
+            row[j] = min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (x != y))
+    return row[-1]
+
+
+def brute_force(labels: list[str], top: int) -> tuple[list[list[int]], list[list[float]]]:
+    """The definition, read literally: every pair, sorted by (distance, spelling, index)."""
+    weights = {"soundex": 0.2, "caverphone": 0.2, "metaphone": 0.5, "nysiis": 0.1}
+    of = codes(labels)
+    indices, distances = [], []
+    for i, word in enumerate(labels):
+        ranked = sorted((round(sum(w * levenshtein(of[c][i], of[c][j]) for c, w in weights.items()), 6),
+                         levenshtein(word, other), j) for j, other in enumerate(labels) if j != i)[:top]
+        indices.append([j for _, _, j in ranked])
+        distances.append([d for d, _, _ in ranked])
+    return indices, distances
+
+
+@pytest.mark.parametrize("top", [1, 5, 20, 1000])
+@pytest.mark.parametrize("cells", [1, 200, 4_000_000])  # one row, a few rows, all rows at a time
+def test_equals_brute_force(monkeypatch, top, cells):
+    monkeypatch.setattr(phonetics, "_CELLS", cells)
+    labels = WORDS + ODD
+    indices, distances = neighbours(labels, top)
+    expected_indices, expected_distances = brute_force(labels, top)
+    assert indices.dtype == np.int32 and distances.dtype == np.float32
+    assert indices.shape == distances.shape == (len(labels), min(top, len(labels) - 1))
+    assert indices.tolist() == expected_indices
+    np.testing.assert_allclose(distances, expected_distances, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [3, 40, 100])
+def test_words_of_another_script_go_by_spelling(count):
+    letters = np.random.default_rng(count).choice(list("абвгд"), (count, 6))
+    labels = ["".join(word[:2 + i % 5]) for i, word in enumerate(letters)]
+    assert neighbours(labels, 7)[0].tolist() == brute_force(labels, 7)[0]
+
+
+def test_equal_codes_are_nearest():
+    labels = ["full", "stop", "bell", "fall", "dog", "ball"]
+    assert [len(set(code[i] for i in (0, 3))) for code in codes(labels).values()] == [1] * 4
+    indices, distances = neighbours(labels, 3)
+    for a, b in (("full", "fall"), ("bell", "ball")):
+        for i, j in ((labels.index(a), labels.index(b)), (labels.index(b), labels.index(a))):
+            assert indices[i, 0] == j and distances[i, 0] == 0 < distances[i, 1]
+
+
+def test_distances_are_symmetric_and_never_the_word_itself():
+    labels = WORDS + ODD
+    count = len(labels)
+    indices, distances = neighbours(labels, count)
+    assert not (indices == np.arange(count)[:, None]).any()
+    square = np.zeros((count, count), np.float32)
+    np.put_along_axis(square, indices, distances, axis=1)
+    np.testing.assert_array_equal(square, square.T)
+    assert (np.diff(distances, axis=1) >= 0).all()
+
+
+def test_labels_without_letters_go_by_spelling():
+    labels = ["35", "7", "36", "cat"]
+    indices, distances = neighbours(labels, 3)
+    assert [labels[j] for j in indices[0]] == ["36", "7", "cat"]
+    assert distances[0, 0] == distances[0, 1] == 0 < distances[0, 2]
+
+
+def test_the_same_words_in_another_order_have_the_same_nearest():
+    shuffled = [WORDS[i] for i in np.random.default_rng(0).permutation(len(WORDS))]
+    _, distances = neighbours(WORDS, 10)
+    _, other = neighbours(shuffled, 10)
+    for i, word in enumerate(WORDS):
+        np.testing.assert_array_equal(distances[i], other[shuffled.index(word)])
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_few_labels(tmp_path, count):
+    found = nearest_words(["yes", "no"][:count], cache_dir=tmp_path)
+    assert found.dtype == np.int32 and found.tolist() == [[], [[]], [[1], [0]]][count]
+
+
+def test_duplicated_labels_are_each_others_nearest():
+    assert neighbours(["cat", "dog", "cat"], 1)[0][[0, 2], 0].tolist() == [2, 0]
+
+
+# The cache.
+
+def test_cached_by_content(tmp_path, monkeypatch):
+    first = nearest_words(WORDS, 5, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [cache_file(WORDS, 5, tmp_path).name]
+    monkeypatch.setattr(phonetics, "neighbours", None)  # a second computation would fail
+    np.testing.assert_array_equal(nearest_words(WORDS, 5, tmp_path), first)
+    paths = {cache_file(labels, top, tmp_path) for labels, top in (
+        (WORDS, 5), (WORDS, 6), (WORDS[::-1], 5), (["ab", "c"], 5), (["a", "bc"], 5))}
+    assert len(paths) == 5
+
+
+def test_same_words_same_bytes(tmp_path):
+    for folder in ("a", "b"):
+        nearest_words(WORDS, 5, tmp_path / folder)
+    a, b = (cache_file(WORDS, 5, tmp_path / folder) for folder in ("a", "b"))
+    assert a.name == b.name and a.read_bytes() == b.read_bytes()
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 cut off", b"not a table"])
+def test_a_damaged_cache_is_made_anew(tmp_path, damage):
+    first = nearest_words(WORDS, 5, tmp_path)
+    cached = cache_file(WORDS, 5, tmp_path)
+    whole = cached.read_bytes()
+    cached.write_bytes(damage or whole[:len(whole) // 2])
+    np.testing.assert_array_equal(nearest_words(WORDS, 5, tmp_path), first)
+    assert cached.read_bytes() == whole
+
+
+def test_an_unwritable_cache_is_no_error(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    found, _ = cached_neighbours(WORDS, 5, tmp_path / "file" / "cache")
+    assert found.tolist() == brute_force(WORDS, 5)[0]
+    assert "not cached" in capsys.readouterr().err
+
+
+def test_top_below_one(tmp_path):
+    with pytest.raises(UserError, match="--top 0"):
+        nearest_words(WORDS, 0, tmp_path)
+
+
+# The command.
+
+def run(*arguments: object) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "data.phonetics", *map(str, arguments)], capture_output=True,
+                          text=True, cwd=ROOT)
+
+
+@pytest.fixture
+def registry(tmp_path) -> Path:
+    """A registered manifest of WORDS, with no audio behind it: none is needed."""
+    folder = tmp_path / "words"
+    folder.mkdir()
+    for split in ("train", "dev", "test"):
+        (folder / f"{split}.json").write_text("".join(
+            json.dumps({"audio_filepath": f"{i}.wav", "duration": 1.0, "label": word}) + "\n"
+            for i, word in enumerate(WORDS)))
+    path = tmp_path / "manifests.json"
+    path.write_text(json.dumps({"words": {split: f"words/{split}.json" for split in ("train", "dev", "test")}}))
+    return path
+
+
+def test_command_on_a_manifest(registry, tmp_path):
+    lists = tmp_path / "lists.jsonl"
+    done = run("--manifest", "words", "--registry", registry, "--top", 3, "--sample", 4, "--out", lists)
+    assert done.returncode == 0, done.stderr
+    labels = sorted(WORDS)
+    shown = [line for line in done.stdout.splitlines() if line.split(":")[0] in labels]
+    assert len(shown) == 4 and shown[0].startswith("ate: cat 1.0, ")
+    entries = [json.loads(line) for line in lists.read_text().splitlines()]
+    indices, distances = brute_force(labels, 3)
+    assert entries == [{"word": word, "nearest": [labels[j] for j in near], "distance": [round(d, 1) for d in far]}
+                       for word, near, far in zip(labels, indices, distances, strict=True)]
+    assert cache_file(labels, 3, registry.parent / "words").exists()  # beside the manifest
+    again = run("--manifest", "words", "--registry", registry, "--top", 3, "--sample", 4)
+    assert "read from the cache" in again.stdout
+    assert [line for line in again.stdout.splitlines() if line in shown] == shown
+
+
+def test_read_words(tmp_path):
+    file = tmp_path / "words.txt"
+    file.write_text("cat\n\n dog \ncat\nété\n", encoding="utf-8")
+    assert phonetics.read_words(file) == ["cat", "dog", "été"]
+
+
+@pytest.mark.parametrize(("content", "flags", "message"), [
+    (None, [], "words.txt"),
+    (b"\xff\xfe\x00", [], "UTF-8"),
+    (b"", [], "at least 2"),
+    (b"cat\ncat\n", [], "only 1 distinct"),
+    (b"cat\ndog\n", ["--top", "0"], "--top 0"),
+    (b"cat\ndog\n", ["--sample", "-1"], "--sample -1"),
+])
+def test_bad_words(tmp_path, content, flags, message):
+    file = tmp_path / "words.txt"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        phonetics.main(phonetics.parse_args(["--words", str(file), *flags]))
+
+
+def test_a_bad_manifest_name_is_one_line(registry):
+    done = run("--manifest", "wrods", "--registry", registry)
+    assert done.returncode == 2 and not done.stdout
+    assert len(done.stderr.splitlines()) == 1 and "wrods" in done.stderr and "words" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")
+def test_an_unwritable_out_is_one_line(registry, tmp_path):
+    folder = tmp_path / "locked"
+    folder.mkdir()
+    folder.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    done = run("--manifest", "words", "--registry", registry, "--out", folder / "lists.jsonl")
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "lists.jsonl" in done.stderr
+
+
+def test_importing_it_loads_nothing_heavy():
+    code = "import sys, data.phonetics; print({'torch', 'jellyfish', 'rapidfuzz', 'librosa'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                          cwd=ROOT)
+    assert done.stdout.strip() == "set()", done.stderr

@@ -1,0 +1,246 @@
+"""The comparison: its cells' budgets, its figures against oracles, and a small grid from end to end."""
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from math import comb
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from data.base.errors import UserError
+from data.manifests import ROOT, load_corpus
+from experiments import cells, compare, run, summary
+from experiments.cells import Cell
+from experiments.pictures import draw_classes, draw_curves
+
+# Small operations of two threads wait long for one another where another program has a core.
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+BASE = Cell("words", "Res8", "knn", 6, 0, batch_classes=4, per_class=3)
+
+
+def grid(**axes):
+    return cells.grid("words", ["Res8", "Res15"], axes.pop("methods", cells.METHODS), [240, 120], [0, 1], **axes)
+
+
+def test_cross_entropy_has_one_cell_whatever_the_triplets_are():
+    found = grid(margin=[0.2, 0.5], mining=["random", "hardest"], augment=[False, True])
+    counts = {method: sum(cell.method == method for cell in found) for method in cells.METHODS}
+    assert counts == {"ce": 2 * 2 * 2 * 2, "knn": 2 * 2 * 2 * 2 * 4, "head": 2 * 2 * 2 * 2 * 4}
+    assert len({cell.name for cell in found}) == len(found)
+    assert [cell.steps for cell in found] == sorted(cell.steps for cell in found)
+
+
+def test_a_head_follows_its_encoder_asked_for_or_not():
+    for chain in cells.chains(grid(methods=["head"], margin=[0.2, 0.5])):
+        encoder, head = chain
+        assert (encoder.method, head.method) == ("knn", "head")
+        assert replace(head, method="knn") == encoder
+
+
+@pytest.mark.parametrize("cell", [BASE, replace(BASE, augment=True, margin=0.2, mining="hardest", data_probs=2),
+                                  replace(BASE, recipe="paper", width=64, extra=("--lr=0.002", "--no-shift"))])
+def test_all_methods_get_the_same_budget_from_the_scripts_themselves(cell):
+    from models.runs import options
+
+    budgets = []
+    for method in cells.METHODS:
+        script, *flags = cells.train_command(cell.of(method), ["--runs_dir=somewhere"])
+        args = importlib.import_module(script.removesuffix(".py")).parse_args(flags)
+        options.resolve_recipe(args, options.HEAD if method == "head" else None)
+        budgets.append({name: getattr(args, name) for name in (
+            "manifest", "model", "num_steps", "batch_classes", "per_class", "seed", "augment", "shift", "spec_augment",
+            "optimizer", "schedule", "lr", "weight_decay", "warmup")})
+        script, *flags = cells.test_command(cell.of(method), [])
+        assert importlib.import_module(script.removesuffix(".py")).parse_args(flags).enc_step == cell.steps
+    assert budgets[0] == budgets[1] == budgets[2]
+
+
+def test_a_cell_survives_json():
+    cell = replace(BASE, extra=("--lr=0.002",), fraction=0.5)
+    assert cells.from_dict(json.loads(json.dumps(cells.to_dict(cell)))) == cell
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_mcnemar_against_all_splits(seed):
+    rng = np.random.default_rng(seed)
+    a, b = ("".join(rng.choice(["0", "1"], 30, p=[share, 1 - share])) for share in (0.2, 0.5))
+    only_a, only_b, p = summary.mcnemar(a, b)
+    n, seen = only_a + only_b, comb(only_a + only_b, only_a)
+    assert (only_a, only_b) == (sum(x + y == "10" for x, y in zip(a, b, strict=True)),
+                                sum(x + y == "01" for x, y in zip(a, b, strict=True)))
+    assert p == pytest.approx(sum(comb(n, k) for k in range(n + 1) if comb(n, k) <= seen) / 2 ** n)
+    assert summary.mcnemar(a, a) == (0, 0, 1.0)
+
+
+def result(cell, right):
+    accuracy = right.count("1") / len(right)
+    return {"name": cell.name, "cell": cells.to_dict(cell), "accuracy": accuracy, "f1_macro": accuracy, "seconds": 2.0,
+            "right": right, "test_set": "x", "classes": {"bed": accuracy, "cat": 1.0},
+            "curve": [[3, 1.0, 0.5], [6, 2.0, accuracy]]} | ({"k": {"1": 0.5, "5": accuracy}} if cell.method == "knn"
+                                                              else {})
+
+
+RUNS = [result(BASE, "1111111110"), result(replace(BASE, seed=1), "1111111100"),
+        result(replace(BASE, margin=0.2), "1111100000"), result(BASE.of("ce"), "1111110000"),
+        result(replace(BASE, seed=1).of("ce"), "1111000010"), result(replace(BASE, fraction=0.5), "1100000000")]
+
+
+def test_a_row_is_held_against_cross_entropy_of_its_own_setting_and_seeds():
+    found = {row["cell"]: row for row in summary.rows(RUNS)}
+    assert len(found) == 4
+    assert found[BASE]["reduction"] == pytest.approx(1 - (0.1 + 0.2) / (0.4 + 0.5))
+    assert [test[:2] for test in found[BASE]["tests"]] == [(3, 0), (4, 1)]
+    assert found[replace(BASE, margin=0.2)]["reduction"] == pytest.approx(1 - 0.5 / 0.4)  # with seed 0 alone
+    assert "reduction" not in found[replace(BASE, fraction=0.5)]
+    table = summary.markdown(RUNS)
+    assert "85.00 ± 7.07" in table and "| -67 % |" in table and "| +25 % |" in table and "k = 5" in table
+    assert "0.25, 0.38" in table
+
+
+def test_rows_of_other_batches_say_so_in_every_table():
+    lines = summary.markdown([*RUNS, result(replace(BASE, per_class=2), "1111000000")]).splitlines()
+    assert sum("4 x 2" in line for line in lines) == 2  # by method, and by neighbours
+    heads = [i for i, line in enumerate(lines) if line.startswith("| model")]
+    assert len(heads) == 2
+    for start in heads:
+        rows = [line.count("|") for line in lines[start:start + 4]]
+        assert len(set(rows)) == 1 and "batch" in lines[start]
+
+
+def test_pictures_show_one_setting():
+    by_setting = summary.side_by_side(summary.rows(RUNS), "Res8")
+    small = replace(BASE, margin=0.2)
+    assert {name: {row["cell"] for row in shown} for name, shown in by_setting.items()} == {
+        "4x3": {BASE, BASE.of("ce")}, "4x3-margin0.2": {small, BASE.of("ce")}}
+    shown = by_setting["4x3"]
+    for draw in (draw_curves, draw_classes):
+        assert draw(shown)[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_of_settings_with_one_method_each_the_largest_is_shown():
+    alone = [result(replace(BASE, steps=steps, margin=margin), "10")
+             for steps, margin in ((6, 0.5), (6, 0.2), (9, 0.2))]
+    shown = summary.side_by_side(summary.rows(alone), "Res8")
+    assert {name: len(rows) for name, rows in shown.items()} == {"4x3-margin0.2": 2}
+
+
+def test_fractions_lie_within_one_another(words, tmp_path):
+    whole = load_corpus("words", registry=words.registry)
+    kept = {}
+    for fraction in (0.1, 0.5):
+        run.make_fraction("words", fraction, words.registry, tmp_path)
+        part = load_corpus(f"words-{fraction:g}", registry=tmp_path / "manifests.json")
+        assert part.splits["train"].counts().tolist() == [max(2, round(12 * fraction))] * 6
+        assert part.splits["test"].files == whole.splits["test"].files and part.noise.samefile(whole.noise)
+        kept[fraction] = set(part.splits["train"].files)
+    assert kept[0.1] < kept[0.5] < set(whole.splits["train"].files)
+
+
+def command(words, folder, *flags):
+    return [sys.executable, "-m", "experiments.compare", *words.flags, f"--runs_dir={folder}", "--methods", "ce", "knn",
+            "head", "--seeds", "0", "--steps", "12", "--batch_classes=6", "--per_class=4", "--widths", "12", *flags]
+
+
+def ran(command):
+    return subprocess.run(command, cwd=ROOT, env=ONE_THREAD, capture_output=True, text=True, timeout=500)
+
+
+@pytest.fixture(scope="module")
+def compared(words, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("compare")
+    line = command(words, folder, "--ks", "1", "3", "--precision", "32")
+    done = ran(line)
+    assert done.returncode == 0, done.stderr
+    runs = run.Results(folder / "words" / "compare.json").runs
+    return SimpleNamespace(folder=folder, command=line, out=done.stdout, runs=runs)
+
+
+def test_a_grid_from_end_to_end(compared):
+    assert sorted(one["cell"]["method"] for one in compared.runs.values()) == ["ce", "head", "knn"]
+    for one in compared.runs.values():
+        assert len(one["right"]) == 30
+        assert one["right"].count("1") / 30 == pytest.approx(one["accuracy"])
+        assert one["threads"] == 1
+        assert "--precision=32" in one["commands"][0] and "--runs_dir" not in one["commands"][0]  # what bears on it
+        steps, seconds, _ = zip(*one["curve"], strict=True)
+        assert steps == (2, 4, 6, 8, 10, 12) and list(seconds) == sorted(seconds) and seconds[0] > 0
+    assert len({one["test_set"] for one in compared.runs.values()}) == 1
+    knn = next(one for one in compared.runs.values() if one["cell"]["method"] == "knn")
+    assert set(knn["k"]) == {"1", "3"} and knn["dev_accuracy"] > 1 / 6
+    assert (compared.folder / "words" / "compare.md").read_text() in compared.out
+    assert {path.name for path in (compared.folder / "words").glob("*.png")} == {
+        "compare-Res8-6x4-width12-curves.png", "compare-Res8-6x4-width12-classes.png"}
+
+
+def test_what_is_known_is_not_run_again_and_what_is_lost_is(compared, words):
+    path = compared.folder / "words" / "compare.json"
+    before = path.read_bytes()
+    logs = {name: (compared.folder / name / "log.txt").read_text() for name in compared.runs}
+    head = next(name for name, one in compared.runs.items() if one["cell"]["method"] == "head")
+    content = json.loads(before)
+    content["runs"] = [one for one in content["runs"] if one["name"] != head]
+    path.write_text(json.dumps(content))
+    done = ran(compared.command)
+    assert done.returncode == 0 and "3 cells, 1 to run" in done.stdout, done.stderr
+    assert run.Results(path).runs == compared.runs
+    for name, log in logs.items():
+        new = (compared.folder / name / "log.txt").read_text()[len(log):]
+        assert ("infer_notl.py" in new) == (name == head) and "step 2/12" not in new
+
+
+def test_an_interrupted_grid_goes_on(words, tmp_path):
+    flags = command(words, tmp_path, "--methods", "knn", "--steps", "60", "--seeds", "0", "1", "2", "3")
+    process = subprocess.Popen(flags, cwd=ROOT, env=ONE_THREAD, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               text=True)
+    checkpoints = tmp_path / "words-Res8-knn-60x6x4-width12-seed0" / "checkpoints"
+    give_up = time.monotonic() + 300
+    while not list(checkpoints.glob("trainer-STEP-*.pt")) and process.poll() is None and time.monotonic() < give_up:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 130 and "interrupted" in error
+    saved, = checkpoints.glob("trainer-STEP-*.pt")
+    step = int(saved.stem.split("-")[-1])
+    assert step < 60
+    assert not list(tmp_path.glob("*seed[123]"))  # those that waited were not begun
+    done = ran([*flags, "--seeds", "0"])
+    assert done.returncode == 0, done.stderr
+    one, = run.Results(tmp_path / "words" / "compare.json").runs.values()
+    assert [look[0] for look in one["curve"]] == [10, 20, 30, 40, 50, 60]
+    log = (checkpoints.parent / "log.txt").read_text()
+    assert f"{step} of 60 steps done" in log
+
+
+def test_dry_run_writes_nothing(words, tmp_path, capsys):
+    args = command(words, tmp_path / "runs", "--dry_run")[3:]
+    assert compare.main(compare.parse_args(args)) == 0
+    printed = capsys.readouterr().out
+    assert "3 cells, 3 to run, about" in printed and "words-Res8-head-12x6x4-width12-seed0" in printed
+    assert not (tmp_path / "runs").exists()
+
+
+def test_bad_input_is_one_line(words, tmp_path, capsys):
+    (tmp_path / "compare.json").write_text('{"runs": [{"name": 1}]}')
+    with pytest.raises(UserError, match=r"compare\.json: not what this command writes.*--out"):
+        run.Results(tmp_path / "compare.json")
+    for flags in (["--fractions", "0"], ["--fractions", "1.5"], ["--steps", "0"], ["--methods", "svm"]):
+        with pytest.raises(SystemExit) as stop:
+            compare.parse_args(["--manifest=words", *flags])
+        assert stop.value.code == 2 and flags[0] in capsys.readouterr().err
+    with pytest.raises(UserError, match="not registered"):
+        compare.main(compare.parse_args([f"--registry={words.registry}", "--manifest=word"]))
+
+
+def test_a_run_that_fails_is_named_and_the_others_are_done(words, tmp_path):
+    flags = command(words, tmp_path, "--methods", "ce", "knn", "--steps", "2", "--extra", "lr_end=9")
+    done = ran(flags)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: 2 of 2 runs failed, the first: words-Res8-ce-2x6x4-")
+    assert "--lr_end 9 is above --lr" in done.stderr and "Traceback" not in done.stderr

@@ -1,0 +1,124 @@
+"""Res8, Res15, QuartzNet and the head: the original's parameters and figures, and one clip, one embedding."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from models.encoders.build import embed, make_encoder
+from models.encoders.head import ClassificationNet
+from models.encoders.resnet import CHUNK
+from models.runs.checkpoints import load_module
+from models.runs.options import MODELS
+
+
+def set_by_formula(encoder: torch.nn.Module) -> None:
+    """Weights as in the reference: entry j of the state dict is sin(0.37 i + j), scaled by kind."""
+    for j, (name, value) in enumerate(encoder.state_dict().items()):
+        base = np.sin(0.37 * np.arange(value.numel()) + j)
+        if "conv" in name:
+            base = 0.05 * base
+        elif "mean" in name:
+            base = 0.1 * base
+        elif "var" in name:
+            base = np.abs(base) + 0.5
+        else:
+            continue
+        value.copy_(torch.from_numpy(base.astype(np.float32)).view(value.shape))
+
+
+@pytest.mark.parametrize("model, width", [("Res8", 45), ("Res15", 45), ("Res8", 64), ("Res15", 64)])
+def test_parameters_are_the_originals(params, model, width):
+    encoder, expected = make_encoder(model, width), params[f"{model}({width})"]
+    assert {name: list(p.shape) for name, p in encoder.named_parameters()} == expected["params"]
+    assert [[name, [list(v.shape), str(v.dtype)]] for name, v in encoder.state_dict().items()] == \
+        [list(entry) for entry in expected["state"].items()]
+    assert sum(p.numel() for p in encoder.parameters()) == expected["total"]
+
+
+@pytest.mark.parametrize("model, width", [("Res8", 45), ("Res15", 45), ("Res8", 64)])
+def test_embeddings_meet_the_originals(golden, model, width):
+    encoder = make_encoder(model, width).eval()
+    set_by_formula(encoder)
+    with torch.no_grad():
+        found = encoder(torch.from_numpy(golden["noise_spec"])).numpy()
+    assert np.abs(found - golden[f"formula_{model}_{width}_embedding"]).max() < 1e-5
+
+
+def test_head_meets_the_original(golden, params):
+    head = ClassificationNet(45, 10)
+    assert {name: list(p.shape) for name, p in head.named_parameters()} == params["ClassificationNet(10,45)"]["params"]
+    with torch.no_grad():
+        head.fc1.weight.copy_(torch.from_numpy(golden["cls_fc_w"]))
+        head.fc1.bias.copy_(torch.from_numpy(golden["cls_fc_b"]))
+        scores = head(torch.from_numpy(golden["cls_emb"][:, 0]))
+    assert np.abs(scores.numpy() - golden["cls_out_logsoftmax"]).max() < 1e-5
+    loss = functional.nll_loss(scores, torch.from_numpy(golden["cls_targets"]).long())
+    assert loss.item() == pytest.approx(float(golden["cls_ce"]), abs=1e-5)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_one_clip_one_embedding_whatever_its_batch(model):
+    torch.manual_seed(0)
+    encoder, spectrograms = make_encoder(model, 16), torch.randn(CHUNK + 3, 64, 112)
+    for module in encoder.modules():
+        if hasattr(module, "running_mean"):
+            module.momentum = None  # one batch sets the statistics, as many would
+    encoder(spectrograms)
+    encoder.eval()
+    order = torch.randperm(len(spectrograms))
+    with torch.no_grad():
+        together, shuffled = embed(encoder, spectrograms), embed(encoder, spectrograms[order])
+        alone = torch.cat([embed(encoder, clip[None]) for clip in spectrograms])
+    assert (together.norm(dim=1) - 1).abs().max() < 1e-5
+    assert (alone - together).abs().max() < 1e-5
+    assert (shuffled - together[order]).abs().max() < 1e-5
+    assert (together[0] - together[1]).abs().max() > 1e-3  # and two clips, two embeddings
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_any_clip_length_and_width(model):
+    encoder = make_encoder(model, 20)
+    for frames in (64, 112, 208):
+        assert encoder(torch.randn(2, 64, frames)).shape == (2, 20)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_weight_gets_a_gradient(model):
+    encoder = make_encoder(model, 8)
+    encoder(torch.randn(4, 64, 112)).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in encoder.parameters() if p.ndim > 1)
+
+
+def test_res8_in_chunks_equals_res8_at_once(monkeypatch):
+    """On a CPU Res8's first stage is computed in chunks and again for the gradient; that must change nothing."""
+    spectrograms, found = torch.randn(2 * CHUNK + 3, 64, 112), []
+    for chunk in (CHUNK, 1000):
+        monkeypatch.setattr("models.encoders.resnet.CHUNK", chunk)
+        torch.manual_seed(0)
+        encoder = make_encoder("Res8", 12)
+        embeddings = encoder(spectrograms)
+        embeddings[:, 0].sum().backward()
+        found.append([embeddings.detach(), *(p.grad for p in encoder.parameters())])
+    for one, other in zip(*found, strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("run", ["res15_35", "res15_12"])
+def test_published_encoders_embed_as_they_did(golden, request, run):
+    folder = request.config.getoption("--reference")
+    if folder is None:
+        pytest.skip("needs the published encoders: --reference=FOLDER")
+    encoder = load_module(folder / run / "checkpoints" / "Res15-STEP-14000.pt", make_encoder("Res15", 45), "Res15")
+    from models.encoders.frontend import LogMel
+
+    waveforms = (np.random.RandomState(0).randn(4, 16000) * 0.1).astype(np.float32)
+    for row, length in zip(waveforms, golden["noise_len"], strict=True):
+        row[length:] = 0
+    spectrograms = LogMel().eval()(torch.from_numpy(waveforms), torch.from_numpy(golden["noise_len"]))
+    with torch.no_grad():
+        found = embed(encoder.eval(), spectrograms).numpy()
+    expected = golden[f"{run}_noise_embedding"]
+    expected = expected / np.linalg.norm(expected, axis=1, keepdims=True)
+    assert np.abs(found[:3] - expected[:3]).max() < 1e-4
+    assert (found * expected).sum(1).min() > 0.9999

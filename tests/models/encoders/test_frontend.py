@@ -1,0 +1,73 @@
+"""The front end against the original's figures and against NeMo's constants."""
+
+import numpy as np
+import pytest
+import torch
+
+from models.encoders.frontend import LOG_GUARD, MELS, SETTINGS, WINDOW, LogMel
+
+
+@pytest.fixture(scope="module")
+def noise(golden):
+    waveforms = (np.random.RandomState(0).randn(4, 16000) * 0.1).astype(np.float32)
+    for row, length in zip(waveforms, golden["noise_len"], strict=True):
+        row[length:] = 0
+    return torch.from_numpy(waveforms)
+
+
+def test_meets_the_original(golden, noise):
+    """Row 3 differs a little: NeMo now also silences the pre-emphasis tail past a clip's end, inside a frame."""
+    spectrograms = LogMel().eval()(noise, torch.from_numpy(golden["noise_len"])).numpy()
+    assert spectrograms.shape == (4, 64, 112)
+    assert np.abs(spectrograms[:3] - golden["noise_spec"][:3]).max() < 1e-3
+    cosine = np.vdot(spectrograms[3], golden["noise_spec"][3]) / np.linalg.norm(spectrograms[3]) / np.linalg.norm(
+        golden["noise_spec"][3])
+    assert cosine > 0.9999
+
+
+def test_valid_frames_are_normalised_and_the_rest_is_zero(noise):
+    spectrograms = LogMel().eval()(noise)
+    assert torch.all(spectrograms[:, :, 100:] == 0)
+    assert spectrograms[:, :, :100].mean(2).abs().max() < 1e-4
+    assert (spectrograms[:2, :, :100].std(2) - 1).abs().max() < 1e-3
+
+
+def test_one_clip_one_spectrogram_whatever_its_batch(noise):
+    frontend = LogMel().eval()
+    together = frontend(noise)
+    alone = torch.cat([frontend(noise[i:i + 1]) for i in (3, 1, 0, 2)])
+    assert (alone - together[[3, 1, 0, 2]]).abs().max() < 1e-5
+
+
+def test_dither_only_while_training(noise):
+    frontend, kept = LogMel(), noise.clone()
+    frontend.eval()
+    assert torch.equal(frontend(noise), frontend(noise))
+    frontend.train()
+    assert not torch.equal(frontend(noise), frontend(noise))
+    assert torch.equal(noise, kept)  # nor does it change its argument
+
+
+@pytest.mark.parametrize("seconds, frames", [(0.5, 64), (1.0, 112), (2.0, 208)])
+def test_frames_of_other_lengths(seconds, frames):
+    assert LogMel().eval()(torch.randn(2, round(16000 * seconds))).shape == (2, 64, frames)
+
+
+def test_constants_are_nemos():
+    from nemo.collections.asr.modules import AudioToMelSpectrogramPreprocessor
+
+    theirs = AudioToMelSpectrogramPreprocessor(
+        sample_rate=SETTINGS["sample_rate"], window_size=SETTINGS["window_seconds"],
+        window_stride=SETTINGS["stride_seconds"], window="hann", n_fft=SETTINGS["n_fft"], features=MELS,
+        normalize="per_feature", preemph=SETTINGS["preemphasis"], dither=SETTINGS["dither"],
+        pad_to=SETTINGS["pad_frames_to"]).featurizer
+    ours = LogMel()
+    assert torch.equal(ours.filters, theirs.fb[0])
+    assert (theirs.win_length, theirs.n_fft, theirs.log_zero_guard_value) == (WINDOW, SETTINGS["n_fft"], LOG_GUARD)
+    # NeMo's window is symmetric, so one of a sample more; ours is periodic, as it was when the encoders were trained.
+    assert torch.allclose(ours.window, torch.hann_window(WINDOW + 1, periodic=False)[:-1], atol=1e-6)
+    assert torch.equal(theirs.window, torch.hann_window(WINDOW, periodic=False))
+
+
+def test_a_state_dict_has_none_of_it():
+    assert not LogMel().state_dict()

@@ -1,0 +1,153 @@
+"""Names, steps and pruning of checkpoints, and every kind of file that is none."""
+
+import json
+import pickle
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+import torch
+
+from data.base.errors import UserError
+from models.encoders.head import ClassificationNet
+from models.encoders.resnet import Res8, Res15
+from models.runs import begin
+from models.runs.checkpoints import HEAD, TRAINER, Run, load_module, load_state
+
+
+@pytest.fixture
+def saved(tmp_path):
+    run = Run(tmp_path, "a")
+    for step in (100, 20, 300):
+        run.save({"Res8": Res8(4)}, {"step": step, "optimizer": {}}, step, keep=100)
+    return run
+
+
+def test_saved_as_a_plain_state_dict_that_loads_back(saved, tmp_path):
+    encoder = Res8(4)
+    saved.save({"Res8": encoder}, {"step": 7, "optimizer": {}}, 7, keep=100)
+    state = torch.load(saved.path("Res8", 7), weights_only=True)
+    assert list(state) == list(encoder.state_dict())
+    assert all(torch.equal(state[name], value) for name, value in encoder.state_dict().items())
+    other = load_module(saved.path("Res8", 7), Res8(4), "Res8")
+    assert torch.equal(other.conv3.weight, encoder.conv3.weight)
+
+
+def test_channels_last_weights_are_saved_in_the_plain_layout(saved):
+    saved.save({"Res8": Res8(4).to(memory_format=torch.channels_last)}, {}, 8, keep=100)
+    assert load_state(saved.path("Res8", 8))["conv1.weight"].is_contiguous()
+
+
+def test_steps_are_found_and_the_newest_is_the_default(saved):
+    (saved.checkpoints / "Res8-STEP-x.pt").touch()
+    (saved.checkpoints / "Res80-STEP-5.pt").touch()
+    assert saved.steps("Res8") == [20, 100, 300]
+    assert saved.step("Res8", None, "--enc_step") == 300
+    assert saved.step("Res8", 20, "--enc_step") == 20
+
+
+def test_a_missing_step_lists_those_that_exist(saved):
+    with pytest.raises(UserError, match=r"--enc_step 50.*it has 20, 100, 300"):
+        saved.step("Res8", 50, "--enc_step")
+    with pytest.raises(UserError, match=r"no checkpoint of Res15 in run 'a'; it has Res8"):
+        saved.step("Res15", None, "--enc_step")
+    with pytest.raises(UserError, match=r"train it first"):
+        Run(saved.folder.parent, "b").step("Res8", None, "--enc_step")
+
+
+def test_the_oldest_steps_are_dropped_with_all_their_files(tmp_path):
+    run = Run(tmp_path, "a")
+    for step in range(1, 6):
+        run.save({"Res8": Res8(4), HEAD: ClassificationNet(4, 3)}, {"step": step}, step, keep=2)
+    assert run.steps("Res8") == run.steps(HEAD) == run.steps(TRAINER) == [4, 5]
+    assert len(list(run.checkpoints.iterdir())) == 6
+
+
+@pytest.mark.parametrize("name", ["", "../a", "a/b", ".."])
+def test_a_run_is_a_plain_folder_name(tmp_path, name):
+    with pytest.raises(UserError, match="--name"):
+        Run(tmp_path, name)
+
+
+def test_another_models_checkpoint_is_told(saved):
+    with pytest.raises(UserError, match=r"Res8-STEP-20.*not a checkpoint of Res15 \(lacks 'bn7.running_mean'\)"):
+        load_module(saved.path("Res8", 20), Res15(4), "Res15")
+    saved.save({"Res15": Res15(4)}, {}, 20, keep=9)
+    with pytest.raises(UserError, match=r"not a checkpoint of Res8 \(has '.*7.*'\)"):
+        load_module(saved.path("Res15", 20), Res8(4), "Res8")
+    with pytest.raises(UserError, match=r"'conv0.weight' has shape \(4, 1, 3, 3\), Res8 needs \(6, 1, 3, 3\)"):
+        load_module(saved.path("Res8", 20), Res8(6), "Res8")
+
+
+class Trap:
+    """A pickle that would make a file if it were executed."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+@pytest.mark.parametrize("old_format", [False, True])
+def test_a_pickle_that_is_no_checkpoint_is_never_executed(tmp_path, old_format):
+    sprung, path = tmp_path / "sprung", tmp_path / "evil.pt"
+    torch.save({"conv0.weight": Trap(sprung)}, path, _use_new_zipfile_serialization=not old_format)
+    with pytest.raises(UserError, match=r"evil.pt: holds objects that are not weights"):
+        load_state(path)
+    path.write_bytes(pickle.dumps(Trap(sprung)))
+    with pytest.raises(UserError, match=r"evil.pt"):
+        load_state(path)
+    assert not sprung.exists()
+
+
+@pytest.mark.parametrize("old_format", [False, True])
+@pytest.mark.parametrize("share", [0, 0.01, 0.3, 0.9, 0.999])
+def test_a_truncated_checkpoint(tmp_path, old_format, share):
+    path = tmp_path / "short.pt"
+    torch.save(Res8(8).state_dict(), path, _use_new_zipfile_serialization=not old_format)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:int(share * len(whole))])
+    with pytest.raises(UserError, match=r"short.pt: is truncated or no checkpoint"):
+        load_state(path)
+
+
+@pytest.mark.parametrize("content", [b"hello", b"RIFF" + bytes(100), b"{}"])
+def test_a_file_of_another_kind(tmp_path, content):
+    (tmp_path / "no.pt").write_bytes(content)
+    with pytest.raises(UserError, match=r"no.pt"):
+        load_state(tmp_path / "no.pt")
+
+
+def test_a_tensor_is_no_state_dict(tmp_path):
+    torch.save(torch.ones(3), tmp_path / "t.pt")
+    with pytest.raises(UserError, match=r"holds a Tensor, not a state dict"):
+        load_state(tmp_path / "t.pt")
+
+
+def test_old_format_loads(tmp_path):
+    """The published encoders are in it."""
+    encoder = Res8(4)
+    torch.save(encoder.state_dict(), tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    assert torch.equal(load_module(tmp_path / "old.pt", Res8(4), "Res8").conv0.weight, encoder.conv0.weight)
+
+
+def test_config_round_trip_and_damage(tmp_path):
+    run = Run(tmp_path, "a")
+    assert run.config() == {}
+    run.write_config({"labels": ["yes", "ünü"], "arguments": {"lr": 1e-3}})
+    assert run.config() == {"labels": ["yes", "ünü"], "arguments": {"lr": 1e-3}}
+    for broken in ("{", "[]"):
+        (run.folder / "config.json").write_text(broken)
+        with pytest.raises(UserError, match=r"config.json"):
+            run.config()
+
+
+@pytest.mark.parametrize("begun, goes_on", [(True, "full"), (False, False), ("light", "light")])
+def test_a_run_from_before_the_masks_had_names_goes_on_with_the_same(tmp_path, begun, goes_on):
+    run = Run(tmp_path, "old")
+    run.folder.mkdir()
+    (run.folder / "config.json").write_text(json.dumps({"script": "x.py", "arguments": {"spec_augment": begun}}))
+    args = Namespace(resume=True, spec_augment=None, given={})
+    begin.begin(args, run, "x.py")
+    assert args.spec_augment == goes_on

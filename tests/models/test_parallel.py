@@ -1,0 +1,82 @@
+"""Several processes under torchrun train as one does, and only one of them writes and speaks."""
+
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from data.manifests import ROOT
+from models import parallel
+from models.runs.checkpoints import TRAINER, Run, load_state
+from tests.shared_training import STEPS, recorded
+
+
+def torchrun(*command, processes: int = 2) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone",
+                           f"--nproc_per_node={processes}", *map(str, command)],
+                          cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("kind", ["triplet", "classifier"])
+def test_two_processes_get_the_losses_and_gradients_of_one(words, tmp_path, kind):
+    alone = recorded(kind, words.registry, tmp_path / "one")
+    ran = torchrun("-m", "tests.shared_training", kind, words.registry, tmp_path / "two", tmp_path / "two.npz")
+    assert ran.returncode == 0, ran.stderr
+    with np.load(tmp_path / "two.npz") as together:
+        assert len(alone["loss"]) == STEPS and np.ptp(alone["loss"]) > 0.1  # it trained
+        np.testing.assert_allclose(together["loss"], alone["loss"], atol=1e-4)
+        apart = np.abs(together["gradient"] - alone["gradient"]).max(1)
+        assert apart.max() < 1e-4 and apart[0] < 1e-5 * np.abs(alone["gradient"][0]).max()
+        np.testing.assert_allclose(together["weights"], alone["weights"], atol=1e-4)
+        assert together["accuracy"] == alone["accuracy"]
+
+
+def test_torchrun_trains_saves_and_speaks_once(words, tmp_path):
+    flags = [*words.flags, f"--runs_dir={tmp_path}", "--name=two", "--model=Res8", "--hidden_size=12", "--recipe=fast",
+             "--per_class=4", "--step_freq=10", "--eval_freq=10"]
+    ran = torchrun("TripletEncoder.py", *flags, "--num_steps=30", "--num_nodes=1", "--save_emb")
+    assert ran.returncode == 0, ran.stderr
+    assert [line.split("/")[0] for line in ran.stdout.splitlines() if line.startswith("step ")] == \
+        ["step 10", "step 20", "step 30"]
+    assert len(re.findall("test it with", ran.stdout)) == 1 and ran.stderr.count("running on the CPU") == 1
+    run = Run(tmp_path, "two")
+    assert run.steps("Res8") == run.steps(TRAINER) == [10, 20, 30]
+    first, last = (load_state(run.path("Res8", step)) for step in (10, 30))
+    assert all(not torch.equal(first[name], last[name]) for name in first)
+    assert float(re.findall(r"dev (\d+\.\d+) %", ran.stdout)[-1]) >= 50 > 100 / 6
+    assert len(list((run.folder / "tensorboard").glob("events*"))) == 1
+    assert np.load(run.folder / "enc30-train-embeddings.npy").shape == (72, 12)
+
+
+@pytest.mark.parametrize(("script", "flags", "said"), [
+    ("TripletEncoder.py", ["--gpu=0"], "--gpu: torchrun gives each process a GPU of its own"),
+    ("TripletEncoder.py", ["--num_nodes=2"], "--num_nodes 2: torchrun started this on 1 machines"),
+    ("infer_train.py", [], "infer_train.py runs in one process")])
+def test_what_torchrun_cannot_be_told(words, tmp_path, script, flags, said):
+    ran = torchrun(script, "--name=bad", "--model=Res8", *words.flags, f"--runs_dir={tmp_path}", *flags)
+    assert ran.returncode != 0
+    assert len(re.findall(f"^error: {said}", ran.stderr, re.M)) == 1
+    assert "exitcode  : 2" in ran.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_several_machines_need_torchrun(words, tmp_path, run):
+    refused = run("TripletEncoder", "--name=bad", "--model=Res8", *words.flags, f"--runs_dir={tmp_path}",
+                  "--num_nodes=2")
+    assert refused.code == 2 and "torchrun --nnodes=2" in refused.error
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 15, 16])
+@pytest.mark.parametrize("processes", [1, 2, 3, 8])
+def test_shares_are_in_order_and_even(monkeypatch, count, processes):
+    monkeypatch.setattr(parallel, "size", lambda: processes)
+    parts = []
+    for rank in range(processes):
+        monkeypatch.setattr(parallel, "rank", lambda rank=rank: rank)
+        parts.append(parallel.share(np.arange(count)))
+    np.testing.assert_array_equal(np.concatenate(parts), np.arange(count))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1

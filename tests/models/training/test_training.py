@@ -1,0 +1,228 @@
+"""Optimiser and schedule against the original's figures, and what the two training tasks promise."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from nemo.core.optim.novograd import Novograd
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from data.augment import NoiseBank
+from data.dataset import Clips, ResidentClips
+from data.manifests import load_corpus
+from data.sampler import BalancedBatchSampler
+from models.encoders.build import make_encoder
+from models.encoders.head import ClassificationNet
+from models.runs.checkpoints import Run
+from models.runs.options import RECIPES
+from models.training import loop
+from models.training import tasks as training
+from models.training.novograd import NovoGrad
+from models.training.optimisers import make_optimizer, make_schedule
+
+
+def arguments(**changes):
+    values = RECIPES["paper"] | {"model": "Res8", "precision": "32", "compile": False, "spec_augment": None,
+                                 "augment": False, "seed": 0, "margin": 0.5, "mining": "random", "per_class": 3,
+                                 "eval_clips": 100, "k": 3} | changes
+    return SimpleNamespace(**values)
+
+
+def test_novograd_is_the_originals(golden):
+    weights = [torch.nn.Parameter(torch.from_numpy(golden[f"novograd_p{i}"].copy())) for i in (0, 1)]
+    optimizer = make_optimizer(arguments(lr=1e-2), weights)
+    for gradient, expected in zip(golden["novograd_grads"], golden["novograd_paper_params_after_each_step"],
+                                  strict=True):
+        weights[0].grad = torch.from_numpy(gradient[:35].reshape(5, 7).copy())
+        weights[1].grad = torch.from_numpy(gradient[35:].copy())
+        optimizer.step()
+        found = torch.cat([weight.detach().flatten() for weight in weights]).numpy()
+        assert np.abs(found - expected).max() < 1e-6
+
+
+def test_novograd_is_nemos():
+    """Over many steps, a gradient of zeros among them."""
+    generator = torch.Generator().manual_seed(0)
+    start = [torch.randn(shape, generator=generator) for shape in ((5, 7), (3,), (2, 3, 3, 3))]
+    weights = [[torch.nn.Parameter(p.clone()) for p in start] for _ in range(2)]
+    settings = {"lr": 1e-2, "betas": (0.98, 0.5), "weight_decay": 1e-3}
+    optimizers = Novograd(weights[0], **settings), NovoGrad(weights[1], **settings)
+    for step in range(20):
+        gradients = [torch.randn(p.shape, generator=generator) * (step != 0 or i != 1) for i, p in enumerate(start)]
+        for mine, optimizer in zip(weights, optimizers, strict=True):
+            for p, gradient in zip(mine, gradients, strict=True):
+                p.grad = gradient.clone()
+            optimizer.step()
+    for theirs, ours, p in zip(*weights, start, strict=True):
+        assert (theirs - p).abs().min() > 0
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def rates(args, steps: int, more: int = 0) -> np.ndarray:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=args.lr, momentum=0.9)
+    schedule = make_schedule(args, optimizer, steps)
+    found = []
+    for _ in range(steps + more):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return np.array(found)
+
+
+def test_cosine_is_the_originals(golden):
+    """Up to its end: after it the original's rate fell to 0, and no step of ours comes after."""
+    expected = golden["cosine_total420_warm0.05_lr1e-3_min8e-5"]
+    assert np.abs(rates(arguments(), 420, more=1) - expected[:421]).max() < 1e-9
+
+
+@pytest.mark.parametrize("recipe", list(RECIPES))
+@pytest.mark.parametrize("steps", [20, 240, 3000])
+def test_learning_rate_peaks_at_lr_and_ends_at_lr_end(recipe, steps):
+    args = arguments(**RECIPES[recipe])
+    found = rates(args, steps)
+    assert found.max() == pytest.approx(args.lr, rel=0.05)
+    assert found[-1] == pytest.approx(args.lr_end, abs=0.02 * args.lr)
+    top = found.argmax()
+    assert np.all(np.diff(found[:top + 1]) > 0) and np.all(np.diff(found[top:]) < 0)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+@pytest.mark.parametrize("recipe", list(RECIPES))
+def test_a_run_of_very_few_steps(recipe, steps):
+    assert np.isfinite(rates(arguments(**RECIPES[recipe]), steps)).all()
+
+
+@pytest.fixture(scope="module")
+def clips(words):
+    corpus = load_corpus("words", ("train", "dev"), words.registry)
+    return [Clips.of(corpus.splits[split], f"words-{split}", 1.0, words.folder / "cache") for split in ("train", "dev")]
+
+
+def batch_of(clips, task, step=0):
+    waveforms, labels = clips[np.arange(len(clips)).reshape(6, -1)[:, :task.args.per_class].ravel()]
+    task.done = step
+    return waveforms, labels
+
+
+def test_a_step_follows_from_seed_and_number_alone(clips):
+    task = training.TripletTask(make_encoder("Res8", 8), arguments(shift=True), 10)
+    task.eval()
+    task.frontend.train()  # with dither
+    first = [task.training_step(batch_of(clips[0], task, step), 0).item() for step in (3, 4)]
+    again = [task.training_step(batch_of(clips[0], task, step), 0).item() for step in (4, 3)]
+    assert first == again[::-1]
+    assert first[0] != first[1]
+
+
+@pytest.mark.parametrize("changes", [{}, {"shift": True}, {"speed": True}, {"spec_augment": "light"},
+                                     {"precision": "bf16"}, {"mining": "hardest"}, {"mining": "semihard"}])
+def test_every_setting_gives_a_gradient(clips, changes):
+    torch.manual_seed(0)
+    task = training.TripletTask(make_encoder("Res8", 8), arguments(**changes), 10)
+    task.training_step(batch_of(clips[0], task), 0).backward()
+    assert all(p.grad.abs().sum() > 0 and p.dtype == torch.float32 for p in task.encoder.parameters())
+    assert set(task.figures) == {"loss", "active", "d_pos", "d_neg"}
+
+
+def test_a_frozen_encoder_does_not_change(clips):
+    torch.manual_seed(0)
+    encoder = make_encoder("Res8", 8)
+    task = training.ClassifierTask(encoder, ClassificationNet(8, 6), arguments(), 10, frozen=True)
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    task.train()
+    optimizer = task.configure_optimizers()["optimizer"]
+    for step in range(3):
+        task.training_step(batch_of(clips[0], task, step), 0).backward()
+        optimizer.step()
+    assert all(torch.equal(before[name], value) for name, value in encoder.state_dict().items())
+    assert set(task.saved_modules()) == {"ClassificationNet"}
+
+
+def test_training_together_moves_encoder_and_head(clips):
+    torch.manual_seed(0)
+    encoder, head = make_encoder("Res8", 8), ClassificationNet(8, 6)
+    task = training.ClassifierTask(encoder, head, arguments(), 10, frozen=False)
+    before = [p.clone() for p in task.parameters() if p.requires_grad]
+    task.train()
+    optimizer = task.configure_optimizers()["optimizer"]
+    task.training_step(batch_of(clips[0], task), 0).backward()
+    optimizer.step()
+    after = [p for p in task.parameters() if p.requires_grad]
+    assert len(after) == 7 + 3
+    assert all(not torch.equal(one, other) for one, other in zip(before, after, strict=True))
+    assert not torch.equal(encoder.bn1.running_mean, torch.zeros(8))
+    assert set(task.saved_modules()) == {"Res8", "ClassificationNet"}
+
+
+def test_embeddings_computed_once_train_the_head_alike(clips):
+    """Without augmentation, computing a frozen encoder's embeddings once is the same but for the dither."""
+    torch.manual_seed(0)
+    args = arguments()
+    task = training.ClassifierTask(make_encoder("Res8", 8), ClassificationNet(8, 6), args, 10, frozen=True)
+    rows = np.arange(20)
+    data = task.embedded_once(clips[0], torch.device("cpu"))
+    task.train()
+    losses = [task.training_step(source[rows], 0).item() for source in (clips[0], data)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-3)
+
+
+READS = {torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default, torch.ops.aten.equal.default,
+         torch.ops.aten.masked_select.default, torch.ops.aten._unique2.default}
+
+
+class Reads(TorchDispatchMode):
+    """Counts the operations for which the host would wait for a GPU."""
+
+    def __init__(self):
+        super().__init__()
+        self.count, self.on_host = 0, set()  # addresses of tensors that are the host's on any machine
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function in READS and args[0].data_ptr() not in self.on_host
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("recipe", list(RECIPES))
+def test_the_host_reads_nothing_back_but_at_the_logging_interval(clips, words, tmp_path, recipe):
+    """What would wait on a GPU, found on the CPU: the code is the same."""
+    before = []
+
+    class Watched(training.TripletTask):
+        def on_train_batch_start(self, batch, index):
+            before.append(reads.count)
+            steps = (state["step"] for state in self.optimizers().state.values())  # AdamW counts on the host
+            reads.on_host |= {step.data_ptr() for step in steps if isinstance(step, torch.Tensor)}
+
+    args = arguments(**RECIPES[recipe] | {"per_class": 3, "shift": True, "speed": True, "spec_augment": "full"},
+                     name="reads", step_freq=1000, eval_freq=1000, checkpoints_to_keep=1)
+    steps = 2 * loop.LOG_STEPS + 2
+    task = Watched(make_encoder("Res8", 4), args, steps, NoiseBank(words.folder / "noise", 16_000))
+    sampler = BalancedBatchSampler(clips[0].manifest.label, words.labels, 6, 3, num_steps=steps)
+    with Reads() as reads:
+        loop.fit(task, Run(tmp_path, "reads"), ResidentClips(clips[0], "cpu"), sampler, torch.device("cpu"),
+                 lambda: 0.0)
+    read = np.diff(before)  # by each step but the last
+    assert len(read) == steps - 1
+    logging = np.arange(1, steps) % loop.LOG_STEPS == 0
+    assert (read[logging] == len(task.figures)).all()
+    assert (read[1:][~logging[1:]] == 0).all()  # the first finds the pairs, and makes the optimiser's state
+
+
+def test_the_compiled_encoder_is_trained_and_the_plain_one_tested(clips, monkeypatch):
+    calls = []
+
+    def compiled(module, dynamic):
+        def forward(x):
+            calls.append(len(x))
+            return module(x)
+        return forward
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    encoder = make_encoder("Res8", 4)
+    task = training.TripletTask(encoder, arguments(compile=True), 10)
+    task.training_step(batch_of(clips[0], task), 0)
+    assert calls == [18]
+    task.embed(clips[1])
+    assert calls == [18]
+    assert list(task.saved_modules()["Res8"].state_dict()) == list(encoder.state_dict())
