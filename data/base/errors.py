@@ -1,24 +1,66 @@
-"""What a user did wrong, said in one line."""
+"""What a user did wrong, or the system refuses, said in one line."""
 
+import contextlib
+import errno
 import os
+import re
 import select
+import signal
 import sys
 import time
 from collections.abc import Callable
 
 PATIENCE = 30  # seconds that a process leaves to torchrun's first one on its machine to say what is wrong
+# What must not reach a terminal from a file: control characters (an escape sequence can rewrite what was printed, or
+# type), and those that turn the direction of writing.
+_CONTROLS = {c: f"\\x{c:02x}" for c in [*range(32), 127, *range(128, 160)] if chr(c) not in "\t\n\r"} | \
+            {c: f"\\u{c:04x}" for c in [*range(0x202A, 0x202F), *range(0x2066, 0x206A)]}
+_WAYS_OUT = {
+    errno.ENOSPC: "make room on that disk", errno.EDQUOT: "make room in your quota",
+    errno.EFBIG: "the system allows no larger file",
+    errno.EACCES: "mend its permissions, or name another", errno.EPERM: "mend its permissions, or name another",
+    errno.EROFS: "that disk is read-only: name a place you can write to",
+    errno.ENAMETOOLONG: "choose a shorter name", errno.ELOOP: "links lead round in a circle: mend them",
+    errno.EMFILE: "allow more open files by ulimit -n", errno.ENOENT: "check the name",
+}
 
 
 class UserError(Exception):
     """Bad input. The message names the file, flag or label at fault and the way out, on one line."""
 
 
+class Stopped(BaseException):
+    """A signal asked the program to end, as Ctrl-C does by `KeyboardInterrupt`."""
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.number = number
+
+
 def exit_cleanly(main: Callable[[], int | None]) -> None:
     """Run ``main`` and leave the process with its exit code.
 
-    A `UserError` becomes one line on stderr and exit code 2; Ctrl-C becomes exit code 130, and output that nobody reads
+    A `UserError`, and what the system refuses (a file it may not open, a full disk, memory), becomes one line on
+    stderr and exit code 2; Ctrl-C becomes exit code 130, SIGTERM and SIGHUP 143 and 129, and output that nobody reads
     on, as after ``| head``, 141, as a shell has it. Any other exception is a defect of ours and keeps its traceback.
+    What a console cannot show, or should not, it gets as an escape sequence.
     """
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number and signal.getsignal(number) == signal.SIG_DFL:  # nohup has SIGHUP ignored
+            signal.signal(number, _stop)
+    streams = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = map(Printable, streams)
+    code = _code(main)
+    sys.stdout, sys.stderr = streams
+    try:
+        sys.stdout.flush()
+    except OSError:  # a full disk, which Python would meet again as it ends
+        _drop_output()
+    sys.exit(code or 0)
+
+
+def _code(main: Callable[[], int | None]) -> int | None:
     try:
         code = main()
         sys.stdout.flush()
@@ -26,18 +68,74 @@ def exit_cleanly(main: Callable[[], int | None]) -> None:
         if not _reader_left():
             raise
         code = 141
-    except UserError as error:
-        message = " ".join(str(error).split("\n"))
+    except KeyboardInterrupt:
+        _say("interrupted")
+        code = 130
+    except Stopped as stop:
+        _say(f"stopped by {signal.Signals(stop.number).name}")
+        code = 128 + stop.number
+    except Exception as error:
+        message = in_a_line(error)
+        if message is None:
+            raise
         if os.environ.get("LOCAL_RANK", "0") != "0":
             # torchrun's processes mostly have the same to say, and the first to end has it end the others: wait for
             # that, so that one process says it and does not die before it could.
             time.sleep(PATIENCE)
-        print(f"error: {message}", file=sys.stderr)
+        _say(f"error: {message}")
         code = 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        code = 130
-    sys.exit(code or 0)
+    return code
+
+
+def in_a_line(error: BaseException) -> str | None:
+    """What to tell the user of an error in one line; None for what can only be a defect of ours."""
+    if isinstance(error, UserError):
+        return " ".join(str(error).split("\n"))
+    if isinstance(error, OSError) and error.errno is not None and not isinstance(error, BrokenPipeError):
+        what = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "writing"
+        return f"{what}: {error.strerror or os.strerror(error.errno)}; {_WAYS_OUT.get(error.errno, 'try again')}"
+    if out_of_memory(error):
+        return "not enough memory for this; take smaller batches, fewer or shorter clips, or a larger machine"
+    if isinstance(error, UnicodeEncodeError) and re.search("[\ud800-\udfff]", str(error.object)):
+        return f"{error.object!a}: the name is not valid UTF-8; rename it"
+    return None
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is not enough memory, of the host or of a GPU."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or (
+        isinstance(error, RuntimeError) and re.search("not enough memory|can't allocate memory|out of memory",
+                                                      str(error)) is not None)
+
+
+class Printable:
+    """A text stream that writes control characters, and what its encoding lacks, as escape sequences."""
+
+    def __init__(self, stream):
+        self._stream = stream
+        with contextlib.suppress(AttributeError, ValueError):  # a test's stand-in
+            stream.reconfigure(errors="backslashreplace")
+
+    def write(self, text: str) -> int:
+        return self._stream.write(text.translate(_CONTROLS))
+
+    def writelines(self, lines) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str):
+        return getattr(self._stream, name)
+
+
+def _say(line: str) -> None:
+    """One line on stderr; nothing if that is full or closed."""
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr)
+
+
+def _stop(number: int, _) -> None:
+    signal.signal(number, signal.SIG_DFL)  # asked twice, it ends at once
+    raise Stopped(number)
 
 
 def _reader_left() -> bool:
@@ -46,5 +144,10 @@ def _reader_left() -> bool:
     output.register(sys.stdout.fileno(), 0)
     if not any(event & select.POLLERR for _, event in output.poll(0)):
         return False
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes as it ends
+    _drop_output()
     return True
+
+
+def _drop_output() -> None:
+    """What is still to be written to standard output, and what Python flushes as it ends, goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

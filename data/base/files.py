@@ -1,49 +1,256 @@
-"""Files that are either whole or not there."""
+"""The one place that opens files to read and to write: regular files only, and written ones are whole or not there."""
 
 import errno
+import json
 import os
+import re
+import stat
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from data.base.errors import UserError
+from data.base.errors import UserError, in_a_line
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CACHE = ROOT / "datasets" / "cache"  # of decoded audio, nearest words
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_UNFINISHED = ".unfinished"  # ending of the temporary files
+_LEFT_BEHIND = 60.0  # seconds after its last change that such a file, which no process holds, is taken for a leftover
+_LONGEST = 200  # bytes of a name; 255 is what file systems take, and names get endings
+_KINDS = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"),
+          (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"))
 
 
 @contextmanager
 def write_atomically(path: str | Path, mode: str = "w") -> Iterator[IO]:
     """Open a temporary file beside ``path`` and rename it to ``path`` once the block ends without an exception.
 
-    Missing parent folders are made. Text is UTF-8 with ``\\n`` line ends, so equal content is equal bytes.
+    Missing parent folders are made. Text is UTF-8 with ``\\n`` line ends, so equal content is equal bytes. A link is
+    followed, a file that is replaced keeps its permissions, and what a killed run left unfinished in that folder is
+    removed.
 
     Raises:
-        UserError: the folder cannot be written, ``path`` is itself a folder, or the disk is full.
+        UserError: the folder cannot be written, ``path`` is a folder, device or pipe, or the disk is full, however the
+            library that writes puts it.
     """
     path = Path(path)
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder, so no file of that name can be written; choose another name")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        target = Path(os.path.realpath(path)) if path.is_symlink() else path
+        if target.is_symlink():
+            raise UserError(f"{path}: links lead from it round in a circle; remove it, or choose another name")
+        if target.exists() and not target.is_file():
+            raise UserError(f"{path}: is {kind_of(target)}, so no file of that name can be written; choose another "
+                            "name")
+        mode_bits = stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666 & ~_umask()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(target.parent)
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name[:60]}.", suffix=_UNFINISHED, dir=target.parent)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); choose a folder you can write to") from error
+        way_out = "choose a shorter name" if error.errno == errno.ENAMETOOLONG else "choose a folder you can write to"
+        raise UserError(f"{path}: cannot be written ({error.strerror}); {way_out}") from error
+    watched = None
     try:
         with os.fdopen(descriptor, mode, **text) as file:
-            yield file
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes private files
-        os.replace(temporary, path)
+            _hold(descriptor)
+            watched = _Watched(file)
+            yield watched
+        os.chmod(temporary, mode_bits)  # mkstemp makes private files
+        os.replace(temporary, target)
     except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in _FULL:
-            raise UserError(f"{path}: cannot be written ({error.strerror}); make room on that disk") from error
+        with suppress(OSError):
+            os.unlink(temporary)
+        cause = watched.error if watched is not None and watched.error is not None else error
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+            raise UserError(f"{path}: cannot be written ({cause.strerror}); make room on that disk") from error
         raise
+
+
+class _Watched:
+    """A file that keeps the error of a write: libraries that write to it tell another, or none that names the disk.
+
+    Nor do they find a descriptor to write to past it, as NumPy's does.
+    """
+
+    def __init__(self, file: IO):
+        self._file, self.error = file, None
+
+    def write(self, data) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def writelines(self, lines) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __iter__(self):
+        return iter(self._file)
+
+    def __getattr__(self, name: str):
+        return getattr(self._file, name)
+
+
+def open_regular(path: str | Path, mode: str = "rb", **how) -> IO:
+    """Open an existing regular file to read, as `open` does; how a name that is not UTF-8 is read is left to that.
+
+    Raises:
+        OSError: as `open`; and with `errno.EINVAL` for a folder, device, socket or named pipe, opening the last of
+            which would wait for ever.
+    """
+    check_regular(path)
+    return open(path, mode, **how)
+
+
+def check_regular(path: str | Path) -> os.stat_result:
+    """The state of a file that a library will open by its name. Raises OSError as `open_regular` does."""
+    state = os.stat(path)
+    if not stat.S_ISREG(state.st_mode):
+        raise OSError(errno.EINVAL, f"it is {kind_of(path)}, not a file", os.fspath(path))
+    return state
+
+
+def read_text(path: str | Path, what: str = "file", way_out: str = "check the name") -> str:
+    """The text of a UTF-8 file, with or without a byte-order mark.
+
+    Args:
+        what: what it is to the user, as "list of words".
+
+    Raises:
+        UserError: missing, not readable, no regular file, or not UTF-8.
+    """
+    try:
+        with open_regular(path) as file:
+            data = file.read()
+    except OSError as error:
+        raise UserError(f"{path}: cannot read this {what} ({error.strerror}); {way_out}") from error
+    try:
+        return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a text file in UTF-8; save this {what} as UTF-8") from None
+
+
+def read_json(path: str | Path, what: str = "file", way_out: str = "check the name", shape: Any = object) -> Any:
+    """The value of a JSON file.
+
+    Args:
+        shape: what it must be, see `misshapen`.
+
+    Raises:
+        UserError: as `read_text`; not JSON, nested too deep, or of another shape.
+    """
+    try:
+        value = json.loads(read_text(path, what, way_out))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not valid JSON ({error}); {way_out}") from None
+    if problem := misshapen(value, shape):
+        raise UserError(f"{path}: {problem}; {way_out}")
+    return value
+
+
+def misshapen(value: Any, shape: Any, name: str = "it") -> str | None:
+    """What is wrong with a value read from JSON; None if it has the shape.
+
+    Args:
+        shape: a type, or a tuple of types (bool is no int); ``[shape]`` for a list of such; ``{str: shape}`` for any
+            keys; ``{"key": shape, ...}`` for keys that may be missing, others being allowed.
+    """
+    if isinstance(shape, list):
+        if not isinstance(value, list):
+            return f"{name} must be a list, not {_shown(value)}"
+        return next(filter(None, (misshapen(v, shape[0], f"{name}[{i}]") for i, v in enumerate(value))), None)
+    if isinstance(shape, dict):
+        if not isinstance(value, dict):
+            return f"{name} must be a JSON object, not {_shown(value)}"
+        every = shape.get(str)
+        return next(filter(None, (misshapen(v, every or shape[key], repr(key)) for key, v in value.items()
+                                  if every or key in shape)), None)
+    types = shape if isinstance(shape, tuple) else (shape,)
+    fits = isinstance(value, types) and (not isinstance(value, bool) or bool in types or object in types)
+    return None if fits else (f"{name} must be {' or '.join(_NAMES.get(t, t.__name__) for t in types)}, not "
+                              f"{_shown(value)}")
+
+
+_NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", dict: "a JSON object",
+          list: "a list", type(None): "null"}
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def check_name(flag: str, name: str) -> str:
+    """``name``, if it can be that of a folder or of files anywhere: no path, no control characters, not too long.
+
+    Raises:
+        UserError: naming the flag.
+    """
+    if name.strip() != name or name in ("", ".", "..") or re.search(r"[/\\\x00-\x1f\x7f]", name):
+        raise UserError(f"{flag} {name!r}: must be a plain folder name, without / and \\")
+    try:
+        length = len(name.encode())
+    except UnicodeEncodeError:
+        raise UserError(f"{flag} {name!a}: is not valid UTF-8; choose another name") from None
+    if length > _LONGEST:
+        raise UserError(f"{flag} {name[:20]}...: is {length} bytes long; choose a name of at most {_LONGEST}")
+    return name
+
+
+def kind_of(path: str | Path) -> str:
+    """What lies at a path, for a message."""
+    mode = os.stat(path).st_mode
+    return next((name for test, name in _KINDS if test(mode)), "a file")
+
+
+@contextmanager
+def locked(folder: str | Path) -> Iterator[None]:
+    """Keep other processes out of what they, too, do under this lock of a folder; where there are no locks, nothing."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a network drive without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def one_line(error: BaseException) -> str:
+    """What went wrong, for a list of problems, where an error must not end everything."""
+    return in_a_line(error) or f"{type(error).__name__}: {error}"
+
+
+def _hold(descriptor: int) -> bool:
+    """Lock an open file for as long as it is open, unless another process holds it."""
+    try:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove temporary files that a killed process left: old ones that no process holds."""
+    for path in folder.glob(f".*{_UNFINISHED}"):
+        with suppress(OSError):
+            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+            try:
+                if time.time() - os.fstat(descriptor).st_mtime > _LEFT_BEHIND and _hold(descriptor):
+                    path.unlink()
+            finally:
+                os.close(descriptor)
 
 
 def _umask() -> int:

@@ -1,14 +1,33 @@
 """Files are whole or not there, and a user's mistake is one line."""
 
+import errno
+import io
+import multiprocessing
 import os
 import resource
+import signal
+import socket
 import subprocess
 import sys
+import time
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
-from data.base.errors import UserError, exit_cleanly
-from data.base.files import write_atomically
+from data.base import files
+from data.base.errors import Printable, UserError, exit_cleanly, in_a_line
+from data.base.files import (
+    check_name,
+    check_regular,
+    locked,
+    misshapen,
+    open_regular,
+    read_json,
+    read_text,
+    write_atomically,
+)
 from data.manifests import ROOT
 
 
@@ -99,3 +118,220 @@ def test_a_reader_that_leaves_ends_it_quietly(lines):
     done = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.fixture
+def no_more_than():
+    """Let this process write no more than so many bytes into a file, as on a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("write", [
+    lambda file: np.save(file, np.zeros(30_000)), lambda file: np.savez(file, a=np.zeros(30_000)),
+    lambda file: torch.save({"a": torch.zeros(30_000)}, file)])
+@pytest.mark.parametrize("size", [1, 4096, 90_000, 119_000])
+def test_a_full_disk_is_one_line_whatever_library_writes(tmp_path, no_more_than, write, size):
+    no_more_than(size)
+    with pytest.raises(UserError, match=r"a\.bin: cannot be written .*make room"), \
+            write_atomically(tmp_path / "a.bin", "wb") as file:
+        write(file)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def odd_files(tmp_path):
+    """What is no file, by what messages call it."""
+    os.mkfifo(tmp_path / "fifo")
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(tmp_path / "socket"))
+    yield {"a named pipe": tmp_path / "fifo", "a socket": tmp_path / "socket", "a device": Path("/dev/null"),
+           "a folder": tmp_path}
+    listening.close()
+
+
+def test_only_regular_files_are_opened_and_nothing_waits(odd_files):
+    for kind, path in odd_files.items():
+        with pytest.raises(OSError, match=kind):
+            open_regular(path)
+        with pytest.raises(OSError, match=kind):
+            check_regular(path)
+        with pytest.raises(UserError, match="cannot read this list"):
+            read_text(path, "list")
+    (odd_files["a folder"] / "link").symlink_to(odd_files["a named pipe"])
+    with pytest.raises(OSError, match="named pipe"):
+        open_regular(odd_files["a folder"] / "link")
+
+
+def test_only_regular_files_are_written_over(odd_files):
+    for kind, path in odd_files.items():
+        before = os.stat(path).st_mode
+        with pytest.raises(UserError, match=f"is {kind}"), write_atomically(path):
+            pass
+        assert os.stat(path).st_mode == before
+
+
+def test_links_are_written_through_and_permissions_kept(tmp_path):
+    (tmp_path / "there").mkdir()
+    real = tmp_path / "there" / "real.txt"
+    (tmp_path / "link").symlink_to("there/real.txt")
+    with write_atomically(tmp_path / "link") as file:  # which leads nowhere yet
+        file.write("one")
+    assert real.read_text() == "one"
+    real.chmod(0o600)
+    with write_atomically(tmp_path / "link") as file:
+        file.write("two")
+    assert real.read_text() == "two"
+    assert (tmp_path / "link").is_symlink()
+    assert real.stat().st_mode & 0o777 == 0o600
+    (tmp_path / "circle").symlink_to("circle")
+    with pytest.raises(UserError, match="circle"), write_atomically(tmp_path / "circle"):
+        pass
+
+
+def _write_slowly(path, began, end):
+    with write_atomically(path) as file:
+        file.write("slow")
+        file.flush()
+        began.set()
+        end.wait()
+
+
+def test_leftovers_of_killed_runs_go_and_what_is_under_way_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_LEFT_BEHIND", -1.0)  # whatever its age
+    context = multiprocessing.get_context("fork")
+    (began, end), (later, done) = ((context.Event(), context.Event()) for _ in range(2))
+    killed = context.Process(target=_write_slowly, args=(tmp_path / "killed", began, end))
+    slow = context.Process(target=_write_slowly, args=(tmp_path / "slow", later, done))
+    killed.start()
+    began.wait()
+    killed.kill()
+    killed.join()
+    assert len(list(tmp_path.iterdir())) == 1
+    (tmp_path / ".mine.txt").write_text("of somebody else")
+    slow.start()
+    later.wait()  # it has removed what the killed one left
+    with write_atomically(tmp_path / "other") as file:
+        file.write("x")
+    assert sorted(p.name.split(".")[1] for p in tmp_path.glob(".*")) == ["mine", "slow"]
+    done.set()
+    slow.join()
+    assert (tmp_path / "slow").read_text() == "slow"
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".mine.txt", "other", "slow"]
+
+
+def test_names_too_long_are_one_line(tmp_path):
+    for path in (tmp_path / ("a" * 300), tmp_path / ("b" * 300) / "a"):
+        with pytest.raises(UserError, match="cannot be written"), write_atomically(path):
+            pass
+    with write_atomically(tmp_path / ("c" * 255)):  # whose temporary name would be longer
+        pass
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\\b", "/abs", "../x", "a\0", "a\x1b[2J", "a\n", " a",
+                                  "ä" * 101, "caf\udce9"])
+def test_names_that_leave_the_folder_or_cannot_be_are_refused(name):
+    with pytest.raises(UserError, match="--name"):
+        check_name("--name", name)
+
+
+def test_other_names_are_fine():
+    assert [check_name("--name", name) for name in ("a", "größer 2", "a.b-c_d", "ä" * 100)]
+
+
+@pytest.mark.parametrize(("value", "shape", "problem"), [
+    (1, int, None), (1.5, (int, float), None), (None, (str, type(None)), None), ({"a": 1, "b": 2}, {"a": int}, None),
+    ([1, 2], [int], None), ({"x": "y"}, {str: str}, None), (True, bool, None), ({}, {"a": int}, None),
+    (True, int, "a whole number"), ("1", int, "a whole number"), ({"a": "1"}, {"a": int}, "'a'"),
+    ([1, "2"], [int], r"\[1\]"), ([], {"a": int}, "a JSON object"), ({"x": 1}, {str: str}, "'x'"),
+    ({}, [int], "a list")])
+def test_shapes_of_json(value, shape, problem):
+    found = misshapen(value, shape)
+    assert (found is None) if problem is None else (problem.replace("\\", "") in found), found
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, "", "\udce9", "[]"])
+def test_broken_json_is_one_line(tmp_path, text):
+    (tmp_path / "a.json").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(UserError, match=r"a\.json.*"):
+        read_json(tmp_path / "a.json", shape={})
+
+
+def test_text_loses_its_mark_and_windows_line_ends(tmp_path):
+    (tmp_path / "a").write_bytes("\ufeffone\r\ntwo\n".encode())
+    assert read_text(tmp_path / "a") == "one\ntwo\n"
+
+
+def _add(path, times):
+    for _ in range(times):
+        with locked(path.parent):
+            path.write_text(str(int(path.read_text()) + 1))
+
+
+def test_a_lock_keeps_others_out(tmp_path):
+    path = tmp_path / "count"
+    path.write_text("0")
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=_add, args=(path, 200)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert path.read_text() == "600"
+
+
+@pytest.mark.parametrize(("error", "parts"), [
+    (PermissionError(errno.EACCES, "Permission denied", "/x/y"), ["/x/y", "Permission denied", "permissions"]),
+    (OSError(errno.ENAMETOOLONG, "File name too long", b"/x"), ["/x", "shorter"]),
+    (OSError(errno.ENOSPC, "No space left on device"), ["No space", "make room"]),
+    (MemoryError(), ["memory", "smaller batches"]),
+    (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"), ["memory"]),
+    (type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory. Tried ..."), ["memory"]),
+    (UnicodeEncodeError("utf-8", "caf\udce9", 3, 4, "surrogates not allowed"), ["udce9", "rename"])])
+def test_what_the_system_refuses_is_one_line(capsys, error, parts):
+    def main():
+        raise error
+    with pytest.raises(SystemExit) as exit_:
+        exit_cleanly(main)
+    assert exit_.value.code == 2
+    line = capsys.readouterr().err
+    assert all(part in line for part in parts), line
+    assert line.count("\n") == 1
+
+
+def test_our_own_defects_are_not_told_away():
+    for defect in (OSError("90000 requested and 16352 written"), RuntimeError("shape"), UnicodeEncodeError(
+            "ascii", "ü", 0, 1, "x"), ValueError()):
+        assert in_a_line(defect) is None
+
+
+def test_a_console_gets_what_it_can_show():
+    for encoding, shown in (("ascii", "caf\\xe9 \\x1b[2J\\u202e\\udce9\n"), ("utf-8", "café \\x1b[2J\\u202e\\udce9\n")):
+        raw = io.BytesIO()
+        stream = Printable(io.TextIOWrapper(raw, encoding))
+        print("café \x1b[2J\u202e\udce9", file=stream)
+        stream.flush()
+        assert raw.getvalue().decode(encoding) == shown
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_output_to_a_full_disk_is_one_line():
+    code = "from data.base.errors import exit_cleanly; exit_cleanly(lambda: [print(1) for _ in range(100_000)] and 0)"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert done.returncode == 2
+    assert done.stderr == "error: writing: No space left on device; make room on that disk\n"
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_ends_it_with_one_line(name):
+    code = ("import time; from data.base.errors import exit_cleanly\n"
+            "exit_cleanly(lambda: print('begun', flush=True) or time.sleep(60))")
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               cwd=ROOT)
+    assert process.stdout.readline() == "begun\n"
+    time.sleep(0.1)
+    process.send_signal(getattr(signal, name))
+    assert process.communicate()[1] == f"stopped by {name}\n"
+    assert process.returncode == 128 + getattr(signal, name)
