@@ -1,10 +1,11 @@
-"""How long the scripts take to answer --help, and training to its first step; where that time goes.
+"""How long the scripts take to answer --help, training to its first step, a test to its first batch; and what takes it.
 
 The data set is made for it: noise, one batch of 35 words x 10 clips, packed before the measurement. Python's files
 are warm. "imports" are those that TripletEncoder.py does after its arguments are parsed; below them, from
 `python -X importtime`, each package's own modules and, "with others", also what it was the first to import.
 """
 
+import importlib
 import json
 import os
 import re
@@ -41,7 +42,7 @@ def generate(folder: Path, words: int, clips: int) -> list[str]:
     registry = folder / "manifests.json"
     register("noise", **{split: folder / f"{split}.json" for split in SPLITS}, registry=registry)
     return ["--manifest=noise", f"--registry={registry}", f"--cache_dir={folder / 'cache'}", "--model=Res8",
-            f"--runs_dir={folder / 'runs'}", "--num_steps=1"]
+            f"--runs_dir={folder / 'runs'}"]
 
 
 def python(*arguments: str) -> tuple[float, subprocess.CompletedProcess]:
@@ -53,41 +54,53 @@ def python(*arguments: str) -> tuple[float, subprocess.CompletedProcess]:
     return time.perf_counter() - began, process
 
 
-def trace(started: float, flags: list[str]) -> None:
-    """In a process of its own: train to the end of the first step, print when each part was over, and leave."""
-    over = {"Python, arguments": 0.0, "imports": 0.0, "data, model, trainer": 0.0, "first step": 0.0}
+def trace(script: str, started: float, flags: list[str]) -> None:
+    """In a process of its own: run a script to its first step or batch, print when each part was over, and leave."""
+    over: dict[str, float] = {}
 
     def mark(name: str) -> None:
         over[name] = time.time() - started
 
-    import TripletEncoder
+    def end(name: str) -> None:
+        mark(name)
+        print("\n" + json.dumps(over), flush=True)
+        os._exit(0)
 
-    args = TripletEncoder.parse_args(flags)
+    module = importlib.import_module(script)
+    args = module.parse_args(flags)
     mark("Python, arguments")
-    from models.training import loop
+    if script == "TripletEncoder":
+        from models.training import loop
 
+        class Stop(loop.Loop):
+            def on_train_batch_start(self, *_):
+                mark("data, model, trainer")
+
+            def on_train_batch_end(self, *_):
+                end("first step")
+
+        loop.Loop = Stop
+    else:
+        from models.encoders import embedding
+
+        embed = embedding.embed
+
+        def stop(*given):
+            embed(*given)
+            end("data, model, first batch")
+
+        embedding.embed = stop
     mark("imports")
-
-    class Stop(loop.Loop):
-        def on_train_batch_start(self, *_):
-            mark("data, model, trainer")
-
-        def on_train_batch_end(self, *_):
-            mark("first step")
-            print("\n" + json.dumps(over), flush=True)
-            os._exit(0)
-
-    loop.Loop = Stop
-    TripletEncoder.main(args)
+    module.main(args)
 
 
-def phases(flags: list[str]) -> dict[str, float]:
-    """Seconds of each part of the way to the first step, and of all."""
-    code = "import sys; from benchmarks import startup; startup.trace(float(sys.argv[1]), sys.argv[2:])"
-    over = json.loads(python("-c", code, str(time.time()), *flags)[1].stdout.splitlines()[-1])
+def phases(script: str, flags: list[str]) -> dict[str, float]:
+    """Seconds of each part of the way to a script's first step or batch, and of all."""
+    code = "import sys; from benchmarks import startup; startup.trace(sys.argv[1], float(sys.argv[2]), sys.argv[3:])"
+    over = json.loads(python("-c", code, script, str(time.time()), *flags)[1].stdout.splitlines()[-1])
     ends = list(over.values())
     parts = np.diff([0.0, *ends]).tolist()
-    return {"start to first step": ends[-1]} | dict(zip(over, parts, strict=True))
+    return {"start to the end of it": ends[-1]} | dict(zip(over, parts, strict=True))
 
 
 def imports(printed: str) -> dict[str, tuple[float, float]]:
@@ -117,15 +130,22 @@ def main() -> None:
         flags = generate(folder, args.words, args.clips)
         helps = measure.in_turn({script: lambda script=script: python(script, "--help") for script in SCRIPTS},
                                 args.repeats)
-        python("TripletEncoder.py", "--name=warm", *flags)
-        found = [phases([f"--name=traced{n}", *flags]) for n in range(args.repeats)]
-        printed = python("-X", "importtime", "TripletEncoder.py", "--name=imports", *flags)[1].stderr
+        steps = ["--recipe=fast", "--num_steps=1"]
+        python("TripletEncoder.py", "--name=warm", *flags, *steps)
+        python("infer_train.py", "--name=warm", *flags)
+        found = {"TripletEncoder": [], "infer_train": []}
+        for n in range(args.repeats):
+            found["TripletEncoder"].append(phases("TripletEncoder", [f"--name=traced{n}", *flags, *steps]))
+            found["infer_train"].append(phases("infer_train", ["--name=warm", *flags]))
+        printed = python("-X", "importtime", "TripletEncoder.py", "--name=imports", *flags, *steps)[1].stderr
     finally:
         shutil.rmtree(folder)
     rows = [{"what": f"{script} --help", "time": timing} for script, timing in helps.items()]
-    parts = {part: measure.Timing([one[part] for one in found]) for part in found[0]}
-    whole = parts["start to first step"]
-    rows += [{"what": part, "time": timing, "share": timing.median / whole.median} for part, timing in parts.items()]
+    for script, repeats in found.items():
+        parts = {part: measure.Timing([one[part] for one in repeats]) for part in repeats[0]}
+        whole = next(iter(parts.values()))
+        rows += [{"what": f"{script}.py, {part}", "time": timing, "share": timing.median / whole.median}
+                 for part, timing in parts.items()]
     rows += [{"what": f"import {package}", "time": measure.duration(own), "with others": measure.duration(total)}
              for package, (own, total) in list(imports(printed).items())[:args.packages]]
     measure.show("startup", rows, args, batch=args.words * args.clips)

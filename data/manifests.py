@@ -80,12 +80,17 @@ class Manifest:
 
 @dataclass
 class Corpus:
-    """What a ``--manifest`` name stands for: its labels, its splits, and a folder of noise if it has one."""
+    """What a ``--manifest`` name stands for: its labels, its splits, and a folder of noise if it has one.
+
+    Attributes:
+        parts: of sets that were joined, (C,) which of them each label came from; see `data.joined`.
+    """
 
     name: str
     labels: list[str]
     splits: dict[str, Manifest] = field(default_factory=dict)
     noise: Path | None = None
+    parts: np.ndarray | None = None
 
 
 def read_manifest(path: str | Path, labels: Sequence[str] | None = None) -> Manifest:

@@ -51,6 +51,8 @@ class BalancedBatchSampler:
         num_steps: batches to yield in total, over as many epochs as that takes; None is one epoch.
         start: batches to skip at the beginning.
         tables: folder where the lists of near words are kept, and looked for: beside the manifest.
+        groups: (C,) which of several joined sets each class, by number, comes from; with ``shares``.
+        shares: what share of a uniform batch's classes each group gets, in any unit; None draws from all alike.
 
     Raises:
         UserError: fewer than two classes, or a flag out of range.
@@ -58,7 +60,7 @@ class BalancedBatchSampler:
 
     def __init__(self, labels: np.ndarray, names: Sequence[str], batch_classes: int, per_class: int,
                  data_probs: int = 0, seed: int = 0, num_steps: int | None = None, start: int = 0,
-                 tables: str | Path = CACHE):
+                 tables: str | Path = CACHE, groups: np.ndarray | None = None, shares: Sequence[float] | None = None):
         labels = np.asarray(labels)
         self.classes, counts = np.unique(labels, return_counts=True)
         if len(self.classes) < 2:
@@ -74,6 +76,7 @@ class BalancedBatchSampler:
         self.per_class, self.seed, self.start = per_class, seed, start
         self.batch_clips = self.batch_classes * per_class
         self.mixture = np.array(MIXTURES[data_probs])
+        self.pools, self.quota = self._pools(groups, shares)
         self.share = counts / counts.sum()
         order = np.argsort(labels, kind="stable")
         self.clips = np.split(order, np.cumsum(counts)[:-1])  # of each class
@@ -81,6 +84,26 @@ class BalancedBatchSampler:
         self.near = nearest_words([names[c] for c in self.classes], cache_dir=tables) if self.mixture[1] else None
         self.epoch_steps = max(1, len(labels) // self.batch_clips)
         self.num_steps = self.epoch_steps if num_steps is None else num_steps
+
+    def _pools(self, groups: np.ndarray | None, shares: Sequence[float] | None) -> tuple[list[np.ndarray], list[int]]:
+        """The classes of each group, and how many of them a uniform batch has."""
+        if shares is None:
+            return [np.arange(len(self.classes))], [self.batch_classes]
+        sets = 1 if groups is None else int(groups.max()) + 1
+        if len(shares) != sets:
+            raise UserError(f"--shares gives {len(shares)} shares, --manifest names {sets} data set{'s' * (sets > 1)}; "
+                            "give one for each")
+        pools = [np.flatnonzero(groups[self.classes] == g) if groups is not None else np.arange(len(self.classes))
+                 for g in range(sets)]
+        exact = np.array(shares) / sum(shares) * self.batch_classes
+        quota = np.floor(exact).astype(int)
+        quota[np.argsort(quota - exact, kind="stable")[:self.batch_classes - quota.sum()]] += 1  # largest remainders
+        for g, (pool, wanted) in enumerate(zip(pools, quota, strict=True)):
+            if wanted > len(pool):
+                raise UserError(f"--shares: {wanted} of a batch's {self.batch_classes} classes would come from data "
+                                f"set {g + 1} of --manifest, which has {len(pool)} of its own; lower its share or "
+                                "--batch_classes")
+        return pools, quota.tolist()
 
     def __len__(self) -> int:
         return max(0, self.num_steps - self.start)
@@ -95,12 +118,12 @@ class BalancedBatchSampler:
                 yield batch
 
     def _epoch(self, rng: np.random.Generator) -> Iterator[np.ndarray]:
-        class_deck = Deck(np.arange(len(self.classes)), rng)
+        class_decks = [Deck(pool, rng) for pool in self.pools]
         clip_decks = [Deck(clips, rng) for clips in self.clips]
         while True:
             draw = rng.choice(3, p=self.mixture)
             if draw == 0:
-                chosen = class_deck.deal(self.batch_classes)
+                chosen = np.concatenate([deck.deal(count) for deck, count in zip(class_decks, self.quota, strict=True)])
             elif draw == 1:
                 chosen = self._near(rng)
             else:

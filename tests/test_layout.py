@@ -15,7 +15,7 @@ FLOORS = (("data",), ("models",), SCRIPTS, ("benchmarks", "experiments", "spotti
 # What lies on the ground of a package: what the rooms above it share. A room may import only rooms before it.
 ROOMS = {
     "data": ("base", ("manifests", "audio"), ("dataset", "phonetics", "sources"), ("sampler", "augment"),
-             ("check", "speech_commands", "libriwords", "align", "folder", "demo")),
+             ("check", "joined", "speech_commands", "libriwords", "align", "folder", "demo")),
     "models": ("parallel", ("runs", "losses"), "encoders", ("evaluation", "roofline"), "training"),
 }
 

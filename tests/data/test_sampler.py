@@ -274,3 +274,31 @@ def test_spread_takes_classes_evenly(most):
     counts = np.bincount(labels[rows], minlength=4)
     short = counts < [3, 20, 0, 40]  # a class not used up has as many as any other, but for one
     assert all(counts[short] >= counts.max() - 1)
+
+
+def test_shares_divide_a_batch_between_joined_sets():
+    labels = np.repeat(np.arange(12), 5)
+    groups = np.array([0, 1, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1])  # of 2 and 10 classes
+    sampler = BalancedBatchSampler(labels, [], 6, 2, groups=groups, shares=(1, 2), num_steps=40)
+    drawn = np.array([labels[batch].reshape(6, 2)[:, 0] for batch in sampler])
+    assert all(len(set(row)) == 6 for row in drawn)
+    assert ((groups[drawn] == 0).sum(1) == 2).all()
+    seen = np.bincount(drawn[groups[drawn] == 1], minlength=12)[groups == 1]
+    assert seen.min() >= 0.8 * seen.max()  # each as often as the others
+    plain = [batch.tolist() for batch in BalancedBatchSampler(labels, [], 6, 2, num_steps=9)]
+    assert [batch.tolist() for batch in BalancedBatchSampler(labels, [], 6, 2, groups=groups, num_steps=9)] == plain
+    assert [batch.tolist() for batch in BalancedBatchSampler(labels, [], 6, 2, shares=(3,), num_steps=9)] == plain
+
+
+@pytest.mark.parametrize(("shares", "counts"), [
+    ((1, 1), (3, 2)), ((2, 3), (2, 3)), ((1, 0), (5, 0)), ((0.9, 1.1), (2, 3))])
+def test_shares_are_rounded_by_their_remainders(shares, counts):
+    sampler = BalancedBatchSampler(np.repeat(np.arange(20), 2), [], 5, 2, groups=np.arange(20) % 2, shares=shares)
+    assert tuple(sampler.quota) == counts
+
+
+def test_shares_that_cannot_be():
+    labels, groups = np.repeat(np.arange(6), 2), np.array([0, 1, 1, 1, 1, 1])
+    for shares, message in (((1,), "2 data sets"), ((1, 1, 1), "3 shares"), ((1, 1), "has 1 of its own")):
+        with pytest.raises(UserError, match=message):
+            BalancedBatchSampler(labels, [], 4, 2, groups=groups, shares=shares)

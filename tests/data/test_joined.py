@@ -1,0 +1,95 @@
+"""Joined data sets: labels by name, every clip of every set, and nothing held out in training."""
+
+import numpy as np
+import pytest
+
+from data.base.errors import UserError
+from data.joined import load
+from data.manifests import Utterance, load_corpus, register, write_manifest
+
+
+@pytest.fixture
+def sets(tmp_path):
+    """A function that registers a data set: name, and for each split (label, speaker, file) triples."""
+    registry = tmp_path / "manifests.json"
+
+    def add(name, noise=None, **splits):
+        for split, clips in splits.items():
+            write_manifest(tmp_path / name / f"{split}.json", [
+                Utterance(str(tmp_path / name / (file or f"{split}{i}.wav")), label, 1.0, speaker=speaker)
+                for i, (label, speaker, file) in enumerate(clips)])
+        register(name, **{split: tmp_path / name / f"{split}.json" for split in ("train", "dev", "test")}, noise=noise,
+                 registry=registry)
+        return registry
+    return add
+
+
+def usual(add, name, words, first):
+    """Speakers number first to first + 2, one a split."""
+    return add(name, **{split: [(word, f"s{first + i}", None) for word in words]
+                        for i, split in enumerate(("train", "dev", "test"))})
+
+
+def test_every_clip_of_every_set_keeps_its_label(sets):
+    usual(sets, "a", ["cat", "dog"], 0)
+    registry = usual(sets, "b", ["ant", "dog", "eel"], 3)
+    joined = load("a+b", registry=registry)
+    assert joined.labels == ["ant", "cat", "dog", "eel"]
+    assert joined.parts.tolist() == [1, 0, 0, 1]
+    for split, manifest in joined.splits.items():
+        alone = [load_corpus(name, registry=registry).splits[split] for name in "ab"]
+        assert [manifest[i] for i in range(len(manifest))] == [m[i] for m in alone for i in range(len(m))]
+    assert load("b+a", registry=registry).parts.tolist() == [0, 1, 0, 0]
+    assert set(load("a+b", ("test",), registry).splits) == {"test"}
+
+
+def test_one_set_is_itself(sets):
+    registry = usual(sets, "a", ["cat", "dog"], 0)
+    assert load("a", registry=registry).parts is None
+    usual(sets, "a+x", ["cat", "eel"], 3)  # a set may have been given such a name
+    assert load("a+x", registry=registry).labels == ["cat", "eel"]
+
+
+def test_one_file_of_two_sets_is_one_file(sets, tmp_path):
+    sets("a", train=[("cat", "s0", "x.wav")], dev=[("cat", "s1", None)], test=[("cat", "s2", None)])
+    registry = sets("b", train=[("eel", "s0", "../a/x.wav")], dev=[("eel", "s4", None)], test=[("eel", "s5", None)])
+    train = load("a+b", registry=registry).splits["train"]
+    assert len(train) == 2
+    assert train.files == [str(tmp_path / "a" / "x.wav")]
+
+
+def test_noise_is_the_first_that_there_is(sets, tmp_path):
+    usual(sets, "a", ["cat"], 0)
+    registry = sets("b", noise=tmp_path / "noise", train=[("eel", "s3", None)], dev=[("eel", "s4", None)],
+                    test=[("eel", "s5", None)])
+    assert load("a+b", registry=registry).noise == tmp_path / "noise"
+
+
+@pytest.mark.parametrize("split", ["dev", "test"])
+@pytest.mark.parametrize("order", ["a+b", "b+a"])
+def test_what_one_holds_out_another_must_not_train_on(sets, split, order):
+    usual(sets, "a", ["cat", "dog"], 0)
+    held = {"dev": [("eel", "s4", None)], "test": [("eel", "s5", None)]}
+    registry = sets("b", train=[("eel", "s3", None)], **held | {split: [("eel", "s0", None)]})
+    with pytest.raises(UserError, match=rf"speaker of the {split} split of 'b' in the training of 'a' .1.: s0;"):
+        load(order, registry=registry)
+    sets("b", train=[("eel", "s3", None)], **held | {split: [("eel", "s9", "../a/train1.wav")]})
+    with pytest.raises(UserError, match=rf"recording of the {split} split of 'b' in the training of 'a' .*train1.wav"):
+        load(order, registry=registry)
+
+
+def test_contradictions(sets):
+    usual(sets, "a", ["cat"], 0)
+    registry = usual(sets, "b", ["Cat"], 3)
+    with pytest.raises(UserError, match="'Cat' and 'cat' differ by case only"):
+        load("a+b", registry=registry)
+    with pytest.raises(UserError, match="twice"):
+        load("a+a", registry=registry)
+    with pytest.raises(UserError, match="'nowhere' is not registered"):
+        load("a+nowhere", registry=registry)
+
+
+def test_arrays_have_the_right_types(sets):
+    usual(sets, "a", ["cat"], 0)
+    train = load("a+b", registry=usual(sets, "b", ["eel"], 3)).splits["train"]
+    assert (train.file.dtype, train.label.dtype, train.offset.dtype) == (np.int32, np.int32, np.float64)
