@@ -83,5 +83,4 @@ def _refuse(both: Iterable[str], what: str, trained: str, held: str, split: str)
     if found := sorted(both):
         more = f" and {len(found) - _NAMED:,} more" if len(found) > _NAMED else ""
         raise UserError(f"{what}{'s' * (len(found) > 1)} of the {split} split of {held!r} in the training of "
-                        f"{trained!r} ({len(found):,}): {', '.join(found[:_NAMED])}{more}; leave them out of one of the "
-                        "two sets")
+                        f"{trained!r} ({len(found):,}): {', '.join(found[:_NAMED])}{more}; leave them out of one set")

@@ -192,15 +192,17 @@ def registered(name: str, registry: str | Path = REGISTRY) -> dict:
 
 
 def register(name: str, *, train: Path, dev: Path, test: Path, noise: Path | None = None,
-             made_by: str | None = None, registry: str | Path = REGISTRY) -> None:
+             new_words: Path | None = None, made_by: str | None = None, registry: str | Path = REGISTRY) -> None:
     """Add or replace ``name`` in the registry, with paths relative to the registry's folder.
 
     Args:
+        new_words: manifest of words that no split has, to judge an encoder by while it is trained.
         made_by: the command that makes these manifests, shown to a user who does not have them yet.
     """
     registry = Path(registry)
     entries = read_registry(registry) if registry.exists() else {}
-    paths = {"train": train, "dev": dev, "test": test} | ({"noise": noise} if noise else {})
+    paths = {"train": train, "dev": dev, "test": test}
+    paths |= {key: path for key, path in (("noise", noise), ("new_words", new_words)) if path}
     folder = registry.absolute().parent
     entry = {key: os.path.relpath(os.path.abspath(path), folder) for key, path in paths.items()}
     if made_by:

@@ -6,6 +6,7 @@ arXiv:2101.04792): LibriWords10, 100, 1000 and 10000.
 """
 
 import argparse
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -14,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from data.base.errors import UserError, exit_cleanly
-from data.base.files import write_atomically
-from data.libriwords.selection import Words, select, split_speakers
+from data.base.files import check_name, write_atomically
+from data.libriwords.selection import Words, held_out, select, split_speakers, without
 from data.manifests import REGISTRY, ROOT, SPLITS, Utterance, read_registry, register, write_manifest
 
 PARTS = {  # md5 of <part>.tar.gz as published at openslr.org/12
@@ -64,6 +65,25 @@ def parse_args() -> argparse.Namespace:
                        help="drop words with fewer usable clips (default 3, one for each split)")
     words.add_argument("--max_per_word", "--max-per-word", type=_at_least(len(SPLITS)), metavar="N",
                        help="keep at most so many clips of a word, over all splits (default all)")
+    new = parser.add_argument_group(
+        "an encoder for words it never saw", "More words, as a spotter hears them, under a name of their own.")
+    new.add_argument("--name", metavar="NAME", help="register as NAME-N, with manifests in DIR/NAME-N/ (default as N)")
+    new.add_argument("--context", nargs="?", type=_part, const=1.0, default=0.0, metavar="SHARE",
+                     help="take --clip_seconds around the word, its neighbours audible, in so great a share of the "
+                          "clips, without SHARE in all; the others are cut at the word (default 0)")
+    new.add_argument("--clip_seconds", type=_length, default=1.0, metavar="S",
+                     help="length of a clip with context (default 1.0, the encoder's)")
+    new.add_argument("--train_only", action="store_true",
+                     help="keep words that have no clip in dev or test (default off: such words are dropped)")
+    new.add_argument("--min_speakers", type=_at_least(1), default=1, metavar="N",
+                     help="drop words said by fewer (default 1)")
+    new.add_argument("--exclude_words", nargs="+", default=[], metavar="WORD",
+                     help="words to leave out, such as those to test with (default none)")
+    new.add_argument("--exclude_speakers", nargs="+", default=[], metavar="SPEAKER",
+                     help="speakers to leave out, such as those of a background to test with (default none)")
+    new.add_argument("--new_words", type=_percent, default=0.0, metavar="PERCENT",
+                     help="hold out so many of the words, by a hash of each, to judge the encoder by while it is "
+                          "trained; what the dev speakers say of them goes to new_words.json (default 0)")
     result = parser.add_argument_group("result")
     result.add_argument("--out", type=Path, default=ROOT / "datasets" / "libriwords", metavar="DIR",
                         help="manifests go to DIR/<N>/, the resumable scan to DIR/scan/ (default datasets/libriwords)")
@@ -75,7 +95,7 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     from data.libriwords.wordscan import scan
 
-    _refuse_taken_names(args.sizes, args.registry)
+    made_by = _check_names(args)
     _download(args)
     for flag, folder, hint in (("librispeech", args.librispeech, "--download train-clean-360"),
                                ("alignments", args.alignments, "--download_alignments, or make them with "
@@ -84,29 +104,64 @@ def main(args: argparse.Namespace) -> None:
             raise UserError(f"--{flag} {folder}: no such folder; give the right one or fetch it with {hint}")
     clips = scan(args.librispeech, args.alignments, args.out / "scan")
     _report_scan(clips, args)
+    if absent := sorted(set(map(str.lower, args.exclude_words)) - set(clips.words)):
+        print(f"--exclude_words: {len(absent):,} of {len(args.exclude_words):,} are not in this corpus, such as "
+              f"{absent[0]}")
+    clips = without(clips, args.exclude_words, args.exclude_speakers)
     split = split_speakers(clips, args.min_seconds)
+    new = held_out(clips.words, args.new_words)
     for size in sorted(set(args.sizes)):
-        words = select(clips, split, size, args.min_seconds, args.min_count, args.max_per_word)
+        words = select(clips, split, size, args.min_seconds, args.min_count, args.max_per_word,
+                       ("train",) if args.train_only else SPLITS, args.min_speakers, new)
         _report_words(size, words, args)
         if len(words.rows) - len(words.dropped()) < 2:
             raise UserError(f"--sizes {size}: fewer than two words have clips in train, dev and test; give more of "
                             "LibriSpeech, or lower --min_count and --min_seconds")
-        _write(size, clips, words, args)
+        _write(size, clips, words, _new_clips(clips, split, words, new, args), args, made_by)
 
 
-def _write(size: int, clips, words: Words, args: argparse.Namespace) -> None:
-    folder = args.out / str(size)
-    for name in SPLITS:
-        write_manifest(folder / f"{name}.json", _utterances(clips, words.clips[name]))
+def _new_clips(clips, split: np.ndarray, words: Words, new: set[str], args: argparse.Namespace) -> np.ndarray:
+    """Indices of what the dev speakers say of the words held out, as far as these are among a size's words."""
+    wanted = new & {row[0] for row in words.rows}
+    chosen = np.flatnonzero(np.array([word in wanted for word in clips.words])[clips.word]
+                            & (split[clips.file] == SPLITS.index("dev"))
+                            & (clips.end - clips.start >= args.min_seconds - 1e-9))
+    often = np.bincount(clips.word[chosen], minlength=len(clips.words)) > 1  # one clip has nothing to be like
+    chosen = chosen[often[clips.word[chosen]]]
+    return chosen[np.argsort(clips.word[chosen], kind="stable")]
+
+
+def _write(size: int, clips, words: Words, new: np.ndarray, args: argparse.Namespace, made_by: str) -> None:
+    registered = _name(size, args)
+    folder = args.out / registered
+
+    def write(name: str, chosen: np.ndarray) -> Path:
+        utterances = _utterances(clips, chosen)
+        if args.context:
+            from data.libriwords.context import with_context
+
+            utterances = with_context(utterances, args.clip_seconds, args.context)
+        write_manifest(folder / f"{name}.json", utterances)
+        return folder / f"{name}.json"
+
+    paths = {name: write(name, words.clips[name]) for name in SPLITS}
+    if args.new_words:
+        if not len(new):
+            raise UserError(f"--new_words {args.new_words:g}: the dev speakers say none of the words held out twice; "
+                            "hold out more of them, or give more of LibriSpeech")
+        paths["new_words"] = write("new_words", new)
+        print(f"new words: {len(new):,} clips of {len(np.unique(clips.word[new])):,} words held out, in "
+              f"{paths['new_words']}")
     with write_atomically(folder / "words.tsv") as file:
         file.write("\t".join(["word", "aligned", "too_short", "usable", *SPLITS, "verdict"]) + "\n")
         file.writelines("\t".join(map(str, row)) + "\n" for row in words.rows)
-    register(str(size), **{name: folder / f"{name}.json" for name in SPLITS}, made_by=MADE_BY, registry=args.registry)
+    register(registered, **paths, made_by=made_by, registry=args.registry)
     speakers = [len(set(clips.speakers[np.unique(clips.file[words.clips[name]])])) for name in SPLITS]
     counts = [len(words.clips[name]) for name in SPLITS]
-    print(f"registered '{size}': " + ", ".join(f"{n:,} {name} ({n / sum(counts):.1%}, {k} speakers)" for n, name, k in
-                                             zip(counts, SPLITS, speakers, strict=True))
-          + f"; manifests and words.tsv in {folder}; use it with --manifest={size}")
+    print(f"registered '{registered}': "
+          + ", ".join(f"{n:,} {name} ({n / sum(counts):.1%}, {k} speakers)"
+                      for n, name, k in zip(counts, SPLITS, speakers, strict=True))
+          + f"; manifests and words.tsv in {folder}; use it with --manifest={registered}")
 
 
 def _utterances(clips, chosen: np.ndarray) -> Iterator[Utterance]:
@@ -163,12 +218,30 @@ def _download(args: argparse.Namespace) -> None:
         fetch_and_unpack(args.alignments_url, args.alignments, **ALIGNMENTS)
 
 
-def _refuse_taken_names(sizes: list[int], registry: Path) -> None:
-    entries = read_registry(registry) if registry.exists() else {}
-    for size in sizes:
-        if (entry := entries.get(str(size))) is not None and entry.get("made_by") != MADE_BY:
-            raise UserError(f"--sizes {size}: {registry} has another data set of the name '{size}'; take another size "
-                            "or another --registry")
+def _name(size: int, args: argparse.Namespace) -> str:
+    return f"{args.name}-{size}" if args.name else str(size)
+
+
+def _check_names(args: argparse.Namespace) -> str:
+    """The command that makes the data sets, unless another's has one of their names."""
+    made_by = MADE_BY
+    if args.name:
+        check_name("--name", args.name)
+        made_by = shlex.join(["python", "-m", "data.libriwords", *sys.argv[1:]])
+    elif args.context or args.train_only or args.exclude_words or args.exclude_speakers or args.new_words:
+        raise UserError("--context, --train_only, --exclude_words, --exclude_speakers and --new_words make other data "
+                        "than the paper's; give them a name with --name")
+    entries = read_registry(args.registry) if args.registry.exists() else {}
+    for size in args.sizes:
+        name = _name(size, args)
+        if (entry := entries.get(name)) is None:
+            continue
+        other = entry.get("made_by")
+        if not (isinstance(other, str) and other.startswith("python -m data.libriwords ") if args.name
+                else other == MADE_BY):
+            raise UserError(f"--sizes {size}: {args.registry} has another data set of the name {name!r}; take another "
+                            "size, --name or --registry")
+    return made_by
 
 
 def _at_least(least: int):
@@ -178,6 +251,22 @@ def _at_least(least: int):
             raise argparse.ArgumentTypeError(f"{text} is less than {least}")
         return value
     return number
+
+
+def _between(least: float, most: float, what: str):
+    def number(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text} is no {what} from {least:g} to {most:g}")
+        return value
+    return number
+
+
+_part, _percent, _length = (_between(*wanted) for wanted in (
+    (0, 1, "share"), (0, 50, "percentage"), (0.1, 10, "length in seconds")))
 
 
 def _seconds(text: str) -> float:

@@ -1,6 +1,8 @@
 """Which words of a corpus become classes, which of their clips are kept, and the split of every speaker."""
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,16 +29,18 @@ class Words:
 
 
 def select(clips, split: np.ndarray, size: int, min_seconds: float = 0.0, min_count: int = len(SPLITS),
-           max_per_word: int | None = None) -> Words:
+           max_per_word: int | None = None, needed: Collection[str] = SPLITS, min_speakers: int = 1,
+           new: Collection[str] = ()) -> Words:
     """The clips of the ``size`` most frequent words, equally frequent ones alphabetically.
 
-    A word with fewer than ``min_count`` clips of ``min_seconds`` or more, or with none in one of the splits, is
-    dropped, and no rarer one takes its place. The cap keeps the proportions of the splits, and at least one clip in
-    each; which clips stay is random but the same every time.
+    A word with fewer than ``min_count`` clips of ``min_seconds`` or more, by fewer than ``min_speakers``, or with none
+    in a ``needed`` split, is dropped, and no rarer one takes its place. The cap keeps the proportions of the splits,
+    and at least one clip in each; which clips stay is random but the same every time.
 
     Args:
         clips: `data.libriwords.wordscan.WordClips`.
         split: (U,) index into SPLITS, of each utterance.
+        new: words that are to stay new: dropped, whatever else they are.
     """
     vocabulary = len(clips.words)
     aligned = np.bincount(clips.word, minlength=vocabulary)
@@ -45,11 +49,14 @@ def select(clips, split: np.ndarray, size: int, min_seconds: float = 0.0, min_co
     usable = np.bincount(clips.word[fits] * len(SPLITS) + part[fits], minlength=vocabulary * len(SPLITS))
     usable = usable.reshape(vocabulary, len(SPLITS))
     quota = usable if max_per_word is None else _quota(usable, max_per_word)
+    speakers = _speakers_of_words(clips, fits)
     rows, keep = [], np.zeros(vocabulary, bool)
     for w in np.lexsort((np.arange(vocabulary), -aligned))[:size]:  # words are sorted
         total = usable[w].sum()
-        lacking = [name for name, n in zip(SPLITS, usable[w], strict=True) if not n]
-        why = (f"fewer than {min_count} clips" if total < min_count else
+        lacking = [name for name, n in zip(SPLITS, usable[w], strict=True) if not n and name in needed]
+        why = ("held out as new" if clips.words[w] in new else
+               f"fewer than {min_count} clips" if total < min_count else
+               f"fewer than {min_speakers} speakers" if speakers[w] < min_speakers else
                f"none in {' and '.join(lacking)}" if lacking else "kept")
         keep[w] = why == "kept"
         rows.append((clips.words[w], aligned[w], aligned[w] - total, total, *quota[w], why))
@@ -92,3 +99,37 @@ def split_speakers(clips, min_seconds: float) -> np.ndarray:
     cell = speaker[clips.file[use]] * len(top) + column[clips.word[use]]
     counts = np.bincount(cell, minlength=len(names) * len(top)).reshape(len(names), len(top))
     return balanced_split(names.tolist(), counts)[speaker]
+
+
+def _speakers_of_words(clips, fits: np.ndarray) -> np.ndarray:
+    """(V,) how many speakers said each word in a clip that fits."""
+    names, speaker = np.unique(clips.speakers.astype(str), return_inverse=True)
+    said = np.unique(clips.word[fits].astype(np.int64) * len(names) + speaker[clips.file[fits]])
+    return np.bincount(said // len(names), minlength=len(clips.words))
+
+
+def without(clips, words: Iterable[str] = (), speakers: Iterable[str] = ()):
+    """The scan without the clips of some words and of some speakers.
+
+    Raises:
+        UserError: a speaker that is not there. A word need not be.
+    """
+    words, speakers = {word.lower() for word in words}, set(speakers)
+    if unknown := sorted(speakers - set(clips.speakers)):
+        raise UserError(f"--exclude_speakers {unknown[0]}: no such speaker in this corpus; leave it out, or check it")
+    if not words and not speakers:
+        return clips
+    stays = np.array([word not in words for word in clips.words])[clips.word] & \
+        np.array([speaker not in speakers for speaker in clips.speakers])[clips.file]
+    kept = np.unique(clips.file[stays])
+    place = np.full(len(clips.files), -1, np.int32)
+    place[kept] = np.arange(len(kept), dtype=np.int32)
+    return replace(clips, files=[clips.files[i] for i in kept], speakers=clips.speakers[kept],
+                   file=place[clips.file[stays]], word=clips.word[stays], start=clips.start[stays],
+                   end=clips.end[stays])
+
+
+def held_out(words: Iterable[str], percent: float) -> set[str]:
+    """The words to keep new, about so many in a hundred, by a hash of the word alone: the same in every corpus."""
+    return {word for word in words
+            if int(hashlib.sha1(f"new {word}".encode()).hexdigest(), 16) % 10_000 < 100 * percent}
