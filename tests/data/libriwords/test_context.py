@@ -11,7 +11,7 @@ from data.base.errors import UserError
 from data.libriwords.context import with_context
 from data.libriwords.selection import held_out
 from data.manifests import Utterance, load_corpus, read_manifest
-from tests.data.libriwords.test_libriwords import RATE, add_utterance, corpus, run, table  # noqa: F401  corpus: fixture
+from tests.data.libriwords.test_libriwords import RATE, add_utterance, corpus, random_words, run, table  # noqa: F401
 
 
 @pytest.fixture
@@ -55,10 +55,12 @@ def flags(tmp_path, *more):
 
 
 def test_train_only_keeps_words_that_dev_and_test_lack(corpus, tmp_path, monkeypatch):  # noqa: F811
+    rng = np.random.default_rng(1)
     lone = [f"lone{letter}" for letter in "abcde"]  # each said by one speaker only
     for i, word in enumerate(lone):
-        for take in range(4):
-            add_utterance(tmp_path / "more", f"{990 + i}-1-{take}", [(word, 0.1, 0.5), ("the", 0.6, 0.9)])
+        for take in range(5):
+            said = random_words(rng)
+            add_utterance(tmp_path / "more", f"{990 + i}-1-{take}", [(word, *said[0][1:]), *said[1:]])
     for folder in ("LibriSpeech", "alignments"):
         (tmp_path / "more" / folder / "rest").symlink_to(corpus / folder)
     source, registry = tmp_path / "more", tmp_path / "out" / "registry.json"
