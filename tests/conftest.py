@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import io
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,8 @@ import soundfile
 from data.base.errors import UserError
 from data.manifests import Utterance, register, write_manifest
 
+# Tests run side by side (-n auto), where further threads of a process would only wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 HERE = Path(__file__).parent
 TRAIN = ["--model=Res8", "--hidden_size=12", "--recipe=fast", "--per_class=4", "--step_freq=10", "--eval_freq=10"]
 
