@@ -47,6 +47,7 @@ def parts() -> list[Part]:
     """All there is to do, in the order in which one would miss it."""
     from benchmarks import gpu_checks as checks
     from benchmarks import gpu_figures as figures
+    from benchmarks import gpu_rates as rates
     from benchmarks import gpu_scripts as scripts
 
     step, rate = "A training step", "Embedding"
@@ -67,8 +68,9 @@ def parts() -> list[Part]:
         Part("start", scripts.start, "Starting"),
         Part("TripletClassifier.py", scripts.train_head),
         Part("infer_notl.py", scripts.test_head),
-        *(Part(f"embedding by {model}", partial(figures.embedding_rates, model=model), rate) for model in both),
+        *(Part(f"embedding by {model}", partial(rates.embedding_rates, model=model), rate) for model in both),
         *(Part(f"steps of {model}, ten times", partial(figures.steps, model=model, times=10), step) for model in both),
+        *(Part(f"layouts of {model}", partial(rates.layouts, model=model), "Layout and width") for model in both),
         Part("torchrun", scripts.several),
         Part("embeddings of Quartz", partial(checks.embeddings, model="Quartz")),
         Part("steps of Quartz", partial(figures.steps, model="Quartz", times=1), step),
@@ -79,7 +81,7 @@ def parts() -> list[Part]:
         *(Part(f"compiled steps of {model}, ten times", partial(figures.steps, model=model, times=10, compiled=True),
                step) for model in both),
         Part("compiled steps of Quartz", partial(figures.steps, model="Quartz", times=1, compiled=True), step),
-        Part("fifteen epochs", figures.epochs, "Fifteen epochs, computed"),
+        Part("fifteen epochs", rates.epochs, "Fifteen epochs, computed"),
     ]
 
 

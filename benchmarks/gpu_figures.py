@@ -1,8 +1,9 @@
-"""How long a GPU takes: training steps, what of them is not network, embeddings; against what it could do.
+"""How long a training step takes on a GPU, what of it is not network, and what is around it; against what it could be.
 
 Each part takes a `Here` and returns rows of a table. The limit ("roofline") is the time that the network's
 multiply-adds take as large matrix products in the same arithmetic, measured beside the step; a step counts three
-forward passes.
+forward passes. "bytes" is the time that it takes to read every convolution's input and to write its output once at the
+rate of a large copy, three times too: what memory asks of a network whose other layers cost nothing.
 """
 
 import itertools
@@ -20,8 +21,7 @@ from benchmarks.step import PER_CLASS
 from models.roofline import FRAMES, multiply_adds, synchronise
 
 ORIGINAL_GB = {("Res8", 350): 4.0, ("Res15", 140): 11.0}  # of a K80, as the original's table has it
-EPOCHS, TRAINING_CLIPS = 15, 85_000  # of the paper, of Speech Commands
-PROFILED = 5
+PROFILED = 4  # steps
 WIDTH = 45
 
 
@@ -29,18 +29,23 @@ def per_class(here: Here, model: str, times: int) -> int:
     return 2 * min(times, 2) if here.quick else times * PER_CLASS[model]
 
 
-def network(here: Here, model: str, size: int, mode: str):
-    """A function that takes the encoder alone forward and back on ``size`` spectrograms. Needs no Lightning."""
+def network(here: Here, model: str, size: int, mode: str, width: int = WIDTH, plain: bool = False):
+    """A function that takes the encoder alone forward and back on ``size`` spectrograms. Needs no Lightning.
+
+    Args:
+        plain: leave weights in the plain layout of memory instead of `place`'s.
+    """
     import torch
 
     from models.encoders.build import embed, make_encoder
     from models.encoders.device import place
 
     torch.manual_seed(0)
-    encoder = place(make_encoder(model, WIDTH), here.device, "bf16" if "bf16" in mode else "32").train()
+    encoder = make_encoder(model, width)
+    encoder = encoder.to(here.device) if plain else place(encoder, here.device, "bf16" if "bf16" in mode else "32")
     run = torch.compile(encoder, dynamic=False) if "compiled" in mode else encoder
     spectrograms = torch.randn(size, 64, FRAMES, device=here.device)
-    gradient = torch.randn(size, WIDTH, device=here.device)
+    gradient = torch.randn(size, width, device=here.device)
 
     def once() -> None:
         encoder.zero_grad(set_to_none=True)
@@ -91,6 +96,31 @@ def training(here: Here, args: Namespace, data, noise=None):
     return once
 
 
+def traffic(encoder) -> int:
+    """Values that the convolutions and linear layers of one clip's forward read and write, weights excepted."""
+    import torch
+
+    from models.encoders import resnet
+
+    counts = []
+    hooks = [module.register_forward_hook(lambda _, given, out: counts.append(given[0].numel() + out.numel()))
+             for module in encoder.modules() if isinstance(module, (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Linear))]
+    with torch.no_grad(), mock.patch.object(resnet, "BY_PARTS", False):  # which calls no modules
+        encoder.eval()(torch.zeros(1, 64, FRAMES))
+    for hook in hooks:
+        hook.remove()
+    return sum(counts)
+
+
+def copying(here: Here) -> float:
+    """Bytes a second of a large copy on the device, read and written."""
+    import torch
+
+    source = torch.randn((1 << 24) if here.quick else (1 << 28), device=here.device)
+    target = torch.empty_like(source)
+    return 2 * source.nbytes / stopwatch(here, lambda: target.copy_(source), 0.02).median
+
+
 def steps(here: Here, model: str, times: int, compiled: bool = False) -> list[dict[str, object]]:
     """A training step by arithmetic, at ``times`` the paper's batch: time, limit, network's share, memory."""
     if not (modes := here.modes(compiled)):
@@ -108,9 +138,9 @@ def _step_row(here: Here, model: str, times: int, mode: str) -> dict[str, object
     work = 3 * multiply_adds(make_encoder(model, WIDTH)) * size
     try:
         with arithmetic(mode):
-            _forget(here)
+            forget(here)
             row["network"] = stopwatch(here, network(here, model, size, mode))
-            _forget(here)
+            forget(here)
             try:
                 once = training(here, arguments(here, model, times, mode), here.resident)
             except ModuleNotFoundError as missing:  # the network's row is worth having without Lightning
@@ -120,15 +150,18 @@ def _step_row(here: Here, model: str, times: int, mode: str) -> dict[str, object
                 del once
                 if times == 1:
                     here.steps[model, mode] = row["step"].median
-        _forget(here)
+        forget(here)
         bound = work / limit(here, mode)
+        moved = 3 * size * traffic(make_encoder(model, WIDTH)) * (2 if "bf16" in mode else 4) / copying(here)
         timed = row["step"] if isinstance(row["step"], measure.Timing) else row["network"]
-        row |= {"limit": measure.duration(bound), "step / limit": timed.median / bound}
+        row |= {"limit": measure.duration(bound), "bytes": measure.duration(moved),
+                "step / limit": timed.median / bound,
+                "network / larger": row["network"].median / max(bound, moved)}
     except torch.OutOfMemoryError:
         row["step"] = "out of memory"
     if (model, size) in ORIGINAL_GB:
         row["original's GB"] = ORIGINAL_GB[model, size]
-    _forget(here)
+    forget(here)
     return row
 
 
@@ -136,8 +169,7 @@ def _measured_step(here: Here, once, alone: measure.Timing) -> dict[str, object]
     """Time, share that is not network, waits of the host, launches and the GPU's busy share, and memory of a step."""
     import torch
 
-    for _ in range(1 if here.quick else 3):
-        once()
+    once()
     before = 0
     if here.gpu:
         synchronise(here.device)
@@ -199,7 +231,7 @@ def variants(here: Here) -> list[dict[str, object]]:
         resident = timed["audio resident"].median
         rows += [{"model": "Res8", "clips": here.classes * plain.per_class, "step": name, "time": timing,
                   "to resident": timing.median / resident} for name, timing in timed.items()]
-        _forget(here)
+        forget(here)
     return rows
 
 
@@ -233,44 +265,7 @@ def through_trainer(here: Here, args: Namespace) -> measure.Timing:
     return measure.Timing([(b - a) / block for a, b in itertools.pairwise(marks)])
 
 
-def embedding_rates(here: Here, model: str) -> list[dict[str, object]]:
-    """Clips a second from packed audio to embeddings, in float32 as the test scripts do it, by size of batch."""
-    import torch
-
-    from models.encoders import embedding
-    from models.encoders.build import make_encoder
-    from models.encoders.device import place
-    from models.encoders.frontend import LogMel
-
-    torch.manual_seed(0)
-    encoder, frontend = make_encoder(model, WIDTH), LogMel().to(here.device)
-    clips = 8 if here.quick else len(here.noise) if here.gpu else 256
-    work, rows = multiply_adds(encoder) * clips, []
-    encoder, chosen = place(encoder, here.device), np.arange(clips)
-    for size in (4, 8) if here.quick else (32, embedding.BATCH, 512, 2048):
-        _forget(here)
-        with arithmetic("fp32"), mock.patch.object(embedding, "BATCH", size):
-            timed = stopwatch(here, lambda: embedding.embed_clips(encoder, frontend, here.noise, chosen), 0)
-        bound = work / limit(here, "fp32")
-        rows.append({"model": model, "clips": clips, "batch": size, "a pass": timed, "clips/s": clips / timed.median,
-                     "limit": measure.duration(bound), "pass / limit": timed.median / bound})
-    return rows
-
-
-def epochs(here: Here) -> list[dict[str, object]]:
-    """What fifteen epochs of Speech Commands take, from the steps measured above; nothing is trained for it."""
-    if not here.steps:
-        raise Skipped("no step was measured")
-    rows = []
-    for (model, mode), seconds in here.steps.items():
-        count = EPOCHS * (TRAINING_CLIPS // (here.classes * per_class(here, model, 1)))
-        rows.append({"model": model, "arithmetic": mode, "steps": count, "a step": measure.duration(seconds),
-                     f"{EPOCHS} epochs of {TRAINING_CLIPS:,} clips": measure.duration(count * seconds),
-                     "with the start": measure.duration(count * seconds + here.noted.get("start", 0))})
-    return rows
-
-
-def _forget(here: Here) -> None:
+def forget(here: Here) -> None:
     """Give the memory of what was measured back, so that the next finds the GPU empty."""
     import gc
 

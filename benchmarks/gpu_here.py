@@ -143,9 +143,11 @@ def stopwatch(here: Here, work: Callable[[], object], seconds: float = 0.15) -> 
         synchronise(here.device)
         return (time.perf_counter() - began) / count
 
-    block(1 if here.quick else 3)
-    count = 1 if here.quick else int(np.clip(seconds / block(2), 1, 100))
-    return measure.Timing([block(count) for _ in range(1 if here.quick else 5)])
+    block(1)
+    if here.quick:
+        return measure.Timing([block(1)])
+    once = block(2)
+    return measure.Timing([block(int(np.clip(seconds / once, 1, 100))) for _ in range(5 if once < 0.3 else 3)])
 
 
 def script(*command: str, timeout: float = 150) -> tuple[float, str]:

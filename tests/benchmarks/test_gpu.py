@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import gpu, gpu_checks, gpu_figures, gpu_here, gpu_scripts
+from benchmarks import gpu, gpu_checks, gpu_figures, gpu_here, gpu_rates, gpu_scripts
 from benchmarks.gpu_here import Failed, Here, Skipped
+from models.encoders.build import make_encoder
 from models.evaluation import knn
 from models.losses import triplet
 from models.training import masks
@@ -37,8 +38,8 @@ def test_checks_and_tables_come_out_as_markdown_and_json(report, capsys):
                   ("augmentation", gpu_checks.augmentation), ("kNN", gpu_checks.neighbours),
                   ("steps", lambda here: gpu_figures.steps(here, "Res8", 1), "A step"),
                   ("around", gpu_figures.variants, "Around"),
-                  ("rates", lambda here: gpu_figures.embedding_rates(here, "Res8"), "Embedding"),
-                  ("fifteen epochs", gpu_figures.epochs, "Epochs"))
+                  ("rates", lambda here: gpu_rates.embedding_rates(here, "Res8"), "Embedding"),
+                  ("fifteen epochs", gpu_rates.epochs, "Epochs"))
     assert done.code == 0 and set(done.verdicts) == {"passed"}, done.markdown
     assert done.markdown.rstrip().endswith("checks: 4 passed, 0 failed, 0 skipped")
     assert done.markdown.strip() in capsys.readouterr().out
@@ -83,6 +84,18 @@ def test_the_report_is_on_disk_after_every_part(report, tmp_path):
     assert "| a | passed | first |" in seen[0] and "| b |" not in seen[0]
 
 
+def test_traffic_is_what_the_convolutions_read_and_write(here):
+    # Res8: one value in and 45 out at 112 x 64 positions, then six times 45 in and 45 out at 37 x 16.
+    assert gpu_figures.traffic(make_encoder("Res8", 45)) == 112 * 64 * 46 + 6 * 37 * 16 * 90
+
+
+def test_layouts_compare_with_what_is_done_today(here):
+    rows = gpu_rates.layouts(here, "Res8")
+    assert [(row["channels"], row["layout"]) for row in rows] == [
+        (width, layout) for width in (45, 48) for layout in ("channels-last", "plain")]
+    assert rows[0]["to today's"] == 1 and all(row["network"].median > 0 for row in rows)
+
+
 def test_a_neighbour_that_is_none_fails(here, monkeypatch):
     search = knn._search_by_torch
     monkeypatch.setattr(knn, "_search_by_torch", lambda train, *rest: (None, search(train, *rest)[1] // 2))
@@ -96,7 +109,7 @@ def test_another_negative_fails(here, monkeypatch):
     def other(*given):
         negative, found = mine(*given)
         calls.append(0)
-        return (negative.roll(1) if len(calls) == 2 else negative), found
+        return (negative.roll(1) if len(calls) == 3 else negative), found  # 2 are the CPU's
 
     monkeypatch.setattr(triplet, "mine", other)
     with pytest.raises(Failed, match="negatives differ"):
