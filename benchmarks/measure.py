@@ -100,15 +100,19 @@ def show(name: str, rows: list[dict[str, object]], args: argparse.Namespace, **f
     about = machine()
     print(f"\n{name} on {about['processor']}, torch {about['torch']}"
           + "".join(f", {key.replace('_', ' ')} {value}" for key, value in facts.items()) + "\n")
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
-    for row in rows:
-        print("| " + " | ".join(_shown(row.get(column, "")) for column in columns) + " |")
+    print("\n".join(table(rows)))
     if args.json:
         with write_atomically(args.json) as file:
-            json.dump({"benchmark": name, "machine": about, **facts, "rows": rows}, file, indent=2, default=_plain)
+            json.dump({"benchmark": name, "machine": about, **facts, "rows": rows}, file, indent=2, default=plain)
             file.write("\n")
         print(f"\nwrote {args.json}")
+
+
+def table(rows: list[dict[str, object]]) -> list[str]:
+    """The lines of a Markdown table: rows, of which not all need have all columns."""
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    return ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"] + [
+        "| " + " | ".join(_shown(row.get(column, "")) for column in columns) + " |" for row in rows]
 
 
 def _shown(value: object) -> str:
@@ -117,7 +121,8 @@ def _shown(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def _plain(value: object):
+def plain(value: object):
+    """What JSON has no form for, as something that it has one for."""
     if isinstance(value, Timing):
         return {"median": value.median, "spread": value.spread, "seconds": value.seconds}
     return str(value)

@@ -1,0 +1,177 @@
+"""Whether a GPU computes what the CPU does: embeddings, mining, augmentation, nearest neighbours.
+
+Each check takes a `Here` and returns what it found; it raises `Failed` where the two differ by more than they may. On
+a CPU both sides are the CPU, and the same code runs.
+"""
+
+import copy
+from unittest import mock
+
+import numpy as np
+
+from benchmarks.gpu_here import Failed, Here, Skipped, arithmetic
+
+# By how much values of unit embeddings may move: any of them in float32 and by the company in a batch, their root mean
+# square in bfloat16, whose eight bits move single values of a trained encoder by 5e-3 on a CPU too.
+FP32, BF16, TOGETHER = 1e-4, 2e-3, 1e-5
+SUMS, SPEED = 1e-5, 1e-3  # of a sample in [-1, 1]: noise's power is a sum; a position between samples has 24 bits
+WIDTH = 45
+
+
+def warmed(model: str, here: Here):
+    """An untrained encoder on the CPU whose batch norms have seen clips."""
+    import torch
+
+    from data.dataset import scale
+    from models.encoders.build import make_encoder
+    from models.encoders.frontend import LogMel
+
+    torch.manual_seed(0)
+    encoder = make_encoder(model, WIDTH)
+    waveforms, _ = here.sounds[np.arange(min(16, len(here.sounds)))]
+    with torch.no_grad():
+        for _ in range(3):
+            encoder.train()(LogMel().eval()(scale(waveforms)))
+    return encoder.eval()
+
+
+def published(name: str, here: Here):
+    """The encoder of a published run, on the CPU."""
+    if here.checkpoints is None:
+        raise Skipped("no --checkpoints")
+    if not (here.checkpoints / name).is_dir():
+        raise Skipped(f"no run {name} in {here.checkpoints}")
+    from models.encoders.load import load_encoder
+
+    return load_encoder(here.checkpoints / name).encoder
+
+
+def embed_all(encoder, here: Here, device=None, batch: int | None = None, bf16: bool = False) -> np.ndarray:
+    """As infer_train.py embeds, on ``device``, by default this place's."""
+    import torch
+
+    from models.encoders import embedding
+    from models.encoders.device import place
+    from models.encoders.frontend import LogMel
+
+    device = device or here.device
+    encoder = place(copy.deepcopy(encoder), device, "bf16" if bf16 else "32")
+    with (mock.patch.object(embedding, "BATCH", batch or embedding.BATCH),
+          torch.autocast(device.type, torch.bfloat16, enabled=bf16)):
+        return embedding.embed_clips(encoder, LogMel().to(device), here.sounds)
+
+
+def embeddings(here: Here, model: str) -> str:
+    """One encoder's embeddings here and on the CPU, in float32 and bfloat16, and by batches of several sizes."""
+    import torch
+
+    encoder = warmed(model, here) if model in ("Res8", "Res15", "Quartz") else published(model, here)
+    expected = embed_all(encoder, here, torch.device("cpu"))
+    if not np.allclose(np.linalg.norm(expected, axis=1), 1, atol=1e-5) or np.ptp(expected, 0).max() < 1e-2:
+        raise Failed("the CPU's embeddings are not of length 1, or all the same")
+    with arithmetic("TF32"):  # the worst setting it may find, and has to undo for itself
+        found = embed_all(encoder, here)
+        alone = [embed_all(encoder, here, batch=size) for size in (1, 7)]
+    apart, rounding = _largest(found - expected), embed_all(encoder, here, bf16=True) - expected
+    together, rough = max(_largest(x - found) for x in alone), float(np.sqrt(np.mean(rounding**2)))
+    return _verdict(f"float32 differs by {apart:.1e} (at most {FP32:g}), bfloat16 by {rough:.1e} root mean square "
+                    f"({BF16:g}; largest {_largest(rounding):.1e}), batches of 1 and 7 from whole ones by "
+                    f"{together:.1e} ({TOGETHER:g}); {len(expected)} clips",
+                    apart <= FP32 and rough <= BF16 and together <= TOGETHER)
+
+
+def mining(here: Here) -> str:
+    """The negatives of the same distances and seed, by all three rules; and the loss from the embeddings on."""
+    import torch
+    from torch.nn import functional
+
+    from models.losses.triplet import MINING, mine, positive_pairs, squared_distances, triplet_loss
+
+    generator = torch.Generator().manual_seed(0)
+    per_class = 3 if here.quick else 10
+    labels = torch.arange(here.classes * per_class) // per_class
+    centres = torch.randn(here.classes, WIDTH, generator=generator)
+    spread = 1.5 * torch.randn(len(labels), WIDTH, generator=generator)
+    clips = functional.normalize(centres[labels] + spread, dim=1)
+    distances, pairs = squared_distances(clips), positive_pairs(labels)
+    losses, different = [], 0
+    for rule in MINING:
+        both = []
+        for device in (torch.device("cpu"), here.device):
+            given = [x.to(device) for x in (distances, labels, pairs)]
+            both.append([x.cpu() for x in mine(*given, 0.5, rule, torch.Generator().manual_seed(1))])
+            embedded = clips.to(device).requires_grad_()
+            triplet_loss(embedded, given[1], 0.5, "hardest").loss.backward()
+            losses.append(embedded.grad.cpu())
+        different += sum(int((a != b).sum()) for a, b in zip(*both, strict=True))
+        found = both[0][1]
+        if not found.any() or not (labels[both[0][0][found]] != labels[pairs[:, 0][found]]).all():
+            raise Failed(f"{rule}: no negatives, or of the anchor's own class")
+    apart = max(_largest((x - losses[0]).numpy()) for x in losses) / _largest(losses[0].numpy())
+    return _verdict(f"{different} of {len(MINING) * len(pairs):,} negatives differ (0), the loss's gradient by "
+                    f"{apart:.1e} of its largest (1e-3)", different == 0 and apart <= 1e-3)
+
+
+def augmentation(here: Here) -> str:
+    """Masks, time shift, noise and speed of the same seed."""
+    import soundfile
+    import torch
+
+    from data.augment import NoiseBank, change_speed, time_shift
+    from data.dataset import scale
+    from models.training.masks import MASKS, SpectrogramMasks
+
+    folder = here.folder / "hiss"
+    folder.mkdir(exist_ok=True)
+    soundfile.write(folder / "hiss.wav", 0.1 * np.random.default_rng(0).standard_normal(40_000), 16_000, "PCM_16")
+    waveforms = scale(here.sounds[np.arange(len(here.sounds))][0])
+    spectrograms = torch.randn(len(waveforms), 64, 112, generator=torch.Generator().manual_seed(2))
+    bank = NoiseBank(folder, waveforms.shape[1])
+    shown, right = [], True
+    for name, work, given, most in (
+            ("full masks", lambda x, g: SpectrogramMasks(**MASKS["full"])(x, 100, g), spectrograms, 0),
+            ("light masks", lambda x, g: SpectrogramMasks(**MASKS["light"])(x, 100, g), spectrograms, 0),
+            ("shift", time_shift, waveforms, 0),
+            ("noise", lambda x, g: bank.to(x.device)(x, g), waveforms, SUMS),
+            ("speed", change_speed, waveforms, SPEED)):
+        both = [work(given.to(device), torch.Generator().manual_seed(3)).cpu().numpy()
+                for device in (torch.device("cpu"), here.device)]
+        apart = _largest(both[0] - both[1])
+        shown.append(f"{name} by {apart:.1e} ({most:g})")
+        right &= apart <= most and _largest(both[0] - given.numpy()) > 0
+    return _verdict("differ: " + ", ".join(shown), right)
+
+
+def neighbours(here: Here) -> str:
+    """`knn_search` on the device finds FAISS's neighbours, and how long both take."""
+    import time
+
+    import faiss  # noqa: F401 - said to be missing before anything is made
+
+    from benchmarks.knn import differing, embeddings
+    from models.evaluation.knn import knn_search
+
+    count, queries = (300, 20) if here.quick else (85_000, 11_000) if here.gpu else (20_000, 2_000)
+    train, asked = embeddings(count, WIDTH, 0), embeddings(queries, WIDTH, 1)
+    seconds, found = [], []
+    for device in (None, here.device):
+        knn_search(train[:200], asked[:10], 5, device)
+        began = time.perf_counter()
+        found.append(knn_search(train, asked, 5, device)[1])
+        seconds.append(time.perf_counter() - began)
+    try:
+        share = differing(found[1], found[0], train, asked)
+    except SystemExit as error:
+        raise Failed(str(error)) from None
+    return (f"{queries:,} queries among {count:,}: the same neighbours, {share:.3%} ties apart; "
+            f"FAISS {seconds[0]:.3g} s, torch {seconds[1]:.3g} s")
+
+
+def _verdict(found: str, right: bool) -> str:
+    if not right:
+        raise Failed(found)
+    return found
+
+
+def _largest(difference: np.ndarray) -> float:
+    return float(np.abs(difference).max())
