@@ -172,6 +172,9 @@ def test_the_scripts_train_resume_and_test_the_demo_set(here):
     assert gpu_scripts.resumed(here) == "bitwise, 2 steps after step 2"
     assert "% right" in gpu_scripts.test_encoder(here) and here.noted["infer_train"] > 0
     assert gpu_scripts._apart(here, "enc", "enc", 2) == 0
+    whole, *parts, test = (row["seconds"] for row in gpu_scripts.start(here))
+    assert len(parts) >= 3 and sum(parts) == pytest.approx(whole) == pytest.approx(here.noted["start"])
+    assert test == here.noted["infer_train"]
 
 
 def test_unknown_parts_and_folders_are_refused(tmp_path):
