@@ -1,7 +1,6 @@
 """What a test of enrolled words leaves: a table on the terminal, and JSON, CSV and detection-error curve as files."""
 
 import csv
-import io
 import shlex
 import sys
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from statistics import NormalDist
 import numpy as np
 
 from data.base.files import write_atomically
+from models.evaluation.drawing import png, visible
 from models.evaluation.enrol import PERCENTS, UNKNOWN, Result, misses
 from models.evaluation.report import to_json
 from models.runs.versions import versions
@@ -116,12 +116,10 @@ def draw_errors(results: Sequence[Result], truth: np.ndarray, title: str) -> byt
     axes.set_axisbelow(True)
     axes.set_xlabel(f"false acceptance: % of {unknown:,} clips of unknown words accepted")
     axes.set_ylabel(f"miss: % of {len(truth) - unknown:,} clips of enrolled words rejected")
-    axes.set_title(title, fontsize=11, parse_math=False)
+    axes.set_title(visible(title), fontsize=11, parse_math=False)
     axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0, frameon=False, fontsize=9,
                 title="enrolled a class", handlelength=3)
-    png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=130, bbox_inches="tight", pad_inches=0.15)
-    return png.getvalue()
+    return png(figure)
 
 
 def _deviates(shares: np.ndarray) -> np.ndarray:
