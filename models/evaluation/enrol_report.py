@@ -11,14 +11,14 @@ import numpy as np
 
 from data.base.files import write_atomically
 from models.evaluation.drawing import png, visible
-from models.evaluation.enrol import PERCENTS, UNKNOWN, Result, misses
+from models.evaluation.enrol import PERCENTS, UNKNOWN, Result, accepted_at, misses
 from models.evaluation.report import to_json
 from models.runs.versions import versions
 
 HEADINGS = {"accuracy": "accuracy", "auroc": "AUROC", "equal_error_rate": "equal-error rate",
             **{f"accuracy_at_{percent}_percent": f"accuracy at {percent} % FA" for percent in PERCENTS}}
 TICKS = np.array([0.001, 0.01, 0.1, 0.5, 1, 2, 5, 10, 20, 40, 60, 80, 90, 95, 98, 99, 99.9, 99.99, 99.999]) / 100
-_STYLES = ("-", "--", ":", "-.")
+_STYLES = ("-", "--", ":", "-.", (0, (5, 1)))  # as many as methods
 
 
 def report_enrolment(out: Path, stem: str, results: Sequence[Result], truth: np.ndarray, facts: dict,
@@ -27,7 +27,8 @@ def report_enrolment(out: Path, stem: str, results: Sequence[Result], truth: np.
 
     Args:
         truth: (Q,) as in `models.evaluation.enrol.evaluate`.
-        facts: what was tested and how, with the lists ``enrolled`` and ``unknown`` of labels; goes into the JSON.
+        facts: what was tested and how, with the lists ``enrolled``, ``unknown`` and ``untested`` of labels; goes into
+            the JSON.
         pairs: the figures of `models.evaluation.pairs` over all tested clips; go into the JSON.
 
     Raises:
@@ -37,13 +38,22 @@ def report_enrolment(out: Path, stem: str, results: Sequence[Result], truth: np.
     print(f"{len(facts['enrolled'])} words enrolled, {len(truth) - unknown:,} test clips of them"
           + (f", {unknown:,} of {len(facts['unknown'])} unknown words" if unknown else "")
           + f"; per cent, mean ± standard deviation over {len(results[0].best)} draws of the enrolled clips")
+    if without := facts.get("untested"):
+        print(f"no test clip of {len(without)} of these words, which no figure is about: "
+              + ", ".join(map(visible, without[:5])) + ", ..." * (len(without) > 5))
     print(table(results))
+    allowed = {f"accepted_at_{percent}_percent": accepted_at(percent, unknown) for percent in PERCENTS}
+    if unknown and unknown < 100 * len(allowed):
+        print("at FA, false acceptance, no more than " + ", ".join(
+            f"{count} of {unknown} unknown clips ({percent} %)" for percent, count in
+            zip(PERCENTS, allowed.values(), strict=True)) + " are accepted")
     content = {"results": [{"method": r.method, "shots": r.shots, **_statistics(r)} for r in results],
                "repeats": [{"method": r.method, "shots": r.shots, "repeat": i}
                            | {name: float(values[i]) for name, values in r.figures.items()}
                            for r in results for i in range(len(r.best))],
                **({"pairs": pairs} if pairs else {}),
-               "facts": facts | {"known_clips": len(truth) - unknown, "unknown_clips": unknown},
+               "facts": facts | {"known_clips": len(truth) - unknown, "unknown_clips": unknown,
+                                **(allowed if unknown else {})},
                "command": shlex.join(["python", *sys.argv]), "versions": versions()}
     picture = draw_errors(results, truth, stem) if unknown else None
     out, made = Path(out), [f"{stem}.json", f"{stem}.csv"]

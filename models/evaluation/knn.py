@@ -13,6 +13,7 @@ import numpy as np
 
 from data.base.errors import UserError
 from data.manifests import Manifest
+from models.evaluation.drawing import visible
 
 TIES = ("nearest", "lowest")  # who wins equal votes: the class of the nearest neighbour, or the first label
 _LENGTH = 0.01  # that an embedding's may be off 1
@@ -73,7 +74,7 @@ def few_clips(counts: np.ndarray, labels: Sequence[str], k: int) -> str | None:
     Args:
         counts: (C,) clips that vote, by class.
     """
-    few = [f"{labels[c]} ({counts[c]})" for c in np.flatnonzero(counts < k)]
+    few = [f"{visible(labels[c])} ({counts[c]})" for c in np.flatnonzero(counts < k)]
     if not few:
         return None
     names = ", ".join(few[:5]) + f" and {len(few) - 5:,} more" * (len(few) > 5)

@@ -148,7 +148,8 @@ def summary(result: dict) -> str:
     worst = sorted(result["classes"], key=lambda c: (c["accuracy"], -c["clips"]))[:WORST]
     width = max(len(visible(c["label"])) for c in worst)
     lines.append("worst classes:")
-    lines += [f"  {visible(c['label']):{width}}  {100 * c['accuracy']:6.2f}  ({c['correct']}/{c['clips']})" for c in worst]
+    lines += [f"  {visible(c['label']):{width}}  {100 * c['accuracy']:6.2f}  ({c['correct']}/{c['clips']})"
+              for c in worst]
     if result["confused_pairs"]:
         lines.append("most confused (true -> predicted, clips):")
         lines += [f"  {visible(p['label'])} -> {visible(p['prediction'])} {p['clips']}"
