@@ -85,7 +85,7 @@ def same_name(label: str) -> str:
 def _closest(wanted: str, labels: Sequence[str]) -> str:
     """The label that was meant, in brackets; nothing if none is near."""
     if twins := [label for label in labels if same_name(label) == same_name(wanted)]:
-        return f" (did you mean {twins[0]!r}? it differs by case, blanks or Unicode form)"
+        return f" (did you mean {twins[0]!r}?), only one that differs by case, blanks or Unicode form"
     close = difflib.get_close_matches(wanted, labels, 1)
     return f" (did you mean {close[0]!r}?)" if close else ""
 

@@ -98,7 +98,9 @@ def test_recipes_fill_in_only_what_was_not_given():
 def test_given_flags_are_known_from_defaults():
     args = parsed("TripletEncoder", "--margin=0.5")
     assert args.given.keys() == {"name", "manifest", "model", "margin"}
-    assert args.k == 5
+    assert (args.k, args.ties) == (5, "nearest")
+    assert parsed("infer_train").k == [5] and parsed("infer_train", "--k=3").k == [3]
+    assert parsed("infer_train", "--k", "1", "3", "10").k == [1, 3, 10]
 
 
 def test_pictures_of_embeddings_are_asked_for_where_embeddings_are_tested(capsys):
