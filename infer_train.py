@@ -151,14 +151,15 @@ def by_cohort(args, words, encoder, frontend, labels, queries, templates, config
     if isinstance(found, str):
         print(f"no cohort to normalise scores by: {found}")
         return {}, None
-    clips = Clips.of(found, f"{found.path.stem}-cohort", args.clip_seconds, args.cache_dir, args.skip_bad_audio)
+    name, chosen = found
+    clips = Clips.of(chosen, f"{name}-cohort", args.clip_seconds, args.cache_dir, args.skip_bad_audio)
     embedded = embed_clips(encoder, frontend, clips, title="embedding cohort")
     check_finite(embedded, "cohort", clips.manifest)
     used, others = min(cohort.TOP, len(clips)), len(np.unique(clips.manifest.label))
-    print(f"cohort: {len(clips):,} clips of {others} other words of {found.path}; scores are also normalised by the "
-          f"{used} most similar")
+    print(f"cohort: {len(clips):,} clips of {others} other words of --manifest {name}; scores are also normalised "
+          f"by the {used} most similar")
     return cohort.comparisons(queries, templates, embedded), {
-        "manifest": str(found.path), "clips": len(clips), "words": others, "most_similar": used}
+        "manifest": name, "path": str(chosen.path), "clips": len(clips), "words": others, "most_similar": used}
 
 
 if __name__ == "__main__":

@@ -206,7 +206,7 @@ def test_words_are_enrolled_and_others_rejected(encoder, runs, words, run):
 def test_scores_are_also_held_against_a_cohort_of_other_words(encoder, runs, words, run):
     few = ["--shots", "2", "--repeats=3", "--enroll", "cat", "--unknown", "dog"]
     own = infer(run, words, runs, *few)  # four words are left of what the encoder was trained on
-    assert "cohort: 48 clips of 4 other words of " in own.out
+    assert "cohort: 48 clips of 4 other words of --manifest words; " in own.out
     stored = json.loads((runs / "enc" / "shots-unknown-words-Res8-40.json").read_text())
     assert stored["facts"]["cohort"]["clips"] == 48
     assert [r["method"] for r in stored["results"]] == ["embedding", "embedding, z-norm", "embedding, s-norm"]

@@ -98,8 +98,8 @@ def choose(corpus: Corpus, taken: Sequence[str]) -> Manifest:
     return train.subset(rows[spread(train.label[rows], MOST)])
 
 
-def find(args: Namespace, config: dict, taken: Sequence[str]) -> Manifest | str:
-    """The cohort's clips, of what --cohort names or the encoder was trained on; or why there is none.
+def find(args: Namespace, config: dict, taken: Sequence[str]) -> tuple[str, Manifest] | str:
+    """Name and clips of the cohort that --cohort names, or that the encoder was trained on; or why there is none.
 
     Args:
         config: of the encoder's run, {} if it has none.
@@ -109,12 +109,12 @@ def find(args: Namespace, config: dict, taken: Sequence[str]) -> Manifest | str:
         UserError: --cohort names none that will do.
     """
     if args.cohort:
-        return choose(load_corpus(args.cohort, ("train",), args.registry), taken)
+        return args.cohort, choose(load_corpus(args.cohort, ("train",), args.registry), taken)
     begun = config.get("arguments")
     name, registry = (begun.get(key) if isinstance(begun, dict) else None for key in ("manifest", "registry"))
     if not isinstance(name, str) or not isinstance(registry, str):
         return "this encoder does not say what it was trained on; name a data set with --cohort"
     try:
-        return choose(load_corpus(name, ("train",), Path(registry)), taken)
+        return name, choose(load_corpus(name, ("train",), Path(registry)), taken)
     except UserError as error:
         return f"of what this encoder was trained on: {error}"

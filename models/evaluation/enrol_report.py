@@ -42,7 +42,7 @@ def report_enrolment(out: Path, stem: str, results: Sequence[Result], truth: np.
         print(f"no test clip of {len(without)} of these words, which no figure is about: "
               + ", ".join(map(visible, without[:5])) + ", ..." * (len(without) > 5))
     print(table(results))
-    allowed = {f"accepted_at_{percent}_percent": accepted_at(percent, unknown) for percent in PERCENTS}
+    allowed = {f"at_{percent}_percent": accepted_at(percent, unknown) for percent in PERCENTS}
     if unknown and unknown < 100 * len(allowed):
         print("at FA, false acceptance, no more than " + ", ".join(
             f"{count} of {unknown} unknown clips ({percent} %)" for percent, count in
@@ -52,8 +52,8 @@ def report_enrolment(out: Path, stem: str, results: Sequence[Result], truth: np.
                            | {name: float(values[i]) for name, values in r.figures.items()}
                            for r in results for i in range(len(r.best))],
                **({"pairs": pairs} if pairs else {}),
-               "facts": facts | {"known_clips": len(truth) - unknown, "unknown_clips": unknown,
-                                **(allowed if unknown else {})},
+               **({"unknown_clips_accepted": allowed} if unknown else {}),
+               "facts": facts | {"known_clips": len(truth) - unknown, "unknown_clips": unknown},
                "command": shlex.join(["python", *sys.argv]), "versions": versions()}
     picture = draw_errors(results, truth, stem) if unknown else None
     out, made = Path(out), [f"{stem}.json", f"{stem}.csv"]

@@ -117,7 +117,8 @@ def test_the_encoders_own_training_words_are_found_or_why_not_is_said(corpus, tm
     registry = tmp_path / "manifests.json"
     args = Namespace(cohort=None, registry=registry)
     begun = {"manifest": "many", "registry": str(registry)}
-    assert len(find(args, {"arguments": begun}, ["cat"])) == 120
+    name, clips = find(args, {"arguments": begun}, ["cat"])
+    assert (name, len(clips)) == ("many", 120)
     for config, reason in (({}, "does not say"), ({"arguments": [1]}, "does not say"),
                            ({"arguments": begun | {"registry": 3}}, "does not say"),
                            ({"arguments": begun | {"manifest": "gone"}}, "not registered"),
@@ -129,7 +130,8 @@ def test_the_encoders_own_training_words_are_found_or_why_not_is_said(corpus, tm
 
 def test_a_cohort_that_is_asked_for_must_be_there(corpus, tmp_path):
     args = Namespace(cohort="many", registry=tmp_path / "manifests.json")
-    assert len(find(args, {}, ["cat"])) == 120
+    name, clips = find(args, {}, ["cat"])
+    assert (name, len(clips)) == ("many", 120)
     args.cohort = "few"
     with pytest.raises(UserError, match="not registered"):
         find(args, {}, ["cat"])
