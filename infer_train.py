@@ -67,7 +67,7 @@ def test_all_clips(args, encoder, frontend, train, test, out, stem, facts) -> No
     from models.evaluation.report import report, save_arrays
 
     labels = train.manifest.labels
-    ks = list(dict.fromkeys(args.k))
+    ks = options.each_k(args)
     for k in ks:
         check_k(k, len(train))
     if few := few_clips(train.manifest.counts(), labels, max(ks)):
@@ -155,6 +155,7 @@ def by_cohort(args, words, encoder, frontend, labels, queries, templates, config
     clips = Clips.of(chosen, f"{name}-cohort", args.clip_seconds, args.cache_dir, args.skip_bad_audio)
     embedded = embed_clips(encoder, frontend, clips, title="embedding cohort")
     check_finite(embedded, "cohort", clips.manifest)
+    cohort.check_enough(name, len(clips))  # again: bad audio may have been left out
     used, others = min(cohort.TOP, len(clips)), len(np.unique(clips.manifest.label))
     print(f"cohort: {len(clips):,} clips of {others} other words of --manifest {name}; scores are also normalised "
           f"by the {used} most similar")

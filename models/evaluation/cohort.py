@@ -92,10 +92,15 @@ def choose(corpus: Corpus, taken: Sequence[str]) -> Manifest:
     train, names = corpus.splits["train"], {same_name(label) for label in taken}
     other = np.array([same_name(label) not in names for label in train.labels])
     rows = np.flatnonzero(other[train.label])
-    if len(rows) < LEAST:
-        raise UserError(f"the cohort {corpus.name!r} has {len(rows)} training clips of words that are neither enrolled "
-                        f"nor unknown, at least {LEAST} are needed; name another data set with --cohort")
+    check_enough(corpus.name, len(rows))
     return train.subset(rows[spread(train.label[rows], MOST)])
+
+
+def check_enough(name: str, clips: int) -> None:
+    """Raise UserError unless a cohort has clips enough for a mean and a deviation."""
+    if clips < LEAST:
+        raise UserError(f"the cohort {name!r} has {clips} training clips of words that are neither enrolled nor "
+                        f"unknown, at least {LEAST} are needed; name another data set with --cohort")
 
 
 def find(args: Namespace, config: dict, taken: Sequence[str]) -> tuple[str, Manifest] | str:

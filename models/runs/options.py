@@ -154,13 +154,18 @@ def add_checkpoints(parser: Parser) -> None:
 
 
 def add_k(group, several: bool = False) -> None:
-    """``several``: more than one number may be given, and ``k`` is a list of them."""
-    group.add_argument("--k", type=count, default=[5] if several else 5, **({"nargs": "+"} if several else {}),
+    """``several``: more than one number may be given; `each_k` has them."""
+    group.add_argument("--k", type=count, default=5, **({"nargs": "+"} if several else {}),
                        help="neighbours that vote" + ("; of several, the first has the full report" if several else "")
                             + " (default: 5)")
     group.add_argument("--ties", choices=("nearest", "lowest"), default="nearest",
                        help="which of the classes with equally many votes wins: the nearest neighbour's, or, as in the "
                             "original, the first label's (default: nearest)")
+
+
+def each_k(args: argparse.Namespace) -> list[int]:
+    """The numbers of neighbours of --k, each once, in the order given."""
+    return list(dict.fromkeys(args.k if isinstance(args.k, list) else [args.k]))
 
 
 def add_plot(group) -> None:

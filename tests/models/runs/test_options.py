@@ -99,8 +99,8 @@ def test_given_flags_are_known_from_defaults():
     args = parsed("TripletEncoder", "--margin=0.5")
     assert args.given.keys() == {"name", "manifest", "model", "margin"}
     assert (args.k, args.ties) == (5, "nearest")
-    assert parsed("infer_train").k == [5] and parsed("infer_train", "--k=3").k == [3]
-    assert parsed("infer_train", "--k", "1", "3", "10").k == [1, 3, 10]
+    for flags, ks in (([], [5]), (["--k=3"], [3]), (["--k", "10", "1", "10"], [10, 1])):
+        assert options.each_k(parsed("infer_train", *flags)) == ks
 
 
 def test_pictures_of_embeddings_are_asked_for_where_embeddings_are_tested(capsys):
