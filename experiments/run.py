@@ -168,6 +168,9 @@ def by_k(stem: Path, ks: Iterable[int]) -> dict[str, float]:
 
     train, train_labels, test, test_labels = (np.load(f"{stem}-{name}.npy") for name in (
         "train_embeddings", "train_labels", "test_embeddings", "test_labels"))
+    if many := [k for k in ks if k > len(train)]:
+        print(f"{stem.parent.name}: --ks {' '.join(map(str, many))} left out, the training set has {len(train)} clips",
+              flush=True)
     ks = [k for k in ks if k <= len(train)]
     classes = int(max(train_labels.max(), test_labels.max())) + 1
     found = classify_each(train, train_labels, test, ks, classes) if ks else {}
