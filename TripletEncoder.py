@@ -104,7 +104,7 @@ def main(args) -> int:
     if args.cl:
         import infer_train
 
-        return infer_train.main(infer_train.parse_args([*test[1:], f"--k={args.k}"]))
+        return infer_train.main(infer_train.parse_args([*test[1:], f"--k={args.k}", f"--ties={args.ties}"]))
     print(f"test it with: python {' '.join(test)}")
     return 0
 

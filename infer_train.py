@@ -15,7 +15,7 @@ def parse_args(argv=None):
     options.add_model(parser, fixed=True)
     group = options.add_test(parser)
     options.add_plot(group)
-    options.add_k(group)
+    options.add_k(group, several=True)
     options.add_enrolment(parser)
     return parser.parse(argv)
 
@@ -43,7 +43,7 @@ def main(args) -> int:
     out, name = session.own_run(args, args.name).folder, f"{args.manifest}-{args.model}-{step}"
     facts = {"encoder": str(run.path(args.model, step)), "manifest": args.manifest}
     if words:
-        test_enrolled_words(args, words, encoder, frontend, train, test, out, name, facts)
+        test_enrolled_words(args, words, encoder, frontend, train, test, out, name, facts, config)
     else:
         test_all_clips(args, encoder, frontend, train, test, out, f"knn-{name}", facts)
     return 0
@@ -61,21 +61,28 @@ def words_to_enrol(args, corpus):
 def test_all_clips(args, encoder, frontend, train, test, out, stem, facts) -> None:
     """All training clips vote on every test clip."""
     from models.encoders.embedding import embed_clips
-    from models.evaluation.knn import check_k, classify
+    from models.evaluation.knn import check_finite, check_k, classify_each, few_clips
     from models.evaluation.pairs import count_pairs
     from models.evaluation.plots import plot
     from models.evaluation.report import report, save_arrays
 
     labels = train.manifest.labels
-    check_k(args.k, len(train))
+    ks = options.each_k(args)
+    for k in ks:
+        check_k(k, len(train))
+    if few := few_clips(train.manifest.counts(), labels, max(ks)):
+        print(few)
     embedded = {split: embed_clips(encoder, frontend, clips, title=f"embedding {split}")
                 for split, clips in (("train", train), ("test", test))}
-    found = classify(embedded["train"], train.manifest.label, embedded["test"], args.k, len(labels))
+    for split, clips in (("train", train), ("test", test)):
+        check_finite(embedded[split], f"{split} set", clips.manifest)
+    by_k = classify_each(embedded["train"], train.manifest.label, embedded["test"], ks, len(labels), ties=args.ties)
+    found = by_k[ks[0]]
 
     pairs = count_pairs(embedded["test"], test.manifest.label) if args.plot else None
     report(out, stem, labels, test.manifest.label, found.labels, test.manifest, distances=found.distances,
-           facts=facts | {"k": args.k, "train_clips": len(train), "clip_seconds": args.clip_seconds},
-           pairs=pairs and pairs.figures())
+           facts=facts | {"k": ks[0], "ties": args.ties, "train_clips": len(train), "clip_seconds": args.clip_seconds},
+           pairs=pairs and pairs.figures(), by_k={k: prediction.labels for k, prediction in by_k.items()})
     if args.save:
         save_arrays(out, stem, train_embeddings=embedded["train"], train_labels=train.manifest.label,
                     test_embeddings=embedded["test"], test_labels=test.manifest.label, predictions=found.labels)
@@ -83,12 +90,12 @@ def test_all_clips(args, encoder, frontend, train, test, out, stem, facts) -> No
         plot(out, stem, embedded["test"], test.manifest, pairs, predicted=found.labels)
 
 
-def test_enrolled_words(args, words, encoder, frontend, train, test, out, name, facts) -> None:
+def test_enrolled_words(args, words, encoder, frontend, train, test, out, name, facts, config) -> None:
     """A few training clips of each enrolled word, drawn repeatedly, recognise test clips and reject unknown ones."""
     import numpy as np
 
     from models.encoders.embedding import embed_clips
-    from models.evaluation.enrol import by_mean, check_clips, draw, evaluate, targets
+    from models.evaluation.enrol import by_mean, check_clips, draw, evaluate, targets, untested
     from models.evaluation.enrol_report import report_enrolment
     from models.evaluation.knn import check_finite
     from models.evaluation.pairs import count_pairs
@@ -104,8 +111,12 @@ def test_enrolled_words(args, words, encoder, frontend, train, test, out, name, 
     truth = targets(test.manifest.label[tested], enrolled)
     templates = embed_clips(encoder, frontend, train, pool, title="embedding train")
     queries = embed_clips(encoder, frontend, test, tested, title="embedding test")
-    check_finite(templates, queries)
+    check_finite(templates, "train set", train.manifest.subset(pool))
+    check_finite(queries, "test set", test.manifest.subset(tested))
     methods = {"embedding": by_mean(queries, templates)}
+    if len(unknown):
+        normalised, facts["cohort"] = by_cohort(args, words, encoder, frontend, labels, queries, templates, config)
+        methods |= normalised
     if args.baselines:
         from models.evaluation.baselines import comparisons
 
@@ -114,7 +125,8 @@ def test_enrolled_words(args, words, encoder, frontend, train, test, out, name, 
 
     stem = f"shots-unknown-{name}" if len(unknown) else f"shots-{name}"
     facts |= {"clip_seconds": args.clip_seconds, "enrolled": [labels[c] for c in enrolled],
-              "unknown": [labels[c] for c in unknown], "seed": args.seed, "repeats": args.repeats}
+              "unknown": [labels[c] for c in unknown], "untested": untested(test.manifest, np.concatenate(words)),
+              "seed": args.seed, "repeats": args.repeats}
     pairs = count_pairs(queries, test.manifest.label[tested]) if args.plot else None
     report_enrolment(out, stem, results, truth, facts, pairs and pairs.figures())
     if args.save:
@@ -124,6 +136,31 @@ def test_enrolled_words(args, words, encoder, frontend, train, test, out, name, 
                     scores=np.stack([r.score for r in results if r.method == "embedding"]))
     if pairs:
         plot(out, stem, queries, test.manifest.subset(tested), pairs, unknown=unknown)
+
+
+def by_cohort(args, words, encoder, frontend, labels, queries, templates, config) -> tuple[dict, dict | None]:
+    """The methods whose scores are held against a cohort, and what that is; none and None where there is none."""
+    import numpy as np
+
+    from data.dataset import Clips
+    from models.encoders.embedding import embed_clips
+    from models.evaluation import cohort
+    from models.evaluation.knn import check_finite
+
+    found = cohort.find(args, config, [labels[c] for c in np.concatenate(words)])
+    if isinstance(found, str):
+        print(f"no cohort to normalise scores by: {found}")
+        return {}, None
+    name, chosen = found
+    clips = Clips.of(chosen, f"{name}-cohort", args.clip_seconds, args.cache_dir, args.skip_bad_audio)
+    embedded = embed_clips(encoder, frontend, clips, title="embedding cohort")
+    check_finite(embedded, "cohort", clips.manifest)
+    cohort.check_enough(name, len(clips))  # again: bad audio may have been left out
+    used, others = min(cohort.TOP, len(clips)), len(np.unique(clips.manifest.label))
+    print(f"cohort: {len(clips):,} clips of {others} other words of --manifest {name}; scores are also normalised "
+          f"by the {used} most similar")
+    return cohort.comparisons(queries, templates, embedded), {
+        "manifest": name, "path": str(chosen.path), "clips": len(clips), "words": others, "most_similar": used}
 
 
 if __name__ == "__main__":

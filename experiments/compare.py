@@ -1,8 +1,9 @@
 """Train encoders by triplet loss and by cross-entropy on equal budgets, several seeds each, and compare their tests.
 
 Every cell of the grid is a run of the scripts under --runs_dir; one whose result is in --out/compare.json is not run
-again, one that was interrupted goes on. All methods get the same number of steps with the same number of clips, and the
-same augmentation; "head" trains on the encoder of "knn", which costs its steps once more.
+again, unless the data have changed since; one that was interrupted goes on. All methods get the same number of steps
+with the same number of clips, and the same augmentation; "head" trains on the encoder of "knn", which costs its steps
+once more.
 """
 
 import argparse
@@ -71,6 +72,7 @@ def parse_args(argv=None) -> argparse.Namespace:
 def main(args: argparse.Namespace) -> int:
     from data.manifests import load_corpus
     from experiments import run
+    from experiments.belongs import data_of
 
     corpus = load_corpus(args.manifest, registry=args.registry)
     classes = min(args.batch_classes, len(corpus.labels))
@@ -79,10 +81,15 @@ def main(args: argparse.Namespace) -> int:
         mining=args.mining, margin=args.margins, width=args.widths, augment=[ON_OFF[value] for value in args.augment],
         fraction=args.fractions, recipe=[args.recipe], batch_classes=[classes], per_class=[args.per_class],
         extra=[tuple(f"--{flag.lstrip('-')}" for flag in args.extra)])
-    results = run.Results(args.out / "compare.json")
-    chains = [chain for chain in cells.chains(todo) if any(cell.name not in results.runs for cell in chain)]
+    data = data_of(corpus, _usable(args, corpus, "test") if args.skip_bad_audio else None)
+    results = run.Results(args.out / "compare.json", data, args.manifest)
+    chains = [chain for chain in cells.chains(todo) if any(cell.name not in results.known for cell in chain)]
     estimate = run.Estimate(results, lambda: _rate(args))
-    wanted = [cell for chain in chains for cell in chain if cell.name not in results.runs]
+    wanted = [cell for chain in chains for cell in chain if cell.name not in results.known]
+    if stale := results.stale:
+        again = len({cell.name for cell in wanted} & set(stale))
+        print(f"{results.path}: {len(stale)} results are of other data than --manifest {args.manifest} has now: "
+              f"{again} to run again, {len(stale) - again} left out", flush=True)
     if args.dry_run or wanted:
         seconds = sum(map(estimate, wanted)) / args.jobs
         print(f"{len(todo)} cells, {len(wanted)} to run, about {run.clock(seconds)} with {args.jobs} at a time",
@@ -95,7 +102,7 @@ def main(args: argparse.Namespace) -> int:
     for fraction in sorted({cell.fraction for cell in wanted} - {1.0}):
         run.make_fraction(args.manifest, fraction, args.registry, args.runs_dir)
     common, training = run.machine_flags(args)
-    setup = run.Setup(args.runs_dir, args.registry, common, training, tuple(args.ks))
+    setup = run.Setup(args.runs_dir, args.registry, data, frozenset(results.stale), common, training, tuple(args.ks))
     problems = []
     try:
         if wanted:
@@ -103,7 +110,7 @@ def main(args: argparse.Namespace) -> int:
             with _threads(args.jobs):
                 problems = run.run_all(chains, results, setup, args.jobs, estimate)
     finally:
-        write(args.out, [result for result in results.runs.values() if result["cell"]["manifest"] == args.manifest])
+        write(args.out, list(results.known.values()))
     if problems:
         raise UserError(f"{len(problems)} of {len(chains)} runs failed, the first: {problems[0]}")
     return 0
@@ -133,14 +140,20 @@ def write(out: Path, results: list[dict]) -> None:
 def _open_once(args: argparse.Namespace, wanted: list[cells.Cell]) -> None:
     """Decode what the runs will read, so that no two of them do it at the same time."""
     from data.manifests import load_corpus
-    from models.runs import session
 
     for name in sorted({cell.data for cell in wanted}):
         registry = args.registry if name == args.manifest else args.runs_dir / "manifests.json"
         corpus = load_corpus(name, registry=registry)
         for split in corpus.splits:
-            session.open_clips(argparse.Namespace(clip_seconds=session.CLIP_SECONDS, cache_dir=args.cache_dir,
-                                                  skip_bad_audio=args.skip_bad_audio), corpus, split)
+            _usable(args, corpus, split)
+
+
+def _usable(args: argparse.Namespace, corpus, split: str):
+    """The manifest of a split's clips, decoded, without those that --skip_bad_audio leaves out."""
+    from models.runs import session
+
+    return session.open_clips(argparse.Namespace(clip_seconds=session.CLIP_SECONDS, cache_dir=args.cache_dir,
+                                                 skip_bad_audio=args.skip_bad_audio), corpus, split).manifest
 
 
 def _threads(jobs: int):

@@ -1,12 +1,12 @@
 """Pictures of a comparison: learning curves, and accuracy by class."""
 
-import io
 from dataclasses import fields
 
 import numpy as np
 
 from experiments.cells import METHODS, TITLES, Cell
 from experiments.summary import SETTINGS, setting
+from models.evaluation.drawing import png, short_names, visible
 
 # Okabe and Ito's colours, which the colour-blind tell apart; a dash or marker of its own says the same again.
 COLOURS = {"ce": "#D55E00", "knn": "#0072B2", "head": "#009E73"}
@@ -50,10 +50,10 @@ def draw_curves(rows: list[dict]) -> bytes:
     for axes in panels:
         axes.grid(color="0.92", linewidth=0.6)
         axes.set_axisbelow(True)
-    figure.suptitle(_title(rows), fontsize=11, parse_math=False)
+    figure.suptitle(visible(_title(rows)), fontsize=11, parse_math=False)
     panels[1].legend(loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0, frameon=False, fontsize=8,
                      handlelength=3.5)
-    return _png(figure)
+    return png(figure)
 
 
 def draw_classes(rows: list[dict]) -> bytes:
@@ -76,15 +76,15 @@ def draw_classes(rows: list[dict]) -> bytes:
         axes.hlines(y, share.min(0)[order], share.max(0)[order], color=COLOURS[method], linewidth=2, alpha=0.4)
         axes.plot(share.mean(0)[order], y, MARKERS[method], color=COLOURS[method], markersize=5,
                   label=f"{TITLES[method]} ({100 * np.mean([run['accuracy'] for run in row['runs'].values()]):.2f} %)")
-    axes.set_yticks(np.arange(len(order)), [classes[c] for c in order], parse_math=False)
+    axes.set_yticks(np.arange(len(order)), short_names(classes[c] for c in order), parse_math=False)
     axes.set_ylim(len(order) - 0.5, -0.5)
     axes.set_xlim(right=100.8)
     axes.set_xlabel("test clips of the class that are right, %")
     axes.grid(axis="x", color="0.92", linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.set_title(f"{_title(rows)}, {rows[0]['cell'].steps} steps", fontsize=11, parse_math=False)
+    axes.set_title(f"{visible(_title(rows))}, {rows[0]['cell'].steps} steps", fontsize=11, parse_math=False)
     axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0, frameon=False, fontsize=9)
-    return _png(figure)
+    return png(figure)
 
 
 def _title(rows: list[dict]) -> str:
@@ -94,9 +94,3 @@ def _title(rows: list[dict]) -> str:
     return ", ".join([f"{cell.model} on {cell.manifest}",
                       *(f"{name.replace('_', ' ')} {setting(cell, name)}" for name in SETTINGS
                         if getattr(cell, name) != usual[name])])
-
-
-def _png(figure) -> bytes:
-    png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=130, bbox_inches="tight", pad_inches=0.15)
-    return png.getvalue()

@@ -5,7 +5,6 @@ A cell whose result is known is not run again, and one that was interrupted goes
 
 import contextlib
 import csv
-import hashlib
 import importlib
 import json
 import multiprocessing
@@ -25,8 +24,9 @@ from pathlib import Path
 import numpy as np
 
 from data.base.errors import UserError
-from data.base.files import write_atomically
-from experiments import cells
+from data.base.files import locked, misshapen, read_text, write_atomically
+from experiments import belongs, cells
+from experiments.belongs import Data
 from experiments.cells import Cell
 from models.runs.checkpoints import Run
 
@@ -44,10 +44,14 @@ class Setup:
         training: flags of this machine for the training scripts.
         ks: numbers of neighbours to test triplet + kNN with.
         registry: where the manifests of whole data sets are looked up.
+        data: what results belong to.
+        stale: names of cells whose results are of other data.
     """
 
     runs_dir: Path
     registry: Path
+    data: Data
+    stale: frozenset[str] = frozenset()
     common: tuple[str, ...] = ()
     training: tuple[str, ...] = ()
     ks: tuple[int, ...] = (5,)
@@ -83,15 +87,21 @@ def run_chain(chain: list[Cell], known: set[str], setup: Setup) -> list[dict]:
         the results of all cells not in ``known``.
 
     Raises:
-        UserError: with the cell's name, what a script had to say.
+        UserError: with the cell's name, what a script had to say; or another comparison is at the same cells.
         Stopped: a signal came.
     """
+    with belongs.alone(setup.runs_dir, chain[0].name):
+        return _run_chain(chain, known, setup)
+
+
+def _run_chain(chain: list[Cell], known: set[str], setup: Setup) -> list[dict]:
     results = []
     for cell in chain:
         checkpoint = setup.runs_dir / cell.name / "checkpoints" / f"trainer-STEP-{cell.steps}.pt"
         needed = cell.method == "knn" and len(chain) > 1 and not checkpoint.exists()
         if cell.name in known and not (needed and any(other.name not in known for other in chain[1:])):
             continue
+        belongs.make_room(setup.runs_dir / cell.name, setup.data, cell.name in setup.stale)
         steps = max(1, cell.steps // LOOKS)
         resume = ["--resume"] if (setup.runs_dir / cell.name / "config.json").exists() else []
         train = cells.train_command(cell, setup.flags(cell))
@@ -102,6 +112,9 @@ def run_chain(chain: list[Cell], known: set[str], setup: Setup) -> list[dict]:
             call(cell, test, setup)
             commands = cells.train_command(cell, list(setup.training)), cells.test_command(cell, [])
             results.append(collect(cell, setup) | {"commands": [shlex.join(["python", *words]) for words in commands]})
+            if not setup.data.has(results[-1]):
+                raise UserError(f"{cell.name}: the clips it was tested on are no longer those that this comparison "
+                                "began with; run the same command again")
     return results
 
 
@@ -127,36 +140,41 @@ def collect(cell: Cell, setup: Setup) -> dict:
     """The result of a cell that was trained and tested, as plain values.
 
     ``right`` has a digit for each test clip, 1 where the prediction was right, in the order of the test manifest, which
-    ``test_set`` identifies; ``curve`` has step, seconds of training, and accuracy on dev for each look at it. On a CPU,
-    ``threads`` in training bear on how sums are rounded, and so on the figures as another seed does.
+    ``test_set`` identifies, as ``data`` does all three manifests; ``curve`` has step, seconds of training, and accuracy
+    on dev for each look at it. On a CPU, ``threads`` in training bear on how sums are rounded, and so on the figures as
+    another seed does.
     """
     stem = cells.written_to(cell, setup.runs_dir)
     test = json.loads(Path(f"{stem}.json").read_text(encoding="utf-8"))
     with Path(f"{stem}.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    clips = "\n".join("\t".join((*Path(row["path"]).parts[-2:], row.get("offset", ""), row["label"])) for row in rows)
     curve = dev_curve(setup.runs_dir / cell.name)
     result = {"name": cell.name, "cell": cells.to_dict(cell), "accuracy": test["accuracy"],
               "f1_macro": test["f1_macro"], "dev_accuracy": curve[-1][2], "seconds": curve[-1][1],
               "classes": {c["label"]: c["accuracy"] for c in test["classes"]},
               "right": "".join("01"[row["label"] == row["prediction"]] for row in rows),
-              "test_set": hashlib.sha1(clips.encode()).hexdigest(), "curve": curve, "versions": test["versions"],
+              "data": setup.data.content,
+              "test_set": belongs.hash_of_tested((row["path"], row.get("offset", ""), row["label"]) for row in rows),
+              "curve": curve, "versions": test["versions"],
               "threads": Run(setup.runs_dir, cell.name).config().get("threads")}
     if cell.method == "knn":
-        result["k"] = by_k(stem, setup.ks)
+        result |= {"k": by_k(stem, setup.ks), "ties": test["facts"]["ties"]}
     return result
 
 
 def by_k(stem: Path, ks: Iterable[int]) -> dict[str, float]:
     """Accuracy with each number of neighbours, from the embeddings that infer_train.py --save left."""
-    from models.evaluation.knn import knn_search, vote
+    from models.evaluation.knn import classify_each
 
     train, train_labels, test, test_labels = (np.load(f"{stem}-{name}.npy") for name in (
         "train_embeddings", "train_labels", "test_embeddings", "test_labels"))
+    if many := [k for k in ks if k > len(train)]:
+        print(f"{stem.parent.name}: --ks {' '.join(map(str, many))} left out, the training set has {len(train)} clips",
+              flush=True)
     ks = [k for k in ks if k <= len(train)]
-    neighbours = train_labels[knn_search(train, test, max(ks, default=1))[1]]
     classes = int(max(train_labels.max(), test_labels.max())) + 1
-    return {str(k): float(np.mean(vote(neighbours[:, :k], classes) == test_labels)) for k in ks}
+    found = classify_each(train, train_labels, test, ks, classes) if ks else {}
+    return {str(k): float(np.mean(of.labels == test_labels)) for k, of in found.items()}
 
 
 def dev_curve(folder: Path) -> list[tuple[int, float, float]]:
@@ -171,23 +189,85 @@ def dev_curve(folder: Path) -> list[tuple[int, float, float]]:
 
 
 class Results:
-    """The one JSON of all results, written after each cell: what a later call need not run again."""
+    """The one JSON of all results, written after each cell: what a later call need not run again.
 
-    def __init__(self, path: Path):
-        self.path, self.runs = path, {}
-        if path.exists():
-            try:
-                self.runs = {run["name"]: run | {"cell": cells.to_dict(cells.from_dict(run["cell"]))}
-                             for run in json.loads(path.read_text(encoding="utf-8"))["runs"]}
-            except (ValueError, KeyError, TypeError) as error:
-                raise UserError(f"{path}: not what this command writes ({type(error).__name__}: {error}); move it "
-                                "away, or name another folder with --out") from None
+    Args:
+        data: what results must belong to, to be ``known``; None takes all.
+        manifest: the name of those data.
+
+    Attributes:
+        runs: all results of the file, by cell's name, also of other data.
+    """
+
+    def __init__(self, path: Path, data: Data | None = None, manifest: str | None = None):
+        self.path, self.data, self.manifest = path, data, manifest
+        self.runs = self._read()
+
+    @property
+    def known(self) -> dict[str, dict]:
+        """The results that belong to the data, by name."""
+        return {name: run for name, run in self.runs.items() if self.data is None or
+                (run["cell"]["manifest"] == self.manifest and self.data.has(run))}
+
+    @property
+    def stale(self) -> list[str]:
+        """Names of the results of this manifest's name that are of other data."""
+        return [name for name, run in self.runs.items() if name not in self.known
+                and run["cell"]["manifest"] == self.manifest]
 
     def add(self, results: Iterable[dict]) -> None:
-        self.runs |= {result["name"]: result for result in results}
-        with write_atomically(self.path) as file:
-            lines = ",\n".join(json.dumps(run, ensure_ascii=False) for _, run in sorted(self.runs.items()))
-            file.write(f'{{"runs": [\n{lines}\n]}}\n')
+        """Write results beside those that are in the file, which another comparison may have added to."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(self.path.parent):
+            self.runs = self._read() | {result["name"]: result for result in results}
+            with write_atomically(self.path) as file:
+                lines = ",\n".join(json.dumps(run, ensure_ascii=False) for _, run in sorted(self.runs.items()))
+                file.write(f'{{"runs": [\n{lines}\n]}}\n')
+
+    def _read(self) -> dict[str, dict]:
+        if not self.path.exists():
+            return {}
+        way_out = "move it away, or name another folder with --out"
+        text = read_text(self.path, "comparison's results", way_out)
+        try:
+            content = json.loads(text)
+            if problem := misshapen(content, {"runs": [_RESULT]}):
+                raise ValueError(problem)
+            runs = {run["name"]: run | {"cell": cells.to_dict(cells.from_dict(run["cell"]))}
+                    for run in content["runs"]}
+            for run in runs.values():
+                _check_result(run)
+            return runs
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise UserError(f"{self.path}: not what this command writes ({type(error).__name__}: {error}); "
+                            f"{way_out}") from None
+
+
+_NUMBER = (int, float)
+_RESULT = {"name": str, "accuracy": _NUMBER, "f1_macro": _NUMBER, "dev_accuracy": _NUMBER, "seconds": _NUMBER,
+           "classes": {str: _NUMBER}, "right": str, "data": str, "test_set": str, "curve": [[_NUMBER]],
+           "k": {str: _NUMBER}, "ties": str, "cell": {
+               "manifest": str, "model": str, "method": str, "steps": int, "seed": int, "batch_classes": int,
+               "per_class": int, "recipe": str, "augment": bool, "fraction": _NUMBER, "width": int, "data_probs": int,
+               "mining": str, "margin": _NUMBER, "extra": [str]}}
+
+
+def _check_result(run: dict) -> None:
+    """Raise ValueError or KeyError for what a table could not show, or would show as a figure that it is not."""
+    name = run["name"]
+    shares = [run["accuracy"], run["f1_macro"], *run["classes"].values(), *run.get("k", {}).values()]
+    if not all(0 <= share <= 1 for share in shares):  # nor NaN
+        raise ValueError(f"{name}: a share that is not from 0 to 1")
+    if not run["right"] or set(run["right"]) - {"0", "1"}:
+        raise ValueError(f"{name}: 'right' must have a 0 or 1 for each test clip")
+    if not run["curve"] or any(len(look) != 3 for look in run["curve"]):
+        raise ValueError(f"{name}: 'curve' must have step, seconds and accuracy of each look")
+    if run["cell"]["method"] not in cells.METHODS or not all(k.isdecimal() for k in run.get("k", {})):
+        raise ValueError(f"{name}: a method or number of neighbours that there is not")
+    if min(run["cell"][key] for key in ("steps", "batch_classes", "per_class")) < 1 or not run["seconds"] >= 0:
+        raise ValueError(f"{name}: steps, clips or seconds below what there can be")
+    if not run["test_set"]:
+        raise ValueError(f"{name}: 'test_set' must identify the tested clips")
 
 
 class Estimate:
@@ -222,18 +302,18 @@ def run_all(todo: list[list[Cell]], results: Results, setup: Setup, jobs: int, e
         KeyboardInterrupt: a signal came. All finished cells are in ``results``, the others can go on.
     """
     problems: list[str] = []
-    left = sum(estimate(cell) for chain in todo for cell in chain if cell.name not in results.runs)
+    left = sum(estimate(cell) for chain in todo for cell in chain if cell.name not in results.known)
     pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _watch_parent, (os.getpid(),))
     terminate = signal.signal(signal.SIGTERM, _interrupt)
     try:
         waiting: dict[Future, list[Cell]] = {
-            pool.submit(work, chain, set(results.runs), setup): chain for chain in todo}
+            pool.submit(work, chain, set(results.known), setup): chain for chain in todo}
         number, total = 0, len(waiting)
         while waiting:
             for future in wait(waiting, return_when=FIRST_COMPLETED).done:
                 chain = waiting.pop(future)
                 number += 1
-                left -= sum(estimate(cell) for cell in chain if cell.name not in results.runs)
+                left -= sum(estimate(cell) for cell in chain if cell.name not in results.known)
                 try:
                     found = future.result()
                 except Stopped:

@@ -29,7 +29,14 @@ def rows(runs: Iterable[dict]) -> list[dict]:
 
     ``cell`` is the row's, ``runs`` are by seed. Where cross-entropy was trained in the same setting with some of the
     seeds, ``reduction`` is the share of its mean error that is gone, and ``tests`` has a McNemar test for each.
+
+    Raises:
+        ValueError: runs on different test sets, which have no mean.
     """
+    runs = list(runs)
+    tested = {(run["cell"]["manifest"], run["test_set"]) for run in runs}
+    if len(tested) > len({manifest for manifest, _ in tested}):
+        raise ValueError("results on different test sets of one data set")
     grouped: dict[Cell, dict[int, dict]] = {}
     for run in runs:
         cell = cells.from_dict(run["cell"])
@@ -43,8 +50,7 @@ def rows(runs: Iterable[dict]) -> list[dict]:
             ours, theirs = ([1 - of[seed]["accuracy"] for seed in paired] for of in (row["runs"], baseline))
             if sum(theirs):
                 row["reduction"] = 1 - sum(ours) / sum(theirs)
-            row["tests"] = [mcnemar(row["runs"][seed]["right"], baseline[seed]["right"]) for seed in paired
-                            if row["runs"][seed]["test_set"] == baseline[seed]["test_set"]]
+            row["tests"] = [mcnemar(row["runs"][seed]["right"], baseline[seed]["right"]) for seed in paired]
         found.append(row)
     return found
 
@@ -144,8 +150,12 @@ def _describe(found: list[dict], varying: list[str], batches: set[tuple[int, int
     if len(batches) == 1:
         shared.insert(0, "batches of {} classes x {} clips".format(*next(iter(batches))))
     clips = {len(run["right"]) for row in found for run in row["runs"].values()}
+    voted = [run.get("ties", "lowest") for row in found for run in row["runs"].values()
+             if row["cell"].method == "knn"]  # the original's rule, before results said which
+    ties = f" Ties of the vote went to the lowest label in {voted.count('lowest')} of {len(voted)} kNN results, to " \
+           "the nearest neighbour's in the others." if len(set(voted)) > 1 else ""
     return (f"{cell.manifest}, {'/'.join(f'{n:,}' for n in sorted(clips))} test clips; {', '.join(shared)}. "
-            "Mean ± standard deviation over seeds.")
+            f"Mean ± standard deviation over seeds.{ties}")
 
 
 def _table(rows: list[list[str]]) -> list[str]:

@@ -36,8 +36,8 @@ def recorded(kind: str, registry: str, folder: Path) -> dict[str, np.ndarray]:
 
     args = Namespace(**RECIPES["paper"] | {  # milder than fast, which makes rounding grow to other triplets
         "name": "recorded", "model": "Res8", "precision": "32", "spec_augment": None, "shift": False, "seed": 3,
-        "margin": 0.5, "mining": "random", "per_class": PER_CLASS, "eval_clips": 17, "k": 3, "compile": False,
-        "step_freq": 100, "eval_freq": 100, "checkpoints_to_keep": 1})
+        "margin": 0.5, "mining": "random", "per_class": PER_CLASS, "eval_clips": 17, "k": 3, "ties": "nearest",
+        "compile": False, "step_freq": 100, "eval_freq": 100, "checkpoints_to_keep": 1})
     parallel.join(Namespace(num_nodes=None, given={}))
     corpus = load_corpus("words", ("train", "dev"), registry)
     with parallel.first():

@@ -40,6 +40,7 @@ def test_a_checkpoint_of_another_model(encoder, run, words, runs):
 
 def test_more_neighbours_than_training_clips(encoder, run, words, runs):
     refused(infer(run, words, runs, "--k=73"), "--k 73", "72")
+    refused(infer(run, words, runs, "--k", "5", "73", "1"), "--k 73", "at most --k 72")
 
 
 def test_a_missing_step_lists_the_steps(encoder, run, words, runs):

@@ -67,6 +67,25 @@ def test_without_a_step_the_newest_is_tested(encoder, runs, words, run):
     assert "knn-words-Res8-10.json" in first.out
 
 
+def test_several_k_are_one_test_and_each_alone_gives_its_figure(encoder, runs, words, run):
+    stem, found = runs / "enc" / "knn-words-Res8-40", {}
+    for k in (1, 7):
+        found[k] = accuracy(infer(run, words, runs, f"--k={k}").out)
+    csv_of_seven = stem.with_suffix(".csv").read_bytes()
+    done = infer(run, words, runs, "--k", "7", "1", "72", "--save")
+    assert accuracy(done.out) == found[7] and stem.with_suffix(".csv").read_bytes() == csv_of_seven
+    stored = json.loads(stem.with_suffix(".json").read_text())
+    assert (stored["facts"]["k"], stored["facts"]["ties"]) == (7, "nearest")
+    assert [row["k"] for row in stored["by_k"]] == [7, 1, 72]
+    assert {row["k"]: 100 * row["accuracy"] for row in stored["by_k"]} == pytest.approx(found | {
+        72: 100 * stored["by_k"][2]["accuracy"]}, abs=0.005)
+    assert "fewer than k = 72 training clips vote for 6 of the 6 classes: bed (12)" in done.out
+    # All training clips vote, twelve of each class: the nearest decides, or the first label.
+    assert stored["by_k"][2]["accuracy"] == stored["by_k"][1]["accuracy"]
+    assert accuracy(infer(run, words, runs, "--k=72", "--ties=lowest").out) == pytest.approx(100 / 6, abs=0.005)
+    assert json.loads(stem.with_suffix(".json").read_text())["facts"]["ties"] == "lowest"
+
+
 def test_plots_of_a_test_are_about_its_clips(encoder, runs, words, run):
     flags = ["--name=enc", f"--runs_dir={runs}", *words.flags, "--model=Res8", "--plot"]
     files = ["map.png", "distances.png", "vectors.tsv", "metadata.tsv"]
@@ -184,6 +203,23 @@ def test_words_are_enrolled_and_others_rejected(encoder, runs, words, run):
     assert (other["facts"]["unknown_clips"], other["facts"]["seed"]) == (5, 1)
 
 
+def test_scores_are_also_held_against_a_cohort_of_other_words(encoder, runs, words, run):
+    few = ["--shots", "2", "--repeats=3", "--enroll", "cat", "--unknown", "dog"]
+    own = infer(run, words, runs, *few)  # four words are left of what the encoder was trained on
+    assert "cohort: 48 clips of 4 other words of --manifest words; " in own.out
+    stored = json.loads((runs / "enc" / "shots-unknown-words-Res8-40.json").read_text())
+    assert stored["facts"]["cohort"]["clips"] == 48
+    assert [r["method"] for r in stored["results"]] == ["embedding", "embedding, z-norm", "embedding, s-norm"]
+    plain, normed = (r["auroc_mean"] for r in stored["results"][:2])
+    assert plain == normed  # of one word, z-norm moves all scores of a repeat alike
+    named = infer(run, words, runs, *few, "--cohort=words")
+    table = [line for line in own.out.splitlines() if line.startswith("|")]
+    assert table and table == [line for line in named.out.splitlines() if line.startswith("|")]
+    none = infer(run, words, runs, *few[:4], "cat", "dog", "tree", "--unknown")
+    assert none.code == 0 and "no cohort to normalise scores by: " in none.out and "z-norm" not in none.out
+    refused(infer(run, words, runs, *few, "--cohort=wrods"), "'wrods'", "not registered")
+
+
 def test_without_unknown_words_all_are_enrolled(encoder, runs, words, run):
     done = run("infer_train", "--name=enc", f"--runs_dir={runs}", *words.flags, "--model=Res8", "--shots", "12",
                "--repeats=2")
@@ -203,7 +239,9 @@ def test_without_unknown_words_all_are_enrolled(encoder, runs, words, run):
     (["--shots", "1", "--unknown"], ["--unknown without labels"]),
     (["--unknown", "dog"], ["--unknown", "--shots"]), (["--enroll", "dog"], ["--enroll", "--shots"]),
     (["--baselines"], ["--baselines", "--shots"]), (["--repeats=3"], ["--repeats", "--shots"]),
-    (["--seed=0"], ["--seed", "--shots"]), (["--shots", "1", "--k=5"], ["--k", "--shots"])])
+    (["--seed=0"], ["--seed", "--shots"]), (["--shots", "1", "--k=5"], ["--k", "--shots"]),
+    (["--shots", "1", "--ties=lowest"], ["--ties", "--shots"]), (["--cohort=words"], ["--cohort", "--shots"]),
+    (["--shots", "1", "--cohort=words"], ["--cohort", "--unknown"])])
 def test_enrolment_that_cannot_be(flags, parts, encoder, run, words, runs):
     before = sorted((runs / "enc").iterdir())
     refused(infer(run, words, runs, *flags), *parts)

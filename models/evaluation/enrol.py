@@ -5,6 +5,7 @@ rejects the clip. Every figure is exact: clips of equal score are accepted or re
 """
 
 import difflib
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,9 @@ import numpy as np
 
 from data.base.errors import UserError
 from data.manifests import Manifest
+from models.evaluation.drawing import visible
 
+MOST_NAMED = 40  # labels listed in a message
 UNKNOWN = -1  # the class of a test clip whose word is not enrolled
 PERCENTS = (1, 5)  # of unknown clips accepted, at which accuracy is reported
 _SCORES = 1 << 24  # (Q, C) similarities computed at a time: bounds memory with thousands of classes
@@ -55,9 +58,9 @@ def choose_words(labels: Sequence[str], enroll: Sequence[str] | None, unknown: S
     """
     for flag, given in (("--enroll", enroll), ("--unknown", unknown)):
         if missing := [label for label in given or () if label not in labels]:
-            close = difflib.get_close_matches(missing[0], labels, 1)
+            have = ", ".join(map(visible, labels[:MOST_NAMED])) + ", ..." * (len(labels) > MOST_NAMED)
             raise UserError(f"{flag}: --manifest {manifest} has no label {', '.join(map(repr, missing))}"
-                            f"{f' (did you mean {close[0]!r}?)' if close else ''}; it has {', '.join(labels)}")
+                            f"{_closest(missing[0], labels)}; it has {have}")
     if both := sorted({*(enroll or ())} & {*(unknown or ())}):
         raise UserError(f"--enroll and --unknown both name {', '.join(both)}; take it out of one of them")
     rejected = set(unknown or ())
@@ -72,6 +75,24 @@ def choose_words(labels: Sequence[str], enroll: Sequence[str] | None, unknown: S
                         "must be something to tell apart: enrol more, or reject others with --unknown")
     return tuple(np.array([c for c, label in enumerate(labels) if label in chosen], np.int64)
                  for chosen in (known, rejected))
+
+
+def same_name(label: str) -> str:
+    """The label without what the eye hardly tells apart: case, blanks, and the forms that Unicode has for one text."""
+    return "".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", label).casefold()).split())
+
+
+def _closest(wanted: str, labels: Sequence[str]) -> str:
+    """The label that was meant, in brackets; nothing if none is near."""
+    if twins := [label for label in labels if same_name(label) == same_name(wanted)]:
+        return f" (did you mean {twins[0]!r}?), only one that differs by case, blanks or Unicode form"
+    close = difflib.get_close_matches(wanted, labels, 1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def untested(test: Manifest, classes: np.ndarray) -> list[str]:
+    """The labels of those of ``classes`` that have no test clip."""
+    return [test.labels[c] for c in classes if not test.counts()[c]]
 
 
 def draw(train_labels: np.ndarray, labels: Sequence[str], enrolled: np.ndarray, shots: int, repeats: int,
@@ -105,12 +126,12 @@ def check_clips(train: Manifest, test: Manifest, enrolled: np.ndarray, unknown: 
     _check_enough(train.counts(), train.labels, enrolled, shots)
     for classes, flag in ((enrolled, "--enroll"), (unknown, "--unknown")):
         if len(classes) and not test.counts()[classes].any():
-            names = ", ".join(test.labels[c] for c in classes[:5]) + ", ..." * (len(classes) > 5)
+            names = ", ".join(visible(test.labels[c]) for c in classes[:5]) + ", ..." * (len(classes) > 5)
             raise UserError(f"{test.path}: no test clip of {names}; name other labels with {flag}")
 
 
 def _check_enough(counts: np.ndarray, labels: Sequence[str], enrolled: np.ndarray, shots: int) -> None:
-    few = [f"{labels[c]} ({counts[c]})" for c in enrolled if counts[c] < shots]
+    few = [f"{visible(labels[c])} ({counts[c]})" for c in enrolled if counts[c] < shots]
     if few:
         raise UserError(f"--shots {shots}: too few training clips of {', '.join(few[:5])}{', ...' * (len(few) > 5)}; "
                         "ask for fewer shots, or enrol other labels with --enroll")
@@ -125,10 +146,13 @@ def targets(labels: np.ndarray, enrolled: np.ndarray) -> np.ndarray:
 
 def by_mean(queries: np.ndarray, pool: np.ndarray) -> Comparison:
     """Compare vectors of length 1, (Q, D), with each class's mean of (P, D), scaled to length 1 again."""
-    def compare(rows: np.ndarray, part: slice) -> np.ndarray:
-        means = pool[rows].mean(1)
-        return queries[part] @ (means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)).T
-    return compare
+    return lambda rows, part: queries[part] @ unit_means(pool[rows]).T
+
+
+def unit_means(enrolled: np.ndarray) -> np.ndarray:
+    """The means of (C, N, D) enrolled clips, scaled to length 1: (C, D), the models of the C classes."""
+    means = enrolled.mean(1)
+    return means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
 
 
 def by_nearest(similarities: np.ndarray) -> Comparison:
@@ -144,12 +168,19 @@ def evaluate(methods: dict[str, Comparison], drawn: np.ndarray, shots: Sequence[
         drawn: (R, C, N) rows of the pool, as `draw` gives them.
         shots: up to N each.
         truth: (Q,) class of every query, or UNKNOWN.
+
+    Raises:
+        UserError: scores that are no numbers, on which no figure can rest.
     """
     results = []
     for method, compare in methods.items():
         for n in shots:
             found = [recognise(compare, rows[:, :n], len(truth)) for rows in drawn]
             best, score = (np.stack(arrays) for arrays in zip(*found, strict=True))
+            if not np.isfinite(score).all():
+                clips = np.flatnonzero(~np.isfinite(score).all(0))
+                raise UserError(f"the scores of {method!r} are no numbers for {len(clips)} of the {len(truth)} test "
+                                f"clips (first: clip {clips[0]}); leave these clips or this method out")
             each = [figures(truth, *pair) for pair in found]
             results.append(Result(method, n, best, score, {name: np.array([one[name] for one in each])
                                                            for name in each[0]}))
@@ -183,9 +214,14 @@ def figures(truth: np.ndarray, best: np.ndarray, score: np.ndarray) -> dict[str,
     result |= {"auroc": auroc(known, unknown), "equal_error_rate": equal_error_rate(known, unknown)}
     for percent in PERCENTS:
         # The lowest threshold that accepts at most so many unknown clips lies just above the next one's score.
-        allowed = len(unknown) * percent // 100
+        allowed = accepted_at(percent, len(unknown))
         result[f"accuracy_at_{percent}_percent"] = float((right & (known > unknown[allowed])).mean())
     return result
+
+
+def accepted_at(percent: int, unknown: int) -> int:
+    """How many of so many unknown clips may be accepted at a false acceptance of at most ``percent``."""
+    return unknown * percent // 100
 
 
 def auroc(known: np.ndarray, unknown: np.ndarray) -> float:

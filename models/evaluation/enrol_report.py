@@ -1,7 +1,6 @@
 """What a test of enrolled words leaves: a table on the terminal, and JSON, CSV and detection-error curve as files."""
 
 import csv
-import io
 import shlex
 import sys
 from collections.abc import Sequence
@@ -11,14 +10,15 @@ from statistics import NormalDist
 import numpy as np
 
 from data.base.files import write_atomically
-from models.evaluation.enrol import PERCENTS, UNKNOWN, Result, misses
+from models.evaluation.drawing import png, visible
+from models.evaluation.enrol import PERCENTS, UNKNOWN, Result, accepted_at, misses
 from models.evaluation.report import to_json
 from models.runs.versions import versions
 
 HEADINGS = {"accuracy": "accuracy", "auroc": "AUROC", "equal_error_rate": "equal-error rate",
             **{f"accuracy_at_{percent}_percent": f"accuracy at {percent} % FA" for percent in PERCENTS}}
 TICKS = np.array([0.001, 0.01, 0.1, 0.5, 1, 2, 5, 10, 20, 40, 60, 80, 90, 95, 98, 99, 99.9, 99.99, 99.999]) / 100
-_STYLES = ("-", "--", ":", "-.")
+_STYLES = ("-", "--", ":", "-.", (0, (5, 1)))  # as many as methods
 
 
 def report_enrolment(out: Path, stem: str, results: Sequence[Result], truth: np.ndarray, facts: dict,
@@ -27,7 +27,8 @@ def report_enrolment(out: Path, stem: str, results: Sequence[Result], truth: np.
 
     Args:
         truth: (Q,) as in `models.evaluation.enrol.evaluate`.
-        facts: what was tested and how, with the lists ``enrolled`` and ``unknown`` of labels; goes into the JSON.
+        facts: what was tested and how, with the lists ``enrolled``, ``unknown`` and ``untested`` of labels; goes into
+            the JSON.
         pairs: the figures of `models.evaluation.pairs` over all tested clips; go into the JSON.
 
     Raises:
@@ -37,12 +38,21 @@ def report_enrolment(out: Path, stem: str, results: Sequence[Result], truth: np.
     print(f"{len(facts['enrolled'])} words enrolled, {len(truth) - unknown:,} test clips of them"
           + (f", {unknown:,} of {len(facts['unknown'])} unknown words" if unknown else "")
           + f"; per cent, mean ± standard deviation over {len(results[0].best)} draws of the enrolled clips")
+    if without := facts.get("untested"):
+        print(f"no test clip of {len(without)} of these words, which no figure is about: "
+              + ", ".join(map(visible, without[:5])) + ", ..." * (len(without) > 5))
     print(table(results))
+    allowed = {f"at_{percent}_percent": accepted_at(percent, unknown) for percent in PERCENTS}
+    if unknown and unknown < 100 * len(allowed):
+        print("at FA, false acceptance, no more than " + ", ".join(
+            f"{count} of {unknown} unknown clips ({percent} %)" for percent, count in
+            zip(PERCENTS, allowed.values(), strict=True)) + " are accepted")
     content = {"results": [{"method": r.method, "shots": r.shots, **_statistics(r)} for r in results],
                "repeats": [{"method": r.method, "shots": r.shots, "repeat": i}
                            | {name: float(values[i]) for name, values in r.figures.items()}
                            for r in results for i in range(len(r.best))],
                **({"pairs": pairs} if pairs else {}),
+               **({"unknown_clips_accepted": allowed} if unknown else {}),
                "facts": facts | {"known_clips": len(truth) - unknown, "unknown_clips": unknown},
                "command": shlex.join(["python", *sys.argv]), "versions": versions()}
     picture = draw_errors(results, truth, stem) if unknown else None
@@ -116,12 +126,10 @@ def draw_errors(results: Sequence[Result], truth: np.ndarray, title: str) -> byt
     axes.set_axisbelow(True)
     axes.set_xlabel(f"false acceptance: % of {unknown:,} clips of unknown words accepted")
     axes.set_ylabel(f"miss: % of {len(truth) - unknown:,} clips of enrolled words rejected")
-    axes.set_title(title, fontsize=11, parse_math=False)
+    axes.set_title(visible(title), fontsize=11, parse_math=False)
     axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0, frameon=False, fontsize=9,
                 title="enrolled a class", handlelength=3)
-    png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=130, bbox_inches="tight", pad_inches=0.15)
-    return png.getvalue()
+    return png(figure)
 
 
 def _deviates(shares: np.ndarray) -> np.ndarray:

@@ -1,7 +1,5 @@
 """What --plot adds to a test: a map of the embeddings, the distances of pairs, TensorBoard's projector's files."""
 
-import io
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,8 +8,9 @@ import numpy as np
 from data.base.files import write_atomically
 from data.manifests import Manifest
 from data.sampler import spread
+from models.evaluation.drawing import png, quietly, short_names, visible
 from models.evaluation.pairs import BINS, Pairs
-from models.evaluation.report import ranked_by_confusion, short_names
+from models.evaluation.report import ranked_by_confusion
 
 MAPPED = 3000  # clips in the map at most: t-SNE takes half a minute for so many
 COLOURED = 40  # classes with a colour and a name in the map at most
@@ -132,7 +131,7 @@ def draw_map(labels: Sequence[str], points: np.ndarray, truth: np.ndarray, ranke
         set_limits(middle - reach, middle + reach)
     axes.set_xticks([])  # the coordinates mean nothing
     axes.set_yticks([])
-    axes.set_title(title, fontsize=11, pad=10, parse_math=False)
+    axes.set_title("\n".join(map(visible, title.split("\n"))), fontsize=11, pad=10, parse_math=False)
     named, handles = np.isin(truth, shown), []
     size = float(np.clip(30_000 / named.sum(), 14, 40))
     others = points[~named]
@@ -145,8 +144,7 @@ def draw_map(labels: Sequence[str], points: np.ndarray, truth: np.ndarray, ranke
     if len(others):
         handles.append(axes.scatter(*others.T, 8, color="0.85", linewidths=0, zorder=1))
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # a script its font lacks; the metadata have the names
+    with quietly():
         _legend(axes, handles, [*names, *["other classes"] * bool(len(others))], any(c in unknown for c in shown))
         renderer = FigureCanvasAgg(figure).get_renderer()
         texts = [axes.text(*_median(points[truth == c]), name, ha="center", va="center", fontsize=9, zorder=4,
@@ -164,7 +162,7 @@ def draw_map(labels: Sequence[str], points: np.ndarray, truth: np.ndarray, ranke
             text.set_position(end)
             if np.hypot(*(centre - anchor)) > 2 * height:
                 axes.plot(*np.stack([begin, end]).T, color="0.25", linewidth=0.6, zorder=3)
-        return _png(figure)
+        return png(figure)
 
 
 def _median(points: np.ndarray) -> np.ndarray:
@@ -221,11 +219,11 @@ def draw_distances(pairs: Pairs, title: str) -> bytes:
     axes.set_ylim(bottom=0)
     axes.set_xlabel("squared Euclidean distance of two test clips")
     axes.set_ylabel("density")
-    axes.set_title(title, fontsize=11, parse_math=False)
+    axes.set_title(visible(title), fontsize=11, parse_math=False)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0, frameon=False, fontsize=9,
                     title="two clips of", alignment="left", labelspacing=1)
-    return _png(figure)
+    return png(figure)
 
 
 def _legend(axes, handles: Sequence, names: Sequence[str], hollow: bool) -> None:
@@ -237,9 +235,3 @@ def _legend(axes, handles: Sequence, names: Sequence[str], hollow: bool) -> None
         text.set_text(name)
     for handle in legend.legend_handles:
         handle.set_sizes([40])
-
-
-def _png(figure) -> bytes:
-    png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=figure.dpi, bbox_inches="tight", pad_inches=0.15)
-    return png.getvalue()

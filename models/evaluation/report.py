@@ -5,18 +5,18 @@ occur in the test set: a label without a test clip has neither recall nor, fairl
 """
 
 import csv
-import io
 import json
 import shlex
 import sys
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from data.base.errors import UserError
 from data.base.files import write_atomically
 from data.manifests import Manifest
+from models.evaluation.drawing import png, quietly, short_names, visible
 from models.runs.versions import versions
 
 WORST, PAIRS = 5, 5  # shown on the terminal; the files have all of them
@@ -25,7 +25,7 @@ MOST_DRAWN, DRAWN_OF_MORE = 60, 40  # classes in a picture: all of them up to th
 
 def report(out: Path, stem: str, labels: Sequence[str], truth: np.ndarray, predicted: np.ndarray,
            utterances: Manifest, *, distances: np.ndarray | None = None, scores: np.ndarray | None = None,
-           facts: dict | None = None, pairs: dict | None = None) -> dict:
+           facts: dict | None = None, pairs: dict | None = None, by_k: dict[int, np.ndarray] | None = None) -> dict:
     """Print the figures of a test and write ``<stem>.json``, ``<stem>.csv`` and ``<stem>-confusion.png`` into ``out``.
 
     Args:
@@ -36,18 +36,28 @@ def report(out: Path, stem: str, labels: Sequence[str], truth: np.ndarray, predi
         scores: (Q,) probability of the predicted class, for a classifier.
         facts: what was tested and how; goes into the JSON.
         pairs: the figures of `models.evaluation.pairs`; go into the JSON.
+        by_k: (Q,) predictions by several numbers of neighbours, for a table of their accuracy.
 
     Returns:
         What the JSON holds.
 
     Raises:
-        UserError: ``out`` cannot be written. The figures have been printed by then.
+        UserError: distances or scores that are no numbers, so that no prediction rests on them; or ``out`` cannot be
+            written, and the figures have been printed by then.
         ValueError: arguments of different lengths, or no clip.
     """
     if not 0 < len(truth) == len(predicted) == len(utterances):
         raise ValueError(f"{len(truth)} true and {len(predicted)} predicted labels of {len(utterances)} utterances")
+    for values, what in ((distances, "distances"), (scores, "probabilities")):
+        if values is not None:
+            check_numbers(values, what, utterances)
     result = figures(labels, truth, predicted)
     print(summary(result))
+    if by_k and len(by_k) > 1:
+        result["by_k"] = [{"k": k, "accuracy": float(np.mean(found == truth)), "correct": int(np.sum(found == truth)),
+                           "clips": len(truth)} for k, found in by_k.items()]
+        print("by the number of neighbours that vote, the figures above being of the first:")
+        print(table_by_k(result["by_k"]))
     result |= {"pairs": pairs} if pairs else {}
     result |= {"facts": facts or {}, "command": shlex.join(["python", *sys.argv]), "versions": versions()}
     picture = draw_confusion(labels, truth, predicted, f"{stem}: accuracy {100 * result['accuracy']:.2f} %")
@@ -60,6 +70,25 @@ def report(out: Path, stem: str, labels: Sequence[str], truth: np.ndarray, predi
         file.write(picture)
     print(f"wrote {out / stem}.json, {stem}.csv and {stem}-confusion.png")
     return result
+
+
+def check_numbers(values: np.ndarray, what: str, utterances: Manifest) -> None:
+    """Raise UserError unless all values of the Q utterances, (Q,) or (Q, n), are numbers."""
+    bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(1))
+    if len(bad):
+        raise UserError(f"{len(bad)} of the {len(values)} test clips have {what} that are no numbers (first: "
+                        f"{utterances.files[utterances.file[bad[0]]]}); this checkpoint's training diverged: use one "
+                        "of an earlier step, or train with a lower --lr")
+
+
+def table_by_k(rows: Sequence[dict]) -> str:
+    """Accuracy, per cent, by the number of neighbours, as a Markdown table."""
+    cells = [("k", "accuracy", "right"), *((str(row["k"]), f"{100 * row['accuracy']:.2f}",
+                                            f"{row['correct']:,} of {row['clips']:,}") for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["| " + " | ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+             for row in cells]
+    return "\n".join([lines[0], "|" + "|".join("-" * (width + 1) + ":" for width in widths) + "|", *lines[1:]])
 
 
 def save_arrays(out: Path, stem: str, **arrays: np.ndarray) -> list[Path]:
@@ -117,12 +146,14 @@ def summary(result: dict) -> str:
     if len(result["classes"]) < result["labels"]:
         lines[-1] += f"; the test set has clips of {len(result['classes'])} of the {result['labels']} classes"
     worst = sorted(result["classes"], key=lambda c: (c["accuracy"], -c["clips"]))[:WORST]
-    width = max(len(c["label"]) for c in worst)
+    width = max(len(visible(c["label"])) for c in worst)
     lines.append("worst classes:")
-    lines += [f"  {c['label']:{width}}  {100 * c['accuracy']:6.2f}  ({c['correct']}/{c['clips']})" for c in worst]
+    lines += [f"  {visible(c['label']):{width}}  {100 * c['accuracy']:6.2f}  ({c['correct']}/{c['clips']})"
+              for c in worst]
     if result["confused_pairs"]:
         lines.append("most confused (true -> predicted, clips):")
-        lines += [f"  {p['label']} -> {p['prediction']} {p['clips']}" for p in result["confused_pairs"][:PAIRS]]
+        lines += [f"  {visible(p['label'])} -> {visible(p['prediction'])} {p['clips']}"
+                  for p in result["confused_pairs"][:PAIRS]]
     return "\n".join(lines)
 
 
@@ -147,8 +178,7 @@ def draw_confusion(labels: Sequence[str], truth: np.ndarray, predicted: np.ndarr
     names = short_names(labels[c] for c in shown)
     side = max(0.34 if len(shown) > 12 else 0.5, 3 / len(shown))  # inches of a cell
     edge = side * len(shown)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # a script its font lacks; the JSON has the names
+    with quietly():
         figure = Figure(figsize=(1, 1))  # axes are placed in inches; saving takes in all that is drawn around them
         axes = figure.add_axes((0, 0, edge, edge))
         # The square root keeps an error of one in a hundred visible.
@@ -165,15 +195,13 @@ def draw_confusion(labels: Sequence[str], truth: np.ndarray, predicted: np.ndarr
                       color="white" if shares[t, p] > 0.35 else "black")
         axes.set_xlabel("predicted")
         axes.set_ylabel("true")
-        axes.set_title(title, fontsize=11, pad=10, parse_math=False)
+        axes.set_title("\n".join(map(visible, title.split("\n"))), fontsize=11, pad=10, parse_math=False)
         height = min(edge, 6.0)
         bar = figure.colorbar(image, cax=figure.add_axes((edge + 0.25, (edge - height) / 2, 0.18, height)),
                               label="share of the true class's clips",
                               ticks=[0, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1])
         bar.ax.set_yticklabels([f"{tick:.0%}" for tick in bar.get_ticks()])
-        png = io.BytesIO()
-        figure.savefig(png, format="png", dpi=130, bbox_inches="tight", pad_inches=0.15)
-    return png.getvalue()
+        return png(figure)
 
 
 def _drawn_classes(classes: int, truth: np.ndarray, predicted: np.ndarray, title: str) -> tuple[np.ndarray, str]:
@@ -192,11 +220,6 @@ def ranked_by_confusion(truth: np.ndarray, predicted: np.ndarray) -> list[int]:
     wrong = wrong[np.argsort(-count[wrong], kind="stable")]
     return list(dict.fromkeys([*np.stack([true[wrong], guess[wrong]], 1).ravel().tolist(),
                                *np.union1d(truth, predicted).tolist()]))
-
-
-def short_names(labels: Iterable[str]) -> list[str]:
-    """Names for a picture: of more than 24 characters, the beginning."""
-    return [name if len(name) <= 24 else name[:23] + "…" for name in labels]
 
 
 def _pairs(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -227,10 +250,10 @@ def _rows(labels: Sequence[str], predicted: np.ndarray, truth: np.ndarray, utter
 
 
 def to_json(result: dict) -> str:
-    """Indented, but one line for each class, pair, row of the confusion matrix, result and repeat."""
+    """Indented, but one line for each class, pair, row of the confusion matrix, k, result and repeat."""
     blocks = []
     for key, value in result.items():
-        if key in ("classes", "confused_pairs", "results", "repeats"):
+        if key in ("classes", "confused_pairs", "results", "repeats", "by_k"):
             text = ",\n".join("    " + _compact(entry) for entry in value)
             blocks.append(f'  "{key}": [\n{text}\n  ]' if value else f'  "{key}": []')
         elif key == "confusion":

@@ -153,8 +153,19 @@ def add_checkpoints(parser: Parser) -> None:
                             "set (default: 2000)")
 
 
-def add_k(group) -> None:
-    group.add_argument("--k", type=count, default=5, help="neighbours that vote (default: 5)")
+def add_k(group, several: bool = False) -> None:
+    """``several``: more than one number may be given; `each_k` has them."""
+    group.add_argument("--k", type=count, default=5, **({"nargs": "+"} if several else {}),
+                       help="neighbours that vote" + ("; of several, the first has the full report" if several else "")
+                            + " (default: 5)")
+    group.add_argument("--ties", choices=("nearest", "lowest"), default="nearest",
+                       help="which of the classes with equally many votes wins: the nearest neighbour's, or, as in the "
+                            "original, the first label's (default: nearest)")
+
+
+def each_k(args: argparse.Namespace) -> list[int]:
+    """The numbers of neighbours of --k, each once, in the order given."""
+    return list(dict.fromkeys(args.k if isinstance(args.k, list) else [args.k]))
 
 
 def add_plot(group) -> None:
@@ -185,6 +196,9 @@ def add_enrolment(parser: Parser) -> None:
     group.add_argument("--unknown", nargs="*", metavar="LABEL",
                        help="labels that are never enrolled and whose test clips must be rejected; without LABEL, all "
                             "that --enroll does not name (default: none)")
+    group.add_argument("--cohort", metavar="MANIFEST",
+                       help="where there are unknown words, a data set whose training clips of other words all scores "
+                            "are also normalised by (default: what the encoder was trained on, if it is still there)")
     group.add_argument("--baselines", action="store_true",
                        help="compare with what needs no encoder, dynamic time warping of MFCCs and the cosine of "
                             "log-mel spectrograms; the former takes minutes (default: off)")
@@ -193,14 +207,18 @@ def add_enrolment(parser: Parser) -> None:
 def check_enrolment(args: argparse.Namespace) -> None:
     """Sort --shots. Raises UserError for flags that have no meaning with it or without it."""
     if args.shots is None:
-        for flag in ("repeats", "seed", "enroll", "unknown", "baselines"):
+        for flag in ("repeats", "seed", "enroll", "unknown", "cohort", "baselines"):
             if flag in args.given:
                 raise UserError(f"--{flag} is about enrolled words; say with --shots how many clips to enrol, or leave "
                                 f"--{flag} out")
         return
-    if "k" in args.given:
-        raise UserError("--k is about the k-nearest-neighbour test, --shots about enrolled words; leave one of them "
-                        "out")
+    for flag in ("k", "ties"):
+        if flag in args.given:
+            raise UserError(f"--{flag} is about the k-nearest-neighbour test, --shots about enrolled words; leave one "
+                            "of them out")
+    if args.cohort and args.unknown is None:
+        raise UserError("--cohort is about telling unknown words from enrolled ones; say with --unknown which are "
+                        "unknown, or leave --cohort out")
     args.shots = sorted(set(args.shots))
 
 

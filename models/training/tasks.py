@@ -18,7 +18,7 @@ from models.encoders.device import place
 from models.encoders.embedding import embed_clips
 from models.encoders.frontend import HOP, LogMel
 from models.encoders.head import ClassificationNet, head_scores
-from models.evaluation.knn import classify
+from models.evaluation.knn import classify, few_clips
 from models.losses.triplet import own_class, positive_pairs, triplet_loss
 from models.runs.checkpoints import HEAD
 from models.training.masks import MASKS, SpectrogramMasks
@@ -118,6 +118,7 @@ class TripletTask(Task):
         self.groups: torch.Tensor | None = None
         self.pairs: torch.Tensor | None = None
         self.own: torch.Tensor | None = None
+        self.said_few = False  # that classes have fewer clips than vote in a look at dev
 
     def training_step(self, batch, _) -> torch.Tensor:
         waveforms, _ = batch
@@ -138,10 +139,14 @@ class TripletTask(Task):
     def accuracy(self, train: Clips, dev: Clips, where: torch.device | None = None) -> float:
         """Share of dev clips that their nearest training clips classify rightly; ``where`` as in `knn_search`."""
         known, asked = (spread(clips.manifest.label, self.args.eval_clips) for clips in (train, dev))
-        own = parallel.share(asked)
+        own, k, labels = parallel.share(asked), min(self.args.k, len(known)), train.manifest.labels
+        few = few_clips(np.bincount(train.manifest.label[known], minlength=len(labels)), labels, k)
+        if few and not (self.said_few or parallel.rank()):
+            print(f"looks at dev: {few}")
+        self.said_few = True
         voted = classify(self.embed(train, known, "train"), train.manifest.label[known],
-                         embed_clips(self.encoder, self.frontend, dev, own, "dev"), min(self.args.k, len(known)),
-                         len(train.manifest.labels), where)
+                         embed_clips(self.encoder, self.frontend, dev, own, "dev"), k, len(labels), where,
+                         self.args.ties)
         return parallel.total(np.sum(voted.labels == dev.manifest.label[own])) / len(asked)
 
 

@@ -114,6 +114,32 @@ def test_rows_of_other_batches_say_so_in_every_table():
         assert len(set(rows)) == 1 and "batch" in lines[start]
 
 
+def test_results_on_different_test_sets_have_no_mean():
+    with pytest.raises(ValueError, match="different test sets"):
+        summary.rows([*RUNS, result(replace(BASE, seed=2), "111") | {"test_set": "y"}])
+
+
+def test_results_by_both_rules_for_ties_say_so():
+    assert "Ties" not in summary.markdown(RUNS)
+    found = summary.markdown([*RUNS, result(replace(BASE, seed=2), "1111111110") | {"ties": "nearest"}])
+    assert "lowest label in 4 of 5 kNN results" in found.splitlines()[0]
+
+
+def test_neighbours_are_counted_from_the_saved_embeddings_by_the_same_vote(tmp_path, capsys):
+    from models.evaluation.knn import classify
+
+    rng = np.random.default_rng(0)
+    train, test = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in
+                   (rng.standard_normal((n, 6)).astype(np.float32) for n in (12, 40)))
+    labels, truth = np.arange(12) // 2, rng.integers(0, 6, 40)
+    for name, array in (("train_embeddings", train), ("train_labels", labels), ("test_embeddings", test),
+                        ("test_labels", truth)):
+        np.save(tmp_path / f"s-{name}.npy", array)
+    found = run.by_k(tmp_path / "s", (1, 5, 12, 13))
+    assert found == {str(k): np.mean(classify(train, labels, test, k, 6).labels == truth) for k in (1, 5, 12)}
+    assert "--ks 13 left out, the training set has 12 clips" in capsys.readouterr().out
+
+
 def test_pictures_show_one_setting():
     by_setting = summary.side_by_side(summary.rows(RUNS), "Res8")
     small = replace(BASE, margin=0.2)

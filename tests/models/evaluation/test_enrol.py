@@ -24,7 +24,9 @@ from models.evaluation.enrol import (
     figures,
     misses,
     recognise,
+    same_name,
     targets,
+    untested,
 )
 
 LABELS = ["bed", "cat", "dog", "four", "tree"]
@@ -179,6 +181,24 @@ def test_recognition_equals_comparing_one_clip_at_a_time(monkeypatch, cells):
         np.testing.assert_allclose(score, np.max(by_hand[rule], axis=1), atol=1e-6)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_scores_that_are_no_numbers_end_in_no_figure(value):
+    similarities = np.random.default_rng(0).standard_normal((9, 6))
+    similarities[4] = value
+    with pytest.raises(UserError, match=r"'warped' are no numbers for 1 of the 9 test clips \(first: clip 4\)"):
+        evaluate({"warped": by_nearest(similarities)}, np.arange(6).reshape(1, 2, 3), [1, 3], np.arange(9) % 2)
+
+
+def test_words_that_are_the_same_but_for_their_writing():
+    assert same_name("Straße ") == same_name("STRASSE") and same_name("e\u0301t\u00e9") == same_name("\u00c9te\u0301")
+    assert same_name("ice cream") == same_name("Ice\u00a0Cream") != same_name("icecreams")
+
+
+def test_words_without_test_clips_are_known():
+    assert untested(manifest([3, 0, 2, 0, 1]), np.array([0, 1, 3])) == ["cat", "four"]
+    assert untested(manifest([3, 0, 2, 0, 1]), np.array([0, 4])) == []
+
+
 def test_equal_similarities_go_to_the_lowest_class():
     pool = np.eye(3, dtype=np.float32)[[0, 1, 1, 0]]
     best, _ = recognise(by_nearest(pool @ pool.T), np.array([[1], [2], [0]]), 4)
@@ -234,6 +254,9 @@ def test_words_to_enrol_and_to_reject():
     (None, ["tee", "cat", "x"], r"--unknown: --manifest m has no label 'tee', 'x' \(did you mean 'tree'\?\).*bed, cat"),
     (["Bed"], None, r"--enroll: --manifest m has no label 'Bed' \(did you mean 'bed'\?\)"),
     (["bed", "cat"], ["cat", "dog"], "--enroll and --unknown both name cat;"),
+    (["BED"], None, r"'BED' \(did you mean 'bed'\?\).*differs by case"),
+    (["bed "], ["cat"], r"'bed ' \(did you mean 'bed'\?\).*blanks"),
+    (None, ["Tr\uff45e"], r"--unknown.*\(did you mean 'tree'\?\).*Unicode form"),
     (None, [], "--unknown without labels"), (LABELS, [], "--unknown without labels"),
     (None, LABELS, "0 of the 5 labels"), (["bed"], None, "1 of the 5 labels.*--unknown")])
 def test_words_that_cannot_be(enroll, unknown, said):

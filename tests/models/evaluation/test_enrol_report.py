@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import warnings
 
 import matplotlib.image
 import numpy as np
@@ -48,6 +49,7 @@ def test_files_hold_every_repeat_and_their_means(tmp_path, capsys):
     assert printed[0].startswith("3 words enrolled, 90 test clips of them, 210 of 2 unknown words; ")
     assert printed[-1] == f"wrote {folder}/s.json, s.csv and s-det.png"
     assert sorted(path.name for path in folder.iterdir()) == ["s-det.png", "s.csv", "s.json"]
+    assert not any("no more than" in line or "no test clip" in line for line in printed)
     stored = json.loads((folder / "s.json").read_text())
     assert stored["facts"] == FACTS | {"known_clips": 90, "unknown_clips": 210}
     assert stored["command"].startswith("python ") and "numpy" in stored["versions"]
@@ -139,3 +141,22 @@ def test_one_clip_of_each_kind_can_be_drawn():
     made, truth = results(known=1, unknown=1)
     assert draw_errors(made, truth, "title")[:4] == b"\x89PNG"
     assert (np.diff(TICKS) > 0).all() and TICKS[0] > 0 and TICKS[-1] < 1
+
+
+def test_few_unknown_clips_and_words_without_test_clips_are_said(tmp_path, capsys):
+    made, truth = results(unknown=30)
+    report_enrolment(tmp_path, "s", made, truth, FACTS | {"untested": ["do\ng", "tree"]})
+    printed = capsys.readouterr().out
+    assert "at FA, false acceptance, no more than 0 of 30 unknown clips (1 %), 1 of 30 unknown clips (5 %)" in printed
+    assert "no test clip of 2 of these words, which no figure is about: do\\ng, tree\n" in printed
+    stored = json.loads((tmp_path / "s.json").read_text())
+    assert stored["unknown_clips_accepted"] == {"at_1_percent": 0, "at_5_percent": 1}
+    assert stored["facts"]["unknown_clips"] == 30
+
+
+def test_a_name_in_any_script_is_drawn_in_silence(drawn):
+    made, truth = results()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw_errors(made, truth, "\u4f60\u597d \u05e9\u05dc\u05d5\u05dd $\\frac \x1b[2J\ud800")
+    assert drawn[0].axes[0].get_title() == "\u4f60\u597d \u05e9\u05dc\u05d5\u05dd $\\frac \\x1b[2J\\ud800"

@@ -3,15 +3,16 @@
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from data.base.errors import UserError
-from data.manifests import ROOT
+from data.manifests import ROOT, Manifest
 from models.evaluation import knn
-from models.evaluation.knn import classify, knn_search, vote
+from models.evaluation.knn import TIES, check_finite, classify, classify_each, few_clips, knn_search, vote
 
 
 def unit(rng: np.random.Generator, n: int, d: int = 8) -> np.ndarray:
@@ -19,10 +20,11 @@ def unit(rng: np.random.Generator, n: int, d: int = 8) -> np.ndarray:
     return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
-def oracle_vote(row) -> int:
+def oracle_vote(row, ties: str = "nearest") -> int:
     """One row's majority, by counting one label at a time."""
     counts = Counter(int(label) for label in row)
-    return min(label for label, count in counts.items() if count == max(counts.values()))
+    tied = [int(label) for label in row if counts[int(label)] == max(counts.values())]  # of the nearest first
+    return min(tied) if ties == "lowest" else tied[0]
 
 
 @pytest.mark.parametrize(("n", "q", "d", "k"), [(1, 1, 1, 1), (1, 3, 4, 1), (30, 7, 8, 30), (200, 50, 45, 5),
@@ -69,21 +71,78 @@ def test_a_view_with_strides_is_searched_like_its_copy():
     np.testing.assert_array_equal(strided[1], copied[1])
 
 
+@pytest.mark.parametrize("ties", TIES)
 @pytest.mark.parametrize("cells", [1, 7, 1 << 22])
-def test_vote_equals_counting_by_hand(monkeypatch, cells):
+def test_vote_equals_counting_by_hand(monkeypatch, cells, ties):
     monkeypatch.setattr(knn, "_CELLS", cells)  # 1: one query a block; 7: blocks that do not divide the queries
     rng = np.random.default_rng(3)
     for _ in range(40):
         classes, k, q = (int(rng.integers(1, top)) for top in (9, 12, 60))
         labels = rng.integers(0, classes, (q, k))
-        np.testing.assert_array_equal(vote(labels, classes), [oracle_vote(row) for row in labels])
+        np.testing.assert_array_equal(vote(labels, classes, ties), [oracle_vote(row, ties) for row in labels])
 
 
-def test_ties_go_to_the_lowest_label_whatever_the_order_of_neighbours():
-    rows = np.array([[4, 1, 4, 1, 0], [3, 2, 1, 0, 4], [2, 2, 3, 3, 0], [4, 4, 0, 0, 4]])
-    np.testing.assert_array_equal(vote(rows, 5), [1, 0, 2, 4])
-    np.testing.assert_array_equal(vote(rows[:, ::-1], 5), [1, 0, 2, 4])
-    np.testing.assert_array_equal(vote(rows.astype(np.int32), 10_000), [1, 0, 2, 4])
+def test_ties_go_to_the_nearest_neighbours_class_or_to_the_lowest_label():
+    rows = np.array([[4, 1, 4, 1, 0], [3, 2, 1, 0, 4], [0, 3, 2, 2, 3], [4, 4, 0, 0, 4]])
+    np.testing.assert_array_equal(vote(rows, 5), [4, 3, 3, 4])  # the third: class 0 is nearer still, but alone
+    np.testing.assert_array_equal(vote(rows[:, ::-1], 5), [1, 4, 3, 4])
+    for order in (rows, rows[:, ::-1], rows.astype(np.int32)):
+        np.testing.assert_array_equal(vote(order, 10_000, "lowest"), [1, 0, 2, 4])
+    with pytest.raises(ValueError, match="nearest, lowest"):
+        vote(rows, 5, "first")
+
+
+def test_few_clips_a_class_no_longer_send_every_vote_to_the_first_label():
+    """Two clips a class and five neighbours: two, two and one of three classes, the nearest being right."""
+    rng = np.random.default_rng(1)
+    centres = unit(rng, 8)
+    noisy = [centres[label] + 0.15 * rng.standard_normal((len(label), 8)).astype(np.float32)
+             for label in (np.repeat(np.arange(8), 2), np.repeat(np.arange(8), 25))]
+    train, queries = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in noisy)
+    labels, truth = np.repeat(np.arange(8), 2), np.repeat(np.arange(8), 25)
+    right = {ties: np.mean(classify(train, labels, queries, 5, 8, ties=ties).labels == truth) for ties in TIES}
+    alone = np.mean(classify(train, labels, queries, 1, 8).labels == truth)
+    assert right["nearest"] >= alone - 0.02 > 0.9 > right["lowest"]
+
+
+@pytest.mark.parametrize("ties", TIES)
+def test_several_k_from_one_search_are_what_each_gives_alone(ties, monkeypatch):
+    rng = np.random.default_rng(4)
+    train, queries, labels = unit(rng, 90), unit(rng, 40), rng.integers(0, 5, 90)
+    searches = []
+    search = knn.knn_search
+    monkeypatch.setattr(knn, "knn_search", lambda *given: searches.append(given[2]) or search(*given))
+    found = classify_each(train, labels, queries, [3, 1, 10], 5, ties=ties)
+    assert list(found) == [3, 1, 10] and searches == [10]
+    for k, prediction in found.items():
+        alone = classify(train, labels, queries, k, 5, ties=ties)
+        np.testing.assert_array_equal(prediction.labels, alone.labels)
+        np.testing.assert_array_equal(prediction.indices, alone.indices)
+        np.testing.assert_allclose(prediction.distances, alone.distances, atol=1e-6)
+    with pytest.raises(UserError, match=r"--k 91\b.*at most --k 90"):
+        classify_each(train, labels, queries, [1, 91], 5)
+
+
+def test_equally_similar_neighbours_come_in_the_order_of_their_rows():
+    rng = np.random.default_rng(2)
+    once = unit(rng, 10)
+    for train in (np.concatenate([once, once[::-1], once]), np.repeat(once, 3, 0)):
+        for device in (None, torch.device("cpu")):
+            similarities, indices = knn_search(train, once, 3, device)
+            np.testing.assert_allclose(similarities, 1, atol=1e-6)
+            for row, found in enumerate(indices):
+                same = np.flatnonzero((train == once[row]).all(1))
+                assert set(found) == set(same)
+            equal = similarities[:, 1:] == similarities[:, :-1]
+            assert (np.diff(indices)[equal] > 0).all() and equal.any()
+
+
+def test_classes_with_fewer_clips_than_neighbours_are_named():
+    labels = ["bed", "cat", "dog", "five", "four", "tree", "wow"]
+    assert few_clips(np.array([5, 6, 5, 9, 5, 5, 7]), labels, 5) is None
+    assert few_clips(np.array([5, 2, 5, 0, 5, 5, 7]), labels, 5) == (
+        "fewer than k = 5 training clips vote for 2 of the 7 classes: cat (2), five (0)")
+    assert few_clips(np.array([1, 2, 3, 4, 1, 1, 1]), labels, 5).endswith("four (1) and 2 more")
 
 
 def test_vote_of_no_queries_and_of_labels_out_of_range():
@@ -122,13 +181,23 @@ def test_k_out_of_range_is_named_with_the_train_set_size():
 
 
 @pytest.mark.parametrize(("where", "named"), [(0, "train set"), (1, "queries")])
-@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
 def test_embeddings_of_a_diverged_encoder_are_refused(where, named, value):
     rng = np.random.default_rng(0)
     embeddings = [unit(rng, 12), unit(rng, 6)]
     embeddings[where][4, 2] = value
-    with pytest.raises(UserError, match=rf"1 of the {len(embeddings[where])} .*{named}.*clip 4.*diverged"):
+    with pytest.raises(UserError, match=rf"1 of the {len(embeddings[where])} .*{named}.*no numbers.*clip 4.*diverged"):
         classify(embeddings[0], np.zeros(12, int), embeddings[1], 3, 1)
+
+
+def test_embeddings_without_a_direction_are_refused_and_their_clip_is_named():
+    embeddings = unit(np.random.default_rng(0), 6)
+    clips = Manifest(Path("some.json"), ["bed"], [f"/clips/{i}.wav" for i in range(6)], np.arange(6)[::-1],
+                     np.zeros(6), np.ones(6), np.zeros(6, int), np.full(6, None, object))
+    check_finite(embeddings, "test set", clips)
+    embeddings[1:3] = 0
+    with pytest.raises(UserError, match=r"2 of the 6 .*test set are of length 0 .*\(first: /clips/4\.wav\)"):
+        check_finite(embeddings, "test set", clips)
 
 
 @pytest.mark.parametrize("order", [("torch", "faiss"), ("faiss", "torch")])

@@ -291,6 +291,17 @@ def test_names_are_drawn_as_they_are_written(drawn):
     assert [text.get_text() for text in drawn[0].axes[0].texts] == expected
 
 
+def test_names_of_any_script_and_of_control_characters_are_drawn_in_silence(drawn):
+    names = ["\u05e9\u05dc\u05d5\u05dd", "a\nb\x00", "\x1b[2J", "\ud800"]
+    x, label = embedded(4, 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw_map(names, project(x), label, range(4), "t\x07\u05e9", "most clips")
+        draw_distances(count_pairs(x, label), "t\x07\u05e9")
+    assert [text.get_text() for text in drawn[0].axes[0].texts] == [names[0], "a\\nb\\x00", "\\x1b[2J", "\\ud800"]
+    assert drawn[1].axes[0].get_title() == "t\\x07\u05e9"
+
+
 def test_the_projectors_files_align_with_the_clips(tmp_path, capsys):
     x, label = embedded(4, 9)
     clips = manifest(label, ["one", "tab\there", "new\nline", 'q"uote'], 0.25, "ann")

@@ -234,6 +234,45 @@ def test_labels_are_drawn_as_they_are_written(drawn):
     assert [t.get_text() for t in drawn[0].axes[0].get_xticklabels()] == [*labels[:3], "x" * 23 + "…"]
 
 
+def test_labels_of_any_script_and_of_control_characters_are_drawn_in_silence(drawn):
+    labels = ["\u05e9\u05dc\u05d5\u05dd", "\u0645\u0631\u062d\u0628\u0627", "\u0928\u092e", "a\nb\r\x00", "\x1b[2J",
+              "\U0001f600", "\ud800", "\u202eabc"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw_confusion(labels, np.arange(8), np.arange(8), "t\x07\u05e9")
+    assert [t.get_text() for t in drawn[0].axes[0].get_xticklabels()][3:] == [
+        "a\\nb\\r\\x00", "\\x1b[2J", "\U0001f600", "\\ud800", "\\u202eabc"]
+    printed = summary(figures(labels, np.arange(8), np.r_[1, 0, 3, 2, 5, 4, 6, 7]))
+    assert "\n  a\\nb\\r\\x00 -> " in printed and not set("\r\x00\x1b") & set(printed)
+
+
+@pytest.mark.parametrize("what", ["distances", "scores"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_rests_on_no_numbers_is_no_figure(tmp_path, capsys, what, value):
+    labels, truth, predicted = small()
+    values = np.ones((10, 2)) if what == "distances" else np.ones(10)
+    values[3] = value
+    with pytest.raises(UserError, match=r"1 of the 10 test clips have (distances|probabilities) that are no numbers"):
+        report(tmp_path, "s", labels, truth, predicted, manifest(truth, labels), **{what: values})
+    assert capsys.readouterr().out == "" and not list(tmp_path.iterdir())
+
+
+def test_several_numbers_of_neighbours_are_a_table_beside_the_first_ones_report(tmp_path, capsys):
+    labels, truth, predicted = small()
+    utterances = manifest(truth, labels)
+    alone = report(tmp_path / "a", "s", labels, truth, predicted, utterances, by_k={5: predicted})
+    one = capsys.readouterr().out
+    several = report(tmp_path / "b", "s", labels, truth, predicted, utterances, by_k={5: predicted, 1: truth})
+    printed = capsys.readouterr().out
+    assert "by_k" not in alone and "neighbours" not in one
+    assert several["by_k"] == [{"k": 5, "accuracy": 0.8, "correct": 8, "clips": 10},
+                               {"k": 1, "accuracy": 1.0, "correct": 10, "clips": 10}]
+    assert "| k | accuracy |    right |\n" in printed and "| 1 |   100.00 | 10 of 10 |\n" in printed
+    assert printed.startswith(one.split("wrote")[0])
+    assert json.loads((tmp_path / "b" / "s.json").read_text())["by_k"] == several["by_k"]
+    assert (tmp_path / "a" / "s.csv").read_bytes() == (tmp_path / "b" / "s.csv").read_bytes()
+
+
 def test_saved_arrays_come_back(tmp_path, capsys):
     embeddings = np.random.default_rng(0).standard_normal((7, 3)).astype(np.float32)
     paths = save_arrays(tmp_path / "run", "test", embeddings=embeddings, labels=np.arange(7))

@@ -98,7 +98,9 @@ def test_recipes_fill_in_only_what_was_not_given():
 def test_given_flags_are_known_from_defaults():
     args = parsed("TripletEncoder", "--margin=0.5")
     assert args.given.keys() == {"name", "manifest", "model", "margin"}
-    assert args.k == 5
+    assert (args.k, args.ties) == (5, "nearest")
+    for flags, ks in (([], [5]), (["--k=3"], [3]), (["--k", "10", "1", "10"], [10, 1])):
+        assert options.each_k(parsed("infer_train", *flags)) == ks
 
 
 def test_pictures_of_embeddings_are_asked_for_where_embeddings_are_tested(capsys):

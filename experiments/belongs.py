@@ -1,0 +1,117 @@
+"""Which data a result belongs to: results of other data are never taken for these, nor averaged with them."""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.base.errors import UserError
+from data.base.files import write_atomically
+from data.manifests import Corpus, Manifest
+
+_MARK = "data.json"  # in a cell's run: what data it was begun with
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a comparison trains and tests on.
+
+    Attributes:
+        content: hash of the train, dev and test manifests: each utterance's path, offset, duration and label.
+        test_set: hash of the tested clips, as results have it that know no ``content``.
+    """
+
+    content: str
+    test_set: str
+
+    def has(self, result: dict) -> bool:
+        """Whether a result is of these data. One written before results had a ``data`` counts by its test set."""
+        return result.get("data", self.content) == self.content and result["test_set"] == self.test_set
+
+
+def data_of(corpus: Corpus, tested: Manifest | None = None) -> Data:
+    """What identifies a data set with all its splits.
+
+    Args:
+        tested: the clips of the test split that can be used, where bad ones are left out; None for all.
+    """
+    content = hashlib.sha1()
+    for split, manifest in corpus.splits.items():
+        paths = [os.path.relpath(path, manifest.path.absolute().parent) for path in manifest.files]
+        for file, offset, duration, label in zip(manifest.file, manifest.offset, manifest.duration, manifest.label,
+                                                 strict=True):
+            line = json.dumps([split, paths[file], float(offset), float(duration), manifest.labels[label]])
+            content.update(line.encode() + b"\n")
+    tested = corpus.splits["test"] if tested is None else tested
+    cut = bool(tested.offset.any())  # only then does a test's CSV have a column for it
+    return Data(content.hexdigest(), hash_of_tested(
+        (tested.files[file], f"{offset:.6f}" if cut else "", tested.labels[label])
+        for file, offset, label in zip(tested.file, tested.offset, tested.label, strict=True)))
+
+
+def hash_of_tested(clips: Iterable[tuple[str, str, str]]) -> str:
+    """Hash of tested clips, each its path, its offset as the test's CSV has it, and its label."""
+    lines = "\n".join("\t".join((*Path(path).parts[-2:], offset, label)) for path, offset, label in clips)
+    return hashlib.sha1(lines.encode()).hexdigest()
+
+
+def make_room(folder: Path, data: Data, stale: bool) -> None:
+    """Mark a cell's run as of these data; one of other data is set aside, so that it is not gone on with.
+
+    Args:
+        folder: the run's, there or not.
+        stale: whether a run without a mark, from before there were any, is of other data.
+    """
+    mark = folder / _MARK
+    try:
+        began = json.loads(mark.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        began = None if stale else data.content
+    except (OSError, ValueError):
+        began = None
+    if folder.exists() and began != data.content:
+        number = next(n for n in range(1, 1 << 20) if not _aside(folder, n).exists())
+        folder.rename(_aside(folder, number))
+        print(f"{folder}: is of other data; kept as {_aside(folder, number).name}", flush=True)
+    if not mark.exists():
+        with write_atomically(mark) as file:
+            json.dump(data.content, file)
+
+
+def _aside(folder: Path, number: int) -> Path:
+    return folder.with_name(f"{folder.name}.other-data-{number}")
+
+
+@contextlib.contextmanager
+def alone(runs_dir: Path, name: str) -> Iterator[None]:
+    """Keep other comparisons out of a cell while it is run; where there are no locks, nothing.
+
+    Raises:
+        UserError: another one runs it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    folder = runs_dir / ".running"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            taken = not (path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())))
+        except BlockingIOError:
+            taken = True
+        except OSError:  # a network drive without locks
+            taken = False
+        if taken:
+            raise UserError(f"{name}: another comparison is running it in {runs_dir}; run the same command again when "
+                            "that is done")
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,125 @@
+"""Scores held against a cohort: clips of other words, so that one threshold serves any word and any recording.
+
+A similarity of 0.7 says much for a word that nothing resembles and little for one that many resemble. Speaker
+verification normalises such scores by what a cohort of impostors gets: z-norm by the enrolled model's scores against
+the cohort, t-norm by the tested clip's (Auckenthaler et al., 2000), s-norm by the mean of both (Kenny, 2010), and the
+adaptive ones by the cohort's most similar clips alone (Matejka et al., 2017), as here.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data.base.errors import UserError
+from data.manifests import Corpus, Manifest, load_corpus
+from models.evaluation.enrol import Comparison, same_name, unit_means
+
+TOP = 300  # most similar clips of the cohort that scores are held against
+MOST = 1000  # clips of a cohort that are embedded
+LEAST = 30  # below which there is no mean and deviation worth the name
+_FLOOR = 1e-6  # of a deviation: a cohort whose clips are all alike
+_CELLS = 1 << 24  # similarities held at a time
+
+
+def statistics(vectors: np.ndarray, cohort: np.ndarray, top: int = TOP) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each vector's similarities to the ``top`` cohort clips most similar to it.
+
+    Args:
+        vectors: (N, D), rows of length 1.
+        cohort: (M, D), rows of length 1; with fewer than ``top``, all are taken.
+
+    Returns:
+        (N,) and (N,) float64, the deviations above 0.
+    """
+    top, step = min(top, len(cohort)), max(1, _CELLS // len(cohort))
+    means, deviations = np.empty(len(vectors)), np.empty(len(vectors))
+    for start in range(0, len(vectors), step):
+        block = slice(start, start + step)
+        similarities = vectors[block] @ cohort.T  # (n, M)
+        nearest = np.partition(similarities, len(cohort) - top, axis=1)[:, len(cohort) - top:].astype(np.float64)
+        means[block], deviations[block] = nearest.mean(1), nearest.std(1)
+    return means, np.maximum(deviations, _FLOOR)
+
+
+def z_norm(scores: np.ndarray, models: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Scores (Q, C) by the mean and deviation, (C,) each, that the enrolled models' scores against the cohort have."""
+    return (scores - models[0]) / models[1]
+
+
+def t_norm(scores: np.ndarray, clips: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Scores (Q, C) by the mean and deviation, (Q,) each, that the tested clips' scores against the cohort have."""
+    return (scores - clips[0][:, None]) / clips[1][:, None]
+
+
+def s_norm(scores: np.ndarray, models: tuple[np.ndarray, np.ndarray],
+           clips: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """The mean of `z_norm` and `t_norm`: with `statistics` of the most similar clips, the adaptive s-norm."""
+    return (z_norm(scores, models) + t_norm(scores, clips)) / 2
+
+
+def comparisons(queries: np.ndarray, pool: np.ndarray, cohort: np.ndarray, top: int = TOP) -> dict[str, Comparison]:
+    """`models.evaluation.enrol.by_mean` with its scores normalised, by the method's name.
+
+    Args:
+        queries: (Q, D), pool: (P, D) and cohort: (M, D), rows of length 1.
+    """
+    clips = statistics(queries, cohort, top)
+
+    def compare(adaptive: bool) -> Comparison:
+        def scores(rows: np.ndarray, part: slice) -> np.ndarray:
+            means = unit_means(pool[rows])  # (C, D)
+            plain, models = queries[part] @ means.T, statistics(means, cohort, top)
+            normalised = s_norm(plain, models, tuple(of[part] for of in clips)) if adaptive else z_norm(plain, models)
+            return normalised.astype(np.float32)
+        return scores
+    return {"embedding, z-norm": compare(False), "embedding, s-norm": compare(True)}
+
+
+def choose(corpus: Corpus, taken: Sequence[str]) -> Manifest:
+    """The train clips that make a cohort: at most 1,000, spread over the words that are not ``taken``.
+
+    A label that differs from one of these but by case, blanks or Unicode form is that word too.
+
+    Raises:
+        UserError: too few such clips.
+    """
+    from data.sampler import spread
+
+    train, names = corpus.splits["train"], {same_name(label) for label in taken}
+    other = np.array([same_name(label) not in names for label in train.labels])
+    rows = np.flatnonzero(other[train.label])
+    check_enough(corpus.name, len(rows))
+    return train.subset(rows[spread(train.label[rows], MOST)])
+
+
+def check_enough(name: str, clips: int) -> None:
+    """Raise UserError unless a cohort has clips enough for a mean and a deviation."""
+    if clips < LEAST:
+        raise UserError(f"the cohort {name!r} has {clips} training clips of words that are neither enrolled nor "
+                        f"unknown, at least {LEAST} are needed; name another data set with --cohort")
+
+
+def find(args: Namespace, config: dict, taken: Sequence[str]) -> tuple[str, Manifest] | str:
+    """Name and clips of the cohort that --cohort names, or that the encoder was trained on; or why there is none.
+
+    Args:
+        config: of the encoder's run, {} if it has none.
+        taken: the labels that are enrolled or unknown.
+
+    Raises:
+        UserError: --cohort names none that will do.
+    """
+    if args.cohort:
+        return args.cohort, choose(load_corpus(args.cohort, ("train",), args.registry), taken)
+    begun = config.get("arguments")
+    name, registry = (begun.get(key) if isinstance(begun, dict) else None for key in ("manifest", "registry"))
+    if not isinstance(name, str) or not isinstance(registry, str):
+        return "this encoder does not say what it was trained on; name a data set with --cohort"
+    try:
+        return name, choose(load_corpus(name, ("train",), Path(registry)), taken)
+    except UserError as error:
+        return f"of what this encoder was trained on: {error}"

@@ -1,0 +1,39 @@
+"""What all pictures need: names that can be drawn, no noise of the drawing library, and the PNG's bytes."""
+
+import io
+import re
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+LONGEST = 24  # characters of a name in a picture
+# Control characters, line ends, those that turn the direction of writing, and halves of characters: a label from a
+# file may have them, and fonts have none.
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    """``text`` on one line, what cannot be seen as an escape sequence."""
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def short_names(labels: Iterable[str]) -> list[str]:
+    """Names for a picture: of more than 24 characters, the beginning."""
+    return [name if len(name) <= LONGEST else name[:LONGEST - 1] + "…" for name in map(visible, labels)]
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Draw without a word on scripts that the font lacks or that go from right to left; the JSON has the names."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        warnings.filterwarnings("ignore", "Matplotlib currently does not support")
+        yield
+
+
+def png(figure, dpi: float = 130) -> bytes:
+    """A figure, and all that is drawn around its axes."""
+    data = io.BytesIO()
+    with quietly():
+        figure.savefig(data, format="png", dpi=dpi, bbox_inches="tight", pad_inches=0.15)
+    return data.getvalue()
