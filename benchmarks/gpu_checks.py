@@ -100,7 +100,7 @@ def mining(here: Here) -> str:
         for device in (torch.device("cpu"), here.device):
             given = [x.to(device) for x in (distances, labels, pairs)]
             both.append([x.cpu() for x in mine(*given, 0.5, rule, torch.Generator().manual_seed(1))])
-            embedded = clips.to(device).requires_grad_()
+            embedded = clips.detach().to(device).requires_grad_()  # a leaf: on the CPU `to` gives clips itself
             triplet_loss(embedded, given[1], 0.5, "hardest").loss.backward()
             losses.append(embedded.grad.cpu())
         different += sum(int((a != b).sum()) for a, b in zip(*both, strict=True))

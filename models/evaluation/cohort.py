@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from data.base.errors import UserError
-from data.manifests import Corpus, Manifest, load_corpus
+from data.joined import load
+from data.manifests import Corpus, Manifest
 from models.evaluation.enrol import Comparison, same_name, unit_means
 
 TOP = 300  # most similar clips of the cohort that scores are held against
@@ -69,14 +70,16 @@ def comparisons(queries: np.ndarray, pool: np.ndarray, cohort: np.ndarray, top: 
     """
     clips = statistics(queries, cohort, top)
 
-    def compare(adaptive: bool) -> Comparison:
+    def compare(kind: str) -> Comparison:
         def scores(rows: np.ndarray, part: slice) -> np.ndarray:
             means = unit_means(pool[rows])  # (C, D)
-            plain, models = queries[part] @ means.T, statistics(means, cohort, top)
-            normalised = s_norm(plain, models, tuple(of[part] for of in clips)) if adaptive else z_norm(plain, models)
-            return normalised.astype(np.float32)
+            plain, asked = queries[part] @ means.T, tuple(of[part] for of in clips)
+            if kind == "t":
+                return t_norm(plain, asked).astype(np.float32)
+            models = statistics(means, cohort, top)
+            return (z_norm(plain, models) if kind == "z" else s_norm(plain, models, asked)).astype(np.float32)
         return scores
-    return {"embedding, z-norm": compare(False), "embedding, s-norm": compare(True)}
+    return {f"embedding, {kind}-norm": compare(kind) for kind in "zts"}
 
 
 def choose(corpus: Corpus, taken: Sequence[str]) -> Manifest:
@@ -114,12 +117,12 @@ def find(args: Namespace, config: dict, taken: Sequence[str]) -> tuple[str, Mani
         UserError: --cohort names none that will do.
     """
     if args.cohort:
-        return args.cohort, choose(load_corpus(args.cohort, ("train",), args.registry), taken)
+        return args.cohort, choose(load(args.cohort, ("train",), args.registry), taken)
     begun = config.get("arguments")
     name, registry = (begun.get(key) if isinstance(begun, dict) else None for key in ("manifest", "registry"))
     if not isinstance(name, str) or not isinstance(registry, str):
         return "this encoder does not say what it was trained on; name a data set with --cohort"
     try:
-        return name, choose(load_corpus(name, ("train",), Path(registry)), taken)
+        return name, choose(load(name, ("train",), Path(registry)), taken)
     except UserError as error:
         return f"of what this encoder was trained on: {error}"
