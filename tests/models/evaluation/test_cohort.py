@@ -59,7 +59,8 @@ def test_comparisons_are_the_norms_of_the_plain_scores_whatever_the_slice():
     models = np.stack([pool[each].mean(0) / np.linalg.norm(pool[each].mean(0)) for each in rows])
     of_models, of_clips = statistics(models, others, 10), statistics(queries, others, 10)
     found = comparisons(queries, pool, others, 10)
-    for method, wanted in (("embedding, z-norm", z_norm(plain, of_models)), ("embedding, t-norm", t_norm(plain, of_clips)),
+    for method, wanted in (("embedding, z-norm", z_norm(plain, of_models)),
+                           ("embedding, t-norm", t_norm(plain, of_clips)),
                            ("embedding, s-norm", s_norm(plain, of_models, of_clips))):
         np.testing.assert_allclose(found[method](rows, slice(None)), wanted, atol=1e-4)
         np.testing.assert_allclose(found[method](rows, slice(5, 9)), wanted[5:9], atol=1e-4)
