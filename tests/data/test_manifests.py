@@ -180,7 +180,7 @@ def test_broken_registry_is_named_and_never_overwritten(tmp_path, content):
 
 def test_registering_keeps_the_others_and_repeats_its_bytes(tmp_path):
     registry = tmp_path / "registry.json"
-    with pytest.raises(UserError, match="cannot read the registry"):
+    with pytest.raises(UserError, match="cannot read this registry"):
         registered("a", registry)
     paths = {split: tmp_path / "datasets" / f"{split}.json" for split in ("train", "dev", "test")}
     register("ä", **paths, noise=tmp_path / "noise", registry=registry)
