@@ -28,7 +28,7 @@ REGISTRY = ROOT / "manifests.json"
 SPLITS = ("train", "dev", "test")
 PATH_FIELDS = ("audio_filepath", "audio_filename")
 LABEL_FIELDS = ("label", "command", "target")
-_ENTRY = {"labels": [str], "noise": str, "new_words": str, "made_by": str}  # what a registry's entry may hold beside its splits
+_ENTRY = {"labels": [str], "noise": str, "new_words": str, "made_by": str}  # of an entry, its splits apart
 
 
 @dataclass(frozen=True)
