@@ -180,7 +180,7 @@ def _bytes(file: soundfile.SoundFile, path: str) -> tuple[int, int]:
         with open_regular(path) as header:
             text = header.read(1024).decode("ascii", "replace")
         fields = dict(re.findall(r"^(\w+) -i (\d+)$", text, re.MULTILINE))
-        width = int(fields.get("sample_n_bytes", 0)) * file.channels
+        width = int(fields.get("sample_n_bytes", 1)) * file.channels
         return int(fields.get("sample_count", 0)) * width, file.frames * width
     found = _CUT.search(file.extra_info)
     return (int(found[1]), int(found[2])) if found else (0, 0)
@@ -215,7 +215,8 @@ def _about_length(seconds: float, offset: float, duration: float | None) -> list
         return []
     nearest = _RATIOS[np.abs(_RATIOS - seconds / duration).argmin()]
     if not offset and abs(seconds - nearest * duration) < 0.0006:  # manifests round to milliseconds
-        return [f"last {nearest:.3g} times what the manifest says, as with a wrong sample rate in the header"]
+        return [f"last {nearest:.3g} times what the manifest says, as with a wrong sample rate in the header"
+                + ("" if past_end else "; right if only their start is meant")]
     return [PAST_END] if past_end else []
 
 

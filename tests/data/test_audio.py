@@ -1,8 +1,12 @@
 """What is packed is what was decoded; the cache never serves stale samples, and programs that share it do no harm."""
 
 import os
+import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,8 +15,8 @@ import soundfile
 import data.audio
 from data.audio import SAMPLE_RATE, PackedClips, decode, fit, pack, usable
 from data.base.errors import UserError
-from data.decoding import decode_with_remarks
-from data.manifests import Utterance, read_manifest, write_manifest
+from data.decoding import FEW, LOUD, decode_with_remarks
+from data.manifests import ROOT, Utterance, read_manifest, write_manifest
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(-20_000, 20_000, 48_000).astype(np.int16)  # three seconds
@@ -92,7 +96,17 @@ def test_the_cache_is_used_again_and_made_anew_when_anything_changed(tmp_path, d
     assert stems == sorted(2 * ["mine-train-16000", "mine-train-4000", "mine-test-16000", "mine-16000"])  # no old ones
 
 
-@pytest.mark.parametrize("damage", ["no audio", "short audio", "empty index", "broken index"])
+DAMAGE = {"empty index": lambda index: b"", "broken index": lambda index: index[:-40], "text": lambda index: b"index"}
+VALUES = {"no list": {"length": np.array(3)}, "another's": {"length": np.array([16_000])},
+          "floats": {"length": np.array([16_000.0, 16_000.0])}, "negative": {"length": np.array([48_000, -16_000])},
+          "objects": {"length": np.array(["a", None], object)}, "list": {"about": "[]"}, "no JSON": {"about": "{"},
+          "deep": {"about": "[" * 100_000}, "numbers": {"about": '{"bad": 5, "remarks": {}}'},
+          "bad of no clip": {"about": '{"bad": {"7": "x"}, "remarks": {}}'},
+          "bad name": {"about": '{"bad": {"x": "y"}}'},
+          "remark": {"about": '{"bad": {}, "remarks": {"a": [1]}}'}, "check": {"check": "abc"}}
+
+
+@pytest.mark.parametrize("damage", ["no audio", "short audio", "other audio", *DAMAGE, *VALUES])
 def test_a_damaged_cache_is_made_anew(tmp_path, decodings, damage):
     wav(tmp_path / "a.wav")
     mine = manifest(tmp_path, ("a.wav", 0, 1), ("a.wav", 1, 1))
@@ -102,8 +116,14 @@ def test_a_damaged_cache_is_made_anew(tmp_path, decodings, damage):
         audio.unlink()
     elif damage == "short audio":
         audio.write_bytes(audio.read_bytes()[:1_000])
+    elif damage == "other audio":
+        audio.write_bytes(bytes(64_000))
+    elif damage in DAMAGE:
+        index.write_bytes(DAMAGE[damage](index.read_bytes()))
     else:
-        index.write_bytes(b"" if damage == "empty index" else index.read_bytes()[:-40])
+        with np.load(index) as content:
+            values = dict(content)
+        np.savez(index, **values | VALUES[damage])
     assert np.array_equal(pack(mine, 1.0, "x", tmp_path / "cache").read([0, 1]), expected)
     assert len(decodings) == 4
 
@@ -183,3 +203,116 @@ def test_bad_clips_stop_the_run_or_are_left_out_and_named(tmp_path, capsys):
         usable(pack(only_bad, 1.0, "y", tmp_path / "cache"), only_bad, skip_bad_audio=True)
     whole = PackedClips(NOISE, np.array([0]), np.array([16_000]), 16_000, {})
     assert usable(whole, mine, skip_bad_audio=False).tolist() == [0]
+
+
+def test_recordings_replaced_with_their_size_and_date_kept_are_decoded_anew(tmp_path, decodings):
+    mine = manifest(tmp_path, ("a.wav", 0, 1))
+    for version, way in enumerate(("write", "move", "write")):
+        samples = NOISE[version * 8_000:version * 8_000 + 16_000]
+        wav(tmp_path / ("a.wav" if way == "write" else "b.wav"), samples)
+        if way == "move":
+            os.replace(tmp_path / "b.wav", tmp_path / "a.wav")
+        os.utime(tmp_path / "a.wav", ns=(10**18, 10**18))
+        assert np.array_equal(pack(mine, 1.0, "x", tmp_path / "cache").read([0])[0], samples)
+    assert len(decodings) == 3
+
+
+def test_programs_that_share_a_name_do_not_remove_what_the_other_has_mapped(tmp_path, decodings):
+    wav(tmp_path / "a.wav")
+    first, second = (manifest(tmp_path, ("a.wav", offset, 1), name=f"{offset}.json") for offset in (0, 1))
+    cache = tmp_path / "cache"
+
+    def files():
+        return sorted(path.suffix for path in cache.iterdir())
+
+    held = pack(first, 1.0, "x", cache)
+    other = pack(second, 1.0, "x", cache)
+    assert files() == [".i16", ".i16", ".npz", ".npz"]
+    again = pack(first, 1.0, "x", cache)
+    assert len(decodings) == 2  # both were still there
+    assert np.array_equal(held.read([0])[0], NOISE[:16_000])
+    assert np.array_equal(other.read([0])[0], NOISE[16_000:32_000])
+    del held, again
+    pack(manifest(tmp_path, ("a.wav", 2, 1)), 1.0, "x", cache)
+    assert files() == [".i16", ".i16", ".npz", ".npz"]  # the first is gone, what `other` maps is not
+    assert np.array_equal(pack(second, 1.0, "x", cache).read([0]), other.read([0]))
+    assert len(decodings) == 3
+
+
+def test_a_process_holds_its_cache_against_another_process(tmp_path):
+    wav(tmp_path / "a.wav")
+    first, second = (manifest(tmp_path, ("a.wav", offset, 1), name=f"{offset}.json") for offset in (0, 1))
+    cache = tmp_path / "cache"
+    held = pack(first, 1.0, "x", cache)
+    code = ("import sys; from data.audio import pack; from data.manifests import read_manifest; "
+            "pack(read_manifest(sys.argv[1]), 1.0, 'x', sys.argv[2])")
+    subprocess.run([sys.executable, "-c", code, second.path, cache], cwd=ROOT, check=True)
+    assert len(list(cache.glob("*.i16"))) == 2
+    del held
+    subprocess.run([sys.executable, "-c", code, manifest(tmp_path, ("a.wav", 2, 1)).path, cache], cwd=ROOT, check=True)
+    assert len(list(cache.glob("*.i16"))) == 1
+
+
+@pytest.mark.parametrize("ending", ["i16", "npz"])
+def test_a_pipe_in_place_of_a_cache_file_is_refused_not_waited_for(tmp_path, ending):
+    wav(tmp_path / "a.wav")
+    mine = manifest(tmp_path, ("a.wav", 0, 1))
+    pack(mine, 1.0, "x", tmp_path / "cache")
+    (cached,) = (tmp_path / "cache").glob(f"*.{ending}")
+    cached.unlink()
+    os.mkfifo(cached)
+    with pytest.raises(UserError, match="named pipe"):
+        pack(mine, 1.0, "x", tmp_path / "cache")
+
+
+def test_what_may_not_fit_is_refused_before_anything_is_decoded(tmp_path, monkeypatch, decodings, capsys):
+    wav(tmp_path / "a.wav")
+    mine = manifest(tmp_path, ("a.wav", 0, 0.5), ("a.wav", 0, 1), ("a.wav", 0, 3))
+    free = 1_000
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
+    with pytest.raises(UserError, match=r"packing x may take 0.1 MB there, but 0.0 MB are free.*--cache_dir"):
+        pack(mine, 1.0, "x", tmp_path / "deep" / "cache")
+    assert not decodings and not (tmp_path / "deep").exists()
+    free = 80_002  # 0.5 + 1 + 1 seconds, and a sample for rounding
+    pack(mine, 1.0, "x", tmp_path / "cache")
+    free = 0
+    pack(mine, 1.0, "x", tmp_path / "cache")  # needs none
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(data.audio, "_LARGE", 80_000)
+    free = 10**12
+    pack(mine, 1.0, "y", tmp_path / "cache")
+    assert "packing y: up to 0.1 MB in" in capsys.readouterr().err
+
+
+def test_the_checksum_of_many_samples_covers_the_first_the_last_and_some_between(monkeypatch):
+    monkeypatch.setattr(data.audio, "_SAMPLED", 1_280)
+    samples = RNG.integers(-9, 9, 20_000).astype(np.int16)
+    check = data.audio._checksum(samples)
+    assert check == data.audio._checksum(samples.copy())
+    for changed in (slice(0, 1), slice(-1, None), slice(9_000, 9_400)):
+        other = samples.copy()
+        other[changed] += 1
+        assert data.audio._checksum(other) != check
+
+
+def test_what_is_odd_about_clips_is_one_line_at_every_use(tmp_path, capsys):
+    quiet = RNG.integers(-3, 4, 16_000).astype(np.int16)
+    wav(tmp_path / "a.wav"), wav(tmp_path / "quiet.wav", quiet), wav(tmp_path / "quieter.wav", quiet // 2)
+    wav(tmp_path / "loud.wav", 3.0 * RNG.uniform(-1, 1, 16_000), subtype="FLOAT")
+    mine = manifest(tmp_path, ("a.wav", 1, 1), ("quiet.wav", 0, 1), ("loud.wav", 0, 1), ("quieter.wav", 0, 1))
+    said = []
+    for _ in range(2):
+        clips = pack(mine, 1.0, "x", tmp_path / "cache")
+        assert usable(clips, mine, skip_bad_audio=False).tolist() == [0, 1, 2, 3]
+        said.append(capsys.readouterr().err)
+    assert said[0] == said[1] and said[0].count("\n") == 1
+    assert f"of its 4 clips 2 {FEW} (first: {tmp_path / 'quiet.wav'}); 1 {LOUD} (first: " in said[0]
+
+
+def test_a_cache_that_may_be_read_only_is_used(tmp_path, monkeypatch, decodings):
+    wav(tmp_path / "a.wav")
+    mine = manifest(tmp_path, ("a.wav", 0, 1))
+    pack(mine, 1.0, "x", tmp_path / "cache")
+    monkeypatch.setattr(data.audio, "write_atomically", None)  # would fail
+    pack(mine, 1.0, "x", tmp_path / "cache")
+    assert len(decodings) == 1
