@@ -138,12 +138,13 @@ def decode_with_remarks(path: str, offset: float = 0.0, duration: float | None =
     else:
         samples, more = _scaled(soxr.resample(_mono(samples, path, remarks), rate, SAMPLE_RATE))
         remarks += more
-    if not samples.any():
+    few = has_few_levels(samples)
+    if few and not samples.any():
         raise UserError(f"{path}: silent to the bit"
                         + (f" from {offset:g} s to {offset + duration:g} s" if duration is not None else ""))
     if len(samples) < SHORT:
         remarks.append(BRIEF)
-    elif has_few_levels(samples):
+    elif few:
         remarks.append(FEW)
     return samples, remarks
 
@@ -182,7 +183,8 @@ def _bytes(file: soundfile.SoundFile, path: str) -> tuple[int, int]:
         fields = dict(re.findall(r"^(\w+) -i (\d+)$", text, re.MULTILINE))
         width = int(fields.get("sample_n_bytes", 1)) * file.channels
         return int(fields.get("sample_count", 0)) * width, file.frames * width
-    found = _CUT.search(file.extra_info)
+    log = file.extra_info
+    found = _CUT.search(log) if "should be" in log else None
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
