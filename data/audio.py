@@ -1,106 +1,43 @@
-"""From audio files to clips of one length: decode, resample, fit, and a packed int16 cache of a whole split.
+"""The clips of a split, decoded once into one flat file of 16 kHz int16 samples that later runs map into memory.
 
-Opening and decoding a file costs far more than using it, so a split is decoded once into one flat file of 16 kHz
-samples that later runs map into memory. Clips lie there at their own length; zero padding is added when read.
+Opening and decoding a file costs far more than using it. Clips lie there at their own length; zero padding is added
+when read. Several programs may share a cache folder: each holds a lock on what it has mapped, and removes only what
+nobody holds.
 """
 
 import hashlib
 import json
 import os
 import re
+import shutil
 import sys
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import numpy as np
-import soundfile
-import soxr
 from tqdm import tqdm
 
 from data.base.cores import ordered_map
 from data.base.errors import UserError
-from data.base.files import CACHE, write_atomically
+from data.base.files import CACHE, misshapen, open_regular, write_atomically
+from data.decoding import SAMPLE_RATE, decode, decode_with_remarks, fit, to_int16
 from data.manifests import Manifest
 
-SAMPLE_RATE = 16_000
-_FORMAT = 1  # of the cache; part of its key
-_ENDLESS = 2**48  # frames; libsndfile's answer for a FLAC header without a length is larger
+__all__ = ["SAMPLE_RATE", "PackedClips", "decode", "fit", "pack", "to_int16", "usable"]
+
+_FORMAT = 2  # of the cache; part of its key
 _CHUNK = 1_000  # utterances decoded per task: bounds memory, amortises the pool's pickling
+_LARGE = 10**9  # bytes; a cache that may get larger than this is announced
+_SAMPLED = 1 << 23  # samples that a cache's checksum covers: all of 16 MB, or as many in blocks throughout
+_BLOCKS = 128
+_INDEX = {"bad": {str: str}, "remarks": {str: [(int, str)]}}
 
-
-def decode(path: str, offset: float = 0.0, duration: float | None = None, longest: float | None = None) -> np.ndarray:
-    """Decode part of an audio file to 16 kHz mono.
-
-    Args:
-        path: any format, rate and number of channels that libsndfile reads; channels are averaged.
-        offset: start, seconds.
-        duration: length, seconds; None, or more than there is, reads to the file's end.
-        longest: of a part longer than this many seconds, only so much around its centre is decoded.
-
-    Returns:
-        (T,) int16.
-
-    Raises:
-        UserError: missing, unreadable, empty, truncated, all-zero or not-a-number audio, or an offset past its end.
-    """
-    try:
-        with soundfile.SoundFile(path) as file:
-            rate, total = file.samplerate, file.frames
-            if total > _ENDLESS:
-                raise UserError(f"{path}: its header does not say how long it is (a streamed file?); "
-                                "convert it anew, for instance to WAV")
-            start = round(offset * rate)
-            if total == 0:
-                raise UserError(f"{path}: has no audio in it")
-            if start >= total:
-                raise UserError(f"{path}: offset {offset:g} s is past its end at {total / rate:g} s")
-            frames = total - start if duration is None else min(round(duration * rate), total - start)
-            if frames == 0:
-                raise UserError(f"{path}: a duration of {duration:g} s is less than one sample")
-            if longest is not None and frames > (keep := -(-round(longest * SAMPLE_RATE) * rate // SAMPLE_RATE)):
-                start, frames = start + (frames - keep) // 2, keep
-            file.seek(start)
-            exact = file.subtype == "PCM_16" and rate == SAMPLE_RATE and file.channels == 1
-            samples = file.read(frames, dtype="int16" if exact else "float32", always_2d=True)
-    except UnicodeError:
-        raise UserError(f"{path!a}: the file's name is not valid UTF-8; rename it") from None
-    except (soundfile.SoundFileError, OSError, TypeError) as error:  # TypeError: a .raw file, which has no header
-        if not os.path.exists(path):
-            raise UserError(f"{path}: no such audio file") from None
-        reason = "it is empty" if os.path.isfile(path) and not os.path.getsize(path) else error
-        raise UserError(f"{path}: cannot be decoded ({reason})") from None
-    if len(samples) < frames - rate // 10:
-        raise UserError(f"{path}: ends early: its header says {total / rate:g} s, but {len(samples) / rate:g} s "
-                        f"can be read from {start / rate:g} s on; is the file complete?")
-    if not np.isfinite(samples).all():
-        raise UserError(f"{path}: contains samples that are not numbers (NaN or infinite)")
-    samples = samples[:, 0] if exact else to_int16(soxr.resample(samples.mean(1), rate, SAMPLE_RATE))
-    if not samples.any():
-        raise UserError(f"{path}: silent to the bit"
-                        + (f" from {offset:g} s to {offset + duration:g} s" if duration is not None else ""))
-    return samples
-
-
-def to_int16(samples: np.ndarray) -> np.ndarray:
-    """Full scale +-1 (float) to int16, rounded and clipped."""
-    return np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
-
-
-def fit(samples: np.ndarray, length: int) -> np.ndarray:
-    """Exactly ``length`` samples: a longer clip is cut around its centre, a shorter one zero-padded at its end.
-
-    Args:
-        samples: (T,) of any type.
-
-    Returns:
-        (length,) of the same type.
-    """
-    if len(samples) > length:
-        start = (len(samples) - length) // 2
-        return samples[start:start + length]
-    return np.pad(samples, (0, length - len(samples)))
+Remarks = dict[str, tuple[int, str]]
 
 
 @dataclass
@@ -112,6 +49,7 @@ class PackedClips:
         start, length: (N,) int64, where each clip lies; length 0 marks a clip that could not be used.
         clip_samples: S, the length every clip is read at.
         bad: why a clip could not be used, by index.
+        remarks: what is odd about clips that can be used: of how many, and the first one's file.
     """
 
     samples: np.ndarray
@@ -119,6 +57,7 @@ class PackedClips:
     length: np.ndarray
     clip_samples: int
     bad: dict[int, str]
+    remarks: Remarks = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.start)
@@ -137,64 +76,76 @@ class PackedClips:
 def pack(manifest: Manifest, clip_seconds: float, name: str, cache_dir: str | Path = CACHE) -> PackedClips:
     """Decode every utterance of a manifest, or map the file that an earlier call left.
 
-    The cache is keyed by the utterances and by each audio file's path, size, time and permissions, so a changed
-    manifest or recording is decoded anew, as is a damaged cache; what an older state of the same name left is removed.
+    The cache is keyed by the utterances and by each audio file's path, size, times, permissions and inode, so a
+    changed manifest or recording is decoded anew, as is a damaged cache; what an older state of the same name left is
+    removed unless a program has it mapped.
 
     Args:
         name: shown by the progress bar, and the start of the cache files' names; one per data set and split.
 
     Raises:
-        UserError: the cache folder cannot be written. A clip that cannot be used is no error here: see `usable`.
+        UserError: the cache folder cannot be written, or has no room for what this may take. A clip that cannot be
+            used is no error here: see `usable`.
     """
     clip_samples = round(clip_seconds * SAMPLE_RATE)
     stem = f"{name.replace(os.sep, '_')}-{clip_samples}"
     key = _content_key(manifest, clip_samples)
     cache = Path(cache_dir)
     audio_file, index_file = cache / f"{stem}-{key}.i16", cache / f"{stem}-{key}.npz"
-    index = _read_index(index_file, audio_file)
-    if index is None:
-        length, bad = np.zeros(len(manifest), np.int64), {}
-        with write_atomically(audio_file, "wb") as file:
-            progress = tqdm(total=len(manifest), desc=f"packing {name}", unit=" clips", disable=None, leave=False)
-            done = 0
-            with progress:
-                for clips in _decoded(manifest, clip_seconds):
-                    for i, clip in enumerate(clips, done):
-                        if isinstance(clip, str):
-                            bad[i] = clip
-                        else:
-                            length[i] = len(clip)
-                            file.write(clip.tobytes())
-                    done += len(clips)
-                    progress.update(len(clips))
-        with write_atomically(index_file, "wb") as file:  # written last: an index means that the audio is whole
-            np.savez(file, length=length, bad=json.dumps(bad))
-        ours = re.compile(re.escape(stem) + r"-[0-9a-f]{16}\.(i16|npz)")
-        for old in cache.iterdir():
-            if ours.fullmatch(old.name) and key not in old.name:
-                old.unlink(missing_ok=True)
-    else:
-        length, bad = index
-    start = np.concatenate([[0], np.cumsum(length)[:-1]])
-    samples = np.memmap(audio_file, np.int16, "r") if length.any() else np.zeros(0, np.int16)
-    return PackedClips(samples, start, length, clip_samples, bad)
+    found = _read(index_file, audio_file, len(manifest), clip_samples)
+    if found is not None:
+        return found
+    _check_room(manifest, clip_samples, name, cache)
+    length, bad, remarks = np.zeros(len(manifest), np.int64), {}, {}
+    with write_atomically(audio_file, "wb") as file:
+        progress = tqdm(total=len(manifest), desc=f"packing {name}", unit=" clips", disable=None, leave=False)
+        done = 0
+        with progress:
+            for clips in _decoded(manifest, clip_seconds):
+                for i, (clip, odd) in enumerate(clips, done):
+                    if isinstance(clip, str):
+                        bad[i] = clip
+                    else:
+                        length[i] = len(clip)
+                        file.write(clip.tobytes())
+                    for remark in odd:
+                        count, first = remarks.get(remark, (0, manifest.files[manifest.file[i]]))
+                        remarks[remark] = (count + 1, first)
+                done += len(clips)
+                progress.update(len(clips))
+        file.flush()
+        kept = _kept(file)
+    samples = _mapped(kept or open_regular(audio_file))
+    with write_atomically(index_file, "wb") as file:  # written last: an index means that the audio is whole
+        np.savez(file, length=length, about=json.dumps({"bad": bad, "remarks": remarks}), check=_checksum(samples))
+    _remove_older(cache, stem, key)
+    return _packed(samples, length, clip_samples, bad, remarks)
 
 
 def usable(packed: PackedClips, manifest: Manifest, skip_bad_audio: bool) -> np.ndarray:
-    """Indices of the clips that can be used.
+    """Indices of the clips that can be used. What is odd about some is said on stderr in one line.
 
     Raises:
         UserError: some cannot, and ``skip_bad_audio`` is off; or none can.
     """
-    if not packed.bad:
-        return np.arange(len(packed))
-    count, reasons = len(packed.bad), list(packed.bad.values())
-    if not skip_bad_audio or count == len(packed):
-        more = f" (and {count - 1} more of {manifest.path}'s {len(packed)} clips)" if count > 1 else ""
-        raise UserError(f"{reasons[0]}{more}; mend or remove it, or leave such clips out with --skip_bad_audio")
-    print(f"{manifest.path}: leaving out {count} of {len(packed)} clips: "
-          + "; ".join(reasons[:5]) + ("; ..." if count > 5 else ""), file=sys.stderr)
-    return np.setdiff1d(np.arange(len(packed)), list(packed.bad))
+    if packed.bad:
+        count, reasons = len(packed.bad), list(packed.bad.values())
+        if not skip_bad_audio or count == len(packed):
+            more = f" (and {count - 1} more of {manifest.path}'s {len(packed)} clips)" if count > 1 else ""
+            raise UserError(f"{reasons[0]}{more}; mend or remove it, or leave such clips out with --skip_bad_audio")
+        print(f"{manifest.path}: leaving out {count} of {len(packed)} clips: "
+              + "; ".join(reasons[:5]) + ("; ..." if count > 5 else ""), file=sys.stderr)
+    if packed.remarks:
+        print(f"warning: {manifest.path}: of its {len(packed):,} clips "
+              + "; ".join(f"{count:,} {remark} (first: {first})" for remark, (count, first) in packed.remarks.items()),
+              file=sys.stderr)
+    return np.setdiff1d(np.arange(len(packed)), list(packed.bad)) if packed.bad else np.arange(len(packed))
+
+
+def _packed(samples: np.ndarray, length: np.ndarray, clip_samples: int, bad: dict[int, str],
+            remarks: Remarks) -> PackedClips:
+    start = np.concatenate([[0], np.cumsum(length)[:-1]])
+    return PackedClips(samples, start, length, clip_samples, bad, remarks)
 
 
 def _content_key(manifest: Manifest, clip_samples: int) -> str:
@@ -202,7 +153,8 @@ def _content_key(manifest: Manifest, clip_samples: int) -> str:
     for path in manifest.files:
         try:
             state = os.stat(path)
-            about = f"{state.st_size} {state.st_mtime_ns} {state.st_mode:o}"
+            # The inode and its time of change tell a recording that was replaced by one of the same size and date.
+            about = f"{state.st_size} {state.st_mtime_ns} {state.st_mode:o} {state.st_ino} {state.st_ctime_ns}"
         except OSError:
             about = "missing"
         digest.update(os.fsencode(path) + f"\0{about}\n".encode())
@@ -211,34 +163,134 @@ def _content_key(manifest: Manifest, clip_samples: int) -> str:
     return digest.hexdigest()[:16]
 
 
-def _read_index(index_file: Path, audio_file: Path) -> tuple[np.ndarray, dict[int, str]] | None:
-    """Lengths and reasons of a cached split; None if it is not there, or not whole (a crash, a half-deleted pair)."""
+def _check_room(manifest: Manifest, clip_samples: int, name: str, cache: Path) -> None:
+    """Say what a large cache may take, and refuse it where that is not free."""
+    most = int(np.minimum(np.ceil(manifest.duration * SAMPLE_RATE) + 1, clip_samples).sum()) * 2
+    existing = next((folder for folder in (cache, *cache.absolute().parents) if folder.exists()), cache)
     try:
-        with np.load(index_file) as index:
-            length = index["length"]
-            bad = {int(i): reason for i, reason in json.loads(str(index["bad"])).items()}
-        whole = audio_file.stat().st_size == length.sum() * np.dtype(np.int16).itemsize
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        free = shutil.disk_usage(existing).free
+    except OSError:
+        return  # what is wrong with it, writing will tell
+    if most > free:
+        raise UserError(f"{cache}: packing {name} may take {_size(most)} there, but {_size(free)} are free; make room "
+                        "or choose a folder on another disk with --cache_dir")
+    if most > _LARGE:
+        print(f"packing {name}: up to {_size(most)} in {cache}, where {_size(free)} are free", file=sys.stderr)
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 1e8 else f"{count / 1e6:,.1f} MB"
+
+
+def _read(index_file: Path, audio_file: Path, clips: int, clip_samples: int) -> PackedClips | None:
+    """A cached split; None if it is not there, or not whole (a crash, a half-deleted pair, another's content)."""
+    try:
+        audio = open_regular(audio_file)
+        if not _lock(audio, exclusive=False):  # it is just being removed
+            audio.close()
+            return None
+        samples = _mapped(audio)
+        with open_regular(index_file) as file, np.load(file) as index:
+            length, check, about = index["length"], int(index["check"]), json.loads(str(index["about"]))
+            sound = (length.dtype == np.int64 and length.shape == (clips,) and length.min() >= 0
+                     and length.max() <= clip_samples and length.sum() == len(samples)
+                     and misshapen(about, _INDEX) is None and _checksum(samples) == check)
+            if not sound:
+                return None
+            bad = {int(i): reason for i, reason in about["bad"].items()}
+            remarks = {remark: (int(count), str(first)) for remark, (count, first) in about["remarks"].items()}
+            if sorted(bad) != np.flatnonzero(length == 0).tolist():
+                return None
+    except (OSError, ValueError, TypeError, KeyError, EOFError, MemoryError, NotImplementedError, RecursionError,
+            zipfile.BadZipFile, zlib.error):
         return None
-    return (length, bad) if whole else None
+    return _packed(samples, length, clip_samples, bad, remarks)
 
 
-def _decoded(manifest: Manifest, clip_seconds: float) -> Iterator[list[np.ndarray | str]]:
-    """The clips in order, a chunk at a time; a reason in place of a clip that cannot be used."""
+def _mapped(file: IO) -> np.ndarray:
+    """The samples of an open file, which is closed; the map keeps the file, and with it its lock, for as long."""
+    with file:
+        if os.fstat(file.fileno()).st_size < 2:  # an empty file cannot be mapped
+            return np.zeros(0, np.int16)
+        return np.memmap(file, np.int16, "r")
+
+
+def _kept(file: IO) -> IO | None:
+    """Another handle of an open file that keeps its lock, now a shared one: nobody removes it before it is mapped.
+
+    None on Windows, which has no such lock and renames no file that is open.
+    """
+    if os.name == "nt":
+        return None
+    audio = os.fdopen(os.dup(file.fileno()), "rb")
+    _lock(audio, exclusive=False)
+    return audio
+
+
+def _checksum(samples: np.ndarray) -> int:
+    """CRC-32 of int16 samples; of many, that of blocks spread evenly, from the first to the last."""
+    samples = samples.view(np.ndarray)
+    if len(samples) <= _SAMPLED:
+        return zlib.crc32(samples)
+    check, width = 0, _SAMPLED // _BLOCKS
+    for start in np.linspace(0, len(samples) - width, _BLOCKS).astype(np.int64):
+        check = zlib.crc32(samples[start:start + width], check)
+    return check
+
+
+def _lock(file: IO, exclusive: bool) -> bool:
+    """Lock an open file, as long as it is open or mapped, unless another program's lock forbids it.
+
+    Where there are no locks (Windows, some network drives), sharing always succeeds and excluding never does.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return not exclusive
+    try:
+        fcntl.flock(file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return not exclusive
+    return True
+
+
+def _remove_older(cache: Path, stem: str, key: str) -> None:
+    """Remove what older states of a split left, and an index without audio, unless a program has it mapped."""
+    ours = re.compile(re.escape(stem) + r"-([0-9a-f]{16})\.(i16|npz)")
+    try:
+        older = {found[1] for path in cache.iterdir() if (found := ours.fullmatch(path.name))} - {key}
+    except PermissionError:  # a folder that may be written to, but not listed
+        return
+    for old in older:
+        audio_file, index_file = cache / f"{stem}-{old}.i16", cache / f"{stem}-{old}.npz"
+        with suppress(OSError):
+            try:
+                with open(audio_file, "r+b") as audio:  # some network drives lock only what may be written
+                    if _lock(audio, exclusive=True):
+                        index_file.unlink(missing_ok=True)
+                        audio_file.unlink()
+            except FileNotFoundError:
+                index_file.unlink(missing_ok=True)
+
+
+def _decoded(manifest: Manifest, clip_seconds: float) -> Iterator[list[tuple[np.ndarray | str, list[str]]]]:
+    """The clips in order, a chunk at a time, and remarks on each; a reason in place of a clip that cannot be used."""
     # Slices are sent, not the manifest: it may be large.
     tasks = [([manifest.files[f] for f in manifest.file[i:i + _CHUNK]], manifest.offset[i:i + _CHUNK],
               manifest.duration[i:i + _CHUNK], clip_seconds) for i in range(0, len(manifest), _CHUNK)]
     return ordered_map(_decode_chunk, tasks)
 
 
-def _decode_chunk(task: tuple) -> list[np.ndarray | str]:
+def _decode_chunk(task: tuple) -> list[tuple[np.ndarray | str, list[str]]]:
     paths, offsets, durations, clip_seconds = task
     length = round(clip_seconds * SAMPLE_RATE)
-    clips: list[np.ndarray | str] = []
+    clips: list[tuple[np.ndarray | str, list[str]]] = []
     for path, offset, duration in zip(paths, offsets, durations, strict=True):
         try:
-            clip = decode(path, float(offset), float(duration), clip_seconds)
-            clips.append(fit(clip, length) if len(clip) > length else clip)
+            clip, remarks = decode_with_remarks(path, float(offset), float(duration), clip_seconds)
+            clips.append((fit(clip, length) if len(clip) > length else clip, remarks))
         except UserError as error:
-            clips.append(str(error))
+            clips.append((str(error), []))
     return clips

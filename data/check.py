@@ -8,14 +8,15 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from data.base.errors import UserError, exit_cleanly
+from data.labels import look_alike, one_form
 from data.manifests import REGISTRY, SPLITS, Manifest, read_manifest, registered
 
-TOLERANCE = 0.02  # seconds that a clip may pass its file's end: rounding, and the ends that aligners give
 _CHUNK = 1_000    # clips a task
 
 
@@ -41,36 +42,41 @@ class Problems:
 
 
 def check(name: str, registry: str | Path = REGISTRY, clip_seconds: float = 1.0, show: int = 5) -> bool:
-    """Check a registered data set, print its counts, its problems and one verdict line.
+    """Check a registered data set, print its counts, its problems, what is odd but may be meant, and one verdict line.
 
     Every clip is decoded as training would (the central ``clip_seconds`` of it), so memory follows the number of
     clips, never the length of the audio.
 
     Returns:
-        Whether there was no problem.
+        Whether there was no problem; what is odd, a warning, is none.
 
     Raises:
         UserError: ``name`` is not registered.
     """
     entry = registered(name, registry)
-    problems = Problems(show)
+    problems, warnings = Problems(show), Problems(show)
     splits, labels = _read(name, entry, Path(registry), problems)
     for line in _counts(splits, labels):
         print(line)
     _check_labels(splits, labels, problems)
     _check_speakers(splits, problems)
-    _check_audio(name, splits, clip_seconds, problems)
+    _check_audio(name, splits, clip_seconds, problems, warnings)
     if "noise" in entry:
-        _check_noise(Path(registry).absolute().parent / str(entry["noise"]), problems)
+        _check_noise(Path(registry).absolute().parent / entry["noise"], problems)
+    for line in look_alike(dict.fromkeys(label for manifest in splits.values() for label in manifest.labels)):
+        warnings.add("labels that look alike", line)
     for line in problems.lines():
         print(line)
+    for line in warnings.lines():
+        print(line if line.startswith("  ") else f"warning: {line}")
     clips = ", ".join(f"{len(manifest):,} {split}" for split, manifest in splits.items()) or "no"
     if total := problems.count.total():
         print(f"{name}: {total:,} problem{'s' * (total > 1)} ({', '.join(problems.count)}) in {clips} clips")
         return False
     speakers = {speaker for manifest in splits.values() for speaker in manifest.speaker} - {None}
     hours = sum(manifest.duration.sum() for manifest in splits.values()) / 3600
-    print(f"{name}: OK, {clips} clips of {len(labels)} classes, {len(speakers):,} speakers, {hours:.2f} h; "
+    odd = f" but for {warnings.count.total():,} warnings" if warnings.count else ""
+    print(f"{name}: OK{odd}, {clips} clips of {len(labels)} classes, {len(speakers):,} speakers, {hours:.2f} h; "
           "all readable, no speaker and no audio in two splits")
     return True
 
@@ -88,7 +94,7 @@ def _read(name: str, entry: dict, registry: Path, problems: Problems) -> tuple[d
             made_by = f"; make it with: {entry['made_by']}" if "made_by" in entry else ""
             problems.add("broken manifests", f"{error}{made_by}")
     labels = entry.get("labels") or (splits["train"].labels if "train" in splits else [])
-    return splits, list(map(str, labels))
+    return splits, list(map(one_form, labels))
 
 
 def _counts(splits: dict[str, Manifest], labels: list[str]) -> Iterator[str]:
@@ -125,23 +131,28 @@ def _check_speakers(splits: dict[str, Manifest], problems: Problems) -> None:
                 problems.add("speakers in two splits", f"speaker {speaker!r} is in {first} and in {split}")
 
 
-def _check_audio(name: str, splits: dict[str, Manifest], clip_seconds: float, problems: Problems) -> None:
-    """Open every file once, decode every clip, and compare what was heard between the splits."""
+def _check_audio(name: str, splits: dict[str, Manifest], clip_seconds: float, problems: Problems,
+                 warnings: Problems) -> None:
+    """Open every file once, decode every clip, and compare what was heard between the splits and the labels."""
     from tqdm import tqdm
 
     from data.base.cores import ordered_map
+    from data.decoding import TOLERANCE
 
     names = list(splits)
     files: dict[str, int] = {}  # by real path, so that a link is the file it points to
-    columns = []                # file, split, offset, duration
+    words: dict[str, int] = {}
+    columns = []                # file, split, offset, duration, label
     for s, manifest in enumerate(splits.values()):
         ids = np.array([files.setdefault(os.path.realpath(path), len(files)) for path in manifest.files], np.int64)
-        columns.append(np.stack([ids[manifest.file], np.full(len(manifest), s), manifest.offset, manifest.duration]))
+        labels = np.array([words.setdefault(label, len(words)) for label in manifest.labels])
+        columns.append(np.stack([ids[manifest.file], np.full(len(manifest), s), manifest.offset, manifest.duration,
+                                 labels[manifest.label]]))
     if not columns:
         return
     clips = np.concatenate(columns, 1)
-    file, split, offset, duration = clips[:, np.lexsort((clips[2], clips[0]))]
-    file, split, paths = file.astype(np.int64), split.astype(np.int64), list(files)
+    file, split, offset, duration, label = clips[:, np.lexsort((clips[2], clips[0]))]
+    file, split, label, paths, word = *(x.astype(np.int64) for x in (file, split, label)), list(files), list(words)
     tasks = [([paths[f] for f in file[a:a + _CHUNK]], offset[a:a + _CHUNK], duration[a:a + _CHUNK], clip_seconds)
              for a in range(0, len(file), _CHUNK)]
     alone = np.bincount(file) == 1
@@ -150,9 +161,16 @@ def _check_audio(name: str, splits: dict[str, Manifest], clip_seconds: float, pr
     i = 0
     with tqdm(total=len(file), desc=f"checking {name}", unit=" clips", disable=None, leave=False) as progress:
         for results in ordered_map(_examine, tasks):
-            for kind, detail, seconds in results:
+            for kind, detail, seconds, remarks in results:
+                for remark in remarks:
+                    warnings.add(f"clips that {remark}", f"{names[split[i]]}: {paths[file[i]]} at {offset[i]:g} s")
                 if kind == "digest":
                     first = heard.setdefault(detail, i)
+                    if label[first] != label[i]:
+                        problems.add("one recording under two labels", f"{paths[file[i]]} at {offset[i]:g} s, "
+                                     f"{word[label[i]]!r} in {names[split[i]]}, has the same audio as "
+                                     f"{paths[file[first]]} at {offset[first]:g} s, {word[label[first]]!r} in "
+                                     f"{names[split[first]]}")
                     if split[first] != split[i]:
                         problems.add("audio in two splits", f"{paths[file[i]]} at {offset[i]:g} s in "
                                      f"{names[split[i]]} has the same audio as {paths[file[first]]} at "
@@ -163,37 +181,39 @@ def _check_audio(name: str, splits: dict[str, Manifest], clip_seconds: float, pr
                     problems.add(kind, f"{names[split[i]]}: {detail}")
                 i += 1
             progress.update(len(results))
+    # Those of one length, and so of one digest, have been told of.
+    same_place = (np.diff(file) == 0) & (np.diff(offset) == 0)
+    for i in 1 + np.flatnonzero(same_place & (np.diff(label) != 0) & (np.diff(duration) != 0)):
+        problems.add("one recording under two labels", f"{paths[file[i]]} at {offset[i]:g} s is {word[label[i - 1]]!r} "
+                     f"in {names[split[i - 1]]} and {word[label[i]]!r} in {names[split[i]]}")
     if cut:
         print(f"note: {len(cut):,} clips are only the start of their file, such as {cut[0]}; right if so meant")
     _check_overlaps(paths, names, file, split, offset, duration, problems)
 
 
-def _examine(task: tuple) -> list[tuple[str, str | bytes, float]]:
-    """For every clip ("digest", that of its samples, its file's seconds), or (kind of problem, what is wrong, 0)."""
-    import soundfile
-
-    from data.audio import decode
+def _examine(task: tuple) -> list[tuple[str, str | bytes, float, list[str]]]:
+    """For every clip ("digest", that of its samples, its file's seconds, what is odd about it), or (kind of problem,
+    what is wrong, 0, []).
+    """
+    from data.decoding import PAST_END, TOLERANCE, decode_with_remarks, open_audio
 
     *columns, clip_seconds = task
-    results: list[tuple[str, str | bytes, float]] = []
+    results: list[tuple[str, str | bytes, float, list[str]]] = []
     known, seconds = None, 0.0
     for path, offset, duration in zip(*columns, strict=True):
         if path != known:
             known, seconds = path, 0.0
-            try:
-                about = soundfile.info(path)
-                seconds = about.frames / about.samplerate
-            except (soundfile.SoundFileError, OSError, TypeError, UnicodeError):
-                pass  # decode says what is wrong
+            with suppress(UserError), open_audio(path) as file:  # what is wrong with it, decoding says
+                seconds = file.frames / file.samplerate
         try:
-            samples = decode(path, offset, duration, clip_seconds)
+            samples, remarks = decode_with_remarks(path, offset, duration, clip_seconds)
             if offset + duration > seconds + TOLERANCE:
                 results.append(("wrong durations", f"{path}: {duration:g} s from {offset:g} s on, but the file ends "
-                                f"at {seconds:g} s", 0.0))
+                                f"at {seconds:g} s", 0.0, [remark for remark in remarks if remark != PAST_END]))
             else:
-                results.append(("digest", hashlib.sha1(samples.tobytes()).digest(), seconds))
+                results.append(("digest", hashlib.sha1(samples.tobytes()).digest(), seconds, remarks))
         except UserError as error:
-            results.append(("unusable audio" if os.path.exists(path) else "missing files", str(error), 0.0))
+            results.append(("unusable audio" if os.path.exists(path) else "missing files", str(error), 0.0, []))
     return results
 
 
@@ -218,14 +238,29 @@ def _check_overlaps(paths: list[str], names: list[str], file: np.ndarray, split:
 
 
 def _check_noise(folder: Path, problems: Problems) -> None:
-    import soundfile
+    """Decode the recordings of noise, as training does."""
+    from data.base.cores import ordered_map
+    from data.decoding import audio_files
+
     try:
-        found = sum(path.suffix[1:].upper() in soundfile.available_formats() for path in folder.iterdir())
+        files = audio_files(folder)
     except OSError as error:
         problems.add("noise folder", f"{folder}: cannot be read ({error.strerror})")
-    else:
-        if not found:
-            problems.add("noise folder", f"{folder}: has no audio files in it")
+        return
+    if not files:
+        problems.add("noise folder", f"{folder}: has no audio files in it")
+    for wrong in filter(None, ordered_map(_unusable, files)):
+        problems.add("noise folder", wrong)
+
+
+def _unusable(path: str) -> str | None:
+    from data.decoding import decode
+
+    try:
+        decode(path)
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -5,12 +5,15 @@ A manifest has one utterance a line::
     {"audio_filepath": "yes/0a7c2a8d_nohash_0.wav", "duration": 1.0, "label": "yes", "speaker": "0a7c2a8d"}
 
 ``audio_filename`` may stand for ``audio_filepath`` and ``command`` or ``target`` for ``label``; ``offset`` (seconds,
-default 0) points into a longer file; ``speaker`` is optional. Relative paths are relative to the manifest's folder.
+default 0) points into a longer file; ``speaker`` is optional. Relative paths are relative to the manifest's folder,
+``~`` is the home folder, and ``\\`` is taken for ``/`` where only that makes a file's name of it. Labels are brought
+into one Unicode form (NFC), without blanks around them.
 """
 
 import difflib
 import json
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,12 +21,14 @@ from pathlib import Path
 import numpy as np
 
 from data.base.errors import UserError
-from data.base.files import ROOT, write_atomically
+from data.base.files import ROOT, locked, misshapen, open_regular, read_json, write_atomically
+from data.labels import has_controls, look_alike, one_form, two_labels
 
 REGISTRY = ROOT / "manifests.json"
 SPLITS = ("train", "dev", "test")
 PATH_FIELDS = ("audio_filepath", "audio_filename")
 LABEL_FIELDS = ("label", "command", "target")
+_ENTRY = {"labels": [str], "noise": str, "new_words": str, "made_by": str}  # of an entry, its splits apart
 
 
 @dataclass(frozen=True)
@@ -107,12 +112,15 @@ def read_manifest(path: str | Path, labels: Sequence[str] | None = None) -> Mani
     path = Path(path)
     folder = path.absolute().parent
     class_of = {} if labels is None else {name: i for i, name in enumerate(labels)}
+    spelling: dict[str, str] = {}  # of labels, as given
     files: dict[str, int] = {}
     file, offset, duration, label, speaker = [], [], [], [], []
     try:
-        lines = path.open(encoding="utf-8-sig")  # an editor may have put a byte-order mark in front
+        lines = open_regular(path, "r", encoding="utf-8-sig")  # an editor may have put a byte-order mark in front
     except OSError as error:
         raise UserError(f"{path}: cannot read this manifest ({error.strerror})") from error
+    except ValueError:  # a NUL, or half a surrogate pair, which only a registry can have
+        raise UserError(f"{str(path)!a}: no name that a manifest can have; mend the registry") from None
     with lines:
         for number, line in enumerate(_decoded_lines(lines, path), 1):
             if not line.strip():
@@ -124,13 +132,18 @@ def read_manifest(path: str | Path, labels: Sequence[str] | None = None) -> Mani
                 raise UserError(f"{where}: not JSON; a manifest has one JSON object a line") from None
             if not isinstance(entry, dict):
                 raise UserError(f"{where}: not a JSON object")
-            name = _text(entry, LABEL_FIELDS, where)
+            given = _text(entry, LABEL_FIELDS, where)
+            name = spelling.get(given)
+            if name is None:
+                name = spelling[given] = one_form(given)
+                if not name or has_controls(name):
+                    raise UserError(f"{where}: label {given!r} is blank or has control characters in it")
             if name not in class_of:
                 if labels is not None:
                     raise UserError(f"{where}: label {name!r} is not one of the {len(labels)} known labels"
                                     f"{_closest(name, labels)}; add it to the training manifest or remove the line")
                 class_of[name] = len(class_of)
-            audio = os.path.normpath(folder / _text(entry, PATH_FIELDS, where))
+            audio = _audio_path(folder, _text(entry, PATH_FIELDS, where, (str,)))
             file.append(files.setdefault(audio, len(files)))
             offset.append(_seconds(entry.get("offset", 0.0), "offset", where))
             duration.append(_seconds(_field(entry, ("duration",), where), "duration", where))
@@ -156,7 +169,7 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
     with write_atomically(path) as file:
         for u in utterances:
             if u.path not in relative:
-                relative[u.path] = os.path.relpath(os.path.abspath(u.path), folder)
+                relative[u.path] = _relative(u.path, folder)
             entry = {"audio_filepath": relative[u.path]}
             if u.offset:
                 entry["offset"] = round(u.offset, 6)
@@ -170,24 +183,22 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
 
 
 def read_registry(registry: str | Path = REGISTRY) -> dict[str, dict]:
-    """The registered data sets by name. Raises UserError when the file is missing or not a JSON object."""
-    try:
-        entries = json.loads(Path(registry).read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise UserError(f"{registry}: cannot read the registry of manifests ({error.strerror})") from error
-    except ValueError as error:
-        raise UserError(f"{registry}: not valid JSON ({error})") from None
-    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
-        raise UserError(f"{registry}: must be a JSON object of objects, one for each data set")
-    return entries
+    """The registered data sets by name. Raises UserError when the file is missing or no JSON object of objects."""
+    return read_json(registry, "registry of manifests", "mend it, or name another with --registry", {str: dict})
 
 
 def registered(name: str, registry: str | Path = REGISTRY) -> dict:
-    """The registry's entry for ``name``. Raises UserError, listing the known names, when there is none."""
+    """The registry's entry for ``name``.
+
+    Raises:
+        UserError: there is none (the known names are listed), or what it holds beside its splits has another shape.
+    """
     entries = read_registry(registry)
     if name not in entries:
         raise UserError(f"--manifest {name!r} is not registered in {registry}{_closest(name, list(entries))}; "
                         f"known: {', '.join(entries) or 'none yet'}")
+    if problem := misshapen(entries[name], _ENTRY):
+        raise UserError(f"{registry}: entry {name!r}: {problem}")
     return entries[name]
 
 
@@ -195,24 +206,31 @@ def register(name: str, *, train: Path, dev: Path, test: Path, noise: Path | Non
              new_words: Path | None = None, made_by: str | None = None, registry: str | Path = REGISTRY) -> None:
     """Add or replace ``name`` in the registry, with paths relative to the registry's folder.
 
+    Under a lock, so that of two programs that register something at a time neither undoes what the other did.
+
     Args:
         new_words: manifest of words that no split has, to judge an encoder by while it is trained.
         made_by: the command that makes these manifests, shown to a user who does not have them yet.
     """
     registry = Path(registry)
-    entries = read_registry(registry) if registry.exists() else {}
+    folder = registry.absolute().parent
     paths = {"train": train, "dev": dev, "test": test}
     paths |= {key: path for key, path in (("noise", noise), ("new_words", new_words)) if path}
-    folder = registry.absolute().parent
-    entry = {key: os.path.relpath(os.path.abspath(path), folder) for key, path in paths.items()}
+    entry = {key: _relative(path, folder) for key, path in paths.items()}
     if made_by:
         entry["made_by"] = made_by
-    if entries.get(name) == entry:
-        return
-    entries[name] = entry
-    with write_atomically(registry) as file:
-        json.dump(entries, file, indent=2, ensure_ascii=False)
-        file.write("\n")
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(os.path.dirname(os.path.realpath(registry))):
+        entries = read_registry(registry) if registry.exists() else {}
+        if entries.get(name) == entry:
+            return
+        entries[name] = entry
+        with write_atomically(registry) as file:
+            try:
+                json.dump(entries, file, indent=2, ensure_ascii=False)
+            except UnicodeEncodeError:
+                raise UserError(f"{name!a}: its name or its folders' is not valid UTF-8; choose another") from None
+            file.write("\n")
 
 
 def load_corpus(name: str, splits: Sequence[str] = SPLITS, registry: str | Path = REGISTRY) -> Corpus:
@@ -227,9 +245,10 @@ def load_corpus(name: str, splits: Sequence[str] = SPLITS, registry: str | Path 
     entry = registered(name, registry)
     folder = Path(registry).absolute().parent
     labels = entry.get("labels")
-    if labels is not None and not (isinstance(labels, list) and len(set(map(str, labels))) == len(labels)
-                                   and all(isinstance(label, str) for label in labels)):
-        raise UserError(f"{registry}: 'labels' of {name!r} must be a list of different texts")
+    if labels is not None:
+        labels = [one_form(label) for label in labels]
+        if len(set(labels)) < len(labels):
+            raise UserError(f"{registry}: 'labels' of {name!r} must be a list of different texts")
     for split in ("train", *splits):
         if not isinstance(entry.get(split), str):
             raise UserError(f"{registry}: entry {name!r} has no {split!r} manifest")
@@ -244,8 +263,27 @@ def load_corpus(name: str, splits: Sequence[str] = SPLITS, registry: str | Path 
     for split in splits:
         if split not in found:
             found[split] = read_manifest(folder / entry[split], train.labels)
+    for remark in (*look_alike(train.labels), *two_labels(list(found.values()))):
+        print(f"warning: {name}: {remark}", file=sys.stderr)
     noise = folder / entry["noise"] if "noise" in entry else None
     return Corpus(name, train.labels, {split: found[split] for split in splits}, noise)
+
+
+def _audio_path(folder: Path, given: str) -> str:
+    """The absolute path that a manifest in ``folder`` means."""
+    audio = os.path.normpath(folder / os.path.expanduser(given))
+    if "\\" in given and os.sep == "/" and not os.path.exists(audio):  # written on Windows
+        converted = os.path.normpath(folder / given.replace("\\", "/"))
+        return converted if os.path.exists(converted) else audio
+    return audio
+
+
+def _relative(path: str | Path, folder: Path) -> str:
+    """A path as seen from a folder; as it is where there is no way, as between two drives of Windows."""
+    try:
+        return os.path.relpath(os.path.abspath(path), folder)
+    except ValueError:
+        return os.path.abspath(path)
 
 
 def _decoded_lines(lines: Iterable[str], path: Path) -> Iterable[str]:
@@ -262,13 +300,18 @@ def _field(entry: dict, names: Sequence[str], where: str):
     raise UserError(f"{where}: no field {' or '.join(map(repr, names))}")
 
 
-def _text(entry: dict, names: Sequence[str], where: str) -> str:
+def _text(entry: dict, names: Sequence[str], where: str, types: tuple[type, ...] = (str, int)) -> str:
     """A text, or a number that stands for one (a digit as a label, a speaker's number): always as str."""
     value = _field(entry, names, where)
-    if isinstance(value, bool) or not isinstance(value, str | int) or value == "" or "\0" in str(value):
+    text = str(value) if isinstance(value, types) and not isinstance(value, bool) else ""
+    if not text or "\0" in text:
         name = next(name for name in names if name in entry)
         raise UserError(f"{where}: {name} must be a text, not {value!r}")
-    return str(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{where}: {text!a} is not valid UTF-8 (half a surrogate pair); rename it") from None
+    return text
 
 
 def _seconds(value, name: str, where: str) -> float:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 CACHE = ROOT / "datasets" / "cache"  # of decoded audio, nearest words
 
 _UNFINISHED = ".unfinished"  # ending of the temporary files
-_LEFT_BEHIND = 60.0  # seconds after its last change that such a file, which no process holds, is taken for a leftover
+_LEFT_BEHIND = 2.0  # seconds after its last change that such a file, which no process holds, is taken for a leftover
 _LONGEST = 200  # bytes of a name; 255 is what file systems take, and names get endings
 _KINDS = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"),
           (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"))

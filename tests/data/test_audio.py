@@ -1,24 +1,25 @@
-"""Clips are the right samples of the right file, whatever its format, and the cache never serves stale ones."""
+"""What is packed is what was decoded; the cache never serves stale samples, and programs that share it do no harm."""
 
 import os
+import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
 
 import data.audio
-from data.audio import SAMPLE_RATE, PackedClips, decode, fit, pack, to_int16, usable
+from data.audio import SAMPLE_RATE, PackedClips, decode, fit, pack, usable
 from data.base.errors import UserError
-from data.manifests import Utterance, read_manifest, write_manifest
+from data.decoding import FEW, LOUD, decode_with_remarks
+from data.manifests import ROOT, Utterance, read_manifest, write_manifest
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(-20_000, 20_000, 48_000).astype(np.int16)  # three seconds
-
-
-def tone(seconds, rate, hertz=440.0, level=0.5):
-    return level * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)
 
 
 def wav(path, samples=NOISE, rate=SAMPLE_RATE, **how):
@@ -32,162 +33,15 @@ def manifest(folder, *utterances, name="train.json"):
     return read_manifest(folder / name)
 
 
-# -- decode and fit
-
-@pytest.mark.parametrize("extension", ["wav", "flac"])
-def test_16_khz_int16_is_taken_as_it_is(tmp_path, extension):
-    path = wav(tmp_path / f"a.{extension}")
-    assert np.array_equal(decode(path), NOISE)
-    assert np.array_equal(decode(path, 0.5, 0.25), NOISE[8_000:12_000])
-    assert np.array_equal(decode(path, 2.5, 9.0), NOISE[40_000:])  # to the end when there is no more
-
-
-@pytest.mark.parametrize("extension", ["ogg", "mp3"])
-def test_lossy_formats_come_near(tmp_path, extension):
-    path = wav(tmp_path / f"a.{extension}", tone(1, SAMPLE_RATE))
-    inside = slice(2_000, 14_000)
-    error = decode(path)[inside] / 32768 - tone(1, SAMPLE_RATE)[inside]
-    assert len(decode(path)) == SAMPLE_RATE
-    assert np.abs(error).max() < 0.02
-
-
-@pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 44_100, 48_000, 96_000])
-def test_resampling_keeps_pitch_level_and_length(tmp_path, rate):
-    found = decode(wav(tmp_path / "a.wav", tone(1, rate), rate)) / 32768
-    assert abs(len(found) - SAMPLE_RATE) <= 1
-    inside = slice(1_000, 15_000)  # a tone that starts at once rings at its ends
-    assert np.abs(found[inside] - tone(1, SAMPLE_RATE)[inside]).max() < 0.01
-
-
-def test_offset_and_duration_are_seconds_at_any_rate(tmp_path):
-    click = np.zeros(88_200)
-    click[44_100 + 22_050] = 0.9  # at 1.5 s
-    path = wav(tmp_path / "a.wav", click, 44_100)
-    part = decode(path, 1.25, 0.5)
-    assert len(part) == 8_000
-    assert abs(int(np.abs(part).argmax()) - 4_000) <= 1
-
-
-def test_channels_are_averaged(tmp_path):
-    left, right = RNG.integers(-9_000, 9_000, (2, 16_000))
-    path = wav(tmp_path / "a.wav", np.stack([left, right], 1).astype(np.int16))
-    assert np.abs(decode(path) - (left + right) / 2).max() <= 0.5
-
-
-@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_24", "FLOAT", "DOUBLE", "ULAW"])
-def test_sample_types_agree(tmp_path, subtype):
-    path = wav(tmp_path / "a.wav", tone(1, SAMPLE_RATE), subtype=subtype)
-    coarse = {"PCM_U8": 1 / 128, "ULAW": 1 / 32}.get(subtype, 2 / 32768)
-    assert np.abs(decode(path) / 32768 - tone(1, SAMPLE_RATE)).max() <= coarse
-
-
-def test_full_scale_is_clipped_never_wrapped():
-    assert to_int16(np.array([-2.0, -1.0, 0.0, 0.5, 1.0, 2.0])).tolist() == [-32768, -32768, 0, 16384, 32767, 32767]
-
-
-@pytest.mark.parametrize("length", [1, 2, 7, 8, 9, 10, 15])
-def test_fit_cuts_around_the_centre_and_pads_the_end(length):
-    for size in range(12):
-        clip = np.arange(1, size + 1)
-        found = fit(clip, length).tolist()
-        if size <= length:
-            assert found == clip.tolist() + [0] * (length - size)
-        else:
-            before, after = found[0] - 1, size - found[-1]  # samples cut away
-            assert found == list(range(found[0], found[0] + length))
-            assert 0 <= after - before <= 1
-
-
-@pytest.mark.parametrize(("offset", "duration"), [(0, None), (0, 3.0), (0.4, 2.2001), (1.0, 1.5)])
-def test_decoding_the_centre_is_decoding_all_and_cutting(tmp_path, offset, duration):
-    path = wav(tmp_path / "a.flac")
-    whole = decode(path, offset, duration)
-    assert np.array_equal(fit(decode(path, offset, duration, longest=1.0), 16_000), fit(whole, 16_000))
-    assert np.array_equal(decode(path, offset, duration, longest=5.0), whole)
-
-
-@pytest.mark.parametrize("rate", [8_000, 11_025, 44_100, 48_000])
-@pytest.mark.parametrize("longest", [0.1, 0.333, 1.0])
-def test_the_centre_is_never_too_short_at_any_rate(tmp_path, rate, longest):
-    path = wav(tmp_path / "a.wav", tone(2, rate), rate)
-    part, whole = decode(path, longest=longest) / 32768, decode(path) / 32768
-    length = round(longest * SAMPLE_RATE)
-    assert length <= len(part) <= length + 3
-    # The same stretch of the tone, up to the rounding of both centres: at most two samples.
-    middle = fit(part, length)[length // 4:-length // 4]
-    assert min(np.abs(middle - np.roll(fit(whole, length), shift)[length // 4:-length // 4]).max()
-               for shift in (-2, -1, 0, 1, 2)) < 0.05
-
-
-# -- what cannot be used
-
-def test_bad_audio_is_named_with_its_reason(tmp_path):
-    good = wav(tmp_path / "good.wav")
-    cases = {"nowhere.wav": "no such audio file"}
-
-    def case(name, content, reason):
-        (tmp_path / name).write_bytes(content)
-        cases[name] = reason
-
-    case("empty.wav", b"", "it is empty")
-    case("text.wav", b"not audio at all", "cannot be decoded")
-    case("bare.raw", bytes(100), "cannot be decoded")
-    case("caf\udce9.wav", Path(good).read_bytes(), "not valid UTF-8")
-    flac = Path(wav(tmp_path / "whole.flac")).read_bytes()
-    case("half.flac", flac[:len(flac) // 2], "cannot be decoded")
-    endless = bytearray(flac)
-    endless[21] &= 0xf0  # the 36 bits of STREAMINFO that count the samples; 0 is "unknown"
-    endless[22:26] = bytes(4)
-    case("endless.flac", bytes(endless), "does not say how long")
-    mp3 = Path(wav(tmp_path / "whole.mp3")).read_bytes()
-    case("half.mp3", mp3[:len(mp3) // 2], "ends early")
-    wav(tmp_path / "none.wav", np.zeros(0))
-    wav(tmp_path / "silent.wav", np.zeros(16_000))
-    wav(tmp_path / "nan.wav", np.where(np.arange(16_000) == 7_000, np.nan, 0.1), subtype="FLOAT")
-    wav(tmp_path / "inf.wav", np.where(np.arange(16_000) == 7_000, np.inf, 0.1), subtype="DOUBLE")
-    (tmp_path / "folder.wav").mkdir()
-    cases |= {"none.wav": "has no audio", "silent.wav": "silent to the bit", "nan.wav": "not numbers",
-              "inf.wav": "not numbers", "folder.wav": "cannot be decoded"}
-    for name, reason in cases.items():
-        with pytest.raises(UserError) as error:
-            decode(str(tmp_path / name))
-        assert reason in str(error.value), name
-        assert name.encode("ascii", "backslashreplace").decode() in str(error.value)
-        assert "\n" not in str(error.value)
-
-
-def test_offset_past_the_end_and_parts_without_sound(tmp_path):
-    samples = NOISE.copy()
-    samples[16_000:32_000] = 0
-    path = wav(tmp_path / "a.wav", samples)
-    with pytest.raises(UserError, match="offset 3 s is past its end at 3 s"):
-        decode(path, 3.0, 1.0)
-    with pytest.raises(UserError, match="silent to the bit from 1 s to 2 s"):
-        decode(path, 1.0, 1.0)
-    with pytest.raises(UserError, match="less than one sample"):
-        decode(path, 0.0, 1e-6)
-    assert len(decode(path, 2.99, 1.0)) == 160
-
-
-def test_a_truncated_wav_is_read_as_far_as_it_goes(tmp_path):
-    path = Path(wav(tmp_path / "a.wav"))
-    path.write_bytes(path.read_bytes()[:44 + 2 * 20_000])
-    assert np.array_equal(decode(str(path)), NOISE[:20_000])
-    with pytest.raises(UserError, match="past its end"):
-        decode(str(path), 2.0, 1.0)
-
-
-# -- pack
-
 @pytest.fixture
 def decodings(monkeypatch):
-    """The paths handed to `decode` so far, while packing in this process."""
+    """The paths decoded so far, while packing in this process."""
     seen = []
 
     def counted(path, *rest):
         seen.append(Path(path).name)
-        return decode(path, *rest)
-    monkeypatch.setattr(data.audio, "decode", counted)
+        return decode_with_remarks(path, *rest)
+    monkeypatch.setattr(data.audio, "decode_with_remarks", counted)
     return seen
 
 
@@ -242,7 +96,17 @@ def test_the_cache_is_used_again_and_made_anew_when_anything_changed(tmp_path, d
     assert stems == sorted(2 * ["mine-train-16000", "mine-train-4000", "mine-test-16000", "mine-16000"])  # no old ones
 
 
-@pytest.mark.parametrize("damage", ["no audio", "short audio", "empty index", "broken index"])
+DAMAGE = {"empty index": lambda index: b"", "broken index": lambda index: index[:-40], "text": lambda index: b"index"}
+VALUES = {"no list": {"length": np.array(3)}, "another's": {"length": np.array([16_000])},
+          "floats": {"length": np.array([16_000.0, 16_000.0])}, "negative": {"length": np.array([48_000, -16_000])},
+          "objects": {"length": np.array(["a", None], object)}, "list": {"about": "[]"}, "no JSON": {"about": "{"},
+          "deep": {"about": "[" * 100_000}, "numbers": {"about": '{"bad": 5, "remarks": {}}'},
+          "bad of no clip": {"about": '{"bad": {"7": "x"}, "remarks": {}}'},
+          "bad name": {"about": '{"bad": {"x": "y"}}'},
+          "remark": {"about": '{"bad": {}, "remarks": {"a": [1]}}'}, "check": {"check": "abc"}}
+
+
+@pytest.mark.parametrize("damage", ["no audio", "short audio", "other audio", *DAMAGE, *VALUES])
 def test_a_damaged_cache_is_made_anew(tmp_path, decodings, damage):
     wav(tmp_path / "a.wav")
     mine = manifest(tmp_path, ("a.wav", 0, 1), ("a.wav", 1, 1))
@@ -252,8 +116,14 @@ def test_a_damaged_cache_is_made_anew(tmp_path, decodings, damage):
         audio.unlink()
     elif damage == "short audio":
         audio.write_bytes(audio.read_bytes()[:1_000])
+    elif damage == "other audio":
+        audio.write_bytes(bytes(64_000))
+    elif damage in DAMAGE:
+        index.write_bytes(DAMAGE[damage](index.read_bytes()))
     else:
-        index.write_bytes(b"" if damage == "empty index" else index.read_bytes()[:-40])
+        with np.load(index) as content:
+            values = dict(content)
+        np.savez(index, **values | VALUES[damage])
     assert np.array_equal(pack(mine, 1.0, "x", tmp_path / "cache").read([0, 1]), expected)
     assert len(decodings) == 4
 
@@ -333,3 +203,116 @@ def test_bad_clips_stop_the_run_or_are_left_out_and_named(tmp_path, capsys):
         usable(pack(only_bad, 1.0, "y", tmp_path / "cache"), only_bad, skip_bad_audio=True)
     whole = PackedClips(NOISE, np.array([0]), np.array([16_000]), 16_000, {})
     assert usable(whole, mine, skip_bad_audio=False).tolist() == [0]
+
+
+def test_recordings_replaced_with_their_size_and_date_kept_are_decoded_anew(tmp_path, decodings):
+    mine = manifest(tmp_path, ("a.wav", 0, 1))
+    for version, way in enumerate(("write", "move", "write")):
+        samples = NOISE[version * 8_000:version * 8_000 + 16_000]
+        wav(tmp_path / ("a.wav" if way == "write" else "b.wav"), samples)
+        if way == "move":
+            os.replace(tmp_path / "b.wav", tmp_path / "a.wav")
+        os.utime(tmp_path / "a.wav", ns=(10**18, 10**18))
+        assert np.array_equal(pack(mine, 1.0, "x", tmp_path / "cache").read([0])[0], samples)
+    assert len(decodings) == 3
+
+
+def test_programs_that_share_a_name_do_not_remove_what_the_other_has_mapped(tmp_path, decodings):
+    wav(tmp_path / "a.wav")
+    first, second = (manifest(tmp_path, ("a.wav", offset, 1), name=f"{offset}.json") for offset in (0, 1))
+    cache = tmp_path / "cache"
+
+    def files():
+        return sorted(path.suffix for path in cache.iterdir())
+
+    held = pack(first, 1.0, "x", cache)
+    other = pack(second, 1.0, "x", cache)
+    assert files() == [".i16", ".i16", ".npz", ".npz"]
+    again = pack(first, 1.0, "x", cache)
+    assert len(decodings) == 2  # both were still there
+    assert np.array_equal(held.read([0])[0], NOISE[:16_000])
+    assert np.array_equal(other.read([0])[0], NOISE[16_000:32_000])
+    del held, again
+    pack(manifest(tmp_path, ("a.wav", 2, 1)), 1.0, "x", cache)
+    assert files() == [".i16", ".i16", ".npz", ".npz"]  # the first is gone, what `other` maps is not
+    assert np.array_equal(pack(second, 1.0, "x", cache).read([0]), other.read([0]))
+    assert len(decodings) == 3
+
+
+def test_a_process_holds_its_cache_against_another_process(tmp_path):
+    wav(tmp_path / "a.wav")
+    first, second = (manifest(tmp_path, ("a.wav", offset, 1), name=f"{offset}.json") for offset in (0, 1))
+    cache = tmp_path / "cache"
+    held = pack(first, 1.0, "x", cache)
+    code = ("import sys; from data.audio import pack; from data.manifests import read_manifest; "
+            "pack(read_manifest(sys.argv[1]), 1.0, 'x', sys.argv[2])")
+    subprocess.run([sys.executable, "-c", code, second.path, cache], cwd=ROOT, check=True)
+    assert len(list(cache.glob("*.i16"))) == 2
+    del held
+    subprocess.run([sys.executable, "-c", code, manifest(tmp_path, ("a.wav", 2, 1)).path, cache], cwd=ROOT, check=True)
+    assert len(list(cache.glob("*.i16"))) == 1
+
+
+@pytest.mark.parametrize("ending", ["i16", "npz"])
+def test_a_pipe_in_place_of_a_cache_file_is_refused_not_waited_for(tmp_path, ending):
+    wav(tmp_path / "a.wav")
+    mine = manifest(tmp_path, ("a.wav", 0, 1))
+    pack(mine, 1.0, "x", tmp_path / "cache")
+    (cached,) = (tmp_path / "cache").glob(f"*.{ending}")
+    cached.unlink()
+    os.mkfifo(cached)
+    with pytest.raises(UserError, match="named pipe"):
+        pack(mine, 1.0, "x", tmp_path / "cache")
+
+
+def test_what_may_not_fit_is_refused_before_anything_is_decoded(tmp_path, monkeypatch, decodings, capsys):
+    wav(tmp_path / "a.wav")
+    mine = manifest(tmp_path, ("a.wav", 0, 0.5), ("a.wav", 0, 1), ("a.wav", 0, 3))
+    free = 1_000
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
+    with pytest.raises(UserError, match=r"packing x may take 0.1 MB there, but 0.0 MB are free.*--cache_dir"):
+        pack(mine, 1.0, "x", tmp_path / "deep" / "cache")
+    assert not decodings and not (tmp_path / "deep").exists()
+    free = 80_002  # 0.5 + 1 + 1 seconds, and a sample for rounding
+    pack(mine, 1.0, "x", tmp_path / "cache")
+    free = 0
+    pack(mine, 1.0, "x", tmp_path / "cache")  # needs none
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(data.audio, "_LARGE", 80_000)
+    free = 10**12
+    pack(mine, 1.0, "y", tmp_path / "cache")
+    assert "packing y: up to 0.1 MB in" in capsys.readouterr().err
+
+
+def test_the_checksum_of_many_samples_covers_the_first_the_last_and_some_between(monkeypatch):
+    monkeypatch.setattr(data.audio, "_SAMPLED", 1_280)
+    samples = RNG.integers(-9, 9, 20_000).astype(np.int16)
+    check = data.audio._checksum(samples)
+    assert check == data.audio._checksum(samples.copy())
+    for changed in (slice(0, 1), slice(-1, None), slice(9_000, 9_400)):
+        other = samples.copy()
+        other[changed] += 1
+        assert data.audio._checksum(other) != check
+
+
+def test_what_is_odd_about_clips_is_one_line_at_every_use(tmp_path, capsys):
+    quiet = RNG.integers(-3, 4, 16_000).astype(np.int16)
+    wav(tmp_path / "a.wav"), wav(tmp_path / "quiet.wav", quiet), wav(tmp_path / "quieter.wav", quiet // 2)
+    wav(tmp_path / "loud.wav", 3.0 * RNG.uniform(-1, 1, 16_000), subtype="FLOAT")
+    mine = manifest(tmp_path, ("a.wav", 1, 1), ("quiet.wav", 0, 1), ("loud.wav", 0, 1), ("quieter.wav", 0, 1))
+    said = []
+    for _ in range(2):
+        clips = pack(mine, 1.0, "x", tmp_path / "cache")
+        assert usable(clips, mine, skip_bad_audio=False).tolist() == [0, 1, 2, 3]
+        said.append(capsys.readouterr().err)
+    assert said[0] == said[1] and said[0].count("\n") == 1
+    assert f"of its 4 clips 2 {FEW} (first: {tmp_path / 'quiet.wav'}); 1 {LOUD} (first: " in said[0]
+
+
+def test_a_cache_that_may_be_read_only_is_used(tmp_path, monkeypatch, decodings):
+    wav(tmp_path / "a.wav")
+    mine = manifest(tmp_path, ("a.wav", 0, 1))
+    pack(mine, 1.0, "x", tmp_path / "cache")
+    monkeypatch.setattr(data.audio, "write_atomically", None)  # would fail
+    pack(mine, 1.0, "x", tmp_path / "cache")
+    assert len(decodings) == 1

@@ -1,6 +1,7 @@
 """Every kind of defect is found, counted and named; a sound data set is OK; memory does not follow the audio."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -79,7 +80,7 @@ def spoil(corpus, kind):
         return "unusable audio: 1", "cannot be decoded"
     if kind == "truncated":
         first.write_bytes(first.read_bytes()[:20_044])
-        return "wrong durations: 1", "1 s from 0 s on, but the file ends at 0.625 s"
+        return "unusable audio: 1", "ends early: its header says 32,000 bytes of audio, but it has 20,000"
     if kind == "truncated flac":
         corpus.sound("dev.flac", np.random.default_rng(0).uniform(-0.5, 0.5, 48_000))
         dev[0] |= {"audio_filepath": "dev.flac", "duration": 3.0}
@@ -119,6 +120,24 @@ def spoil(corpus, kind):
     if kind == "overlapping audio":
         train.append(train[0] | {"audio_filepath": dev[0]["audio_filepath"], "offset": 0.2, "duration": 0.3})
         return "overlapping audio in two splits: 1", "0.2 s to 0.5 s in train, 0 s to 1 s in dev"
+    if kind == "two labels":
+        train.append(train[0] | {"label": "no"})
+        return "one recording under two labels: 1", "train_yes_0.wav at 0 s, 'no' in train, has the same audio as"
+    if kind == "two labels, copied":
+        shutil.copy(corpus.folder / train[0]["audio_filepath"], corpus.folder / "twin.wav")
+        train.append(train[0] | {"audio_filepath": "twin.wav", "label": "no"})
+        return "one recording under two labels: 1", "twin.wav at 0 s"
+    if kind == "two labels, other length":
+        train.append(train[0] | {"label": "no", "duration": 0.5})
+        return "one recording under two labels: 1", "train_yes_0.wav at 0 s is ", "'yes' in train", "'no' in train"
+    if kind == "pipe":
+        first.unlink()
+        os.mkfifo(first)
+        return "unusable audio: 1", "it is a named pipe"
+    if kind == "unusable noise":
+        (corpus.folder / "noise" / "deep").mkdir()
+        (corpus.folder / "noise" / "deep" / "rain.wav").write_bytes(b"no audio")
+        return "noise folder: 1", "rain.wav: cannot be decoded"
     if kind == "noise folder":
         shutil.rmtree(corpus.folder / "noise")
         return "noise folder: 1", "No such file"
@@ -131,7 +150,8 @@ def spoil(corpus, kind):
 @pytest.mark.parametrize("kind", [
     "missing file", "empty file", "no audio", "truncated", "truncated flac", "silent", "not a number", "duration",
     "offset past the end", "unknown label", "label without training clips", "speaker", "copied audio", "linked audio",
-    "overlapping audio", "noise folder", "empty noise folder"])
+    "overlapping audio", "noise folder", "empty noise folder", "two labels", "two labels, copied",
+    "two labels, other length", "pipe", "unusable noise"])
 def test_each_defect_is_found_and_is_the_only_one(corpus, capsys, kind):
     expected = spoil(corpus, kind)
     well, lines = corpus.check(capsys)
@@ -146,7 +166,7 @@ def test_each_defect_is_found_and_is_the_only_one(corpus, capsys, kind):
 def test_what_is_no_defect(corpus, capsys):
     train, test = corpus.entries["train"], corpus.entries["test"]
     train[0]["duration"] = 1.015  # as aligners round
-    train.append(train[1] | {"label": "no"})  # the same audio within one split
+    train.append(train[1])  # the same audio within one split
     del test[0]["speaker"]
     corpus.sound("long.wav", np.random.default_rng(9).uniform(-0.5, 0.5, 96_000))
     for split, offset in (("train", 0.0), ("dev", 2.0), ("test", 4.0)):  # stretches side by side, as of noise
@@ -154,6 +174,28 @@ def test_what_is_no_defect(corpus, capsys):
     well, lines = corpus.check(capsys)
     assert well, lines
     assert any("2 of them name no speaker" in line for line in lines)
+
+
+def test_what_is_odd_but_may_be_meant_is_a_warning(corpus, capsys):
+    rng = np.random.default_rng(4)
+    dev, test = corpus.entries["dev"], corpus.entries["test"]
+    corpus.sound(dev[0]["audio_filepath"], rng.integers(-3, 4, 16_000).astype(np.int16))
+    corpus.sound(dev[1]["audio_filepath"], rng.uniform(-0.5, 0.5, 700))
+    dev[1]["duration"] = 700 / 16_000
+    soundfile.write(corpus.folder / test[0]["audio_filepath"], rng.uniform(-0.5, 0.5, 16_000), 8_000)
+    corpus.sound(test[1]["audio_filepath"], 12_000 * rng.uniform(-1, 1, 16_000), subtype="FLOAT")
+    corpus.entries["train"].append(corpus.entries["train"][0] | {"label": "Yes", "audio_filepath": "Yes.wav"})
+    corpus.sound("Yes.wav", rng.uniform(-0.5, 0.5, 16_000))
+    (corpus.folder / "noise" / "._hum.wav").write_bytes(b"a Mac's")
+    well, lines = corpus.check(capsys)
+    assert well
+    warned = [line for line in lines if line.startswith("warning: ")]
+    for kind in ("have fewer than 16 levels", "shorter than 50 ms", "last 2 times what the manifest says",
+                 "reach beyond full scale", "labels that look alike"):
+        assert sum(kind in line and line.endswith(": 1") for line in warned) == 1, kind
+    assert len(warned) == 5
+    assert any("'Yes' and 'yes'" in line for line in lines)
+    assert lines[-1].startswith("mine: OK but for 5 warnings, 7 train, 2 dev, 4 test clips")
 
 
 def test_a_class_missing_from_a_later_split_and_a_file_cut_short_are_noted(corpus, capsys):

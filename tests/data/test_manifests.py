@@ -1,12 +1,16 @@
 """Manifests and their registry: what is read is what was written, and every defect is found with its line."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from data.base.errors import UserError
+from data.base.errors import UserError, in_a_line
 from data.manifests import (
+    ROOT,
     Utterance,
     load_corpus,
     read_manifest,
@@ -95,7 +99,12 @@ def test_byte_order_mark_and_windows_line_ends(tmp_path):
     (GOOD | {"label": None}, "label must be a text"), (GOOD | {"label": ["a"]}, "label must be a text"),
     (GOOD | {"label": ""}, "label must be a text"), (GOOD | {"audio_filepath": None}, "audio_filepath must be a text"),
     (GOOD | {"audio_filepath": "a\0.wav"}, "audio_filepath must be a text"),
-    (GOOD | {"speaker": ["a", "b"]}, "speaker must be a text"),
+    (GOOD | {"speaker": ["a", "b"]}, "speaker must be a text"), (GOOD | {"audio_filepath": 5}, "must be a text"),
+    (GOOD | {"audio_filepath": True}, "must be a text"), (GOOD | {"label": 1.5}, "label must be a text"),
+    (GOOD | {"label": " \t"}, "is blank"), (GOOD | {"label": "a\x1b[2Jb"}, "control characters"),
+    (GOOD | {"label": "a\nb"}, "control characters"), (GOOD | {"label": "\udce9"}, "not valid UTF-8"),
+    (GOOD | {"audio_filepath": "\udce9.wav"}, "not valid UTF-8"), (GOOD | {"speaker": "\ud800"}, "not valid UTF-8"),
+    (GOOD | {"offset": float("inf")}, "offset must"), (GOOD | {"duration": -0.0}, "duration is 0"),
 ])
 def test_a_bad_line_is_named_with_its_number(tmp_path, line, complaint):
     path = write(tmp_path / "a.json", GOOD, "", line, GOOD)
@@ -103,6 +112,50 @@ def test_a_bad_line_is_named_with_its_number(tmp_path, line, complaint):
         read_manifest(path)
     assert str(error.value).startswith(f"{path}, line 3: ")
     assert complaint in str(error.value)
+
+
+def test_labels_have_one_form(tmp_path):
+    path = write(tmp_path / "a.json", *(GOOD | {"label": label} for label in
+                                        ("fu\u0308r", "f\u00fcr", " f\u00fcr", "alfa ", "alfa", "Alfa")))
+    found = read_manifest(path)
+    assert found.labels == ["Alfa", "alfa", "f\u00fcr"]
+    assert found.counts().tolist() == [1, 2, 3]
+    assert read_manifest(path, ["f\u00fcr", "Alfa", "alfa"]).label.tolist() == [0, 0, 0, 2, 2, 1]
+
+
+def test_paths_as_people_write_them_name_one_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "yes").mkdir()
+    (tmp_path / "yes" / "a.wav").touch()
+    (tmp_path / "back\\slash.wav").touch()
+    forms = ["yes/a.wav", "./yes/a.wav", "yes//a.wav", "yes/../yes/./a.wav", "~/yes/a.wav", str(tmp_path / "yes/a.wav"),
+             "yes\\a.wav", ".\\yes\\a.wav"]
+    found = read_manifest(write(tmp_path / "a.json", *(GOOD | {"audio_filepath": form} for form in forms)))
+    assert found.files == [str(tmp_path / "yes" / "a.wav")]
+    others = ["back\\slash.wav", "C:\\no\\where.wav", "~no such user/a.wav", "~.wav"]  # as they are
+    found = read_manifest(write(tmp_path / "a.json", *(GOOD | {"audio_filepath": form} for form in others)))
+    assert found.files == [str(tmp_path / other) for other in others]
+
+
+def test_twins_and_clips_with_two_labels_are_told_once(tmp_path, capsys):
+    registry = corpus(tmp_path, train=["alfa", "Alfa", "bravo"], dev=["alfa"], test=["bravo"])
+    load_corpus("mine", registry=registry)
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and said[0].startswith("warning: mine: ") and "'Alfa' and 'alfa'" in said[0]
+    registry = corpus(tmp_path, train=["alfa", "bravo"], dev=["alfa"], test=["bravo"])
+    write(tmp_path / "dev.json", {"audio_filepath": "train0.wav", "duration": 1, "label": "bravo"})
+    load_corpus("mine", ["test"], registry)
+    assert capsys.readouterr().err == ""
+    load_corpus("mine", registry=registry)
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "1 clips have two labels" in said and "'alfa' in train.json, 'bravo' in dev.json" in said
+
+
+@pytest.mark.parametrize("where", ["manifest", "registry"])
+def test_a_pipe_is_refused_not_waited_for(tmp_path, where):
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(UserError, match=r"pipe\.json: cannot read this .*named pipe"):
+        (read_manifest if where == "manifest" else read_registry)(tmp_path / "pipe.json")
 
 
 def test_unreadable_manifests(tmp_path):
@@ -167,7 +220,40 @@ def test_missing_parts_of_a_corpus(tmp_path):
             load_corpus("mine", [split], registry)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"a": 1}', ""])
+@pytest.mark.parametrize("entry", [{"noise": 5}, {"made_by": ["a"]}, {"labels": "ab"}, {"labels": [["a"]]},
+                                   {"train": None}, {"train": "a\0.json"}, {"train": "\ud800.json"},
+                                   {"new_words": {}}, {"labels": ["a", " a"]}, {"train": "x" * 5_000}])
+def test_registry_entries_of_other_shapes_are_one_line(tmp_path, entry):
+    registry = corpus(tmp_path)
+    entries = json.loads(registry.read_text())
+    entries["mine"] |= entry
+    registry.write_text(json.dumps(entries))
+    with pytest.raises((UserError, OSError)) as error:
+        load_corpus("mine", registry=registry)
+    assert in_a_line(error.value) and "\n" not in in_a_line(error.value)
+
+
+def test_two_programs_that_register_lose_nothing(tmp_path):
+    code = ("import sys; from pathlib import Path; from data.manifests import register\n"
+            "for i in range(40): register(f'{sys.argv[1]}{i}', train=Path('/a'), dev=Path('/b'), test=Path('/c'), "
+            "registry=sys.argv[2])")
+    programs = [subprocess.Popen([sys.executable, "-c", code, name, tmp_path / "registry.json"], cwd=ROOT)
+                for name in "ab"]
+    assert [program.wait() for program in programs] == [0, 0]
+    assert len(read_registry(tmp_path / "registry.json")) == 80
+    assert [path.name for path in tmp_path.iterdir()] == ["registry.json"]
+
+
+def test_a_name_that_is_no_utf8_does_not_harm_the_registry(tmp_path):
+    registry = corpus(tmp_path)
+    before = registry.read_bytes()
+    odd = tmp_path / b"caf\xe9".decode("utf-8", "surrogateescape")
+    with pytest.raises(UserError, match="not valid UTF-8"):
+        register("other", train=odd, dev=odd, test=odd, registry=registry)
+    assert registry.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"a": 1}', "", "[" * 100_000])
 def test_broken_registry_is_named_and_never_overwritten(tmp_path, content):
     registry = tmp_path / "registry.json"
     registry.write_text(content)
@@ -180,7 +266,7 @@ def test_broken_registry_is_named_and_never_overwritten(tmp_path, content):
 
 def test_registering_keeps_the_others_and_repeats_its_bytes(tmp_path):
     registry = tmp_path / "registry.json"
-    with pytest.raises(UserError, match="cannot read the registry"):
+    with pytest.raises(UserError, match="cannot read this registry"):
         registered("a", registry)
     paths = {split: tmp_path / "datasets" / f"{split}.json" for split in ("train", "dev", "test")}
     register("ä", **paths, noise=tmp_path / "noise", registry=registry)

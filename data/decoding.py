@@ -1,0 +1,251 @@
+"""From audio files to 16 kHz mono samples: find, open, decode, resample, scale, fit."""
+
+import math
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+from data.base.errors import UserError
+from data.base.files import check_regular, open_regular
+
+SAMPLE_RATE = 16_000
+TOLERANCE = 0.02  # seconds that a clip may pass its file's end: rounding, and the ends that aligners give
+FEW_LEVELS = 16   # distinct values of a clip with fewer of which little of a word is left
+SHORT = SAMPLE_RATE // 20  # samples; 50 ms are less than the shortest word
+
+_ENDLESS = 2**48  # frames; libsndfile's answer for a FLAC header without a length is larger
+_SLACK = 64       # bytes that a header may count too many: some writers count the header itself
+_STREAMED = 0x7FF0_0000  # bytes; what streaming writers put where they do not know the size is larger
+# libsndfile takes what there is of a file cut short, but keeps what its header said in a log. A RIFF chunk is left out,
+# for what follows a WAV's samples may well be missing.
+_CUT = re.compile(r"^ *(?:data|riff|Riff size|SSND|Data Size|BODY) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
+# Peaks, in full scales.
+_LOUD = 1.5         # lossy coding and mixing may go up to here, further only another scale of numbers
+_ABSURD = 2.0**33   # no integer written as a float reaches this
+_QUIET = 2.0**-8    # below, 16 bits have less than 8 of them left
+_SILENT = 2.0**-24  # what 24 bits cannot tell from silence is taken for it
+# Ratios of sample rates: a file that lasts so many times what its manifest says may have another's in its header.
+_RATES = (8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
+_RATIOS = np.unique([a / b for a in _RATES for b in _RATES if a != b])
+
+LOUD = "reach beyond full scale, as integers written as floats do, and were made quieter"
+QUIET = "are so quiet that 16 bits would leave them few levels, and were made louder"
+FEW = f"have fewer than {FEW_LEVELS} levels, so little of a word is left"
+CANCELLED = "have channels that cancel out when averaged; their loudest channel was taken"
+BRIEF = "are shorter than 50 ms"
+PAST_END = "end before the duration that the manifest gives"
+
+
+def audio_files(folder: str | Path) -> list[str]:
+    """The audio files in a folder and those below it, sorted; hidden ones, as a Mac's ``._hum.wav``, are left out.
+
+    Raises:
+        OSError: the folder, or one in it, is missing or cannot be read.
+    """
+    def refuse(error: OSError) -> None:
+        raise error
+
+    endings = {ending.lower() for ending in soundfile.available_formats()}
+    found, seen = [], set()
+    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        seen.add(os.path.realpath(parent))  # links may lead round in a circle
+        folders[:] = [name for name in folders if not name.startswith(".")
+                      and os.path.realpath(os.path.join(parent, name)) not in seen]
+        found += [os.path.join(parent, name) for name in names
+                  if not name.startswith(".") and os.path.splitext(name)[1][1:].lower() in endings]
+    return sorted(found)
+
+
+@contextmanager
+def open_audio(path: str) -> Iterator[soundfile.SoundFile]:
+    """Open an audio file that is whole, as far as its header tells.
+
+    Raises:
+        UserError: missing, no regular file, unreadable, empty, cut short, or without a length; also what goes wrong
+            while it is read.
+    """
+    try:
+        check_regular(path)
+        with soundfile.SoundFile(path) as file:
+            if file.frames > _ENDLESS:
+                raise UserError(f"{path}: its header does not say how long it is (a streamed file?); "
+                                "convert it anew, for instance to WAV")
+            if file.frames == 0:
+                raise UserError(f"{path}: has no audio in it" + (
+                    ", its header says, though it is not empty (broken off while recording?); convert it anew"
+                    if os.path.getsize(path) > 4096 else ""))
+            stated, there = _bytes(file, path)
+            if there + _SLACK < stated < _STREAMED:
+                raise UserError(f"{path}: ends early: its header says {stated:,} bytes of audio, but it has {there:,}; "
+                                "is the file complete?")
+            yield file
+    except UnicodeError:
+        raise UserError(f"{path!a}: the file's name is not valid UTF-8; rename it") from None
+    except (soundfile.SoundFileError, OSError, TypeError) as error:  # TypeError: a .raw file, which has no header
+        raise UserError(f"{path}: {_refusal(path, error)}") from None
+
+
+def decode(path: str, offset: float = 0.0, duration: float | None = None, longest: float | None = None) -> np.ndarray:
+    """Decode part of an audio file to 16 kHz mono.
+
+    A part that passes full scale, as floats can, is made quieter by its own peak, never clipped. One so quiet that
+    int16 would leave it few levels, as 16-bit values in a 24-bit file, is made louder by a power of two. Channels are
+    averaged unless that cancels them out; then the loudest is taken.
+
+    Args:
+        path: any format, rate and number of channels that libsndfile reads.
+        offset: start, seconds.
+        duration: length, seconds; None, or more than there is, reads to the file's end.
+        longest: of a part longer than this many seconds, only so much around its centre is decoded.
+
+    Returns:
+        (T,) int16.
+
+    Raises:
+        UserError: missing, unreadable, empty, truncated, all-zero or not-a-number audio, or an offset past its end.
+    """
+    return decode_with_remarks(path, offset, duration, longest)[0]
+
+
+def decode_with_remarks(path: str, offset: float = 0.0, duration: float | None = None,
+                        longest: float | None = None) -> tuple[np.ndarray, list[str]]:
+    """`decode`, and what is odd about the clip though it can be used, such as `LOUD`: phrases that go with "clips"."""
+    with open_audio(path) as file:
+        rate, total = file.samplerate, file.frames
+        start = round(offset * rate)
+        if start >= total:
+            raise UserError(f"{path}: offset {offset:g} s is past its end at {total / rate:g} s")
+        frames = total - start if duration is None else min(round(duration * rate), total - start)
+        if frames == 0:
+            raise UserError(f"{path}: a duration of {duration:g} s is less than one sample")
+        remarks = _about_length(total / rate, offset, duration)
+        if longest is not None and frames > (keep := -(-round(longest * SAMPLE_RATE) * rate // SAMPLE_RATE)):
+            start, frames = start + (frames - keep) // 2, keep
+        exact = file.subtype == "PCM_16" and rate == SAMPLE_RATE and file.channels == 1
+        _go_to(file, start)
+        samples = file.read(frames, dtype="int16" if exact else "float32", always_2d=True)
+    if len(samples) < frames - rate // 10:
+        raise UserError(f"{path}: ends early: its header says {total / rate:g} s, but {len(samples) / rate:g} s "
+                        f"can be read from {start / rate:g} s on; is the file complete?")
+    if exact:
+        samples = samples[:, 0]
+    else:
+        samples, more = _scaled(soxr.resample(_mono(samples, path, remarks), rate, SAMPLE_RATE))
+        remarks += more
+    few = has_few_levels(samples)
+    if few and not samples.any():
+        raise UserError(f"{path}: silent to the bit"
+                        + (f" from {offset:g} s to {offset + duration:g} s" if duration is not None else ""))
+    if len(samples) < SHORT:
+        remarks.append(BRIEF)
+    elif few:
+        remarks.append(FEW)
+    return samples, remarks
+
+
+def to_int16(samples: np.ndarray) -> np.ndarray:
+    """Full scale +-1 (float) to int16, rounded and clipped."""
+    return np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
+
+
+def has_few_levels(samples: np.ndarray) -> bool:
+    """Whether (T,) samples have fewer than `FEW_LEVELS` distinct values. A sixty-fourth of them mostly tells."""
+    step = max(1, len(samples) // 64)
+    return len(set(samples[::step].tolist())) < FEW_LEVELS and len(np.unique(samples)) < FEW_LEVELS
+
+
+def fit(samples: np.ndarray, length: int) -> np.ndarray:
+    """Exactly ``length`` samples: a longer clip is cut around its centre, a shorter one zero-padded at its end.
+
+    Args:
+        samples: (T,) of any type.
+
+    Returns:
+        (length,) of the same type.
+    """
+    if len(samples) > length:
+        start = (len(samples) - length) // 2
+        return samples[start:start + length]
+    return np.pad(samples, (0, length - len(samples)))
+
+
+def _bytes(file: soundfile.SoundFile, path: str) -> tuple[int, int]:
+    """Bytes of audio that a file's header states, and those that it has; zeros for what cannot be told, or is equal."""
+    if file.format == "NIST":  # the one header in use that libsndfile's log leaves out
+        with open_regular(path) as header:
+            text = header.read(1024).decode("ascii", "replace")
+        fields = dict(re.findall(r"^(\w+) -i (\d+)$", text, re.MULTILINE))
+        width = int(fields.get("sample_n_bytes", 1)) * file.channels
+        return int(fields.get("sample_count", 0)) * width, file.frames * width
+    log = file.extra_info
+    found = _CUT.search(log) if "should be" in log else None
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def _refusal(path: str, error: Exception) -> str:
+    """Why a file could not be opened or read; libsndfile says "System error" to most."""
+    try:
+        with open_regular(path) as file:
+            return f"cannot be decoded ({error if file.read(1) else 'it is empty'})"
+    except FileNotFoundError:
+        return "no such audio file"
+    except OSError as refused:
+        return f"cannot be decoded ({refused.strerror})"
+
+
+def _go_to(file: soundfile.SoundFile, start: int) -> None:
+    """Go to a frame of a file just opened; telephone formats, such as GSM 6.10, can only be read from the beginning."""
+    if start and file.seekable():
+        file.seek(start)
+        return
+    while start > 0 and (passed := len(file.read(min(start, 1 << 16), dtype="int16"))):
+        start -= passed
+
+
+def _about_length(seconds: float, offset: float, duration: float | None) -> list[str]:
+    """Remarks on a file of some seconds of which a manifest says that a clip lies at offset, duration long."""
+    if duration is None:
+        return []
+    past_end = offset + duration > seconds + TOLERANCE
+    if not past_end and (offset or seconds <= duration + TOLERANCE):
+        return []
+    nearest = _RATIOS[np.abs(_RATIOS - seconds / duration).argmin()]
+    if not offset and abs(seconds - nearest * duration) < 0.0006:  # manifests round to milliseconds
+        return [f"last {nearest:.3g} times what the manifest says, as with a wrong sample rate in the header"
+                + ("" if past_end else "; right if only their start is meant")]
+    return [PAST_END] if past_end else []
+
+
+def _mono(samples: np.ndarray, path: str, remarks: list[str]) -> np.ndarray:
+    """(T, C) float32 to (T,): the channels' mean, or the loudest of channels that cancel each other out."""
+    if not np.isfinite(samples).all():
+        raise UserError(f"{path}: contains samples that are not numbers (NaN or infinite)")
+    if (peak := np.abs(samples).max()) > _ABSURD:
+        raise UserError(f"{path}: its samples reach {peak:g} times full scale; is it audio? Convert it anew")
+    channels = samples.shape[1]
+    if channels == 1:
+        return samples[:, 0]
+    mean, power = samples.mean(1), np.square(samples).mean(0)  # (T,), (C,)
+    # Channels that have nothing in common leave 1 / C of their power, as does a single one that is on.
+    if np.square(mean).mean() < 0.2 / channels * power.mean():
+        remarks.append(CANCELLED)
+        return samples[:, power.argmax()]
+    return mean
+
+
+def _scaled(samples: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """(T,) floats to int16 without clipping, or losing what a quiet recording has; and the remarks on that."""
+    peak = float(max(samples.max(), -samples.min()))
+    if peak > 1:
+        return to_int16(samples / peak), [LOUD] * (peak > _LOUD)
+    if peak < _SILENT:
+        return np.zeros(len(samples), np.int16), []
+    if peak < _QUIET:
+        return to_int16(samples * 2.0 ** -math.frexp(2 * peak)[1]), [QUIET]
+    return to_int16(samples), []

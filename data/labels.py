@@ -1,0 +1,68 @@
+"""Labels as people write them: one spelling for each, twins, and clips that have two of them."""
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+
+def one_form(label: str) -> str:
+    """A label without blanks around it, in the Unicode form NFC: an accent is the same however it was typed."""
+    return (label if label.isascii() else unicodedata.normalize("NFC", label)).strip()
+
+
+def has_controls(text: str) -> bool:
+    """Whether a text has control characters in it, line ends and tabs too."""
+    return any(unicodedata.category(c) == "Cc" for c in text)
+
+
+def look_alike(labels: Iterable[str]) -> list[str]:
+    """One line that names labels that differ only by case, blanks or invisible characters; none if there are none."""
+    twins: dict[str, list[str]] = {}
+    for label in labels:
+        folded = unicodedata.normalize("NFKC", label).casefold()
+        key = "".join(c for c in folded if not c.isspace() and unicodedata.category(c) != "Cf")
+        twins.setdefault(key, []).append(label)
+    alike = [" and ".join(map(repr, names)) for names in twins.values() if len(names) > 1]
+    more = f" and {len(alike) - 5:,} more" if len(alike) > 5 else ""
+    return [f"labels that differ only by case or blanks count as different words: {', '.join(alike[:5])}{more}; give "
+            "them one name if they are one"] if alike else []
+
+
+def under_two_labels(manifests: Sequence) -> list[tuple[int, int, int, int]]:
+    """Clips that begin at one place of one file and have different labels.
+
+    Args:
+        manifests: each a `data.manifests.Manifest`, of one list of labels or each of its own: names are compared.
+
+    Returns:
+        For each such clip the positions of its manifest and of itself, and those of the first at that place.
+    """
+    files: dict[str, int] = {}
+    names: dict[str, int] = {}
+    columns = []
+    for m, manifest in enumerate(manifests):
+        file = np.array([files.setdefault(path, len(files)) for path in manifest.files], np.int64)[manifest.file]
+        label = np.array([names.setdefault(name, len(names)) for name in manifest.labels], np.int64)[manifest.label]
+        columns.append((file, label, np.full(len(manifest), m), np.arange(len(manifest)), manifest.offset))
+    if not columns:
+        return []
+    file, label, of, row, offset = map(np.concatenate, zip(*columns, strict=True))
+    order = np.lexsort((offset, file))  # stable
+    new = np.ones(len(order), bool)
+    new[1:] = (np.diff(file[order]) != 0) | (np.diff(offset[order]) != 0)
+    first = order[np.flatnonzero(new)[np.cumsum(new) - 1]]  # of the same place, for each of order
+    other = label[order] != label[first]
+    return [(int(of[a]), int(row[a]), int(of[b]), int(row[b])) for a, b in
+            zip(order[other], first[other], strict=True)]
+
+
+def two_labels(manifests: Sequence) -> list[str]:
+    """One line on what `under_two_labels` finds; none if that is nothing."""
+    found = under_two_labels(manifests)
+    if not found:
+        return []
+    m, i, n, j = found[0]
+    one, other = manifests[m][i], manifests[n][j]
+    return [f"{len(found):,} clips have two labels, as {one.path} at {one.offset:g} s: {other.label!r} in "
+            f"{manifests[n].path.name}, {one.label!r} in {manifests[m].path.name}; data.check lists them"]

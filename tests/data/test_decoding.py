@@ -1,0 +1,363 @@
+"""Clips are the right samples of the right file, whatever its format, at a level that loses nothing."""
+
+import os
+import socket
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from data.base.errors import UserError
+from data.decoding import (
+    BRIEF,
+    CANCELLED,
+    FEW,
+    LOUD,
+    PAST_END,
+    QUIET,
+    SAMPLE_RATE,
+    audio_files,
+    decode,
+    decode_with_remarks,
+    fit,
+    has_few_levels,
+    to_int16,
+)
+
+RNG = np.random.default_rng(0)
+NOISE = RNG.integers(-20_000, 20_000, 48_000).astype(np.int16)  # three seconds
+
+
+def tone(seconds, rate, hertz=440.0, level=0.5):
+    return level * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)
+
+
+def wav(path, samples=NOISE, rate=SAMPLE_RATE, **how):
+    soundfile.write(path, samples, rate, **how)
+    return str(path)
+
+
+# -- decode and fit
+
+@pytest.mark.parametrize("extension", ["wav", "flac"])
+def test_16_khz_int16_is_taken_as_it_is(tmp_path, extension):
+    path = wav(tmp_path / f"a.{extension}")
+    assert np.array_equal(decode(path), NOISE)
+    assert np.array_equal(decode(path, 0.5, 0.25), NOISE[8_000:12_000])
+    assert np.array_equal(decode(path, 2.5, 9.0), NOISE[40_000:])  # to the end when there is no more
+
+
+@pytest.mark.parametrize("extension", ["ogg", "mp3"])
+def test_lossy_formats_come_near(tmp_path, extension):
+    path = wav(tmp_path / f"a.{extension}", tone(1, SAMPLE_RATE))
+    inside = slice(2_000, 14_000)
+    error = decode(path)[inside] / 32768 - tone(1, SAMPLE_RATE)[inside]
+    assert len(decode(path)) == SAMPLE_RATE
+    assert np.abs(error).max() < 0.02
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 44_100, 48_000, 96_000])
+def test_resampling_keeps_pitch_level_and_length(tmp_path, rate):
+    found = decode(wav(tmp_path / "a.wav", tone(1, rate), rate)) / 32768
+    assert abs(len(found) - SAMPLE_RATE) <= 1
+    inside = slice(1_000, 15_000)  # a tone that starts at once rings at its ends
+    assert np.abs(found[inside] - tone(1, SAMPLE_RATE)[inside]).max() < 0.01
+
+
+def test_offset_and_duration_are_seconds_at_any_rate(tmp_path):
+    click = np.zeros(88_200)
+    click[44_100 + 22_050] = 0.9  # at 1.5 s
+    path = wav(tmp_path / "a.wav", click, 44_100)
+    part = decode(path, 1.25, 0.5)
+    assert len(part) == 8_000
+    assert abs(int(np.abs(part).argmax()) - 4_000) <= 1
+
+
+def test_channels_are_averaged(tmp_path):
+    left, right = RNG.integers(-9_000, 9_000, (2, 16_000))
+    path = wav(tmp_path / "a.wav", np.stack([left, right], 1).astype(np.int16))
+    assert np.abs(decode(path) - (left + right) / 2).max() <= 0.5
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_24", "FLOAT", "DOUBLE", "ULAW"])
+def test_sample_types_agree(tmp_path, subtype):
+    path = wav(tmp_path / "a.wav", tone(1, SAMPLE_RATE), subtype=subtype)
+    coarse = {"PCM_U8": 1 / 128, "ULAW": 1 / 32}.get(subtype, 2 / 32768)
+    assert np.abs(decode(path) / 32768 - tone(1, SAMPLE_RATE)).max() <= coarse
+
+
+def test_full_scale_is_clipped_never_wrapped():
+    assert to_int16(np.array([-2.0, -1.0, 0.0, 0.5, 1.0, 2.0])).tolist() == [-32768, -32768, 0, 16384, 32767, 32767]
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 8, 9, 10, 15])
+def test_fit_cuts_around_the_centre_and_pads_the_end(length):
+    for size in range(12):
+        clip = np.arange(1, size + 1)
+        found = fit(clip, length).tolist()
+        if size <= length:
+            assert found == clip.tolist() + [0] * (length - size)
+        else:
+            before, after = found[0] - 1, size - found[-1]  # samples cut away
+            assert found == list(range(found[0], found[0] + length))
+            assert 0 <= after - before <= 1
+
+
+@pytest.mark.parametrize(("offset", "duration"), [(0, None), (0, 3.0), (0.4, 2.2001), (1.0, 1.5)])
+def test_decoding_the_centre_is_decoding_all_and_cutting(tmp_path, offset, duration):
+    path = wav(tmp_path / "a.flac")
+    whole = decode(path, offset, duration)
+    assert np.array_equal(fit(decode(path, offset, duration, longest=1.0), 16_000), fit(whole, 16_000))
+    assert np.array_equal(decode(path, offset, duration, longest=5.0), whole)
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 44_100, 48_000])
+@pytest.mark.parametrize("longest", [0.1, 0.333, 1.0])
+def test_the_centre_is_never_too_short_at_any_rate(tmp_path, rate, longest):
+    path = wav(tmp_path / "a.wav", tone(2, rate), rate)
+    part, whole = decode(path, longest=longest) / 32768, decode(path) / 32768
+    length = round(longest * SAMPLE_RATE)
+    assert length <= len(part) <= length + 3
+    # The same stretch of the tone, up to the rounding of both centres: at most two samples.
+    middle = fit(part, length)[length // 4:-length // 4]
+    assert min(np.abs(middle - np.roll(fit(whole, length), shift)[length // 4:-length // 4]).max()
+               for shift in (-2, -1, 0, 1, 2)) < 0.05
+
+
+# -- what cannot be used
+
+def test_bad_audio_is_named_with_its_reason(tmp_path):
+    good = wav(tmp_path / "good.wav")
+    cases = {"nowhere.wav": "no such audio file"}
+
+    def case(name, content, reason):
+        (tmp_path / name).write_bytes(content)
+        cases[name] = reason
+
+    case("empty.wav", b"", "it is empty")
+    case("text.wav", b"not audio at all", "cannot be decoded")
+    case("bare.raw", bytes(100), "cannot be decoded")
+    case("caf\udce9.wav", Path(good).read_bytes(), "not valid UTF-8")
+    flac = Path(wav(tmp_path / "whole.flac")).read_bytes()
+    case("half.flac", flac[:len(flac) // 2], "cannot be decoded")
+    endless = bytearray(flac)
+    endless[21] &= 0xf0  # the 36 bits of STREAMINFO that count the samples; 0 is "unknown"
+    endless[22:26] = bytes(4)
+    case("endless.flac", bytes(endless), "does not say how long")
+    mp3 = Path(wav(tmp_path / "whole.mp3")).read_bytes()
+    case("half.mp3", mp3[:len(mp3) // 2], "ends early")
+    wav(tmp_path / "none.wav", np.zeros(0))
+    wav(tmp_path / "silent.wav", np.zeros(16_000))
+    wav(tmp_path / "nan.wav", np.where(np.arange(16_000) == 7_000, np.nan, 0.1), subtype="FLOAT")
+    wav(tmp_path / "inf.wav", np.where(np.arange(16_000) == 7_000, np.inf, 0.1), subtype="DOUBLE")
+    (tmp_path / "folder.wav").mkdir()
+    cases |= {"none.wav": "has no audio", "silent.wav": "silent to the bit", "nan.wav": "not numbers",
+              "inf.wav": "not numbers", "folder.wav": "cannot be decoded"}
+    for name, reason in cases.items():
+        with pytest.raises(UserError) as error:
+            decode(str(tmp_path / name))
+        assert reason in str(error.value), name
+        assert name.encode("ascii", "backslashreplace").decode() in str(error.value)
+        assert "\n" not in str(error.value)
+
+
+def test_offset_past_the_end_and_parts_without_sound(tmp_path):
+    samples = NOISE.copy()
+    samples[16_000:32_000] = 0
+    path = wav(tmp_path / "a.wav", samples)
+    with pytest.raises(UserError, match="offset 3 s is past its end at 3 s"):
+        decode(path, 3.0, 1.0)
+    with pytest.raises(UserError, match="silent to the bit from 1 s to 2 s"):
+        decode(path, 1.0, 1.0)
+    with pytest.raises(UserError, match="less than one sample"):
+        decode(path, 0.0, 1e-6)
+    assert len(decode(path, 2.99, 1.0)) == 160
+
+
+@pytest.mark.parametrize(("container", "subtype"), [
+    ("WAV", "PCM_16"), ("WAV", "PCM_24"), ("WAV", "FLOAT"), ("WAV", "ULAW"), ("WAV", "IMA_ADPCM"), ("WAV", "GSM610"),
+    ("WAVEX", "PCM_16"), ("RF64", "PCM_16"), ("W64", "PCM_16"), ("AIFF", "PCM_16"), ("AU", "PCM_16"),
+    ("NIST", "PCM_16"), ("NIST", "ULAW"), ("CAF", "PCM_16"), ("SVX", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"),
+    ("MP3", "MPEG_LAYER_III")])
+@pytest.mark.parametrize("share", [0.3, 0.8])
+def test_a_file_cut_short_is_refused_a_whole_one_is_not(tmp_path, container, subtype, share):
+    path = Path(wav(tmp_path / "a.x", 0.5 * tone(2, SAMPLE_RATE), format=container, subtype=subtype))
+    assert abs(len(decode(str(path))) - 2 * SAMPLE_RATE) < 1100  # blocks of ADPCM
+    path.write_bytes(path.read_bytes()[:int(share * path.stat().st_size)])
+    with pytest.raises(UserError, match=r"a\.x: (ends early|cannot be decoded|has no audio)"):
+        decode(str(path))
+
+
+def test_a_wav_of_which_two_bytes_are_left_is_refused_whatever_part_is_asked_for(tmp_path):
+    path = Path(wav(tmp_path / "a.wav"))
+    path.write_bytes(path.read_bytes()[:46])
+    for part in ((), (0.0, 1e-4), (0.0, 3.0)):
+        with pytest.raises(UserError, match="header says 96,000 bytes of audio, but it has 2; is the file complete"):
+            decode(str(path), *part)
+
+
+@pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000, 0x80000000])
+def test_a_wav_written_to_a_pipe_is_read_to_its_end(tmp_path, size):
+    path = Path(wav(tmp_path / "a.wav"))
+    head, samples = path.read_bytes()[:40], path.read_bytes()[44:]
+    path.write_bytes(head[:4] + struct.pack("<I", size) + head[8:] + struct.pack("<I", size) + samples)
+    assert np.array_equal(decode(str(path)), NOISE)
+
+
+def test_a_wav_whose_header_has_no_length_says_so(tmp_path):
+    path = Path(wav(tmp_path / "a.wav"))
+    path.write_bytes(path.read_bytes()[:40] + bytes(4) + path.read_bytes()[44:])
+    with pytest.raises(UserError, match=r"has no audio in it, its header says.*broken off while recording"):
+        decode(str(path))
+
+
+def test_what_follows_the_samples_may_be_missing(tmp_path):
+    path = Path(wav(tmp_path / "a.wav"))
+    content = bytearray(path.read_bytes()) + b"LIST" + struct.pack("<I", 400) + b"INFO"  # of 400 bytes
+    content[4:8] = struct.pack("<I", len(content) - 8 + 396)
+    path.write_bytes(content)
+    assert np.array_equal(decode(str(path)), NOISE)
+
+
+@pytest.mark.parametrize(("container", "subtype"), [("WAV", "GSM610"), ("WAV", "G721_32"), ("WAV", "NMS_ADPCM_32"),
+                                                    ("AU", "G723_40"), ("RAW", "VOX_ADPCM")])
+def test_telephone_formats_that_cannot_be_rewound_give_any_part(tmp_path, container, subtype):
+    name = "a.vox" if container == "RAW" else "a.x"
+    path = wav(tmp_path / name, tone(2, 8_000), 8_000, format=container, subtype=subtype)
+    whole = decode(path)
+    for offset, duration in ((0.0, 0.5), (0.5, 0.25), (1.5, 0.4)):
+        part = decode(path, offset, duration)
+        start = round(offset * SAMPLE_RATE)
+        assert len(part) == round(duration * SAMPLE_RATE)
+        inside = slice(200, -200)  # resampling rings where a part begins
+        assert np.abs(part.astype(int) - whole[start:start + len(part)])[inside].max() < 400
+
+
+def test_what_is_no_file_is_refused_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.wav")
+    (tmp_path / "b.wav").symlink_to("/dev/zero")
+    (tmp_path / "c.wav").symlink_to("c.wav")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "d.wav"))
+        for name, reason in (("a", "a named pipe"), ("b", "a device"), ("c", "symbolic links"), ("d", "a socket")):
+            with pytest.raises(UserError, match=rf"{name}\.wav: cannot be decoded \(.*{reason}"):
+                decode(str(tmp_path / f"{name}.wav"))
+
+
+# -- levels
+
+@pytest.mark.parametrize(("subtype", "scale"), [("FLOAT", 32_767), ("DOUBLE", 2.0**31), ("FLOAT", 12), ("FLOAT", 2.0)])
+def test_samples_beyond_full_scale_are_scaled_never_clipped(tmp_path, subtype, scale):
+    sound = 0.9 * tone(1, SAMPLE_RATE) + 0.1 * tone(1, SAMPLE_RATE, 1_234)
+    found, remarks = decode_with_remarks(wav(tmp_path / "a.wav", scale * sound / np.abs(sound).max(), subtype=subtype))
+    assert np.abs(found / 32768 - sound / np.abs(sound).max()).max() < 2 / 32768
+    assert remarks == [LOUD]
+
+
+@pytest.mark.parametrize("peak", [1.001, 1.2, 1.5])
+def test_a_little_over_full_scale_is_usual_and_keeps_its_shape(tmp_path, peak):
+    found, remarks = decode_with_remarks(wav(tmp_path / "a.wav", 2 * peak * tone(1, SAMPLE_RATE), subtype="FLOAT"))
+    assert np.abs(found / 32768 - 2 * tone(1, SAMPLE_RATE)).max() < 1e-3
+    assert remarks == []
+
+
+@pytest.mark.parametrize(("subtype", "peak"), [("PCM_24", 1e-4), ("PCM_24", 2.0**-9), ("PCM_32", 2.0**-16),
+                                               ("FLOAT", 1e-6)])
+def test_what_is_too_quiet_for_16_bits_keeps_its_levels(tmp_path, subtype, peak):
+    shape = 2 * tone(1, SAMPLE_RATE)
+    found, remarks = decode_with_remarks(wav(tmp_path / "a.wav", peak * shape, subtype=subtype))
+    level = np.abs(found).max()
+    assert 2**13 <= level <= 2**14
+    assert np.abs(found / level - shape).max() < (0.02 if subtype == "PCM_24" else 0.001)  # 1e-4 has 1678 levels
+    assert remarks == [QUIET]
+
+
+def test_the_gain_of_quiet_clips_is_a_power_of_two(tmp_path):
+    values = RNG.integers(-60, 60, 16_000)
+    values[0] = 63
+    path = wav(tmp_path / "a.wav", (values << 8).astype(np.int32) << 8, subtype="PCM_24")  # 16-bit values
+    assert np.array_equal(decode(path), values * 256)
+
+
+def test_few_levels_are_told(tmp_path):
+    for name, samples, how in (("a", RNG.integers(-7, 8, 16_000), {}),
+                               ("b", RNG.integers(-7, 8, 16_000) * 2_000, {}),
+                               ("c", RNG.integers(-3, 4, 16_000) / 128, {"subtype": "PCM_U8"})):
+        samples = samples.astype(np.int16) if not how else samples
+        assert FEW in decode_with_remarks(wav(tmp_path / f"{name}.wav", samples, **how))[1], name
+    quiet = (RNG.integers(-3, 4, 16_000) << 8).astype(np.int32)
+    assert decode_with_remarks(wav(tmp_path / "d.wav", quiet, subtype="PCM_24"))[1] == [QUIET, FEW]
+    assert decode_with_remarks(wav(tmp_path / "e.wav"))[1] == []
+
+
+@pytest.mark.parametrize("levels", [1, 15, 16, 200])
+@pytest.mark.parametrize("length", [20, 1_000, 16_000])
+def test_few_levels_against_counting_all(levels, length):
+    samples = RNG.integers(0, levels, length).astype(np.int16)
+    assert has_few_levels(samples) == (len(np.unique(samples)) < 16)
+
+
+def test_next_to_silence_in_floats_is_silence(tmp_path):
+    with pytest.raises(UserError, match="silent to the bit"):
+        decode(wav(tmp_path / "a.wav", 1e-9 * tone(1, SAMPLE_RATE), subtype="FLOAT"))
+
+
+def test_numbers_that_are_no_audio_are_refused(tmp_path):
+    for value in (1e12, 3e38, 1e300):
+        samples = np.where(np.arange(16_000) == 9, value, tone(1, SAMPLE_RATE))
+        with pytest.raises(UserError, match=r"is it audio|not numbers"):
+            decode(wav(tmp_path / "a.wav", np.stack([samples, samples], 1), subtype="DOUBLE"))
+
+
+# -- channels and lengths
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+@pytest.mark.parametrize(("first", "cancels"), [(-0.99, True), (-0.9, True), (-0.4, False), (0.0, False), (1.0, False)])
+def test_of_channels_that_cancel_out_the_loudest_is_taken(tmp_path, rate, first, cancels):
+    sound = tone(1, rate)
+    found, remarks = decode_with_remarks(wav(tmp_path / "a.wav", np.stack([first * sound, sound], 1), rate))
+    assert remarks == [CANCELLED] * cancels
+    expected = (1.0 if cancels else (1 + first) / 2) * tone(1, SAMPLE_RATE)
+    assert np.abs(found / 32768 - expected)[1_000:15_000].max() < 0.01
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 8, 16])
+def test_one_channel_that_is_on_and_channels_with_nothing_in_common_are_averaged(tmp_path, channels):
+    alone = np.zeros((16_000, channels))
+    alone[:, 0] = tone(1, SAMPLE_RATE)
+    for samples in (alone, RNG.uniform(-0.5, 0.5, (16_000, channels))):
+        found, remarks = decode_with_remarks(wav(tmp_path / "a.wav", samples))
+        assert CANCELLED not in remarks
+        assert np.abs(found / 32768 - samples.mean(1)).max() < 1e-4
+
+
+@pytest.mark.parametrize(("rate", "said", "ratio"), [(8_000, 1.0, "2"), (48_000, 1.0, "0.333"), (44_100, 1.0, "0.363"),
+                                                     (22_050, 0.5, "0.726"), (11_025, 1.0, "1.45")])
+def test_a_header_with_another_rate_contradicts_the_manifest(tmp_path, rate, said, ratio):
+    path = wav(tmp_path / "a.wav", NOISE[:round(said * 16_000)], rate)
+    assert decode_with_remarks(path, 0.0, said)[1] == [
+        f"last {ratio} times what the manifest says, as with a wrong sample rate in the header"
+        + ("; right if only their start is meant" if rate < 16_000 else "")]
+
+
+def test_durations_that_are_as_stated_or_meant_raise_no_suspicion(tmp_path):
+    path = wav(tmp_path / "a.wav")  # three seconds
+    for offset, duration, expected in ((0.0, 3.0, []), (0.0, 3.015, []), (1.0, 1.5, []), (0.0, 1.1, []),
+                                       (0.0, 3.1, [PAST_END]), (2.5, 1.0, [PAST_END]), (2.97, 0.03, [BRIEF])):
+        assert decode_with_remarks(path, offset, duration)[1] == expected, (offset, duration)
+    assert decode_with_remarks(path)[1] == []
+
+
+def test_audio_files_are_found_in_folders_below_without_hidden_ones(tmp_path):
+    for name in ("b.wav", "a.FLAC", ".hidden.wav", "._b.wav", "notes.txt", "deep/er/c.ogg", ".git/d.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "deep" / "round").symlink_to(tmp_path)
+    (tmp_path / "linked.wav").symlink_to("b.wav")
+    found = audio_files(tmp_path)
+    assert [os.path.relpath(path, tmp_path) for path in found] == ["a.FLAC", "b.wav", "deep/er/c.ogg", "linked.wav"]
+    for wrong in (tmp_path / "nowhere", tmp_path / "b.wav"):
+        with pytest.raises(OSError):
+            audio_files(wrong)

@@ -1,0 +1,75 @@
+"""One spelling of a label, twins named, and clips under two labels found."""
+
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.labels import has_controls, look_alike, one_form, two_labels, under_two_labels
+from data.manifests import Manifest
+
+
+@pytest.mark.parametrize("label", ["yes", "für", "Ångström", "はい", "two words", "ｆｕｌｌ", "ß"])
+def test_forms_and_blanks_make_one_label(label):
+    for form in ("NFC", "NFD"):
+        for blanks in ("{}", " {}", "{}\t", "\u00a0{}\u3000"):
+            assert one_form(blanks.format(unicodedata.normalize(form, label))) == label
+    assert one_form(one_form(label)) == one_form(label)
+
+
+def test_labels_of_ascii_stay_what_they_are():
+    for label in ("yes", "Yes", "_unknown_", "it's", "a  b"):
+        assert one_form(label) == label
+
+
+@pytest.mark.parametrize(("labels", "named"), [
+    (["alfa", "Alfa", "bravo"], "'alfa' and 'Alfa'"), (["left", "a b", "a  b"], "'a b' and 'a  b'"),
+    (["straße", "STRASSE"], "'straße' and 'STRASSE'"), (["up", "u\u200bp"], "'up' and 'u\\u200bp'"),
+    (["A", "a", "Ａ"], "'A' and 'a' and 'Ａ'")])
+def test_labels_that_look_alike_are_named(labels, named):
+    (line,) = look_alike(labels)
+    assert named in line and "bravo" not in line and "left" not in line
+
+
+def test_different_labels_do_not_look_alike():
+    assert look_alike(["yes", "yea", "no", "für", "fur", "1", "11"]) == []
+    (line,) = look_alike(word for i in range(20) for word in (f"a{i}", f"A{i}"))
+    assert line.count(" and ") == 6 and "and 15 more" in line
+
+
+def test_control_characters():
+    assert all(map(has_controls, ("a\x1b[2J", "a\nb", "a\tb", "\x7f", "\x9b31m")))
+    assert not any(map(has_controls, ("yes", "a b", "はい", "é")))
+
+
+def manifest(labels, files, clips):
+    """A manifest of clips (file, offset, label)."""
+    file, offset, label = zip(*clips, strict=True)
+    return Manifest(Path("x.json"), labels, files, np.array(file), np.array(offset, float), np.ones(len(clips)),
+                    np.array(label), np.full(len(clips), None))
+
+
+def test_clips_under_two_labels_against_brute_force():
+    rng = np.random.default_rng(2)
+    some = 0
+    for _ in range(200):
+        manifests = []
+        for _ in range(rng.integers(1, 4)):
+            count = rng.integers(1, 8)
+            labels, files = list(rng.permutation(["a", "b", "c"])), list(rng.permutation(["/x", "/y", "/z"]))
+            manifests.append(manifest(labels, files, [(rng.integers(3), rng.integers(3), rng.integers(3))
+                                                      for _ in range(count)]))
+        clips = [(m, i, one[i]) for m, one in enumerate(manifests) for i in range(len(one))]
+        expected = set()
+        for m, i, clip in clips:
+            n, j, first = next(c for c in clips if (c[2].path, c[2].offset) == (clip.path, clip.offset))
+            if clip.label != first.label:
+                expected.add((m, i, n, j))
+        found = under_two_labels(manifests)
+        assert len(found) == len(set(found))
+        assert set(found) == expected
+        assert bool(two_labels(manifests)) == bool(expected)
+        some += bool(expected)
+    assert 20 < some < 200
+    assert under_two_labels([]) == []
