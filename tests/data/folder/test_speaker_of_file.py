@@ -54,5 +54,5 @@ def test_a_table_names_paths_or_file_names(tmp_path):
                             ("file,speaker\n1.wav,a\n", "no row for 'no/2.wav' and 1 more")):
         with pytest.raises(UserError, match=complaint):
             told(text)
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="cannot read this table of speakers"):
         by_table(names, tmp_path / "nowhere.csv", Path("/r"))

@@ -81,7 +81,7 @@ def run(tmp_path, capsys):
     """Run the command on ``root``; returns what it printed and the registered corpus."""
     def command(root, *flags, name="mine"):
         flags = [*flags, *(["--name", name] if name else [])]
-        out = tmp_path / "out" / (name or "default")
+        out = tmp_path / "out" / (name or "-".join(map(str, flags)) or "default")
         main(parse_args(["--root", str(root), "--out", str(out), "--registry", str(tmp_path / "m.json"),
                          *map(str, flags)]))
         printed = capsys.readouterr()
@@ -313,7 +313,7 @@ def test_speaker_in_two_splits_is_an_error(run, root):
     (["--test_root", "x"], "--protocol official"), (["--url", "x"], "--download"), (["--sha256", "0"], "--download"),
     (["--download", "--sha256", "0"], "64 hexadecimal"),
     (["--words", "yess", "no"], r"'yess' \(did you mean 'yes'\?\)"),
-    (["--name", "a/b"], "--name 'a/b'"), (["--list", "/no/list"], "cannot be read")])
+    (["--name", "a/b"], "--name 'a/b'"), (["--list", "/no/list"], "cannot read this list")])
 def test_bad_flags(run, made, tmp_path, flags, message):
     with pytest.raises(UserError, match=message):
         run(made, *flags, name=None if "--name" in flags else "mine")
@@ -362,7 +362,7 @@ def test_bad_folders(run, root, tmp_path):
         run(root)
     (root / "validation_list.txt").unlink()
     shutil.rmtree(root / "_background_noise_")
-    with pytest.raises(UserError, match=r"_background_noise_: no \.wav file"):
+    with pytest.raises(UserError, match=r"_background_noise_: no recording"):
         run(root, "--classes", "12")
     assert run(root)[1].noise is None
 
