@@ -39,8 +39,8 @@ class Recording:
 def loudest(path: str, seconds: float) -> float:
     """Where the stretch of ``seconds`` that holds most of the word begins, in seconds, to 10 ms; 0 in a shorter file.
 
-    How loud each 10 ms are is their variance, so that an offset of the zero line counts for nothing; see
-    `loudest_stretch` for the rest. The file is read in blocks: memory does not grow with its length.
+    How loud each 10 ms are is their variance, so that an offset of the zero line counts for nothing, over all
+    channels; see `loudest_stretch` for the rest. The file is read in blocks: memory does not grow with its length.
 
     Raises:
         UserError: unreadable, or samples that are not numbers.
@@ -53,8 +53,8 @@ def loudest(path: str, seconds: float) -> float:
             hop = max(1, round(_HOP * rate))
             # Not file.blocks: it cannot read formats that cannot be sought in.
             while len(block := file.read(_BLOCK * hop, dtype="float32", always_2d=True)):
-                hops = block[:len(block) // hop * hop].mean(1, dtype=np.float64).reshape(-1, hop)
-                energy.append(hops.var(1))
+                hops = block[:len(block) // hop * hop].reshape(-1, hop, file.channels)
+                energy.append(hops.var(1, dtype=np.float64).mean(1))  # (block hops,)
     except (soundfile.SoundFileError, OSError) as error:
         raise UserError(f"{path}: cannot be decoded ({error})") from None
     energy = np.concatenate([np.zeros(0), *energy])

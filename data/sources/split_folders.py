@@ -34,10 +34,9 @@ def doubt_words(files: Sequence[tuple[str, str]], root: Path) -> str | None:
     words = {name for word in named for name in deep.get(word, ()) if name in ordinary or (
         name not in of_ordinary and sum(name in deep.get(other, ()) for other in named) > 1)}
     if named and (words or not ordinary):
-        seem = f" They hold the folders {_some(words)}, which seem to be the words." if words else ""
-        raise UserError(f"{root}: {_some(named)} look like splits of the data, not like words.{seem} Move the files "
-                        f"into one folder a word, give one of the splits alone (such as {root / named[0]}), or write "
-                        "manifests by hand to keep this division")
+        seem = f" (which hold the folders {_some(words)}: are these the words?)" if words else ""
+        raise UserError(f"{root}: named like splits of the data rather than like words: {_some(named)}{seem}; put the "
+                        "files into one folder a word, or keep this division by manifests of your own")
     times = Counter(name for names in deep.values() for name in names)
     repeated = [name for name, n in times.items() if n > 1 and n > len(deep) / 2]
     covered = sum(inside[word][name] for word in deep for name in repeated)
@@ -46,7 +45,7 @@ def doubt_words(files: Sequence[tuple[str, str]], root: Path) -> str | None:
                 f"if those are the words, put the files into one folder a word, and if they are the speakers, add "
                 "--speaker_regex '^([^/]+)/'")
     if named:
-        return f"{_some(named)} taken for a word, though named like a part of a data set"
+        return f"taken for words, though named like splits of the data: {_some(named)}"
     return None
 
 
