@@ -5,15 +5,17 @@ is not the paper's: tempo and pitch change together, as with another speaker (Ko
 speech recognition").
 """
 
+import sys
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
 
 from data.audio import SAMPLE_RATE, decode
 from data.base.errors import UserError
 from data.dataset import send
+from data.sources.noise import find_noise
+from data.sources.vetting import shortened
 
 
 def time_shift(waveforms: torch.Tensor, generator: torch.Generator, most: int = SAMPLE_RATE // 10,
@@ -59,22 +61,26 @@ class NoiseBank(torch.nn.Module):
     """Recordings of background noise, kept on the device the training runs on.
 
     Args:
-        folder: its audio files are the noises, each of at least one clip's length or repeated to it.
+        folder: the audio files in it, at any depth, are the noises, each of at least one clip's length or repeated
+            to it; see `find_noise`.
         snr: lowest and highest signal-to-noise ratio, dB, drawn uniformly.
         probability: of a clip getting noise.
 
     Raises:
-        UserError: no such folder, or no audio that can be decoded in it.
+        UserError: no such folder, no noise in it, or some that cannot be decoded.
     """
 
     def __init__(self, folder: str | Path, clip_samples: int, snr: tuple[float, float] = (5.0, 30.0),
                  probability: float = 0.8):
         super().__init__()
-        endings = tuple(f".{ending.lower()}" for ending in soundfile.available_formats())
-        files = sorted(path for path in Path(folder).glob("*") if path.suffix.lower() in endings)
+        files, unreadable = find_noise(folder)
         if not files:
-            raise UserError(f"{folder}: no folder with noise recordings; --augment needs one "
+            unlike = f" ({unreadable[0].name} is in a format that cannot be read: convert it)" if unreadable else ""
+            raise UserError(f"{folder}: no noise recordings in this folder{unlike}; --augment needs some "
                             "(--noise_dir, or \"noise\" in manifests.json)")
+        if unreadable:
+            print(f"{folder}: left out {len(unreadable):,} noise recordings in formats that cannot be read: "
+                  + shortened(path.name for path in unreadable), file=sys.stderr)
         noises = [decode(str(path)) for path in files]
         noises = [np.resize(noise, max(len(noise), clip_samples)) for noise in noises]
         length = torch.tensor([len(noise) for noise in noises])

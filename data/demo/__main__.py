@@ -6,6 +6,7 @@ from pathlib import Path
 from data.base.errors import exit_cleanly
 from data.demo.synthesis import VOICES, make
 from data.manifests import REGISTRY, ROOT
+from data.sources.claim import check_data_set_name
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -25,6 +26,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
+    check_data_set_name(args.name)
     out = args.out or ROOT / "datasets" / args.name
     make(out, args.seed, args.registry, name=args.name, voices=args.voices, takes=args.takes)
     print(f"registered {args.name!r}; use it with --manifest={args.name}")

@@ -6,6 +6,7 @@ Every voice variant counts as one speaker, of one split. Clips differ in rate, p
 layout is that of Speech Commands: ``<word>/<speaker>_nohash_<take>.wav``, and noise in ``_background_noise_/``.
 """
 
+import glob
 import json
 import os
 import shutil
@@ -18,7 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from data.base.errors import UserError
+from data.base.files import read_json
 from data.manifests import REGISTRY, ROOT, SPLITS, Utterance, register, write_manifest
+from data.sources.claim import claim
 
 WORDS = [
     "backward", "bed", "bird", "cat", "dog", "down", "eight", "five", "follow", "forward", "four", "go", "happy",
@@ -45,6 +48,8 @@ NOISE_SECONDS, NOISE_PEAK = 30, 0.5
 SAMPLE_RATE = 16_000
 _FORMAT = 1  # of the recipe below: a changed one makes the data anew
 _RECORD = "made.json"  # what a folder was made with; marks it as ours
+_BUILDING = ".building"  # ending of a folder that is being made
+NOISE, _NOISES = "_background_noise_", ("white", "pink", "babble")
 
 
 def make(out: str | Path = ROOT / "datasets" / "demo", seed: int = 0, registry: str | Path = REGISTRY, *,
@@ -59,41 +64,75 @@ def make(out: str | Path = ROOT / "datasets" / "demo", seed: int = 0, registry: 
         takes: how often each of them says each word.
 
     Raises:
-        UserError: a bad number, no eSpeak NG, a folder that cannot be written or that this module did not make.
+        UserError: a bad number, no eSpeak NG, a name that another data set has, a folder that cannot be written or
+            that holds anything which this module did not make.
     """
-    out = Path(out).absolute()
+    out = Path(os.path.realpath(out))  # a link stays: what it leads to is made
+    claim(name, out, registry, "python -m data.demo")
     if not 3 <= voices <= len(VOICES):
         raise UserError(f"--voices {voices}: must be 3 (one a split) to {len(VOICES)}, the number there are")
     if takes < 1 or seed < 0:
         raise UserError(f"--takes {takes} --seed {seed}: at least one take and a seed of at least 0 are needed")
     recipe = {"format": _FORMAT, "seed": seed, "voices": voices, "takes": takes}
-    if _recipe_of(out) != recipe:
-        _build(out, recipe)
+    old = _recipe_of(out)
+    if old != recipe or not all((out / f"{split}.json").exists() for split in SPLITS):
+        _build(out, recipe, old)
     made_by = "python -m data.demo" + (f" --name={name} --out={out}" if name != "demo" else "")
-    register(name, **{split: out / f"{split}.json" for split in SPLITS}, noise=out / "_background_noise_",
+    register(name, **{split: out / f"{split}.json" for split in SPLITS}, noise=out / NOISE,
              made_by=made_by, registry=registry)
 
 
 def _recipe_of(folder: Path) -> dict | None:
     """What a folder was made with; None when there is no such folder, or an empty one."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return None
     try:
-        return json.loads((folder / _RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-            raise UserError(f"{folder}: exists and was not made by data.demo; choose another folder with --out or "
-                            "remove it") from None
-    return None
+        recipe = read_json(folder / _RECORD, shape={str: int})
+    except UserError:
+        recipe = {}
+    if recipe.keys() != {"format", "seed", "voices", "takes"}:
+        raise UserError(f"{folder}: exists and was not made by data.demo; choose another folder with --out or remove "
+                        "it")
+    return recipe
 
 
-def _build(out: Path, recipe: dict) -> None:
+def _check_untouched(folder: Path, recipe: dict) -> None:
+    """Make sure that a folder holds what `_build` made of a recipe and nothing else, before it is removed.
+
+    Raises:
+        UserError: naming a file that was added, or changed since.
+    """
+    made = {"train.json", "dev.json", "test.json", _RECORD, *(f"{NOISE}/{kind}.wav" for kind in _NOISES)}
+    voices = {voice.lower() for voice in VOICES}
+    last = (folder / _RECORD).stat().st_mtime + 2  # seconds, as exact as some file systems are; it was written last
+    for here, folders, files in os.walk(folder):
+        for name in sorted(files) + [name for name in folders if os.path.islink(os.path.join(here, name))]:
+            path = Path(here, name)
+            inside = path.relative_to(folder).as_posix()
+            word, _, clip = inside.partition("/")
+            speaker, _, take = clip.removesuffix(".wav").partition("_nohash_")
+            ours = inside in made or (word in WORDS and speaker in voices and clip.endswith(".wav") and take.isdecimal()
+                                      and int(take) < recipe["takes"])
+            if not ours or path.is_symlink() or path.stat().st_mtime > last:
+                raise UserError(f"{folder}: {inside} was not made by data.demo, or changed since, so this folder is "
+                                "not made anew; choose another with --out, or remove it")
+        if strange := sorted(set(folders) - {*WORDS, NOISE}):
+            raise UserError(f"{Path(here, strange[0])}: was not made by data.demo, so {folder} is not made anew; "
+                            "choose another folder with --out, or remove it")
+
+
+def _build(out: Path, recipe: dict, old: dict | None) -> None:
+    """Make ``out`` by a recipe, replacing what was made by the ``old`` one."""
     import soundfile
 
     from data.sources.splits import count_table
 
     try:
+        if old is not None:
+            _check_untouched(out, old)
         out.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(out)
-        building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=_BUILDING, dir=out.parent))
     except OSError as error:
         raise UserError(f"{out}: cannot be written ({error.strerror}); choose another folder with --out") from error
     try:
@@ -102,9 +141,15 @@ def _build(out: Path, recipe: dict) -> None:
         for split in SPLITS:
             write_manifest(building / f"{split}.json", splits[split])
         (building / _RECORD).write_text(json.dumps(recipe) + "\n", encoding="utf-8", newline="\n")
-        if out.exists():
+        if old is not None:
+            _check_untouched(out, old)  # once more, for what came meanwhile
             shutil.rmtree(out)
-        building.rename(out)
+        try:
+            building.rename(out)  # fails if there is a folder with anything in it by now
+        except OSError:
+            if _recipe_of(out) != recipe:
+                raise
+            # else another run has made the same meanwhile
     except (OSError, soundfile.SoundFileError) as error:
         raise UserError(f"{out}: cannot be written ({error}); make room or choose another folder with "
                         "--out") from error
@@ -116,7 +161,7 @@ def _build(out: Path, recipe: dict) -> None:
 
 def _remove_leftovers(out: Path) -> None:
     """Remove what a killed run left beside ``out``; what another run is building now is younger."""
-    for leftover in out.parent.glob(f".{out.name}.*"):
+    for leftover in out.parent.glob(f".{glob.escape(out.name)}.*{_BUILDING}"):
         if time.time() - leftover.stat().st_mtime > 3600:
             shutil.rmtree(leftover, ignore_errors=True)
 
@@ -126,7 +171,7 @@ def _synthesise(folder: Path, recipe: dict) -> dict[str, list[Utterance]]:
     from tqdm import tqdm
 
     split_of = assign(recipe["seed"], recipe["voices"])
-    for word in [*WORDS, "_background_noise_"]:
+    for word in [*WORDS, NOISE]:
         (folder / word).mkdir()
     splits: dict[str, list[Utterance]] = {split: [] for split in SPLITS}
     clean: list[np.ndarray] = []  # words of training voices, to make babble of
@@ -139,7 +184,7 @@ def _synthesise(folder: Path, recipe: dict) -> dict[str, list[Utterance]]:
             if split_of[voice] == "train":
                 clean += words[:len(WORDS)]
             progress.update(len(utterances))
-    _write_noise(folder / "_background_noise_", clean, np.random.default_rng([recipe["seed"], _FORMAT]))
+    _write_noise(folder / NOISE, clean, np.random.default_rng([recipe["seed"], _FORMAT]))
     return {split: sorted(utterances, key=lambda u: u.path) for split, utterances in splits.items()}
 
 
@@ -222,7 +267,7 @@ def _write_noise(folder: Path, words: list[np.ndarray], rng: np.random.Generator
     for i in rng.integers(len(words), size=8 * NOISE_SECONDS):  # about four voices at any time
         start = rng.integers(length - len(words[i]))
         babble[start:start + len(words[i])] += words[i] / np.sqrt(np.mean(words[i] ** 2))
-    sounds = {"white": coloured_noise(length, 0, rng), "pink": coloured_noise(length, 1, rng), "babble": babble}
-    for kind, sound in sounds.items():
+    for kind, sound in zip(_NOISES, (coloured_noise(length, 0, rng), coloured_noise(length, 1, rng), babble),
+                           strict=True):
         soundfile.write(folder / f"{kind}.wav", to_int16(sound * (NOISE_PEAK / np.abs(sound).max())), SAMPLE_RATE,
                         "PCM_16")

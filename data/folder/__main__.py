@@ -8,108 +8,102 @@ into two splits, where the file names, a regular expression or a table tell who 
 
 import argparse
 import os
-import re
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
-from data.folder.speaker_of_file import OFFICIAL_STYLE, PREFIX_STYLE, Found, by_likely_style, by_regex, by_table
-from data.manifests import REGISTRY, ROOT, SPLITS, Utterance, read_registry
+from data.base.labels import lookalikes
+from data.folder.divide import MANY_SPEAKERS, divide
+from data.folder.find_words import NOISE, Findings, find_words
+from data.folder.speaker_of_file import OFFICIAL_STYLE, PREFIX_STYLE, by_likely_style, by_regex, by_table, joined
+from data.manifests import REGISTRY, ROOT, SPLITS, Utterance
+from data.sources.split_folders import doubt_words
 
-NOISE = "_background_noise_"
-MANY_SPEAKERS = 100  # from here on a hash of the name alone gives about the shares asked for
+SHORTEST, LONGEST = 0.1, 60.0  # seconds of a clip: a syllable, and far more than a word
 _CHUNK = 200  # files a task
 
 
-def find_files(root: Path) -> tuple[list[Found], list[str], Path | None]:
-    """The files of the word folders (and folders in these), those elsewhere, and the noise folder if there is one.
-
-    Raises:
-        UserError: ``root`` cannot be read, or has no sub-folders.
-    """
-    try:
-        entries = sorted(root.iterdir())
-    except OSError as error:
-        raise UserError(f"{root}: cannot be read ({error.strerror}); give a folder of one sub-folder per "
-                        "word") from None
-    words = [entry for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
-    noise = next((folder for folder in words if folder.name == NOISE), None)
-    files = [(word.name, os.path.join(folder, name)) for word in words if word != noise
-             for folder, _, names in sorted(os.walk(word)) for name in sorted(names)]
-    if not files:
-        raise UserError(f"{root}: has no sub-folders with files in them; put the recordings of each word into a "
-                        "folder named after the word")
-    return files, [str(entry) for entry in entries if not entry.is_dir()], noise
-
-
-def divide(units: Sequence[str], labels: Sequence[str], dev_percent: float, test_percent: float) -> dict[str, str]:
-    """The split of every distinct unit (a speaker, or a clip's audio), whose clips have ``labels``.
-
-    From `MANY_SPEAKERS` on by hash of the name; fewer are divided so that the shares and classes come out well.
-    """
-    import numpy as np
-
-    from data.sources.divide_speakers import balanced_split
-    from data.sources.splits import split_of
-
-    distinct, classes = sorted(set(units)), sorted(set(labels))
-    if len(distinct) >= MANY_SPEAKERS:
-        return {unit: split_of(unit, dev_percent, test_percent) for unit in distinct}
-    row, column = ({name: i for i, name in enumerate(names)} for names in (distinct, classes))
-    counts = np.zeros((len(distinct), len(classes)), np.int64)
-    np.add.at(counts, ([row[unit] for unit in units], [column[label] for label in labels]), 1)
-    shares = (1 - (dev_percent + test_percent) / 100, dev_percent / 100, test_percent / 100)
-    part = balanced_split(distinct, counts, shares)
-    for c in np.flatnonzero(counts[part == 0].sum(0) == 0):  # said by too few to be balanced: rather train than lose it
-        for unit in np.argsort(-counts[:, c], kind="stable"):
-            if counts[unit, c] and (part == part[unit]).sum() > 1:
-                part[unit] = 0
-                break
-    return {unit: SPLITS[p] for unit, p in zip(distinct, part, strict=True)}
-
-
 def main(args: argparse.Namespace, say: Callable[[str], None] = print) -> None:
-    from tqdm import tqdm
-
-    from data.base.cores import ordered_map
-    from data.folder.word_stretch import examine
+    from data.sources.claim import claim
     from data.sources.splits import check_disjoint, count_table, write_corpus
 
     root = Path(os.path.abspath(args.folder))
     out = Path(os.path.abspath(args.out or ROOT / "datasets" / args.name))
-    _refuse_to_overwrite(args.name, out, root, args.registry)
-    files, elsewhere, noise = find_files(root)
-    tasks = [([path for _, path in files[i:i + _CHUNK]], args.clip_seconds) for i in range(0, len(files), _CHUNK)]
-    heard = []
-    with tqdm(total=len(files), desc=f"listening to {args.name}", unit=" files", disable=None, leave=False) as progress:
-        for results in ordered_map(examine, tasks):
-            heard += results
-            progress.update(len(results))
-
-    skipped = [f"{path} (in no word folder)" for path in elsewhere] + [r for r in heard if isinstance(r, str)]
-    clips = [(word, r) for (word, _), r in zip(files, heard, strict=True) if not isinstance(r, str)]
-    if not clips:
-        raise UserError(f"{root}: none of its {len(files):,} files is usable audio, for instance {skipped[-1]}")
-    formats, rates = (Counter(getattr(r, key) for _, r in clips).most_common() for key in ("format", "rate"))
-    say(f"{root}: {len(clips):,} audio files in {len({word for word, _ in clips}):,} word folders: "
-        + ", ".join(f"{n:,} {name}" for name, n in formats) + "; " + ", ".join(f"{n:,} at {r} Hz" for r, n in rates))
-    _say_some(say, "skipped", "other files", skipped)
-    long = sorted((r for _, r in clips if r.seconds > r.duration), key=lambda r: -r.seconds)
-    if long:
-        say(f"cut to the loudest {args.clip_seconds:g} s: {len(long):,} longer files "
-            f"({long[-1].seconds:.2f} to {long[0].seconds:.2f} s), such as {long[0].path} at {long[0].offset:.2f} s")
+    if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(root)):
+        raise UserError(f"--out {out}: lies in the folder of the recordings, which stays as it is; choose another")
+    claim(args.name, out, args.registry, "python -m data.folder")
+    found = find_words(root)
+    doubt = doubt_words(found.files, root)
+    clips = _listen(args, found, root, say)
+    if doubt and not (args.speakers or args.speaker_regex):
+        say(f"warning: {doubt}")
     clips = _without_repeats(clips, say)
     speakers = _speakers(args, clips, root, say)
     splits = _split(args, clips, speakers, say)
     _drop_untrained(splits, say)
     check_disjoint(splits, content=False)  # equal audio is gone already
     say(count_table(splits, sorted({u.label for u in splits["train"]})))
-    if noise is not None and not _has_audio(noise):
-        say(f"{noise}: no audio file that can be read, so no noise is registered")
-        noise = None
+    noise = _noise(found.noise, say) if found.noise else None
     write_corpus(args.name, splits, out, noise=noise, made_by=_command(args), registry=args.registry, say=say)
+
+
+def _listen(args: argparse.Namespace, found: Findings, root: Path, say: Callable[[str], None]) -> list:
+    """The clips, as (word, `Recording`), having said what they are and, by kind, what else lies in the folder."""
+    from tqdm import tqdm
+
+    from data.base.cores import ordered_map
+    from data.folder.word_stretch import examine
+    from data.sources.vetting import doubtful
+
+    files = found.files
+    tasks = [([path for _, path in files[i:i + _CHUNK]], args.clip_seconds) for i in range(0, len(files), _CHUNK)]
+    heard = []
+    with tqdm(total=len(files), desc=f"listening to {args.name}", unit=" files", disable=None, leave=False) as progress:
+        for results in ordered_map(examine, tasks):
+            heard += results
+            progress.update(len(results))
+    clips = [(word, r) for (word, _), r in zip(files, heard, strict=True) if not isinstance(r, str)]
+    unusable = defaultdict(list)
+    for (_, path), reason in zip(files, heard, strict=True):
+        if isinstance(reason, str):
+            ending = os.path.splitext(path)[1].lower()
+            unusable[f"{ending or 'other'} files that cannot be decoded" if "cannot be decoded" in reason
+                     else "recordings that cannot be used"].append(reason)
+    if not clips:
+        raise UserError(f"{root}: none of its {len(files):,} files is usable audio, for instance "
+                        f"{next(iter(unusable.values()))[0]}")
+    formats, rates = (Counter(getattr(r, key) for _, r in clips).most_common() for key in ("format", "rate"))
+    words = {word for word, _ in clips}
+    say(f"{root}: {len(clips):,} audio files in {len(words):,} word folders: "
+        + ", ".join(f"{n:,} {name}" for name, n in formats) + "; " + ", ".join(f"{n:,} at {r} Hz" for r, n in rates))
+    for kind, paths in sorted({**found.left_out, **unusable}.items()):
+        _say_some(say, "left out", kind, paths)
+    _say_some(say, "warning: no usable recording of", "words", sorted(found.folders.keys() - words))
+    _say_some(say, "joined", "words from folders whose names look the same",
+              [f"{word} ({', '.join(map(ascii, names))})" for word, names in found.folders.items() if len(names) > 1])
+    _say_some(say, "warning: look alike but are different words:", "groups of folders; if they are one word, put its "
+              "recordings into one folder", [" and ".join(group) for group in lookalikes(words)])
+    for line in doubtful([(r.path, r.duration, r.peak) for _, r in clips]):
+        say(line)
+    long = sorted((r for _, r in clips if r.seconds > r.duration), key=lambda r: -r.seconds)
+    if long:
+        say(f"cut to the loudest {args.clip_seconds:g} s: {len(long):,} longer files "
+            f"({long[-1].seconds:.2f} to {long[0].seconds:.2f} s), such as {long[0].path} at {long[0].offset:.2f} s")
+    return clips
+
+
+def _noise(folder: Path, say: Callable[[str], None]) -> Path | None:
+    """The folder, if there is a recording in it."""
+    from data.sources.noise import find_noise
+
+    usable, unreadable = find_noise(folder)
+    _say_some(say, "left out", "noise recordings in formats that cannot be read", list(map(str, unreadable)))
+    if usable:
+        return folder
+    say(f"{folder}: no audio file that can be read, so no noise is registered")
+    return None
 
 
 def _without_repeats(clips: list, say: Callable[[str], None]) -> list:
@@ -139,11 +133,15 @@ def _speakers(args: argparse.Namespace, clips: list, root: Path, say: Callable[[
         speakers, how = by_regex(files, args.speaker_regex, root), f"from file names by {args.speaker_regex}"
     else:
         speakers, how = by_likely_style(files)
+    speakers, groups = joined(speakers)
     count = len(set(speakers) - {None})
-    if how:
+    if count:
         say(f"speakers: {count:,}, {how}")
+    elif how:
+        say(f"no speakers from file names: {how}")
+    _say_some(say, "joined", "speakers whose names look the same", [" and ".join(group) for group in groups])
     if count < len(SPLITS):
-        say("warning: " + (f"only {count} speaker{'s' * (count != 1)}" if how else "the file names tell no speakers "
+        say("warning: " + (f"only {count} speaker{'s' * (count != 1)}" if count else "the file names tell no speakers "
             "(see --speaker_regex, --speakers)") + ": clips are divided one by one, so the test will not tell how "
             "well new speakers do")
         return [None] * len(clips)
@@ -192,25 +190,6 @@ def _say_some(say: Callable[[str], None], before: str, what: str, items: Sequenc
         say(f"{before} {len(items):,} {what}: {'; '.join(items[:most])}" + ("; ..." if len(items) > most else ""))
 
 
-def _has_audio(folder: Path) -> bool:
-    import soundfile
-    for path in sorted(folder.iterdir()):
-        try:
-            if soundfile.info(path).frames:
-                return True
-        except (soundfile.SoundFileError, OSError, TypeError, UnicodeError):
-            pass
-    return False
-
-
-def _refuse_to_overwrite(name: str, out: Path, root: Path, registry: Path) -> None:
-    if out == root or root in out.parents:
-        raise UserError(f"--out {out}: lies in the folder of the recordings, which stays as it is; choose another")
-    entry = read_registry(registry).get(name) if registry.exists() else None
-    if entry and not str(entry.get("made_by", "")).startswith("python -m data.folder "):
-        raise UserError(f"--name {name!r}: {registry} has another data set of that name; choose another name")
-
-
 def _command(args: argparse.Namespace) -> str:
     """The command that makes these manifests again."""
     command = ["python", "-m", "data.folder", str(args.folder), "--name", args.name]
@@ -248,12 +227,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = _parser().parse_args(argv)
-    if not re.fullmatch(r"\w[\w.-]*", args.name):
-        raise UserError(f"--name {args.name!r}: use letters, digits and . _ - only")
-    if not 0 < args.clip_seconds < 1e6:
-        raise UserError(f"--clip_seconds must be positive, not {args.clip_seconds:g}")
+    from data.sources.claim import check_data_set_name
+
+    check_data_set_name(args.name)
+    if not SHORTEST <= args.clip_seconds <= LONGEST:
+        raise UserError(f"--clip_seconds {args.clip_seconds:g}: must be {SHORTEST:g} to {LONGEST:g} seconds")
     if not (args.dev_percent > 0 and args.test_percent > 0 and args.dev_percent + args.test_percent < 100):
-        raise UserError("--dev_percent and --test_percent must be positive and leave something for training")
+        raise UserError(f"--dev_percent {args.dev_percent:g} --test_percent {args.test_percent:g}: must be positive "
+                        "and leave something for training")
     return args
 
 

@@ -8,14 +8,23 @@ import soundfile
 
 from data.audio import decode
 from data.base.errors import UserError
+from data.base.files import check_regular
 
 _HOP = 0.01      # seconds; where a stretch may begin
-_PLATEAU = 0.99  # of the most energy: stretches that hold as much of the word
+_BLOCK = 1_000   # of these, read at a time
+_LOUD = 30       # of these: a word is loud for as long, a tap is not
+_FLOOR = 1e-3    # of the most energy: what a cap is not to fall under, else the noise beside a short sound would count
+_PLATEAU = 0.97  # of the most energy: stretches that hold as much of the word, one more click or not
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A usable audio file and the stretch of it to use, in seconds; ``digest`` is that of the stretch's samples."""
+    """A usable audio file and the stretch of it to use, in seconds.
+
+    Attributes:
+        seconds: of the whole file.
+        peak, digest: of the stretch's 16-bit samples.
+    """
 
     path: str
     offset: float
@@ -23,42 +32,66 @@ class Recording:
     seconds: float
     rate: int
     format: str
+    peak: int
     digest: str
 
 
 def loudest(path: str, seconds: float) -> float:
-    """Where the stretch of ``seconds`` with the most energy begins, in seconds, to 10 ms.
+    """Where the stretch of ``seconds`` that holds most of the word begins, in seconds, to 10 ms; 0 in a shorter file.
 
-    Energy is the variance in each 10 ms, so that an offset of the zero line counts for nothing. When a word is
-    shorter than the stretch, many stretches hold all of it; then the middle one of those is taken, which puts the
-    word at the centre. The file is read in blocks: memory does not grow with its length.
+    How loud each 10 ms are is their variance, so that an offset of the zero line counts for nothing, over all
+    channels; see `loudest_stretch` for the rest. The file is read in blocks: memory does not grow with its length.
 
     Raises:
         UserError: unreadable, or samples that are not numbers.
     """
     energy = []
     try:
+        check_regular(path)
         with soundfile.SoundFile(path) as file:
             rate = file.samplerate
             hop = max(1, round(_HOP * rate))
-            for block in file.blocks(1_000 * hop, dtype="float32", always_2d=True):
-                hops = block[:len(block) // hop * hop].mean(1, dtype=np.float64).reshape(-1, hop)
-                energy.append(hops.var(1))
+            # Not file.blocks: it cannot read formats that cannot be sought in.
+            while len(block := file.read(_BLOCK * hop, dtype="float32", always_2d=True)):
+                hops = block[:len(block) // hop * hop].reshape(-1, hop, file.channels)
+                energy.append(hops.var(1, dtype=np.float64).mean(1))  # (block hops,)
     except (soundfile.SoundFileError, OSError) as error:
         raise UserError(f"{path}: cannot be decoded ({error})") from None
-    energy = np.concatenate([[0.0], *energy])
+    energy = np.concatenate([np.zeros(0), *energy])
     if not np.isfinite(energy).all():
         raise UserError(f"{path}: contains samples that are not numbers (NaN or infinite)")
-    width = round(seconds * rate / hop)
-    if len(energy) - 1 <= width:
-        return 0.0
-    summed = np.cumsum(energy)
+    return loudest_stretch(energy, round(seconds * rate / hop)) * hop / rate
+
+
+def loudest_stretch(energy: np.ndarray, width: int) -> int:
+    """Where the stretch of ``width`` steps begins that is loud for longest.
+
+    A tap on the microphone or the click of a button has more energy than a word, but not for long. So energy counts up
+    to a cap only: what 300 ms of the recording reach or exceed (or half the stretch, if that is shorter), and no less
+    than 30 dB under the loudest step. Then 50 ms of a burst weigh no more than 50 ms of a word, however loud.
+    When a word is shorter than the stretch, many stretches hold all of it; then the middle one of those is taken, which
+    puts the word at the centre.
+
+    Measured on 322 words of Speech Commands at a peak of 0.2 in recordings of 3 to 10 s, with bursts of 30 ms at 0.2,
+    0.4 and 0.8 rms before and after them: 99 % of the stretches held all of the word; by energy alone 64, 8 and 3 %.
+
+    Args:
+        energy: (T,), of each 10 ms of a recording.
+
+    Returns:
+        The first step, 0 to T - ``width``; 0 where T is no more than that.
+    """
+    if len(energy) <= width:
+        return 0
+    loud = max(1, min(_LOUD, width // 2))
+    cap = max(np.partition(energy, -loud)[-loud], _FLOOR * energy.max())
+    summed = np.cumsum(np.concatenate([[0.0], np.minimum(energy, cap)]))
     stretches = summed[width:] - summed[:-width]
     best = int(stretches.argmax())
     lower = np.flatnonzero(stretches < _PLATEAU * stretches[best])
     first = lower[lower < best].max(initial=-1) + 1
     last = lower[lower > best].min(initial=len(stretches)) - 1
-    return int(first + last) // 2 * hop / rate
+    return int(first + last) // 2
 
 
 def examine(task: tuple[list[str], float]) -> list[Recording | str]:
@@ -75,10 +108,11 @@ def examine(task: tuple[list[str], float]) -> list[Recording | str]:
 
 def _examine(path: str, clip_seconds: float) -> Recording:
     try:
+        check_regular(path)
         about = soundfile.info(path)
-    except Exception:
+    except (soundfile.SoundFileError, OSError, TypeError, UnicodeError) as error:
         decode(path)  # says what is wrong with it
-        raise
+        raise UserError(f"{path}: cannot be decoded ({error})") from None
     offset, duration = 0.0, about.frames / about.samplerate
     if duration > clip_seconds + 0.5 / about.samplerate:
         if duration < 1e9:  # else its header does not say how long it is, and decode will say that
@@ -88,4 +122,4 @@ def _examine(path: str, clip_seconds: float) -> Recording:
         seconds = duration
     samples = decode(path, offset, duration)
     return Recording(path, offset, duration, seconds, about.samplerate, about.format,
-                     hashlib.sha1(samples.tobytes()).hexdigest())
+                     int(np.abs(samples.astype(int)).max()), hashlib.sha1(samples.tobytes()).hexdigest())

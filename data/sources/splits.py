@@ -19,7 +19,8 @@ def split_of(speaker: str, dev_percent: float = 10, test_percent: float = 10) ->
     Anything after ``_nohash_`` is ignored. SHA-1 of the name, modulo 2**27, as a percentage: the first
     ``dev_percent`` are dev, the next ``test_percent`` test (Warden, 2018, arXiv:1804.03209, section 6.3).
     """
-    digest = hashlib.sha1(re.sub(r"_nohash_.*$", "", speaker).encode()).hexdigest()
+    name = re.sub(r"_nohash_.*$", "", speaker).encode(errors="surrogateescape")  # decoding refuses such file names
+    digest = hashlib.sha1(name).hexdigest()
     percent = int(digest, 16) % 2**27 * (100.0 / (2**27 - 1))
     return "dev" if percent < dev_percent else "test" if percent < dev_percent + test_percent else "train"
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+import numpy as np
 from tqdm import tqdm
 
 from data.audio import SAMPLE_RATE, decode
@@ -14,6 +15,8 @@ from data.manifests import Utterance
 from data.sources.splits import Splits
 
 Digests = dict[tuple[str, float], bytes]  # by path and offset: SHA-1 of the clip's 16 kHz samples
+SHORT = 0.05  # seconds; no word is shorter, but a recording that broke off is
+QUIET = 16  # of 32,768 levels that a clip's peak should pass: what is left of one under it is mostly rounding
 _CHUNK = 500  # clips decoded per task
 _NAMED = 3  # clips named in a message, at most
 _STRICTEST_FIRST = ("test", "dev", "train")  # of two copies, the one in the earlier split stays
@@ -27,12 +30,13 @@ def vet(clips: Sequence[Utterance], skip_bad_audio: bool = False) -> tuple[list[
         skip_bad_audio: name clips that cannot be used on stderr and leave them out.
 
     Returns:
-        The usable clips with their durations (seconds), in order, and their hashes.
+        The usable clips with their durations (seconds), in order, and their hashes. Those that are hardly there, see
+        `doubtful`, are named on stderr.
 
     Raises:
         UserError: clips that cannot be decoded or are silent to the bit, without ``skip_bad_audio``, or all are.
     """
-    found: list[tuple[float, bytes] | str] = []
+    found: list[tuple[float, int, bytes] | str] = []
     tasks = [clips[i:i + _CHUNK] for i in range(0, len(clips), _CHUNK)]
     with tqdm(total=len(clips), desc="checking audio", unit=" clips", disable=None, leave=False) as progress:
         for results in ordered_map(_vet_chunk, tasks):
@@ -45,12 +49,45 @@ def vet(clips: Sequence[Utterance], skip_bad_audio: bool = False) -> tuple[list[
     if bad:
         print(f"leaving out {len(bad):,} of {len(clips):,} clips that cannot be used: {shortened(bad)}",
               file=sys.stderr)
-    usable, digests = [], {}
+    usable, digests, peaks = [], {}, []
     for clip, result in zip(clips, found, strict=True):
         if not isinstance(result, str):
-            duration, digests[clip.path, clip.offset] = result
+            duration, peak, digests[clip.path, clip.offset] = result
             usable.append(replace(clip, duration=duration))
+            peaks.append(peak)
+    for line in doubtful([(clip.path, clip.duration, peak) for clip, peak in zip(usable, peaks, strict=True)]):
+        print(line, file=sys.stderr)
     return usable, digests
+
+
+def doubtful(clips: Iterable[tuple[str, float, int]]) -> list[str]:
+    """Warnings that count the clips that can be used but hardly are words.
+
+    Args:
+        clips: path, seconds, and peak of the 16-bit samples of each.
+    """
+    clips = list(clips)
+    lines = []
+    for what, chosen in (
+            (f"shorter than {SHORT:g} s", [f"{path} ({seconds:.4f} s)" for path, seconds, _ in clips
+                                           if seconds < SHORT - 1e-9]),
+            (f"so quiet that next to nothing of them is left in 16 bits (peak at most {QUIET} of 32,768)",
+             [f"{path} ({peak})" for path, _, peak in clips if peak <= QUIET])):
+        if chosen:
+            lines.append(f"warning: {len(chosen):,} clips are {what}: {shortened(chosen)}; listen to them, and remove "
+                         "what is no word")
+    return lines
+
+
+def contradictions(clips: Iterable[Utterance], digests: Digests) -> list[tuple[Utterance, Utterance]]:
+    """Pairs of clips with the same audio and different labels, of which one must be wrong: each with the first."""
+    first: dict[bytes, Utterance] = {}
+    pairs = []
+    for clip in clips:
+        twin = first.setdefault(digests[clip.path, clip.offset], clip)
+        if twin.label != clip.label:
+            pairs.append((twin, clip))
+    return pairs
 
 
 def copies_across_splits(splits: Splits, digests: Digests) -> list[tuple[str, Utterance, str, Utterance]]:
@@ -96,12 +133,13 @@ def shortened(names: Iterable[str]) -> str:
     return ", ".join(names[:_NAMED]) + more
 
 
-def _vet_chunk(clips: Sequence[Utterance]) -> list[tuple[float, bytes] | str]:
-    results: list[tuple[float, bytes] | str] = []
+def _vet_chunk(clips: Sequence[Utterance]) -> list[tuple[float, int, bytes] | str]:
+    results: list[tuple[float, int, bytes] | str] = []
     for clip in clips:
         try:
             samples = decode(clip.path, clip.offset, clip.duration or None)
-            results.append((len(samples) / SAMPLE_RATE, hashlib.sha1(samples.tobytes()).digest()))
+            results.append((len(samples) / SAMPLE_RATE, int(np.abs(samples.astype(int)).max()),
+                            hashlib.sha1(samples.tobytes()).digest()))
         except UserError as error:
             results.append(str(error))
     return results

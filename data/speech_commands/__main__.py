@@ -93,11 +93,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     from data.manifests import REGISTRY, ROOT  # these import NumPy and decoders, which --help need not wait for
+    from data.sources.claim import claim
     from data.sources.splits import check_disjoint, count_table, write_corpus
-    from data.sources.vetting import vet, without_copies
+    from data.sources.vetting import contradictions, shortened, vet, without_copies
     from data.speech_commands.archive import NOISE, assign_splits, find_clips, restrict_to_list, write_list
 
     name = check_flags(args)
+    out, registry = args.out or ROOT / "datasets" / name, args.registry or REGISTRY
+    claim(name, out, registry, "python -m data.speech_commands")
     root, test_root = locate(args)
     found = find_clips(root)
     splits_of, says = assign_splits(found, root, args.hash_split)
@@ -105,10 +108,13 @@ def main(args: argparse.Namespace) -> None:
     clips = restrict_to_list(found, args.list, root) if args.list else found
     words = choose_words(args, {clip.label for clip in clips.values()}, root)
     usable, digests = vet([clip for clip in clips.values() if clip.label in words], args.skip_bad_audio)
+    if torn := contradictions(usable, digests):
+        print(f"warning: {len(torn):,} clips have the audio of one of another word, so one of the two is wrong: "
+              + shortened(f"{one.path} = {other.path}" for one, other in torn), file=sys.stderr)
 
     splits = {"train": [], "dev": [], "test": []}
     for clip in usable:
-        splits[splits_of[f"{clip.label}/{Path(clip.path).name}"]].append(clip)
+        splits[splits_of["/".join(Path(clip.path).parts[-2:])]].append(clip)
     if args.classes == "12":
         splits, more = twelve_classes(args, splits, root / NOISE, test_root)
         digests |= more
@@ -122,8 +128,8 @@ def main(args: argparse.Namespace) -> None:
             raise UserError(f"{root}: no training clip of {' '.join(untrained)}; leave them out of --words")
         print(f"left out, for want of training clips: {' '.join(untrained)}")
         splits = {split: [clip for clip in clips if clip.label not in untrained] for split, clips in splits.items()}
-    write_corpus(name, splits, args.out or ROOT / "datasets" / name, made_by=args.command,
-                 noise=root / NOISE if (root / NOISE).is_dir() else None, registry=args.registry or REGISTRY)
+    write_corpus(name, splits, out, made_by=args.command,
+                 noise=root / NOISE if (root / NOISE).is_dir() else None, registry=registry)
     if args.write_list:
         count = write_list(args.write_list, (clip for clips in splits.values() for clip in clips), found)
         print(f"{args.write_list}: {count:,} clips with their SHA-1")
@@ -143,10 +149,7 @@ def check_flags(args: argparse.Namespace) -> str:
         raise UserError(f"--sha256 {args.sha256}: must be 64 hexadecimal digits, as sha256sum prints them")
     if args.name is None and (args.words or args.list):
         raise UserError(f"{'--words' if args.words else '--list'} makes a set of its own; name it with --name")
-    name = NAMES[args.version, args.classes, args.protocol] if args.name is None else args.name
-    if not re.fullmatch(r"\w[\w.-]*", name):
-        raise UserError(f"--name {name!r}: use letters, digits, '-', '_' and '.', beginning with a letter or digit")
-    return name
+    return NAMES[args.version, args.classes, args.protocol] if args.name is None else args.name
 
 
 def locate(args: argparse.Namespace) -> tuple[Path, Path]:

@@ -3,13 +3,18 @@
 import hashlib
 import os
 import re
+import sys
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from data.base.errors import UserError
-from data.base.files import write_atomically
+from data.base.files import open_regular, read_text, write_atomically
+from data.base.labels import clean, lookalikes
 from data.manifests import Utterance
+from data.sources.split_folders import doubt_words
 from data.sources.splits import split_of
+from data.sources.vetting import shortened
 
 Clips = dict[str, Utterance]  # by name, "word/file.wav", sorted; durations are not known yet and 0
 LISTS = {"dev": "validation_list.txt", "test": "testing_list.txt"}
@@ -20,26 +25,47 @@ _SPEAKER = re.compile(r"(.+?)_nohash_")
 def find_clips(root: Path, flag: str = "--root") -> Clips:
     """Every ``word/file.wav`` under ``root``; folders whose names start with a dot or ``_background`` are none.
 
+    What else lies in the word folders is counted on stderr, hidden files aside.
+
     Args:
         flag: what the user named the folder with, for the error messages.
 
     Raises:
-        UserError: no such folder, or no clip in it.
+        UserError: no such folder, no clip in it, a folder that cannot be read, or a name that is no label.
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; give the extracted archive with {flag}, or get it with --download")
-    clips = {}
+    clips: Clips = {}
+    folders: defaultdict[str, list[str]] = defaultdict(list)  # of a label
+    others: defaultdict[str, list[str]] = defaultdict(list)
     for folder in sorted(entry for entry in root.iterdir() if entry.is_dir()):
         if folder.name.startswith((".", NOISE)):
             continue
-        for file in sorted(os.listdir(folder)):
-            if file.lower().endswith(".wav") and not file.startswith("."):
+        label = clean(folder.name, f"{root}: word folder")
+        folders[label].append(folder.name)
+        for file in sorted(name for name in os.listdir(folder) if not name.startswith(".")):
+            path = folder / file
+            if file.lower().endswith(".wav") and (path.is_file() or not path.exists()):  # a dangling link is told later
                 speaker = _SPEAKER.match(file)
-                clips[f"{folder.name}/{file}"] = Utterance(str(folder / file), folder.name, 0.0,
-                                                           speaker=speaker and speaker[1])
+                clips[f"{folder.name}/{file}"] = Utterance(str(path), label, 0.0, speaker=speaker and speaker[1])
+            else:
+                kind = (f"{path.suffix.lower() or 'other'} files, which are no .wav" if path.is_file() else
+                        "folders in a word folder" if path.is_dir() else "entries that are no files")
+                others[kind].append(str(path))
     if not clips:
         raise UserError(f"{root}: no clip named <word>/<file>.wav in it; extract the archive there, or get it with "
                         "--download")
+    for kind, paths in sorted(others.items()):
+        print(f"left out {len(paths):,} {kind} (see python -m data.folder): {shortened(paths)}", file=sys.stderr)
+    for label, names in folders.items():
+        if len(names) > 1:
+            print(f"joined folders whose names look the same: {label} ({', '.join(map(ascii, names))})",
+                  file=sys.stderr)
+    for group in lookalikes(folders):
+        print(f"warning: {' and '.join(group)} look alike but are different words; if they are one, put their files "
+              "into one folder", file=sys.stderr)
+    if doubt := doubt_words([(clip.label, clip.path) for clip in clips.values()], root):
+        print(f"warning: {doubt}", file=sys.stderr)
     return clips
 
 
@@ -65,7 +91,7 @@ def assign_splits(clips: Clips, root: Path, by_hash: bool = False) -> tuple[dict
                         "hash with --hash_split")
     listed: dict[str, str] = {}
     for split, file in LISTS.items():
-        for name in _lines(root / file):
+        for name in filter(None, _lines(root / file)):
             if listed.setdefault(name, split) != split:
                 raise UserError(f"{root / file}: {name} is in {LISTS[listed[name]]} too; remove one of them, or split "
                                 "by speaker hash with --hash_split")
@@ -124,14 +150,9 @@ def write_list(path: Path, used: Iterable[Utterance], clips: Mapping[str, Uttera
 
 
 def _sha1(clip: Utterance) -> str:
-    with open(clip.path, "rb") as file:
+    with open_regular(clip.path) as file:
         return hashlib.file_digest(file, "sha1").hexdigest()
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not a text file in UTF-8") from None
+    return [line.strip() for line in read_text(path, "list of clips").split("\n")]

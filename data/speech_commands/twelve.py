@@ -16,6 +16,7 @@ import soundfile
 from data.audio import SAMPLE_RATE, decode
 from data.base.errors import UserError
 from data.manifests import Utterance
+from data.sources.noise import find_noise
 from data.sources.splits import Splits
 
 WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
@@ -56,15 +57,16 @@ def silence(noise: Path, counts: dict[str, int]) -> Splits:
     A split's clips lie evenly over all that it may use; a second that is silent to the bit is passed over.
 
     Args:
-        noise: a folder of .wav files; one shorter than 10 s is too short for dev and test.
+        noise: a folder of recordings; one shorter than 10 s is too short for dev and test.
         counts: clips wanted, by split.
 
     Raises:
         UserError: no noise, or less than is needed for so many different clips.
     """
-    files = sorted(noise.glob("*.wav"))
+    files, unreadable = find_noise(noise)
     if not files:
-        raise UserError(f"{noise}: no .wav file of background noise, which the class {SILENCE!r} is made from")
+        lacking = f"; {unreadable[0].name} is in a format that cannot be read, convert it" if unreadable else ""
+        raise UserError(f"{noise}: no recording of background noise, which the class {SILENCE!r} is made from{lacking}")
     starts = {split: [(file, start) for file in files for start in _starts(file, split)] for split in counts}
     clips = {}
     for split, count in counts.items():
@@ -80,7 +82,7 @@ def _starts(file: Path, split: str) -> Sequence[int]:
     """Where a clip of ``split`` may start in a noise file, in steps."""
     try:
         seconds = soundfile.info(file).duration
-    except soundfile.SoundFileError as error:
+    except (soundfile.SoundFileError, OSError, TypeError, UnicodeError) as error:
         raise UserError(f"{file}: cannot be decoded ({error}); mend or remove it") from None
     first, last = STRETCHES[split]
     first, last = math.ceil(first * seconds * _STEPS), math.floor(last * seconds * _STEPS) - _STEPS

@@ -230,3 +230,14 @@ def test_a_folder_without_usable_noise(tmp_path, content):
         folder.mkdir()
     with pytest.raises(UserError, match="noise"):
         NoiseBank(folder, SAMPLES)
+
+
+def test_noise_in_sub_folders_without_what_hides(tmp_path, clips, capsys):
+    (tmp_path / "free-sound").mkdir()
+    soundfile.write(tmp_path / "free-sound" / "hum.wav", np.full(SAMPLES, 0.1) * np.arange(SAMPLES) % 0.2, 16000)
+    bank = NoiseBank(tmp_path, SAMPLES, probability=1.0)
+    for name in ("._hum.wav", "street.m4a", ".DS_Store"):
+        (tmp_path / name).write_bytes(b"no audio")
+    again = NoiseBank(tmp_path, SAMPLES, probability=1.0)
+    assert torch.equal(bank(clips, seeded()), again(clips, seeded()))
+    assert "left out 1 noise recordings in formats that cannot be read: street.m4a" in capsys.readouterr().err

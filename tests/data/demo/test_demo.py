@@ -2,9 +2,12 @@
 
 import hashlib
 import json
+import os
+import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ import soundfile
 
 from data.base.errors import UserError
 from data.demo import synthesis as demo
+from data.demo.__main__ import main, parse_args
 from data.demo.espeak import Saying, speak
 from data.manifests import ROOT, SPLITS, load_corpus, read_registry
 from data.sources.splits import check_disjoint
@@ -28,6 +32,14 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
     demo.make(folder / "demo", seed=3, registry=folder / "manifests.json", voices=4, takes=2)
     return folder
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """The smallest set, of seed 0; to be copied."""
+    folder = tmp_path_factory.mktemp("small")
+    demo.make(folder / "demo", registry=folder / "manifests.json", voices=3, takes=1)
+    return folder / "demo"
 
 
 @pytest.fixture(scope="module")
@@ -210,6 +222,81 @@ def test_folder_of_another_is_not_touched(tmp_path):
     with pytest.raises(UserError, match=r"mine: exists and was not made by data\.demo"):
         demo.make(tmp_path / "mine", registry=tmp_path / "manifests.json", voices=3, takes=1)
     assert content(tmp_path) == {"mine/thesis.txt": hashlib.sha1(b"years of work").hexdigest()}
+
+
+def add_word_set(folder):
+    (folder / "mywords").mkdir()
+    (folder / "mywords" / "train.json").write_text("{}")
+
+
+def add_clip(folder):
+    (folder / "yes" / "anna_nohash_0.wav").write_bytes(b"mine")
+
+
+def add_take(folder):
+    (folder / "yes" / f"{next((folder / 'yes').iterdir()).name.split('_nohash_')[0]}_nohash_7.wav").write_bytes(b"mine")
+
+
+def add_noise(folder):
+    (folder / "_background_noise_" / "street.wav").write_bytes(b"mine")
+
+
+def add_link(folder):
+    (folder / "zero" / "more").symlink_to(folder / "yes")
+
+
+def edit_manifest(folder):
+    with (folder / "train.json").open("a") as file:
+        file.write('{"audio_filepath": "/mine.wav", "duration": 1.0, "label": "yes"}\n')
+    later = (folder / "made.json").stat().st_mtime + 100
+    os.utime(folder / "train.json", (later, later))
+
+
+def foreign_record(folder):
+    (folder / "made.json").write_text(json.dumps({"made": "by another program"}))
+
+
+def listed_record(folder):
+    (folder / "made.json").write_text("[]")
+
+
+@pytest.mark.parametrize("change", [add_word_set, add_clip, add_take, add_noise, add_link, edit_manifest,
+                                    foreign_record, listed_record])
+def test_what_a_user_added_or_changed_is_not_removed(tmp_path, small, change):
+    folder = Path(shutil.copytree(small, tmp_path / "demo"))
+    change(folder)
+    before = content(tmp_path)
+    with pytest.raises(UserError, match=r"was not made by data\.demo"):
+        demo.make(folder, seed=3, registry=tmp_path / "manifests.json", voices=3, takes=1)
+    assert content(tmp_path) == before
+
+
+def test_a_link_to_the_folder_stays_and_other_hidden_folders_too(tmp_path, small):
+    shutil.copytree(small, tmp_path / "real")
+    (tmp_path / "demo").symlink_to(tmp_path / "real")
+    kept = tmp_path / ".real.backup" / "thesis.txt"
+    kept.parent.mkdir()
+    kept.write_text("years of work")
+    os.utime(kept.parent, (0, 0))
+    demo.make(tmp_path / "demo", seed=3, registry=tmp_path / "manifests.json", voices=3, takes=1)
+    assert (tmp_path / "demo").is_symlink() and kept.exists()
+    assert json.loads((tmp_path / "real" / "made.json").read_text())["seed"] == 3
+
+
+def test_a_set_without_its_manifests_is_made_anew(tmp_path, small):
+    folder = Path(shutil.copytree(small, tmp_path / "demo"))
+    before = content(folder)
+    (folder / "dev.json").unlink()
+    demo.make(folder, registry=tmp_path / "manifests.json", voices=3, takes=1)
+    assert content(folder) == before
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../../escaped", "/abs", "a/b", "10"])
+def test_names_that_others_have_or_that_leave_the_folder(tmp_path, name):
+    (tmp_path / "r.json").write_text(json.dumps({"10": {"train": "x", "made_by": "python -m data.libriwords"}}))
+    with pytest.raises(UserError, match="--name"):
+        main(parse_args(["--name", name, "--voices=3", "--takes=1", "--registry", str(tmp_path / "r.json")]))
+    assert [path.name for path in tmp_path.iterdir()] == ["r.json"]
 
 
 def test_unwritable_out(tmp_path):

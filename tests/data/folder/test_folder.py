@@ -9,7 +9,8 @@ import pytest
 import soundfile
 
 from data.base.errors import UserError
-from data.folder.__main__ import MANY_SPEAKERS, _has_audio, divide, main, parse_args
+from data.folder.__main__ import main, parse_args
+from data.folder.divide import MANY_SPEAKERS, divide
 from data.manifests import SPLITS, load_corpus, registered
 from data.sources.splits import split_of
 from tests.sounds import noise, record
@@ -96,7 +97,8 @@ def test_mixed_formats_rates_and_lengths(tmp_path):
     assert sum(map(len, corpus.splits.values())) == 28
     assert "28 audio files in 3 word folders: 25 WAV, 1 FLAC, 1 OGG, 1 MP3" in said
     assert "26 at 16000 Hz, 1 at 44100 Hz, 1 at 22050 Hz" in said
-    assert "skipped 2 other files" in said and "notes.txt" in said and "README (in no word folder)" in said
+    assert f"left out 1 files in no word folder: {root / 'README'}\n" in said
+    assert "left out 1 .txt files that cannot be decoded" in said and "notes.txt" in said
     assert "cut to the loudest 1 s: 1 longer files (5.00 to 5.00 s)" in said
     assert "speakers: 5" in said and "divided" in said
     [cut] = [u for manifest in corpus.splits.values() for u in manifest if u.path == str(long)]
@@ -206,7 +208,7 @@ def test_odd_names(tmp_path):
     (root / "größe" / os.fsdecode(b"sp\xe9_1.wav")).write_bytes((root / "größe" / "sp0_0.wav").read_bytes())
     said, corpus, _ = run(root)
     assert corpus.labels == sorted(["größe", "はい", "it's a \"word\""])
-    assert "skipped 1 other files" in said and "not valid UTF-8" in said
+    assert "left out 1 files whose name is not valid UTF-8" in said
     said.encode()  # can be printed
 
 
@@ -216,8 +218,6 @@ def test_a_noise_folder_without_audio_is_not_registered(tmp_path):
     (root / "_background_noise_" / "readme").write_text("x")
     said, corpus, _ = run(root)
     assert corpus.noise is None and "no noise is registered" in said
-    assert not _has_audio(root / "_background_noise_")
-    assert _has_audio(root / "ja")
 
 
 @pytest.mark.parametrize(("make", "complaint"), [
@@ -237,7 +237,9 @@ def test_folders_that_cannot_become_a_data_set(tmp_path, make, complaint):
 
 
 @pytest.mark.parametrize("options", [["--clip_seconds", "0"], ["--clip_seconds", "nan"], ["--dev_percent", "0"],
-                                     ["--dev_percent", "60", "--test_percent", "40"], ["--name", "a/b"]])
+                                     ["--dev_percent", "60", "--test_percent", "40"], ["--name", "a/b"],
+                                     ["--clip_seconds", "0.001"], ["--clip_seconds", "inf"], ["--name", ""],
+                                     ["--dev_percent", "nan"], ["--test_percent", "inf"], ["--name", "x" * 300]])
 def test_flags_out_of_range(options):
     with pytest.raises(UserError, match=options[0]):
         parse_args(["r", "--name", "x", *options])
@@ -251,3 +253,117 @@ def test_other_data_sets_and_the_recordings_are_not_overwritten(tmp_path):
     with pytest.raises(UserError, match="in the folder of the recordings"):
         run(root, "--out", str(root / "lists"))
     assert not (tmp_path / "out").exists() and not (root / "lists").exists()
+
+
+# -- what people's own data do to it
+
+def test_every_kind_of_what_is_left_out_is_said(tmp_path):
+    root = a_folder(tmp_path / "r")
+    for i in range(7):
+        (root / "ja" / f"call{i}.m4a").write_bytes(b"not for libsndfile")
+    (root / "ja" / "._sp0_0.wav").write_bytes(b"of a Mac")
+    (root / "nein" / "gone.wav").symlink_to(root / "nowhere.wav")
+    (root / "nein" / "empty.wav").write_bytes(b"")
+    record(root / "nein" / "silent.wav", np.zeros(4_000))
+    (root / "leer").mkdir()
+    record(root / "still" / "a.wav", np.zeros(4_000))
+    os.mkfifo(root / "nein" / "pipe.wav")
+    said, corpus, _ = run(root)
+    for line in ("left out 7 .m4a files that cannot be decoded: ", "left out 1 hidden files and folders: ",
+                 "left out 1 links that lead nowhere: ", "left out 1 .wav files that cannot be decoded: ",
+                 "left out 2 recordings that cannot be used: ", "left out 1 word folders without a file: ",
+                 "left out 1 entries that are no files (a named pipe): ",
+                 "warning: no usable recording of 1 words: still"):
+        assert f"\n{line}" in said, line
+    assert corpus.labels == ["_unknown_", "ja", "nein"]
+
+
+def test_one_word_in_two_folders_is_one_class(tmp_path):
+    root = a_folder(tmp_path / "r", words=("f\u00fcr", "nein", "Nein", "ja "))
+    for s in range(5):
+        record(root / "fu\u0308r" / f"sp{s}_9.wav")
+    said, corpus, _ = run(root)
+    assert corpus.labels == sorted(["Nein", "f\u00fcr", "ja", "nein"])
+    assert "joined 1 words from folders whose names look the same: f\u00fcr ('fu\\u0308r', 'f\\xfcr')" in said
+    assert "look alike but are different words" in said and "Nein and nein" in said
+    assert sum(u.label == "f\u00fcr" for manifest in corpus.splits.values() for u in manifest) == 15
+
+
+def test_splits_are_refused_and_folders_of_speakers_are_said(tmp_path):
+    for part in ("train", "test"):
+        a_folder(tmp_path / "split" / part)
+    with pytest.raises(UserError, match=r"splits of the data.*'test', 'train'.*'_unknown_', 'ja', 'nein'"):
+        run(tmp_path / "split")
+    root = tmp_path / "r"
+    for word in ("a", "b"):
+        for speaker in "uvwxyz":
+            record(root / word / speaker / "1.wav")
+    said, _, _ = run(root)
+    assert "warning: most files lie one folder deeper" in said and "--speaker_regex '^([^/]+)/'" in said
+    said, corpus, _ = run(root, "--speaker_regex", "^([^/]+)/")
+    assert "warning" not in said
+    assert {u.speaker for manifest in corpus.splits.values() for u in manifest} == set("uvwxyz")
+
+
+def test_names_that_look_like_takes_are_said(tmp_path):
+    root = tmp_path / "r"
+    for word in ("a", "b"):
+        for take in range(12):
+            record(root / word / f"{take:02d}_{word}.wav", noise(0.06))
+    said, corpus, _ = run(root)
+    assert "no speakers from file names" in said and "looks like the number of a take" in said
+    assert "clips are divided one by one" in said
+    assert {u.speaker for manifest in corpus.splits.values() for u in manifest} == {None}
+
+
+def test_speakers_spelt_in_two_ways_are_in_one_split(tmp_path):
+    root = tmp_path / "r"
+    for speaker in ("anna", "Anna", "ben", "Ben", "cem", "Cem", "dora", "Dora"):
+        for word in ("a", "b"):
+            record(root / word / f"{speaker}_1.wav", noise(0.06))
+    said, corpus, _ = run(root)
+    assert "speakers: 4," in said and "joined 4 speakers whose names look the same: Anna and anna" in said
+    where = {}
+    for path, split in home(corpus).items():
+        assert where.setdefault(os.path.basename(path).lower(), split) == split
+
+
+def test_clips_that_are_hardly_there_are_counted(tmp_path):
+    root = a_folder(tmp_path / "r")
+    for i in range(4):
+        record(root / "ja" / f"sp{i}_8.wav", np.array([0.5, -0.5, 0.01 * (i + 1), 0.1]))
+    record(root / "ja" / "sp0_9.wav", noise(0.5) * 1e-4)
+    said, _, _ = run(root)
+    assert "4 clips" in said and "shorter than" in said
+    assert "1 clips" in said and "in 16 bits" in said
+
+
+def test_a_folder_that_may_not_be_read_is_an_error(tmp_path, monkeypatch):
+    root, scandir = a_folder(tmp_path / "r"), os.scandir
+
+    def refuse(folder):
+        if os.path.basename(os.fspath(folder)) == "ja":
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UserError, match="ja: cannot be read"):
+        run(root)
+    assert not (tmp_path / "registry.json").exists()
+
+
+def test_noise_may_lie_deeper_and_what_hides_is_none(tmp_path):
+    root = a_folder(tmp_path / "r")
+    record(root / "_background_noise_" / "free-sound" / "hum.wav", noise(2))
+    (root / "_background_noise_" / "._hum.wav").write_bytes(b"of a Mac")
+    (root / "_background_noise_" / "street.m4a").write_bytes(b"x")
+    said, corpus, _ = run(root)
+    assert corpus.noise == root / "_background_noise_"
+    assert "left out 1 noise recordings in formats that cannot be read" in said and "street.m4a" in said
+
+
+def test_out_may_not_lie_in_the_recordings_by_a_link(tmp_path):
+    root = a_folder(tmp_path / "r")
+    (tmp_path / "link").symlink_to(root)
+    with pytest.raises(UserError, match="in the folder of the recordings"):
+        run(root, "--out", str(tmp_path / "link" / "lists"))

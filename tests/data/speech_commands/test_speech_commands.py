@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -81,7 +82,7 @@ def run(tmp_path, capsys):
     """Run the command on ``root``; returns what it printed and the registered corpus."""
     def command(root, *flags, name="mine"):
         flags = [*flags, *(["--name", name] if name else [])]
-        out = tmp_path / "out" / (name or "default")
+        out = tmp_path / "out" / (name or "-".join(map(str, flags)) or "default")
         main(parse_args(["--root", str(root), "--out", str(out), "--registry", str(tmp_path / "m.json"),
                          *map(str, flags)]))
         printed = capsys.readouterr()
@@ -313,7 +314,7 @@ def test_speaker_in_two_splits_is_an_error(run, root):
     (["--test_root", "x"], "--protocol official"), (["--url", "x"], "--download"), (["--sha256", "0"], "--download"),
     (["--download", "--sha256", "0"], "64 hexadecimal"),
     (["--words", "yess", "no"], r"'yess' \(did you mean 'yes'\?\)"),
-    (["--name", "a/b"], "--name 'a/b'"), (["--list", "/no/list"], "cannot be read")])
+    (["--name", "a/b"], "--name 'a/b'"), (["--list", "/no/list"], "cannot read this list")])
 def test_bad_flags(run, made, tmp_path, flags, message):
     with pytest.raises(UserError, match=message):
         run(made, *flags, name=None if "--name" in flags else "mine")
@@ -362,7 +363,7 @@ def test_bad_folders(run, root, tmp_path):
         run(root)
     (root / "validation_list.txt").unlink()
     shutil.rmtree(root / "_background_noise_")
-    with pytest.raises(UserError, match=r"_background_noise_: no \.wav file"):
+    with pytest.raises(UserError, match=r"_background_noise_: no recording"):
         run(root, "--classes", "12")
     assert run(root)[1].noise is None
 
@@ -478,3 +479,81 @@ def test_command_line(made, tmp_path):
                            text=True, capture_output=True)
     assert "examples:" in heavy.stdout
     assert not {"numpy", "soundfile", "torch"} & {line.rpartition("|")[2].strip() for line in heavy.stderr.splitlines()}
+
+
+# -- what people's own data do to it
+
+def test_names_that_are_no_utf8_are_bad_audio(run, root):
+    name = os.fsdecode(b"M\xfcller_nohash_0.wav")
+    os.rename(root / "yes" / f"{SPEAKERS['train'][0]}_nohash_0.wav", root / "yes" / name)
+    with pytest.raises(UserError, match=r"M.*ller.*not valid UTF-8.*1 of 312 clips"):
+        run(root)
+    says, corpus = run(root, "--skip_bad_audio")
+    assert "leaving out 1 of 312 clips" in says
+    says.encode()
+    assert sum(map(len, corpus.splits.values())) == 311
+    os.rename(root / "yes", root / os.fsdecode(b"o\xfci"))
+    with pytest.raises(UserError, match=r"word folder .* not valid UTF-8"):
+        run(root, "--skip_bad_audio")
+
+
+def test_what_is_left_out_is_counted(run, root):
+    for file in ("a.mp3", "b.mp3", "notes.txt", "._x.wav"):
+        (root / "yes" / file).write_bytes(b"x")
+    (root / "no" / "anna").mkdir()
+    os.mkfifo(root / "no" / "pipe.wav")
+    says, corpus = run(root)
+    for line in ("left out 2 .mp3 files, which are no .wav", "left out 1 .txt files",
+                 "left out 1 folders in a word folder",
+                 "left out 1 entries that are no files"):
+        assert line in says
+    assert sum(map(len, corpus.splits.values())) == 312
+
+
+def test_one_word_in_two_folders_is_one_class(run, root):
+    (root / "yes").rename(root / "e\u0301t\u00e9")
+    first = next((root / "e\u0301t\u00e9").iterdir())
+    (root / "\u00e9t\u00e9 ").mkdir()
+    first.rename(root / "\u00e9t\u00e9 " / first.name)
+    (root / "bed").rename(root / "Cat")
+    for file in ("validation_list.txt", "testing_list.txt"):
+        (root / file).unlink()
+    says, corpus = run(root)
+    assert "joined folders whose names look the same: \u00e9t\u00e9" in says
+    assert "warning: Cat and cat look alike" in says
+    assert sum(u.label == "\u00e9t\u00e9" for us in clips(corpus).values() for u in us) == 24
+
+
+def test_one_recording_under_two_words_is_said(run, root):
+    one, other = (root / word / f"{SPEAKERS['train'][0]}_nohash_0.wav" for word in ("bed", "cat"))
+    shutil.copy(one, other)
+    says, _ = run(root)
+    assert f"1 clips have the audio of one of another word, so one of the two is wrong: {one} = {other}" in says
+
+
+def test_splits_are_no_words(run, tmp_path):
+    for split in ("train", "dev", "test"):
+        write_wav(tmp_path / "flat" / split / "a_nohash_0.wav", noise(1))
+    with pytest.raises(UserError, match="splits of the data"):
+        run(tmp_path / "flat")
+
+
+def test_names_and_folders_of_other_data_sets_stay(run, made, tmp_path):
+    before = json.dumps({"10": {"train": "x", "made_by": "python -m data.libriwords"}})
+    (tmp_path / "m.json").write_text(before)
+    with pytest.raises(UserError, match=r"--name '10'.*another data set of that name"):
+        run(made, name="10")
+    assert (tmp_path / "m.json").read_text() == before and not (tmp_path / "out").exists()
+
+
+def test_silence_is_made_from_any_format_at_any_depth_and_not_from_what_hides(tmp_path):
+    write_wav(tmp_path / "a" / "hum.wav", noise(0, 30))
+    soundfile.write(tmp_path / "street.flac", noise(1, 30), RATE)
+    (tmp_path / "._street.wav").write_bytes(b"of a Mac")
+    drawn = silence(tmp_path, {"train": 50, "dev": 6, "test": 6})
+    for quiet in drawn.values():
+        assert {Path(clip.path).name for clip in quiet} == {"hum.wav", "street.flac"}
+    (tmp_path / "only").mkdir()
+    (tmp_path / "only" / "x.m4a").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"no recording.*x\.m4a is in a format that cannot be read"):
+        silence(tmp_path / "only", {"train": 1})
