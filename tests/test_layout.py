@@ -14,7 +14,7 @@ SCRIPTS = ("TripletEncoder", "TripletClassifier", "infer_train", "infer_notl")
 FLOORS = (("data",), ("models",), SCRIPTS, ("benchmarks", "experiments", "spotting"))  # from the ground up
 # What lies on the ground of a package: what the rooms above it share. A room may import only rooms before it.
 ROOMS = {
-    "data": ("base", ("manifests", "audio"), ("dataset", "phonetics", "sources"), ("sampler", "augment"),
+    "data": ("base", ("manifests", "audio", "nearest"), ("dataset", "phonetics", "sources"), ("sampler", "augment"),
              ("check", "speech_commands", "libriwords", "align", "folder", "demo")),
     "models": ("parallel", ("runs", "losses"), "encoders", ("evaluation", "roofline"), "training"),
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data import phonetics
+from data import nearest, phonetics
 from data.base.errors import UserError
 from data.base.files import ROOT
 from data.phonetics import cache_file, cached_neighbours, caverphone, codes, nearest_words, neighbours, normalise
@@ -91,7 +91,7 @@ def brute_force(labels: list[str], top: int) -> tuple[list[list[int]], list[list
 @pytest.mark.parametrize("top", [1, 5, 20, 1000])
 @pytest.mark.parametrize("cells", [1, 200, 4_000_000])  # one row, a few rows, all rows at a time
 def test_equals_brute_force(monkeypatch, top, cells):
-    monkeypatch.setattr(phonetics, "_CELLS", cells)
+    monkeypatch.setattr(nearest, "_CELLS", cells)
     labels = WORDS + ODD
     indices, distances = neighbours(labels, top)
     expected_indices, expected_distances = brute_force(labels, top)
@@ -232,9 +232,10 @@ def test_command_on_a_manifest(registry, tmp_path):
     assert [line for line in again.stdout.splitlines() if line in shown] == shown
 
 
-def test_read_words(tmp_path):
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_read_words(tmp_path, encoding):
     file = tmp_path / "words.txt"
-    file.write_text("cat\n\n dog \ncat\nété\n", encoding="utf-8")
+    file.write_text("cat\n\n dog \ncat\nété\n", encoding=encoding)
     assert phonetics.read_words(file) == ["cat", "dog", "été"]
 
 
