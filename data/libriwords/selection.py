@@ -83,7 +83,7 @@ def split_speakers(clips, min_seconds: float) -> np.ndarray:
     names, speaker = np.unique(clips.speakers.astype(str), return_inverse=True)
     if len(names) < len(SPLITS):
         raise UserError(f"{len(names)} speaker{'s' * (len(names) > 1)} with audio and TextGrids: too few for train, "
-                        "dev and test without one in two of them; give a larger part of LibriSpeech")
+                        "dev and test without one in two of them; give a larger part of the corpus")
     total = np.bincount(clips.word, minlength=len(clips.words))
     column = np.full(len(clips.words), -1)
     top = np.lexsort((np.arange(len(total)), -total))[:_SPLIT_WORDS]

@@ -55,4 +55,5 @@ def test_few_codes_and_many_words_of_each(monkeypatch, table):
 
 def test_one_code_is_enough():
     indices, distances = search([(3, ["A", "AB", "ABC", "Z"])], ["a", "b", "c", "d"], 2)
-    assert indices.tolist() == [[1, 3], [0, 2], [1, 0], [0, 1]] and distances.tolist() == [[3, 3], [3, 3], [3, 6], [3, 6]]
+    assert indices.tolist() == [[1, 3], [0, 2], [1, 0], [0, 1]]
+    assert distances.tolist() == [[3, 3], [3, 3], [3, 6], [3, 6]]
