@@ -18,6 +18,7 @@ from data.manifests import ROOT
 
 _TASK = 20  # utterances at a time: some seconds of work, so that progress shows and little is lost
 _SHOWN = 5
+_LONGEST = 255  # bytes of a file's name
 _OF_FILES = ("not a file", "name that is not UTF-8")  # problems of other files than transcripts are not ours
 
 
@@ -153,12 +154,15 @@ def _pending(librispeech: Path, out: Path) -> tuple[list[tuple[str, str, str]], 
         if inside.parts[0] == "LibriSpeech":
             inside = inside.relative_to("LibriSpeech")
         grid = out / inside.with_name(f"{name}.TextGrid")
+        if len(os.fsencode(grid.name)) > _LONGEST:
+            problems.append(("name too long for a TextGrid's", entry.path, "rename it"))
+            continue
         try:
             size = os.stat(entry.path).st_size
-            written = grid.is_file() and grid.stat().st_size > 0
-        except OSError as error:  # gone since it was listed, or a name too long for the longer ending
-            problems.append(("cannot be used", entry.path, error.strerror or ""))
+        except OSError as error:  # gone since it was listed
+            problems.append(("cannot be reached", entry.path, error.strerror or ""))
             continue
+        written = grid.is_file() and grid.stat().st_size > 0
         if written:
             done += 1
         else:

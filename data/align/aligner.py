@@ -12,7 +12,7 @@ _RATE = 100  # frames a second
 _PLAIN = str.maketrans(dict.fromkeys("\u2018\u2019\u02bc`\u00b4", "'") | dict.fromkeys("-\u2010\u2011\u2012\u2013\u2014"
                                                                                   "\u2026/", " ")
                        | dict.fromkeys("_*", ""))  # emphasis
-_WORD = re.compile(r"\W*?('?)(\w.*\w|\w)('?)\W*?")
+_WORD = re.compile(r"(\W*)(\w.*\w|\w)(\W*)")
 
 
 class AlignmentError(Exception):
@@ -84,7 +84,8 @@ def words_of(transcript: str) -> list[str]:
     for token in transcript.lower().translate(_PLAIN).split():
         if match := _WORD.fullmatch(token):
             before, word, after = match.groups()
-            words.append(word if before and after else before + word + after)
+            quoted = "'" in before and "'" in after
+            words.append(word if quoted else "'" * before.endswith("'") + word + "'" * after.startswith("'"))
     return words
 
 

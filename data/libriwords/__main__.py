@@ -128,9 +128,9 @@ def _utterances(clips, chosen: np.ndarray) -> Iterator[Utterance]:
 
 def _report_scan(clips, args: argparse.Namespace) -> None:
     short = int((clips.end - clips.start < args.min_seconds - 1e-9).sum())
-    types, utterances = len(np.unique(clips.word)), len(np.unique(clips.file))
-    print(f"{len(clips):,} words of {types:,} types in {utterances:,} utterances "
-          f"of {len(set(clips.speakers)):,} speakers"
+    types, utterances = len(np.unique(clips.word)), np.unique(clips.file)
+    print(f"{len(clips):,} words of {types:,} types in {len(utterances):,} utterances "
+          f"of {len(set(clips.speakers[utterances])):,} speakers"
           + (f"; {short:,} shorter than --min_seconds {args.min_seconds:g} left out" if args.min_seconds else ""))
     if clips.marks:
         print(f"{sum(clips.marks.values()):,} intervals whose mark is no word left out, such as "

@@ -84,7 +84,8 @@ def scan(librispeech: str | Path, alignments: str | Path, cache: str | Path, spe
 
     Args:
         librispeech: folder with the audio at any depth.
-        alignments: folder with TextGrids of the same names, at any depth.
+        alignments: folder with TextGrids of the same names, at any depth; of names that several files have, those of
+            the same path belong together.
         cache: where the chunks are kept.
         speaker_regex: its first group, searched in a file's path within ``librispeech``, is the speaker; None for
             the names of LibriSpeech and LibriTTS.
@@ -103,7 +104,7 @@ def scan(librispeech: str | Path, alignments: str | Path, cache: str | Path, spe
                            problems)
     if not grids:
         raise NothingToUse(f"--alignments {alignments}: no .TextGrid file in it{_most(problems)}", problems)
-    more, pairs = _pairs(audio, grids, Path(librispeech), regex, speaker_regex)
+    more, pairs = _pairs(audio, grids, (Path(librispeech), Path(alignments)), regex, speaker_regex)
     problems += more
     if not pairs:
         if both := sorted(name for name in audio.keys() & grids.keys()):
@@ -161,31 +162,45 @@ def _inside(path: str, folder: Path) -> str:
     return Path(os.path.relpath(path, folder)).as_posix()
 
 
-def _pairs(audio: dict[str, os.DirEntry], grids: dict[str, os.DirEntry], folder: Path, regex: re.Pattern,
-           given: str | None) -> tuple[list, list]:
+def _pairs(audio: dict[str, os.DirEntry], grids: dict[str, os.DirEntry], folders: tuple[Path, Path],
+           regex: re.Pattern, given: str | None) -> tuple[list, list]:
     """What has no partner, as problems; and (TextGrid, its size and time, audio, its size and time) by audio path."""
     problems, pairs = [], []
-    for name, grid in grids.items():
-        if os.sep in name:
-            problems.append(("second TextGrid of one utterance", name, ""))
-        elif name not in audio:
-            problems.append(("TextGrid without audio", grid.path, ""))
-        elif speaker_of(_inside(audio[name].path, folder), regex) is None:
+    matched = _same_paths(audio, grids, folders)
+    taken = {entry.path for pair in matched for entry in pair}
+    names = {_stem(entry) for _, entry in matched}
+    matched += [(grid, audio[name]) for name, grid in grids.items() if name in audio and os.sep not in name
+                and not {grid.path, audio[name].path} & taken]
+    taken = {entry.path for pair in matched for entry in pair}
+    for files, second, alone in ((grids, "second TextGrid of one utterance", "TextGrid without audio"),
+                                 (audio, "second audio file of one utterance", "audio without TextGrid")):
+        problems += [(second if os.sep in name or _stem(entry) in names else alone, entry.path, "")
+                     for name, entry in files.items() if entry.path not in taken]
+    for grid, recording in matched:
+        if speaker_of(_inside(recording.path, folders[0]), regex) is None:
             problems.append(("name is not speaker-chapter-number" if given is None else
                              f"name that --speaker_regex {given!r} does not fit", grid.path, ""))
-        else:
-            try:
-                state = [(s.st_size, s.st_mtime_ns) for s in (os.stat(grid.path), os.stat(audio[name].path))]
-            except OSError as error:  # gone since it was listed
-                problems.append(("cannot be reached", grid.path, error.strerror or ""))
-                continue
-            pairs.append((grid.path, state[0], audio[name].path, state[1]))
-    for name, entry in audio.items():
-        if os.sep in name:
-            problems.append(("second audio file of one utterance", name, ""))
-        elif name not in grids:
-            problems.append(("audio without TextGrid", entry.path, ""))
+            continue
+        try:
+            state = [(s.st_size, s.st_mtime_ns) for s in (os.stat(grid.path), os.stat(recording.path))]
+        except OSError as error:  # gone since it was listed
+            problems.append(("cannot be reached", grid.path, error.strerror or ""))
+            continue
+        pairs.append((grid.path, state[0], recording.path, state[1]))
     return problems, sorted(pairs, key=lambda pair: pair[2])
+
+
+def _same_paths(audio: dict[str, os.DirEntry], grids: dict[str, os.DirEntry],
+                folders: tuple[Path, Path]) -> list[tuple[os.DirEntry, os.DirEntry]]:
+    """(TextGrid, audio) of names met more than once, as anna/01.wav and ben/01.wav, whose paths are the same."""
+    twice = {_stem(entry) for files in (audio, grids) for name, entry in files.items() if os.sep in name}
+    recordings, texts = ({os.path.splitext(_inside(entry.path, folder))[0]: entry for entry in files.values()
+                          if _stem(entry) in twice} for files, folder in zip((audio, grids), folders, strict=True))
+    return [(texts[path], recordings[path]) for path in sorted(texts.keys() & recordings.keys())]
+
+
+def _stem(entry: os.DirEntry) -> str:
+    return os.path.splitext(entry.name)[0]
 
 
 def _key(pairs: list[tuple], tier: str | None) -> str:
