@@ -31,6 +31,7 @@ from tqdm import tqdm
 
 from data.base.errors import UserError
 from data.base.files import check_regular, locked, open_regular, read_json, write_atomically
+from data.sources.find import UNPACKING
 
 ATTEMPTS = 5  # in a row without a byte gained
 WAIT = 1.0  # seconds before the second attempt, doubled with every further one
@@ -132,7 +133,7 @@ def unpack(archive: str | Path, folder: str | Path) -> Path:
         members = _untar
     else:
         raise UserError(f"{archive}: neither .tar.gz, .tgz nor .zip; unpack it by hand")
-    temporary = folder / f".unpacking-{archive.name}"
+    temporary = folder / f"{UNPACKING}{archive.name}"
     with _writing(folder), _leaving_no_empty_folder(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder):

@@ -8,6 +8,7 @@ from pathlib import Path
 from data.base.errors import UserError
 from data.base.files import kind_of
 
+UNPACKING = ".unpacking-"  # begins the name of a folder that an archive is being unpacked to
 AUDIO = (".flac", ".wav", ".ogg", ".mp3", ".opus")
 
 Problem = tuple[str, str, str]  # a kind to count by, the path, and the detail
@@ -20,8 +21,9 @@ def find_files(folder: str | Path, endings: tuple[str, ...]) -> tuple[dict[str, 
 
     Returns:
         The files by name without ending, hidden ones left out; a further one of the same name is under its whole path.
-        And the problems: folders that cannot be entered, links that lead nowhere or round in a circle, pipes, sockets
-        and devices with such an ending, and names that are not UTF-8, which no manifest can hold.
+        And the problems: folders that cannot be entered or that a killed download left, links that lead nowhere or
+        round in a circle, pipes, sockets and devices with such an ending, and names that are not UTF-8, which no
+        manifest can hold.
 
     Raises:
         UserError: ``folder`` itself cannot be read.
@@ -51,7 +53,9 @@ def find_files(folder: str | Path, endings: tuple[str, ...]) -> tuple[dict[str, 
                     problems.append((kind, shown(entry.path), error.strerror or ""))
                 continue
             if stat.S_ISDIR(mode):
-                if (real := os.path.realpath(entry.path)) not in seen:  # else a circle of links would never end
+                if entry.name.startswith(UNPACKING):  # as much as there was when it was killed
+                    problems.append(("unfinished download", shown(entry.path), "remove it, or run --download again"))
+                elif (real := os.path.realpath(entry.path)) not in seen:  # else a circle of links would never end
                     seen.add(real)
                     folders.append(entry.path)
             elif wanted and not stat.S_ISREG(mode):

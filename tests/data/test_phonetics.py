@@ -182,6 +182,20 @@ def test_a_damaged_cache_is_made_anew(tmp_path, damage):
     assert cached.read_bytes() == whole
 
 
+def test_a_cache_of_impossible_words_is_made_anew(tmp_path):
+    first = nearest_words(WORDS, 5, tmp_path)
+    cached = cache_file(WORDS, 5, tmp_path)
+    for change in (lambda table: table + len(WORDS), lambda table: table - len(WORDS),
+                   lambda table: table.astype(float), lambda table: table.astype(object)):
+        with np.load(cached) as tables:
+            old = dict(tables)
+        np.savez(cached, indices=change(old["indices"]), distances=old["distances"])
+        np.testing.assert_array_equal(nearest_words(WORDS, 5, tmp_path), first)
+    cached.unlink()
+    os.mkfifo(cached)
+    np.testing.assert_array_equal(nearest_words(WORDS, 5, tmp_path), first)  # and waits for nobody
+
+
 def test_an_unwritable_cache_is_no_error(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     found, _ = cached_neighbours(WORDS, 5, tmp_path / "file" / "cache")
@@ -268,6 +282,16 @@ def test_an_unwritable_out_is_one_line(registry, tmp_path):
     folder.chmod(stat.S_IRUSR | stat.S_IXUSR)
     done = run("--manifest", "words", "--registry", registry, "--out", folder / "lists.jsonl")
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "lists.jsonl" in done.stderr
+
+
+def test_systems_without_affinity_and_resource(tmp_path):
+    (tmp_path / "words.txt").write_text("cat\nhat\ndog\n")
+    code = ("import os, sys, runpy; del os.sched_getaffinity; sys.modules['resource'] = None; import data.sampler; "
+            "sys.argv = ['x', '--words', sys.argv[1]]; runpy.run_module('data.phonetics', run_name='__main__')")
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code, str(tmp_path / "words.txt")],
+                          capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "cat: hat 1.0, dog 2.0" in done.stdout
 
 
 def test_importing_it_loads_nothing_heavy():

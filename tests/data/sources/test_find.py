@@ -40,6 +40,13 @@ def test_links_are_followed_once_and_dead_ones_named(tmp_path):
         ("links in a circle", "loop.wav"), ("links in a circle", "one"), ("links in a circle", "two")}
 
 
+def test_what_a_killed_download_left_is_not_taken_for_data(tmp_path):
+    (tmp_path / ".unpacking-a.tar.gz").mkdir()
+    (tmp_path / ".unpacking-a.tar.gz" / "a.wav").write_text("")
+    found, problems = find_files(tmp_path, (".wav",))
+    assert not found and kinds(problems, tmp_path) == {("unfinished download", ".unpacking-a.tar.gz")}
+
+
 def test_pipes_sockets_and_devices_are_named(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "pipe.wav")
     os.mkfifo(tmp_path / "other")  # none of ours
