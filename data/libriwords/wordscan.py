@@ -7,7 +7,6 @@ or one that goes on after a kill, takes over the chunks whose TextGrids and audi
 import hashlib
 import json
 import os
-import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -22,17 +21,14 @@ from tqdm import tqdm
 from data.base.cores import ordered_map
 from data.base.errors import UserError
 from data.base.files import check_regular, misshapen, open_regular, write_atomically
+from data.libriwords.pairs import pair_up, speaker_of, speaker_pattern
 from data.sources.find import AUDIO, find_files
 from data.sources.textgrids import TextGridError, read_words
 
 CHUNK = 1_000  # TextGrids: 13 MB of text, a second or less of work
 SLACK = 0.025  # seconds that an aligner's last frame may reach past the audio
 _FORMAT = 2  # of the chunk files and of what is read; part of their names
-# LibriSpeech's and LibriTTS's names: 84-121123-0000, 84_121123_000007_000001.
-LIBRI_NAMES = r"^(?:.*/)?([^-/]+)-[^-/]+-[^-/]+\.\w+$|^(?:.*/)?(\d+)_\d+_\d+_\d+\.\w+$"
-
-
-_COLUMNS = {"utterance": np.int32, "word": np.int32, "start": np.float64, "end": np.float64}  # of a chunk's file
+_COLUMNS = {"utterance": np.int32, "word": np.int32, "start": np.float64, "end": np.float64}  # of a chunk
 
 
 @dataclass
@@ -72,12 +68,6 @@ class NothingToUse(UserError):
         self.problems = sorted(problems)
 
 
-def speaker_of(path: str, regex: re.Pattern = re.compile(LIBRI_NAMES)) -> str | None:
-    """The speaker in an audio file's path: the first group that fits, or None."""
-    match = regex.search(path)
-    return next(filter(None, match.groups()), None) if match else None
-
-
 def scan(librispeech: str | Path, alignments: str | Path, cache: str | Path, speaker_regex: str | None = None,
          tier: str | None = None) -> WordClips:
     """Read the ``words`` tier of every TextGrid that has an utterance.
@@ -95,7 +85,7 @@ def scan(librispeech: str | Path, alignments: str | Path, cache: str | Path, spe
         UserError: a folder holds no such file, or ``cache`` cannot be written, or ``speaker_regex`` is none.
         NothingToUse: no TextGrid could be used.
     """
-    regex = _compiled(speaker_regex)
+    regex = speaker_pattern(speaker_regex)
     audio, problems = find_files(librispeech, AUDIO)
     grids, more = find_files(alignments, (".textgrid",))
     problems += more
@@ -104,12 +94,12 @@ def scan(librispeech: str | Path, alignments: str | Path, cache: str | Path, spe
                            problems)
     if not grids:
         raise NothingToUse(f"--alignments {alignments}: no .TextGrid file in it{_most(problems)}", problems)
-    more, pairs = _pairs(audio, grids, (Path(librispeech), Path(alignments)), regex, speaker_regex)
+    more, pairs = pair_up(audio, grids, (Path(librispeech), Path(alignments)), regex, speaker_regex)
     problems += more
     if not pairs:
-        if both := sorted(name for name in audio.keys() & grids.keys()):
+        if named := [path for kind, path, _ in more if kind.startswith("name ")]:
             raise NothingToUse(f"--librispeech {librispeech}: no file's name tells its speaker, for instance not "
-                               f"{audio[both[0]].name}, " + (
+                               f"{os.path.basename(named[0])}, " + (
                                    "as speaker-chapter-number does; give a --speaker_regex, such as '^([a-z]+)[0-9]'"
                                    if speaker_regex is None else f"by --speaker_regex {speaker_regex!r}"), problems)
         raise NothingToUse(f"--alignments {alignments}: none of its {len(grids):,} TextGrids is named like one of the "
@@ -130,23 +120,11 @@ def scan(librispeech: str | Path, alignments: str | Path, cache: str | Path, spe
         if old.name not in kept:
             with suppress(OSError):
                 old.unlink()
-    clips = _merge(tasks, problems, lambda path: speaker_of(_inside(path, Path(librispeech)), regex))
+    clips = _merge(tasks, problems, lambda path: speaker_of(path, librispeech, regex))
     if not len(clips):
         raise NothingToUse(f"--alignments {alignments}: no word in any of its {len(pairs):,} TextGrids that have audio"
                            f"{_most(clips.problems)}", clips.problems)
     return clips
-
-
-def _compiled(speaker_regex: str | None) -> re.Pattern:
-    if speaker_regex is None:
-        return re.compile(LIBRI_NAMES)
-    try:
-        regex = re.compile(speaker_regex)
-    except re.error as error:
-        raise UserError(f"--speaker_regex {speaker_regex!r} is not a regular expression ({error})") from None
-    if not regex.groups:
-        raise UserError(f"--speaker_regex {speaker_regex!r} has no group: put the speaker's part in parentheses")
-    return regex
 
 
 def _most(problems: list[tuple[str, str, str]]) -> str:
@@ -156,51 +134,6 @@ def _most(problems: list[tuple[str, str, str]]) -> str:
     kind = Counter(kind for kind, *_ in problems).most_common(1)[0][0]
     path, detail = next((path, detail) for k, path, detail in sorted(problems) if k == kind)
     return f"; most often: {kind}, such as {path}" + (f" ({detail})" if detail and detail != kind else "")
-
-
-def _inside(path: str, folder: Path) -> str:
-    return Path(os.path.relpath(path, folder)).as_posix()
-
-
-def _pairs(audio: dict[str, os.DirEntry], grids: dict[str, os.DirEntry], folders: tuple[Path, Path],
-           regex: re.Pattern, given: str | None) -> tuple[list, list]:
-    """What has no partner, as problems; and (TextGrid, its size and time, audio, its size and time) by audio path."""
-    problems, pairs = [], []
-    matched = _same_paths(audio, grids, folders)
-    taken = {entry.path for pair in matched for entry in pair}
-    names = {_stem(entry) for _, entry in matched}
-    matched += [(grid, audio[name]) for name, grid in grids.items() if name in audio and os.sep not in name
-                and not {grid.path, audio[name].path} & taken]
-    taken = {entry.path for pair in matched for entry in pair}
-    for files, second, alone in ((grids, "second TextGrid of one utterance", "TextGrid without audio"),
-                                 (audio, "second audio file of one utterance", "audio without TextGrid")):
-        problems += [(second if os.sep in name or _stem(entry) in names else alone, entry.path, "")
-                     for name, entry in files.items() if entry.path not in taken]
-    for grid, recording in matched:
-        if speaker_of(_inside(recording.path, folders[0]), regex) is None:
-            problems.append(("name is not speaker-chapter-number" if given is None else
-                             f"name that --speaker_regex {given!r} does not fit", grid.path, ""))
-            continue
-        try:
-            state = [(s.st_size, s.st_mtime_ns) for s in (os.stat(grid.path), os.stat(recording.path))]
-        except OSError as error:  # gone since it was listed
-            problems.append(("cannot be reached", grid.path, error.strerror or ""))
-            continue
-        pairs.append((grid.path, state[0], recording.path, state[1]))
-    return problems, sorted(pairs, key=lambda pair: pair[2])
-
-
-def _same_paths(audio: dict[str, os.DirEntry], grids: dict[str, os.DirEntry],
-                folders: tuple[Path, Path]) -> list[tuple[os.DirEntry, os.DirEntry]]:
-    """(TextGrid, audio) of names met more than once, as anna/01.wav and ben/01.wav, whose paths are the same."""
-    twice = {_stem(entry) for files in (audio, grids) for name, entry in files.items() if os.sep in name}
-    recordings, texts = ({os.path.splitext(_inside(entry.path, folder))[0]: entry for entry in files.values()
-                          if _stem(entry) in twice} for files, folder in zip((audio, grids), folders, strict=True))
-    return [(texts[path], recordings[path]) for path in sorted(texts.keys() & recordings.keys())]
-
-
-def _stem(entry: os.DirEntry) -> str:
-    return os.path.splitext(entry.name)[0]
 
 
 def _key(pairs: list[tuple], tier: str | None) -> str:

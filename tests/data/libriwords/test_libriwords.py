@@ -284,12 +284,13 @@ def test_the_reason_is_that_names_tell_no_speaker(tmp_path, monkeypatch):
     assert len((tmp_path / "out" / "problems.tsv").read_text().splitlines()) == 4
 
 
-def test_second_files_of_one_utterance_are_named(tmp_path, monkeypatch):
+@pytest.mark.parametrize("where", ["zz_{}", "zz"])  # at other paths, at the same path in both folders
+def test_second_files_of_one_utterance_are_named(tmp_path, monkeypatch, where):
     source = foreign(tmp_path, PLAIN)
     run(monkeypatch, source, tmp_path / "out", "--sizes", 3)
     foreign(tmp_path / "more", PLAIN[:1])
     for part in ("LibriSpeech", "alignments"):
-        (tmp_path / "more" / part).rename(tmp_path / part / f"zz_{part}")
+        (tmp_path / "more" / part).rename(tmp_path / part / where.format(part))
     run(monkeypatch, source, tmp_path / "out2", "--sizes", 3)
     problems = [line.split("\t")[0] for line in (tmp_path / "out2" / "problems.tsv").read_text().splitlines()]
     assert problems == ["second TextGrid of one utterance", "second audio file of one utterance"]
