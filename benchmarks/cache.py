@@ -10,7 +10,6 @@ worker.
 import argparse
 import io
 import os
-import resource
 import shutil
 import tempfile
 import time
@@ -69,6 +68,8 @@ def timed(functions: dict[str, tuple[Callable, Callable]], repeats: int) -> dict
 
 def prepare_pack(path: Path, share: int, cache: Path):
     """Packing one in ``share`` of a manifest's clips; returns the largest worker's MB."""
+    import resource  # Windows has none
+
     manifest = part(path, share)
 
     def work() -> float:

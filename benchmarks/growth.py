@@ -1,7 +1,8 @@
 """How time and memory grow with the data: nearest words with the number of words, LibriWords with that of utterances.
 
-Nearest words compares all pairs, so twice the words should take at most four times as long; its memory should grow
-with the words, not the pairs. Reading TextGrids should take time in proportion and hardly more memory. The last row of
+Nearest words is exact, yet compares few of the pairs in full: twice the words should take less than four times as
+long. Its memory should grow with the words, not the pairs; a table of 10,000 words' codes and what is held at a time
+have a size of their own. Reading TextGrids should take time in proportion and hardly more memory. The last row of
 each kind is the exponent e of the power law size ** e through the rows above it. "peak" of words is beyond what the
 process held before; that of TextGrids is all that data.libriwords and its processes hold together.
 """
@@ -70,8 +71,8 @@ def table(what: str, found: dict[int, tuple[measure.Timing, float]]) -> list[dic
 
 def main() -> None:
     parser = measure.parser("growth", __doc__, repeats=3)
-    parser.add_argument("--words", type=int, nargs="*", default=[100, 1_000, 10_000], metavar="N",
-                        help="words to find the nearest of (default: 100 1000 10000)")
+    parser.add_argument("--words", type=int, nargs="*", default=[1_000, 10_000, 30_000], metavar="N",
+                        help="words to find the nearest of; 100,000 take some minutes (default: 1000 10000 30000)")
     parser.add_argument("--top", type=int, default=20, help="nearest words of each (default: 20)")
     parser.add_argument("--textgrids", type=int, nargs="*", default=[1_000, 10_000, 100_000], metavar="N",
                         help="TextGrids to read, 13 kB each; 100,000 take about 10 minutes "

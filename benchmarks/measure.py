@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import platform
 import statistics
 import time
@@ -10,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from data.base.cores import cores
 from data.base.files import write_atomically
 
 
@@ -68,8 +68,7 @@ def machine() -> dict[str, str]:
     model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
     flags = next((line.split() for line in lines if line.startswith("flags")), [])
     widest = next((name for name in ("avx512_bf16", "avx512f", "avx2") if name in flags), "")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"processor": f"{model} ({widest or platform.machine()}), {cores} cores", **versions()}
+    return {"processor": f"{model} ({widest or platform.machine()}), {cores()} cores", **versions()}
 
 
 def duration(seconds: float) -> str:

@@ -14,13 +14,12 @@ pushed such words away instead, although they are the hardest to tell apart.
 import argparse
 import hashlib
 import json
-import os
 import re
-import resource
 import sys
 import time
 import unicodedata
 import zipfile
+import zlib
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -28,12 +27,12 @@ from pathlib import Path
 import numpy as np
 
 from data.base.errors import UserError, exit_cleanly
-from data.base.files import CACHE, write_atomically
+from data.base.files import CACHE, open_regular, read_text, write_atomically
 from data.manifests import REGISTRY, load_corpus
+from data.nearest import search
 
 WEIGHTS = {"soundex": 2, "caverphone": 2, "metaphone": 5, "nysiis": 1}  # tenths: integer sums make ties exact
 _VERSION = 1  # of codes, distance and tie-breaking; part of the cache's key
-_CELLS = 4_000_000  # of the distance table held at a time
 
 _LATIN = str.maketrans({"æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i"})
 # Caverphone 2.0's rules in their order (D. Hood, Caverphone Revisited, Caversham Project technical paper CTP150804,
@@ -110,11 +109,12 @@ def cached_neighbours(labels: Sequence[str], top: int, cache_dir: str | Path = C
     path = cache_file(labels, top, cache_dir)
     shape = (len(labels), max(0, min(top, len(labels) - 1)))
     try:
-        with np.load(path) as tables:
+        with open_regular(path) as file, np.load(file) as tables:
             indices, distances = tables["indices"], tables["distances"]
-        if indices.shape == distances.shape == shape:
+        if indices.shape == distances.shape == shape and indices.dtype == np.int32 and (
+                not indices.size or 0 <= indices.min() <= indices.max() < len(labels)):
             return indices, distances
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error):
         pass  # not there or not whole: computing takes seconds
     indices, distances = neighbours(labels, top)
     try:
@@ -132,61 +132,18 @@ def cache_file(labels: Sequence[str], top: int, cache_dir: str | Path) -> Path:
 
 
 def neighbours(labels: Sequence[str], top: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nearest words by exact search, a block of rows at a time, so that no N x N table ever exists.
+    """Nearest words by exact search, see `data.nearest`; no N x N table ever exists.
 
     Returns:
         indices (N, K) int32 and distances (N, K) float32 with K = min(top, N - 1), ordered as in `nearest_words`.
     """
     count = len(labels)
     top = max(0, min(top, count - 1))
-    indices, distances = np.zeros((count, top), np.int32), np.zeros((count, top), np.float32)
     if not top:
-        return indices, distances
-    workers = len(os.sched_getaffinity(0))
-    # Many words share a code: distances are computed between distinct codes only.
-    distinct = [(weight, *np.unique(np.asarray(codes_, object), return_inverse=True))
-                for codes_, weight in zip(codes(labels).values(), WEIGHTS.values(), strict=True)]
-    spelling = np.asarray(labels, object)
-    block = max(1, _CELLS // count)
-    for start in range(0, count, block):
-        rows = np.arange(start, min(start + block, count))
-        tenths = _tenths(distinct, rows, workers)  # (R, N)
-        tenths[np.arange(len(rows)), rows] = np.iinfo(tenths.dtype).max  # never the word itself
-        limit = np.partition(tenths, top - 1, axis=1)[:, top - 1:top]  # the last distance that gets in
-        indices[rows], distances[rows] = _ordered(tenths, limit, spelling[rows], spelling, top, workers)
-    return indices, distances
-
-
-def _tenths(distinct: list[tuple[int, np.ndarray, np.ndarray]], rows: np.ndarray, workers: int) -> np.ndarray:
-    """Distances from the words ``rows`` to all words, (R, N) int32, in tenths."""
-    from rapidfuzz.distance import Levenshtein
-    from rapidfuzz.process import cdist
-
-    total = 0
-    for weight, found, code_of in distinct:
-        wanted, row_of = np.unique(code_of[rows], return_inverse=True)
-        table = cdist(found[wanted].tolist(), found.tolist(), scorer=Levenshtein.distance, dtype=np.uint16,
-                      workers=workers)
-        total += (table * np.int32(weight))[:, code_of][row_of]
-    return total
-
-
-def _ordered(tenths: np.ndarray, limit: np.ndarray, own: np.ndarray, spelling: np.ndarray, top: int,
-             workers: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first ``top`` words of each row by distance, then spelling, then index: (R, top) indices and distances."""
-    from rapidfuzz.distance import Levenshtein
-    from rapidfuzz.process import cdist, cpdist
-
-    row, column = np.nonzero(tenths <= limit)  # at least top a row: all that tie with the last one, too
-    how = {"scorer": Levenshtein.distance, "dtype": np.uint16, "workers": workers}
-    if len(row) > tenths.size // 8:  # most words tie, as those of another script do: all pairs are faster then
-        spelled = cdist(own.tolist(), spelling.tolist(), **how)[row, column]
-    else:
-        spelled = cpdist(own[row].tolist(), spelling[column].tolist(), **how)
-    key = np.full(tenths.shape, np.iinfo(np.int64).max)
-    key[row, column] = tenths[row, column].astype(np.int64) << 40 | spelled.astype(np.int64) << 24 | column
-    key = np.sort(np.partition(key, top - 1, axis=1)[:, :top], axis=1)
-    return key & 0xFFFFFF, (key >> 40) / np.float32(10)
+        return np.zeros((count, 0), np.int32), np.zeros((count, 0), np.float32)
+    weighted = [(WEIGHTS[name], values) for name, values in codes(labels).items()]
+    indices, tenths = search(weighted, labels, top)
+    return indices, (tenths / np.float32(10)).astype(np.float32)
 
 
 def read_words(path: str | Path) -> list[str]:
@@ -195,12 +152,7 @@ def read_words(path: str | Path) -> list[str]:
     Raises:
         UserError: the file cannot be read or is not UTF-8.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UserError(f"--words {path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise UserError(f"--words {path}: not a text file in UTF-8; it needs one word a line") from None
+    lines = read_text(path, "list of words", "give --words a text file with one word a line").split("\n")
     return list(dict.fromkeys(word for line in lines if (word := line.strip())))
 
 
@@ -251,10 +203,18 @@ def main(args: argparse.Namespace) -> None:
                          "distance": [round(float(d), 1) for d in far]}
                 file.write(json.dumps(entry, ensure_ascii=False) + "\n")
     equal = int((distances[:, 0] == 0).sum())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{len(labels):,} words x {indices.shape[1]} nearest {'read from the cache' if known else 'computed'} in "
-          f"{seconds:.1f} s, peak memory {peak:.0f} MB; {equal:,} words have another with equal codes")
+          f"{seconds:.1f} s{_peak_memory()}; {equal:,} words have another with equal codes")
     print(f"{'used' if known else 'cached in'} {path}" if path.exists() else "not cached")
+
+
+def _peak_memory() -> str:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return ""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+    return f", peak memory {peak:.0f} MB"
 
 
 if __name__ == "__main__":

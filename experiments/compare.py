@@ -161,8 +161,9 @@ def _threads(jobs: int):
     import os
     from unittest.mock import patch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return patch.dict(os.environ, {"OMP_NUM_THREADS": str(max(1, cores // jobs))} if jobs > 1 else {})
+    from data.base.cores import cores
+
+    return patch.dict(os.environ, {"OMP_NUM_THREADS": str(max(1, cores() // jobs))} if jobs > 1 else {})
 
 
 def _rate(args: argparse.Namespace) -> float:

@@ -14,7 +14,7 @@ SCRIPTS = ("TripletEncoder", "TripletClassifier", "infer_train", "infer_notl")
 FLOORS = (("data",), ("models",), SCRIPTS, ("benchmarks", "experiments", "spotting"))  # from the ground up
 # What lies on the ground of a package: what the rooms above it share. A room may import only rooms before it.
 ROOMS = {
-    "data": (("base", "labels"), ("manifests", "decoding"), ("audio", "phonetics", "sources"), "dataset",
+    "data": (("base", "labels"), ("manifests", "decoding", "nearest"), ("audio", "phonetics", "sources"), "dataset",
              ("sampler", "augment"), ("check", "joined", "speech_commands", "libriwords", "align", "folder", "demo")),
     "models": ("parallel", ("runs", "losses"), "encoders", ("evaluation", "roofline"), "training"),
 }

@@ -13,30 +13,44 @@ from collections import Counter
 from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
-from data.base.files import write_atomically
+from data.base.files import read_text, write_atomically
 from data.manifests import ROOT
 
 _TASK = 20  # utterances at a time: some seconds of work, so that progress shows and little is lost
 _SHOWN = 5
+_LONGEST = 255  # bytes of a file's name
+_OF_FILES = ("not a file", "name that is not UTF-8")  # problems of other files than transcripts are not ours
 
 
 def read_transcripts(folder: str | Path) -> tuple[dict[str, str], list[tuple[str, str, str]]]:
-    """Transcripts by utterance id, of every ``*.trans.txt`` below ``folder``; and what could not be read."""
+    """Transcripts by utterance id, of every ``*.trans.txt`` below ``folder``; and what could not be read.
+
+    An utterance with two different ones has none.
+    """
     from data.sources.find import find_files
 
-    transcripts, problems = {}, []
-    for entry in find_files(folder, (".txt",)).values():
-        if not entry.name.endswith(".trans.txt"):
+    entries, problems = find_files(folder, (".txt",))
+    problems = [problem for problem in problems if problem[0] not in _OF_FILES or _is_transcript(problem[1])]
+    transcripts: dict[str, str] = {}
+    differing = set()
+    for entry in entries.values():
+        if not _is_transcript(entry.name):
             continue
         try:
-            lines = Path(entry.path).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
+            lines = read_text(entry.path, "transcript", "mend its permissions").split("\n")
+        except UserError as error:
             problems.append(("transcript file unreadable", entry.path, str(error)))
             continue
         for line in filter(str.strip, lines):
             name, *text = line.split(maxsplit=1)
-            transcripts[name] = text[0] if text else ""
-    return transcripts, problems
+            if transcripts.setdefault(name, text[0] if text else "") != (text[0] if text else ""):
+                differing.add(name)
+                problems.append(("second, different transcript of one utterance", entry.path, name))
+    return {name: text for name, text in transcripts.items() if name not in differing}, problems
+
+
+def _is_transcript(name: str) -> bool:
+    return name.lower().endswith(".trans.txt")
 
 
 def compare(folder: str | Path, other: str | Path) -> str:
@@ -50,7 +64,7 @@ def compare(folder: str | Path, other: str | Path) -> str:
     from data.sources.find import find_files
     from data.sources.textgrids import TextGridError, read_words
 
-    ours, theirs = find_files(folder, (".textgrid",)), find_files(other, (".textgrid",))
+    (ours, _), (theirs, passed) = find_files(folder, (".textgrid",)), find_files(other, (".textgrid",))
     difference, different, utterances = [], [], 0
     for name in sorted(ours.keys() & theirs.keys()):
         try:
@@ -64,7 +78,8 @@ def compare(folder: str | Path, other: str | Path) -> str:
         utterances += 1
         difference += [(abs(p[1] - q[1]), abs(p[2] - q[2])) for p, q in zip(a, b, strict=True)]
     if not difference:
-        raise UserError(f"--compare {other}: no TextGrid there has the utterance and words of one in {folder}")
+        raise UserError(f"--compare {other}: no TextGrid there has the utterance and words of one in {folder}"
+                        + (f"; {passed[0][0]}: {passed[0][1]}" if passed else ""))
     lines = [f"compared with {other}: {len(difference):,} words of {utterances:,} utterances"
              + (f"; {len(different):,} have other words, such as {different[0]}" if different else "")]
     for name, column in zip(("start", "end"), 1000 * np.asarray(difference).T, strict=True):
@@ -97,43 +112,65 @@ def main(args: argparse.Namespace) -> None:
     for flag, folder in (("librispeech", args.librispeech), ("compare", args.compare)):
         if folder is not None and not folder.is_dir():
             raise UserError(f"--{flag} {folder}: no such folder")
-    todo, sizes, problems = _pending(args.librispeech, args.out)
-    if todo:
-        problems += _align_all(todo, sizes, args.out)
+    todo, sizes, done, problems = _pending(args.librispeech, args.out)
+    failed = _align_all(todo, sizes, args.out) if todo else []
+    problems += failed
     for kind, count in sorted(Counter(kind for kind, *_ in problems).items()):
         named = [f"{path} {detail}".strip() for k, path, detail in problems if k == kind]
         print(f"skipped: {kind} ({count:,}): {'; '.join(named[:_SHOWN])}{'; ...' * (count > _SHOWN)}", file=sys.stderr)
-    with write_atomically(args.out / "skipped.tsv") as file:
+    listed = args.out / "skipped.tsv"
+    with write_atomically(listed) as file:
         file.writelines("\t".join(" ".join(cell.split()) for cell in row) + "\n" for row in sorted(problems))
+    if len(failed) == len(todo) and not done:
+        raise UserError(f"--librispeech {args.librispeech}: no utterance could be aligned; {listed} says why of each")
     if args.compare:
         print(compare(args.out, args.compare))
 
 
-def _pending(librispeech: Path, out: Path) -> tuple[list[tuple[str, str, str]], list[int], list[tuple[str, str, str]]]:
-    """(audio, transcript, TextGrid to write) of what is to be done, their audio's bytes, and what lacks a partner."""
+def _pending(librispeech: Path, out: Path) -> tuple[list[tuple[str, str, str]], list[int], int,
+                                                     list[tuple[str, str, str]]]:
+    """(audio, transcript, TextGrid to write) of what is to be done, their audio's bytes, how many are done, problems.
+
+    A problem is what lacks a partner, or cannot be used.
+    """
     from data.sources.find import AUDIO, find_files
 
-    audio = find_files(librispeech, AUDIO)
-    transcripts, problems = read_transcripts(librispeech)
+    audio, problems = find_files(librispeech, AUDIO)
+    transcripts, more = read_transcripts(librispeech)
+    problems = list(dict.fromkeys([*problems, *more]))  # both name closed folders
     if not audio or not transcripts:
-        raise UserError(f"--librispeech {librispeech}: no {'audio file' if not audio else '*.trans.txt'} in it")
+        lacking = "audio file" if not audio else "*.trans.txt that can be read" if more else "*.trans.txt"
+        why = "".join(f"; {kind}: {path} {detail}".rstrip() for kind, path, detail in (more or problems)[:1])
+        raise UserError(f"--librispeech {librispeech}: no {lacking} in it{why}")
     todo, sizes, done = [], [], 0
     for name, entry in sorted(audio.items()):
+        if os.sep in name:
+            problems.append(("second audio file of one utterance", name, ""))
+            continue
         if name not in transcripts:
             problems.append(("audio without transcript", entry.path, ""))
             continue
         inside = Path(os.path.relpath(entry.path, librispeech))
         if inside.parts[0] == "LibriSpeech":
             inside = inside.relative_to("LibriSpeech")
-        grid = out / inside.with_suffix(".TextGrid")
-        if grid.exists():
+        grid = out / inside.with_name(f"{name}.TextGrid")
+        if len(os.fsencode(grid.name)) > _LONGEST:
+            problems.append(("name too long for a TextGrid's", entry.path, "rename it"))
+            continue
+        try:
+            size = os.stat(entry.path).st_size
+        except OSError as error:  # gone since it was listed
+            problems.append(("cannot be reached", entry.path, error.strerror or ""))
+            continue
+        written = grid.is_file() and grid.stat().st_size > 0
+        if written:
             done += 1
         else:
             todo.append((entry.path, transcripts[name], str(grid)))
-            sizes.append(entry.stat().st_size)
+            sizes.append(size)
     problems += [("transcript without audio", name, "") for name in sorted(transcripts.keys() - audio.keys())]
     print(f"{len(todo):,} utterances to align" + (f", {done:,} are done" if done else ""))
-    return todo, sizes, problems
+    return todo, sizes, done, problems
 
 
 def _align_all(todo: list[tuple[str, str, str]], sizes: list[int], out: Path) -> list[tuple[str, str, str]]:

@@ -9,6 +9,10 @@ from data.base.errors import UserError
 # Wider still loses clean ones.
 _BEAMS = ((1e-48, 7e-29), (1e-80, 1e-60))
 _RATE = 100  # frames a second
+_PLAIN = str.maketrans(dict.fromkeys("\u2018\u2019\u02bc`\u00b4", "'") | dict.fromkeys("-\u2010\u2011\u2012\u2013\u2014"
+                                                                                  "\u2026/", " ")
+                       | dict.fromkeys("_*", ""))  # emphasis
+_WORD = re.compile(r"(\W*)(\w.*\w|\w)(\W*)")
 
 
 class AlignmentError(Exception):
@@ -70,6 +74,21 @@ def _add_words(decoder, words: list[str]) -> None:
             decoder.add_word(word, phones, False)
 
 
+def words_of(transcript: str) -> list[str]:
+    """The words of a transcript, lower case, without its punctuation: "Well-known," she said. -> well known she said.
+
+    An apostrophe beside a letter stays, unless one on the other side makes them quotes. What else is within a word
+    stays, too, and `align` says that it cannot be pronounced.
+    """
+    words = []
+    for token in transcript.lower().translate(_PLAIN).split():
+        if match := _WORD.fullmatch(token):
+            before, word, after = match.groups()
+            quoted = "'" in before and "'" in after
+            words.append(word if quoted else "'" * before.endswith("'") + word + "'" * after.startswith("'"))
+    return words
+
+
 def align_task(task: list[tuple[str, str, str]]) -> tuple[float, list[tuple[str, str, str]], list[tuple[str, str]]]:
     """Align (audio, transcript, TextGrid) triples.
 
@@ -82,7 +101,7 @@ def align_task(task: list[tuple[str, str, str]]) -> tuple[float, list[tuple[str,
 
     seconds, problems, new = 0.0, [], set()
     for audio, transcript, grid in task:
-        words = transcript.lower().split()
+        words = words_of(transcript)
         try:
             samples = decode(audio)
             aligned = align(samples, words)

@@ -17,7 +17,7 @@ def ordered_map(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterato
     At most two tasks a core are under way or done and not yet taken, whatever the number of tasks. Few tasks, or
     one core, and it all happens in this process. ``function`` must be importable: a module's own, not a lambda.
     """
-    workers = _cores()
+    workers = cores()
     if workers == 1 or len(tasks) <= FEW:
         yield from map(function, tasks)
         return
@@ -34,7 +34,8 @@ def ordered_map(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterato
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _cores() -> int:
+def cores() -> int:
+    """How many cores this process may use; where the system does not tell, as many as there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

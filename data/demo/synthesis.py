@@ -8,7 +8,6 @@ layout is that of Speech Commands: ``<word>/<speaker>_nohash_<take>.wav``, and n
 
 import glob
 import json
-import os
 import shutil
 import tempfile
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data.base.cores import cores
 from data.base.errors import UserError
 from data.base.files import read_json
 from data.manifests import REGISTRY, ROOT, SPLITS, Utterance, register, write_manifest
@@ -175,7 +175,7 @@ def _synthesise(folder: Path, recipe: dict) -> dict[str, list[Utterance]]:
         (folder / word).mkdir()
     splits: dict[str, list[Utterance]] = {split: [] for split in SPLITS}
     clean: list[np.ndarray] = []  # words of training voices, to make babble of
-    with (ThreadPoolExecutor(min(len(split_of), os.cpu_count() or 1)) as pool,
+    with (ThreadPoolExecutor(min(len(split_of), cores())) as pool,
           tqdm(total=len(split_of) * recipe["takes"] * len(WORDS), desc="synthesising", unit=" clips", disable=None,
                leave=False) as progress):
         for voice, (utterances, words) in zip(

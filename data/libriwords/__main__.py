@@ -56,6 +56,11 @@ def parse_args() -> argparse.Namespace:
                         help=f"where the parts lie: an address or a folder (default {MIRROR})")
     source.add_argument("--alignments_url", default=ALIGNMENTS_URL, metavar="URL",
                         help=f"where the alignments lie: an address or a file (default {ALIGNMENTS_URL})")
+    source.add_argument("--speaker_regex", metavar="REGEX",
+                        help="its first group, searched in an audio file's path within --librispeech, is the speaker, "
+                             "for instance '^([^/]+)/' (default: as LibriSpeech and LibriTTS name their files)")
+    source.add_argument("--tier", metavar="NAME",
+                        help="the TextGrids' tier to read (default: words, or the one called like that)")
     words = parser.add_argument_group("words")
     words.add_argument("--sizes", nargs="+", type=_at_least(2), default=[10, 100, 1000, 10000], metavar="N",
                        help="the N most frequent words, one data set each (default 10 100 1000 10000)")
@@ -93,7 +98,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    from data.libriwords.wordscan import scan
+    from data.libriwords.wordscan import NothingToUse, scan
 
     made_by = _check_names(args)
     _download(args)
@@ -102,7 +107,11 @@ def main(args: argparse.Namespace) -> None:
                                                                "python -m data.align")):
         if not folder.is_dir():
             raise UserError(f"--{flag} {folder}: no such folder; give the right one or fetch it with {hint}")
-    clips = scan(args.librispeech, args.alignments, args.out / "scan")
+    try:
+        clips = scan(args.librispeech, args.alignments, args.out / "scan", args.speaker_regex, args.tier)
+    except NothingToUse as error:
+        _report_problems(error.problems, args.out)
+        raise
     _report_scan(clips, args)
     if absent := sorted(set(map(str.lower, args.exclude_words)) - set(clips.words)):
         print(f"--exclude_words: {len(absent):,} of {len(args.exclude_words):,} are not in this corpus, such as "
@@ -174,22 +183,27 @@ def _utterances(clips, chosen: np.ndarray) -> Iterator[Utterance]:
 
 def _report_scan(clips, args: argparse.Namespace) -> None:
     short = int((clips.end - clips.start < args.min_seconds - 1e-9).sum())
-    types, utterances = len(np.unique(clips.word)), len(np.unique(clips.file))
-    print(f"{len(clips):,} words of {types:,} types in {utterances:,} utterances "
-          f"of {len(set(clips.speakers)):,} speakers"
+    types, utterances = len(np.unique(clips.word)), np.unique(clips.file)
+    print(f"{len(clips):,} words of {types:,} types in {len(utterances):,} utterances "
+          f"of {len(set(clips.speakers[utterances])):,} speakers"
           + (f"; {short:,} shorter than --min_seconds {args.min_seconds:g} left out" if args.min_seconds else ""))
     if clips.marks:
         print(f"{sum(clips.marks.values()):,} intervals whose mark is no word left out, such as "
               + ", ".join(f"{mark!r} ({n:,})" for mark, n in clips.marks.most_common(3)))
-    listed = args.out / "problems.tsv"
+    _report_problems(clips.problems, args.out)
+
+
+def _report_problems(problems: list[tuple[str, str, str]], out: Path) -> None:
+    """Count them by kind on stderr, and list all in problems.tsv."""
+    listed = out / "problems.tsv"
     with write_atomically(listed) as file:
-        file.writelines("\t".join(" ".join(cell.split()) for cell in row) + "\n" for row in clips.problems)
-    first = {kind: path for kind, path, _ in reversed(clips.problems)}
-    for kind, count in sorted(Counter(kind for kind, *_ in clips.problems).items()):
+        file.writelines("\t".join(" ".join(cell.split()) for cell in row) + "\n" for row in problems)
+    first = {kind: path for kind, path, _ in reversed(problems)}
+    for kind, count in sorted(Counter(kind for kind, *_ in problems).items()):
         print(f"{'' if kind.startswith('odd') else 'skipped: '}{kind} ({count:,}), such as {first[kind]}",
               file=sys.stderr)
-    if clips.problems:
-        print(f"all {len(clips.problems):,} of them are named in {listed}", file=sys.stderr)
+    if problems:
+        print(f"all {len(problems):,} of them are named in {listed}", file=sys.stderr)
 
 
 def _report_words(size: int, words: Words, args: argparse.Namespace) -> None:

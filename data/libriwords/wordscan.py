@@ -7,8 +7,10 @@ or one that goes on after a kill, takes over the chunks whose TextGrids and audi
 import hashlib
 import json
 import os
+import zlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from zipfile import BadZipFile
@@ -18,13 +20,15 @@ from tqdm import tqdm
 
 from data.base.cores import ordered_map
 from data.base.errors import UserError
-from data.base.files import write_atomically
+from data.base.files import check_regular, misshapen, open_regular, write_atomically
+from data.libriwords.pairs import pair_up, speaker_of, speaker_pattern
 from data.sources.find import AUDIO, find_files
 from data.sources.textgrids import TextGridError, read_words
 
 CHUNK = 1_000  # TextGrids: 13 MB of text, a second or less of work
 SLACK = 0.025  # seconds that an aligner's last frame may reach past the audio
-_FORMAT = 1  # of the chunk files; part of their names
+_FORMAT = 2  # of the chunk files and of what is read; part of their names
+_COLUMNS = {"utterance": np.int32, "word": np.int32, "start": np.float64, "end": np.float64}  # of a chunk
 
 
 @dataclass
@@ -56,88 +60,96 @@ class WordClips:
         return len(self.word)
 
 
-def speaker_of(utterance: str) -> str | None:
-    """The speaker in a LibriSpeech utterance id ``speaker-chapter-number``, or None for any other name."""
-    parts = utterance.split("-")
-    return parts[0] if len(parts) == 3 and all(parts) else None
+class NothingToUse(UserError):
+    """No word in a whole corpus; ``problems`` say why."""
+
+    def __init__(self, message: str, problems: list[tuple[str, str, str]]):
+        super().__init__(message)
+        self.problems = sorted(problems)
 
 
-def scan(librispeech: str | Path, alignments: str | Path, cache: str | Path) -> WordClips:
+def scan(librispeech: str | Path, alignments: str | Path, cache: str | Path, speaker_regex: str | None = None,
+         tier: str | None = None) -> WordClips:
     """Read the ``words`` tier of every TextGrid that has an utterance.
 
     Args:
-        librispeech: folder with the audio at any depth, files named ``speaker-chapter-number``.
-        alignments: folder with TextGrids of the same names, at any depth.
+        librispeech: folder with the audio at any depth.
+        alignments: folder with TextGrids of the same names, at any depth; of names that several files have, those of
+            the same path belong together.
         cache: where the chunks are kept.
+        speaker_regex: its first group, searched in a file's path within ``librispeech``, is the speaker; None for
+            the names of LibriSpeech and LibriTTS.
+        tier: the tier to read, see `data.sources.textgrids.read_words`.
 
     Raises:
-        UserError: a folder holds no such file, or no TextGrid could be used, or ``cache`` cannot be written.
+        UserError: a folder holds no such file, or ``cache`` cannot be written, or ``speaker_regex`` is none.
+        NothingToUse: no TextGrid could be used.
     """
-    audio, grids = find_files(librispeech, AUDIO), find_files(alignments, (".textgrid",))
+    regex = speaker_pattern(speaker_regex)
+    audio, problems = find_files(librispeech, AUDIO)
+    grids, more = find_files(alignments, (".textgrid",))
+    problems += more
     if not audio:
-        raise UserError(f"--librispeech {librispeech}: no audio file ({', '.join(AUDIO)}) in it")
+        raise NothingToUse(f"--librispeech {librispeech}: no audio file ({', '.join(AUDIO)}) in it{_most(problems)}",
+                           problems)
     if not grids:
-        raise UserError(f"--alignments {alignments}: no .TextGrid file in it")
-    problems, pairs = _pairs(audio, grids)
+        raise NothingToUse(f"--alignments {alignments}: no .TextGrid file in it{_most(problems)}", problems)
+    more, pairs = pair_up(audio, grids, (Path(librispeech), Path(alignments)), regex, speaker_regex)
+    problems += more
     if not pairs:
-        raise UserError(f"--alignments {alignments}: none of its {len(grids):,} TextGrids is named like one of the "
-                        f"{len(audio):,} audio files in {librispeech}; give alignments of the same utterances")
+        if named := [path for kind, path, _ in more if kind.startswith("name ")]:
+            raise NothingToUse(f"--librispeech {librispeech}: no file's name tells its speaker, for instance not "
+                               f"{os.path.basename(named[0])}, " + (
+                                   "as speaker-chapter-number does; give a --speaker_regex, such as '^([a-z]+)[0-9]'"
+                                   if speaker_regex is None else f"by --speaker_regex {speaker_regex!r}"), problems)
+        raise NothingToUse(f"--alignments {alignments}: none of its {len(grids):,} TextGrids is named like one of the "
+                           f"{len(audio):,} audio files in {librispeech}; give alignments of the same utterances",
+                           problems)
     cache = Path(cache)
-    tasks = [(pairs[i:i + CHUNK], cache / f"{_key(pairs[i:i + CHUNK])}.npz") for i in range(0, len(pairs), CHUNK)]
-    todo = [task for task in tasks if not task[1].exists()]
+    chunks = [pairs[i:i + CHUNK] for i in range(0, len(pairs), CHUNK)]
+    tasks = [(chunk, cache / f"{_key(chunk, tier)}.npz", tier) for chunk in chunks]
+    todo = [task for task in tasks if _load(task) is None]
     if done := len(tasks) - len(todo):
         print(f"going on from an earlier scan: {done} of {len(tasks)} chunks of {CHUNK:,} TextGrids are done")
     with tqdm(total=len(pairs), desc="reading TextGrids", unit=" files", disable=None, leave=False,
               initial=len(pairs) - sum(len(task[0]) for task in todo)) as progress:
         for count in ordered_map(_read_chunk, todo):
             progress.update(count)
-    chunks = {path.name for _, path in tasks}
-    for old in cache.glob("*.npz"):  # of files that have changed since
-        if old.name not in chunks:
-            old.unlink(missing_ok=True)
-    clips = _merge(tasks, problems)
+    kept = {path.name for _, path, _ in tasks}
+    for old in cache.glob("*.npz"):  # of files that have changed since, and of older versions
+        if old.name not in kept:
+            with suppress(OSError):
+                old.unlink()
+    clips = _merge(tasks, problems, lambda path: speaker_of(path, librispeech, regex))
     if not len(clips):
-        kinds = Counter(kind for kind, *_ in clips.problems).most_common(1)
-        raise UserError(f"--alignments {alignments}: no word in any of its {len(pairs):,} TextGrids that have audio"
-                        + (f"; most often: {kinds[0][0]}, such as {clips.problems[-1][1]}" if kinds else ""))
+        raise NothingToUse(f"--alignments {alignments}: no word in any of its {len(pairs):,} TextGrids that have audio"
+                           f"{_most(clips.problems)}", clips.problems)
     return clips
 
 
-def _pairs(audio: dict[str, os.DirEntry], grids: dict[str, os.DirEntry]) -> tuple[list, list]:
-    """What has no partner, as problems; and (TextGrid, its size and time, audio, its size and time) by audio path."""
-    problems, pairs = [], []
-    for name, grid in grids.items():
-        if os.sep in name:
-            problems.append(("second TextGrid of one utterance", name, ""))
-        elif name not in audio:
-            problems.append(("TextGrid without audio", grid.path, ""))
-        elif speaker_of(name) is None:
-            problems.append(("name is not speaker-chapter-number", grid.path, ""))
-        else:
-            state = [(s.st_size, s.st_mtime_ns) for s in (grid.stat(), audio[name].stat())]
-            pairs.append((grid.path, state[0], audio[name].path, state[1]))
-    for name, entry in audio.items():
-        if os.sep in name:
-            problems.append(("second audio file of one utterance", name, ""))
-        elif name not in grids:
-            problems.append(("audio without TextGrid", entry.path, ""))
-    return problems, sorted(pairs, key=lambda pair: pair[2])
+def _most(problems: list[tuple[str, str, str]]) -> str:
+    """The most frequent kind of problem, with an example, as the end of a message."""
+    if not problems:
+        return ""
+    kind = Counter(kind for kind, *_ in problems).most_common(1)[0][0]
+    path, detail = next((path, detail) for k, path, detail in sorted(problems) if k == kind)
+    return f"; most often: {kind}, such as {path}" + (f" ({detail})" if detail and detail != kind else "")
 
 
-def _key(pairs: list[tuple]) -> str:
-    return hashlib.sha256(repr((_FORMAT, pairs)).encode()).hexdigest()[:20]
+def _key(pairs: list[tuple], tier: str | None) -> str:
+    return hashlib.sha256(repr((_FORMAT, tier, pairs)).encode()).hexdigest()[:20]
 
 
-def _read_chunk(task: tuple[list[tuple], Path]) -> int:
+def _read_chunk(task: tuple[list[tuple], Path, str | None]) -> int:
     """Read one chunk's TextGrids and write its words; the file appears only when it is whole."""
-    pairs, path = task
+    pairs, path, wanted = task
     known: dict[str, int] = {}  # mark -> index into words, or -1
     words: list[str] = []
     marks: Counter = Counter()
     problems, file, word, start, end = [], [], [], [], []
     for number, (grid, _, audio, _) in enumerate(pairs):
         try:
-            tier = read_words(grid)
+            tier = read_words(grid, wanted)
             length = _seconds(audio)
             last = max(tier.end, default=0.0)
             if last > length + SLACK:
@@ -174,32 +186,49 @@ def _seconds(audio: str) -> float:
     import soundfile
 
     try:
+        check_regular(audio)
         info = soundfile.info(audio)
     except (soundfile.SoundFileError, OSError) as error:
         raise TextGridError("audio unreadable", f"{audio}: {error}") from None
-    if not info.frames:
+    if not info.frames or not info.samplerate:
         raise TextGridError("audio unreadable", f"{audio}: has no audio in it")
     return info.frames / info.samplerate
 
 
-def _merge(tasks: Iterable[tuple[list[tuple], Path]], problems: list[tuple]) -> WordClips:
+def _load(task: tuple[list[tuple], Path, str | None]) -> tuple[dict[str, np.ndarray], dict] | None:
+    """A chunk's columns and the rest of it; None where it is not there, damaged or of another shape."""
+    pairs, path, _ = task
+    try:
+        with open_regular(path) as file, np.load(file) as chunk:
+            rest = json.loads(str(chunk["rest"]))
+            columns = {name: chunk[name] for name in _COLUMNS}
+        whole = misshapen(rest, {"words": [str], "marks": {str: int}, "problems": [[str]]}) is None and all(
+            column.shape == columns["word"].shape and column.ndim == 1 and column.dtype == _COLUMNS[name]
+            for name, column in columns.items()) and all(len(problem) == 3 for problem in rest["problems"])
+        for name, size in (("utterance", len(pairs)), ("word", len(rest["words"]))):
+            whole &= not len(columns[name]) or 0 <= columns[name].min() <= columns[name].max() < size
+        return (columns, rest) if whole else None
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error, RecursionError):
+        return None
+
+
+def _merge(tasks: Iterable[tuple[list[tuple], Path, str | None]], problems: list[tuple],
+           speaker: Callable[[str], str | None]) -> WordClips:
     files, speakers, marks = [], [], Counter()
     word_of: dict[str, int] = {}
-    columns: dict[str, list[np.ndarray]] = {"utterance": [], "word": [], "start": [], "end": []}
-    for pairs, path in tasks:
-        try:
-            with np.load(path) as chunk:
-                rest = json.loads(str(chunk["rest"]))
-                new = {name: chunk[name] for name in columns}
-        except (OSError, ValueError, KeyError, BadZipFile) as error:
-            raise UserError(f"{path}: cannot be read ({error}); delete this part of the scan and run again") from None
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in _COLUMNS}
+    for task in tasks:
+        pairs, path, _ = task
+        if (loaded := _load(task)) is None:
+            raise UserError(f"{path}: changed while it was read; run again, and no two runs with one --out at once")
+        new, rest = loaded
         index = np.asarray([word_of.setdefault(word, len(word_of)) for word in rest["words"]], np.int32)
         new["utterance"] += len(files)
         new["word"] = index[new["word"]] if len(index) else new["word"]
         for name, parts in columns.items():
             parts.append(new[name])
         files += [pair[2] for pair in pairs]
-        speakers += [speaker_of(Path(pair[2]).stem) for pair in pairs]
+        speakers += [speaker(pair[2]) for pair in pairs]
         problems += [tuple(problem) for problem in rest["problems"]]
         marks.update(rest["marks"])
     words = sorted(word_of)

@@ -8,10 +8,12 @@ import gzip
 import hashlib
 import http.client
 import json
+import lzma
 import os
 import shutil
 import ssl
 import stat
+import struct
 import sys
 import tarfile
 import time
@@ -20,15 +22,16 @@ import urllib.parse
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from tqdm import tqdm
 
 from data.base.errors import UserError
-from data.base.files import write_atomically
+from data.base.files import check_regular, locked, open_regular, read_json, write_atomically
+from data.sources.find import UNPACKING
 
 ATTEMPTS = 5  # in a row without a byte gained
 WAIT = 1.0  # seconds before the second attempt, doubled with every further one
@@ -36,7 +39,10 @@ TIMEOUT = 60  # seconds without a byte before a connection counts as cut
 _CHUNK = 1 << 20
 _CUT = (http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError, urllib.error.URLError)
 # The last is zipfile's, of a compression method or a version that it does not know.
-_DAMAGED = (gzip.BadGzipFile, tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
+_DAMAGED = (gzip.BadGzipFile, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError,
+            NotImplementedError, ValueError, OverflowError, RecursionError, struct.error,
+            NotADirectoryError, IsADirectoryError, FileExistsError)  # two members that cannot both be
+_DEEPEST, _LONGEST = 100, 255  # folders within folders, bytes of a name: what file systems and we ourselves take
 
 
 def fetch_and_unpack(url: str, folder: str | Path, **checks) -> Path:
@@ -53,15 +59,16 @@ def fetch_and_unpack(url: str, folder: str | Path, **checks) -> Path:
     if not name:
         raise UserError(f"{url}: names no file; give the address of the archive itself")
     archive = folder / name
-    if _local(url) is None and not archive.exists() and _marker(archive, folder).exists():
+    if _local(url) is None and not archive.exists() and _unpacked(archive, folder) is not None:
         return folder  # unpacked, and the archive removed to save space
-    archive = fetch(url, archive, **checks)
-    try:
-        return unpack(archive, folder)
-    except UserError:
-        if _local(url) is None and archive.exists():
-            _set_aside(archive)
-        raise
+    with _leaving_no_empty_folder(folder):
+        archive = fetch(url, archive, **checks)
+        try:
+            return unpack(archive, folder)
+        except UserError:
+            if _local(url) is None and archive.exists():
+                _set_aside(archive)
+            raise
 
 
 def fetch(url: str, path: str | Path, *, sha256: str | None = None, md5: str | None = None,
@@ -114,12 +121,11 @@ def unpack(archive: str | Path, folder: str | Path) -> Path:
 
     Raises:
         UserError: a damaged archive, another kind of file, a member that is a link or a device or would lie outside
-            ``folder``, no space or no permission to write.
+            ``folder``, or whose name no file can have, no space or no permission to write.
     """
     archive, folder = Path(archive), Path(folder)
-    marker = _marker(archive, folder)
-    done = {"size": archive.stat().st_size}
-    if marker.exists() and marker.read_text(encoding="utf-8") == json.dumps(done):
+    size = archive.stat().st_size
+    if _unpacked(archive, folder) == size:
         return folder
     if archive.name.endswith(".zip"):
         members = _unzip
@@ -127,27 +133,53 @@ def unpack(archive: str | Path, folder: str | Path) -> Path:
         members = _untar
     else:
         raise UserError(f"{archive}: neither .tar.gz, .tgz nor .zip; unpack it by hand")
-    temporary = folder / f".unpacking-{archive.name}"
-    with _writing(folder):
-        shutil.rmtree(temporary, ignore_errors=True)  # of an attempt that was killed
-        temporary.mkdir(parents=True)
-        try:
-            members(archive, temporary)
-            _move_into(temporary, folder)
-        except _DAMAGED as error:
-            raise UserError(f"{archive}: damaged archive ({error}); get it again") from None
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    with write_atomically(marker) as file:
-        json.dump(done, file)
+    temporary = folder / f"{UNPACKING}{archive.name}"
+    with _writing(folder), _leaving_no_empty_folder(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder):
+            if _unpacked(archive, folder) == size:  # by another process, meanwhile
+                return folder
+            shutil.rmtree(temporary, ignore_errors=True)  # of an attempt that was killed
+            temporary.mkdir()
+            try:
+                _unpack_members(members, archive, temporary)
+                _move_into(temporary, folder)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+            with write_atomically(_marker(archive, folder)) as file:
+                json.dump({"size": size}, file)
     return folder
+
+
+def _unpack_members(members: Callable[[Path, Path], None], archive: Path, temporary: Path) -> None:
+    try:
+        members(archive, temporary)
+    except _DAMAGED as error:
+        raise UserError(f"{archive}: damaged archive ({error}); get it again") from None
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise UserError(f"{archive}: damaged archive ({error}); get it again") from None  # as bz2 puts it
+
+
+@contextmanager
+def _leaving_no_empty_folder(folder: Path) -> Iterator[None]:
+    """If the block fails, remove folders that it made and left empty: they would hide what is there without them."""
+    new = [part for part in (folder, *folder.parents) if not part.exists()]  # the deepest first
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # not empty
+            for part in new:
+                part.rmdir()
+        raise
 
 
 def _download(url: str, part: Path, size: int | None) -> None:
     """Fill ``part`` up to the server's length of the file."""
     failures = 0
     while True:
-        have = part.stat().st_size if part.exists() else 0
+        have = check_regular(part).st_size if part.exists() else 0
         try:
             if _carry_on(url, part, have, size):
                 return
@@ -208,7 +240,7 @@ def _check(file: Path, sha256: str | None, md5: str | None, size: int | None, wa
     for kind, expected in (("sha256", sha256), ("md5", md5)):
         if expected is None:
             continue
-        with file.open("rb") as stream:
+        with open_regular(file) as stream:
             found = hashlib.file_digest(stream, kind).hexdigest()
         if found != expected.lower():
             raise UserError(f"{file}: {kind} is {found} where {expected.lower()} is expected; {way_out}")
@@ -220,7 +252,7 @@ def _untar(archive: Path, folder: Path) -> None:
             for member in tar:
                 if not (member.isfile() or member.isdir()):
                     raise UserError(f"{archive}: member {member.name!r} is a link or a device; not unpacked")
-                _refuse_outside(archive, member.name)
+                _refuse_name(archive, member.name, member.isdir())
                 tar.extract(member, folder, filter="data")
         while stream.read(_CHUNK):  # a tar ends before the gzip stream and its checksum do
             pass
@@ -235,13 +267,21 @@ def _unzip(archive: Path, folder: Path) -> None:
                 raise UserError(f"{archive}: member {member.filename!r} is a link or a device; not unpacked")
             if member.flag_bits & 1:
                 raise UserError(f"{archive}: member {member.filename!r} is encrypted; unpack it by hand")
-            _refuse_outside(archive, member.filename)
+            _refuse_name(archive, member.filename, member.filename.endswith("/"))
         for member in tqdm(members, desc=f"unpacking {archive.name}", unit=" files", disable=None, leave=False):
             zipped.extract(member, folder)
 
 
-def _refuse_outside(archive: Path, name: str) -> None:
+def _refuse_name(archive: Path, name: str, is_folder: bool) -> None:
+    """Raise UserError for a member that has no name, one that no file can have, or one that leads out of the folder."""
     parts = name.replace("\\", "/").split("/")
+    if not is_folder and not set(parts) - {"", "."}:
+        raise UserError(f"{archive}: has a member without a name; not unpacked")
+    if "\0" in name:
+        raise UserError(f"{archive}: member {name[:60]!r} has a NUL in its name; not unpacked")
+    if len(parts) > _DEEPEST or max(len(os.fsencode(part)) for part in parts) > _LONGEST:
+        raise UserError(f"{archive}: member {name[:60]!r}... has {len(parts):,} folders or a name of more than "
+                        f"{_LONGEST} bytes; not unpacked")
     if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]:
         raise UserError(f"{archive}: member {name!r} would lie outside the folder; not unpacked")
 
@@ -269,6 +309,14 @@ def _local(url: str) -> Path | None:
     if scheme == "file":
         return Path(urllib.request.url2pathname(urllib.parse.urlsplit(url).path))
     return None if scheme else Path(url)
+
+
+def _unpacked(archive: Path, folder: Path) -> int | None:
+    """The size of the archive of that name that was unpacked there, None if none was."""
+    try:
+        return read_json(_marker(archive, folder), shape={"size": int}).get("size")
+    except UserError:  # not there, or not ours
+        return None
 
 
 def _marker(archive: Path, folder: Path) -> Path:

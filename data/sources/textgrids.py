@@ -1,8 +1,8 @@
 """The word tier of Praat TextGrids: read fast, written in the layout of the public LibriSpeech alignments.
 
-The usual file (long text format, UTF-8) is taken apart by one regular expression over its ``words`` tier only; every
-other one - short format, UTF-16, or anything that looks wrong - goes to the textgrid package, which either reads it
-or says that it is broken.
+The usual file (long text format, UTF-8) is taken apart by one regular expression over its ``words`` tier only. Every
+other one - short format, UTF-16, tiers of other names, counts that are not true, times rounded to overlap - is read
+token by token, as Praat reads: numbers, texts in quotes and flags count where they stand alone, all else is comment.
 """
 
 import re
@@ -10,11 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.base.files import write_atomically
+from data.base.files import open_regular, write_atomically
 
 TIER = "words"
 SILENCE = frozenset(["", "sil", "sp", "spn"])  # marks of aligners for what is no word
 _EPSILON = 1e-6  # seconds; rounding in the file
+_OVERLAP = 0.005  # seconds that rounded times may overlap; the later one is cut
+_PAST = 0.025  # seconds that a last frame may reach past the end; cut
 
 _NUMBER = rb"(-?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)"
 _HEADER = re.compile(rb'\s*File type = "ooTextFile"\s+Object class = "TextGrid"\s+xmin = ' + _NUMBER + rb"\s+xmax = "
@@ -25,6 +27,11 @@ _INTERVAL = re.compile(rb"xmin = " + _NUMBER + rb"\s+xmax = " + _NUMBER + rb'\s+
 _LAST = re.compile(rb'(?:intervals|points) \[(\d+)\]:(?:\s+\w+ = ' + _NUMBER + rb')+\s+\w+ = "(?:[^"]|"")*"\s*\Z')
 _SIZE = re.compile(rb"(?:intervals|points): size = (\d+)\s")
 _BOM = b"\xef\xbb\xbf"
+_TOKEN = re.compile(r'"((?:[^"]|"")*)"(?!")|(?<!\S)([-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)(?!\S)'
+                    r"|(<exists>|<absent>)|(?<!\S)!.*")
+_TIER_CLASSES = {"IntervalTier": 2, "TextTier": 1}  # numbers before each text
+# Tiers that hold words when none is called so exactly: Words, word, "84 - words" (Montreal's, by speaker), anna/words.
+_LIKE_WORDS = re.compile(r"(?:.*[\s\-_./:])?words?", re.IGNORECASE)
 
 
 class TextGridError(ValueError):
@@ -43,7 +50,7 @@ class WordTier:
         start, end: seconds.
         mark: the text of each interval, as in the file.
         xmax: where the whole TextGrid ends, seconds.
-        odd: why the textgrid package had to read it, or None.
+        odd: what is unusual about the file, or None.
     """
 
     start: list[float]
@@ -62,20 +69,28 @@ class WordTier:
                 yield mark.strip(), start, end
 
 
-def read_words(path: str | Path) -> WordTier:
-    """Read the first tier called ``words``.
+def read_words(path: str | Path, tier: str | None = None) -> WordTier:
+    """Read the first tier called ``words``, or else the one whose name is like that: Words, word, "anna - words".
+
+    Intervals that overlap by some ms, as rounded times do, or end as little past the end, are cut. As many intervals
+    count as are there, whatever number the file states, unless it may have been cut short.
+
+    Args:
+        tier: read the first tier of this name instead.
 
     Raises:
         TextGridError: with ``kind`` "unreadable", "empty", "encoding", "broken" (truncated, or no TextGrid at all),
-            "no words tier", "out of order" (intervals that overlap or run backwards) or "past the end".
+            "no words tier", "several words tiers", "out of order" (intervals that overlap or run backwards) or "past
+            the end".
     """
     try:
-        data = Path(path).read_bytes()
+        with open_regular(path) as file:
+            data = file.read()
     except OSError as error:
         raise TextGridError("unreadable", str(error.strerror)) from None
     if not data.strip():
         raise TextGridError("empty")
-    return _read_usual(data) or _read_odd(path, data)
+    return (_read_usual(data) if tier in (None, TIER) else None) or _read_odd(data, tier)
 
 
 def write_words(path: str | Path, words: Sequence[tuple[str, float, float]], duration: float) -> None:
@@ -131,10 +146,8 @@ def _read_usual(data: bytes) -> WordTier | None:
     now, xmax = float("-inf"), float(header[2])
     for first, last, text in rows:
         a, b = float(first), float(last)
-        if b < a - _EPSILON or a < now - _EPSILON:
-            raise TextGridError("out of order", f"an interval {a:g}-{b:g} s after {now:g} s")
-        if b > xmax + _EPSILON:
-            raise TextGridError("past the end", f"an interval {a:g}-{b:g} s in a TextGrid of {xmax:g} s")
+        if b < a - _EPSILON or a < now - _EPSILON or b > xmax + _EPSILON:
+            return None
         if b > a:
             start.append(a)
             end.append(b)
@@ -143,7 +156,7 @@ def _read_usual(data: bytes) -> WordTier | None:
     try:
         mark = [text.decode("utf-8").replace('""', '"') for text in mark]
     except UnicodeDecodeError:
-        raise TextGridError("encoding", "neither UTF-8 nor UTF-16") from None
+        return None
     return WordTier(start, end, mark, xmax)
 
 
@@ -160,25 +173,111 @@ def _whole(data: bytes, start: int) -> bool:
     return last is not None and last[1] == size[1]
 
 
-def _read_odd(path: str | Path, data: bytes) -> WordTier:
-    import textgrid  # 20 ms that a usual corpus never needs
+def _read_odd(data: bytes, wanted: str | None) -> WordTier:
+    text, odd = _decode(data)
+    tokens = _tokens(text)
+    tiers, more = _tiers(tokens)
+    odd += more
+    name, rows, xmax = _choose(tiers, wanted)
+    if name != (wanted or TIER):
+        odd.append(f"its words are in tier {name!r}")
+    end_of_file = max(xmax, tokens[3])
+    start, end, mark, now, cut = [], [], [], float("-inf"), False
+    for a, b, label in rows:
+        if b < a - _EPSILON or a < now - _OVERLAP:
+            raise TextGridError("out of order", f"an interval {a:g}-{b:g} s after {now:g} s")
+        if b > end_of_file + _PAST:
+            raise TextGridError("past the end", f"an interval {a:g}-{b:g} s in a TextGrid of {end_of_file:g} s")
+        cut |= a < now - _EPSILON or b > end_of_file + _EPSILON
+        a, b = max(a, now), min(b, end_of_file)
+        if b > a:
+            start.append(a)
+            end.append(b)
+            mark.append(label)
+            now = b
+    if cut:
+        odd.append("intervals that overlap or end too late by some ms were cut")
+    return WordTier(start, end, mark, end_of_file, "; ".join(odd) or "unusual format")
 
-    grid = textgrid.TextGrid()
+
+def _decode(data: bytes) -> tuple[str, list[str]]:
+    """The text of a file, and what is odd about its encoding."""
+    if b"ooBinaryFile" in data[:40]:
+        raise TextGridError("broken", "a binary TextGrid; save it as text in Praat")
+    wide = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"F\0": "utf-16-le", b"\0F": "utf-16-be"}.get(data[:2])
     try:
-        grid.read(str(path), round_digits=9)
-    except UnicodeError:
+        return data.decode(wide or "utf-8-sig"), ["UTF-16"] if wide else []
+    except UnicodeDecodeError:
         raise TextGridError("encoding", "neither UTF-8 nor UTF-16") from None
-    except ValueError as error:
-        culprit = error.args[0] if error.args else None  # all that addInterval and append say
-        if isinstance(culprit, textgrid.Interval):
-            raise TextGridError("out of order", "intervals overlap") from None
-        if isinstance(culprit, float):
-            raise TextGridError("past the end", f"an interval outside its tier or TextGrid, at {culprit:g} s") from None
-        raise TextGridError("broken", f"truncated or malformed ({error})") from None
-    except Exception as error:  # the package meets a cut-off file with whatever comes first
-        raise TextGridError("broken", f"truncated or no TextGrid ({error or type(error).__name__})") from None
-    tier = grid.getFirst(TIER)
-    if not isinstance(tier, textgrid.IntervalTier):
-        raise TextGridError("no words tier", f"tiers: {', '.join(map(repr, grid.getNames())) or 'none'}")
-    odd = "UTF-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "short or unusual format"
-    return WordTier([i.minTime for i in tier], [i.maxTime for i in tier], [i.mark for i in tier], grid.maxTime, odd)
+
+
+def _tokens(text: str) -> list[str | float | bool]:
+    """Texts as _Text, numbers and flags of a Praat text file, its header among them."""
+    tokens = []
+    for content, number, flag in (match.groups() for match in _TOKEN.finditer(text)):
+        if content is not None:
+            tokens.append(_Text(content.replace('""', '"')))
+        elif number or flag:  # else a comment
+            tokens.append(float(number) if number else flag == "<exists>")
+    kinds = [type(token) for token in tokens[:6]]
+    begins = kinds[:5] == [_Text, _Text, float, float, bool] and tokens[1] == "TextGrid"
+    if not begins or (tokens[4] and kinds[5:] != [float]):
+        raise TextGridError("broken", "truncated or no TextGrid")
+    if text.count('"') % 2:
+        raise TextGridError("broken", "truncated within a text")
+    return tokens
+
+
+class _Text(str):
+    """A text in quotes."""
+
+
+def _tiers(tokens: list) -> tuple[list[tuple[str, str, list[tuple], float]], list[str]]:
+    """(class, name, (start, end, mark) rows, xmax) of every tier; and what is odd.
+
+    Raises:
+        TextGridError: "broken": there are fewer tiers than stated, or the last may lack intervals.
+    """
+    tiers, odd = [], []
+    stated = tokens[5] if tokens[4] else 0
+    place = 6
+    while place < len(tokens):
+        kind, name, *bounds = tokens[place:place + 5] + [None] * max(0, place + 5 - len(tokens))
+        times = _TIER_CLASSES.get(kind)
+        if times is None or not isinstance(name, _Text) or [type(value) for value in bounds] != [float] * 3:
+            raise TextGridError("broken", f"truncated or malformed after {len(tiers)} tiers")
+        place += 5
+        rows = []
+        while place < len(tokens) and isinstance(tokens[place], float):
+            row = tokens[place:place + times + 1]
+            if [type(value) for value in row] != [float] * times + [_Text]:
+                raise TextGridError("broken", f"truncated or malformed in tier {str(name)!r}")
+            rows.append((row[0], row[-2], str(row[-1])))
+            place += times + 1
+        if len(rows) != bounds[2]:
+            whole = place < len(tokens) or len(rows) > bounds[2] or (
+                rows and times == 2 and rows[-1][1] >= bounds[1] - _EPSILON)
+            if not whole:
+                raise TextGridError("broken", f"truncated: {len(rows)} of {bounds[2]:g} intervals in tier "
+                                              f"{str(name)!r}")
+            odd.append(f"tier {str(name)!r} states {bounds[2]:g} intervals and has {len(rows)}")
+        tiers.append((str(kind), str(name), rows, bounds[1]))
+    if len(tiers) < stated:
+        raise TextGridError("broken", f"truncated: {len(tiers)} of {stated:g} tiers")
+    return tiers, odd
+
+
+def _choose(tiers: list[tuple[str, str, list[tuple], float]], wanted: str | None) -> tuple[str, list[tuple], float]:
+    """The tier of words: name, rows, xmax."""
+    intervals = [tier[1:] for tier in tiers if tier[0] == "IntervalTier"]
+    named = [tier for tier in intervals if tier[0] == (wanted or TIER)][:1]
+    if not named and wanted is None:
+        like = [tier for tier in intervals if _LIKE_WORDS.fullmatch(tier[0].strip())]
+        named = [tier for tier in like if any(mark.strip().lower() not in SILENCE for *_, mark in tier[1])] or like[:1]
+    if not named:
+        raise TextGridError("no words tier" if wanted is None else f"no tier {wanted!r}",
+                            f"tiers: {', '.join(repr(name) for _, name, *_ in tiers) or 'none'}")
+    if len(named) > 1:
+        raise TextGridError("several words tiers", f"{', '.join(repr(name) for name, *_ in named)}; one speaker each "
+                                                   "needs a file of his own")
+    return named[0]

@@ -164,7 +164,9 @@ def locate(args: argparse.Namespace) -> tuple[Path, Path]:
             own = archive == archives[0] and args.sha256
             fetch_and_unpack(address(args.url, file, archive == archives[0]), args.root / archive,
                              **({"sha256": args.sha256} if own else ARCHIVES[file]))
-    return root if root.is_dir() else args.root, args.test_root or test_root
+    # A download that failed leaves a folder without words, which must not hide those that --root has itself.
+    unpacked = root.is_dir() and any(entry.is_dir() for entry in root.iterdir())
+    return root if unpacked else args.root, args.test_root or test_root
 
 
 def address(url: str, file: str, main_archive: bool) -> str:

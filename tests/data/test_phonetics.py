@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data import phonetics
+from data import nearest, phonetics
 from data.base.errors import UserError
 from data.base.files import ROOT
 from data.phonetics import cache_file, cached_neighbours, caverphone, codes, nearest_words, neighbours, normalise
@@ -91,7 +91,7 @@ def brute_force(labels: list[str], top: int) -> tuple[list[list[int]], list[list
 @pytest.mark.parametrize("top", [1, 5, 20, 1000])
 @pytest.mark.parametrize("cells", [1, 200, 4_000_000])  # one row, a few rows, all rows at a time
 def test_equals_brute_force(monkeypatch, top, cells):
-    monkeypatch.setattr(phonetics, "_CELLS", cells)
+    monkeypatch.setattr(nearest, "_CELLS", cells)
     labels = WORDS + ODD
     indices, distances = neighbours(labels, top)
     expected_indices, expected_distances = brute_force(labels, top)
@@ -182,6 +182,20 @@ def test_a_damaged_cache_is_made_anew(tmp_path, damage):
     assert cached.read_bytes() == whole
 
 
+def test_a_cache_of_impossible_words_is_made_anew(tmp_path):
+    first = nearest_words(WORDS, 5, tmp_path)
+    cached = cache_file(WORDS, 5, tmp_path)
+    for change in (lambda table: table + len(WORDS), lambda table: table - len(WORDS),
+                   lambda table: table.astype(float), lambda table: table.astype(object)):
+        with np.load(cached) as tables:
+            old = dict(tables)
+        np.savez(cached, indices=change(old["indices"]), distances=old["distances"])
+        np.testing.assert_array_equal(nearest_words(WORDS, 5, tmp_path), first)
+    cached.unlink()
+    os.mkfifo(cached)
+    np.testing.assert_array_equal(nearest_words(WORDS, 5, tmp_path), first)  # and waits for nobody
+
+
 def test_an_unwritable_cache_is_no_error(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     found, _ = cached_neighbours(WORDS, 5, tmp_path / "file" / "cache")
@@ -232,9 +246,10 @@ def test_command_on_a_manifest(registry, tmp_path):
     assert [line for line in again.stdout.splitlines() if line in shown] == shown
 
 
-def test_read_words(tmp_path):
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_read_words(tmp_path, encoding):
     file = tmp_path / "words.txt"
-    file.write_text("cat\n\n dog \ncat\nété\n", encoding="utf-8")
+    file.write_text("cat\n\n dog \ncat\nété\n", encoding=encoding)
     assert phonetics.read_words(file) == ["cat", "dog", "été"]
 
 
@@ -267,6 +282,16 @@ def test_an_unwritable_out_is_one_line(registry, tmp_path):
     folder.chmod(stat.S_IRUSR | stat.S_IXUSR)
     done = run("--manifest", "words", "--registry", registry, "--out", folder / "lists.jsonl")
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "lists.jsonl" in done.stderr
+
+
+def test_systems_without_affinity_and_resource(tmp_path):
+    (tmp_path / "words.txt").write_text("cat\nhat\ndog\n")
+    code = ("import os, sys, runpy; del os.sched_getaffinity; sys.modules['resource'] = None; import data.sampler; "
+            "sys.argv = ['x', '--words', sys.argv[1]]; runpy.run_module('data.phonetics', run_name='__main__')")
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code, str(tmp_path / "words.txt")],
+                          capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "cat: hat 1.0, dog 2.0" in done.stdout
 
 
 def test_importing_it_loads_nothing_heavy():

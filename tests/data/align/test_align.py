@@ -1,6 +1,8 @@
 """Forced alignment: every word once, in order, where the sound is; and the folder of TextGrids that it fills."""
 
+import os
 import re
+import shutil
 import sys
 
 import numpy as np
@@ -166,6 +168,65 @@ def test_what_is_skipped_is_named(corpus, tmp_path, monkeypatch, capsys):
         ("transcript without audio", "1-7-9"), ("transcript file unreadable", "2-7.trans.txt")}
     assert list(contents(tmp_path / "out")) == ["1/7/1-7-0.TextGrid"]
     assert "word that cannot be pronounced (1)" in (shown := capsys.readouterr().err) and "r2d2" in shown
+
+
+@pytest.mark.parametrize(("transcript", "words"), [
+    ("AH OUR", "ah our"), ('"Well-known," she said \u2014 (twice)...', "well known she said twice"),
+    ("'TIS OTHERS' O'CLOCK", "'tis others' o'clock"), ("'hello,' he\u2019d say: don\u2018t!", "hello he'd say don't"),
+    (" -- ? ", ""), ("_so_ *very* x-ray/ray", "so very x ray ray"), ("r2d2, 3.5", "r2d2 3.5")])
+def test_transcripts_lose_their_punctuation(transcript, words):
+    assert aligner.words_of(transcript) == words.split()
+
+
+def test_transcripts_saved_on_windows(corpus, tmp_path):
+    shutil.copytree(corpus, tmp_path / "c")
+    expected, problems = command.read_transcripts(tmp_path / "c")
+    assert len(expected) == 6 and not problems
+    files = sorted((tmp_path / "c").rglob("*.trans.txt"))
+    for file in files:
+        file.write_text(file.read_text().replace("\n", "\r\n"), encoding="utf-8-sig", newline="")
+    assert command.read_transcripts(tmp_path / "c") == (expected, [])
+    files[0].write_text(files[0].read_text(encoding="utf-8-sig"), encoding="utf-16")
+    fewer, ((kind, path, detail),) = command.read_transcripts(tmp_path / "c")
+    assert len(fewer) == 3 and (kind, path) == ("transcript file unreadable", str(files[0])) and "UTF-8" in detail
+
+
+def test_an_utterance_with_two_transcripts_has_none(corpus, tmp_path):
+    shutil.copytree(corpus, tmp_path / "c")
+    (tmp_path / "c" / "z.trans.txt").write_text("1-7-0000 AH AH\n1-7-0001 SOMETHING ELSE\n")
+    transcripts, problems = command.read_transcripts(tmp_path / "c")
+    assert "1-7-0000" in transcripts and "1-7-0001" not in transcripts and len(problems) == 1
+
+
+def test_when_nothing_was_aligned_it_says_so_and_fails(tmp_path, monkeypatch):
+    source = tmp_path / "source"
+    source.mkdir()
+    soundfile.write(source / "1-7-0.wav", buzz((0.3, 0.9), seconds=1.2), RATE)
+    (source / "1-7.trans.txt").write_text("1-7-0 R2D2\n")
+    with pytest.raises(UserError, match=r"no utterance could be aligned; .*skipped.tsv says why"):
+        run(monkeypatch, source, tmp_path / "out")
+    assert "r2d2" in (tmp_path / "out" / "skipped.tsv").read_text()
+    (source / "1-7.trans.txt").write_text("1-7-0 AH\n", encoding="utf-16")
+    with pytest.raises(UserError, match=r"no \*.trans.txt that can be read in it; .*1-7.trans.txt: not a text file"):
+        run(monkeypatch, source, tmp_path / "out")
+
+
+def test_what_cannot_be_used_among_the_recordings_is_named(corpus, tmp_path, monkeypatch):
+    shutil.copytree(corpus, tmp_path / "c")
+    (tmp_path / "c" / "3-7-0000.flac").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "c" / "3-7-0001.flac")
+    os.mkfifo(tmp_path / "c" / "3-7.trans.txt")
+    open(os.path.join(os.fsencode(tmp_path / "c"), b"M\xfcller-1-1.flac"), "w").close()
+    long = "3-7-" + "0" * 246  # with .flac a name may be that long, with .TextGrid it may not
+    soundfile.write(tmp_path / "c" / f"{long}.flac", buzz(seconds=1), RATE)
+    (tmp_path / "c" / "4-7.trans.txt").write_text(f"{long} AH\n")
+    run(monkeypatch, tmp_path / "c", tmp_path / "out")
+    problems = [line.split("\t") for line in (tmp_path / "out" / "skipped.tsv").read_text().splitlines()]
+    assert sorted((kind, path.rpartition("/")[2]) for kind, path, *_ in problems) == [
+        ("link to nothing", "3-7-0000.flac"), ("name that is not UTF-8", r"M\udcfcller-1-1.flac"),
+        ("name too long for a TextGrid's", f"{long}.flac"), ("not a file", "3-7-0001.flac"),
+        ("not a file", "3-7.trans.txt")]
+    assert len(contents(tmp_path / "out")) == 6
 
 
 def test_comparison_finds_a_known_shift(tmp_path):

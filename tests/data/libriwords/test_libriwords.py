@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import sys
 import tarfile
 import zipfile
@@ -220,6 +221,138 @@ def test_broken_textgrids_are_named_and_the_rest_goes_on(corpus, tmp_path, monke
     after = {e[:4] for split in SPLITS for e in entries(tmp_path / "out", 10, split)}
     assert before <= after
     assert {e[0] for e in after - before} == {"1-1-0003"}
+
+
+def foreign(folder, names, edit=lambda text: text):
+    """A corpus of three words a file, whatever its name; ``edit`` changes the TextGrids' text."""
+    words = [("yes", 0.2, 0.5), ("no", 0.5, 0.8), ("go", 0.8, 1.0)]
+    for name in names:
+        audio, grid = (folder / part / f"{name}{ending}" for part, ending in (("LibriSpeech", ".wav"),
+                                                                             ("alignments", ".TextGrid")))
+        audio.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(audio, np.random.default_rng(0).normal(0, 1000, RATE).astype(np.int16), RATE)
+        write_words(grid, words, 1.0)
+        grid.write_text(edit(grid.read_text()))
+    return folder
+
+
+PLAIN = [f"{speaker}-1-0" for speaker in range(4)]
+
+
+@pytest.mark.parametrize("edit", [
+    lambda text: text.replace("size = 4", "size = 3"), lambda text: text.replace("size = 4", "size = 9"),
+    lambda text: text.replace('"words"', '"Words"'), lambda text: text.replace('"words"', '"84 - words"'),
+    lambda text: text.replace("xmin = 0.5", "xmin = 0.4999"),
+    lambda text: "xmax = 1.00004 ".join(text.rsplit("xmax = 1 ", 1))])
+def test_alignments_of_other_programs_give_the_same_words(tmp_path, monkeypatch, edit):
+    run(monkeypatch, foreign(tmp_path / "usual", PLAIN), tmp_path / "out", "--sizes", 3)
+    run(monkeypatch, foreign(tmp_path / "other", PLAIN, edit), tmp_path / "out2", "--sizes", 3)
+    for split in SPLITS:
+        assert entries(tmp_path / "out2", 3, split) == entries(tmp_path / "out", 3, split)
+
+
+def test_a_tier_of_any_name_and_what_is_said_without_it(tmp_path, monkeypatch):
+    source = foreign(tmp_path, PLAIN, lambda text: text.replace('"words"', '"ORT-MAU"'))
+    with pytest.raises(UserError, match=r"most often: no words tier, such as .*'ORT-MAU'"):
+        run(monkeypatch, source, tmp_path / "out", "--sizes", 3)
+    rows = (tmp_path / "out" / "problems.tsv").read_text().splitlines()
+    assert len(rows) == 4 and all("'ORT-MAU'" in row for row in rows)
+    run(monkeypatch, source, tmp_path / "out", "--sizes", 3, "--tier", "ORT-MAU")
+    assert set(table(tmp_path / "out", 3)) == {"yes", "no", "go"}
+
+
+@pytest.mark.parametrize(("names", "flags", "speakers"), [
+    ([f"{n}_1_000000_000000" for n in range(4)], [], set("0123")),
+    ([f"anna{n}_0001" for n in range(4)], ["--speaker_regex", "^([a-z]+[0-9])"], {f"anna{n}" for n in range(4)}),
+    ([f"{who}/0001" for who in ("al", "bo", "cy")], ["--speaker_regex", "^([^/]+)/"], {"al", "bo", "cy"})])
+def test_names_of_other_corpora(tmp_path, monkeypatch, names, flags, speakers):
+    source = foreign(tmp_path, names)
+    run(monkeypatch, source, tmp_path / "out", "--sizes", 3, *flags)
+    assert {e[-1] for split in SPLITS for e in entries(tmp_path / "out", 3, split)} == speakers
+    assert sum(len(entries(tmp_path / "out", 3, split)) for split in SPLITS) == 3 * len(names)
+    assert not (tmp_path / "out" / "problems.tsv").read_text()
+
+
+def test_the_reason_is_that_names_tell_no_speaker(tmp_path, monkeypatch):
+    source = foreign(tmp_path, [f"anna{n}_0001" for n in range(4)])
+    for match, flags in (("no file's name tells its speaker, .*anna0_0001.wav.*--speaker_regex", []),
+                         ("no file's name tells its speaker, .*'\\^x", ["--speaker_regex", "^x(.)"]),
+                         ("is not a regular expression", ["--speaker_regex", "("]),
+                         ("has no group", ["--speaker_regex", "anna"])):
+        with pytest.raises(UserError, match=match):
+            run(monkeypatch, source, tmp_path / "out", "--sizes", 3, *flags)
+    assert len((tmp_path / "out" / "problems.tsv").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize("where", ["zz_{}", "zz"])  # at other paths, at the same path in both folders
+def test_second_files_of_one_utterance_are_named(tmp_path, monkeypatch, where):
+    source = foreign(tmp_path, PLAIN)
+    run(monkeypatch, source, tmp_path / "out", "--sizes", 3)
+    foreign(tmp_path / "more", PLAIN[:1])
+    for part in ("LibriSpeech", "alignments"):
+        (tmp_path / "more" / part).rename(tmp_path / part / where.format(part))
+    run(monkeypatch, source, tmp_path / "out2", "--sizes", 3)
+    problems = [line.split("\t")[0] for line in (tmp_path / "out2" / "problems.tsv").read_text().splitlines()]
+    assert problems == ["second TextGrid of one utterance", "second audio file of one utterance"]
+    for split in SPLITS:
+        assert entries(tmp_path / "out", 3, split) == entries(tmp_path / "out2", 3, split)
+
+
+def test_what_cannot_be_used_among_the_files_is_a_line_each(tmp_path, monkeypatch):
+    source = foreign(tmp_path, PLAIN)
+    run(monkeypatch, source, tmp_path / "clean", "--sizes", 3)
+    (source / "LibriSpeech" / "9-1-1.flac").symlink_to("nowhere")
+    (source / "alignments" / "9-1-2.TextGrid").symlink_to("9-1-2.TextGrid")
+    os.mkfifo(source / "LibriSpeech" / "9-1-3.wav")
+    os.mkfifo(source / "alignments" / "9-1-3.TextGrid")
+    for name in (b"9-M\xfcller-1.TextGrid", b"9-M\xfcller-1.wav"):
+        folder = source / ("LibriSpeech" if name.endswith(b"wav") else "alignments")
+        open(os.path.join(os.fsencode(folder), name), "w").close()
+    run(monkeypatch, source, tmp_path / "out", "--sizes", 3)
+    problems = [line.split("\t") for line in (tmp_path / "out" / "problems.tsv").read_text().splitlines()]
+    assert Counter(kind for kind, *_ in problems) == {
+        "link to nothing": 1, "links in a circle": 1, "not a file": 2, "name that is not UTF-8": 2}
+    assert any(r"9-M\udcfcller-1.wav" in path for _, path, _ in problems)
+    for split in SPLITS:
+        assert entries(tmp_path / "out", 3, split) == entries(tmp_path / "clean", 3, split)
+
+
+def test_files_that_vanish_while_being_read_are_named(tmp_path, monkeypatch):
+    source = foreign(tmp_path, [*PLAIN, "9-1-0", "9-1-1"])
+    read = wordscan._read_chunk
+
+    def late(task):
+        (source / "alignments" / "9-1-0.TextGrid").unlink()
+        (source / "LibriSpeech" / "9-1-1.wav").unlink()
+        return read(task)
+
+    monkeypatch.setattr(wordscan, "_read_chunk", late)
+    run(monkeypatch, source, tmp_path / "out", "--sizes", 3)
+    problems = [line.split("\t") for line in (tmp_path / "out" / "problems.tsv").read_text().splitlines()]
+    assert {(kind, path.rpartition("/")[2]) for kind, path, _ in problems} == {
+        ("unreadable", "9-1-0.TextGrid"), ("audio unreadable", "9-1-1.TextGrid")}
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "other columns", "words", "empty"])
+def test_a_damaged_part_of_the_scan_is_read_again(tmp_path, monkeypatch, damage):
+    source = foreign(tmp_path, PLAIN)
+    run(monkeypatch, source, tmp_path / "out", "--sizes", 3)
+    first = {split: (tmp_path / "out" / "3" / f"{split}.json").read_bytes() for split in SPLITS}
+    (chunk,) = (tmp_path / "out" / "scan").iterdir()
+    whole = chunk.read_bytes()
+    if damage in ("cut", "text", "empty"):
+        chunk.write_bytes({"cut": whole[:len(whole) // 2], "text": b"no archive", "empty": b""}[damage])
+    else:
+        with np.load(chunk) as old:
+            new = dict(old)
+        if damage == "words":
+            new["word"] = new["word"] + 100
+        else:
+            del new["start"]
+        np.savez(chunk, **new)
+    run(monkeypatch, source, tmp_path / "out", "--sizes", 3)
+    assert {split: (tmp_path / "out" / "3" / f"{split}.json").read_bytes() for split in SPLITS} == first
+    assert chunk.read_bytes() == whole
 
 
 def test_marks_that_are_no_words_are_left_out(tmp_path, monkeypatch, capsys):

@@ -228,8 +228,7 @@ def test_members_outside_the_folder_are_refused(tmp_path, bad, ending):
         tar_of(archive, [("good", b"1"), (bad, b"2")])
     with pytest.raises(UserError, match="outside the folder"):
         unpack(archive, tmp_path / "deep" / "out")
-    assert not list((tmp_path / "deep" / "out").iterdir())
-    assert {entry.name for entry in tmp_path.iterdir()} == {archive.name, "deep"}
+    assert {entry.name for entry in tmp_path.iterdir()} == {archive.name}
 
 
 @pytest.mark.parametrize("member", [special("a", tarfile.SYMTYPE, "/etc"), special("a", tarfile.LNKTYPE, "good"),
@@ -238,7 +237,7 @@ def test_links_and_devices_are_refused(tmp_path, member):
     archive = tar_of(tmp_path / "bad.tar.gz", [("good", b"1"), (member, b""), ("a/through", b"2")])
     with pytest.raises(UserError, match="link or a device"):
         unpack(archive, tmp_path / "out")
-    assert not list((tmp_path / "out").iterdir())
+    assert not (tmp_path / "out").exists()
 
 
 def test_link_in_a_zip_is_refused(tmp_path):
@@ -265,9 +264,66 @@ def test_damaged_archives_leave_nothing(tmp_path, damage, ending):
     archive.write_bytes(damage(whole))
     with pytest.raises(UserError, match="damaged archive"):
         unpack(archive, tmp_path / "out")
-    assert not list((tmp_path / "out").iterdir())
+    assert not (tmp_path / "out").exists()
     archive.write_bytes(whole)
     assert tree(unpack(archive, tmp_path / "out")) == {"one": BODY}
+
+
+def odd_tar(path, name):
+    """A tar whose only member has any name at all: PAX headers take what a TarInfo does not."""
+    with tarfile.open(path, "w:gz", format=tarfile.PAX_FORMAT) as tar:
+        info = tarfile.TarInfo("a")
+        info.size, info.pax_headers = 3, {"path": name}
+        tar.addfile(info, io.BytesIO(b"abc"))
+    return path
+
+
+@pytest.mark.parametrize(("name", "message"), [
+    ("a\0b", "a NUL in its name"), ("a/" * 2_500 + "x", "2,501 folders"), ("x" * 256, "more than 255 bytes"),
+    ("é" * 128, "more than 255 bytes"), ("./", "without a name"), (".", "without a name")])
+def test_names_that_no_file_can_have_are_refused(tmp_path, name, message):
+    with pytest.raises(UserError, match=message):
+        unpack(odd_tar(tmp_path / "a.tar.gz", name), tmp_path / "out")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as zipped:
+        zipped.writestr("good", b"1")
+        zipped.writestr(zipfile.ZipInfo("" if "without" in message else name), b"abc")
+    if "\0" not in name:  # zipfile cuts there
+        with pytest.raises(UserError, match=message):
+            unpack(tmp_path / "a.zip", tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+
+def test_members_that_cannot_both_be_are_a_damaged_archive(tmp_path):
+    for first, second in (("a", "a/b"), ("a/b", "a")):
+        with pytest.raises(UserError, match="damaged archive"):
+            unpack(tar_of(tmp_path / "a.tar.gz", [(first, b"1"), (second, b"2")]), tmp_path / "out")
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe", b"[]", b'{"size": "x"}', b"{", b"1" * 5_000])
+def test_a_marker_that_is_not_ours_is_no_marker(server, tmp_path, content):
+    server.body = tar_of(tmp_path / "x.tar.gz", [("one", b"1")]).read_bytes()
+    marker = tmp_path / "out" / ".unpacked-archive.tar.gz"
+    marker.parent.mkdir()
+    marker.mkdir() if content is None else marker.write_bytes(content)
+    if content is None:
+        with pytest.raises(UserError, match="is a folder"):
+            fetch_and_unpack(server.url, tmp_path / "out")
+    else:
+        assert tree(fetch_and_unpack(server.url, tmp_path / "out")) | {"archive.tar.gz": b""} == {
+            "one": b"1", "archive.tar.gz": b""}
+
+
+def test_a_failure_leaves_no_folder_that_was_not_there(server, tmp_path):
+    bad = tmp_path / "bad.tar.gz"
+    bad.write_bytes(b"x")
+    for url in (str(bad), str(tmp_path / "none.tar.gz"), f"{server.url}missing"):
+        with pytest.raises(UserError):
+            fetch_and_unpack(url, tmp_path / "new" / "out")
+        assert not (tmp_path / "new").exists()
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(UserError):
+        fetch_and_unpack(str(bad), tmp_path / "mine")
+    assert (tmp_path / "mine").is_dir()
 
 
 def test_other_kinds_of_archive_are_named(tmp_path):

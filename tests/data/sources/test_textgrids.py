@@ -105,12 +105,64 @@ def test_a_file_cut_anywhere_is_never_taken_for_a_whole_one(tmp_path, phones):
     (grid_text([("a", 0, 0.6), ("b", 0.5, 1)], short=True).encode(), "out of order"),
     (grid_text([("a", 0, 0.5), ("b", 0.5, 3)], end=1).encode(), "past the end"),
     (grid_text([("a", 0, 0.5), ("b", 0.5, 3)], end=1, short=True).encode(), "past the end"),
-    (grid_text(WORDS).replace("intervals: size = 5", "intervals: size = 6").encode(), "broken"),
+    (grid_text(WORDS, end=3).replace("intervals: size = 5", "intervals: size = 6").encode(), "broken"),
+    (grid_text([("a", 0, 0.51), ("b", 0.5, 1)]).encode(), "out of order"),
+    (grid_text([("a", 0, 0.5), ("b", 0.5, 1.03)], end=1).encode(), "past the end"),
+    (b"ooBinaryFile\x08TextGrid\0\0", "broken"),
+    (grid_text(WORDS, PHONES).replace('"words"', '"anna - words"').replace('"phones"', '"ben - words"').encode(),
+     "several words tiers"),
 ])
 def test_what_is_wrong_is_named(tmp_path, content, expected):
     path = tmp_path / "a.TextGrid"
     path.write_bytes(content)
     assert kind(path) == expected
+
+
+@pytest.mark.parametrize("short", [False, True])
+@pytest.mark.parametrize(("phones", "stated", "words"), [
+    ((), 4, WORDS), (PHONES, 4, WORDS), (PHONES, 9, WORDS), ((), 9, WORDS), (PHONES, 5, [*WORDS[:2], *WORDS[3:]])])
+def test_the_intervals_that_are_there_count(tmp_path, short, phones, stated, words):
+    path = tmp_path / "a.TextGrid"
+    count = f"\n{len(words)}\n" if short else f"intervals: size = {len(words)}"
+    text = grid_text(words, phones, short)
+    assert count in text
+    path.write_text(text.replace(count, count.replace(str(len(words)), str(stated))))
+    tier = read_words(path)
+    assert tier.odd and list(zip(tier.mark, tier.start, tier.end, strict=True)) == words
+
+
+@pytest.mark.parametrize("short", [False, True])
+def test_times_rounded_to_some_ms_are_cut(tmp_path, short):
+    path = tmp_path / "a.TextGrid"
+    path.write_text(grid_text([("", 0, 0.2), ("a", 0.197, 0.5), ("b", 0.4999, 0.8), ("c", 0.8, 1.004)], end=1,
+                              short=short))
+    tier = read_words(path)
+    assert list(tier.words()) == [("a", 0.2, 0.5), ("b", 0.5, 0.8), ("c", 0.8, 1.0)] and "cut" in tier.odd
+
+
+@pytest.mark.parametrize("name", ["Words", "WORD", "words ", "84 - words", "anna - Words", "anna_words", "anna/words"])
+def test_tiers_called_like_words_are_read_and_said(tmp_path, name):
+    path = tmp_path / "a.TextGrid"
+    path.write_text(grid_text(WORDS, PHONES).replace('"words"', f'"{name}"'))
+    tier = read_words(path)
+    assert tier.mark == [mark for mark, *_ in WORDS] and repr(name) in tier.odd
+
+
+def test_another_tier_can_be_named(tmp_path):
+    path = tmp_path / "a.TextGrid"
+    path.write_text(grid_text(WORDS, PHONES).replace('"words"', '"ORT-MAU"'))
+    with pytest.raises(TextGridError, match="no words tier: tiers: 'ORT-MAU', 'phones'"):
+        read_words(path)
+    with pytest.raises(TextGridError, match="no tier 'MAU'"):
+        read_words(path, "MAU")
+    assert read_words(path, "ORT-MAU").mark == [mark for mark, *_ in WORDS]
+    assert read_words(path, "phones").mark == [mark for mark, *_ in PHONES]
+
+
+def test_comments_and_what_looks_like_them(tmp_path):
+    path = tmp_path / "a.TextGrid"
+    path.write_text('! made by hand "\n'.replace('"', "") + grid_text([("wow !", 0, 1), ("a\n! b", 1, 2)], short=True))
+    assert read_words(path).mark == ["wow !", "a\n! b"]
 
 
 def test_a_missing_file_or_a_folder_is_unreadable(tmp_path):

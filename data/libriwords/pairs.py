@@ -1,0 +1,92 @@
+"""Which TextGrid belongs to which recording, and who speaks there by the recording's name."""
+
+import os
+import re
+from pathlib import Path
+
+from data.base.errors import UserError
+
+# LibriSpeech's and LibriTTS's names: 84-121123-0000, 84_121123_000007_000001.
+LIBRI_NAMES = r"^(?:.*/)?([^-/]+)-[^-/]+-[^-/]+\.\w+$|^(?:.*/)?(\d+)_\d+_\d+_\d+\.\w+$"
+
+
+def speaker_pattern(speaker_regex: str | None) -> re.Pattern:
+    """``--speaker_regex``, or what fits the names of LibriSpeech and LibriTTS.
+
+    Raises:
+        UserError: no regular expression, or one without a group.
+    """
+    if speaker_regex is None:
+        return re.compile(LIBRI_NAMES)
+    try:
+        regex = re.compile(speaker_regex)
+    except re.error as error:
+        raise UserError(f"--speaker_regex {speaker_regex!r} is not a regular expression ({error})") from None
+    if not regex.groups:
+        raise UserError(f"--speaker_regex {speaker_regex!r} has no group: put the speaker's part in parentheses")
+    return regex
+
+
+def speaker_of(path: str, folder: str | Path, regex: re.Pattern) -> str | None:
+    """The speaker of an audio file below ``folder``: the first group that fits its path in there, or None."""
+    match = regex.search(_inside(path, folder))
+    return next(filter(None, match.groups()), None) if match else None
+
+
+def pair_up(audio: dict[str, os.DirEntry], grids: dict[str, os.DirEntry], folders: tuple[Path, Path],
+            regex: re.Pattern, given: str | None) -> tuple[list, list]:
+    """Match TextGrids with recordings by name, those of a name that several have by their paths in their folders.
+
+    Args:
+        folders: of the audio, of the TextGrids.
+        regex: finds the speaker, see `speaker_of`.
+        given: ``--speaker_regex``, if there was one.
+
+    Returns:
+        What has no partner or no speaker, as problems; and (TextGrid, its size and time, audio, its size and time) in
+        order of the audio's path.
+    """
+    problems, pairs = [], []
+    matched = _same_paths(audio, grids, folders)
+    taken = {entry.path for pair in matched for entry in pair}
+    names = {_stem(entry) for _, entry in matched}
+    matched += [(grid, audio[name]) for name, grid in grids.items() if name in audio and os.sep not in name
+                and not {grid.path, audio[name].path} & taken]
+    taken = {entry.path for pair in matched for entry in pair}
+    for files, second, alone in ((grids, "second TextGrid of one utterance", "TextGrid without audio"),
+                                 (audio, "second audio file of one utterance", "audio without TextGrid")):
+        problems += [(second if os.sep in name or _stem(entry) in names else alone, entry.path, "")
+                     for name, entry in files.items() if entry.path not in taken]
+    for grid, recording in matched:
+        if speaker_of(recording.path, folders[0], regex) is None:
+            problems.append(("name is not speaker-chapter-number" if given is None else
+                             f"name that --speaker_regex {given!r} does not fit", recording.path, ""))
+            continue
+        try:
+            state = [(s.st_size, s.st_mtime_ns) for s in (os.stat(grid.path), os.stat(recording.path))]
+        except OSError as error:  # gone since it was listed
+            problems.append(("cannot be reached", grid.path, error.strerror or ""))
+            continue
+        pairs.append((grid.path, state[0], recording.path, state[1]))
+    return problems, sorted(pairs, key=lambda pair: pair[2])
+
+
+def _same_paths(audio: dict[str, os.DirEntry], grids: dict[str, os.DirEntry],
+                folders: tuple[Path, Path]) -> list[tuple[os.DirEntry, os.DirEntry]]:
+    """(TextGrid, audio) of names met more than once, as anna/01.wav and ben/01.wav, whose paths are the same.
+
+    A name as LibriSpeech has them is of one utterance: further files are copies.
+    """
+    twice = {_stem(entry) for files in (audio, grids) for name, entry in files.items()
+             if os.sep in name and not re.search(LIBRI_NAMES, entry.name)}
+    recordings, texts = ({os.path.splitext(_inside(entry.path, folder))[0]: entry for entry in files.values()
+                          if _stem(entry) in twice} for files, folder in zip((audio, grids), folders, strict=True))
+    return [(texts[path], recordings[path]) for path in sorted(texts.keys() & recordings.keys())]
+
+
+def _stem(entry: os.DirEntry) -> str:
+    return os.path.splitext(entry.name)[0]
+
+
+def _inside(path: str, folder: str | Path) -> str:
+    return Path(os.path.relpath(path, folder)).as_posix()

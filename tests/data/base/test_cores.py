@@ -1,0 +1,28 @@
+"""How many cores there are, whatever the system tells; and results in the order of their tasks."""
+
+import os
+from operator import neg
+
+import pytest
+
+from data.base import cores
+
+
+@pytest.mark.parametrize(("count", "expected"), [(3, 3), (None, 1)])
+def test_systems_that_do_not_tell_which_cores_a_process_may_use(monkeypatch, count, expected):
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: count)
+    assert cores.cores() == expected
+
+
+def test_no_more_cores_than_the_process_may_use(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 5}, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    assert cores.cores() == 2
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_results_come_in_order(monkeypatch, workers):
+    monkeypatch.setattr(cores, "cores", lambda: workers)
+    tasks = list(range(cores.FEW + 3))
+    assert list(cores.ordered_map(neg, tasks)) == [-task for task in tasks]

@@ -1,0 +1,92 @@
+"""What lies below a folder: every file is found or named, and nothing is waited for."""
+
+import os
+import socket
+
+import pytest
+
+from data.base.errors import UserError
+from data.sources.find import find_files, shown
+
+
+def kinds(problems, folder):
+    return {(kind, os.path.relpath(path, folder)) for kind, path, _ in problems}
+
+
+def test_files_at_any_depth_by_name(tmp_path):
+    for name in ("a.wav", "x/b.WAV", "x/y/c.flac", "x/a.wav", ".hidden.wav", "d.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    found, problems = find_files(tmp_path, (".wav", ".flac"))
+    assert {name: os.path.relpath(entry.path, tmp_path) for name, entry in found.items()} == {
+        "a": "a.wav", "b": "x/b.WAV", "c": "x/y/c.flac", str(tmp_path / "x" / "a.wav"): "x/a.wav"}
+    assert not problems
+
+
+def test_links_are_followed_once_and_dead_ones_named(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.wav").write_text("")
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    (corpus / "linked").symlink_to(tmp_path / "data")
+    (corpus / "circle").symlink_to(corpus)
+    for name, target in {"dead.wav": "nowhere", "part": "gone", "loop.wav": "loop.wav", "one": "two", "two": "one",
+                         "dead.txt": "nowhere"}.items():
+        (corpus / name).symlink_to(target)
+    found, problems = find_files(corpus, (".wav",))
+    assert list(found) == ["a"]
+    assert kinds(problems, corpus) == {
+        ("link to nothing", "dead.wav"), ("link to nothing", "part"), ("link to nothing", "dead.txt"),
+        ("links in a circle", "loop.wav"), ("links in a circle", "one"), ("links in a circle", "two")}
+
+
+def test_what_a_killed_download_left_is_not_taken_for_data(tmp_path):
+    (tmp_path / ".unpacking-a.tar.gz").mkdir()
+    (tmp_path / ".unpacking-a.tar.gz" / "a.wav").write_text("")
+    found, problems = find_files(tmp_path, (".wav",))
+    assert not found and kinds(problems, tmp_path) == {("unfinished download", ".unpacking-a.tar.gz")}
+
+
+def test_pipes_sockets_and_devices_are_named(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe.wav")
+    os.mkfifo(tmp_path / "other")  # none of ours
+    (tmp_path / "null.wav").symlink_to(os.devnull)
+    monkeypatch.chdir(tmp_path)  # a socket's path must be short
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind("socket.wav")
+    (tmp_path / "folder.wav").mkdir()
+    found, problems = find_files(tmp_path, (".wav",))
+    assert not found
+    assert {(os.path.basename(path), detail) for kind, path, detail in problems if kind == "not a file"} == {
+        ("pipe.wav", "it is a named pipe"), ("null.wav", "it is a device"), ("socket.wav", "it is a socket")}
+
+
+def test_names_that_are_not_utf8_are_named_printably(tmp_path):
+    inside = os.path.join(os.fsencode(tmp_path), "für".encode("latin-1"))
+    os.mkdir(inside)
+    for name in (b"a.wav", b"M\xfcller.txt"):
+        open(os.path.join(inside, name), "w").close()
+    found, problems = find_files(tmp_path, (".wav",))
+    assert not found
+    assert problems == [("name that is not UTF-8", f"{tmp_path}/f\\udcfcr/a.wav", "rename it")]
+    assert shown("für/a.wav") == "für/a.wav"
+
+
+def test_a_folder_that_cannot_be_entered_is_named(tmp_path, monkeypatch):
+    for name in ("open", "closed"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.wav").write_text("")
+    scandir = os.scandir  # root enters any folder
+
+    def refusing(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    found, problems = find_files(tmp_path, (".wav",))
+    assert list(found) == ["open"] and kinds(problems, tmp_path) == {("folder that cannot be entered", "closed")}
+    with pytest.raises(UserError, match="closed: cannot be read"):
+        find_files(tmp_path / "closed", (".wav",))
+    with pytest.raises(UserError, match="nowhere: cannot be read"):
+        find_files(tmp_path / "nowhere", (".wav",))
