@@ -1,9 +1,11 @@
-"""The 35 Speech Commands words spoken by eSpeak NG: a data set that needs no download."""
+"""The 35 Speech Commands words, or any list of words, spoken by eSpeak NG: a data set that needs no download."""
 
 import argparse
+import shlex
+import sys
 from pathlib import Path
 
-from data.base.errors import exit_cleanly
+from data.base.errors import UserError, exit_cleanly
 from data.demo.synthesis import VOICES, make
 from data.manifests import REGISTRY, ROOT
 from data.sources.claim import check_data_set_name
@@ -18,6 +20,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     size.add_argument("--seed", type=int, default=0, help="of the split, dialects, rates, pitches, levels and noise")
     size.add_argument("--voices", type=int, default=len(VOICES), help=f"how many speakers, 3 to {len(VOICES)}")
     size.add_argument("--takes", type=int, default=4, help="clips of every word by every speaker")
+    size.add_argument("--words", type=Path, metavar="FILE", help="a text file of other words to say, one a line; give "
+                      "the data set a name of its own")
+    size.add_argument("--voices_per_word", type=int, metavar="N", help="let only N of the training voices say each "
+                      "word, drawn for each, and an eighth as many of those of dev and of test (default: all)")
     place = parser.add_argument_group("where to put it")
     place.add_argument("--out", type=Path, default=None, help="folder to make (default: datasets/NAME)")
     place.add_argument("--name", default="demo", help="what --manifest calls it")
@@ -28,7 +34,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     check_data_set_name(args.name)
     out = args.out or ROOT / "datasets" / args.name
-    make(out, args.seed, args.registry, name=args.name, voices=args.voices, takes=args.takes)
+    more = {}
+    if args.words is not None or args.voices_per_word is not None:
+        if args.name == "demo":
+            raise UserError("--words and --voices_per_word make other data than the demo; give it a name with --name")
+        if args.voices_per_word is not None and args.voices_per_word < 1:
+            raise UserError(f"--voices_per_word {args.voices_per_word}: at least 1")
+        from data.phonetics import read_words
+
+        more = {"words": args.words and read_words(args.words), "voices_per_word": args.voices_per_word,
+                "made_by": shlex.join(["python", "-m", "data.demo", *sys.argv[1:]])}
+    make(out, args.seed, args.registry, name=args.name, voices=args.voices, takes=args.takes, **more)
     print(f"registered {args.name!r}; use it with --manifest={args.name}")
 
 

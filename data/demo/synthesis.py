@@ -1,4 +1,4 @@
-"""The 35 Speech Commands words spoken by eSpeak NG: a data set that needs no download.
+"""The 35 Speech Commands words, or any list of words, spoken by eSpeak NG: a data set that needs no download.
 
     python -m data.demo
 
@@ -8,10 +8,13 @@ layout is that of Speech Commands: ``<word>/<speaker>_nohash_<take>.wav``, and n
 
 import glob
 import json
+import os
 import shutil
 import tempfile
 import time
 import zlib
+from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,7 +22,7 @@ import numpy as np
 
 from data.base.cores import cores
 from data.base.errors import UserError
-from data.base.files import read_json
+from data.base.files import check_name, read_json
 from data.manifests import REGISTRY, ROOT, SPLITS, Utterance, register, write_manifest
 from data.sources.claim import claim
 
@@ -47,13 +50,16 @@ SHIFT_SECONDS = 0.1
 NOISE_SECONDS, NOISE_PEAK = 30, 0.5
 SAMPLE_RATE = 16_000
 _FORMAT = 1  # of the recipe below: a changed one makes the data anew
+_PLAIN = ("format", "seed", "voices", "takes", "voices_per_word")  # of a recipe, numbers all
 _RECORD = "made.json"  # what a folder was made with; marks it as ours
 _BUILDING = ".building"  # ending of a folder that is being made
+MOST_SHOWN = 60  # words whose counts are printed one by one
 NOISE, _NOISES = "_background_noise_", ("white", "pink", "babble")
 
 
 def make(out: str | Path = ROOT / "datasets" / "demo", seed: int = 0, registry: str | Path = REGISTRY, *,
-         name: str = "demo", voices: int = len(VOICES), takes: int = 4) -> None:
+         name: str = "demo", voices: int = len(VOICES), takes: int = 4, words: Sequence[str] | None = None,
+         voices_per_word: int | None = None, made_by: str | None = None) -> None:
     """Synthesise the data set into ``out`` and register it as ``name``; the same arguments give the same bytes.
 
     What is there already, made with the same arguments, is left alone; what was made with others is replaced once
@@ -62,6 +68,10 @@ def make(out: str | Path = ROOT / "datasets" / "demo", seed: int = 0, registry: 
     Args:
         voices: how many of VOICES speak; an eighth of them are heard in dev only and an eighth in test only.
         takes: how often each of them says each word.
+        words: what they say; None is `WORDS`.
+        voices_per_word: so many of the training voices say each word, drawn for each, and an eighth as many of those of
+            dev and of test; None lets all of them.
+        made_by: the command that makes it again; None is that of the demo.
 
     Raises:
         UserError: a bad number, no eSpeak NG, a name that another data set has, a folder that cannot be written or
@@ -74,12 +84,31 @@ def make(out: str | Path = ROOT / "datasets" / "demo", seed: int = 0, registry: 
     if takes < 1 or seed < 0:
         raise UserError(f"--takes {takes} --seed {seed}: at least one take and a seed of at least 0 are needed")
     recipe = {"format": _FORMAT, "seed": seed, "voices": voices, "takes": takes}
+    if words is not None:
+        recipe["words"] = _checked(words)
+    if voices_per_word is not None:
+        recipe["voices_per_word"] = voices_per_word
     old = _recipe_of(out)
     if old != recipe or not all((out / f"{split}.json").exists() for split in SPLITS):
         _build(out, recipe, old)
-    made_by = "python -m data.demo" + (f" --name={name} --out={out}" if name != "demo" else "")
+    made_by = made_by or "python -m data.demo" + (f" --name={name} --out={out}" if name != "demo" else "")
     register(name, **{split: out / f"{split}.json" for split in SPLITS}, noise=out / NOISE,
              made_by=made_by, registry=registry)
+
+
+def _checked(words: Sequence[str]) -> list[str]:
+    """The words to say, each once, sorted.
+
+    Raises:
+        UserError: fewer than two, or one that cannot be the name of a folder.
+    """
+    if len(found := sorted(set(words))) < 2:
+        raise UserError(f"--words: {len(found)} word{'s' * (len(found) != 1)}; give at least two")
+    for word in found:
+        check_name("--words", word)
+        if word.startswith((".", "_")):
+            raise UserError(f"--words {word!r}: starts with {word[0]!r}, as no word does; leave it out")
+    return found
 
 
 def _recipe_of(folder: Path) -> dict | None:
@@ -87,10 +116,10 @@ def _recipe_of(folder: Path) -> dict | None:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return None
     try:
-        recipe = read_json(folder / _RECORD, shape={str: int})
+        recipe = read_json(folder / _RECORD, shape={**dict.fromkeys(_PLAIN, int), "words": [str]})
     except UserError:
         recipe = {}
-    if recipe.keys() != {"format", "seed", "voices", "takes"}:
+    if not {"format", "seed", "voices", "takes"} <= set(recipe) <= {*_PLAIN, "words"}:
         raise UserError(f"{folder}: exists and was not made by data.demo; choose another folder with --out or remove "
                         "it")
     return recipe
@@ -103,7 +132,7 @@ def _check_untouched(folder: Path, recipe: dict) -> None:
         UserError: naming a file that was added, or changed since.
     """
     made = {"train.json", "dev.json", "test.json", _RECORD, *(f"{NOISE}/{kind}.wav" for kind in _NOISES)}
-    voices = {voice.lower() for voice in VOICES}
+    voices, words = {voice.lower() for voice in VOICES}, set(recipe.get("words", WORDS))
     last = (folder / _RECORD).stat().st_mtime + 2  # seconds, as exact as some file systems are; it was written last
     for here, folders, files in os.walk(folder):
         for name in sorted(files) + [name for name in folders if os.path.islink(os.path.join(here, name))]:
@@ -111,12 +140,12 @@ def _check_untouched(folder: Path, recipe: dict) -> None:
             inside = path.relative_to(folder).as_posix()
             word, _, clip = inside.partition("/")
             speaker, _, take = clip.removesuffix(".wav").partition("_nohash_")
-            ours = inside in made or (word in WORDS and speaker in voices and clip.endswith(".wav") and take.isdecimal()
+            ours = inside in made or (word in words and speaker in voices and clip.endswith(".wav") and take.isdecimal()
                                       and int(take) < recipe["takes"])
             if not ours or path.is_symlink() or path.stat().st_mtime > last:
                 raise UserError(f"{folder}: {inside} was not made by data.demo, or changed since, so this folder is "
                                 "not made anew; choose another with --out, or remove it")
-        if strange := sorted(set(folders) - {*WORDS, NOISE}):
+        if strange := sorted(set(folders) - {*words, NOISE}):
             raise UserError(f"{Path(here, strange[0])}: was not made by data.demo, so {folder} is not made anew; "
                             "choose another folder with --out, or remove it")
 
@@ -137,7 +166,7 @@ def _build(out: Path, recipe: dict, old: dict | None) -> None:
         raise UserError(f"{out}: cannot be written ({error.strerror}); choose another folder with --out") from error
     try:
         building.chmod(0o755)  # mkdtemp makes private folders
-        splits = _synthesise(building, recipe)
+        splits, unsaid = _synthesise(building, recipe)
         for split in SPLITS:
             write_manifest(building / f"{split}.json", splits[split])
         (building / _RECORD).write_text(json.dumps(recipe) + "\n", encoding="utf-8", newline="\n")
@@ -155,7 +184,17 @@ def _build(out: Path, recipe: dict, old: dict | None) -> None:
                         "--out") from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
-    print(count_table(splits, WORDS))
+    labels = sorted({u.label for u in splits["train"]})
+    if len(labels) <= MOST_SHOWN:
+        print(count_table(splits, labels))
+    else:
+        print(f"{len(labels):,} words: " + ", ".join(f"{len(splits[split]):,} {split}" for split in SPLITS) + " clips")
+    if unsaid:
+        print(f"left out {sum(unsaid.values()):,} clips of {len(unsaid):,} words that a voice cannot say within a "
+              f"second, such as {min(unsaid)}")
+    if lost := sorted(set(recipe.get("words", WORDS)) - set(labels)):
+        print(f"dropped {len(lost):,} words of which no training clip is left: {', '.join(lost[:20])}"
+              f"{', ...' * (len(lost) > 20)}")
     print(f"made of {recipe['voices']} eSpeak NG voices in {out}")
 
 
@@ -166,26 +205,55 @@ def _remove_leftovers(out: Path) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _synthesise(folder: Path, recipe: dict) -> dict[str, list[Utterance]]:
-    """Write all clips and the noise into ``folder``; the utterances by split, sorted by word and file."""
+def _synthesise(folder: Path, recipe: dict) -> tuple[dict[str, list[Utterance]], Counter]:
+    """Write all clips and the noise into ``folder``.
+
+    Returns:
+        the utterances by split, sorted by word and file; how many clips of each word did not fit into a second.
+    """
     from tqdm import tqdm
 
     split_of = assign(recipe["seed"], recipe["voices"])
-    for word in [*WORDS, NOISE]:
+    words = recipe.get("words", WORDS)
+    says = divide(words, split_of, recipe)
+    for word in [*words, NOISE]:
         (folder / word).mkdir()
     splits: dict[str, list[Utterance]] = {split: [] for split in SPLITS}
     clean: list[np.ndarray] = []  # words of training voices, to make babble of
+    unsaid: Counter = Counter()
     with (ThreadPoolExecutor(min(len(split_of), cores())) as pool,
-          tqdm(total=len(split_of) * recipe["takes"] * len(WORDS), desc="synthesising", unit=" clips", disable=None,
+          tqdm(total=sum(map(len, says.values())) * recipe["takes"], desc="synthesising", unit=" clips", disable=None,
                leave=False) as progress):
-        for voice, (utterances, words) in zip(
-                split_of, pool.map(lambda voice: _record(folder, voice, recipe), split_of), strict=True):
+        for voice, (utterances, sounds, long) in zip(
+                split_of, pool.map(lambda voice: _record(folder, voice, says[voice], recipe), split_of), strict=True):
             splits[split_of[voice]] += utterances
+            unsaid.update(long)
             if split_of[voice] == "train":
-                clean += words[:len(WORDS)]
+                clean += sounds[:len(WORDS)]
             progress.update(len(utterances))
     _write_noise(folder / NOISE, clean, np.random.default_rng([recipe["seed"], _FORMAT]))
-    return {split: sorted(utterances, key=lambda u: u.path) for split, utterances in splits.items()}
+    trained = {u.label for u in splits["train"]}
+    for word in set(words) - trained:  # dev and test cannot have what train lacks
+        shutil.rmtree(folder / word)
+    kept = {split: sorted((u for u in utterances if u.label in trained), key=lambda u: u.path)
+            for split, utterances in splits.items()}
+    return kept, unsaid
+
+
+def divide(words: Sequence[str], split_of: dict[str, str], recipe: dict) -> dict[str, list[str]]:
+    """The words that each voice says, in the order in which it says them."""
+    most = recipe.get("voices_per_word")
+    if most is None:
+        return {voice: list(words) for voice in split_of}
+    says: dict[str, list[str]] = {voice: [] for voice in split_of}
+    for word in words:
+        rng = np.random.default_rng([recipe["seed"], zlib.crc32(word.encode()), 1])
+        for split in SPLITS:
+            voices = [voice for voice, its in split_of.items() if its == split]
+            count = most if split == "train" else max(1, round(most * HELD_OUT))
+            for i in sorted(rng.permutation(len(voices))[:count]):
+                says[voices[i]].append(word)
+    return says
 
 
 def assign(seed: int, voices: int) -> dict[str, str]:
@@ -197,8 +265,15 @@ def assign(seed: int, voices: int) -> dict[str, str]:
     return split_of
 
 
-def _record(folder: Path, voice: str, recipe: dict) -> tuple[list[Utterance], list[np.ndarray]]:
-    """Let one voice say every word in every take; its utterances and its words without noise, each (T,) float32."""
+def _record(folder: Path, voice: str, says: Sequence[str],
+            recipe: dict) -> tuple[list[Utterance], list[np.ndarray], list[str]]:
+    """Let one voice say its words in every take.
+
+    Returns:
+        its utterances; its words without noise, each (T,) float32; the words, once a clip, that are too long for one.
+    """
+    if not says:
+        return [], [], []
     import soundfile
     import soxr
 
@@ -209,21 +284,24 @@ def _record(folder: Path, voice: str, recipe: dict) -> tuple[list[Utterance], li
     rng = np.random.default_rng([recipe["seed"], zlib.crc32(voice.encode())])
     dialect = rng.choice(DIALECTS, p=DIALECT_SHARES)
     sayings = [Saying(word, *(int(rng.integers(*bounds)) for bounds in (RATES, PITCHES, RANGES)))
-               for _ in range(recipe["takes"]) for word in WORDS]
+               for _ in range(recipe["takes"]) for word in says]
     rate, spoken = speak(f"{dialect}+{voice.replace('_', ' ')}", sayings)
     words = [trim(soxr.resample(samples.astype(np.float32) / 32768, rate, SAMPLE_RATE)) for samples in spoken]
-    utterances = []
+    utterances, long = [], []
     for i, (saying, word) in enumerate(zip(sayings, words, strict=True)):
-        path = folder / saying.word / f"{voice.lower()}_nohash_{i // len(WORDS)}.wav"
+        if not 0 < len(word) <= SAMPLE_RATE:
+            long.append(saying.word)
+            continue
+        path = folder / saying.word / f"{voice.lower()}_nohash_{i // len(says)}.wav"
         soundfile.write(path, to_int16(place(word, rng)), SAMPLE_RATE, "PCM_16")
         utterances.append(Utterance(str(path), saying.word, 1.0, speaker=voice.lower()))
-    return utterances, words
+    return utterances, words, long
 
 
 def trim(samples: np.ndarray) -> np.ndarray:
     """(T,) without the silence at both ends: what lies 60 dB or more under the peak."""
-    loud = np.flatnonzero(np.abs(samples) > 1e-3 * np.abs(samples).max())
-    return samples[loud[0]:loud[-1] + 1]
+    loud = np.flatnonzero(np.abs(samples) > 1e-3 * np.abs(samples).max(initial=0))
+    return samples[loud[0]:loud[-1] + 1] if len(loud) else samples[:0]
 
 
 def place(word: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -334,3 +334,45 @@ def test_command(tmp_path):
     assert read_registry(tmp_path / "r.json")["tiny"]["train"] == "d/train.json"
     failed = run("--voices=99", "--out", str(tmp_path / "e"))
     assert failed.returncode == 2 and failed.stderr.startswith("error: --voices 99") and failed.stderr.count("\n") == 1
+
+
+LONG = "pneumonoultramicroscopicsilicovolcanoconiosis"
+
+
+def test_any_words_are_said_by_some_of_the_voices(tmp_path, capsys):
+    arguments = {"registry": tmp_path / "manifests.json", "name": "spoken", "voices": 10, "takes": 1,
+                 "voices_per_word": 3}
+    demo.make(tmp_path / "spoken", words=["zebra", "apple", "o'clock", LONG, "zebra"], **arguments)
+    printed = capsys.readouterr().out
+    assert f"such as {LONG}" in printed
+    assert f"dropped 1 words of which no training clip is left: {LONG}" in printed
+    corpus = load_corpus("spoken", registry=arguments["registry"])
+    assert corpus.labels == ["apple", "o'clock", "zebra"]
+    assert corpus.splits["train"].counts().tolist() == [3, 3, 3]
+    assert all((corpus.splits[split].counts() == 1).all() for split in ("dev", "test"))
+    split_of = demo.assign(0, 10)
+    for split, manifest in corpus.splits.items():
+        assert {split_of[next(v for v in split_of if v.lower() == speaker)] for speaker in manifest.speaker} == {split}
+    assert len({tuple(sorted(u.speaker for u in map(corpus.splits["train"].__getitem__, range(9)) if u.label == word))
+                for word in corpus.labels}) > 1  # not the same voices for every word
+    check_disjoint(corpus.splits and {split: [m[i] for i in range(len(m))] for split, m in corpus.splits.items()})
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "spoken").rglob("*.wav")}
+    demo.make(tmp_path / "spoken", words=[LONG, "apple", "o'clock", "zebra"], **arguments)  # the same: left alone
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "spoken").rglob("*.wav")}
+    demo.make(tmp_path / "spoken", words=["apple", "pear"], **arguments)  # made anew
+    assert load_corpus("spoken", registry=arguments["registry"]).labels == ["apple", "pear"]
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["one"], "at least two"), (["a/b", "c"], "a/b"), (["..", "c"], r"\.\."), (["_x", "c"], "_x")])
+def test_words_that_cannot_be(tmp_path, words, message):
+    with pytest.raises(UserError, match=message):
+        demo.make(tmp_path / "x", registry=tmp_path / "manifests.json", name="x", voices=3, takes=1, words=words)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_list_of_words_wants_a_name_of_its_own(tmp_path):
+    (tmp_path / "words.txt").write_text("apple\npear\n")
+    for flags in (["--words", tmp_path / "words.txt"], ["--voices_per_word", "3"]):
+        with pytest.raises(UserError, match="give it a name"):
+            main(parse_args([*map(str, flags), "--registry", str(tmp_path / "m.json")]))
