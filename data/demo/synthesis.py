@@ -202,7 +202,7 @@ def _record(folder: Path, voice: str, recipe: dict) -> tuple[list[Utterance], li
     import soundfile
     import soxr
 
-    from data.audio import to_int16
+    from data.decoding import to_int16
     from data.demo.espeak import Saying, speak
 
     # A generator of its own, so that a voice's clips depend on neither the other voices nor the threads.
@@ -260,7 +260,7 @@ def _write_noise(folder: Path, words: list[np.ndarray], rng: np.random.Generator
     """White noise, pink noise, and a babble of the training voices."""
     import soundfile
 
-    from data.audio import to_int16
+    from data.decoding import to_int16
 
     length = NOISE_SECONDS * SAMPLE_RATE
     babble = np.zeros(length)

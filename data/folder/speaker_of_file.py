@@ -11,8 +11,8 @@ from pathlib import Path
 
 from data.base.errors import UserError
 from data.base.files import read_text
-from data.base.labels import lookalikes
 from data.folder.find_words import Found
+from data.labels import twins
 
 OFFICIAL_STYLE = r"^(.+?)_nohash_"  # as in Speech Commands: 0a7c2a8d_nohash_0.wav
 PREFIX_STYLE = r"^([^_-]+)[_-]"     # anna_03.wav, 1034-121119-0001.flac
@@ -151,6 +151,6 @@ def joined(speakers: Sequence[str | None]) -> tuple[list[str | None], list[list[
 
     Two spellings of one person in two splits would test on a speaker that was trained on.
     """
-    groups = lookalikes({speaker for speaker in speakers if speaker})
+    groups = twins(sorted({speaker for speaker in speakers if speaker}))
     one = {name: group[0] for group in groups for name in group}
     return [one.get(speaker, speaker) for speaker in speakers], groups

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from data.audio import decode
 from data.base.errors import UserError
+from data.decoding import decode
 from data.manifests import REGISTRY, SPLITS, Utterance, register, write_manifest
 
 Splits = dict[str, list[Utterance]]  # "train", "dev", "test"
