@@ -67,8 +67,9 @@ def loudest_stretch(energy: np.ndarray, width: int) -> int:
     When a word is shorter than the stretch, many stretches hold all of it; then the middle one of those is taken, which
     puts the word at the centre.
 
-    Measured on 322 words of Speech Commands at a peak of 0.2 in recordings of 3 to 10 s, with bursts of 30 ms at 0.2,
-    0.4 and 0.8 rms before and after them: 99 % of the stretches held all of the word; by energy alone 64, 8 and 3 %.
+    Measured on 322 words of Speech Commands at a peak of 0.2 in recordings of 3 to 10 s: with no burst, and with bursts
+    of 30 ms at 0.2, 0.4 and 0.8 rms before them, after them or both, 99.7 % of the stretches of a second held all of
+    the word. By energy alone it was 100 % with none, and at most 64, 11 and 7 % with bursts.
 
     Args:
         energy: (T,), of each 10 ms of a recording.
