@@ -8,6 +8,7 @@ layout is that of Speech Commands: ``<word>/<speaker>_nohash_<take>.wav``, and n
 
 import glob
 import json
+import os
 import shutil
 import tempfile
 import time
