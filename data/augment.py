@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data.audio import SAMPLE_RATE, decode
 from data.base.errors import UserError
 from data.dataset import send
+from data.decoding import SAMPLE_RATE, decode
 from data.sources.noise import find_noise
 from data.sources.vetting import shortened
 

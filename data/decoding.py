@@ -3,7 +3,7 @@
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,8 +42,11 @@ BRIEF = "are shorter than 50 ms"
 PAST_END = "end before the duration that the manifest gives"
 
 
-def audio_files(folder: str | Path) -> list[str]:
+def audio_files(folder: str | Path, endings: Collection[str] | None = None) -> list[str]:
     """The audio files in a folder and those below it, sorted; hidden ones, as a Mac's ``._hum.wav``, are left out.
+
+    Args:
+        endings: of names, in lower case, without the dot; those of the formats that libsndfile reads by default.
 
     Raises:
         OSError: the folder, or one in it, is missing or cannot be read.
@@ -51,7 +54,9 @@ def audio_files(folder: str | Path) -> list[str]:
     def refuse(error: OSError) -> None:
         raise error
 
-    endings = {ending.lower() for ending in soundfile.available_formats()}
+    if endings is None:  # a .raw file does not tell its rate
+        endings = {ending.lower() for ending in soundfile.available_formats()} - {"raw"}
+        endings |= {"aif", "aifc", "oga", "opus", "sph"}
     found, seen = [], set()
     for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
         seen.add(os.path.realpath(parent))  # links may lead round in a circle

@@ -16,14 +16,19 @@ def has_controls(text: str) -> bool:
     return any(unicodedata.category(c) == "Cc" for c in text)
 
 
-def look_alike(labels: Iterable[str]) -> list[str]:
-    """One line that names labels that differ only by case, blanks or invisible characters; none if there are none."""
-    twins: dict[str, list[str]] = {}
-    for label in labels:
-        folded = unicodedata.normalize("NFKC", label).casefold()
+def twins(names: Iterable[str]) -> list[list[str]]:
+    """Groups of names that differ only by case, blanks or invisible characters."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        folded = unicodedata.normalize("NFKC", name).casefold()
         key = "".join(c for c in folded if not c.isspace() and unicodedata.category(c) != "Cf")
-        twins.setdefault(key, []).append(label)
-    alike = [" and ".join(map(repr, names)) for names in twins.values() if len(names) > 1]
+        groups.setdefault(key, []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def look_alike(labels: Iterable[str]) -> list[str]:
+    """One line that names labels that `twins` groups; none if there are none."""
+    alike = [" and ".join(map(repr, names)) for names in twins(labels)]
     more = f" and {len(alike) - 5:,} more" if len(alike) > 5 else ""
     return [f"labels that differ only by case or blanks count as different words: {', '.join(alike[:5])}{more}; give "
             "them one name if they are one"] if alike else []

@@ -277,7 +277,7 @@ def _record(folder: Path, voice: str, says: Sequence[str],
     import soundfile
     import soxr
 
-    from data.audio import to_int16
+    from data.decoding import to_int16
     from data.demo.espeak import Saying, speak
 
     # A generator of its own, so that a voice's clips depend on neither the other voices nor the threads.
@@ -338,7 +338,7 @@ def _write_noise(folder: Path, words: list[np.ndarray], rng: np.random.Generator
     """White noise, pink noise, and a babble of the training voices."""
     import soundfile
 
-    from data.audio import to_int16
+    from data.decoding import to_int16
 
     length = NOISE_SECONDS * SAMPLE_RATE
     babble = np.zeros(length)

@@ -14,12 +14,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
-from data.base.labels import lookalikes
 from data.folder.divide import MANY_SPEAKERS, divide
 from data.folder.find_words import NOISE, Findings, find_words
 from data.folder.speaker_of_file import OFFICIAL_STYLE, PREFIX_STYLE, by_likely_style, by_regex, by_table, joined
+from data.labels import look_alike
 from data.manifests import REGISTRY, ROOT, SPLITS, Utterance
-from data.sources.split_folders import doubt_words
+from data.sources.word_folders import doubt_words
 
 SHORTEST, LONGEST = 0.1, 60.0  # seconds of a clip: a syllable, and far more than a word
 _CHUNK = 200  # files a task
@@ -83,10 +83,8 @@ def _listen(args: argparse.Namespace, found: Findings, root: Path, say: Callable
     _say_some(say, "warning: no usable recording of", "words", sorted(found.folders.keys() - words))
     _say_some(say, "joined", "words from folders whose names look the same",
               [f"{word} ({', '.join(map(ascii, names))})" for word, names in found.folders.items() if len(names) > 1])
-    _say_some(say, "warning: look alike but are different words:", "groups of folders; if they are one word, put its "
-              "recordings into one folder", [" and ".join(group) for group in lookalikes(words)])
-    for line in doubtful([(r.path, r.duration, r.peak) for _, r in clips]):
-        say(line)
+    for line in (*look_alike(sorted(words)), *doubtful((r.path, r.remarks) for _, r in clips)):
+        say(f"warning: {line}")
     long = sorted((r for _, r in clips if r.seconds > r.duration), key=lambda r: -r.seconds)
     if long:
         say(f"cut to the loudest {args.clip_seconds:g} s: {len(long):,} longer files "

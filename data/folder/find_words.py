@@ -8,7 +8,7 @@ from pathlib import Path
 
 from data.base.errors import UserError
 from data.base.files import kind_of
-from data.base.labels import clean
+from data.sources.word_folders import label_of
 
 NOISE = "_background_noise_"
 Found = tuple[str, str]  # word, path of a file
@@ -50,7 +50,7 @@ def find_words(root: Path) -> Findings:
         else:
             folders.append(entry)
     for folder in folders:
-        word = clean(folder.name, f"{root}: word folder")
+        word = label_of(folder.name, root)
         files = _files_below(folder.path, seen, found)
         if not files:
             found.left_out["word folders without a file"].append(folder.path)

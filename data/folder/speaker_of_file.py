@@ -4,15 +4,14 @@ import csv
 import io
 import os
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 from data.base.errors import UserError
 from data.base.files import read_text
-from data.base.labels import lookalikes
 from data.folder.find_words import Found
+from data.labels import one_form, twins
 
 OFFICIAL_STYLE = r"^(.+?)_nohash_"  # as in Speech Commands: 0a7c2a8d_nohash_0.wav
 PREFIX_STYLE = r"^([^_-]+)[_-]"     # anna_03.wav, 1034-121119-0001.flac
@@ -30,8 +29,8 @@ _TAKE = re.compile(r"(takes?|rec|recs|recordings?|record|clips?|samples?|audio|f
 def by_table(files: Sequence[Found], table: Path, root: Path) -> list[str | None]:
     """The speaker of every file by a CSV file with the columns ``file`` and ``speaker``; others are not looked at.
 
-    ``file`` is a path relative to ``root``, or an absolute one, or a bare file name, which then stands for it in every
-    word folder; with either kind of slash. An empty speaker means that nobody knows.
+    ``file`` is a path relative to ``root`` or to the folder above, or an absolute one, or a bare file name, which then
+    stands for it in every word folder; with either kind of slash. An empty speaker means that nobody knows.
 
     Raises:
         UserError: an unreadable table, a missing column, two speakers for a file, a file without a row.
@@ -74,7 +73,10 @@ def _key(path: str, root: Path) -> str:
     if "\\" in path and not os.path.exists(os.path.join(root, path)):  # from Windows, unless so named
         path = path.replace("\\", "/")
     path = os.path.relpath(path, root) if os.path.isabs(path) else os.path.normpath(path)
-    return unicodedata.normalize("NFC", path.replace(os.sep, "/"))
+    inside = path.removeprefix(root.name + os.sep)  # as seen from the folder above
+    if inside != path and not os.path.exists(os.path.join(root, path)):
+        path = inside
+    return one_form(path.replace(os.sep, "/"))
 
 
 def by_regex(files: Sequence[Found], pattern: str, root: Path) -> list[str | None]:
@@ -151,6 +153,6 @@ def joined(speakers: Sequence[str | None]) -> tuple[list[str | None], list[list[
 
     Two spellings of one person in two splits would test on a speaker that was trained on.
     """
-    groups = lookalikes({speaker for speaker in speakers if speaker})
+    groups = twins(sorted({speaker for speaker in speakers if speaker}))
     one = {name: group[0] for group in groups for name in group}
     return [one.get(speaker, speaker) for speaker in speakers], groups

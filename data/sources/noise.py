@@ -4,10 +4,11 @@ import os
 from pathlib import Path
 
 from data.base.errors import UserError
+from data.decoding import audio_files
 
 # Endings of recordings that libsndfile does not read, or, .raw, cannot tell the rate of.
-UNREADABLE = {".3gp", ".aac", ".ac3", ".amr", ".ape", ".dsf", ".m4a", ".m4b", ".mka", ".mkv", ".mov", ".mp4", ".ra",
-              ".raw", ".spx", ".tta", ".webm", ".wma", ".wv"}
+UNREADABLE = {"3gp", "aac", "ac3", "amr", "ape", "dsf", "m4a", "m4b", "mka", "mkv", "mov", "mp4", "ra", "raw", "spx",
+              "tta", "webm", "wma", "wv"}
 
 
 def find_noise(folder: str | Path) -> tuple[list[Path], list[Path]]:
@@ -19,26 +20,12 @@ def find_noise(folder: str | Path) -> tuple[list[Path], list[Path]]:
     Raises:
         UserError: the folder, or one in it, cannot be read.
     """
-    import soundfile
-
-    endings = {f".{ending.lower()}" for ending in soundfile.available_formats()} - UNREADABLE
-    endings |= {".aif", ".aifc", ".oga", ".opus", ".snd", ".sph"}
-    usable, unreadable = [], []
-    folders, seen = [str(folder)] if os.path.isdir(folder) else [], {os.path.realpath(folder)}
-    while folders:
-        here = folders.pop()
-        try:
-            with os.scandir(here) as entries:
-                found = [entry for entry in entries if not entry.name.startswith(".")]
-        except OSError as error:
-            raise UserError(f"{here}: this folder of noise recordings cannot be read ({error.strerror}); mend its "
-                            "permissions, or name another folder") from None
-        for entry in found:
-            ending = os.path.splitext(entry.name)[1].lower()
-            if os.path.isdir(entry.path):
-                if (real := os.path.realpath(entry.path)) not in seen:  # else a circle of links would never end
-                    seen.add(real)
-                    folders.append(entry.path)
-            elif os.path.isfile(entry.path) and ending in endings | UNREADABLE:
-                (usable if ending in endings else unreadable).append(Path(entry.path))
-    return sorted(usable), sorted(unreadable)
+    if not os.path.isdir(folder):
+        return [], []
+    try:
+        found = [audio_files(folder, endings) for endings in (None, UNREADABLE)]
+    except OSError as error:
+        raise UserError(f"{error.filename}: this folder of noise recordings cannot be read ({error.strerror}); mend "
+                        "its permissions, or name another folder") from None
+    usable, unreadable = ([Path(path) for path in paths] for paths in found)
+    return usable, unreadable

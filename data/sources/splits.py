@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from data.audio import decode
 from data.base.errors import UserError
-from data.manifests import REGISTRY, SPLITS, Utterance, register, write_manifest
+from data.decoding import decode
+from data.manifests import REGISTRY, SPLITS, Utterance, read_registry, register, write_manifest
 
 Splits = dict[str, list[Utterance]]  # "train", "dev", "test"
 
@@ -89,6 +89,9 @@ def write_corpus(name: str, splits: Splits, folder: str | Path, *, noise: Path |
         if lacking := sorted({u.label for u in splits[split]} - trained):
             raise UserError(f"{name}: label {lacking[0]!r} has clips in {split} but none in train; "
                             "add training clips or leave the word out")
+    old = read_registry(registry).get(name, {}) if Path(registry).exists() else {}
+    if old.get("made_by") not in (None, made_by):
+        say(f"replaces the data set {name!r} that was made by: {old['made_by']}")
     for split in SPLITS:
         write_manifest(folder / f"{split}.json", _sorted(splits[split]))
     register(name, **{split: folder / f"{split}.json" for split in SPLITS}, noise=noise, made_by=made_by,

@@ -2,21 +2,19 @@
 
 import hashlib
 import sys
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-import numpy as np
 from tqdm import tqdm
 
-from data.audio import SAMPLE_RATE, decode
 from data.base.cores import ordered_map
 from data.base.errors import UserError
+from data.decoding import SAMPLE_RATE, decode_with_remarks
 from data.manifests import Utterance
 from data.sources.splits import Splits
 
 Digests = dict[tuple[str, float], bytes]  # by path and offset: SHA-1 of the clip's 16 kHz samples
-SHORT = 0.05  # seconds; no word is shorter, but a recording that broke off is
-QUIET = 16  # of 32,768 levels that a clip's peak should pass: what is left of one under it is mostly rounding
 _CHUNK = 500  # clips decoded per task
 _NAMED = 3  # clips named in a message, at most
 _STRICTEST_FIRST = ("test", "dev", "train")  # of two copies, the one in the earlier split stays
@@ -30,13 +28,13 @@ def vet(clips: Sequence[Utterance], skip_bad_audio: bool = False) -> tuple[list[
         skip_bad_audio: name clips that cannot be used on stderr and leave them out.
 
     Returns:
-        The usable clips with their durations (seconds), in order, and their hashes. Those that are hardly there, see
-        `doubtful`, are named on stderr.
+        The usable clips with their durations (seconds), in order, and their hashes. Those about which something is
+        odd are counted on stderr.
 
     Raises:
         UserError: clips that cannot be decoded or are silent to the bit, without ``skip_bad_audio``, or all are.
     """
-    found: list[tuple[float, int, bytes] | str] = []
+    found: list[tuple[float, list[str], bytes] | str] = []
     tasks = [clips[i:i + _CHUNK] for i in range(0, len(clips), _CHUNK)]
     with tqdm(total=len(clips), desc="checking audio", unit=" clips", disable=None, leave=False) as progress:
         for results in ordered_map(_vet_chunk, tasks):
@@ -49,34 +47,28 @@ def vet(clips: Sequence[Utterance], skip_bad_audio: bool = False) -> tuple[list[
     if bad:
         print(f"leaving out {len(bad):,} of {len(clips):,} clips that cannot be used: {shortened(bad)}",
               file=sys.stderr)
-    usable, digests, peaks = [], {}, []
+    usable, digests, remarks = [], {}, []
     for clip, result in zip(clips, found, strict=True):
         if not isinstance(result, str):
-            duration, peak, digests[clip.path, clip.offset] = result
+            duration, odd, digests[clip.path, clip.offset] = result
             usable.append(replace(clip, duration=duration))
-            peaks.append(peak)
-    for line in doubtful([(clip.path, clip.duration, peak) for clip, peak in zip(usable, peaks, strict=True)]):
-        print(line, file=sys.stderr)
+            remarks.append((clip.path, odd))
+    for line in doubtful(remarks):
+        print(f"warning: {line}", file=sys.stderr)
     return usable, digests
 
 
-def doubtful(clips: Iterable[tuple[str, float, int]]) -> list[str]:
-    """Warnings that count the clips that can be used but hardly are words.
+def doubtful(clips: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
+    """Lines that count the clips that can be used but about which something is odd.
 
     Args:
-        clips: path, seconds, and peak of the 16-bit samples of each.
+        clips: path, and the remarks of `decode_with_remarks`, of each.
     """
-    clips = list(clips)
-    lines = []
-    for what, chosen in (
-            (f"shorter than {SHORT:g} s", [f"{path} ({seconds:.4f} s)" for path, seconds, _ in clips
-                                           if seconds < SHORT - 1e-9]),
-            (f"so quiet that next to nothing of them is left in 16 bits (peak at most {QUIET} of 32,768)",
-             [f"{path} ({peak})" for path, _, peak in clips if peak <= QUIET])):
-        if chosen:
-            lines.append(f"warning: {len(chosen):,} clips are {what}: {shortened(chosen)}; listen to them, and remove "
-                         "what is no word")
-    return lines
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for path, remarks in clips:
+        for remark in remarks:
+            found[remark].append(path)
+    return [f"{len(paths):,} clips {remark}: {shortened(paths)}" for remark, paths in found.items()]
 
 
 def contradictions(clips: Iterable[Utterance], digests: Digests) -> list[tuple[Utterance, Utterance]]:
@@ -133,13 +125,12 @@ def shortened(names: Iterable[str]) -> str:
     return ", ".join(names[:_NAMED]) + more
 
 
-def _vet_chunk(clips: Sequence[Utterance]) -> list[tuple[float, int, bytes] | str]:
-    results: list[tuple[float, int, bytes] | str] = []
+def _vet_chunk(clips: Sequence[Utterance]) -> list[tuple[float, list[str], bytes] | str]:
+    results: list[tuple[float, list[str], bytes] | str] = []
     for clip in clips:
         try:
-            samples = decode(clip.path, clip.offset, clip.duration or None)
-            results.append((len(samples) / SAMPLE_RATE, int(np.abs(samples.astype(int)).max()),
-                            hashlib.sha1(samples.tobytes()).digest()))
+            samples, remarks = decode_with_remarks(clip.path, clip.offset, clip.duration or None)
+            results.append((len(samples) / SAMPLE_RATE, remarks, hashlib.sha1(samples.tobytes()).digest()))
         except UserError as error:
             results.append(str(error))
     return results

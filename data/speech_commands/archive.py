@@ -10,11 +10,11 @@ from pathlib import Path
 
 from data.base.errors import UserError
 from data.base.files import open_regular, read_text, write_atomically
-from data.base.labels import clean, lookalikes
+from data.labels import look_alike
 from data.manifests import Utterance
-from data.sources.split_folders import doubt_words
 from data.sources.splits import split_of
 from data.sources.vetting import shortened
+from data.sources.word_folders import doubt_words, label_of
 
 Clips = dict[str, Utterance]  # by name, "word/file.wav", sorted; durations are not known yet and 0
 LISTS = {"dev": "validation_list.txt", "test": "testing_list.txt"}
@@ -41,7 +41,7 @@ def find_clips(root: Path, flag: str = "--root") -> Clips:
     for folder in sorted(entry for entry in root.iterdir() if entry.is_dir()):
         if folder.name.startswith((".", NOISE)):
             continue
-        label = clean(folder.name, f"{root}: word folder")
+        label = label_of(folder.name, root)
         folders[label].append(folder.name)
         for file in sorted(name for name in os.listdir(folder) if not name.startswith(".")):
             path = folder / file
@@ -61,11 +61,9 @@ def find_clips(root: Path, flag: str = "--root") -> Clips:
         if len(names) > 1:
             print(f"joined folders whose names look the same: {label} ({', '.join(map(ascii, names))})",
                   file=sys.stderr)
-    for group in lookalikes(folders):
-        print(f"warning: {' and '.join(group)} look alike but are different words; if they are one, put their files "
-              "into one folder", file=sys.stderr)
-    if doubt := doubt_words([(clip.label, clip.path) for clip in clips.values()], root):
-        print(f"warning: {doubt}", file=sys.stderr)
+    doubt = doubt_words([(clip.label, clip.path) for clip in clips.values()], root)
+    for line in (*look_alike(folders), *filter(None, [doubt])):
+        print(f"warning: {line}", file=sys.stderr)
     return clips
 
 

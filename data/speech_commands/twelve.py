@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from data.audio import SAMPLE_RATE, decode
 from data.base.errors import UserError
+from data.decoding import SAMPLE_RATE, decode
 from data.manifests import Utterance
 from data.sources.noise import find_noise
 from data.sources.splits import Splits

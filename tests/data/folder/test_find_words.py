@@ -76,7 +76,7 @@ def test_folders_whose_names_look_the_same_are_one_word(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "complaint"), [(b"a\nb", "control characters"), (b"a\x1b[2J", "control characters"),
-                                                 (b" ", "has no name"), (b"gr\xf6\xdf", "not valid UTF-8")])
+                                                 (b" ", "is blank"), (b"gr\xf6\xdf", "not valid UTF-8")])
 def test_folders_whose_names_are_no_labels(tmp_path, name, complaint):
     put(tmp_path / os.fsdecode(name) / "1.wav")
     with pytest.raises(UserError, match=complaint) as caught:

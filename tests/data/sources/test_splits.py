@@ -92,10 +92,18 @@ def test_a_written_corpus_is_registered_and_the_same_in_any_order(tmp_path, caps
     write_corpus("mine", {s: utterances[::-1] for s, utterances in splits.items()}, tmp_path / "out",
                  noise=tmp_path / "noise", made_by="me", registry=registry)
     assert {path: path.read_bytes() for path in (*(tmp_path / "out").iterdir(), registry)} == before
+    assert "replaces" not in capsys.readouterr().out
     found = load_corpus("mine", registry=registry)
     assert found.noise == tmp_path / "noise"
     for split, manifest in found.splits.items():
         assert sorted(map(str, manifest)) == sorted(map(str, splits[split]))
+
+
+def test_what_is_replaced_is_said(tmp_path, capsys):
+    splits = {split: [clip(f"{split}.wav", "a")] for split in SPLITS}
+    for made_by in ("one command", "another"):
+        write_corpus("mine", splits, tmp_path / "out", made_by=made_by, registry=tmp_path / "registry.json")
+    assert "replaces the data set 'mine' that was made by: one command\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("dev", "complaint"), [([], "no clip falls into the dev split"),

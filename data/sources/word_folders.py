@@ -1,4 +1,4 @@
-"""Is a folder of folders divided already? Then its first folders are splits, folds or speakers rather than words."""
+"""What the folders in a folder are named after: words, or splits, folds and speakers."""
 
 import os
 import re
@@ -7,10 +7,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data.base.errors import UserError
+from data.labels import has_controls, one_form
 
 _SPLIT = re.compile(
     r"(train|training|dev|devel|development|val|valid|validate|validation|test|testing|eval|evaluation)"
     r"([ _-]?(set|split|data|clean|other|\d+))*|(folds?|cv|split|part)[ _-]?\d+", re.IGNORECASE)
+
+
+def label_of(folder: str, root: Path) -> str:
+    """The label that a folder in ``root`` is named after. Raises UserError for a name that can be none."""
+    label = one_form(folder)
+    if re.search("[\ud800-\udfff]", folder):
+        raise UserError(f"{root}: word folder {folder!a}: the name is not valid UTF-8; rename it")
+    if not label or has_controls(folder):
+        raise UserError(f"{root}: word folder {folder!r}: its name is blank or has control characters; rename it")
+    return label
 
 
 def doubt_words(files: Sequence[tuple[str, str]], root: Path) -> str | None:

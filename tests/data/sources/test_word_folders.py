@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from data.base.errors import UserError
-from data.sources.split_folders import doubt_words
+from data.sources.word_folders import doubt_words
 
 ROOT = Path("/r")
 
