@@ -55,7 +55,7 @@ def main(args) -> int:
         args.enc_name, args.enc_step = encoder_run.name, encoder_run.step(args.model, args.enc_step, "--enc_step")
         encoder_config = find_encoder(args, encoder_run, args.enc_step)
     args.clip_seconds = args.clip_seconds or session.CLIP_SECONDS
-    args.hidden_size = args.hidden_size or session.WIDTH
+    session.resolve_sizes(args)
 
     import torch
 
@@ -75,8 +75,8 @@ def main(args) -> int:
 
     torch.manual_seed(args.seed % 2**63)
     encoder = (build_encoder(args, encoder_run, args.enc_step, encoder_config) if frozen
-               else make_encoder(args.model, args.hidden_size))
-    task = ClassifierTask(encoder, ClassificationNet(args.hidden_size, args.num_classes), args, args.num_steps,
+               else make_encoder(args.model, args.hidden_size, args.embedding_size))
+    task = ClassifierTask(encoder, ClassificationNet(args.embedding_size, args.num_classes), args, args.num_steps,
                           session.open_noise(args, corpus), frozen)
     task.resume(begin.trainer_state(run, task.saved_modules()) if before else {})
     begin.commit(run, begin.describe(args, "TripletClassifier.py", corpus, len(train), frontend=SETTINGS,
@@ -84,8 +84,8 @@ def main(args) -> int:
                    before)
     sampler.start = task.done
     print(f"head on {args.enc_name}'s {args.model} of step {args.enc_step}" if frozen else
-          f"{args.model} {args.hidden_size}-d and head from scratch", f"on {args.manifest}: {len(train):,} train and "
-          f"{len(dev):,} dev clips of {len(corpus.labels)} classes; {task.done} of {args.num_steps} steps done, "
+          f"{args.model} {args.embedding_size}-d and head from scratch", f"on {args.manifest}: {len(train):,} train "
+          f"and {len(dev):,} dev clips of {len(corpus.labels)} classes; {task.done} of {args.num_steps} steps done, "
           f"{sampler.epoch_steps} steps an epoch")
 
     varied = args.augment or args.shift or args.speed or args.spec_augment

@@ -1,4 +1,4 @@
-"""Train an encoder with the triplet loss.
+"""Train an encoder with the triplet loss, or with another to compare it with.
 
 Clips of a batch's classes become embeddings; the loss pulls those of a class together and pushes others beyond a
 margin. Vygon & Mikhaylovskiy, "Learning Efficient Representations for Keyword Spotting with Triplet Loss", 2021.
@@ -22,10 +22,7 @@ def parse_args(argv=None):
                           help="how a batch's classes are drawn: 0 uniformly, 1 phonetically near, 2 in proportion to "
                                "their clips, 3 batches of 0 and 1 in turn at random, 4 of 0 and 2, 5 of 1 and 2, 6 of "
                                "all three (default: 0)")
-    training.add_argument("--margin", type=options.positive, default=0.5, help="of the triplet loss (default: 0.5)")
-    training.add_argument("--mining", choices=options.MINING, default="random",
-                          help="the negative of a pair, among those with positive loss: any, the nearest, or any "
-                               "farther than the positive (default: random)")
+    options.add_loss(training)
     options.add_recipe(parser)
     options.add_augmentation(parser)
     options.add_checkpoints(parser)
@@ -48,8 +45,9 @@ def main(args) -> int:
     run = session.Run(args.runs_dir, args.name)
     before = begin.begin(args, run, "TripletEncoder.py")
     options.resolve_recipe(args)
+    options.resolve_loss(args)
     args.clip_seconds = args.clip_seconds or session.CLIP_SECONDS
-    args.hidden_size = args.hidden_size or session.WIDTH
+    session.resolve_sizes(args)
     parallel.join(args)
     with parallel.first():
         corpus = session.open_corpus(args, ("train", "dev"))
@@ -60,6 +58,7 @@ def main(args) -> int:
     from models.encoders.build import make_encoder
     from models.encoders.device import pick_device, search_device
     from models.encoders.frontend import SETTINGS
+    from models.losses.build import make_loss
     from models.training.loop import fit
     from models.training.tasks import TripletTask
 
@@ -75,12 +74,13 @@ def main(args) -> int:
     sampler.num_steps = args.num_steps = args.num_steps or args.num_epochs * sampler.epoch_steps
 
     torch.manual_seed(args.seed % 2**63)
-    task = TripletTask(make_encoder(args.model, args.hidden_size), args, args.num_steps, noise)
-    task.resume(begin.trainer_state(run, task.saved_modules()) if before else {})
+    encoder = make_encoder(args.model, args.hidden_size, args.embedding_size)
+    task = TripletTask(encoder, args, args.num_steps, noise, make_loss(args, len(corpus.labels)))
+    task.resume(begin.trainer_state(run, task.saved_modules(), task.loss) if before else {})
     begin.commit(run, begin.describe(args, "TripletEncoder.py", corpus, len(train), frontend=SETTINGS), before)
     sampler.start = task.done
-    print(f"{args.model} {args.hidden_size}-d on {args.manifest}: {len(train):,} train and {len(dev):,} dev clips of "
-          f"{len(corpus.labels)} classes; {task.done} of {args.num_steps} steps done, "
+    print(f"{args.model} {args.embedding_size}-d on {args.manifest}: {len(train):,} train and {len(dev):,} dev clips "
+          f"of {len(corpus.labels)} classes; {task.done} of {args.num_steps} steps done, "
           f"{sampler.batch_classes} classes x {args.per_class} clips a step, {sampler.epoch_steps} steps an epoch")
 
     where = search_device(device, args.classify_gpu)

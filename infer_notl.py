@@ -40,7 +40,7 @@ def main(args) -> int:
 
     device = pick_device(args.gpu)
     encoder = place(build_encoder(args, run, step, config), device)
-    head = load_module(head_run.path(HEAD, head_step), ClassificationNet(args.hidden_size, len(corpus.labels)), HEAD)
+    head = load_module(head_run.path(HEAD, head_step), ClassificationNet(args.embedding_size, len(corpus.labels)), HEAD)
     test = session.open_clips(args, corpus, "test")
     embeddings = embed_clips(encoder, LogMel().to(device), test, title="embedding test",
                              normalise=head_config.get("frozen_encoder", True))

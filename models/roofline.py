@@ -39,7 +39,7 @@ def synchronise(device) -> None:
         torch.cuda.synchronize(device)
 
 
-def multiply_adds(encoder) -> int:
+def multiply_adds(encoder, bands: int = 64, frames: int = FRAMES) -> int:
     """Of one clip's forward: outputs of every convolution and linear layer times the weights each takes."""
     import torch
 
@@ -52,7 +52,7 @@ def multiply_adds(encoder) -> int:
     training, by_parts = encoder.training, resnet.BY_PARTS
     resnet.BY_PARTS = False  # which calls no modules
     with torch.no_grad():
-        encoder.eval()(torch.zeros(1, 64, FRAMES))
+        encoder.eval()(torch.zeros(1, bands, frames))
     encoder.train(training)
     resnet.BY_PARTS = by_parts
     for hook in hooks:

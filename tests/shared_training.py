@@ -1,6 +1,6 @@
 """Twenty steps of training, recorded: run by tests/test_parallel.py in one process, and by torchrun in several.
 
-``python -m tests.shared_training KIND REGISTRY FOLDER OUT``, KIND being triplet or classifier. Batch norm and front end
+``python -m tests.shared_training KIND REGISTRY FOLDER OUT``, KIND being classifier or a loss. Batch norm and front end
 stay in evaluation mode, since processes on a CPU share neither batch statistics nor dither.
 """
 
@@ -17,8 +17,9 @@ from data.sampler import BalancedBatchSampler
 from models import parallel
 from models.encoders.build import make_encoder
 from models.encoders.head import ClassificationNet
+from models.losses.build import make_loss
 from models.runs.checkpoints import Run
-from models.runs.options import RECIPES
+from models.runs.options import LOSSES, RECIPES
 from models.training.loop import fit
 from models.training.tasks import ClassifierTask, TripletTask
 
@@ -36,8 +37,9 @@ def recorded(kind: str, registry: str, folder: Path) -> dict[str, np.ndarray]:
 
     args = Namespace(**RECIPES["paper"] | {  # milder than fast, which makes rounding grow to other triplets
         "name": "recorded", "model": "Res8", "precision": "32", "spec_augment": None, "shift": False, "seed": 3,
-        "margin": 0.5, "mining": "random", "per_class": PER_CLASS, "eval_clips": 17, "k": 3, "ties": "nearest",
-        "compile": False, "step_freq": 100, "eval_freq": 100, "checkpoints_to_keep": 1})
+        "embedding_size": 8, "loss": kind, "per_class": PER_CLASS, "eval_clips": 17, "k": 3, "ties": "nearest",
+        "compile": False, "step_freq": 100, "eval_freq": 100, "checkpoints_to_keep": 1} | LOSSES.get(kind, {})
+        | {"loss_lr": 0.01})
     parallel.join(Namespace(num_nodes=None, given={}))
     corpus = load_corpus("words", ("train", "dev"), registry)
     with parallel.first():
@@ -45,7 +47,7 @@ def recorded(kind: str, registry: str, folder: Path) -> dict[str, np.ndarray]:
     torch.manual_seed(0)
     encoder = make_encoder("Res8", 8)
     task = Recorder(encoder, ClassificationNet(8, len(corpus.labels)), args, STEPS, frozen=False) \
-        if kind == "classifier" else Recorder(encoder, args, STEPS)
+        if kind == "classifier" else Recorder(encoder, args, STEPS, loss=make_loss(args, len(corpus.labels)))
     norms = [module for module in encoder.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 1.0

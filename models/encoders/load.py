@@ -34,7 +34,7 @@ def load_encoder(source: str | Path, step: int | None = None, model: str | None 
     from models.encoders.waveform import WaveformEncoder
 
     path = Path(source)
-    if named := re.fullmatch(r"(\w+)-STEP-(\d+)\.pt", path.name):
+    if named := re.fullmatch(r"([\w.]+)-STEP-(\d+)\.pt", path.name):
         for flag, given, fixed in (("model", model, named[1]), ("step", step, int(named[2]))):
             check_fixed(flag, given, fixed, f"{path}, which is of")
         model, step, path = named[1], int(named[2]), path.absolute().parent.parent
@@ -49,14 +49,14 @@ def load_encoder(source: str | Path, step: int | None = None, model: str | None 
     if model not in MODELS:
         raise UserError(f"{path}: no run with a checkpoint of {', '.join(MODELS)}" if model is None else
                         f"{path}: model {model!r} is none of {', '.join(MODELS)}")
-    args = Namespace(model=model, clip_seconds=None, hidden_size=None)
+    args = Namespace(model=model, clip_seconds=None, hidden_size=None, embedding_size=None)
     step = run.step(model, step, "step")
     config = find_encoder(args, run, step)
     return WaveformEncoder(build_encoder(args, run, step, config), args.clip_seconds).to(device).eval()
 
 
 def find_encoder(args: Namespace, run: Run, step: int) -> dict:
-    """Fill in ``args.hidden_size`` and ``args.clip_seconds`` from the run and step of an encoder.
+    """Fill in ``args.hidden_size``, ``embedding_size`` and ``clip_seconds`` from the run and step of an encoder.
 
     Returns:
         the run's configuration ({} for a run without one, as the published encoders).
@@ -70,18 +70,27 @@ def find_encoder(args: Namespace, run: Run, step: int) -> dict:
     if "clip_seconds" in config:
         check_fixed("--clip_seconds", args.clip_seconds, config["clip_seconds"], where)
     args.clip_seconds = config.get("clip_seconds", args.clip_seconds or CLIP_SECONDS)
-    width = config.get("hidden_size") or saved_width(run.path(args.model, step), args.model)
+    path = run.path(args.model, step)
+    width = config.get("hidden_size") or saved_width(path, args.model)
     check_fixed("--hidden_size", args.hidden_size, width, where)
-    args.hidden_size = width
+    embedding = config.get("embedding_size") or (width if "hidden_size" in config else saved_embedding(path, width))
+    check_fixed("--embedding_size", args.embedding_size, embedding, where)
+    args.hidden_size, args.embedding_size = width, embedding
     return config
 
 
 def saved_width(path: Path, model: str) -> int:
-    """The embedding's size D, from the weights of a saved encoder."""
-    weight = load_state(path).get("project.weight" if model == "Quartz" else "conv0.weight")
+    """A saved encoder's --hidden_size, from its weights."""
+    weight = load_state(path).get("conv0.weight" if model in ("Res8", "Res15") else "project.weight")
     if weight is None:
         raise UserError(f"{path}: not a checkpoint of {model}; check --model")
     return len(weight)
+
+
+def saved_embedding(path: Path, width: int) -> int:
+    """The embedding's size D, from the weights of a saved encoder of ``width``, which it is without a projection."""
+    weight = load_state(path).get("project.weight")
+    return width if weight is None else len(weight)
 
 
 def build_encoder(args: Namespace, run: Run, step: int, config: dict) -> nn.Module:
@@ -92,4 +101,5 @@ def build_encoder(args: Namespace, run: Run, step: int, config: dict) -> nn.Modu
     if config.get("frontend", SETTINGS) != SETTINGS:
         raise UserError(f"{run.folder / 'config.json'}: trained with the front end {config['frontend']}, this version "
                         f"has {SETTINGS}; use the version it was trained with")
-    return load_module(run.path(args.model, step), make_encoder(args.model, args.hidden_size), args.model)
+    return load_module(run.path(args.model, step), make_encoder(args.model, args.hidden_size, args.embedding_size),
+                       args.model)

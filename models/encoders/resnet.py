@@ -21,21 +21,24 @@ class ResNet(nn.Module):
     shapes are the published checkpoints'. Convolutions have no bias and batch norm has no scale or shift.
 
     Args:
-        width: channels, and the embedding's size D.
+        width: channels.
         layers: convolutions after the first.
         pool: average-pooling window (frames, bands) after the first convolution, or None. With pooling, kernels lie
             with time as their first axis, without it as their second: so they do in the original's checkpoints.
         dilate: whether the dilation doubles every three layers.
+        embedding: the embedding's size D, by a linear projection of the mean; None or ``width``, and there is none.
     """
 
-    def __init__(self, width: int, layers: int, pool: tuple[int, int] | None, dilate: bool):
+    def __init__(self, width: int, layers: int, pool: tuple[int, int] | None, dilate: bool,
+                 embedding: int | None = None):
         super().__init__()
-        self.width, self.layers, self.pool = width, layers, pool
+        self.width, self.layers, self.pool = embedding or width, layers, pool
         self.conv0 = nn.Conv2d(1, width, 3, padding=1, bias=False)
         for i in range(1, layers + 1):
             dilation = 2 ** ((i - 1) // 3) if dilate else 1
             self.add_module(f"bn{i}", nn.BatchNorm2d(width, affine=False))
             self.add_module(f"conv{i}", nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation, bias=False))
+        self.project = nn.Linear(width, self.width) if self.width != width else nn.Identity()
 
     def forward(self, spectrograms: torch.Tensor) -> torch.Tensor:
         """(B, F, T) log-mel to (B, D), not normalised."""
@@ -50,30 +53,31 @@ class ResNet(nn.Module):
         if by_parts:
             layers = range(1, self.layers + 1)
             convolutions = [self.get_submodule(f"conv{i}") for i in layers]
-            return residual_layers(x, [c.weight for c in convolutions], [self.get_submodule(f"bn{i}") for i in layers],
-                                   [c.dilation[0] for c in convolutions])
+            return self.project(residual_layers(
+                x, [c.weight for c in convolutions], [self.get_submodule(f"bn{i}") for i in layers],
+                [c.dilation[0] for c in convolutions]))
         residual = x
         for i in range(1, self.layers + 1):
             x = functional.relu(self.get_submodule(f"conv{i}")(x), inplace=True)
             if i % 2 == 0:
                 residual = x = x + residual
             x = self.get_submodule(f"bn{i}")(x)
-        return x.mean((2, 3))
+        return self.project(x.mean((2, 3)))
 
     def _first(self, x: torch.Tensor) -> torch.Tensor:
-        x = functional.relu(self.conv0(x), inplace=True)  # (B, D, ...)
+        x = functional.relu(self.conv0(x), inplace=True)  # (B, C, ...)
         return functional.avg_pool2d(x, self.pool) if self.pool else x
 
 
 class Res8(ResNet):
     """Six layers on a spectrogram pooled to (T / 3, F / 4): 109,755 parameters at width 45."""
 
-    def __init__(self, width: int = 45):
-        super().__init__(width, layers=6, pool=(3, 4), dilate=False)
+    def __init__(self, width: int = 45, embedding: int | None = None):
+        super().__init__(width, layers=6, pool=(3, 4), dilate=False, embedding=embedding)
 
 
 class Res15(ResNet):
     """Thirteen dilated layers at full resolution: 237,330 parameters at width 45."""
 
-    def __init__(self, width: int = 45):
-        super().__init__(width, layers=13, pool=None, dilate=True)
+    def __init__(self, width: int = 45, embedding: int | None = None):
+        super().__init__(width, layers=13, pool=None, dilate=True, embedding=embedding)

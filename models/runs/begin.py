@@ -45,6 +45,7 @@ def begin(args: Namespace, run: Run, script: str) -> dict:
                         "another --name")
     if before.get("spec_augment") is True:  # a run begun when the masks had no name
         before = before | {"spec_augment": "full"}
+    before = {"loss": "triplet", "embedding_size": before.get("hidden_size")} | before  # before there were these flags
     for flag, value in _plain(vars(args)).items():
         if flag in FREE or flag not in before:
             continue
@@ -55,8 +56,8 @@ def begin(args: Namespace, run: Run, script: str) -> dict:
     return config
 
 
-def trainer_state(run: Run, modules: dict[str, nn.Module]) -> dict:
-    """Load the newest complete checkpoint into ``modules``; {} when there is none."""
+def trainer_state(run: Run, modules: dict[str, nn.Module], loss: nn.Module | None = None) -> dict:
+    """Load the newest complete checkpoint into ``modules`` and ``loss``; {} when there is none."""
     steps = [step for step in run.steps(TRAINER) if all(run.path(name, step).exists() for name in modules)]
     if not steps:
         return {}
@@ -66,6 +67,8 @@ def trainer_state(run: Run, modules: dict[str, nn.Module]) -> dict:
                         "before")
     for name, module in modules.items():
         load_module(run.path(name, steps[-1]), module, name)
+    if loss is not None:
+        load_module(run.path(TRAINER, steps[-1]), loss, "the loss", "loss")
     return state
 
 
@@ -75,9 +78,10 @@ def describe(args: Namespace, script: str, corpus: Corpus, clips: int, *, fronte
 
     from models.runs.versions import versions
 
-    return {"script": script, "model": args.model, "hidden_size": args.hidden_size, "clip_seconds": args.clip_seconds,
-            **more, "arguments": _plain(vars(args)), "train_clips": clips, "labels": corpus.labels,
-            "frontend": frontend, "versions": versions(), "threads": torch.get_num_threads()}
+    return {"script": script, "model": args.model, "hidden_size": args.hidden_size,
+            "embedding_size": args.embedding_size, "clip_seconds": args.clip_seconds, **more,
+            "arguments": _plain(vars(args)), "train_clips": clips, "labels": corpus.labels, "frontend": frontend,
+            "versions": versions(), "threads": torch.get_num_threads()}
 
 
 def commit(run: Run, config: dict, before: dict) -> None:

@@ -126,13 +126,17 @@ def load_state(path: Path) -> dict:
     return state
 
 
-def load_module(path: Path, module: nn.Module, name: str) -> nn.Module:
-    """Load a state dict into a module.
+def load_module(path: Path, module: nn.Module, name: str, part: str | None = None) -> nn.Module:
+    """Load a state dict, or ``part`` of a file that has more, into a module.
 
     Raises:
         UserError: the file is no state dict of this module; the first difference is named.
     """
     found, wanted = load_state(path), module.state_dict()
+    if part is not None:
+        found = found.get(part)
+        if not isinstance(found, dict):
+            raise UserError(f"{path}: lacks what {name} had learnt; remove it to go on from the one before")
     for key in [*wanted, *found]:
         if key not in found or key not in wanted:
             raise UserError(f"{path}: not a checkpoint of {name} ({'lacks' if key in wanted else 'has'} {key!r}); "

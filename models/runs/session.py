@@ -24,6 +24,21 @@ CLIP_SECONDS = 1.0
 WIDTH = 45
 
 
+def resolve_sizes(args: Namespace) -> None:
+    """Fill in --hidden_size and --embedding_size where no flag and no checkpoint did.
+
+    Raises:
+        UserError: they contradict one another.
+    """
+    if args.model not in ("Res8", "Res15"):
+        if None not in (args.hidden_size, args.embedding_size) and args.hidden_size != args.embedding_size:
+            raise UserError(f"--hidden_size {args.hidden_size} contradicts --embedding_size {args.embedding_size}: "
+                            f"{args.model} has channels of its own, and both are its embedding's size; leave one out")
+        args.hidden_size = args.hidden_size or args.embedding_size
+    args.hidden_size = args.hidden_size or WIDTH
+    args.embedding_size = args.embedding_size or args.hidden_size
+
+
 def check_fixed(flag: str, given, fixed, where: str) -> None:
     """Raise UserError if a flag was given and contradicts what a checkpoint fixes; ``where`` ends in a verb."""
     if given is not None and given != fixed:

@@ -103,7 +103,7 @@ class Loop(Callback):
 
 def save(run: Run, task: Task, optimizer: torch.optim.Optimizer, keep: int) -> None:
     """Write a checkpoint of this step from which `fit` can go on."""
-    state = {"step": task.done, "optimizer": optimizer.state_dict(), "seconds": task.seconds}
+    state = {"step": task.done, "optimizer": optimizer.state_dict(), "seconds": task.seconds} | task.saved_state()
     run.save(task.saved_modules(), state, task.done, keep)
 
 

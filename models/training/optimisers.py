@@ -9,6 +9,7 @@ from models.training.novograd import NovoGrad
 
 
 def make_optimizer(args: Namespace, parameters: list) -> torch.optim.Optimizer:
+    """``parameters``: or groups of them, with what differs from the flags in each."""
     if args.optimizer == "novograd":  # betas measured on the original
         return NovoGrad(parameters, lr=args.lr, betas=(0.98, 0.5), weight_decay=args.weight_decay)
     return torch.optim.AdamW(parameters, lr=args.lr, weight_decay=args.weight_decay)
@@ -20,6 +21,6 @@ def make_schedule(args: Namespace, optimizer: torch.optim.Optimizer, steps: int)
         from nemo.core.optim.lr_scheduler import CosineAnnealing  # eight seconds, so not before it is wanted
 
         return CosineAnnealing(optimizer, max_steps=steps, warmup_ratio=args.warmup, min_lr=args.lr_end)
-    return torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=args.lr, total_steps=max(steps, 2),
-                                               pct_start=args.warmup,
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=[group["lr"] for group in optimizer.param_groups],
+                                               total_steps=max(steps, 2), pct_start=args.warmup,
                                                final_div_factor=args.lr / 25 / args.lr_end)

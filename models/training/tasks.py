@@ -55,6 +55,14 @@ class Task(lightning.LightningModule):
         """What a checkpoint holds, by the name its file gets."""
         return {self.args.model: self.encoder}
 
+    def saved_state(self) -> dict:
+        """What is saved beside the modules and the optimiser."""
+        return {}
+
+    def trained_parameters(self) -> list:
+        """What the optimiser gets."""
+        return [p for p in self.parameters() if p.requires_grad]
+
     def resume(self, state: dict) -> None:
         """Go on from what `save` wrote; nothing for {}. Call before `fit`, with the modules loaded."""
         if state:
@@ -98,8 +106,8 @@ class Task(lightning.LightningModule):
 
     def configure_optimizers(self):
         """Optimiser and schedule; the schedule ends at ``lr_end`` with the run's last step."""
-        args, trained = self.args, [p for p in self.parameters() if p.requires_grad]
-        optimizer = make_optimizer(args, trained)
+        args = self.args
+        optimizer = make_optimizer(args, self.trained_parameters())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # stepping the schedule to where a resumed run was
             schedule = make_schedule(args, optimizer, self.steps)
@@ -111,20 +119,29 @@ class Task(lightning.LightningModule):
 
 
 class TripletTask(Task):
-    """Train an encoder with the triplet loss on batches that are ``per_class`` clips a class, side by side."""
+    """Train an encoder with the triplet loss on batches that are ``per_class`` clips a class, side by side.
 
-    def __init__(self, encoder: nn.Module, args: Namespace, steps: int, noise: NoiseBank | None = None):
+    Args:
+        loss: one of `models.losses.build.make_loss` to use instead.
+    """
+
+    def __init__(self, encoder: nn.Module, args: Namespace, steps: int, noise: NoiseBank | None = None,
+                 loss: nn.Module | None = None):
         super().__init__(encoder, args, steps, noise)
+        self.loss = loss
         self.groups: torch.Tensor | None = None
         self.pairs: torch.Tensor | None = None
         self.own: torch.Tensor | None = None
         self.said_few = False  # that classes have fewer clips than vote in a look at dev
 
     def training_step(self, batch, _) -> torch.Tensor:
-        waveforms, _ = batch
+        waveforms, labels = batch
         for_clips, for_mining = self.step_generators()
         embeddings = self.encode(self.spectrograms(waveforms, for_clips), normalise=True)
         embeddings = parallel.gather(embeddings, self.batch_clips or len(waveforms))  # (B, D) of all processes
+        if self.loss is not None:
+            loss, self.figures = self.loss(embeddings, parallel.gather(labels, len(embeddings)))
+            return loss
         if self.groups is None or len(self.groups) != len(embeddings):
             # Every batch has the same layout, so classes are told apart by position, and pairs and masks found once.
             groups = torch.arange(len(embeddings)) // self.args.per_class
@@ -135,6 +152,17 @@ class TripletTask(Task):
         self.figures = {"loss": result.loss.detach(), "active": result.active, "d_pos": result.positive,
                         "d_neg": result.negative}
         return result.loss
+
+    def saved_state(self) -> dict:
+        return {} if self.loss is None else {"loss": self.loss.state_dict()}
+
+    def trained_parameters(self) -> list:
+        """What a loss learns has a learning rate of its own, and no weight decay: a proxy's length means nothing."""
+        own = [] if self.loss is None else list(self.loss.parameters())
+        if not own:
+            return super().trained_parameters()
+        return [{"params": list(self.encoder.parameters())},
+                {"params": own, "lr": self.args.loss_lr, "weight_decay": 0.0}]
 
     def accuracy(self, train: Clips, dev: Clips, where: torch.device | None = None) -> float:
         """Share of dev clips that their nearest training clips classify rightly; ``where`` as in `knn_search`."""

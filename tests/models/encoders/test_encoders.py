@@ -122,3 +122,17 @@ def test_published_encoders_embed_as_they_did(golden, request, run):
     expected = expected / np.linalg.norm(expected, axis=1, keepdims=True)
     assert np.abs(found[:3] - expected[:3]).max() < 1e-4
     assert (found * expected).sum(1).min() > 0.9999
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_an_embedding_of_another_size_than_the_network(model):
+    encoder = make_encoder(model, 12, 7)
+    assert encoder.width == 7 and encoder(torch.randn(2, 64, 112)).shape == (2, 7)
+    if model in ("Res8", "Res15"):
+        assert encoder.conv0.out_channels == 12
+        plain = make_encoder(model, 12)
+        plain.load_state_dict({name: value for name, value in encoder.state_dict().items() if "project" not in name})
+        x = torch.randn(3, 64, 112)
+        with torch.no_grad():
+            assert torch.equal(encoder.eval()(x), encoder.project(plain.eval()(x)))
+        assert make_encoder(model, 12, 12).state_dict().keys() == plain.state_dict().keys()  # none where none is needed

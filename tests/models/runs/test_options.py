@@ -15,7 +15,8 @@ SCRIPTS = ("TripletEncoder", "TripletClassifier", "infer_train", "infer_notl")
 # What the original's scripts took, with its defaults; None: required, or read from elsewhere.
 ORIGINAL = {
     "TripletEncoder": {"lr": 1e-3, "lr_end": 8e-5, "batch_classes": 35, "per_class": 10, "num_epochs": 15,
-                       "margin": 0.5, "hidden_size": 45, "augment": False, "save_emb": False, "cl": False, "gpu": 0,
+                       "margin": 0.5, "mining": "random", "loss": "triplet", "hidden_size": 45,
+                       "embedding_size": 45, "augment": False, "save_emb": False, "cl": False, "gpu": 0,
                        "classify_gpu": False, "manifest": "12", "model": "Res8", "data_probs": 0, "name": "a"},
     "TripletClassifier": {"gpu": 0, "name": "a", "enc_name": None, "enc_step": 3, "num_classes": None,
                           "hidden_size": 45, "manifest": "12", "model": "Res8", "lr": 1e-3, "lr_end": 1e-4,
@@ -38,8 +39,10 @@ def test_the_originals_flags_and_defaults(script):
     args = parsed(script, *REQUIRED[script])
     if "lr" in ORIGINAL[script]:
         options.resolve_recipe(args, options.HEAD if script == "TripletClassifier" else None)
-        from models.runs.session import WIDTH
-        args.hidden_size = args.hidden_size or WIDTH
+        from models.runs.session import resolve_sizes
+        resolve_sizes(args)
+        if script == "TripletEncoder":
+            options.resolve_loss(args)
     assert {flag: getattr(args, flag) for flag in ORIGINAL[script]} == ORIGINAL[script]
 
 
@@ -93,6 +96,35 @@ def test_recipes_fill_in_only_what_was_not_given():
     args = parsed("TripletEncoder", "--augment")
     options.resolve_recipe(args)
     assert (args.optimizer, args.shift) == ("novograd", True)
+
+
+@pytest.mark.parametrize("loss", options.LOSSES)
+def test_a_loss_has_its_own_defaults_and_takes_no_other_flags(loss):
+    args = parsed("TripletEncoder", f"--loss={loss}", "--lr=0.5")
+    options.resolve_recipe(args)
+    options.resolve_loss(args)
+    takes = options.LOSSES[loss]
+    for flag, value in (("margin", "0.25"), ("mining", "hardest"), ("scale", "20"), ("sub_centres", "2"),
+                        ("loss_lr", "0.3")):
+        assert getattr(args, flag) == (0.5 if flag == "loss_lr" and flag in takes else takes.get(flag))
+        given = parsed("TripletEncoder", f"--loss={loss}", f"--{flag}={value}")
+        options.resolve_recipe(given)
+        if flag in takes:
+            options.resolve_loss(given)
+            assert str(getattr(given, flag)).removesuffix(".0") == value
+        else:
+            with pytest.raises(UserError, match=f"--{flag} has no meaning with --loss {loss} .*leave it out"):
+                options.resolve_loss(given)
+
+
+@pytest.mark.parametrize("flags, said", [
+    (["--loss=am_softmax", "--loss_lr=1e-9"], "--loss_lr 1e-09 is below --lr_end 8e-05"),
+    (["--loss=subcenter_arcface", "--margin=28.6"], "--margin 28.6: that of subcenter_arcface is an angle in radians")])
+def test_loss_flags_that_make_no_sense(flags, said):
+    args = parsed("TripletEncoder", *flags)
+    options.resolve_recipe(args)
+    with pytest.raises(UserError, match=said):
+        options.resolve_loss(args)
 
 
 def test_given_flags_are_known_from_defaults():
