@@ -148,7 +148,7 @@ def test_processes_give_what_one_process_gives(tmp_path, monkeypatch):
     mine = manifest(tmp_path, *((name, 0, 9) for name in [*names[:5], "broken.wav", *names[5:], names[0]]))
     alone = pack(mine, 1.0, "alone", tmp_path)
     monkeypatch.setattr(data.audio, "_CHUNK", 1)
-    monkeypatch.setattr("data.base.cores._cores", lambda: 2)
+    monkeypatch.setattr("data.base.cores.cores", lambda: 2)
     together = pack(mine, 1.0, "together", tmp_path)
     assert list(together.bad) == list(alone.bad) == [5]
     assert together.length.tolist() == alone.length.tolist()
@@ -157,7 +157,7 @@ def test_processes_give_what_one_process_gives(tmp_path, monkeypatch):
 
 def test_workers_are_processes_and_their_errors_arrive(monkeypatch):
     from data.base.cores import ordered_map
-    monkeypatch.setattr("data.base.cores._cores", lambda: 2)
+    monkeypatch.setattr("data.base.cores.cores", lambda: 2)
     assert list(ordered_map(os.path.basename, [f"/x/{i}" for i in range(20)])) == [str(i) for i in range(20)]
     assert len(set(ordered_map(_process, range(6))) - {os.getpid()}) >= 1
     with pytest.raises(ValueError, match="invalid literal"):

@@ -252,7 +252,7 @@ def test_processes_find_what_one_process_finds(corpus, capsys, monkeypatch):
     spoil(corpus, "copied audio"), spoil(corpus, "truncated flac"), spoil(corpus, "speaker")
     alone = corpus.check(capsys)
     monkeypatch.setattr(data.check, "_CHUNK", 2)
-    monkeypatch.setattr("data.base.cores._cores", lambda: 2)
+    monkeypatch.setattr("data.base.cores.cores", lambda: 2)
     assert corpus.check(capsys) == alone
     assert not alone[0]
 
