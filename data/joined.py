@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from data.base.errors import UserError
-from data.manifests import REGISTRY, SPLITS, Corpus, Manifest, load_corpus, read_registry, registered
+from data.manifests import REGISTRY, SPLITS, Corpus, Manifest, load_corpus, read_manifest, read_registry, registered
 
 JOIN = "+"
 _NAMED = 5  # in a message, at most
@@ -27,8 +27,8 @@ def load(name: str, splits: Sequence[str] = SPLITS, registry: str | Path = REGIS
         UserError: as `data.manifests.load_corpus`; one set trains on what another holds out; two labels differ by case
             only; a set twice.
     """
-    names = name.split(JOIN)
-    if len(names) == 1 or name in read_registry(registry):
+    names = parts_of(name, registry)
+    if len(names) == 1:
         return load_corpus(name, splits, registry)
     if len(set(names)) < len(names):
         raise UserError(f"--manifest {name}: names a data set twice; leave one out")
@@ -50,6 +50,35 @@ def load(name: str, splits: Sequence[str] = SPLITS, registry: str | Path = REGIS
     joined = {split: concatenate([part.splits[split] for part in parts], labels, place) for split in splits}
     return Corpus(name, labels, joined, next((part.noise for part in parts if part.noise), None),
                   np.array([first[label] for label in labels]))
+
+
+def parts_of(name: str, registry: str | Path = REGISTRY) -> list[str]:
+    """The names that a ``--manifest`` joins; a name that is registered as it is stands for itself."""
+    return [name] if JOIN not in name or name in read_registry(registry) else name.split(JOIN)
+
+
+def new_words(corpus: Corpus, registry: str | Path = REGISTRY) -> Manifest:
+    """The clips of words held out to judge an encoder by, of the set or of all joined sets that have such.
+
+    Raises:
+        UserError: no set has any, or one of the words, or of their speakers, is in ``corpus``'s training.
+    """
+    folder, found = Path(registry).absolute().parent, []
+    for part in parts_of(corpus.name, registry):
+        if isinstance(path := registered(part, registry).get("new_words"), str):
+            found.append(read_manifest(folder / path))
+    if not found:
+        raise UserError(f"--manifest {corpus.name} has no words held out as new; make a set that has, with python -m "
+                        "data.libriwords --new_words")
+    labels = sorted(set().union(*(manifest.labels for manifest in found)))
+    held = concatenate(found, labels, {label: i for i, label in enumerate(labels)})
+    train = corpus.splits["train"]
+    for what, both in (("words", set(labels) & set(train.labels)),
+                       ("speakers", (set(held.speaker) - {None}) & set(train.speaker))):
+        if both:
+            raise UserError(f"{len(both):,} {what} held out as new are in the training of --manifest {corpus.name}: "
+                            f"{', '.join(sorted(both)[:_NAMED])}; leave them out of it")
+    return held
 
 
 def concatenate(manifests: Sequence[Manifest], labels: list[str], place: dict[str, int]) -> Manifest:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data.base.errors import UserError
-from data.joined import load
+from data.joined import load, new_words
 from data.manifests import Utterance, load_corpus, register, write_manifest
 
 
@@ -13,13 +13,13 @@ def sets(tmp_path):
     """A function that registers a data set: name, and for each split (label, speaker, file) triples."""
     registry = tmp_path / "manifests.json"
 
-    def add(name, noise=None, **splits):
+    def add(name, noise=None, new=None, **splits):
         for split, clips in splits.items():
             write_manifest(tmp_path / name / f"{split}.json", [
                 Utterance(str(tmp_path / name / (file or f"{split}{i}.wav")), label, 1.0, speaker=speaker)
                 for i, (label, speaker, file) in enumerate(clips)])
         register(name, **{split: tmp_path / name / f"{split}.json" for split in ("train", "dev", "test")}, noise=noise,
-                 registry=registry)
+                 new_words=new, registry=registry)
         return registry
     return add
 
@@ -93,3 +93,25 @@ def test_arrays_have_the_right_types(sets):
     usual(sets, "a", ["cat"], 0)
     train = load("a+b", registry=usual(sets, "b", ["eel"], 3)).splits["train"]
     assert (train.file.dtype, train.label.dtype, train.offset.dtype) == (np.int32, np.int32, np.float64)
+
+
+def test_new_words_are_those_of_all_sets_and_none_is_trained_on(sets, tmp_path):
+    clips = {"train": [("cat", "s0", None)], "dev": [("cat", "s1", None)], "test": [("cat", "s2", None)]}
+    registry = usual(sets, "b", ["eel", "gnu"], 3)
+    with pytest.raises(UserError, match="no words held out"):
+        new_words(load("b", registry=registry), registry)
+
+    def hold_out(word, speaker):
+        write_manifest(tmp_path / "a" / "new.json", [Utterance(str(tmp_path / f"n{i}.wav"), word, 1.0, speaker=speaker)
+                                                     for i in range(2)])
+        sets("a", new=tmp_path / "a" / "new.json", **clips)
+    hold_out("yak", "s1")
+    held = new_words(load("a+b", registry=registry), registry)
+    assert (held.labels, len(held)) == (["yak"], 2)
+    hold_out("gnu", "s1")
+    assert new_words(load("a", registry=registry), registry).labels == ["gnu"]
+    with pytest.raises(UserError, match=r"1 words held out as new .*a\+b: gnu"):
+        new_words(load("a+b", registry=registry), registry)
+    hold_out("yak", "s3")
+    with pytest.raises(UserError, match=r"1 speakers held out as new .*s3"):
+        new_words(load("a+b", registry=registry), registry)
