@@ -7,10 +7,12 @@ import torch
 from pytorch_metric_learning.losses import SupConLoss
 from torch.nn import functional
 
+from models.encoders.build import make_encoder
 from models.losses.build import make_loss
 from models.runs.checkpoints import TRAINER, Run, load_state
-from models.runs.options import LOSSES
-from tests.models.training.test_training import Reads
+from models.runs.options import LOSSES, RECIPES
+from models.training.tasks import TripletTask
+from tests.models.training.test_training import Reads, arguments
 
 OTHERS = [name for name in LOSSES if name != "triplet"]
 CLASSES, PER_CLASS, SIZE = 6, 5, 8
@@ -140,3 +142,21 @@ def test_what_cannot_be_is_told_before_the_run_is_begun(flags, said, tmp_path, w
     refused = run("TripletEncoder", "--name=bad", f"--runs_dir={tmp_path}", *words.flags, "--model=Res8", *flags)
     assert refused.code == 2 and said in refused.error and refused.error.count("\n") <= 2
     assert not (tmp_path / "bad").exists()
+
+
+@pytest.mark.parametrize("recipe", list(RECIPES))
+def test_what_a_loss_learns_has_its_own_rate_and_no_weight_decay(recipe):
+    args, loss = arguments(**RECIPES[recipe], loss_lr=0.3), made("am_softmax")
+    made_by_task = TripletTask(make_encoder("Res8", 8), args, 50, loss=loss).configure_optimizers()
+    optimizer, schedule = made_by_task["optimizer"], made_by_task["lr_scheduler"]["scheduler"]
+    encoders, own = optimizer.param_groups
+    assert own["params"] == list(loss.parameters()) and len(encoders["params"]) == 7
+    assert (encoders["weight_decay"], own["weight_decay"]) == (args.weight_decay, 0)
+    rates = []
+    for _ in range(50):
+        rates.append([group["lr"] for group in (encoders, own)])
+        optimizer.step()
+        schedule.step()
+    highest, last = (torch.tensor(x) for x in (rates, rates[-1]))
+    assert highest.amax(0).tolist() == pytest.approx([args.lr, 0.3], rel=0.05)
+    assert last[0].item() == pytest.approx(args.lr_end, abs=0.02 * args.lr) and last[1] < 0.01
