@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,8 @@ from models.runs.checkpoints import TRAINER, Run, load_module, load_state
 from models.runs.claim import claim
 
 if TYPE_CHECKING:
+    from data.dataset import Clips
     from data.manifests import Corpus
-    from models.runs.provenance import Record
 
 # Arguments that a resumed run may change: they do not bear on what is learnt.
 FREE = {"name", "runs_dir", "gpu", "registry", "cache_dir", "step_freq", "eval_freq", "checkpoints_to_keep",
@@ -105,24 +106,31 @@ def go_on(run: Run, task, args: Namespace) -> None:
     task.resume(state)
 
 
-def describe(args: Namespace, script: str, corpus: Corpus, clips: int, *, frontend: dict, **more) -> dict:
-    """A run's configuration: what a later script needs to know, and what a reader wants to."""
+def describe(args: Namespace, script: str, corpus: Corpus, clips: int, *, frontend: dict,
+             initial: tuple[Run, int, dict] | None = None, **more) -> dict:
+    """A run's configuration: what a later script needs to know, and what a reader wants to.
+
+    Args:
+        initial: the run and step of the encoder that it begins with, and that run's configuration.
+    """
     import torch
 
     from models.runs.provenance import fingerprint
     from models.runs.versions import versions
 
     return {"script": script, "model": args.model, "hidden_size": args.hidden_size, "clip_seconds": args.clip_seconds,
-            **more, "arguments": _plain(vars(args)), "train_clips": clips,
+            **more, **({"init_from": str(initial[0].path(args.model, initial[1]))} if initial else {}),
+            "arguments": _plain(vars(args)), "train_clips": clips,
             "train_manifest": fingerprint(corpus.splits["train"]), "labels": corpus.labels,
             "frontend": frontend, "versions": versions(), "threads": torch.get_num_threads()}
 
 
-def commit(run: Run, config: dict, before: dict, record: Record) -> None:
+def commit(run: Run, config: dict, before: dict, train: Clips, corpus: Corpus, parents: Sequence[Run]) -> None:
     """Take a new run's name and write its configuration, or check that a resumed run's data are what they were.
 
     Args:
-        record: of the clips that it learns from, directly or through the encoder that it begins with.
+        train: the clips that it learns from, of which it keeps a record.
+        parents: runs whose encoder it begins with: what they learned from is its own, too.
 
     Raises:
         UserError: another process took the name since `begin`; the labels, the number of training clips or the training
@@ -135,6 +143,8 @@ def commit(run: Run, config: dict, before: dict, record: Record) -> None:
                             f"{run.name!r} was begun; restore the manifest, or choose another --name")
     if parallel.rank():
         return
+    from models.runs.provenance import Record
+
     claim(run.folder, run.flag)
     if not before:
         if run.begun():
@@ -150,6 +160,9 @@ def commit(run: Run, config: dict, before: dict, record: Record) -> None:
             run.write_config(before | {
                 "arguments": before["arguments"] | {flag: config["arguments"][flag] for flag in LENGTH},
                 "extended": [*before.get("extended", []), {"at_step": done, "from": planned, "to": steps}]})
+    record = Record.of(train, corpus)
+    for heard in (Record.read(other) for other in ([run] if before else parents)):
+        record |= heard
     record.write(run)
 
 

@@ -22,7 +22,7 @@ from models.evaluation.knn import classify
 from models.losses.triplet import own_class, positive_pairs, triplet_loss
 from models.runs.checkpoints import HEAD
 from models.training.masks import MASKS, SpectrogramMasks
-from models.training.optimisers import make_optimizer, make_schedule
+from models.training.optimisers import make_optimizer, make_schedule, misfit
 
 
 class Task(lightning.LightningModule):
@@ -55,11 +55,18 @@ class Task(lightning.LightningModule):
         """What a checkpoint holds, by the name its file gets."""
         return {self.args.model: self.encoder}
 
+    def cannot_resume(self, state: dict) -> str | None:
+        """Why the optimiser in what `save` wrote is not one of this task's; None if it is."""
+        return misfit(state["optimizer"], self.args, self.learning())
+
     def resume(self, state: dict) -> None:
-        """Go on from what `save` wrote; nothing for {}. Call before `fit`, with the modules loaded."""
-        if state:
-            self.done, self.optimizer_state = state["step"], state["optimizer"]
-            self.seconds = state.get("seconds", 0.0)
+        """Go on from what `save` wrote. Call before `fit`, with the modules loaded."""
+        self.done, self.optimizer_state = state["step"], state["optimizer"]
+        self.seconds = state.get("seconds", 0.0)
+
+    def learning(self) -> list[nn.Parameter]:
+        """The weights that training changes."""
+        return [p for p in self.parameters() if p.requires_grad]
 
     def embed(self, clips: Clips, rows: np.ndarray | None = None, title: str | None = None) -> np.ndarray:
         """Normalised embeddings (N, D) of all clips, or of those at ``rows``; the processes share the work."""
@@ -98,15 +105,19 @@ class Task(lightning.LightningModule):
 
     def configure_optimizers(self):
         """Optimiser and schedule; the schedule ends at ``lr_end`` with the run's last step."""
-        args, trained = self.args, [p for p in self.parameters() if p.requires_grad]
-        optimizer = make_optimizer(args, trained)
+        optimizer = make_optimizer(self.args, self.learning())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # stepping the schedule to where a resumed run was
-            schedule = make_schedule(args, optimizer, self.steps)
+            schedule = make_schedule(self.args, optimizer, self.steps)
             for _ in range(self.done):
                 schedule.step()
         if self.optimizer_state is not None:
+            # Rates follow from the step and the run's length, which may have grown since they were saved.
+            settings = [{name: value for name, value in group.items() if name != "params"}
+                        for group in optimizer.param_groups]
             optimizer.load_state_dict(self.optimizer_state)
+            for group, values in zip(optimizer.param_groups, settings, strict=True):
+                group.update(values)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
