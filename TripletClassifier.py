@@ -51,13 +51,14 @@ def main(args) -> int:
         raise UserError(f"--num_classes {args.num_classes} contradicts --manifest {args.manifest}, which has "
                         f"{len(corpus.labels)} labels; leave --num_classes out")
     if len(corpus.labels) < 2:
-        raise UserError(f"--manifest {args.manifest} has one class ({corpus.labels[0]!r}); a classifier needs at least two")
+        raise UserError(f"--manifest {args.manifest} has one class ({corpus.labels[0]!r}); a classifier needs at least "
+                        "two")
     args.num_classes = len(corpus.labels)
     initial = None
     if frozen:
         if args.init_from:
-            raise UserError("--init_from is where encoder and head are trained together; leave it out, or --enc_name and "
-                            "--enc_step")
+            raise UserError("--init_from is where encoder and head are trained together; leave it out, or --enc_name "
+                            "and --enc_step")
         encoder_run = session.Run(args.runs_dir, args.enc_name or args.name, "--enc_name")
         args.enc_name, args.enc_step = encoder_run.name, encoder_run.step(args.model, args.enc_step, "--enc_step")
         initial = encoder_run, args.enc_step, find_encoder(args, encoder_run, args.enc_step)

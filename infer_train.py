@@ -47,7 +47,7 @@ def main(args) -> int:
     out, name = session.own_run(args, args.name).folder, f"{args.manifest}-{args.model}-{step}"
     facts = {"encoder": str(run.path(args.model, step)), "manifest": args.manifest}
     rows = np.flatnonzero(np.isin(test.manifest.label, np.concatenate(words))) if words else None
-    facts |= tell_seen(run, test, corpus, rows)
+    facts |= tell_seen([run], test, corpus, rows)
     if words:
         test_enrolled_words(args, words, encoder, frontend, train, test, out, name, facts)
     else:

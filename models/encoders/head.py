@@ -30,6 +30,7 @@ def head_scores(head: ClassificationNet, embeddings: np.ndarray) -> np.ndarray:
     scores = head(torch.from_numpy(embeddings).to(next(head.parameters()).device)).cpu().numpy()
     bad = np.flatnonzero(np.isnan(scores).any(1) | (scores == np.inf).any(1))
     if len(bad):
-        raise UserError(f"the head's scores of {len(bad)} of {len(scores)} clips are not numbers (first: clip {bad[0]}); "
-                        "its training, or the encoder's, diverged: use an earlier step, or train with a lower --lr")
+        raise UserError(f"the head's scores of {len(bad)} of {len(scores)} clips are not numbers (first: clip "
+                        f"{bad[0]}): its training, or the encoder's, diverged; use an earlier step, or train with a "
+                        "lower --lr")
     return scores

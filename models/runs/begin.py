@@ -63,7 +63,7 @@ def begin(args: Namespace, run: Run, script: str) -> dict:
             continue
         if flag not in before and flag not in _ALWAYS:
             continue  # a flag that there was not
-        if flag not in before or before[flag] is None and flag in _ALWAYS or not args.fits(flag, before[flag]):
+        if flag not in before or (before[flag] is None and flag in _ALWAYS) or not args.fits(flag, before[flag]):
             raise UserError(f"--resume: {path} has {before.get(flag)!r} for --{flag}; restore it, or choose another "
                             "--name")
         if flag in args.given and value != before[flag] and flag not in LENGTH:

@@ -48,12 +48,12 @@ class Parser(argparse.ArgumentParser):
     def fits(self, flag: str, value) -> bool:
         """Whether a value read from JSON is one that the flag could have had; of a flag that there is not, any is."""
         action = next((action for action in self._actions if action.dest == flag), None)
-        if action is None or value is None and action.default is None:
+        if action is None or (value is None and action.default is None):
             return True
         if action.nargs == 0:  # on or off
             return isinstance(value, bool)
         several = action.nargs is not None and action.nargs != "?"
-        if several and not isinstance(value, list) or isinstance(action.nargs, int) and len(value) != action.nargs:
+        if (several and not isinstance(value, list)) or (isinstance(action.nargs, int) and len(value) != action.nargs):
             return False
         return all(_fits(action, one) for one in (value if several else [value]))
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import os
 from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import reduce
 
 import numpy as np
 
@@ -77,16 +79,24 @@ class Record:
         return int(known[rows].sum()), int(np.isin(speakers, self.speakers).sum()), len(speakers)
 
 
-def tell_seen(run: Run, clips: Clips, corpus: Corpus, rows: np.ndarray | None = None) -> dict:
-    """Say in a line how many test clips and speakers were in a run's training, if any were. Returns it as facts."""
-    record = Record.read(run)
-    if record is None:
+def tell_seen(runs: Sequence[Run], clips: Clips, corpus: Corpus, rows: np.ndarray | None = None) -> dict:
+    """Say in a line how many test clips and speakers the training of any of these runs had, if any were.
+
+    Args:
+        rows: of ``clips``, those that are tested; None for all.
+
+    Returns:
+        the same as facts; {} where no run has a record.
+    """
+    records = [record for record in map(Record.read, runs) if record is not None]
+    if not records:
         return {}
-    heard, speakers, among = record.seen(clips, corpus, rows)
+    heard, speakers, among = reduce(Record.__or__, records).seen(clips, corpus, rows)
     count = len(clips) if rows is None else len(rows)
     if heard or speakers:
+        names = " or ".join(repr(name) for name in dict.fromkeys(run.name for run in runs))
         print(f"{heard:,} of the {count:,} test clips and {speakers:,} of the {among:,} test speakers were in the "
-              f"training of run {run.name!r}: the figures are not those of new recordings")
+              f"training of run {names}: the figures are not those of new recordings")
     return {"test_clips_trained_on": heard, "test_speakers_trained_on": speakers}
 
 

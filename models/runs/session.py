@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 CLIP_SECONDS = 1.0
 WIDTH = 45
-SMALLER = "take fewer by --per_class, --batch_classes or --batch_size, a smaller --clip_seconds or --hidden_size, or a " \
-          "larger machine"  # the ways out of too little memory
+SMALLER = "take fewer by --per_class, --batch_classes or --batch_size, a smaller --clip_seconds or --hidden_size, " \
+          "or a larger machine"  # the ways out of too little memory
 _BYTES = 6  # a sample of a batch takes at the least, as int16 and as float32
 
 

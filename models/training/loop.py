@@ -207,8 +207,8 @@ def _in_a_line(run: Run, task: Task) -> Iterator[None]:
             if out_of_memory(cause):
                 raise UserError(f"not enough memory for steps of {task.batch_clips:,} clips; {SMALLER}") from error
             if isinstance(cause, OSError) and cause.errno in FULL:
-                raise UserError(f"{run.folder}: cannot be written ({cause.strerror}); make room on that disk, and go on "
-                                "by --resume") from error
+                raise UserError(f"{run.folder}: cannot be written ({cause.strerror}); make room on that disk, and go "
+                                "on by --resume") from error
         raise
     finally:
         threading.excepthook = before
