@@ -90,6 +90,6 @@ def test_refusals(encoder, published, runs, tmp_path):
     refused("Res8, Res15; say which", published.folder)
     refused("not a checkpoint of Res15", published.folder, model="Res15")
     published.path("Res8", 40).write_bytes(b"x")
-    refused("no checkpoint", published.folder, model="Res8")
+    refused("Res8-STEP-40.pt", published.folder, model="Res8")
     (published.folder / "config.json").write_text('{"frontend": {"mels": 1}, "model": "Res8"}')
     refused("front end", published.path("Res8", 10))

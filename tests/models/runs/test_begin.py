@@ -159,8 +159,8 @@ def test_one_process_at_a_time_trains_a_run(copy, run, tmp_path, words):
         assert holder.stdout.readline() == "held\n"
         flags = [f"--name={folder.name}", *copy.flags[1:]]
         before = sorted(folder.rglob("*"))
-        refused(run("TripletEncoder", *flags, "--resume") if folder.name == "r" else run("TripletEncoder", *flags, *TINY),
-                f"--name {folder.name}", "right now")
+        how = ["--resume"] if folder.name == "r" else TINY
+        refused(run("TripletEncoder", *flags, *how), f"--name {folder.name}", "right now")
         assert sorted(folder.rglob("*")) == before
         holder.kill()  # whatever ends it, its claim ends with it
         holder.communicate()
