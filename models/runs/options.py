@@ -48,7 +48,7 @@ class Parser(argparse.ArgumentParser):
     def fits(self, flag: str, value) -> bool:
         """Whether a value read from JSON is one that the flag could have had; of a flag that there is not, any is."""
         action = next((action for action in self._actions if action.dest == flag), None)
-        if action is None or (value is None and action.default is None):
+        if action is None or (value is None and action.default is None and not action.required):
             return True
         if action.nargs == 0:  # on or off
             return isinstance(value, bool)
