@@ -15,6 +15,7 @@ def parse_args(argv=None):
     options.add_run(parser, "name of the run: runs/NAME gets its checkpoints and logs")
     options.add_data(parser)
     options.add_model(parser)
+    options.add_init(parser, ", where encoder and head are trained together")
     frozen = parser.add_argument_group("frozen encoder")
     frozen.add_argument("--enc_name", help="run of the encoder (default: --name, where --enc_step is given)")
     frozen.add_argument("--enc_step", type=options.whole,
@@ -36,7 +37,7 @@ def parse_args(argv=None):
 
 def main(args) -> int:
     from models import parallel
-    from models.encoders.load import build_encoder, find_encoder
+    from models.encoders.load import build_encoder, find_encoder, find_initial
     from models.runs import begin, session
 
     run = session.own_run(args, args.name)
@@ -49,11 +50,20 @@ def main(args) -> int:
     if args.num_classes is not None and args.num_classes != len(corpus.labels):
         raise UserError(f"--num_classes {args.num_classes} contradicts --manifest {args.manifest}, which has "
                         f"{len(corpus.labels)} labels; leave --num_classes out")
+    if len(corpus.labels) < 2:
+        raise UserError(f"--manifest {args.manifest} has one class ({corpus.labels[0]!r}); a classifier needs at least "
+                        "two")
     args.num_classes = len(corpus.labels)
+    initial = None
     if frozen:
+        if args.init_from:
+            raise UserError("--init_from is where encoder and head are trained together; leave it out, or --enc_name "
+                            "and --enc_step")
         encoder_run = session.Run(args.runs_dir, args.enc_name or args.name, "--enc_name")
         args.enc_name, args.enc_step = encoder_run.name, encoder_run.step(args.model, args.enc_step, "--enc_step")
-        encoder_config = find_encoder(args, encoder_run, args.enc_step)
+        initial = encoder_run, args.enc_step, find_encoder(args, encoder_run, args.enc_step)
+    elif not run.begun():
+        initial = find_initial(args)
     args.clip_seconds = args.clip_seconds or session.CLIP_SECONDS
     session.resolve_sizes(args)
 
@@ -71,17 +81,18 @@ def main(args) -> int:
     with parallel.first():
         train, dev = (session.open_clips(args, corpus, split) for split in ("train", "dev"))
     sampler = session.classifier_batches(args, train, corpus)
+    session.check_memory(sampler.batch_clips, args.clip_seconds)
     sampler.num_steps = args.num_steps = args.num_steps or args.num_epochs * sampler.epoch_steps
 
     torch.manual_seed(args.seed % 2**63)
-    encoder = (build_encoder(args, encoder_run, args.enc_step, encoder_config) if frozen
-               else make_encoder(args.model, args.hidden_size, args.embedding_size))
+    encoder = build_encoder(args, *initial) if initial else make_encoder(args.model, args.hidden_size,
+                                                                         args.embedding_size)
     task = ClassifierTask(encoder, ClassificationNet(args.embedding_size, args.num_classes), args, args.num_steps,
                           session.open_noise(args, corpus), frozen)
-    task.resume(begin.trainer_state(run, task.saved_modules()) if before else {})
-    begin.commit(run, begin.describe(args, "TripletClassifier.py", corpus, len(train), frontend=SETTINGS,
-                                     frozen_encoder=frozen),
-                   before)
+    begin.go_on(run, task, args)
+    config = begin.describe(args, "TripletClassifier.py", corpus, len(train), frontend=SETTINGS, frozen_encoder=frozen,
+                            initial=initial)
+    begin.commit(run, config, before, train, corpus, initial[:1] if initial else ())
     sampler.start = task.done
     print(f"head on {args.enc_name}'s {args.model} of step {args.enc_step}" if frozen else
           f"{args.model} {args.embedding_size}-d and head from scratch", f"on {args.manifest}: {len(train):,} train "

@@ -14,6 +14,7 @@ def parse_args(argv=None):
     options.add_run(parser, "name of the run: runs/NAME gets its checkpoints and logs")
     options.add_data(parser)
     options.add_model(parser)
+    options.add_init(parser)
     training = parser.add_argument_group("batches and loss")
     training.add_argument("--batch_classes", type=options.count, default=35,
                           help="classes in a batch, all of them if there are fewer (default: 35)")
@@ -40,12 +41,14 @@ def parse_args(argv=None):
 
 def main(args) -> int:
     from models import parallel
+    from models.encoders.load import build_encoder, find_initial
     from models.runs import begin, session
 
     run = session.Run(args.runs_dir, args.name)
     before = begin.begin(args, run, "TripletEncoder.py")
     options.resolve_recipe(args)
     options.resolve_loss(args)
+    initial = find_initial(args) if not run.begun() else None
     args.clip_seconds = args.clip_seconds or session.CLIP_SECONDS
     session.resolve_sizes(args)
     parallel.join(args)
@@ -68,16 +71,19 @@ def main(args) -> int:
         train, dev = (session.open_clips(args, corpus, split) for split in ("train", "dev"))
         sampler = BalancedBatchSampler(train.manifest.label, corpus.labels, args.batch_classes, args.per_class,
                                        args.data_probs, args.seed, tables=train.manifest.path.parent)
+    session.check_memory(sampler.batch_clips, args.clip_seconds)
     noise = session.open_noise(args, corpus)
     if sampler.batch_classes < args.batch_classes:
         print(f"--batch_classes {args.batch_classes}: there are {sampler.batch_classes} classes, all in every batch")
     sampler.num_steps = args.num_steps = args.num_steps or args.num_epochs * sampler.epoch_steps
 
     torch.manual_seed(args.seed % 2**63)
-    encoder = make_encoder(args.model, args.hidden_size, args.embedding_size)
+    encoder = build_encoder(args, *initial) if initial else make_encoder(args.model, args.hidden_size,
+                                                                         args.embedding_size)
     task = TripletTask(encoder, args, args.num_steps, noise, make_loss(args, len(corpus.labels)))
-    task.resume(begin.trainer_state(run, task.saved_modules(), task.loss) if before else {})
-    begin.commit(run, begin.describe(args, "TripletEncoder.py", corpus, len(train), frontend=SETTINGS), before)
+    begin.go_on(run, task, args)
+    config = begin.describe(args, "TripletEncoder.py", corpus, len(train), frontend=SETTINGS, initial=initial)
+    begin.commit(run, config, before, train, corpus, initial[:1] if initial else ())
     sampler.start = task.done
     print(f"{args.model} {args.embedding_size}-d on {args.manifest}: {len(train):,} train and {len(dev):,} dev clips "
           f"of {len(corpus.labels)} classes; {task.done} of {args.num_steps} steps done, "

@@ -14,6 +14,7 @@ def parse_args(argv=None):
     group = options.add_test(parser)
     group.add_argument("--cl_name", required=True, help="run of the head")
     group.add_argument("--cl_step", type=options.whole, help="step of the head's checkpoint (default: the newest)")
+    options.add_k(parser.add_argument_group("ignored", "The original's command lines have it."))
     return parser.parse(argv)
 
 
@@ -25,7 +26,7 @@ def main(args) -> int:
     parallel.refuse("infer_notl.py")
     head_run, head_step, head_config = session.find_head(args)
     run, step = session.encoder_of_head(args, head_run, head_step, head_config)
-    corpus = session.open_corpus(args, ("test",))
+    corpus = session.open_corpus(args, ("train", "test"))
     session.check_labels(args, corpus, head_config, head_run)
     config = find_encoder(args, run, step)
 
@@ -37,11 +38,16 @@ def main(args) -> int:
     from models.encoders.head import ClassificationNet, head_scores
     from models.evaluation.report import report, save_arrays
     from models.runs.checkpoints import HEAD, load_module
+    from models.runs.provenance import tell_changed, tell_seen
 
     device = pick_device(args.gpu)
     encoder = place(build_encoder(args, run, step, config), device)
     head = load_module(head_run.path(HEAD, head_step), ClassificationNet(args.embedding_size, len(corpus.labels)), HEAD)
     test = session.open_clips(args, corpus, "test")
+    if "k" in args.given:
+        print("--k: a head has no vote of neighbours; it classifies every clip by itself")
+    tell_changed(head_run, head_config, args, corpus)
+    seen = tell_seen([head_run, run], test, corpus)
     embeddings = embed_clips(encoder, LogMel().to(device), test, title="embedding test",
                              normalise=head_config.get("frozen_encoder", True))
     scores = head_scores(head, embeddings)
@@ -51,7 +57,7 @@ def main(args) -> int:
     report(head_run.folder, stem, corpus.labels, test.manifest.label, predicted, test.manifest,
            scores=np.exp(scores.max(1)),
            facts={"encoder": str(run.path(args.model, step)), "head": str(head_run.path(HEAD, head_step)),
-                  "manifest": args.manifest, "clip_seconds": args.clip_seconds})
+                  "manifest": args.manifest, "clip_seconds": args.clip_seconds} | seen)
     if args.save:
         save_arrays(head_run.folder, stem, test_embeddings=embeddings, test_labels=test.manifest.label,
                     predictions=predicted)

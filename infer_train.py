@@ -33,15 +33,21 @@ def main(args) -> int:
     words = words_to_enrol(args, corpus) if args.shots else None
     config = find_encoder(args, run, step)
 
+    import numpy as np
+
     from models.encoders.device import pick_device, place
     from models.encoders.frontend import LogMel
+    from models.runs.provenance import tell_changed, tell_seen
 
     device = pick_device(args.gpu)
     encoder = place(build_encoder(args, run, step, config), device)
     frontend = LogMel().to(device)
     train, test = (session.open_clips(args, corpus, split) for split in ("train", "test"))
+    tell_changed(run, config, args, corpus)
     out, name = session.own_run(args, args.name).folder, f"{args.manifest}-{args.model}-{step}"
     facts = {"encoder": str(run.path(args.model, step)), "manifest": args.manifest}
+    rows = np.flatnonzero(np.isin(test.manifest.label, np.concatenate(words))) if words else None
+    facts |= tell_seen([run], test, corpus, rows)
     if words:
         test_enrolled_words(args, words, encoder, frontend, train, test, out, name, facts, config)
     else:

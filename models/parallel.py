@@ -34,6 +34,11 @@ def rank() -> int:
     return int(os.environ["RANK"]) if _joined else 0
 
 
+def leads() -> bool:
+    """Whether this process is the first, also before it has met the others."""
+    return not launched() or os.environ["RANK"] == "0"
+
+
 def local_size() -> int:
     """Processes on this machine."""
     return int(os.environ["LOCAL_WORLD_SIZE"]) if _joined else 1

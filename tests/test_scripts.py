@@ -307,7 +307,7 @@ def test_more_batch_classes_than_labels_is_said_once(encoder):
     assert encoder.count("--batch_classes 35: there are 6 classes") == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_saves_says_where_and_can_be_resumed(number, runs, words):
     name = f"stopped{int(number)}"
     command = [sys.executable, "TripletEncoder.py", f"--name={name}", f"--runs_dir={runs}", *words.flags,

@@ -5,6 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from data.base.errors import UserError
+
 
 class ClassificationNet(nn.Module):
     """PReLU and one linear layer: an embedding to class log-probabilities.
@@ -24,5 +26,11 @@ class ClassificationNet(nn.Module):
 
 @torch.no_grad()
 def head_scores(head: ClassificationNet, embeddings: np.ndarray) -> np.ndarray:
-    """Embeddings (N, D) to log-probabilities (N, C), both float32."""
-    return head(torch.from_numpy(embeddings).to(next(head.parameters()).device)).cpu().numpy()
+    """Embeddings (N, D) to log-probabilities (N, C), both float32. Raises UserError for scores that are not numbers."""
+    scores = head(torch.from_numpy(embeddings).to(next(head.parameters()).device)).cpu().numpy()
+    bad = np.flatnonzero(np.isnan(scores).any(1) | (scores == np.inf).any(1))
+    if len(bad):
+        raise UserError(f"the head's scores of {len(bad)} of {len(scores)} clips are not numbers (first: clip "
+                        f"{bad[0]}): its training, or the encoder's, diverged; use an earlier step, or train with a "
+                        "lower --lr")
+    return scores

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from argparse import Namespace
 from pathlib import Path
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from models.encoders.waveform import WaveformEncoder
 
+_CHECKPOINT = re.compile(r"([\w.]+)-STEP-(0|[1-9][0-9]{0,17})\.pt")
+
 
 def load_encoder(source: str | Path, step: int | None = None, model: str | None = None,
                  device: str | torch.device = "cpu") -> WaveformEncoder:
@@ -33,26 +36,56 @@ def load_encoder(source: str | Path, step: int | None = None, model: str | None 
     """
     from models.encoders.waveform import WaveformEncoder
 
+    run, model, step = find_checkpoint(source, step, model)
+    args = Namespace(model=model, clip_seconds=None, hidden_size=None, embedding_size=None)
+    config = find_encoder(args, run, step)
+    return WaveformEncoder(build_encoder(args, run, step, config), args.clip_seconds).to(device).eval()
+
+
+def find_checkpoint(source: str | Path, step: int | None = None, model: str | None = None,
+                    flag: str = "step") -> tuple[Run, str, int]:
+    """The run, model and step of a run's folder, or of a checkpoint's path; arguments and errors as in `load_encoder`.
+
+    Args:
+        flag: what names the step, for messages.
+    """
     path = Path(source)
-    if named := re.fullmatch(r"([\w.]+)-STEP-(\d+)\.pt", path.name):
-        for flag, given, fixed in (("model", model, named[1]), ("step", step, int(named[2]))):
-            check_fixed(flag, given, fixed, f"{path}, which is of")
+    if named := _CHECKPOINT.fullmatch(path.name):
+        for what, given, fixed in (("--model", model, named[1]), (flag, step, int(named[2]))):
+            check_fixed(what, given, fixed, f"{path}, which is of")
         model, step, path = named[1], int(named[2]), path.absolute().parent.parent
         if path / "checkpoints" != Path(source).absolute().parent:
             raise UserError(f"{source}: a checkpoint lies in a run's folder checkpoints/; put it there")
     path = path.absolute()
-    run = Run(path.parent, path.name)
+    if not path.is_dir():
+        raise UserError(f"{source}: no folder of a run, nor a checkpoint Model-STEP-n.pt; check the name")
+    run = Run(path.parent, path.name, "run")
     config = run.config()
     if model is None:
         saved = [name for name in MODELS if run.steps(name)]
         model = config.get("model") or (saved[0] if len(saved) == 1 else None)
+    if model is None:
+        raise UserError(f"{path}: no run with a checkpoint of {', '.join(MODELS)}" if not saved else
+                        f"{path}: has checkpoints of {', '.join(saved)}; say which by model")
     if model not in MODELS:
-        raise UserError(f"{path}: no run with a checkpoint of {', '.join(MODELS)}" if model is None else
-                        f"{path}: model {model!r} is none of {', '.join(MODELS)}")
-    args = Namespace(model=model, clip_seconds=None, hidden_size=None, embedding_size=None)
-    step = run.step(model, step, "step")
-    config = find_encoder(args, run, step)
-    return WaveformEncoder(build_encoder(args, run, step, config), args.clip_seconds).to(device).eval()
+        raise UserError(f"{path}: model {model!r} is none of {', '.join(MODELS)}")
+    return run, model, run.step(model, step, flag)
+
+
+def find_initial(args: Namespace) -> tuple[Run, int, dict] | None:
+    """The run, step and configuration of the encoder that --init_from names, `find_encoder` applied; None without it.
+
+    It names a run under --runs_dir, a run's folder, or a checkpoint's path; a run may be followed by :STEP.
+    """
+    if args.init_from is None:
+        return None
+    name, colon, number = args.init_from.rpartition(":")
+    source, step = (name, int(number)) if colon and re.fullmatch("[0-9]{1,18}", number) else (args.init_from, None)
+    if os.sep not in source:
+        Run(args.runs_dir, source, "--init_from")  # as every name of a run
+        source = Path(args.runs_dir) / source
+    run, _, step = find_checkpoint(source, step, args.model, "--init_from")
+    return run, step, find_encoder(args, run, step)
 
 
 def find_encoder(args: Namespace, run: Run, step: int) -> dict:

@@ -30,7 +30,13 @@ class WaveformEncoder(nn.Module):
         Args:
             waveforms: (B, S) at 16 kHz, floating in [-1, 1] or int16. A longer one is cut around its centre, a shorter
                 one zero-padded at its end.
+
+        Raises:
+            ValueError: of another shape or type.
         """
+        if waveforms.ndim != 2 or not (waveforms.is_floating_point() or waveforms.dtype == torch.int16):
+            raise ValueError(f"waveforms must be (B, S), floating or int16, not {waveforms.dtype} of shape "
+                             f"{tuple(waveforms.shape)}")
         surplus = waveforms.shape[1] - self.clip_samples
         if surplus > 0:
             waveforms = waveforms[:, surplus // 2:surplus // 2 + self.clip_samples]

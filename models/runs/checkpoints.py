@@ -7,20 +7,28 @@ values is ever unpickled.
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
 import re
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.base.errors import UserError
-from data.base.files import write_atomically
+from data.base.errors import UserError, out_of_memory
+from data.base.files import check_name, open_regular, read_json, write_atomically
+from models.runs import values
 
 if TYPE_CHECKING:  # torch takes seconds to import, and a missing step should be told at once
     from torch import nn
 
 TRAINER = "trainer"
 HEAD = "ClassificationNet"
+# What config.json may hold, see `data.base.files.misshapen`.
+_CONFIG = {"script": str, "model": str, "hidden_size": int, "clip_seconds": (int, float), "arguments": dict,
+           "train_clips": int, "train_manifest": str, "labels": [str], "frontend": dict, "frozen_encoder": bool,
+           "init_from": str, "extended": [dict], "versions": dict, "threads": int}
+_RESTORE = "restore it, or remove it to give all flags"
 
 
 class Run:
@@ -31,8 +39,7 @@ class Run:
     """
 
     def __init__(self, runs_dir: str | Path, name: str, flag: str = "--name"):
-        if name in ("", ".", "..") or Path(name).name != name:
-            raise UserError(f"{flag} {name!r}: must be a plain folder name")
+        check_name(flag, name)
         self.name, self.flag = name, flag
         self.folder = Path(runs_dir) / name
         self.checkpoints = self.folder / "checkpoints"
@@ -42,9 +49,13 @@ class Run:
 
     def steps(self, module: str) -> list[int]:
         """The steps at which a module was saved, ascending."""
-        pattern = re.compile(re.escape(module) + r"-STEP-(\d+)\.pt")
+        pattern = re.compile(re.escape(module) + r"-STEP-(0|[1-9][0-9]*)\.pt")
         found = (pattern.fullmatch(path.name) for path in self.checkpoints.glob("*.pt"))
         return sorted(int(match[1]) for match in found if match)
+
+    def begun(self) -> bool:
+        """Whether it has a checkpoint: a name whose run never got so far is free."""
+        return any(self.checkpoints.glob("*-STEP-*.pt"))
 
     def step(self, module: str, wanted: int | None, flag: str) -> int:
         """``wanted`` if it was saved, the newest step if None.
@@ -90,14 +101,16 @@ class Run:
     def config(self) -> dict:
         """What `write_config` wrote; empty for a run that has none, as the published encoders."""
         path = self.folder / "config.json"
-        if not path.exists():
+        if not os.path.lexists(path):
             return {}
-        try:
-            config = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UserError(f"{path}: not valid JSON ({error}); restore it, or remove it to give all flags") from None
+        config = read_json(path, "configuration of a run", _RESTORE, _CONFIG)
         if not isinstance(config, dict):
-            raise UserError(f"{path}: not a JSON object; restore it, or remove it to give all flags")
+            raise UserError(f"{path}: not a JSON object; {_RESTORE}")
+        for key, check in (("hidden_size", values.width), ("clip_seconds", values.positive)):
+            try:
+                check(repr(config.get(key, 1)))
+            except argparse.ArgumentTypeError as error:
+                raise UserError(f"{path}: {key!r}: {error}; {_RESTORE}") from None
         return config
 
 
@@ -110,11 +123,13 @@ def load_state(path: Path) -> dict:
     import torch
 
     try:
-        with path.open("rb") as file, warnings.catch_warnings():
+        with open_regular(path) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the old format's storage classes
             try:
                 state = torch.load(file, map_location="cpu", weights_only=True)
             except Exception as error:  # damaged files make torch raise almost anything
+                if out_of_memory(error):
+                    raise
                 unsafe = re.search(r"GLOBAL|[Uu]nsupported (global|class|operand)|allowlisted", str(error))
                 truth = "holds objects that are not weights, which were not loaded" if unsafe else \
                     "is truncated or no checkpoint"
@@ -130,7 +145,8 @@ def load_module(path: Path, module: nn.Module, name: str, part: str | None = Non
     """Load a state dict, or ``part`` of a file that has more, into a module.
 
     Raises:
-        UserError: the file is no state dict of this module; the first difference is named.
+        UserError: the file is no state dict of this module, of which the first difference is named, or holds weights
+            that are not numbers.
     """
     found, wanted = load_state(path), module.state_dict()
     if part is not None:
@@ -145,8 +161,22 @@ def load_module(path: Path, module: nn.Module, name: str, part: str | None = Non
             shape = tuple(getattr(found[key], "shape", ()))
             raise UserError(f"{path}: {key!r} has shape {shape}, {name} needs {tuple(wanted[key].shape)}; "
                             "check --model and --hidden_size")
+    if bad := not_finite(found):
+        raise UserError(f"{path}: {bad!r} has values that are not numbers, as when a training diverged; use an earlier "
+                        "step, or train again with a lower --lr")
     module.load_state_dict(found)
     return module
+
+
+def not_finite(state: dict) -> str | None:
+    """The first entry of a state dict with a value that is infinite or no number; waits for a GPU once."""
+    import torch
+
+    checked = [name for name, value in state.items() if value.is_floating_point() or value.is_complex()]
+    if not checked:
+        return None
+    finite = torch.stack([state[name].isfinite().all() for name in checked]).tolist()
+    return next((name for name, fine in zip(checked, finite, strict=True) if not fine), None)
 
 
 def _listed(steps: list[int]) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data.base.errors import UserError
+from models.runs.values import clip_seconds, count, decibels, not_negative, positive, share, whole, width
 
 MODELS = ("Res8", "Res15", "Quartz", "BCRes1", "BCRes1.5", "BCRes2", "BCRes3", "BCRes6", "BCRes8")
 MINING = ("random", "hardest", "semihard")
@@ -45,7 +46,7 @@ class Parser(argparse.ArgumentParser):
                          formatter_class=argparse.RawDescriptionHelpFormatter)
 
     def parse(self, argv: Sequence[str] | None = None) -> argparse.Namespace:
-        """Like `parse_args`; the result's ``given`` holds the flags that were on the command line."""
+        """Like `parse_args`; the result's ``given`` holds the flags on the command line, ``fits`` is `Parser.fits`."""
         args = self.parse_args(argv)
         defaults = [(action, action.default) for action in self._actions]
         for action, _ in defaults:
@@ -53,7 +54,20 @@ class Parser(argparse.ArgumentParser):
         args.given = vars(self.parse_args(argv))
         for action, default in defaults:
             action.default = default
+        args.fits = self.fits
         return args
+
+    def fits(self, flag: str, value) -> bool:
+        """Whether a value read from JSON is one that the flag could have had; of a flag that there is not, any is."""
+        action = next((action for action in self._actions if action.dest == flag), None)
+        if action is None or (value is None and action.default is None and not action.required):
+            return True
+        if action.nargs == 0:  # on or off
+            return isinstance(value, bool)
+        several = action.nargs is not None and action.nargs != "?"
+        if (several and not isinstance(value, list)) or (isinstance(action.nargs, int) and len(value) != action.nargs):
+            return False
+        return all(_fits(action, one) for one in (value if several else [value]))
 
 
 def add_run(parser: Parser, name_help: str) -> None:
@@ -72,9 +86,9 @@ def add_data(parser: Parser) -> None:
     group.add_argument("--registry", type=Path, default=ROOT / "manifests.json",
                        help="the file that --manifest names are looked up in (default: manifests.json beside the "
                             "scripts)")
-    group.add_argument("--clip_seconds", type=positive,
-                       help="length of a clip: longer ones are cut around their centre, shorter ones zero-padded "
-                            "(default: 1.0; a checkpoint's own where one is loaded)")
+    group.add_argument("--clip_seconds", type=clip_seconds,
+                       help="length of a clip, 0.1 to 60: longer ones are cut around their centre, shorter ones "
+                            "zero-padded (default: 1.0; a checkpoint's own where one is loaded)")
     group.add_argument("--cache_dir", type=Path, default=ROOT / "datasets" / "cache",
                        help="where decoded audio is kept for the next run (default: datasets/cache)")
     group.add_argument("--skip_bad_audio", action="store_true",
@@ -85,10 +99,10 @@ def add_model(parser: Parser, fixed: bool = False) -> None:
     """``fixed``: the width always comes from a checkpoint."""
     group = parser.add_argument_group("model")
     group.add_argument("--model", required=True, choices=MODELS, help="the encoder")
-    group.add_argument("--hidden_size", type=count,
+    group.add_argument("--hidden_size", type=width,
                        help="channels of Res8 and Res15, and size of the embedding (default: " + (
                            "the checkpoint's)" if fixed else "45; a checkpoint's own where one is loaded)"))
-    group.add_argument("--embedding_size", type=count,
+    group.add_argument("--embedding_size", type=width,
                        help="size of the embedding where it is to differ from the channels, by a linear projection "
                             "(default: --hidden_size; a checkpoint's own where one is loaded)")
 
@@ -114,6 +128,13 @@ def add_loss(group) -> None:
                             "there are many classes (default: --lr)")
 
 
+def add_init(parser: Parser, when: str = "") -> None:
+    group = parser.add_argument_group("fine-tuning")
+    group.add_argument("--init_from", metavar="RUN[:STEP]",
+                       help=f"begin with the weights of that run's encoder, or of a checkpoint's path{when}; its "
+                            "--model, width and clip length are taken over (default: off, random weights)")
+
+
 def add_recipe(parser: Parser, changes: dict | None = None) -> None:
     """Flags of optimiser and schedule, with each recipe's value in the help."""
     def default(flag: str) -> str:
@@ -128,11 +149,14 @@ def add_recipe(parser: Parser, changes: dict | None = None) -> None:
     group.add_argument("--schedule", choices=("cosine", "onecycle"), help=default("schedule"))
     group.add_argument("--lr", type=positive, help=f"highest learning rate {default('lr')}")
     group.add_argument("--lr_end", type=positive, help=f"learning rate of the last step {default('lr_end')}")
-    group.add_argument("--weight_decay", type=_not_negative, help=default("weight_decay"))
-    group.add_argument("--warmup", type=_share, help=f"share of the steps to reach --lr {default('warmup')}")
+    group.add_argument("--weight_decay", type=not_negative, help=default("weight_decay"))
+    group.add_argument("--warmup", type=share, help=f"share of the steps to reach --lr {default('warmup')}")
     group.add_argument("--num_epochs", type=count, help=default("num_epochs"))
-    group.add_argument("--num_steps", type=count, help="train for so many steps, instead of --num_epochs "
-                                                       "(default: as many as the epochs have)")
+    group.add_argument("--num_steps", type=count,
+                       help="train for so many steps, instead of --num_epochs; with "
+                       "--resume more than before makes a run longer: its learning rates are stretched over all steps, "
+                       "and its weights are not those of a run that was begun with so many (default: as many as the "
+                       "epochs have)")
     group.add_argument("--seed", type=whole, default=0, help="of weights, batches, augmentation and mining "
                                                               "(default: 0)")
     group.add_argument("--precision", choices=("32", "bf16"),
@@ -151,7 +175,7 @@ def add_augmentation(parser: Parser, changes: dict | None = None) -> None:
                        help=f"the shift alone {_default('shift', changes)}; --augment includes it")
     group.add_argument("--speed", action=argparse.BooleanOptionalAction,
                        help=f"play each clip at 0.85 to 1.15 of its speed {_default('speed', changes)}")
-    group.add_argument("--noise_snr", type=float, nargs=2, default=(5.0, 30.0), metavar=("LOW", "HIGH"),
+    group.add_argument("--noise_snr", type=decibels, nargs=2, default=(5.0, 30.0), metavar=("LOW", "HIGH"),
                        help="range of signal-to-noise ratios of --augment, dB (default: 5 30)")
     group.add_argument("--noise_dir", type=Path,
                        help="folder of noise recordings for --augment (default: the data set's own, in manifests.json)")
@@ -310,6 +334,17 @@ def resolve_loss(args: argparse.Namespace) -> None:
         raise UserError(f"--margin {args.margin:g}: that of subcenter_arcface is an angle in radians, below pi / 2")
 
 
+def _fits(action: argparse.Action, value) -> bool:
+    if action.type in (None, str, Path):
+        fits = isinstance(value, str)
+    else:
+        try:
+            fits = isinstance(value, int | float) and not isinstance(value, bool) and action.type(repr(value)) == value
+        except (argparse.ArgumentTypeError, ValueError):
+            fits = False
+    return fits and (action.choices is None or value in action.choices)
+
+
 def _default(flag: str, changes: dict | None) -> str:
     recipes = f"paper {_said(RECIPES['paper'][flag])}, fast {_said(RECIPES['fast'][flag])}"
     if flag not in (changes or {}):
@@ -321,33 +356,3 @@ def _said(value) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _number(text: str, kind, condition, wanted: str):
-    try:
-        value = kind(text)
-    except ValueError:
-        value = math.nan
-    if not condition(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
-    return value
-
-
-def whole(text: str) -> int:
-    return _number(text, int, lambda x: x >= 0, "a whole number from 0 up")
-
-
-def count(text: str) -> int:
-    return _number(text, int, lambda x: x >= 1, "a whole number from 1 up")
-
-
-def positive(text: str) -> float:
-    return _number(text, float, lambda x: 0 < x < math.inf, "a positive number")
-
-
-def _not_negative(text: str) -> float:
-    return _number(text, float, lambda x: 0 <= x < math.inf, "a number from 0 up")
-
-
-def _share(text: str) -> float:
-    return _number(text, float, lambda x: 0 <= x < 1, "a share from 0 up to, not including, 1")

@@ -5,12 +5,14 @@ Cheap checks come before the libraries that take seconds to import.
 
 from __future__ import annotations
 
+import os
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.base.errors import UserError
+from data.base.files import check_name
 from data.manifests import ROOT, Corpus, load_corpus, registered
 from models.runs.checkpoints import HEAD, Run
 
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 CLIP_SECONDS = 1.0
 WIDTH = 45
+SMALLER = "take fewer by --per_class, --batch_classes or --batch_size, a smaller --clip_seconds or --hidden_size, " \
+          "or a larger machine"  # the ways out of too little memory
+_BYTES = 6  # a sample of a batch takes at the least, as int16 and as float32
 
 
 def resolve_sizes(args: Namespace) -> None:
@@ -48,6 +53,7 @@ def check_fixed(flag: str, given, fixed, where: str) -> None:
 def open_corpus(args: Namespace, splits: Sequence[str]) -> Corpus:
     """The data set that --manifest names; the demo is synthesised if it is not there."""
     entry = registered(args.manifest, args.registry)
+    check_name("--manifest", args.manifest)  # files are named by it
     folder = Path(args.registry).absolute().parent
     if args.manifest == "demo" and folder == ROOT and not (folder / entry["train"]).exists():
         from data.demo.synthesis import make
@@ -135,3 +141,17 @@ def classifier_batches(args: Namespace, train: Clips, corpus: Corpus) -> Balance
         return BalancedBatchSampler(train.manifest.label, corpus.labels, args.batch_classes, args.per_class,
                                     seed=args.seed)  # uniform draws
     return Shuffled(len(train), args.batch_size, args.seed)
+
+
+def check_memory(batch_clips: int, clip_seconds: float) -> None:
+    """Raise UserError for a batch whose waveforms alone are more than this machine's memory."""
+    from data.audio import SAMPLE_RATE
+
+    needed = batch_clips * clip_seconds * SAMPLE_RATE * _BYTES
+    try:
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows and others that do not say
+        return
+    if needed > there:
+        raise UserError(f"a step of {batch_clips:,} clips of {clip_seconds:g} s needs over {needed / 2**30:,.0f} GB of "
+                        f"memory, this machine has {there / 2**30:,.0f}; {SMALLER}")

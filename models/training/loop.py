@@ -1,12 +1,16 @@
 """The loop that trains a task: progress, looks at dev, checkpoints, and a stop from which it can go on."""
 
+import errno
 import logging
+import math
 import signal
 import sys
+import threading
 import time
 import warnings
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import lightning
 import torch
@@ -15,24 +19,25 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning_utilities.core import rank_zero
 from tqdm import tqdm
 
-from data.base.errors import UserError
+from data.base.errors import Stopped, UserError, out_of_memory
 from data.dataset import Clips, ResidentClips, loader
 from models import parallel
 from models.encoders.device import place
-from models.runs.checkpoints import TRAINER, Run
+from models.runs.checkpoints import TRAINER, Run, not_finite
+from models.runs.session import SMALLER
 from models.training.tasks import Task
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 LOG_STEPS = 10  # between readings of the device's figures, for which the host has to wait
 
 
 class Loop(Callback):
-    """Progress, checkpoints, looks at the dev set, and a clean stop at Ctrl-C, at the end of a step."""
+    """Progress, checkpoints, looks at the dev set, and a clean stop at Ctrl-C or a signal, at the end of a step."""
 
     def __init__(self, run: Run, args: Namespace, steps: int, accuracy: Callable[[], float]):
         self.run, self.args, self.steps, self.accuracy = run, args, steps, accuracy
         self.stopped_by: int | None = None
         self.dev: float | None = None
-        self.handlers = {}
 
     def on_train_start(self, trainer, task) -> None:
         self.bar = tqdm(total=self.steps, initial=task.done, desc=self.args.name, unit=" steps",
@@ -40,11 +45,30 @@ class Loop(Callback):
         self.started, self.done_before = time.monotonic(), task.done
         self.began = self.started  # of the step under way
         task.train()  # lightning leaves the modules as they are
-        self.handlers = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in _handled():  # again: lightning has put handlers of its own around
+            signal.signal(number, self._stop)
+
+    @contextmanager
+    def catching_signals(self) -> Iterator[None]:
+        """A block in which a signal ends training after the step under way, or at once if none has begun."""
+        before = {number: signal.signal(number, self._stop) for number in _handled()}
+        try:
+            yield
+        finally:
+            if self.begun:
+                self.bar.close()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @property
+    def begun(self) -> bool:
+        return hasattr(self, "bar")
 
     def _stop(self, number: int, _) -> None:
-        self.stopped_by = number
         signal.signal(number, signal.SIG_DFL)  # asked twice, it ends at once
+        if not self.begun:
+            raise Stopped(number)
+        self.stopped_by = number
 
     def on_train_batch_start(self, trainer, task, batch, index) -> None:
         self.lr = trainer.optimizers[0].param_groups[0]["lr"]
@@ -56,28 +80,49 @@ class Loop(Callback):
         if stopping and self.stopped_by is None:
             self.stopped_by = signal.SIGTERM  # another process got it
         last = task.done == self.steps
-        if task.done % LOG_STEPS == 0 or last:
+        telling = task.done % LOG_STEPS == 0 or last
+        saving = task.done % self.args.step_freq == 0 or last or stopping
+        looking = (task.done % self.args.eval_freq == 0 or last) and not stopping
+        if telling or saving or looking:
             figures = self._figures(task)
+            self._check(task, figures, weights=saving or looking)
+        if telling:
             trainer.logger.log_metrics(figures, task.done)
             self.bar.set_postfix_str(self._line(figures), refresh=False)
         self.bar.update()
-        if (task.done % self.args.step_freq == 0 or last or stopping) and not parallel.rank():
+        if saving and not parallel.rank():
             save(self.run, task, trainer.optimizers[0], self.args.checkpoints_to_keep)
-        if (task.done % self.args.eval_freq == 0 or last) and not stopping:
+        if looking:
             self.dev = self.accuracy()
             trainer.logger.log_metrics({"dev_accuracy": self.dev, "seconds": task.seconds}, task.done)
-            self._tell(task)
+            self._tell(task, figures)
         trainer.should_stop |= stopping
         self.began = time.monotonic()
+
+    def _check(self, task: Task, figures: dict[str, float], weights: bool) -> None:
+        """Raise UserError, in all processes, if training diverged: nothing made from then on is worth saving."""
+        bad = next((f"{name} is {value}" for name, value in figures.items() if not math.isfinite(value)), None)
+        if bad is None and weights:
+            entry = next(filter(None, (not_finite(module.state_dict()) for module in task.saved_modules().values())),
+                         None)
+            if parallel.total(entry is not None) > 0:
+                bad = f"weights are not numbers: {entry or 'in another process'}"
+        if bad is None:
+            return
+        name = next(iter(task.saved_modules()))
+        steps = self.run.steps(name)
+        saved = f"the last good checkpoint is {self.run.path(name, steps[-1])}" if steps else \
+            f"no checkpoint was saved before, and --name {self.run.name} is free again"
+        raise UserError(f"training diverged by step {task.done} of {self.steps} ({bad}); {saved}; train with a lower "
+                        "--lr")
 
     def _figures(self, task: Task) -> dict[str, float]:
         """The last step's, the mean over processes; all have to ask for them."""
         return {name: parallel.total(value.item()) / parallel.size()
                 for name, value in task.figures.items()} | {"lr": self.lr}
 
-    def _tell(self, task: Task) -> None:
+    def _tell(self, task: Task, figures: dict[str, float]) -> None:
         """One lasting line, also where no bar is shown."""
-        figures = self._figures(task)
         spent = time.monotonic() - self.started
         left = spent / (task.done - self.done_before) * (self.steps - task.done)
         tqdm.write(f"step {task.done}/{self.steps}  {self._line(figures)}  ({spent:.0f} s, {left:.0f} s to go)",
@@ -93,12 +138,6 @@ class Loop(Callback):
     def _line(self, figures: dict[str, float]) -> str:
         shown = [f"{name} {value:.2e}" if name == "lr" else f"{name} {value:.3f}" for name, value in figures.items()]
         return "  ".join(shown + ([] if self.dev is None else [f"dev {100 * self.dev:.2f} %"]))
-
-    def teardown(self, trainer, task, stage) -> None:
-        if self.handlers:  # training had begun
-            self.bar.close()
-        for number, handler in self.handlers.items():
-            signal.signal(number, handler)
 
 
 def save(run: Run, task: Task, optimizer: torch.optim.Optimizer, keep: int) -> None:
@@ -119,7 +158,8 @@ def fit(task: Task, run: Run, data, batches, device: torch.device, accuracy: Cal
         the loop, which knows whether a signal stopped it.
 
     Raises:
-        UserError: a batch has fewer clips than there are processes.
+        UserError: a batch has fewer clips than there are processes, training diverged, or the memory or the disk does
+            not suffice.
     """
     task.batch_clips = batches.batch_clips
     if task.batch_clips < parallel.size():
@@ -130,7 +170,7 @@ def fit(task: Task, run: Run, data, batches, device: torch.device, accuracy: Cal
     loop = Loop(run, task.args, task.steps, accuracy)
     if task.done >= task.steps:  # a finished run was resumed
         return loop
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), loop.catching_signals(), _in_a_line(run, task):
         warnings.filterwarnings("ignore", message=".*(num_workers|does not have many workers|log_every_n_steps|"
                                                   "lr_scheduler.step|total_mem|TF32|isinstance).*")
         trainer = lightning.Trainer(
@@ -143,6 +183,43 @@ def fit(task: Task, run: Run, data, batches, device: torch.device, accuracy: Cal
         trainer.fit(task, loader(data, parallel.Shared(batches),
                                  pin_memory=device.type == "cuda" and not isinstance(data, ResidentClips)))
     return loop
+
+
+@contextmanager
+def _in_a_line(run: Run, task: Task) -> Iterator[None]:
+    """Turn memory or a disk that does not suffice, however torch, Lightning or TensorBoard put it, into a UserError."""
+    def quietly(failed) -> None:  # TensorBoard's writer is a thread, whose error comes up here, too
+        if not isinstance(failed.exc_value, OSError):
+            threading.__excepthook__(failed)
+
+    before, threading.excepthook = threading.excepthook, quietly
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        causes = [error]
+        while causes[-1] is not None:
+            causes.append(causes[-1].__cause__ or causes[-1].__context__)
+        for cause in causes[:-1]:
+            if isinstance(cause, UserError):
+                raise cause from error
+            if out_of_memory(cause):
+                raise UserError(f"not enough memory for steps of {task.batch_clips:,} clips; {SMALLER}") from error
+            if isinstance(cause, OSError) and cause.errno in FULL:
+                raise UserError(f"{run.folder}: cannot be written ({cause.strerror}); make room on that disk, and go "
+                                "on by --resume") from error
+        raise
+    finally:
+        threading.excepthook = before
+
+
+def _handled() -> list[int]:
+    """The signals that end training; SIGHUP not where nohup has it ignored, nor on Windows, which lacks it."""
+    found = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        found.append(signal.SIGHUP)
+    return found
 
 
 def _processes(device: torch.device) -> dict:

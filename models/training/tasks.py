@@ -22,7 +22,7 @@ from models.evaluation.knn import classify, few_clips
 from models.losses.triplet import own_class, positive_pairs, triplet_loss
 from models.runs.checkpoints import HEAD
 from models.training.masks import MASKS, SpectrogramMasks
-from models.training.optimisers import make_optimizer, make_schedule
+from models.training.optimisers import make_optimizer, make_schedule, misfit
 
 
 class Task(lightning.LightningModule):
@@ -40,6 +40,7 @@ class Task(lightning.LightningModule):
     def __init__(self, encoder: nn.Module, args: Namespace, steps: int, noise: NoiseBank | None):
         super().__init__()
         self.encoder, self.args, self.steps = encoder, args, steps
+        self.loss: nn.Module | None = None  # what is learnt beside the encoder and is no part of it
         # In a tuple, since it is no further module: its weights are the encoder's.
         self.trained = (torch.compile(encoder, dynamic=False) if args.compile else encoder,)
         self.done = 0
@@ -57,17 +58,20 @@ class Task(lightning.LightningModule):
 
     def saved_state(self) -> dict:
         """What is saved beside the modules and the optimiser."""
-        return {}
+        return {} if self.loss is None else {"loss": self.loss.state_dict()}
 
-    def trained_parameters(self) -> list:
-        """What the optimiser gets."""
-        return [p for p in self.parameters() if p.requires_grad]
+    def cannot_resume(self, state: dict) -> str | None:
+        """Why the optimiser in what `save` wrote is not one of this task's; None if it is."""
+        return misfit(state["optimizer"], self.args, self.learning())
 
     def resume(self, state: dict) -> None:
-        """Go on from what `save` wrote; nothing for {}. Call before `fit`, with the modules loaded."""
-        if state:
-            self.done, self.optimizer_state = state["step"], state["optimizer"]
-            self.seconds = state.get("seconds", 0.0)
+        """Go on from what `save` wrote. Call before `fit`, with the modules loaded."""
+        self.done, self.optimizer_state = state["step"], state["optimizer"]
+        self.seconds = state.get("seconds", 0.0)
+
+    def learning(self) -> list:
+        """The weights that training changes, or groups of them, as the optimiser gets them."""
+        return [p for p in self.parameters() if p.requires_grad]
 
     def embed(self, clips: Clips, rows: np.ndarray | None = None, title: str | None = None) -> np.ndarray:
         """Normalised embeddings (N, D) of all clips, or of those at ``rows``; the processes share the work."""
@@ -106,15 +110,19 @@ class Task(lightning.LightningModule):
 
     def configure_optimizers(self):
         """Optimiser and schedule; the schedule ends at ``lr_end`` with the run's last step."""
-        args = self.args
-        optimizer = make_optimizer(args, self.trained_parameters())
+        optimizer = make_optimizer(self.args, self.learning())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # stepping the schedule to where a resumed run was
-            schedule = make_schedule(args, optimizer, self.steps)
+            schedule = make_schedule(self.args, optimizer, self.steps)
             for _ in range(self.done):
                 schedule.step()
         if self.optimizer_state is not None:
+            # Rates follow from the step and the run's length, which may have grown since they were saved.
+            settings = [{name: value for name, value in group.items() if name != "params"}
+                        for group in optimizer.param_groups]
             optimizer.load_state_dict(self.optimizer_state)
+            for group, values in zip(optimizer.param_groups, settings, strict=True):
+                group.update(values)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
@@ -153,14 +161,11 @@ class TripletTask(Task):
                         "d_neg": result.negative}
         return result.loss
 
-    def saved_state(self) -> dict:
-        return {} if self.loss is None else {"loss": self.loss.state_dict()}
-
-    def trained_parameters(self) -> list:
+    def learning(self) -> list:
         """What a loss learns has a learning rate of its own, and no weight decay: a proxy's length means nothing."""
         own = [] if self.loss is None else list(self.loss.parameters())
         if not own:
-            return super().trained_parameters()
+            return super().learning()
         return [{"params": list(self.encoder.parameters())},
                 {"params": own, "lr": self.args.loss_lr, "weight_decay": 0.0}]
 

@@ -1,8 +1,6 @@
 """Names, steps and pruning of checkpoints, and every kind of file that is none."""
 
-import json
 import pickle
-from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -11,8 +9,7 @@ import torch
 from data.base.errors import UserError
 from models.encoders.head import ClassificationNet
 from models.encoders.resnet import Res8, Res15
-from models.runs import begin
-from models.runs.checkpoints import HEAD, TRAINER, Run, load_module, load_state
+from models.runs.checkpoints import HEAD, TRAINER, Run, load_module, load_state, not_finite
 
 
 @pytest.fixture
@@ -41,6 +38,7 @@ def test_channels_last_weights_are_saved_in_the_plain_layout(saved):
 def test_steps_are_found_and_the_newest_is_the_default(saved):
     (saved.checkpoints / "Res8-STEP-x.pt").touch()
     (saved.checkpoints / "Res80-STEP-5.pt").touch()
+    (saved.checkpoints / "Res8-STEP-007.pt").touch()  # is no name that a run gives
     assert saved.steps("Res8") == [20, 100, 300]
     assert saved.step("Res8", None, "--enc_step") == 300
     assert saved.step("Res8", 20, "--enc_step") == 20
@@ -63,7 +61,7 @@ def test_the_oldest_steps_are_dropped_with_all_their_files(tmp_path):
     assert len(list(run.checkpoints.iterdir())) == 6
 
 
-@pytest.mark.parametrize("name", ["", "../a", "a/b", ".."])
+@pytest.mark.parametrize("name", ["", "../a", "a/b", "..", "a" * 300, "a\nb", "a\udcff"])
 def test_a_run_is_a_plain_folder_name(tmp_path, name):
     with pytest.raises(UserError, match="--name"):
         Run(tmp_path, name)
@@ -137,17 +135,30 @@ def test_config_round_trip_and_damage(tmp_path):
     assert run.config() == {}
     run.write_config({"labels": ["yes", "ünü"], "arguments": {"lr": 1e-3}})
     assert run.config() == {"labels": ["yes", "ünü"], "arguments": {"lr": 1e-3}}
-    for broken in ("{", "[]"):
+    for broken in ("{", "[]", "null", '"x"', "[" * 100_000, '{"hidden_size": "x"}', '{"hidden_size": 0}',
+                   '{"hidden_size": 45.0}', '{"clip_seconds": "x"}', '{"clip_seconds": NaN}', '{"clip_seconds": -1}',
+                   '{"clip_seconds": 1e999}', '{"labels": "yes"}', '{"labels": [1]}', '{"arguments": []}',
+                   '{"arguments": null}', '{"model": 1}', '{"frozen_encoder": 1}', '{"train_clips": true}'):
         (run.folder / "config.json").write_text(broken)
-        with pytest.raises(UserError, match=r"config.json"):
+        with pytest.raises(UserError, match=r"config.json.*restore it") as told:
             run.config()
+        assert "\n" not in str(told.value)
+    (run.folder / "config.json").write_bytes(b'{"model": "\xff"}')
+    with pytest.raises(UserError, match=r"config.json.*UTF-8"):
+        run.config()
+    (run.folder / "config.json").unlink()
+    (run.folder / "config.json").mkdir()
+    with pytest.raises(UserError, match=r"config.json.*a folder"):
+        run.config()
 
 
-@pytest.mark.parametrize("begun, goes_on", [(True, "full"), (False, False), ("light", "light")])
-def test_a_run_from_before_the_masks_had_names_goes_on_with_the_same(tmp_path, begun, goes_on):
-    run = Run(tmp_path, "old")
-    run.folder.mkdir()
-    (run.folder / "config.json").write_text(json.dumps({"script": "x.py", "arguments": {"spec_augment": begun}}))
-    args = Namespace(resume=True, spec_augment=None, given={})
-    begin.begin(args, run, "x.py")
-    assert args.spec_augment == goes_on
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("entry", ["conv3.weight", "bn2.running_var"])
+def test_weights_that_are_not_numbers_are_not_loaded(saved, entry, value):
+    encoder = Res8(4)
+    encoder.state_dict()[entry].view(-1)[-1] = value
+    assert not_finite(encoder.state_dict()) == entry
+    saved.save({"Res8": encoder}, {"step": 9, "optimizer": {}}, 9, keep=100)
+    with pytest.raises(UserError, match=rf"Res8-STEP-9.pt: '{entry}'.*earlier step"):
+        load_module(saved.path("Res8", 9), Res8(4), "Res8")
+    assert not_finite(Res8(4).state_dict()) is None

@@ -148,7 +148,7 @@ def test_pictures_of_embeddings_are_asked_for_where_embeddings_are_tested(capsys
     (["--margin=nan"], "--margin: 'nan' is not a positive number"),
     (["--per_class=0"], "--per_class: '0' is not a whole number from 1 up"),
     (["--data_probs=7"], "--data_probs: invalid choice"), (["--batch_class=3"], "unrecognized arguments"),
-    (["--clip_seconds=x"], "--clip_seconds: 'x' is not a positive number")])
+    (["--clip_seconds=x"], "--clip_seconds: 'x' is not a number of seconds")])
 def test_bad_values_exit_2_naming_the_flag(flags, said, capsys):
     with pytest.raises(SystemExit) as stop:
         parsed("TripletEncoder", *flags)

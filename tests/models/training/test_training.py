@@ -1,5 +1,7 @@
 """Optimiser and schedule against the original's figures, and what the two training tasks promise."""
 
+import errno
+import signal
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,11 +11,12 @@ from nemo.core.optim.novograd import Novograd
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from data.augment import NoiseBank
+from data.base.errors import UserError
 from data.dataset import Clips, ResidentClips
 from data.manifests import load_corpus
 from data.sampler import BalancedBatchSampler
 from models.encoders.build import make_encoder
-from models.encoders.head import ClassificationNet
+from models.encoders.head import ClassificationNet, head_scores
 from models.runs.checkpoints import Run
 from models.runs.options import RECIPES
 from models.training import loop
@@ -226,3 +229,107 @@ def test_the_compiled_encoder_is_trained_and_the_plain_one_tested(clips, monkeyp
     task.embed(clips[1])
     assert calls == [18]
     assert list(task.saved_modules()["Res8"].state_dict()) == list(encoder.state_dict())
+
+
+@pytest.mark.parametrize("recipe, share", [("fast", 0.05), ("fast", 0.1), ("fast", 0.5), ("fast", 0.0),
+                                           ("fast", 1 - 2**-53), ("paper", 0.05), ("paper", 1 - 2**-53)])
+@pytest.mark.parametrize("steps", [1, 2, 10, 20])
+def test_a_warm_up_of_any_share(recipe, share, steps):
+    """Also one of a single step, by whose length less one torch's one-cycle divides."""
+    args = arguments(**RECIPES[recipe] | {"warmup": share})
+    found = rates(args, steps)
+    assert np.isfinite(found).all() and (found > 0).all() and found.max() <= args.lr * (1 + 1e-6)
+
+
+def arguments_of_a_run(**changes):
+    return arguments(**{"name": "run", "step_freq": 2, "eval_freq": 1000, "checkpoints_to_keep": 100} | changes)
+
+
+def fitted(task, folder, clips, steps=8):
+    sampler = BalancedBatchSampler(clips[0].manifest.label, clips[0].manifest.labels, 6, 3, num_steps=steps)
+    return loop.fit(task, Run(folder, "run"), clips[0], sampler, torch.device("cpu"), lambda: 1.0)
+
+
+class Diverging(training.TripletTask):
+    """Training whose ``spoil`` makes it diverge in its step 5."""
+
+    spoil = staticmethod(lambda task: None)
+
+    def training_step(self, batch, index):
+        loss = super().training_step(batch, index)
+        if self.done == 4:
+            type(self).spoil(self)
+            return loss * float("nan") if self.figures["loss"].isnan() else loss
+        return loss
+
+
+def loss_is_nan(task):
+    task.figures["loss"] = torch.tensor(float("nan"))
+
+
+def statistics_are_infinite(task):
+    task.encoder.bn2.running_var[0] = float("inf")  # which the loss in training does not show
+
+
+@pytest.mark.parametrize("spoil, said", [(loss_is_nan, "loss is nan"), (statistics_are_infinite, "bn2.running_var")])
+@pytest.mark.parametrize("when, step", [({}, 6), ({"step_freq": 100, "eval_freq": 7}, 7),
+                                        ({"step_freq": 1000}, 8)])
+def test_training_that_diverges_ends_before_anything_is_made_of_it(clips, tmp_path, monkeypatch, spoil, said, when,
+                                                                    step):
+    monkeypatch.setattr(Diverging, "spoil", staticmethod(spoil))
+    task = Diverging(make_encoder("Res8", 4), arguments_of_a_run(**when), 8)
+    with pytest.raises(UserError, match="diverged") as told:
+        fitted(task, tmp_path, clips)
+    assert said in str(told.value) and f"by step {step} of 8" in str(told.value)
+    saved = Run(tmp_path, "run").steps("Res8")
+    assert saved == ([2, 4] if not when else [])
+    assert ("Res8-STEP-4.pt" if saved else "no checkpoint") in str(told.value)
+
+
+@pytest.mark.parametrize("error, said", [
+    (RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory"), "--per_class"),
+    (torch.OutOfMemoryError("CUDA out of memory."), "--batch_classes"), (MemoryError(), "--clip_seconds"),
+    (OSError(errno.ENOSPC, "No space left on device"), "make room")])
+def test_memory_or_a_disk_that_does_not_suffice(clips, tmp_path, error, said):
+    class Failing(training.TripletTask):
+        def training_step(self, batch, index):
+            raise error
+
+    with pytest.raises(UserError, match=said):
+        fitted(Failing(make_encoder("Res8", 4), arguments_of_a_run(), 8), tmp_path, clips)
+
+
+def test_a_disk_that_is_full_for_the_curves(clips, tmp_path, monkeypatch, capsys):
+    """TensorBoard writes in a thread, whose error Lightning takes for one of the value's kind."""
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    def full(self, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(RecordWriter, "write", full)
+    with pytest.raises(UserError, match=r"run: cannot be written \(No space left on device\); make room"):
+        fitted(training.TripletTask(make_encoder("Res8", 4), arguments_of_a_run(), 30), tmp_path, clips, 30)
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_other_errors_are_defects_and_stay(clips, tmp_path):
+    class Failing(training.TripletTask):
+        def training_step(self, batch, index):
+            raise RuntimeError("a defect")
+
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    with pytest.raises(RuntimeError, match="a defect"):
+        fitted(Failing(make_encoder("Res8", 4), arguments_of_a_run(), 8), tmp_path, clips)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
+
+
+def test_a_head_with_scores_that_are_not_numbers():
+    head = ClassificationNet(8, 3)
+    embeddings = np.zeros((4, 8), np.float32)
+    assert np.isfinite(head_scores(head, embeddings)).all()
+    embeddings[2, 1] = np.nan
+    with pytest.raises(UserError, match=r"scores of 1 of 4 clips are not numbers \(first: clip 2\)"):
+        head_scores(head, embeddings)
+    head.fc1.weight.data[0, 0] = np.inf
+    with pytest.raises(UserError, match="not numbers"):
+        head_scores(head, np.ones((4, 8), np.float32))

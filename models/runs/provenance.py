@@ -1,0 +1,161 @@
+"""What an encoder heard in training, so that a test can say which of its clips and speakers were among it.
+
+A run keeps 64-bit hashes of its training clips and speakers beside its checkpoints, sixteen bytes a clip. A clip is
+known again by its file and offset, or by its sound, where a recording was copied or renamed. A speaker is known again
+by name among the recordings of one folder: the same number in another corpus is another person.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import reduce
+
+import numpy as np
+
+from data.base.errors import UserError
+from data.base.files import check_regular, write_atomically
+from data.dataset import Clips
+from data.manifests import Corpus, Manifest
+from models.runs.checkpoints import Run
+
+_FILE = "trained_on.npz"
+_LOOKED_AT = 64  # samples of a clip, spread over it, that its sound is known by
+_HEARD = 16  # of which at least so many are not zero: stretches of silence are alike
+_ROWS = 1 << 16  # clips hashed at a time
+_PRIMES = np.random.default_rng(0).integers(0, 2**63, _LOOKED_AT // 4, np.uint64) * np.uint64(2) + np.uint64(1)
+
+
+@dataclass
+class Record:
+    """Sorted uint64 hashes of what was trained on: of places (file and offset), of sounds, and of speakers."""
+
+    places: np.ndarray
+    sounds: np.ndarray
+    speakers: np.ndarray
+
+    @classmethod
+    def of(cls, clips: Clips, corpus: Corpus) -> Record:
+        """Of clips, whose speakers are those of ``corpus``."""
+        sounds, heard = _sounds(clips)
+        return cls(np.unique(_places(clips.manifest)), np.unique(sounds[heard]),
+                   _speakers(clips.manifest, corpus))
+
+    def __or__(self, other: Record | None) -> Record:
+        """What either holds, as for an encoder that was trained further."""
+        return self if other is None else Record(*(np.union1d(getattr(self, f.name), getattr(other, f.name))
+                                                   for f in fields(self)))
+
+    def write(self, run: Run) -> None:
+        with write_atomically(run.folder / _FILE, "wb") as file:
+            np.savez(file, **{f.name: getattr(self, f.name) for f in fields(self)})
+
+    @classmethod
+    def read(cls, run: Run) -> Record | None:
+        """None for a run that has none: of before, or published."""
+        path = run.folder / _FILE
+        if not os.path.lexists(path):
+            return None
+        try:
+            check_regular(path)
+            with np.load(path, allow_pickle=False) as arrays:
+                found = [arrays[f.name] for f in fields(cls)]
+            if any(keys.dtype != np.uint64 or keys.ndim != 1 for keys in found):
+                raise ValueError("it holds other arrays")
+        except Exception as error:  # a damaged archive makes NumPy raise almost anything
+            raise UserError(f"{path}: not the record of a run's training clips ({error}); restore it, or remove it to "
+                            "test without") from None
+        return cls(*found)
+
+    def seen(self, clips: Clips, corpus: Corpus, rows: np.ndarray | None = None) -> tuple[int, int, int]:
+        """How many of the clips at ``rows`` (all by default) were trained on; of how many speakers, among how many."""
+        rows = np.arange(len(clips)) if rows is None else rows
+        sounds, heard = _sounds(clips)
+        known = np.isin(_places(clips.manifest), self.places) | heard & np.isin(sounds, self.sounds)
+        speakers = _speakers(clips.manifest.subset(rows), corpus)
+        return int(known[rows].sum()), int(np.isin(speakers, self.speakers).sum()), len(speakers)
+
+
+def tell_seen(runs: Sequence[Run], clips: Clips, corpus: Corpus, rows: np.ndarray | None = None) -> dict:
+    """Say in a line how many test clips and speakers the training of any of these runs had, if any were.
+
+    Args:
+        rows: of ``clips``, those that are tested; None for all.
+
+    Returns:
+        the same as facts; {} where no run has a record.
+    """
+    records = [record for record in map(Record.read, runs) if record is not None]
+    if not records:
+        return {}
+    heard, speakers, among = reduce(Record.__or__, records).seen(clips, corpus, rows)
+    count = len(clips) if rows is None else len(rows)
+    if heard or speakers:
+        names = " or ".join(repr(name) for name in dict.fromkeys(run.name for run in runs))
+        print(f"{heard:,} of the {count:,} test clips and {speakers:,} of the {among:,} test speakers were in the "
+              f"training of run {names}: the figures are not those of new recordings")
+    return {"test_clips_trained_on": heard, "test_speakers_trained_on": speakers}
+
+
+def tell_changed(run: Run, config: dict, args: Namespace, corpus: Corpus) -> None:
+    """Say in a line that the data set has other training clips or labels than when a run was trained on it."""
+    begun = config.get("arguments", {})
+    same = begun.get("manifest") == args.manifest and \
+        os.path.abspath(str(begun.get("registry"))) == os.path.abspath(args.registry)
+    if same and config.get("train_manifest", "") not in ("", fingerprint(corpus.splits["train"])):
+        print(f"--manifest {args.manifest} has other training clips or labels than when run {run.name!r} was trained "
+              "on it")
+
+
+def fingerprint(manifest: Manifest) -> str:
+    """A hash of what a manifest says: its labels, and each line's file (as seen from the manifest), part and label."""
+    folder = os.path.abspath(manifest.path.parent)
+    seen = {name: os.path.relpath(name, folder) for name in {os.path.dirname(file) for file in manifest.files}}
+    digest = hashlib.sha256()
+    for names in (manifest.labels, (os.path.join(seen[os.path.dirname(file)], os.path.basename(file))
+                                    for file in manifest.files)):
+        digest.update("\0".join(names).encode(errors="surrogateescape") + b"\0\0")
+    for column, kind in (("file", "<i8"), ("offset", "<f8"), ("duration", "<f8"), ("label", "<i8")):
+        digest.update(np.ascontiguousarray(getattr(manifest, column), kind).tobytes())
+    return digest.hexdigest()
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=8).digest(), "little")
+
+
+def _places(manifest: Manifest) -> np.ndarray:
+    """(N,) of file and offset, which is told apart to a tenth of a millisecond."""
+    files = np.array([_hash(file) for file in manifest.files], np.uint64)
+    return _mixed(files[manifest.file] + np.rint(manifest.offset * 1e4).astype(np.uint64) * _PRIMES[0])
+
+
+def _sounds(clips: Clips) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) of the samples looked at, and (N,) bool, whether there is enough in them to know a clip by."""
+    packed, found, heard = clips.packed, [], []
+    for start in range(0, len(clips), _ROWS):
+        rows = clips.rows[start:start + _ROWS]
+        length = packed.length[rows].astype(np.int64)[:, None]
+        position = length * (2 * np.arange(_LOOKED_AT) + 1) // (2 * _LOOKED_AT)  # (n, 64)
+        samples = np.ascontiguousarray(packed.samples[packed.start[rows].astype(np.int64)[:, None] + position], "<i2")
+        found.append(_mixed((samples.view(np.uint64) * _PRIMES).sum(1, dtype=np.uint64)
+                            + length[:, 0].astype(np.uint64)))
+        heard.append((samples != 0).sum(1) >= _HEARD)
+    return np.concatenate(found), np.concatenate(heard)
+
+
+def _speakers(manifest: Manifest, corpus: Corpus) -> np.ndarray:
+    """Of the distinct speakers, each with the folder that all training recordings of its corpus lie in; sorted."""
+    folder = os.path.commonpath({os.path.dirname(file) for file in corpus.splits["train"].files})
+    names = {str(speaker) for speaker in manifest.speaker if speaker is not None}
+    return np.array(sorted(_hash(f"{folder}\0{name}") for name in names), np.uint64)
+
+
+def _mixed(keys: np.ndarray) -> np.ndarray:
+    """Every bit of (N,) uint64 made to depend on all (the finaliser of splitmix64, Steele et al., 2014)."""
+    keys = (keys ^ keys >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
+    keys = (keys ^ keys >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
+    return keys ^ keys >> np.uint64(31)
