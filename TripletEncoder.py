@@ -23,10 +23,15 @@ def parse_args(argv=None):
                           help="how a batch's classes are drawn: 0 uniformly, 1 phonetically near, 2 in proportion to "
                                "their clips, 3 batches of 0 and 1 in turn at random, 4 of 0 and 2, 5 of 1 and 2, 6 of "
                                "all three (default: 0)")
+    training.add_argument("--shares", type=options.positive, nargs="+", metavar="SHARE",
+                          help="with --manifest a+b: what share of a batch's classes comes from each set, in any unit, "
+                               "where they are drawn uniformly; a word of several sets counts to the first (default: "
+                               "all words alike)")
     options.add_loss(training)
     options.add_recipe(parser)
     options.add_augmentation(parser)
     options.add_checkpoints(parser)
+    options.add_eval(parser)
     options.add_parallel(parser)
     after = parser.add_argument_group("classification")
     options.add_k(after)
@@ -70,7 +75,9 @@ def main(args) -> int:
     with parallel.first():
         train, dev = (session.open_clips(args, corpus, split) for split in ("train", "dev"))
         sampler = BalancedBatchSampler(train.manifest.label, corpus.labels, args.batch_classes, args.per_class,
-                                       args.data_probs, args.seed, tables=train.manifest.path.parent)
+                                       args.data_probs, args.seed, tables=train.manifest.path.parent,
+                                       groups=corpus.parts, shares=args.shares)
+        held = session.open_new_words(args, corpus) if args.eval == "new_words" else None
     session.check_memory(sampler.batch_clips, args.clip_seconds)
     noise = session.open_noise(args, corpus)
     if sampler.batch_classes < args.batch_classes:
@@ -90,7 +97,8 @@ def main(args) -> int:
           f"{sampler.batch_classes} classes x {args.per_class} clips a step, {sampler.epoch_steps} steps an epoch")
 
     where = search_device(device, args.classify_gpu)
-    loop = fit(task, run, train, sampler, device, lambda: task.accuracy(train, dev, where))
+    look = (lambda: task.accuracy(train, dev, where)) if held is None else (lambda: task.auroc(held))
+    loop = fit(task, run, train, sampler, device, look, "dev" if held is None else "AUROC of new words")
     first = parallel.leave()
     if loop.stopped_by is not None:
         return loop.say_stopped(task.done)

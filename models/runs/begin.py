@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # Arguments that a resumed run may change: they do not bear on what is learnt.
 FREE = {"name", "runs_dir", "gpu", "registry", "cache_dir", "step_freq", "eval_freq", "checkpoints_to_keep",
         "eval_clips", "num_nodes", "compile", "resume",
-        "classify_gpu", "cl", "save_emb", "given", "fits"}
+        "classify_gpu", "cl", "eval", "save_emb", "given", "fits"}
 LENGTH = ("num_steps", "num_epochs")  # which it may change too, the schedule being stretched
 # What every configuration has had in its arguments, and never as null.
 _ALWAYS = {"manifest", "model", "hidden_size", "clip_seconds", "seed", "precision", "num_steps",

@@ -82,7 +82,7 @@ def add_data(parser: Parser) -> None:
     group = parser.add_argument_group("data")
     group.add_argument("--manifest", required=True,
                        help="a name registered in manifests.json: 10, 100, 1000, 10000 (LibriWords), 12, 35 (Speech "
-                            "Commands), demo (made on first use), or your own")
+                            "Commands), demo (made on first use), or your own; several joined by +, as a+b, are one")
     group.add_argument("--registry", type=Path, default=ROOT / "manifests.json",
                        help="the file that --manifest names are looked up in (default: manifests.json beside the "
                             "scripts)")
@@ -210,6 +210,14 @@ def add_checkpoints(parser: Parser) -> None:
     group.add_argument("--eval_clips", type=count, default=2000,
                        help="at most so many clips, spread over the classes, of train and of dev at a look at the dev "
                             "set (default: 2000)")
+
+
+def add_eval(parser: Parser) -> None:
+    group = parser.add_argument_group("looks")
+    group.add_argument("--eval", choices=("dev", "new_words"), default="dev",
+                       help="what is looked at while training: dev, accuracy on the dev set; new_words, how well "
+                            "distances tell words that the data set holds out as new (data.libriwords --new_words), "
+                            "AUROC: with thousands of classes, accuracy on dev says little (default: dev)")
 
 
 def add_k(group, several: bool = False) -> None:

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data import joined
 from data.base.errors import UserError
 from data.base.files import check_name
-from data.manifests import ROOT, Corpus, load_corpus, registered
+from data.manifests import ROOT, Corpus, registered
 from models.runs.checkpoints import HEAD, Run
 
 if TYPE_CHECKING:
@@ -51,15 +52,15 @@ def check_fixed(flag: str, given, fixed, where: str) -> None:
 
 
 def open_corpus(args: Namespace, splits: Sequence[str]) -> Corpus:
-    """The data set that --manifest names; the demo is synthesised if it is not there."""
-    entry = registered(args.manifest, args.registry)
+    """The data set, or the sets joined by +, that --manifest names; the demo is synthesised if it is not there."""
     check_name("--manifest", args.manifest)  # files are named by it
     folder = Path(args.registry).absolute().parent
-    if args.manifest == "demo" and folder == ROOT and not (folder / entry["train"]).exists():
+    if "demo" in joined.parts_of(args.manifest, args.registry) and folder == ROOT and \
+            not (folder / registered("demo", args.registry)["train"]).exists():
         from data.demo.synthesis import make
 
         make()
-    return load_corpus(args.manifest, splits, args.registry)
+    return joined.load(args.manifest, splits, args.registry)
 
 
 def open_clips(args: Namespace, corpus: Corpus, split: str) -> Clips:
@@ -68,6 +69,14 @@ def open_clips(args: Namespace, corpus: Corpus, split: str) -> Clips:
 
     return Clips.of(corpus.splits[split], f"{corpus.name}-{split}", args.clip_seconds, args.cache_dir,
                     args.skip_bad_audio)
+
+
+def open_new_words(args: Namespace, corpus: Corpus) -> Clips:
+    """The audio of the words that a data set holds out as new."""
+    from data.dataset import Clips
+
+    return Clips.of(joined.new_words(corpus, args.registry), f"{corpus.name}-new_words", args.clip_seconds,
+                    args.cache_dir, args.skip_bad_audio)
 
 
 def open_noise(args: Namespace, corpus: Corpus) -> NoiseBank | None:

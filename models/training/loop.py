@@ -34,8 +34,8 @@ LOG_STEPS = 10  # between readings of the device's figures, for which the host h
 class Loop(Callback):
     """Progress, checkpoints, looks at the dev set, and a clean stop at Ctrl-C or a signal, at the end of a step."""
 
-    def __init__(self, run: Run, args: Namespace, steps: int, accuracy: Callable[[], float]):
-        self.run, self.args, self.steps, self.accuracy = run, args, steps, accuracy
+    def __init__(self, run: Run, args: Namespace, steps: int, look: Callable[[], float], what: str = "dev"):
+        self.run, self.args, self.steps, self.look, self.what = run, args, steps, look, what
         self.stopped_by: int | None = None
         self.dev: float | None = None
 
@@ -93,8 +93,8 @@ class Loop(Callback):
         if saving and not parallel.rank():
             save(self.run, task, trainer.optimizers[0], self.args.checkpoints_to_keep)
         if looking:
-            self.dev = self.accuracy()
-            trainer.logger.log_metrics({"dev_accuracy": self.dev, "seconds": task.seconds}, task.done)
+            self.dev = self.look()
+            trainer.logger.log_metrics({"dev_accuracy" if self.what == "dev" else self.what: self.dev, "seconds": task.seconds}, task.done)
             self._tell(task, figures)
         trainer.should_stop |= stopping
         self.began = time.monotonic()
@@ -137,7 +137,7 @@ class Loop(Callback):
 
     def _line(self, figures: dict[str, float]) -> str:
         shown = [f"{name} {value:.2e}" if name == "lr" else f"{name} {value:.3f}" for name, value in figures.items()]
-        return "  ".join(shown + ([] if self.dev is None else [f"dev {100 * self.dev:.2f} %"]))
+        return "  ".join(shown + ([] if self.dev is None else [f"{self.what} {100 * self.dev:.2f} %"]))
 
 
 def save(run: Run, task: Task, optimizer: torch.optim.Optimizer, keep: int) -> None:
@@ -146,13 +146,15 @@ def save(run: Run, task: Task, optimizer: torch.optim.Optimizer, keep: int) -> N
     run.save(task.saved_modules(), state, task.done, keep)
 
 
-def fit(task: Task, run: Run, data, batches, device: torch.device, accuracy: Callable[[], float]) -> Loop:
+def fit(task: Task, run: Run, data, batches, device: torch.device, look: Callable[[], float],
+        what: str = "dev") -> Loop:
     """Train ``task`` from step ``task.done`` on, on the batches that the sampler ``batches`` still has to give.
 
     Args:
         data: a `Clips` or other data set that is indexed by a batch of positions.
         batches: its batches are of the size it calls ``batch_clips``; torchrun's processes share each.
-        accuracy: looks at the dev set.
+        look: at the dev set, or at what else decides: a share of 1.
+        what: that share is called.
 
     Returns:
         the loop, which knows whether a signal stopped it.
@@ -167,7 +169,7 @@ def fit(task: Task, run: Run, data, batches, device: torch.device, accuracy: Cal
                         "fewer, or make it larger")
     rank_zero.log.setLevel(logging.WARNING)  # else: which kinds of device there are not, and that training ended
     place(task, device, task.args.precision)
-    loop = Loop(run, task.args, task.steps, accuracy)
+    loop = Loop(run, task.args, task.steps, look, what)
     if task.done >= task.steps:  # a finished run was resumed
         return loop
     with warnings.catch_warnings(), loop.catching_signals(), _in_a_line(run, task):

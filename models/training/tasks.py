@@ -1,5 +1,6 @@
 """The two training tasks: what a step computes, and how it is optimised."""
 
+import math
 import warnings
 from argparse import Namespace
 
@@ -19,6 +20,7 @@ from models.encoders.embedding import embed_clips
 from models.encoders.frontend import HOP, LogMel
 from models.encoders.head import ClassificationNet, head_scores
 from models.evaluation.knn import classify, few_clips
+from models.evaluation.pairs import count_pairs
 from models.losses.triplet import own_class, positive_pairs, triplet_loss
 from models.runs.checkpoints import HEAD
 from models.training.masks import MASKS, SpectrogramMasks
@@ -168,6 +170,12 @@ class TripletTask(Task):
             return super().learning()
         return [{"params": list(self.encoder.parameters())},
                 {"params": own, "lr": self.args.loss_lr, "weight_decay": 0.0}]
+
+    def auroc(self, held: Clips) -> float:
+        """How well distances tell pairs of one word from pairs of two, of words that are not trained on."""
+        asked = spread(held.manifest.label, self.args.eval_clips)
+        found = count_pairs(self.embed(held, asked, "new words"), held.manifest.label[asked]).figures()["auroc"]
+        return math.nan if found is None else found
 
     def accuracy(self, train: Clips, dev: Clips, where: torch.device | None = None) -> float:
         """Share of dev clips that their nearest training clips classify rightly; ``where`` as in `knn_search`."""
