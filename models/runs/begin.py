@@ -150,24 +150,24 @@ def commit(run: Run, config: dict, before: dict, train: Clips, corpus: Corpus, p
     from models.runs.provenance import Record
 
     claim(run.folder, run.flag)
-    if not before:
-        if run.begun():
-            raise UserError(_taken(run))
-        for path in (run.folder / "tensorboard").glob("events.out.tfevents.*"):
-            path.unlink()  # of a run of that name that never took a step
-        run.write_config(config)
-    else:
-        planned, steps = before["arguments"]["num_steps"], config["arguments"]["num_steps"]
-        if steps != planned:
-            print(f"{planned} steps were planned, {steps} are now: the learning rates are stretched over all of them")
-            done = (run.steps(TRAINER) or [0])[-1]
-            run.write_config(before | {
-                "arguments": before["arguments"] | {flag: config["arguments"][flag] for flag in LENGTH},
-                "extended": [*before.get("extended", []), {"at_step": done, "from": planned, "to": steps}]})
+    if not before and run.begun():
+        raise UserError(_taken(run))
     record = Record.of(train, corpus)
     for heard in (Record.read(other) for other in ([run] if before else parents)):
         record |= heard
     record.write(run)
+    if not before:
+        for path in (run.folder / "tensorboard").glob("events.out.tfevents.*"):
+            path.unlink()  # of a run of that name that never took a step
+        run.write_config(config)
+        return
+    planned, steps = before["arguments"]["num_steps"], config["arguments"]["num_steps"]
+    if steps != planned:
+        print(f"{planned} steps were planned, {steps} are now: the learning rates are stretched over all of them")
+        done = (run.steps(TRAINER) or [0])[-1]
+        run.write_config(before | {
+            "arguments": before["arguments"] | {flag: config["arguments"][flag] for flag in LENGTH},
+            "extended": [*before.get("extended", []), {"at_step": done, "from": planned, "to": steps}]})
 
 
 def _taken(run: Run) -> str:
