@@ -94,7 +94,8 @@ class Loop(Callback):
             save(self.run, task, trainer.optimizers[0], self.args.checkpoints_to_keep)
         if looking:
             self.dev = self.look()
-            trainer.logger.log_metrics({"dev_accuracy" if self.what == "dev" else self.what: self.dev, "seconds": task.seconds}, task.done)
+            name = "dev_accuracy" if self.what == "dev" else self.what
+            trainer.logger.log_metrics({name: self.dev, "seconds": task.seconds}, task.done)
             self._tell(task, figures)
         trainer.should_stop |= stopping
         self.began = time.monotonic()
