@@ -5,6 +5,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+# Seconds to which lengths are told apart: the first words of a recording, with context, begin at one place and are not
+# one clip.
+SAME = 0.01
+
 
 def one_form(label: str) -> str:
     """A label without blanks around it, in the Unicode form NFC: an accent is the same however it was typed."""
@@ -35,7 +39,7 @@ def look_alike(labels: Iterable[str]) -> list[str]:
 
 
 def under_two_labels(manifests: Sequence) -> list[tuple[int, int, int, int]]:
-    """Clips that begin at one place of one file and have different labels.
+    """Clips of one stretch of a file, its beginning equal and its length to 10 ms, that have different labels.
 
     Args:
         manifests: each a `data.manifests.Manifest`, of one list of labels or each of its own: names are compared.
@@ -49,13 +53,14 @@ def under_two_labels(manifests: Sequence) -> list[tuple[int, int, int, int]]:
     for m, manifest in enumerate(manifests):
         file = np.array([files.setdefault(path, len(files)) for path in manifest.files], np.int64)[manifest.file]
         label = np.array([names.setdefault(name, len(names)) for name in manifest.labels], np.int64)[manifest.label]
-        columns.append((file, label, np.full(len(manifest), m), np.arange(len(manifest)), manifest.offset))
+        columns.append((file, label, np.full(len(manifest), m), np.arange(len(manifest)), manifest.offset,
+                        np.round(manifest.duration / SAME)))
     if not columns:
         return []
-    file, label, of, row, offset = map(np.concatenate, zip(*columns, strict=True))
-    order = np.lexsort((offset, file))  # stable
+    file, label, of, row, offset, length = map(np.concatenate, zip(*columns, strict=True))
+    order = np.lexsort((length, offset, file))  # stable
     new = np.ones(len(order), bool)
-    new[1:] = (np.diff(file[order]) != 0) | (np.diff(offset[order]) != 0)
+    new[1:] = np.any([np.diff(column[order]) != 0 for column in (file, offset, length)], axis=0)
     first = order[np.flatnonzero(new)[np.cumsum(new) - 1]]  # of the same place, for each of order
     other = label[order] != label[first]
     return [(int(of[a]), int(row[a]), int(of[b]), int(row[b])) for a, b in
