@@ -54,9 +54,9 @@ def embed_all(encoder, here: Here, device=None, batch: int | None = None, bf16: 
     from models.encoders.device import place
     from models.encoders.frontend import LogMel
 
-    device = device or here.device
+    device, size = device or here.device, batch or embedding.BATCH
     encoder = place(copy.deepcopy(encoder), device, "bf16" if bf16 else "32")
-    with (mock.patch.object(embedding, "BATCH", batch or embedding.BATCH),
+    with (mock.patch.multiple(embedding, BATCH=size, BATCH_GPU=size),
           torch.autocast(device.type, torch.bfloat16, enabled=bf16)):
         return embedding.embed_clips(encoder, LogMel().to(device), here.sounds)
 

@@ -29,9 +29,9 @@ def embedding_rates(here: Here, model: str) -> list[dict[str, object]]:
     clips = 8 if here.quick else len(here.noise) if here.gpu else 256
     work, rows = multiply_adds(encoder) * clips, []
     encoder, chosen = place(encoder, here.device), np.arange(clips)
-    for size in (4, 8) if here.quick else (32, embedding.BATCH, 512, 2048):
+    for size in (4, 8) if here.quick else (32, embedding.BATCH, embedding.BATCH_GPU, 2048):
         forget(here)
-        with arithmetic("fp32"), mock.patch.object(embedding, "BATCH", size):
+        with arithmetic("fp32"), mock.patch.multiple(embedding, BATCH=size, BATCH_GPU=size):
             timed = stopwatch(here, lambda: embedding.embed_clips(encoder, frontend, here.noise, chosen), 0)
         bound = work / limit(here, "fp32")
         rows.append({"model": model, "clips": clips, "batch": size, "a pass": timed, "clips/s": clips / timed.median,

@@ -10,7 +10,7 @@ from models import parallel
 from models.encoders.build import embed
 from models.encoders.frontend import LogMel
 
-BATCH = 128  # clips embedded at once; the embeddings do not depend on it
+BATCH, BATCH_GPU = 128, 512  # clips embedded at once; the embeddings do not depend on it
 
 
 @torch.no_grad()
@@ -35,7 +35,7 @@ def embed_clips(encoder: nn.Module, frontend: LogMel, clips: Clips, indices: np.
         for module, _ in modes:
             module.eval()
         parts = [torch.zeros(0, encoder.width, device=device)]  # so that no clips are no special case
-        batches = [indices[rows] for rows in InOrder(len(indices), BATCH)]
+        batches = [indices[rows] for rows in InOrder(len(indices), BATCH_GPU if device.type == "cuda" else BATCH)]
         with tqdm(total=len(indices), desc=title, unit=" clips", leave=False,
                   disable=None if title and not parallel.rank() else True) as progress:
             for waveforms, _ in loader(clips, batches, pin_memory=device.type == "cuda"):
