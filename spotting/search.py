@@ -1,0 +1,50 @@
+"""A sound's way to peaks: windows, embeddings, scores, peaks, one batch after the other."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from data.audio import SAMPLE_RATE
+from spotting.encoders import BATCH, Embedder
+from spotting.match import Peak, peaks
+from spotting.sound import Sound, windows
+from spotting.words import Words
+
+
+@dataclass
+class Heard:
+    """How much of a sound has been heard, in seconds, and whether any of it was more than zeros."""
+
+    seconds: float = 0.0
+    any_sound: bool = False
+
+
+def search(sound: Sound, embedder: Embedder, words: Words, hop: int, heard: Heard | None = None,
+           batch: int = BATCH) -> Iterator[Peak]:
+    """All peaks of all words in a sound, whatever their scores, as soon as they are decided.
+
+    Args:
+        hop: samples between windows.
+        heard: is kept up to date.
+    """
+    heard = Heard() if heard is None else heard
+    length = embedder.facts.clip_samples
+
+    def counted() -> Iterator[np.ndarray]:
+        for block in sound.blocks:
+            heard.seconds += len(block) / SAMPLE_RATE
+            heard.any_sound = heard.any_sound or bool(block.any())
+            yield block
+
+    def embedded() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for _, clips in windows(counted(), length, hop, batch):
+            clips = np.ascontiguousarray(clips)
+            yield embedder(clips), has_sound(clips)
+
+    return peaks(embedded(), words.words, hop, length)
+
+
+def has_sound(clips: np.ndarray) -> np.ndarray:
+    """(B, S) to (B,): whether a window is more than one constant. Nothing was said in one that is not."""
+    return clips.max(1) > clips.min(1)
