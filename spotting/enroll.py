@@ -88,9 +88,10 @@ def main(args: argparse.Namespace) -> int:
 
 def set_thresholds(args, words, files, embedder, hop) -> None:
     """By the background."""
+    from spotting.sound import open_file
     from spotting.thresholds import calibrate, hear, look_for_the_word
 
-    background = hear(files, embedder, words, hop, warn, "background")
+    background = hear(((file, open_file(file, warn)) for file in files), embedder, words.words, hop, "background")
     for line in calibrate(words, background, args.fa_per_hour):
         print(line)
     words.calibration["hop"] = args.hop

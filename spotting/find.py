@@ -110,7 +110,7 @@ def hits_in(args, name, embedder, words, hop, found):
     with tqdm(total=sound.seconds and round(sound.seconds), desc=Path(name).name[:30], unit=" s", leave=False,
               disable=None) as progress:
         try:
-            for peak in search(sound, embedder, words, hop, heard, 1 if live else BATCH):
+            for peak in search(sound, embedder, words.words, hop, heard, 1 if live else BATCH):
                 progress.update(int(heard.seconds) - progress.n)
                 word = words.words[peak.word]
                 if peak.score >= word.threshold:

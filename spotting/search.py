@@ -1,6 +1,6 @@
 """A sound's way to peaks: windows, embeddings, scores, peaks, one batch after the other."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,7 @@ from data.audio import SAMPLE_RATE
 from spotting.encoders import BATCH, Embedder
 from spotting.match import Peak, peaks
 from spotting.sound import Sound, windows
-from spotting.words import Words
+from spotting.words import Word
 
 
 @dataclass
@@ -20,7 +20,7 @@ class Heard:
     any_sound: bool = False
 
 
-def search(sound: Sound, embedder: Embedder, words: Words, hop: int, heard: Heard | None = None,
+def search(sound: Sound, embedder: Embedder, words: Sequence[Word], hop: int, heard: Heard | None = None,
            batch: int = BATCH) -> Iterator[Peak]:
     """All peaks of all words in a sound, whatever their scores, as soon as they are decided.
 
@@ -42,7 +42,7 @@ def search(sound: Sound, embedder: Embedder, words: Words, hop: int, heard: Hear
             clips = np.ascontiguousarray(clips)
             yield embedder(clips), has_sound(clips)
 
-    return peaks(embedded(), words.words, hop, length)
+    return peaks(embedded(), words, hop, length)
 
 
 def has_sound(clips: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Thresholds from recordings that do not have the words: so many false alarms an hour, and what that claim rests on."""
 
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,17 +11,10 @@ from spotting.encoders import Embedder
 from spotting.intervals import allowed, of_rate
 from spotting.match import hit_of
 from spotting.search import Heard, search
-from spotting.sound import open_file
-from spotting.words import Words
+from spotting.sound import Sound
+from spotting.words import Word, Words
 
-
-@dataclass(frozen=True)
-class Alarm:
-    """A peak where the word was not said: its score, and where in which file."""
-
-    score: float
-    file: str
-    start: float
+ROOM = 0.01  # of a threshold above the score that would be one false alarm too many
 
 
 @dataclass
@@ -29,64 +23,69 @@ class Background:
 
     Attributes:
         hours: what was heard.
-        alarms: by word, the highest score first.
+        scores: of each word (A,) float64, descending.
+        file, start: of each word (A,), in which of ``files`` a peak is, and where, in seconds.
     """
 
     files: list[str]
     hours: float
-    alarms: dict[str, list[Alarm]]
-
-    def scores(self, word: str) -> np.ndarray:
-        """(A,) float64, descending."""
-        return np.array([alarm.score for alarm in self.alarms[word]])
+    scores: list[np.ndarray]
+    file: list[np.ndarray]
+    start: list[np.ndarray]
 
 
-def hear(files: Sequence[str], embedder: Embedder, words: Words, hop: int, warn: Callable[[str], None],
+def hear(sounds: Iterable[tuple[str, Sound]], embedder: Embedder, words: Sequence[Word], hop: int,
          title: str) -> Background:
     """Search recordings that do not have the words.
+
+    Args:
+        sounds: each with the name of its file.
 
     Raises:
         UserError: a file that cannot be decoded, or nothing but silence in all of them.
     """
     from tqdm import tqdm
 
-    alarms: dict[str, list[Alarm]] = {name: [] for name in words.names}
-    seconds, any_sound = 0.0, False
-    for file in tqdm(files, desc=title, unit=" files", disable=None, leave=False):
+    found = [(array("d"), array("l"), array("d")) for _ in words]
+    files, seconds, any_sound = [], 0.0, False
+    for name, sound in tqdm(sounds, desc=title, unit=" files", disable=None, leave=False):
         heard = Heard()
-        for peak in search(open_file(file, warn), embedder, words, hop, heard):
-            word = words.words[peak.word]
-            alarms[word.name].append(Alarm(peak.score, file, hit_of(peak, word, hop).start))
+        for peak in search(sound, embedder, words, hop, heard):
+            for column, value in zip(found[peak.word], (peak.score, len(files), hit_of(peak, words[peak.word],
+                                                                                      hop).start), strict=True):
+                column.append(value)
+        files.append(name)
         seconds, any_sound = seconds + heard.seconds, any_sound or heard.any_sound
     if not any_sound:
-        raise UserError(f"{', '.join(files[:3])}: silent to the bit; a background without sound sets no threshold")
-    for found in alarms.values():
-        found.sort(key=lambda alarm: -alarm.score)
-    return Background(list(files), seconds / 3600, alarms)
+        raise UserError(f"{', '.join(files[:3])}: silent to the bit; recordings without sound tell nothing about false "
+                        "alarms")
+    columns = [[np.array(column) for column in word] for word in found]
+    orders = [np.argsort(-scores, kind="stable") for scores, _, _ in columns]
+    return Background(files, seconds / 3600, *([word[i][order] for word, order in zip(columns, orders, strict=True)]
+                                               for i in range(3)))
 
 
-def lowest(scores: np.ndarray, count: int) -> float:
-    """The lowest threshold that at most ``count`` of the scores (descending) reach.
+def lowest(scores: np.ndarray, count: int, room: float = 0.0) -> float:
+    """The lowest threshold that at most ``count`` of the scores (A,), descending, reach.
 
-    It lies halfway to the next score that would be one too many, where scores leave room, but no more than 0.01 above
-    that one; with six decimals, as a words file keeps it.
+    Args:
+        room: how far above the score that would be one too many it may lie, if the next score is more than twice as
+            far: another recording's will not be just the same.
     """
     if count >= len(scores):
-        return float(np.floor(1e6 * scores.min(initial=0.0)) / 1e6)
+        return float(scores.min(initial=0.0))
     over = float(scores[count])
     above = scores[scores > over]
-    room = min(0.01, (float(above.min()) - over) / 2 if len(above) else 0.01)
-    threshold = round(over + room, 6)
-    return threshold if threshold > over else float(np.nextafter(np.float64(over), np.inf))
+    threshold = over + min([room, *(above[-1:] - over) / 2, max(0.0, 1 - over) / 4])  # no similarity is above 1
+    return max(threshold, float(np.nextafter(over, np.inf)))
 
 
 def calibrate(words: Words, background: Background, fa_per_hour: float) -> list[str]:
     """Set every word's threshold for a rate of false alarms an hour, and say what it rests on, line by line."""
     hours, count = background.hours, allowed(fa_per_hour, background.hours)
     lines, facts = [], {}
-    for word in words.words:
-        scores = background.scores(word.name)
-        word.threshold, word.calibrated = lowest(scores, count), True
+    for word, scores in zip(words.words, background.scores, strict=True):
+        word.threshold, word.calibrated = float(np.ceil(1e6 * lowest(scores, count, ROOM)) / 1e6), True  # as it is kept
         alarms = int((scores >= word.threshold).sum())
         low, high = of_rate(alarms, hours)
         own = word.left_out_scores()
@@ -109,13 +108,12 @@ def calibrate(words: Words, background: Background, fa_per_hour: float) -> list[
 def look_for_the_word(words: Words, background: Background) -> list[str]:
     """What in the background sounds as much like a word as its own clips do, for the user to listen to."""
     lines = []
-    for word in words.words:
-        own = word.left_out_scores()
-        like = [] if np.isnan(own).any() else \
-            [alarm for alarm in background.alarms[word.name] if alarm.score >= np.median(own)]
+    for i, word in enumerate(words.words):
+        own, scores = word.left_out_scores(), background.scores[i]
+        like = 0 if np.isnan(own).any() else int((scores >= np.median(own)).sum())
         if like:
-            lines.append(f"warning: {len(like)} stretches of the background are as much like {word.name!r} as its own "
-                         f"clips, such as {like[0].file} at {like[0].start:.1f} s ({like[0].score:.2f}); if it is "
-                         "said there, cut it out, for it raises the threshold; if not, this encoder cannot tell it "
-                         "apart")
+            file, start = background.files[background.file[i][0]], background.start[i][0]
+            lines.append(f"warning: {like} stretches of the background are as much like {word.name!r} as its own "
+                         f"clips, such as {file} at {start:.1f} s ({scores[0]:.2f}); if it is said there, cut it out, "
+                         "for it raises the threshold; if not, this encoder cannot tell it apart")
     return lines
