@@ -62,7 +62,7 @@ class Scorer:
 
         Args:
             embeddings: (B, D).
-            sound: (B,) bool, whether there is any in the window; one that is constant matches nothing.
+            sound: (B,) bool, whether there is any in the window; one without matches nothing.
 
         Returns:
             (B, W) float32 and (B, W) int64.
