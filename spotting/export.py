@@ -24,8 +24,8 @@ def parse_args(argv=None) -> argparse.Namespace:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the .onnx file to write")
     parser.add_argument("--check", type=Path, nargs="+", metavar="PATH",
-                        help=f"recordings, and folders of such, {CHECKED} windows of which the export is compared with "
-                             "torch on (default: the test clips of the data that the encoder was trained on, else of "
+                        help=f"recordings, and folders of such: on the loudest stretch of up to {CHECKED} of them the export "
+                             "is compared with torch (default: the test clips of the data that the encoder was trained on, else of "
                              "--manifest=demo)")
     add_encoder(parser, "the shipped one", onnx=False)
     return parser.parse_args(argv)
@@ -69,27 +69,25 @@ def main(args: argparse.Namespace) -> int:
 
 
 def clips_to_check(files, facts):
-    """(N, S) int16 of real clips, and what they are."""
-    import itertools
-
+    """(N, S) int16 of real clips, the loudest stretch of each recording, and what they are."""
     import numpy as np
 
+    from data.audio import decode, fit
+    from data.folder.word_stretch import examine
     from spotting.search import has_sound
-    from spotting.sound import open_file, windows
-
-    def cut(names):
-        for name in names:
-            for _, batch in windows(open_file(name, warn).blocks, facts.clip_samples, facts.clip_samples, 1):
-                if has_sound(batch)[0]:
-                    yield batch[0]
 
     named = files or known_clips(facts)
-    each = max(1, CHECKED // len(named))
-    clips = list(itertools.islice(itertools.chain.from_iterable(itertools.islice(cut([name]), each) for name in named),
-                                  CHECKED))
+    named = named[::-(-len(named) // CHECKED)]
+    clips = []
+    for recording in examine((named, facts.clip_seconds)):
+        if isinstance(recording, str):
+            warn(f"left out {recording}")
+            continue
+        clips.append(fit(decode(recording.path, recording.offset, recording.duration), facts.clip_samples))
+    clips = [clip for clip in clips if has_sound(clip[None])[0]]
     if not clips:
         raise UserError("--check: nothing but silence in these recordings; name others")
-    return np.stack(clips), f"{len(clips)} clips of {len(named)} recordings"
+    return np.stack(clips), f"{len(clips)} clips, such as {named[0]}"
 
 
 def known_clips(facts) -> list[str]:

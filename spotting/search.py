@@ -11,7 +11,7 @@ from spotting.match import Peak, peaks
 from spotting.sound import Sound, windows
 from spotting.words import Word
 
-QUIET = 32  # of a window's highest sample less its lowest, of 65,536
+QUIET = 64  # of a window's highest sample less its lowest, of 65,536
 
 
 @dataclass
@@ -48,9 +48,9 @@ def search(sound: Sound, embedder: Embedder, words: Sequence[Word], hop: int, he
 
 
 def has_sound(clips: np.ndarray) -> np.ndarray:
-    """(B, S) int16 to (B,): whether something can have been said in a window, which is not so in one below -66 dB.
+    """(B, S) int16 to (B,): whether something can have been said in a window, which is not so in one below -60 dB.
 
-    There every band of the front end lies at its guard, and what it normalises is rounding: embeddings of such windows
-    differed by up to 0.15 between torch and onnxruntime, of all others by less than 0.0001.
+    There most bands of the front end lie at its guard, and what it normalises is rounding: embeddings of such windows
+    differed by up to 0.15 between torch and onnxruntime.
     """
     return clips.max(1).astype(np.int32) - clips.min(1) > QUIET
