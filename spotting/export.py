@@ -24,9 +24,9 @@ def parse_args(argv=None) -> argparse.Namespace:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the .onnx file to write")
     parser.add_argument("--check", type=Path, nargs="+", metavar="PATH",
-                        help=f"recordings, and folders of such: on the loudest stretch of up to {CHECKED} of them the export "
-                             "is compared with torch (default: the test clips of the data that the encoder was trained on, else of "
-                             "--manifest=demo)")
+                        help=f"recordings, and folders of such: on the loudest stretch of up to {CHECKED} of them the "
+                             "export is compared with torch (default: the test clips of the data that the encoder was "
+                             "trained on, else of --manifest=demo)")
     add_encoder(parser, "the shipped one", onnx=False)
     return parser.parse_args(argv)
 
