@@ -169,3 +169,38 @@ def hit_of(peak: Peak, word: Word, hop: int) -> Hit:
     first, last = peak.first * hop / SAMPLE_RATE, peak.last * hop / SAMPLE_RATE
     reference = (word.windows - 1) * word.spacing  # where its last window begins in the enrolled clips
     return Hit(word.name, first + word.start, last + word.end - reference, peak.score)
+
+
+class Early:
+    """Peaks of one word told early, one for each that `PeakPicker` finds at or above a threshold.
+
+    A window that scores higher than those before it that overlap it, and than the ``patience`` windows after it, is
+    told. A later one that overlaps it and scores higher takes its place, untold; what overlaps that is the same again.
+    """
+
+    def __init__(self, reach: int, patience: int, threshold: float):
+        self.reach, self.patience, self.threshold = reach, min(patience, reach), threshold
+        self.recent: list[float] = []  # scores of the last ``reach`` windows
+        self.waiting: tuple[int, int, float] | None = None  # last window, windows back, score
+        self.top: tuple[int, float] | None = None  # of what was told: window and score
+
+    def push(self, word: int, window: int, score: float, back: int) -> Peak | None:
+        told = None
+        if self.waiting and window - self.waiting[0] > self.patience:
+            told = self.finish(word)
+        higher = score > max(self.recent, default=-np.inf)
+        self.recent = [*self.recent, score][-self.reach:] if self.reach else []
+        if score >= self.threshold and higher:
+            if self.top and window - self.top[0] <= self.reach:
+                self.top = window, score  # the hit that was told
+            else:
+                self.waiting = window, back, score
+        return told
+
+    def finish(self, word: int) -> Peak | None:
+        """What waits, if anything does, is told now."""
+        if not self.waiting:
+            return None
+        last, back, score = self.waiting
+        self.top, self.waiting = (last, score), None
+        return Peak(word, last - back, last, score)
