@@ -153,7 +153,7 @@ def load_torch(source: Path, step: int | None, model: str | None, gpu: int) -> E
     encoder = place(encoder, pick_device(gpu))
 
     def embed(waveforms: np.ndarray) -> np.ndarray:
-        return encoder(torch.from_numpy(np.ascontiguousarray(waveforms))).cpu().numpy()
+        return encoder(torch.from_numpy(np.array(waveforms))).cpu().numpy()
 
     return Embedder(facts, embed)
 

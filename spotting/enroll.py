@@ -62,7 +62,7 @@ def main(args: argparse.Namespace) -> int:
         check_encoder(before, embedder.facts, args.out)
 
     recorded = find_recordings(args.clips, embedder.facts.clip_seconds, warn)
-    words = enrol(recorded, embedder, print, before, args.word_seconds)
+    words = enrol(recorded, embedder, warn, before, args.word_seconds)
     rows = [("word", "clips", "alike", "least")]
     for word in words.words:
         scores = word.left_out_scores()

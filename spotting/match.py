@@ -18,6 +18,7 @@ from data.audio import SAMPLE_RATE
 from spotting.words import Word
 
 ELASTIC = 0.5  # of the spacing of a long word's windows: how much shorter or longer it may be
+NEARLY = 0.05  # below a peak's score, what still counts as nearly as high
 NOTHING = np.float32(-np.inf)  # the score of a window without sound
 
 
@@ -38,12 +39,15 @@ class Peak:
     Attributes:
         word: its index.
         first, last: the first and last window of the best sequence; equal for a word of one window.
+        shift: windows from it to the middle of those around it that score nearly as high. A word shorter than a window
+            lies in several wholly, and this is where it is in the middle.
     """
 
     word: int
     first: int
     last: int
     score: float
+    shift: float = 0.0
 
 
 class Scorer:
@@ -143,7 +147,8 @@ class PeakPicker:
                 top = np.ones(max(0, middle.stop - middle.start), bool)
             for row in np.flatnonzero(top & (column[middle] > NOTHING)) + most:
                 last = self.count - kept + int(row)
-                found.append(Peak(word, last - int(backs[row, word]), last, float(column[row])))
+                found.append(Peak(word, last - int(backs[row, word]), last, float(column[row]),
+                                  _middle(column[row - near // 2:row + near // 2 + 1])))
         self.count += len(scores) - kept
         if kept:
             self.scores, self.backs = scores[-kept:], backs[-kept:]
@@ -153,6 +158,14 @@ class PeakPicker:
         """The peaks that are decided by there being no more."""
         most, words = len(self.scores) // 2, len(self.reaches)
         return self.push(np.full((most, words), NOTHING), np.zeros((most, words), np.int64))
+
+
+def _middle(scores: np.ndarray) -> float:
+    """How far from the middle of (2 n + 1,) scores, the highest, that of the unbroken run of nearly as high ones is."""
+    centre = len(scores) // 2
+    low = np.flatnonzero(scores < scores[centre] - NEARLY) - centre
+    after, before = low[low > 0].min(initial=centre + 1) - 1, low[low < 0].max(initial=-centre - 1) + 1
+    return float(after + before) / 2
 
 
 def peaks(batches: Iterable[tuple[np.ndarray, np.ndarray]], words: Sequence[Word], hop: int,
@@ -166,9 +179,9 @@ def peaks(batches: Iterable[tuple[np.ndarray, np.ndarray]], words: Sequence[Word
 
 def hit_of(peak: Peak, word: Word, hop: int) -> Hit:
     """Where the word of a peak lies."""
-    first, last = peak.first * hop / SAMPLE_RATE, peak.last * hop / SAMPLE_RATE
+    first, last = ((window + peak.shift) * hop / SAMPLE_RATE for window in (peak.first, peak.last))
     reference = (word.windows - 1) * word.spacing  # where its last window begins in the enrolled clips
-    return Hit(word.name, first + word.start, last + word.end - reference, peak.score)
+    return Hit(word.name, max(0.0, first + word.start), last + word.end - reference, peak.score)
 
 
 class Early:

@@ -135,7 +135,7 @@ def draw_words(args, embedder):
     from spotting.recordings import enrol, find_recordings
     from spotting.words import Word, Words
 
-    whole_set = enrol(find_recordings(args.enroll_from, embedder.facts.clip_seconds, warn), embedder, print)
+    whole_set = enrol(find_recordings(args.enroll_from, embedder.facts.clip_seconds, warn), embedder, warn)
     for word in whole_set.words:
         if len(word.clips) < args.shots:
             raise UserError(f"--shots {args.shots}: {args.enroll_from} has {len(word.clips)} usable clips of "

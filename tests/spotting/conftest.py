@@ -57,9 +57,37 @@ def tiny(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def other(tiny):
+    """The checkpoint of another run "other", with other weights."""
+    import torch
+
+    from models.runs.checkpoints import Run, load_state
+
+    state = {key: -value if key == "conv3.weight" else value for key, value in
+             load_state(tiny / "checkpoints" / "Res8-STEP-1.pt").items()}
+    path = Run(tiny.parent, "other").path("Res8", 5)
+    path.parent.mkdir(parents=True)
+    torch.save(state, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def exported(tiny, spotter):
+    """The run "tiny" as ONNX."""
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    from spotting import export
+
+    path = spotter.folder / "tiny.onnx"
+    assert export.main(export.parse_args([*spotter.flags, "--out", str(path), "--check", str(spotter.said)])) == 0
+    return path
+
+
+@pytest.fixture(scope="session")
 def spotter(tiny, tmp_path_factory):
     """Folders ``clips`` (bed, cat: six each), ``said`` (four each), ``background`` (no words); ``flags``
-    name the encoder."""
+    name the encoder, ``run`` is its folder."""
     folder, rng = tmp_path_factory.mktemp("spotter"), np.random.default_rng(3)
     for kind, count in (("clips", 6), ("said", 4)):
         for word, name in enumerate(("bed", "cat")):
@@ -71,7 +99,7 @@ def spotter(tiny, tmp_path_factory):
     for i in range(2):
         soundfile.write(folder / "background" / f"{i}.flac",
                         scene(rng, [(2, 1.0), (5, 4.0), (3, 7.0)], 10.0), RATE)
-    return SimpleNamespace(folder=folder, clips=folder / "clips", said=folder / "said",
+    return SimpleNamespace(folder=folder, run=tiny, clips=folder / "clips", said=folder / "said",
                            background=folder / "background",
                            flags=["--name=tiny", f"--runs_dir={tiny.parent}"])
 
