@@ -28,7 +28,8 @@ class PlainLogMel(nn.Module):
         window = functional.pad(frontend.window.double().cpu(), [(size - WINDOW) // 2] * 2)
         turns = torch.outer(torch.arange(size // 2 + 1), torch.arange(size)) % size  # exact, being whole numbers
         angle = turns.double() * (2 * math.pi / size)
-        self.register_buffer("transform", torch.cat([angle.cos() * window, angle.sin() * window])[:, None].float())
+        transform = torch.cat([angle.cos() * window, angle.sin() * window])[:, None]  # (2 x 257, 1, 512)
+        self.register_buffer("transform", transform.to(frontend.window.dtype))
         self.register_buffer("filters", frontend.filters.cpu()[:, :, None].clone())  # a convolution of length 1
         self.frames = -(-clip_samples // HOP)
         self.clip_samples, self.half = clip_samples, size // 2
