@@ -23,7 +23,9 @@ from data.base.files import misshapen, open_regular
 from models.runs.options import MODELS, whole
 
 SHIPPED: Path | None = None  # the run folder of the encoder that comes with the project, once one does
-BATCH = 64  # windows embedded at once, counted from a recording's first, so that no score depends on how it is read
+# Windows embedded at once, counted from a recording's first, so that no score depends on how it is read.
+BATCH = 16  # more take more memory and no less time on a CPU
+GPU_BATCH = 256
 METADATA = ("run", "model", "step", "sha256", "width", "clip_samples", "sample_rate", "frontend")  # of an export
 
 
@@ -66,10 +68,11 @@ class Embedder:
 
     facts: Facts
     embed: Callable[[np.ndarray], np.ndarray]
+    batch: int = BATCH
 
     def __call__(self, waveforms: np.ndarray) -> np.ndarray:
-        """(N, S) int16 to (N, D) float32 of length 1, `BATCH` at a time."""
-        parts = [self.embed(waveforms[i:i + BATCH]) for i in range(0, len(waveforms), BATCH)]
+        """(N, S) int16 to (N, D) float32 of length 1, ``batch`` at a time."""
+        parts = [self.embed(waveforms[i:i + self.batch]) for i in range(0, len(waveforms), self.batch)]
         return np.concatenate([np.zeros((0, self.facts.width), np.float32), *parts])
 
 
@@ -150,12 +153,13 @@ def load_torch(source: Path, step: int | None, model: str | None, gpu: int) -> E
 
     facts = Facts(str(source), source.parent.parent.name, named[1], int(named[2]), digest(source), encoder.width,
                   encoder.clip_samples, SETTINGS)
-    encoder = place(encoder, pick_device(gpu))
+    device = pick_device(gpu)
+    encoder = place(encoder, device)
 
     def embed(waveforms: np.ndarray) -> np.ndarray:
         return encoder(torch.from_numpy(np.array(waveforms))).cpu().numpy()
 
-    return Embedder(facts, embed)
+    return Embedder(facts, embed, BATCH if device.type == "cpu" else GPU_BATCH)
 
 
 def load_onnx(path: Path) -> Embedder:

@@ -96,7 +96,6 @@ def hits_in(args, name, embedder, words, hop, found):
     """The hits of one recording as they are decided; ``found`` gets them, also when it breaks off."""
     from tqdm import tqdm
 
-    from spotting.encoders import BATCH
     from spotting.hits_file import Found
     from spotting.match import hit_of
     from spotting.search import Heard, search
@@ -110,7 +109,7 @@ def hits_in(args, name, embedder, words, hop, found):
     with tqdm(total=sound.seconds and round(sound.seconds), desc=Path(name).name[:30], unit=" s", leave=False,
               disable=None) as progress:
         try:
-            for peak in search(sound, embedder, words.words, hop, heard, 1 if live else BATCH):
+            for peak in search(sound, embedder, words.words, hop, heard, 1 if live else None):
                 progress.update(int(heard.seconds) - progress.n)
                 word = words.words[peak.word]
                 if peak.score >= word.threshold:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.audio import SAMPLE_RATE
-from spotting.encoders import BATCH, Embedder
+from spotting.encoders import Embedder
 from spotting.match import Peak, peaks
 from spotting.sound import Sound, windows
 from spotting.words import Word
@@ -23,12 +23,13 @@ class Heard:
 
 
 def search(sound: Sound, embedder: Embedder, words: Sequence[Word], hop: int, heard: Heard | None = None,
-           batch: int = BATCH) -> Iterator[Peak]:
+           batch: int | None = None) -> Iterator[Peak]:
     """All peaks of all words in a sound, whatever their scores, as soon as they are decided.
 
     Args:
         hop: samples between windows.
         heard: is kept up to date.
+        batch: windows embedded at once; None takes the encoder's.
     """
     heard = Heard() if heard is None else heard
     length = embedder.facts.clip_samples
@@ -40,7 +41,7 @@ def search(sound: Sound, embedder: Embedder, words: Sequence[Word], hop: int, he
             yield block
 
     def embedded() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for _, clips in windows(counted(), length, hop, batch):
+        for _, clips in windows(counted(), length, hop, batch or embedder.batch):
             clips = np.ascontiguousarray(clips)
             yield embedder(clips), has_sound(clips)
 
