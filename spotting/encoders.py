@@ -10,16 +10,15 @@ import argparse
 import hashlib
 import json
 import os
-import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from data.audio import SAMPLE_RATE
 from data.base.errors import UserError
 from data.base.files import misshapen, open_regular
+from data.decoding import SAMPLE_RATE
 from models.runs.options import MODELS, whole
 
 SHIPPED: Path | None = None  # the run folder of the encoder that comes with the project, once one does
@@ -129,30 +128,20 @@ def load(args: argparse.Namespace, recorded: Facts | None = None) -> Embedder:
 
 def load_torch(source: Path, step: int | None, model: str | None, gpu: int) -> Embedder:
     """A run's encoder. Raises UserError as `models.encoders.load_encoder` does."""
-    from models.runs.checkpoints import Run
+    from models.encoders.load import find_checkpoint
 
-    if re.fullmatch(r"\w+-STEP-\d+\.pt", source.name) is None:  # a missing run or step is told before torch is there
-        run = Run(source.absolute().parent, source.absolute().name, "--name")
-        saved = [name for name in MODELS if run.steps(name)]
-        name = model or run.config().get("model") or (saved[0] if len(saved) == 1 else None)
-        if len(saved) > 1 and name is None:
-            raise UserError(f"{source}: has encoders {' and '.join(saved)}; choose one with --model")
-        if name in MODELS:
-            source, step, model = run.path(name, run.step(name, step, "--enc_step")), None, None
     if source.suffix == ".onnx":
         raise UserError(f"--encoder {source}: is an export; name it with --onnx")
+    run, model, step = find_checkpoint(source, step, model, "--enc_step")  # before torch, which takes seconds
     import torch
 
     from models.encoders import load_encoder
     from models.encoders.device import pick_device, place
     from models.encoders.frontend import SETTINGS
 
-    encoder = load_encoder(source, step, model)
-    source = source.absolute()
-    named = re.fullmatch(r"(\w+)-STEP-(\d+)\.pt", source.name)
-
-    facts = Facts(str(source), source.parent.parent.name, named[1], int(named[2]), digest(source), encoder.width,
-                  encoder.clip_samples, SETTINGS)
+    path = run.path(model, step)
+    encoder = load_encoder(path)
+    facts = Facts(str(path), run.name, model, step, digest(path), encoder.width, encoder.clip_samples, SETTINGS)
     device = pick_device(gpu)
     encoder = place(encoder, device)
 

@@ -54,9 +54,9 @@ def main(args: argparse.Namespace) -> int:
     check_output(args.out)
     background = None
     if args.background:
-        from spotting.sound import audio_files
+        from spotting.sound import files_of
 
-        background = audio_files(args.background, "--background")
+        background = files_of(args.background, "--background")
     embedder = load(args, before.encoder if before else None)
     if before:
         check_encoder(before, embedder.facts, args.out)

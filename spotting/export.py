@@ -32,12 +32,12 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> int:
-    from spotting.sound import audio_files
+    from spotting.sound import files_of
 
     check_flags(args)
     if args.out.suffix != ".onnx":
         raise UserError(f"--out {args.out}: must end in .onnx")
-    files = audio_files(args.check, "--check") if args.check else None
+    files = files_of(args.check, "--check") if args.check else None
     check_output(args.out)
     for package in ("onnx", "onnxscript", "onnxruntime"):
         try:
@@ -72,7 +72,7 @@ def clips_to_check(files, facts):
     """(N, S) int16 of real clips, the loudest stretch of each recording, and what they are."""
     import numpy as np
 
-    from data.audio import decode, fit
+    from data.decoding import decode, fit
     from data.folder.word_stretch import examine
     from spotting.search import has_sound
 

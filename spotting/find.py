@@ -42,13 +42,13 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> int:
     from spotting.hits_file import COLUMNS, check_ending, row, write_hits
-    from spotting.sound import audio_files
+    from spotting.sound import files_of
     from spotting.words import check_encoder, read_words
 
     check_flags(args)
     words = read_words(args.words)
     recordings = list(itertools.chain.from_iterable(
-        [name] if name == STDIN else audio_files([name], "RECORDING") for name in args.recordings))
+        [name] if name == STDIN else files_of([name], "RECORDING") for name in args.recordings))
     if recordings.count(STDIN) > 1:
         raise UserError(f"RECORDING {STDIN}: standard input can be read once")
     if args.out:

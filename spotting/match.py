@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.audio import SAMPLE_RATE
+from data.decoding import SAMPLE_RATE
 from spotting.words import Word
 
 ELASTIC = 0.5  # of the spacing of a long word's windows: how much shorter or longer it may be

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from data.audio import SAMPLE_RATE
 from data.base.errors import UserError
+from data.decoding import SAMPLE_RATE
 from spotting.command import warn
 
 BLOCK = 0.05  # seconds that the device gives at a time

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from data.audio import SAMPLE_RATE, decode, to_int16
 from data.base.errors import UserError
-from spotting.sound import Sound, audio_files
+from data.decoding import SAMPLE_RATE, decode, to_int16
+from spotting.sound import Sound, files_of
 
 _FRAME = SAMPLE_RATE // 100
 _ACTIVE = 10 ** -2.5  # of a loud frame's power, from which one counts as speech: 25 dB below
@@ -24,7 +24,7 @@ class Noise:
     """
 
     def __init__(self, folder: Path, snr: float, seed: int = 0):
-        self.files = audio_files([folder], "--noise")
+        self.files = files_of([folder], "--noise")
         self.noises = [decode(file) for file in self.files]
         self.ratio, self.seed = 10 ** (-snr / 10), seed
 

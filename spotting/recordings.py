@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data.audio import SAMPLE_RATE, decode, fit
 from data.base.errors import UserError
+from data.decoding import SAMPLE_RATE, decode, fit
 from spotting.encoders import Embedder
 from spotting.words import Clip, Word, Words, speech_span
 
@@ -48,14 +48,15 @@ def find_recordings(folder: Path, clip_seconds: float, say: Callable[[str], None
         UserError: nothing usable, of some word or at all; or the same audio under two words.
     """
     from data.base.cores import ordered_map
-    from data.folder.__main__ import find_files
+    from data.folder.find_words import find_words
     from data.folder.word_stretch import examine
 
-    files, elsewhere, _ = find_files(folder)
+    findings = find_words(folder)
+    files = findings.files
     tasks = [([path for _, path in files[i:i + _CHUNK]], clip_seconds) for i in range(0, len(files), _CHUNK)]
     heard = [result for results in ordered_map(examine, tasks) for result in results]
-    for path in elsewhere:
-        say(f"left out {path}: it is in no word's folder")
+    for kind, paths in findings.left_out.items():
+        say(f"left out {len(paths)} {kind}, such as {paths[0]}")
     usable, seen = [], {}
     for (word, _), recording in zip(files, heard, strict=True):
         if isinstance(recording, str):

@@ -43,7 +43,7 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> int:
     from spotting.noise import Noise, check_noise
-    from spotting.sound import audio_files, open_file
+    from spotting.sound import files_of, open_file
     from spotting.thresholds import hear
     from spotting.words import check_encoder, read_words
 
@@ -52,7 +52,7 @@ def main(args: argparse.Namespace) -> int:
     if (args.words is None) == (args.enroll_from is None):
         raise UserError("WORDS and --enroll_from: give the file of words, or recordings to draw words from")
     words = read_words(args.words) if args.words else None
-    negatives = audio_files(args.negatives, "--negatives")
+    negatives = files_of(args.negatives, "--negatives")
     said = find_positives(args.positives)
     for ending in (".json", ".png") if args.out else ():
         check_output(Path(f"{args.out}{ending}"))
@@ -86,9 +86,9 @@ def main(args: argparse.Namespace) -> int:
 def find_positives(path: Path) -> list[tuple[str, str, float, float | None]]:
     """(word, file, start, end) of recordings of words; a manifest's stretches with half a second on both sides."""
     if path.is_dir():
-        from data.folder.__main__ import find_files
+        from data.folder.find_words import find_words
 
-        return [(word, file, 0.0, None) for word, file in find_files(path)[0]]
+        return [(word, file, 0.0, None) for word, file in find_words(path).files]
     from data.manifests import read_manifest
 
     manifest = read_manifest(path)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.audio import SAMPLE_RATE
+from data.decoding import SAMPLE_RATE
 from spotting.encoders import Embedder
 from spotting.match import Peak, peaks
 from spotting.sound import Sound, windows

@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import soundfile
 import soxr
 
-from data.audio import SAMPLE_RATE, to_int16
 from data.base.errors import UserError
-from data.base.files import check_regular
+from data.decoding import SAMPLE_RATE, audio_files, open_audio, to_int16
 
 BLOCK = 1.0  # seconds read at a time
 PCM = {"s16": np.dtype("<i2"), "f32": np.dtype("<f4")}
+_LOUD = 1.5  # full scales; lossy coding and mixing may go up to here
 _HEADERS = {b"RIFF": "a WAV file", b"fLaC": "a FLAC file", b"OggS": "an Ogg file", b"ID3\x03": "an MP3 file",
             b"ID3\x04": "an MP3 file", b"FORM": "an AIFF file", b"caff": "a CAF file"}
 
@@ -40,52 +39,39 @@ class Sound:
 
 def open_file(path: str | Path, warn: Callable[[str], None], start: float = 0.0, end: float | None = None,
               block: float = BLOCK) -> Sound:
-    """A file's sound, from ``start`` to ``end`` seconds, its channels averaged; a file that ends early is told by
-    ``warn``.
+    """A file's sound, from ``start`` to ``end`` seconds, its channels averaged.
 
     Raises:
-        UserError: missing, unreadable, empty; and from its blocks, where they come to samples that are not numbers.
+        UserError: as `data.decoding.open_audio`; and from its blocks, at samples that are not numbers, or far beyond
+            full scale.
     """
     path = os.fspath(path)
-    try:
-        check_regular(path)
-        file = soundfile.SoundFile(path)
-    except UnicodeError:
-        raise UserError(f"{path!a}: the file's name is not valid UTF-8; rename it") from None
-    except (soundfile.SoundFileError, OSError, TypeError) as error:  # TypeError: a .raw file, which has no header
-        if not os.path.exists(path):
-            raise UserError(f"{path}: no such audio file") from None
-        reason = "it is empty" if os.path.isfile(path) and not os.path.getsize(path) else \
-            getattr(error, "strerror", None) or error
-        raise UserError(f"{path}: cannot be decoded ({reason}); convert it to WAV or FLAC, for instance") from None
-    rate, total = file.samplerate, file.frames
-    if total == 0:
-        file.close()
-        raise UserError(f"{path}: has no audio in it")
-    known = total < 2**48  # else its header does not say
-    first = min(round(start * rate), total) if known else 0
-    last = total if end is None else min(round(end * rate), total)
+    with open_audio(path) as file:
+        rate, channels = file.samplerate, file.channels
+        exact = file.subtype == "PCM_16" and rate == SAMPLE_RATE and channels == 1
+        first, last = (min(round(at * rate), file.frames) for at in (start, file.frames if end is None else end))
+        if end is None:
+            last = file.frames
 
     def frames() -> Iterator[np.ndarray]:
-        with file:
-            if first:
-                file.seek(first)
-            done, size = first, max(1, round(block * rate))
-            exact = file.subtype == "PCM_16" and rate == SAMPLE_RATE and file.channels == 1
+        done, size, power = 0, max(1, round(block * rate)), np.zeros(2)
+        with open_audio(path) as file:
             while done < last:
-                try:
-                    part = file.read(min(size, last - done), dtype="int16" if exact else "float32", always_2d=True)
-                except soundfile.SoundFileError as error:
-                    warn(f"{path}: cannot be decoded from {done / rate:.1f} s on ({error}); heard up to there")
-                    return
+                # What lies before the start is read, too: not all formats can be sought in.
+                part = file.read(min(size, (first if done < first else last) - done),
+                                 dtype="int16" if exact else "float32", always_2d=True)
                 if not len(part):
                     break
-                yield part[:, 0] if exact else part
+                if done >= first:
+                    power += 0 if exact else (np.square(part.mean(1)).sum(), np.square(part).sum() / channels)
+                    yield part[:, 0] if exact else part
                 done += len(part)
-            if known and done < last - rate // 10:
-                warn(f"{path}: ends early: its header says {total / rate:.1f} s, but {done / rate:.1f} s can be read")
+        if done < last - rate // 10:
+            warn(f"{path}: ends early: its header says {last / rate:.1f} s, but {done / rate:.1f} s can be read")
+        if channels > 1 and power[0] < 0.2 / channels * power[1]:
+            warn(f"{path}: its channels cancel out when averaged, so little of it was heard; give one of them")
 
-    return Sound(path, _at_16_khz(frames(), rate, path), (last - first) / rate if known else None)
+    return Sound(path, _at_16_khz(frames(), rate, path), (last - first) / rate)
 
 
 def open_raw(stream: BinaryIO, name: str, rate: int, channels: int, encoding: str, warn: Callable[[str], None],
@@ -128,6 +114,9 @@ def _at_16_khz(blocks: Iterable[np.ndarray], rate: int, name: str) -> Iterator[n
         if block.ndim == 1:
             yield np.ascontiguousarray(block, np.int16)
             continue
+        if (peak := np.abs(block).max(initial=0)) > _LOUD:
+            raise UserError(f"{name}: its samples reach {peak:g} times full scale, as integers written as floats do; "
+                            "convert it anew")
         if not np.isfinite(block).all():
             at = done + int(np.argmin(np.isfinite(block).all(1)))
             raise UserError(f"{name}: contains samples that are not numbers (NaN or infinite), the first at "
@@ -177,15 +166,12 @@ def windows(blocks: Iterable[np.ndarray], length: int, hop: int, batch: int) -> 
     yield first, np.lib.stride_tricks.sliding_window_view(samples, length)[::hop][:count]
 
 
-def audio_files(paths: Sequence[str | Path], flag: str) -> list[str]:
+def files_of(paths: Sequence[str | Path], flag: str) -> list[str]:
     """The audio files that paths name: files, and all those below folders, in the order of their names.
 
     Raises:
         UserError: a path that does not exist, or a folder without audio.
     """
-    from data.sources.find import find_files
-
-    endings = (*(f".{ending.lower()}" for ending in soundfile.available_formats() if ending != "RAW"), ".opus", ".oga")
     found: list[str] = []
     for path in map(os.fspath, paths):
         if not os.path.isdir(path):
@@ -193,7 +179,7 @@ def audio_files(paths: Sequence[str | Path], flag: str) -> list[str]:
                 raise UserError(f"{flag} {path}: no such file or folder; check the name")
             found.append(path)
             continue
-        inside = sorted(entry.path for entry in find_files(path, endings).values())
+        inside = audio_files(path)
         if not inside:
             raise UserError(f"{flag} {path}: no audio file in this folder or below it")
         found += inside

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from data.audio import SAMPLE_RATE
 from data.base.errors import UserError
 from data.base.files import misshapen, read_json, write_atomically
+from data.decoding import SAMPLE_RATE
 from spotting.encoders import Facts, facts_of
 
 FORMAT = "keyword-spotting words 1"

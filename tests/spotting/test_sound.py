@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from data.audio import decode
 from data.base.errors import UserError
-from spotting.sound import audio_files, open_file, open_raw, windows
+from data.decoding import decode
+from spotting.sound import files_of, open_file, open_raw, windows
 from tests.sounds import noise, record
 
 
@@ -65,11 +65,28 @@ def test_samples_that_are_no_numbers_name_file_and_second(tmp_path):
 def test_a_file_cut_short_is_heard_up_to_there_and_told(tmp_path):
     path = record(tmp_path / "a.flac", noise(4.0))
     path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
-    told = []
-    found = heard(open_file(path, told.append))
-    assert 16_000 <= len(found) < 3 * 16_000
+    found = []
+    with pytest.raises(UserError, match=str(path)):
+        for block in open_file(path, pytest.fail).blocks:
+            found.append(block)
+    assert len(found) == 1
+
+
+def test_what_is_no_sound_for_a_listener(tmp_path):
+    path = record(tmp_path / "a.wav", 3000 * noise(1.0), subtype="FLOAT")
+    with pytest.raises(UserError, match="times full scale"):
+        heard(open_file(path, pytest.fail))
+    told, one = [], noise(1.0)
+    heard(open_file(record(tmp_path / "b.wav", np.stack([one, -one], 1)), told.append))
     assert len(told) == 1
-    assert str(path) in told[0]
+    assert "cancel out" in told[0]
+
+
+def test_a_stretch_of_a_file(tmp_path):
+    path = record(tmp_path / "a.wav", noise(3.0), subtype="PCM_16")
+    whole = decode(str(path))
+    assert np.array_equal(heard(open_file(path, pytest.fail, 0.5, 1.25, 0.1)), whole[8_000:20_000])
+    assert np.array_equal(heard(open_file(path, pytest.fail, 2.5, 9.0)), whole[40_000:])
 
 
 def test_what_is_no_audio(tmp_path):
@@ -87,11 +104,11 @@ def test_files_and_folders_in_order(tmp_path):
     for name in ("b/2.flac", "b/c/1.wav", "a.ogg"):
         record(tmp_path / name)
     (tmp_path / "b" / "notes.txt").touch()
-    assert audio_files([tmp_path / "b", tmp_path / "a.ogg"], "x") == [str(tmp_path / n) for n in
+    assert files_of([tmp_path / "b", tmp_path / "a.ogg"], "x") == [str(tmp_path / n) for n in
                                                                       ("b/2.flac", "b/c/1.wav", "a.ogg")]
     for path, message in ((tmp_path / "no", "no such"), (record(tmp_path / "d" / "x.wav").parent / "e", "no such")):
         with pytest.raises(UserError, match=message):
-            audio_files([path], "x")
+            files_of([path], "x")
 
 
 @pytest.mark.parametrize(("length", "hop"), [(100, 10), (100, 30), (100, 100), (7, 3)])
