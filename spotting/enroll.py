@@ -10,10 +10,12 @@ import argparse
 from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
+from data.base.files import ROOT
 from models.runs.options import positive
 from spotting.command import add_hop, check_output, hop_samples, print_table, warn
 from spotting.encoders import add_encoder, check_flags, load
 
+REGISTRY = ROOT / "manifests.json"
 FEW = 3  # clips of a word, below which there is a warning
 
 
@@ -35,6 +37,11 @@ def parse_args(argv=None) -> argparse.Namespace:
                        help="false alarms of a word in an hour of --background that its threshold allows "
                             "(default: 0.5)")
     add_hop(group)
+    group.add_argument("--cohort", metavar="MANIFEST",
+                       help="without --background: a registered data set whose other words' clips the enrolled words "
+                            "are held against (default: what the encoder was trained on, if it is there)")
+    group.add_argument("--registry", type=Path, default=REGISTRY,
+                       help="the file that --cohort is looked up in (default: manifests.json beside the scripts)")
     add_encoder(parser, "with --add that of FILE, else the shipped one")
     return parser.parse_args(argv)
 
@@ -80,7 +87,7 @@ def main(args: argparse.Namespace) -> int:
     if background:
         set_thresholds(args, words, background, embedder, hop_samples(args.hop, embedder.facts.clip_seconds))
     else:
-        keep_thresholds(words, before)
+        thresholds_without_background(args, words, before, embedder)
     write_words(args.out, words)
     print(f"wrote {args.out}: {len(words.words)} words of {embedder.facts}")
     return 0
@@ -99,9 +106,10 @@ def set_thresholds(args, words, files, embedder, hop) -> None:
         warn(line)
 
 
-def keep_thresholds(words, before) -> None:
-    """Without a background: of words whose clips are the same as before, their own; of others the default."""
+def thresholds_without_background(args, words, before, embedder) -> None:
+    """Of words whose clips are the same as before, their own; of others by a cohort, or what `THRESHOLD` says."""
     from spotting.recordings import THRESHOLD
+    from spotting.thresholds import by_cohort
 
     old = {word.name: word for word in before.words} if before else {}
     changed = []
@@ -110,11 +118,49 @@ def keep_thresholds(words, before) -> None:
         if same is not None and len(same.clips) == len(word.clips):
             word.threshold, word.calibrated = same.threshold, same.calibrated
         else:
-            changed.append(word.name)
+            changed.append(word)
     words.calibration = before.calibration if before else {}
-    if changed:
-        warn(f"threshold {THRESHOLD:g} for {', '.join(changed)}, which rests on no recording; set it "
-             "with --background and recordings without the words")
+    if not changed:
+        return
+    cohort = cohort_clips(args, embedder, words.names)
+    if isinstance(cohort, str):
+        warn(f"threshold {THRESHOLD:g} for {', '.join(word.name for word in changed)}, which rests on no recording "
+             f"({cohort}); set it with --background and recordings without the words")
+        return
+    by_cohort(changed, cohort)
+    warn(f"thresholds by {len(cohort)} clips of other words: "
+         + ", ".join(f"{word.name} {word.threshold:.3f}" for word in changed)
+         + "; how many false alarms an hour that means, only --background can tell")
+
+
+def cohort_clips(args, embedder, names):
+    """Embeddings (M, D) of other words' clips, or why there are none. Raises UserError for --cohort."""
+    from data.decoding import decode, fit
+    from models.evaluation import cohort
+    from models.runs.checkpoints import Run
+
+    path = Path(embedder.facts.path)
+    run = Run(path.parent.parent.parent, path.parent.parent.name, "run") if path.suffix == ".pt" else None
+    found = cohort.find(args, run.config() if run else {}, names)
+    if isinstance(found, str):
+        return found
+    import numpy as np
+
+    name, manifest = found
+    clips = []
+    for i in range(len(manifest)):
+        one = manifest[i]
+        try:
+            clips.append(fit(decode(one.path, one.offset, one.duration), embedder.facts.clip_samples))
+        except UserError:  # such clips were told when they were trained on
+            continue
+    try:
+        cohort.check_enough(name, len(clips))
+    except UserError as error:
+        if args.cohort:
+            raise
+        return str(error)
+    return embedder(np.stack(clips))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,9 @@ from spotting.words import Word, Words
 
 ROOM = 0.01  # of a threshold above the score that would be one false alarm too many
 
+# Of a cohort, above the mean. Measured on alexa, computer and jarvis with a Res8: see `by_cohort`.
+DEVIATIONS = 4.0
+
 
 @dataclass
 class Background:
@@ -103,6 +106,23 @@ def calibrate(words: Words, background: Background, fa_per_hour: float) -> list[
     words.calibration = {"background": background.files, "hours": round(hours, 4), "fa_per_hour": fa_per_hour,
                          "shown": count > 0, "words": facts}
     return lines
+
+
+def by_cohort(words: Sequence[Word], cohort: np.ndarray) -> None:
+    """Set thresholds without a background, by how alike each word and clips of other words are.
+
+    The threshold is `DEVIATIONS` above the mean of the word's similarities to the cohort's most similar clips, which is
+    one threshold on z-normalised scores (`models.evaluation.cohort.z_norm`) for all words. For a word of several
+    windows it is the mean of theirs.
+
+    Args:
+        cohort: (M, D), rows of length 1.
+    """
+    from models.evaluation.cohort import statistics
+
+    for word in words:
+        mean, deviation = statistics(word.template(), cohort)  # (K,) each
+        word.threshold, word.calibrated = min(0.99, float((mean + DEVIATIONS * deviation).mean())), False
 
 
 def look_for_the_word(words: Words, background: Background) -> list[str]:

@@ -184,3 +184,12 @@ def test_a_longer_word_is_enrolled_as_a_sequence(run, spotter, tmp_path):
     assert len(hits) == 1
     assert hits[0]["start"] == pytest.approx(1.0, abs=0.2)
     assert hits[0]["end"] == pytest.approx(2.26, abs=0.2)
+
+
+def test_a_cohort_sets_thresholds_where_no_background_does(run, spotter, tmp_path, words):
+    flags = [f"--registry={words.registry}"]
+    done = enroll(run, spotter, tmp_path / "w.json", "--cohort=words", *flags)
+    assert done.code == 0
+    assert "thresholds by 48 clips of other words: bed" in done.error  # bed and cat are enrolled
+    assert not any(word.calibrated for word in read_words(tmp_path / "w.json").words)
+    refused(enroll(run, spotter, tmp_path / "x.json", "--cohort=none", *flags), "none")

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from models.evaluation.cohort import TOP
 from spotting.encoders import Facts
 from spotting.intervals import allowed, of_rate, of_share
-from spotting.thresholds import Background, calibrate, lowest
+from spotting.thresholds import DEVIATIONS, Background, by_cohort, calibrate, lowest
 from spotting.words import Words
 from tests.spotting.test_words import FACTS, word
 
@@ -79,3 +80,15 @@ def test_a_rate_below_one_in_the_hours_heard_is_not_claimed():
     assert not words.calibration["shown"]
     assert "at most 3.7 an hour" in lines[-1]
     assert "2 h and more" in lines[-1]
+
+
+def test_by_a_cohort_a_word_that_many_clips_resemble_gets_a_higher_threshold():
+    rng = np.random.default_rng(0)
+    cohort = rng.normal(0, 0.3, (400, 8)) + np.eye(8)[0]
+    cohort /= np.linalg.norm(cohort, axis=1, keepdims=True)
+    like, unlike = word("a", 0), word("b", 1)
+    by_cohort([like, unlike], cohort)
+    assert not like.calibrated
+    assert 0.99 >= like.threshold > unlike.threshold + 0.1
+    similar = np.sort(cohort @ unlike.template()[0])[-TOP:]
+    assert unlike.threshold == pytest.approx(similar.mean() + DEVIATIONS * similar.std(), abs=1e-4)
