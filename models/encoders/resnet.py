@@ -46,8 +46,12 @@ class ResNet(nn.Module):
         by_parts = BY_PARTS and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu") \
             and not torch.compiler.is_compiling()
         if self.pool and by_parts:
-            x = torch.cat([checkpoint(self._first, part, use_reentrant=False, preserve_rng_state=False)
-                           for part in x.split(CHUNK)])
+            def first(part: torch.Tensor) -> torch.Tensor:
+                # Only where there will be a gradient: the first call imports sixty megabytes.
+                return checkpoint(self._first, part, use_reentrant=False, preserve_rng_state=False) \
+                    if torch.is_grad_enabled() else self._first(part)
+
+            x = torch.cat([first(part) for part in x.split(CHUNK)])
         else:
             x = self._first(x)
         if by_parts:

@@ -1,0 +1,49 @@
+"""What the commands share: flags, tables, and looking whether a file can be written before hours of work."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from data.base.errors import UserError
+from data.base.files import write_atomically
+from models.runs.options import positive
+
+SAMPLE_RATE = 16_000
+
+
+class _Tried(Exception):
+    pass
+
+
+def check_output(path: Path) -> None:
+    """Raise UserError where a file of this name could not be written later on."""
+    with suppress(_Tried), write_atomically(path):
+        raise _Tried
+
+
+def add_hop(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("--hop", type=positive, default=0.1, metavar="S",
+                        help="seconds between windows of the encoder's clip length (default: 0.1)")
+
+
+def hop_samples(hop: float, clip_seconds: float) -> int:
+    """--hop in samples. Raises UserError for one that leaves gaps between windows, or is less than a frame."""
+    if not 0.01 <= hop <= clip_seconds:
+        raise UserError(f"--hop {hop:g}: from 0.01 to {clip_seconds:g}, the encoder's clip length, beyond which sound "
+                        "between windows would go unheard")
+    return round(hop * SAMPLE_RATE)
+
+
+def print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Rows of cells, the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) if i == 0 else cell.rjust(width)
+                        for i, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip())
+
+
+def warn(line: str) -> None:
+    """A line on stderr that is no part of the results."""
+    print(line, file=sys.stderr)

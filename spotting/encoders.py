@@ -1,0 +1,214 @@
+"""The encoder of a command, by its flags: a run's checkpoint by torch, or an exported file by onnxruntime.
+
+Both are the same to the rest: int16 waveforms in, unit embeddings out, and `Facts` that say which encoder it is. Torch
+is imported only for a checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data.base.errors import UserError
+from data.base.files import misshapen, open_regular
+from data.decoding import SAMPLE_RATE
+from models.runs.options import MODELS, whole
+
+SHIPPED: Path | None = None  # the run folder of the encoder that comes with the project, once one does
+# Windows embedded at once, counted from a recording's first, so that no score depends on how it is read.
+BATCH = 16  # more take more memory and no less time on a CPU
+GPU_BATCH = 256
+METADATA = ("run", "model", "step", "sha256", "width", "clip_samples", "sample_rate", "frontend")  # of an export
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Which encoder it is.
+
+    Attributes:
+        path: of the file that it was loaded from.
+        run, model, step: of its checkpoint.
+        sha256: of its checkpoint, also if it was loaded from an export.
+        width: D, the size of an embedding.
+        clip_samples: the length of what it embeds, at 16 kHz.
+        frontend: the settings of its front end.
+    """
+
+    path: str
+    run: str
+    model: str
+    step: int
+    sha256: str
+    width: int
+    clip_samples: int
+    frontend: dict
+
+    @property
+    def clip_seconds(self) -> float:
+        return self.clip_samples / SAMPLE_RATE
+
+    def __str__(self) -> str:
+        return f"run {self.run!r}, {self.model}, step {self.step} (SHA-256 {self.sha256[:12]})"
+
+    def to_json(self) -> dict:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """An encoder ready to use: ``embed`` takes (B, S) int16, S = ``facts.clip_samples``, to (B, D) float32."""
+
+    facts: Facts
+    embed: Callable[[np.ndarray], np.ndarray]
+    batch: int = BATCH
+
+    def __call__(self, waveforms: np.ndarray) -> np.ndarray:
+        """(N, S) int16 to (N, D) float32 of length 1, ``batch`` at a time."""
+        parts = [self.embed(waveforms[i:i + self.batch]) for i in range(0, len(waveforms), self.batch)]
+        return np.concatenate([np.zeros((0, self.facts.width), np.float32), *parts])
+
+
+def add_encoder(parser: argparse.ArgumentParser, default: str, onnx: bool = True) -> None:
+    """The flags that name an encoder. ``default`` says what is taken without any."""
+    group = parser.add_argument_group("encoder", f"Without any of these flags: {default}.")
+    group.add_argument("--name", help="run of the encoder")
+    group.add_argument("--runs_dir", type=Path, default=Path("runs"), help="where runs lie (default: runs)")
+    group.add_argument("--model", choices=MODELS, help="the encoder (default: the only one that the run has)")
+    group.add_argument("--enc_step", type=whole, help="step of the encoder's checkpoint (default: the newest)")
+    group.add_argument("--encoder", type=Path, metavar="PATH",
+                       help="instead of --name: a run's folder, or a checkpoint <Model>-STEP-<n>.pt")
+    if onnx:
+        group.add_argument("--onnx", type=Path, metavar="FILE",
+                           help="instead of --name: a file that spotting.export wrote; needs neither torch nor NeMo")
+    group.add_argument("--gpu", type=whole, default=0,
+                       help="number of the GPU to use; without one, the CPU is used (default: 0)")
+
+
+def check_flags(args: argparse.Namespace) -> None:
+    """Raise UserError for encoder flags that contradict one another, before anything is loaded."""
+    given = [flag for flag in ("name", "encoder", "onnx") if getattr(args, flag, None) is not None]
+    if len(given) > 1:
+        raise UserError(f"--{given[0]} and --{given[1]}: each names an encoder; leave one of them out")
+    for flag in ("model", "enc_step"):
+        if getattr(args, flag) is not None and given not in (["name"], ["encoder"]):
+            raise UserError(f"--{flag} is about a run's checkpoint; name the run with --name or --encoder")
+
+
+def load(args: argparse.Namespace, recorded: Facts | None = None) -> Embedder:
+    """The encoder that the flags name; without any, the one that a words file records, or else the shipped one.
+
+    Raises:
+        UserError: none is named, or it cannot be loaded.
+    """
+    if getattr(args, "onnx", None) is not None:
+        return load_onnx(args.onnx)
+    if args.name is not None:
+        return load_torch(args.runs_dir / args.name, args.enc_step, args.model, args.gpu)
+    if args.encoder is not None:
+        return load_torch(args.encoder, args.enc_step, args.model, args.gpu)
+    if recorded is not None:
+        if not os.path.exists(recorded.path):
+            raise UserError(f"{recorded.path}: the encoder of these words, {recorded}, is no longer there; name it "
+                            "with --encoder or --onnx")
+        if recorded.path.endswith(".onnx"):
+            return load_onnx(Path(recorded.path))
+        return load_torch(Path(recorded.path), None, None, args.gpu)
+    if SHIPPED is not None:
+        return load_torch(SHIPPED, None, None, args.gpu)
+    raise UserError("no encoder is named; name a run with --name, a checkpoint with --encoder, or an export with "
+                    "--onnx")
+
+
+def load_torch(source: Path, step: int | None, model: str | None, gpu: int) -> Embedder:
+    """A run's encoder. Raises UserError as `models.encoders.load_encoder` does."""
+    from models.encoders.load import find_checkpoint
+
+    if source.suffix == ".onnx":
+        raise UserError(f"--encoder {source}: is an export; name it with --onnx")
+    run, model, step = find_checkpoint(source, step, model, "--enc_step")  # before torch, which takes seconds
+    import torch
+
+    from models.encoders import load_encoder
+    from models.encoders.device import pick_device, place
+    from models.encoders.frontend import SETTINGS
+
+    path = run.path(model, step)
+    encoder = load_encoder(path)
+    facts = Facts(str(path), run.name, model, step, digest(path), encoder.width, encoder.clip_samples, SETTINGS)
+    device = pick_device(gpu)
+    encoder = place(encoder, device)
+
+    def embed(waveforms: np.ndarray) -> np.ndarray:
+        return encoder(torch.from_numpy(np.array(waveforms))).cpu().numpy()
+
+    return Embedder(facts, embed, BATCH if device.type == "cpu" else GPU_BATCH)
+
+
+def load_onnx(path: Path) -> Embedder:
+    """An exported encoder.
+
+    Raises:
+        UserError: missing, not ONNX, not written by spotting.export, or onnxruntime is not installed.
+    """
+    try:
+        with open_regular(path) as file:
+            content = file.read()
+    except OSError as error:
+        raise UserError(f"--onnx {path}: cannot be read ({error.strerror}); write it with python -m spotting.export"
+                        ) from None
+    try:
+        import onnxruntime
+    except ImportError:
+        raise UserError("--onnx needs onnxruntime: pip install -r requirements-spotting.txt") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or _cores())
+    options.log_severity_level = 4  # what is wrong is said below
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # it has a class of its own for every kind of damage
+        raise UserError(f"--onnx {path}: is no ONNX file that can be used ({str(error).splitlines()[0][:100]}); write "
+                        "it again with python -m spotting.export") from None
+    about = session.get_modelmeta().custom_metadata_map
+    if missing := [key for key in METADATA if key not in about]:
+        raise UserError(f"--onnx {path}: does not say its {missing[0]}; only files that python -m spotting.export "
+                        "wrote can be used")
+    if about["sample_rate"] != str(SAMPLE_RATE):
+        raise UserError(f"--onnx {path}: is for {about['sample_rate']} Hz, this version works at {SAMPLE_RATE} Hz")
+    facts = Facts(str(path.absolute()), about["run"], about["model"], int(about["step"]), about["sha256"],
+                  int(about["width"]), int(about["clip_samples"]), json.loads(about["frontend"]))
+    name = session.get_inputs()[0].name
+
+    def embed(waveforms: np.ndarray) -> np.ndarray:
+        return session.run(None, {name: waveforms.astype(np.float32) / np.float32(32768)})[0]
+
+    return Embedder(facts, embed)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def facts_of(value: object) -> Facts | str:
+    """`Facts` from the JSON of a words file, or what is wrong with it."""
+    shape = {"path": str, "run": str, "model": str, "step": int, "sha256": str, "width": int, "clip_samples": int,
+             "frontend": dict}
+    if problem := misshapen(value, shape, "'encoder'"):
+        return problem
+    if missing := [key for key in shape if key not in value]:
+        return f"'encoder' lacks {missing[0]!r}"
+    if value["clip_samples"] < 1 or value["width"] < 1:
+        return "'encoder' has no clip length or width"
+    return Facts(**{key: value[key] for key in shape})
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,167 @@
+"""Enrol words from a few recordings of each, to be found by spotting.find and spotting.listen.
+
+    python -m spotting.enroll --clips my_words --out words.json --name my_encoder
+
+The recordings lie in a folder a word, as for data.folder: any format, any rate; of a longer recording the loudest
+stretch is taken for the word.
+"""
+
+import argparse
+from pathlib import Path
+
+from data.base.errors import UserError, exit_cleanly
+from data.base.files import ROOT
+from models.runs.options import positive
+from spotting.command import add_hop, check_output, hop_samples, print_table, warn
+from spotting.encoders import add_encoder, check_flags, load
+
+REGISTRY = ROOT / "manifests.json"
+FEW = 3  # clips of a word, below which there is a warning
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m spotting.enroll", description=__doc__, allow_abbrev=False,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=Path, required=True, metavar="DIR",
+                        help="folder of one sub-folder per word, with a few recordings of it each")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file of words to write (JSON)")
+    parser.add_argument("--add", action="store_true",
+                        help="add to the words of FILE, and to their clips (default: FILE must not exist)")
+    parser.add_argument("--word_seconds", type=positive, metavar="S",
+                        help="how long the words last; longer ones than the encoder's clip are enrolled as a sequence "
+                             "of windows (default: heard in the recordings)")
+    group = parser.add_argument_group("threshold")
+    group.add_argument("--background", type=Path, nargs="+", metavar="PATH",
+                       help="recordings without the words, and folders of such: they set each word's threshold")
+    group.add_argument("--fa_per_hour", type=positive, default=0.5, metavar="RATE",
+                       help="false alarms of a word in an hour of --background that its threshold allows "
+                            "(default: 0.5)")
+    add_hop(group)
+    group.add_argument("--cohort", metavar="MANIFEST",
+                       help="without --background: a registered data set whose other words' clips the enrolled words "
+                            "are held against (default: what the encoder was trained on, if it is there)")
+    group.add_argument("--registry", type=Path, default=REGISTRY,
+                       help="the file that --cohort is looked up in (default: manifests.json beside the scripts)")
+    add_encoder(parser, "with --add that of FILE, else the shipped one")
+    return parser.parse_args(argv)
+
+
+def main(args: argparse.Namespace) -> int:
+    import numpy as np
+
+    from spotting.recordings import enrol, find_recordings
+    from spotting.words import check_encoder, misfits, read_words, too_close, write_words
+
+    check_flags(args)
+    before = None
+    if args.add:
+        before = read_words(args.out)
+    elif args.out.exists():
+        raise UserError(f"--out {args.out}: is there already; add to it with --add, or choose another name")
+    check_output(args.out)
+    background = None
+    if args.background:
+        from spotting.sound import files_of
+
+        background = files_of(args.background, "--background")
+    embedder = load(args, before.encoder if before else None)
+    if before:
+        check_encoder(before, embedder.facts, args.out)
+
+    recorded = find_recordings(args.clips, embedder.facts.clip_seconds, warn)
+    words = enrol(recorded, embedder, warn, before, args.word_seconds)
+    rows = [("word", "clips", "alike", "least")]
+    for word in words.words:
+        scores = word.left_out_scores()
+        rows.append((word.name, str(len(scores)), *(("-", "-") if np.isnan(scores).any() else
+                                                   (f"{scores.mean():.2f}", f"{scores.min():.2f}"))))
+    print_table(rows)
+    few = [word.name for word in words.words if len(word.clips) < FEW]
+    if few:
+        warn(f"warning: fewer than {FEW} clips of {', '.join(few)}; enrol five or more, spoken as they will be")
+    for clip, why in misfits(words.words):
+        warn(f"does not fit: {clip.file} {why}; listen to it at {clip.offset:.2f} s")
+    for a, b, similar in too_close(words.words):
+        warn(f"too close: {a.name!r} and {b.name!r} are as alike ({similar:.2f}) as clips of one of them; one will be "
+             "taken for the other")
+    if background:
+        set_thresholds(args, words, background, embedder, hop_samples(args.hop, embedder.facts.clip_seconds))
+    else:
+        thresholds_without_background(args, words, before, embedder)
+    write_words(args.out, words)
+    print(f"wrote {args.out}: {len(words.words)} words of {embedder.facts}")
+    return 0
+
+
+def set_thresholds(args, words, files, embedder, hop) -> None:
+    """By the background."""
+    from spotting.sound import open_file
+    from spotting.thresholds import calibrate, hear, look_for_the_word
+
+    background = hear(((file, open_file(file, warn)) for file in files), embedder, words.words, hop, "background")
+    for line in calibrate(words, background, args.fa_per_hour):
+        print(line)
+    words.calibration["hop"] = args.hop
+    for line in look_for_the_word(words, background):
+        warn(line)
+
+
+def thresholds_without_background(args, words, before, embedder) -> None:
+    """Of words whose clips are the same as before, their own; of others by a cohort, or what `THRESHOLD` says."""
+    from spotting.recordings import THRESHOLD
+    from spotting.thresholds import by_cohort
+
+    old = {word.name: word for word in before.words} if before else {}
+    changed = []
+    for word in words.words:
+        same = old.get(word.name)
+        if same is not None and len(same.clips) == len(word.clips):
+            word.threshold, word.calibrated = same.threshold, same.calibrated
+        else:
+            changed.append(word)
+    words.calibration = before.calibration if before else {}
+    if not changed:
+        return
+    cohort = cohort_clips(args, embedder, words.names)
+    if isinstance(cohort, str):
+        warn(f"threshold {THRESHOLD:g} for {', '.join(word.name for word in changed)}, which rests on no recording "
+             f"({cohort}); set it with --background and recordings without the words")
+        return
+    by_cohort(changed, cohort)
+    warn(f"thresholds by {len(cohort)} clips of other words: "
+         + ", ".join(f"{word.name} {word.threshold:.3f}" for word in changed)
+         + "; how many false alarms an hour that means, only --background can tell")
+
+
+def cohort_clips(args, embedder, names):
+    """Embeddings (M, D) of other words' clips, or why there are none. Raises UserError for --cohort."""
+    from data.decoding import decode, fit
+    from models.evaluation import cohort
+    from models.runs.checkpoints import Run
+
+    path = Path(embedder.facts.path)
+    run = Run(path.parent.parent.parent, path.parent.parent.name, "run") if path.suffix == ".pt" else None
+    found = cohort.find(args, run.config() if run else {}, names)
+    if isinstance(found, str):
+        return found
+    import numpy as np
+
+    name, manifest = found
+    clips = []
+    for i in range(len(manifest)):
+        one = manifest[i]
+        try:
+            clips.append(fit(decode(one.path, one.offset, one.duration), embedder.facts.clip_samples))
+        except UserError:  # such clips were told when they were trained on
+            continue
+    try:
+        cohort.check_enough(name, len(clips))
+    except UserError as error:
+        if args.cohort:
+            raise
+        return str(error)
+    return embedder(np.stack(clips))
+
+
+if __name__ == "__main__":
+    exit_cleanly(lambda: main(parse_args()))

@@ -1,0 +1,127 @@
+"""Find enrolled words in recordings of any length and format, or in raw samples on standard input.
+
+    python -m spotting.find words.json meeting.flac --out hits.csv
+    arecord -t raw -f S16_LE -r 16000 -c 1 | python -m spotting.find words.json -
+"""
+
+import argparse
+import itertools
+import sys
+import time
+from pathlib import Path
+
+from data.base.errors import UserError, exit_cleanly
+from models.runs.options import count
+from spotting.command import add_hop, check_output, hop_samples, warn
+from spotting.encoders import add_encoder, check_flags, load
+
+STDIN = "-"
+PCM = ("s16", "f32")
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m spotting.find", description=__doc__, allow_abbrev=False,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("words", type=Path, metavar="WORDS", help="the file that spotting.enroll wrote")
+    parser.add_argument("recordings", nargs="+", metavar="RECORDING",
+                        help="audio files, folders of such, or - for raw samples on standard input")
+    parser.add_argument("--out", type=Path, metavar="FILE",
+                        help="also write the hits: .csv, .json, .TextGrid (Praat) or .txt (Audacity's labels); what "
+                             "was found is written too if the search is interrupted")
+    add_hop(parser)
+    parser.add_argument("--threshold", type=float, metavar="T",
+                        help="the least score of a hit of any word (default: each word's own)")
+    raw = parser.add_argument_group("raw samples", "What comes on standard input.")
+    raw.add_argument("--rate", type=count, default=16_000, help="samples a second (default: 16000)")
+    raw.add_argument("--channels", type=count, default=1, help="(default: 1)")
+    raw.add_argument("--pcm", choices=PCM, default="s16",
+                     help="little-endian 16-bit integers, or floats of 32 bits (default: s16)")
+    add_encoder(parser, "the one that the words were enrolled with")
+    return parser.parse_args(argv)
+
+
+def main(args: argparse.Namespace) -> int:
+    from spotting.hits_file import COLUMNS, check_ending, row, write_hits
+    from spotting.sound import files_of
+    from spotting.words import check_encoder, read_words
+
+    check_flags(args)
+    words = read_words(args.words)
+    recordings = list(itertools.chain.from_iterable(
+        [name] if name == STDIN else files_of([name], "RECORDING") for name in args.recordings))
+    if recordings.count(STDIN) > 1:
+        raise UserError(f"RECORDING {STDIN}: standard input can be read once")
+    if args.out:
+        check_ending(args.out, len(recordings))
+        check_output(args.out)
+    embedder = load(args, words.encoder)
+    check_encoder(words, embedder.facts, args.words)
+    hop = hop_samples(args.hop, embedder.facts.clip_seconds)
+    if args.threshold is not None:
+        for word in words.words:
+            word.threshold = args.threshold
+
+    widths = [max(len("recording"), *map(len, recordings)), 9, 9, max(len("word"), *map(len, words.names)), 6]
+
+    def show(cells) -> None:
+        print("  ".join(cell.ljust(width) if i in (0, 3) else cell.rjust(width)
+                        for i, (cell, width) in enumerate(zip(cells, widths, strict=True))).rstrip(), flush=True)
+
+    show(COLUMNS)
+    found, failed, complete, begun = [], 0, False, time.perf_counter()
+    try:
+        for name in recordings:
+            try:
+                for hit in hits_in(args, name, embedder, words, hop, found):
+                    show(row(name, hit))
+            except UserError as error:
+                if len(recordings) == 1:
+                    raise
+                warn(f"error: {error}")  # the others can be searched all the same
+                failed += 1
+        complete = not failed
+    finally:
+        took = time.perf_counter() - begun
+        if args.out:
+            write_hits(args.out, found, words.names, complete)
+        hits, seconds = sum(len(f.hits) for f in found), sum(f.seconds for f in found)
+        warn(f"{hits} hits in {seconds:.1f} s of sound, {seconds / max(took, 1e-9):.1f} times real time"
+             + (f"; wrote {args.out}" if args.out else "") + ("" if complete else "; not all was heard"))
+    if failed:
+        raise UserError(f"{failed} of {len(recordings)} recordings could not be searched; see above")
+    return 0
+
+
+def hits_in(args, name, embedder, words, hop, found):
+    """The hits of one recording as they are decided; ``found`` gets them, also when it breaks off."""
+    from tqdm import tqdm
+
+    from spotting.hits_file import Found
+    from spotting.match import hit_of
+    from spotting.search import Heard, search
+    from spotting.sound import open_file, open_raw
+
+    live = name == STDIN
+    sound = open_raw(sys.stdin.buffer, "standard input", args.rate, args.channels, args.pcm, warn) if live else \
+        open_file(name, warn)
+    heard, this = Heard(), Found(name, 0.0, [])
+    found.append(this)
+    with tqdm(total=sound.seconds and round(sound.seconds), desc=Path(name).name[:30], unit=" s", leave=False,
+              disable=None) as progress:
+        try:
+            for peak in search(sound, embedder, words.words, hop, heard, 1 if live else None):
+                progress.update(int(heard.seconds) - progress.n)
+                word = words.words[peak.word]
+                if peak.score >= word.threshold:
+                    this.hits.append(hit_of(peak, word, hop))
+                    yield this.hits[-1]
+        finally:
+            this.seconds = heard.seconds
+    if not heard.seconds:
+        raise UserError(f"{sound.name}: no sound came")
+    if not heard.any_sound:
+        warn(f"{sound.name}: silent to the bit")
+
+
+if __name__ == "__main__":
+    exit_cleanly(lambda: main(parse_args()))

@@ -1,0 +1,92 @@
+"""Hear enrolled words at the microphone, each as soon as it is decided.
+
+    python -m spotting.listen words.json
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+from data.base.errors import UserError, exit_cleanly
+from models.runs.options import positive
+from spotting.command import add_hop, hop_samples, warn
+from spotting.encoders import add_encoder, check_flags, load
+
+PATIENCE = 2  # windows that must not score higher before a hit is told; those after them can only be the same hit
+SILENCE = 3.0  # seconds without a sample, after which the device is taken for gone
+BEHIND = 2.0  # seconds of sound not looked at yet, from which on it is said
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m spotting.listen", description=__doc__, allow_abbrev=False,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("words", type=Path, nargs="?", metavar="WORDS", help="the file that spotting.enroll wrote")
+    parser.add_argument("--device", help="number of the microphone, or part of its name (default: the system's)")
+    parser.add_argument("--devices", action="store_true", help="list the microphones and end")
+    parser.add_argument("--seconds", type=positive, help="listen for so long (default: until Ctrl-C)")
+    parser.add_argument("--threshold", type=float, metavar="T",
+                        help="the least score of a hit of any word (default: each word's own)")
+    add_hop(parser)
+    add_encoder(parser, "the one that the words were enrolled with")
+    return parser.parse_args(argv)
+
+
+def main(args: argparse.Namespace) -> int:
+    from spotting.microphone import Microphone, devices
+    from spotting.words import check_encoder, read_words
+
+    check_flags(args)
+    if args.devices:
+        for line in devices():
+            print(line)
+        return 0
+    if args.words is None:
+        raise UserError("WORDS is missing: the file that spotting.enroll wrote")
+    words = read_words(args.words)
+    embedder = load(args, words.encoder)
+    check_encoder(words, embedder.facts, args.words)
+    hop = hop_samples(args.hop, embedder.facts.clip_seconds)
+    for word in words.words if args.threshold is not None else ():
+        word.threshold = args.threshold
+
+    with Microphone(args.device, SILENCE) as microphone:
+        print(f"listening to {microphone.name} for {', '.join(words.names)}; end with Ctrl-C", flush=True)
+        count = 0
+        for word, hit in hits(microphone.blocks(args.seconds), embedder, words.words, hop, microphone.behind):
+            delay = time.monotonic() - microphone.begun - hit.end
+            print(f"{hit.end:8.2f} s  {word.name}  {hit.score:.3f}  {delay:.2f} s after its end", flush=True)
+            count += 1
+    warn(f"{count} hits in {microphone.heard:.1f} s of sound")
+    return 0
+
+
+def hits(blocks, embedder, words, hop, behind=lambda: 0.0):
+    """(word, hit) pairs as soon as they are decided: early, but one for each that spotting.find finds.
+
+    A hit is told once `PATIENCE` windows after it score no higher. If a later window that overlaps it does after all,
+    it is the same hit, of which no more is told.
+    """
+    from spotting.match import Early, Scorer, hit_of, reach
+    from spotting.search import has_sound
+    from spotting.sound import windows
+
+    length, warned = embedder.facts.clip_samples, False
+    scorer = Scorer(words, hop)
+    early = [Early(reach(word, hop, length), PATIENCE, word.threshold) for word in words]
+    for first, clips in windows(blocks, length, hop, 1):
+        scores, backs = scorer(embedder(clips), has_sound(clips))
+        for i, (word, one) in enumerate(zip(words, early, strict=True)):
+            if peak := one.push(i, first, float(scores[0, i]), int(backs[0, i])):
+                yield word, hit_of(peak, word, hop)
+        late = behind()
+        if late > BEHIND and not warned:
+            warn(f"cannot keep up: {late:.1f} s behind the microphone; take a longer --hop, a smaller encoder, or "
+                 "--onnx")
+        warned = late > BEHIND / 2 and (warned or late > BEHIND)
+    for i, (word, one) in enumerate(zip(words, early, strict=True)):
+        if peak := one.finish(i):
+            yield word, hit_of(peak, word, hop)
+
+
+if __name__ == "__main__":
+    exit_cleanly(lambda: main(parse_args()))

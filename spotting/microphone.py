@@ -1,0 +1,121 @@
+"""The microphone, by sounddevice: blocks of 16 kHz int16 as they are recorded, whatever rate the device has."""
+
+import queue
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from data.base.errors import UserError
+from data.decoding import SAMPLE_RATE
+from spotting.command import warn
+
+BLOCK = 0.05  # seconds that the device gives at a time
+
+
+def driver():
+    """The module sounddevice. Raises UserError where it, or the system's PortAudio, is not installed."""
+    try:
+        import sounddevice
+    except ImportError:
+        raise UserError("spotting.listen needs sounddevice: pip install -r requirements-spotting.txt") from None
+    except OSError as error:
+        raise UserError(f"sounddevice finds no PortAudio on this system ({error}); install it (Debian, Ubuntu: apt "
+                        "install libportaudio2)") from None
+    return sounddevice
+
+
+def devices() -> list[str]:
+    """The devices that record, a line each. Raises UserError where there is none."""
+    sounddevice = driver()
+    found = [f"{i:3d}  {device['name']}  ({device['max_input_channels']} channels, "
+             f"{device['default_samplerate']:.0f} Hz)"
+             for i, device in enumerate(sounddevice.query_devices()) if device["max_input_channels"] > 0]
+    if not found:
+        raise UserError("no microphone is here; plug one in, or search recordings with spotting.find")
+    return found
+
+
+class Microphone:
+    """A recording device, open while the context lasts.
+
+    Args:
+        device: its number, or part of its name; None takes the system's.
+        patience: seconds without a sample after which it is taken for gone.
+
+    Attributes:
+        name: of the device.
+        begun: by `time.monotonic`, when its first sample was recorded.
+        heard: seconds given out.
+
+    Raises:
+        UserError: no such device, or it cannot be opened.
+    """
+
+    def __init__(self, device: str | None, patience: float):
+        self._driver, self._patience = driver(), patience
+        self._queue: queue.Queue[np.ndarray] = queue.Queue()
+        self._waiting, self.heard, self.begun, self.lost = 0, 0.0, time.monotonic(), 0
+        devices()
+        self._device = int(device) if device is not None and device.isdigit() else device
+        try:
+            about = self._driver.query_devices(self._device, "input")
+            self.name, self._rate = about["name"], SAMPLE_RATE
+            try:
+                self._driver.check_input_settings(self._device, channels=1, samplerate=SAMPLE_RATE, dtype="int16")
+            except self._driver.PortAudioError:  # it records at its own rate only
+                self._rate = int(about["default_samplerate"])
+            self._stream = self._driver.InputStream(device=self._device, channels=1, samplerate=self._rate,
+                                                    dtype="int16", blocksize=round(BLOCK * self._rate),
+                                                    callback=self._take)
+        except (self._driver.PortAudioError, ValueError) as error:
+            which = "the system's microphone" if device is None else f"--device {device}"
+            raise UserError(f"{which} cannot be opened ({' '.join(str(error).split())}); --devices lists what there is"
+                            ) from None
+
+    def __enter__(self):
+        try:
+            self._stream.start()
+        except self._driver.PortAudioError as error:
+            raise UserError(f"{self.name}: cannot be started ({' '.join(str(error).split())}); --devices lists what "
+                            "there is") from None
+        return self
+
+    def __exit__(self, *_):
+        self._stream.close()
+
+    def _take(self, data, frames, _, status) -> None:
+        """Called by the driver's thread: nothing here may wait."""
+        if not self._waiting and not self.heard:
+            self.begun = time.monotonic() - frames / self._rate
+        self.lost += bool(status.input_overflow)
+        self._waiting += frames
+        self._queue.put(np.array(data[:, 0]))
+
+    def behind(self) -> float:
+        """Seconds recorded, but not given out."""
+        return self._waiting / self._rate
+
+    def blocks(self, seconds: float | None = None) -> Iterator[np.ndarray]:
+        """(n,) int16 at 16 kHz, as they come.
+
+        Raises:
+            UserError: the device has stopped.
+        """
+        import soxr
+
+        resampler, told = None, 0
+        if self._rate != SAMPLE_RATE:
+            resampler = soxr.ResampleStream(self._rate, SAMPLE_RATE, 1, dtype="int16")
+        while seconds is None or self.heard < seconds:
+            try:
+                block = self._queue.get(timeout=self._patience)
+            except queue.Empty:
+                raise UserError(f"{self.name}: no sound has come for {self._patience:g} s; was it unplugged? --devices "
+                                "lists what there is") from None
+            if self.lost > told:
+                told = self.lost
+                warn(f"{self.name}: the system dropped sound {told} times; what was said then is not heard")
+            self._waiting -= len(block)
+            self.heard += len(block) / self._rate
+            yield resampler.resample_chunk(block) if resampler else block

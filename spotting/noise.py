@@ -1,0 +1,70 @@
+"""Recordings with background noise added, at a ratio of the speech's level to the noise's."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from data.base.errors import UserError
+from data.decoding import SAMPLE_RATE, decode, to_int16
+from spotting.sound import Sound, files_of
+
+_FRAME = SAMPLE_RATE // 100
+_ACTIVE = 10 ** -2.5  # of a loud frame's power, from which one counts as speech: 25 dB below
+
+
+class Noise:
+    """Noise recordings, from which each sound gets a stretch of one: which, a seed and the sound's number decide.
+
+    Args:
+        snr: decibels, of the mean power of the sound's frames with speech to the mean power of the noise.
+
+    Raises:
+        UserError: no audio in the folder, or some that cannot be decoded.
+    """
+
+    def __init__(self, folder: Path, snr: float, seed: int = 0):
+        self.files = files_of([folder], "--noise")
+        self.noises = [decode(file) for file in self.files]
+        self.ratio, self.seed = 10 ** (-snr / 10), seed
+
+    def added_to(self, number: int, again: Callable[[], Sound]) -> Sound:
+        """A sound with noise. ``again`` opens it; that happens twice, since its level comes first."""
+        level = speech_power(again().blocks)
+        rng = np.random.default_rng([self.seed, number])
+        noise = self.noises[rng.integers(len(self.noises))].astype(np.float32)
+        start = int(rng.integers(len(noise)))
+        gain = np.sqrt(level * self.ratio / max(float(np.square(noise, dtype=np.float64).mean()), 1.0))
+        sound = again()
+
+        def blocks() -> Iterator[np.ndarray]:
+            at = start
+            for block in sound.blocks:
+                part = noise.take(range(at, at + len(block)), mode="wrap")
+                at += len(block)
+                yield to_int16((block + gain * part) / 32768)
+
+        return Sound(sound.name, blocks(), sound.seconds)
+
+
+def speech_power(blocks: Iterator[np.ndarray]) -> float:
+    """The mean power, of int16 values squared, of the 10 ms frames within 25 dB of the loudest but one in a hundred.
+
+    Raises:
+        UserError: from the blocks.
+    """
+    powers, rest = [], np.zeros(0, np.int16)
+    for block in blocks:
+        samples = np.concatenate([rest, block])
+        frames = samples[:len(samples) // _FRAME * _FRAME].reshape(-1, _FRAME).astype(np.float32)
+        powers.append(frames.var(1))
+        rest = samples[len(samples) // _FRAME * _FRAME:]
+    power = np.concatenate([np.zeros(1, np.float32), *powers])
+    active = power[power >= _ACTIVE * np.quantile(power, 0.99)]
+    return float(active.mean(dtype=np.float64))
+
+
+def check_noise(noise: Path | None, snr: float | None) -> None:
+    """Raise UserError for --noise without --snr, or the other way round."""
+    if (noise is None) != (snr is None):
+        raise UserError("--noise and --snr belong together: a folder of noise, and decibels such as 10")

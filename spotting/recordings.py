@@ -1,0 +1,162 @@
+"""Recordings of words to enrol: what is usable, where the word lies in each, and its windows' embeddings."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data.base.errors import UserError
+from data.decoding import SAMPLE_RATE, decode, fit
+from spotting.encoders import Embedder
+from spotting.words import Clip, Word, Words, speech_span
+
+LONGER = 1.05  # times the encoder's clip: from here on a word is enrolled as a sequence of windows
+MARGIN = 0.1  # seconds of a long word's first and last window before and after it
+SPACING = 0.35  # seconds between its windows at most
+THRESHOLD = 0.8  # without a background; the similarity at which nothing is known
+_CHUNK = 50
+
+
+@dataclass
+class Recorded:
+    """A recording of a word: the stretch of the encoder's clip length that has it, and from where to where it lasts."""
+
+    word: str
+    path: str
+    offset: float
+    duration: float
+    digest: str
+    samples: np.ndarray
+    start: float
+    end: float
+
+    @property
+    def lasts(self) -> float:
+        return self.end - self.start
+
+
+def find_recordings(folder: Path, clip_seconds: float, say: Callable[[str], None]) -> list[Recorded]:
+    """Hear a folder of a folder a word.
+
+    What is no usable audio is told; of equal audio under one word, one is kept.
+
+    Raises:
+        UserError: nothing usable, of some word or at all; or the same audio under two words.
+    """
+    from data.base.cores import ordered_map
+    from data.folder.find_words import find_words
+    from data.folder.word_stretch import examine
+
+    findings = find_words(folder)
+    files = findings.files
+    tasks = [([path for _, path in files[i:i + _CHUNK]], clip_seconds) for i in range(0, len(files), _CHUNK)]
+    heard = [result for results in ordered_map(examine, tasks) for result in results]
+    for kind, paths in findings.left_out.items():
+        say(f"left out {len(paths)} {kind}, such as {paths[0]}")
+    usable, seen = [], {}
+    for (word, _), recording in zip(files, heard, strict=True):
+        if isinstance(recording, str):
+            say(f"left out {recording}")
+            continue
+        if (before := seen.setdefault(recording.digest, (word, recording.path))) != (word, recording.path):
+            if before[0] != word:
+                raise UserError(f"{before[1]} and {recording.path}: the same sound under two words, {before[0]!r} and "
+                                f"{word!r}; remove the one that is wrong")
+            say(f"left out {recording.path}: the same sound as {before[1]}")
+            continue
+        usable.append((word, recording))
+    if lost := sorted({word for word, _ in files} - {word for word, _ in usable}):
+        reason = next(r for (word, _), r in zip(files, heard, strict=True) if word == lost[0])
+        raise UserError(f"{folder}: no usable recording of {', '.join(map(repr, lost))}, for instance {reason}")
+    return [_where(word, recording, clip_seconds) for word, recording in usable]
+
+
+def _where(word: str, recording, clip_seconds: float) -> Recorded:
+    """Decode a recording's stretch, and find the word's ends in it and as much again on both sides."""
+    before = min(recording.offset, clip_seconds)
+    around = decode(recording.path, recording.offset - before, clip_seconds * 2 + before)
+    start, end = speech_span(around)
+    first = round(before * SAMPLE_RATE)
+    samples = around[first:first + round(recording.duration * SAMPLE_RATE)]
+    return Recorded(word, recording.path, recording.offset, recording.duration, recording.digest, samples,
+                    recording.offset - before + start, recording.offset - before + end)
+
+
+def enrol(recorded: list[Recorded], embedder: Embedder, say: Callable[[str], None], before: Words | None = None,
+          word_seconds: float | None = None) -> Words:
+    """Embed recordings as words, those of ``before`` among them.
+
+    Args:
+        word_seconds: how long every word lasts; None takes the median of its recordings.
+    """
+    facts = embedder.facts
+    old = {word.name: word for word in before.words} if before else {}
+    by_word = defaultdict(list)
+    for recording in recorded:
+        by_word[recording.word].append(recording)
+    digests = {clip.sha1: (clip.file, name) for name, word in old.items() for clip in word.clips}
+    for name, group in by_word.items():
+        for r in [r for r in group if r.digest in digests]:
+            file, other = digests[r.digest]
+            if other != name:
+                raise UserError(f"{r.path}: the same sound is enrolled as {other!r} already ({file}); remove the one "
+                                "that is wrong")
+            say(f"left out {r.path}: enrolled already")
+            group.remove(r)
+        if not group:
+            continue
+        word = old.get(name)
+        lasts = word_seconds or float(np.median([r.lasts for r in group]))
+        windows = word.windows if word else 1
+        if not word and lasts > LONGER * facts.clip_seconds:
+            windows = 1 + int(np.ceil((lasts + 2 * MARGIN - facts.clip_seconds) / SPACING))
+        if windows == 1:
+            made = _short(name, group, embedder)
+        else:
+            made = _long(name, group, embedder, lasts, windows)
+            say(f"{name}: lasts {lasts:.2f} s, longer than the encoder's clip of {facts.clip_seconds:g} s, so it is "
+                f"enrolled as {windows} windows {made.spacing:.2f} s apart, to be found in this order")
+        if word:
+            count = len(word.clips), len(made.clips)
+            for key in ("spacing", "start", "end"):
+                setattr(made, key, float(np.average([getattr(word, key), getattr(made, key)], weights=count)))
+            made.clips = word.clips + made.clips
+        old[name] = made
+    return Words(facts, list(old.values()), {})
+
+
+def _short(name: str, group: list[Recorded], embedder: Embedder) -> Word:
+    length = embedder.facts.clip_samples
+    embeddings = embedder(np.stack([fit(r.samples, length) for r in group]))
+    spans = np.array([speech_span(fit(r.samples, length)) for r in group])
+    start, end = np.median(spans, axis=0)
+    return Word(name, [Clip(r.path, r.offset, r.duration, r.digest, embedding[None])
+                       for r, embedding in zip(group, embeddings, strict=True)], 0.0, float(start), float(end),
+                THRESHOLD)
+
+
+def _long(name: str, group: list[Recorded], embedder: Embedder, lasts: float, windows: int) -> Word:
+    clip_seconds, clips, spacings = embedder.facts.clip_seconds, [], []
+    for r in group:
+        start, end = r.start, r.end
+        if not 0.7 < r.lasts / lasts < 1.4:  # another sound beside the word: as long as the others, around its loudest
+            start = r.offset + (r.duration - lasts) / 2
+            end = start + lasts
+        first, last = start - MARGIN, max(end + MARGIN - clip_seconds, start)
+        starts = np.linspace(first, last, windows)
+        embeddings = embedder(np.stack([_cut(r.path, at, embedder.facts.clip_samples) for at in starts]))
+        clips.append(Clip(r.path, max(0.0, start), end - start, r.digest, embeddings))
+        spacings.append((last - first) / (windows - 1))
+    return Word(name, clips, float(np.mean(spacings)), MARGIN, MARGIN + float(np.mean([c.seconds for c in clips])),
+                THRESHOLD)
+
+
+def _cut(path: str, start: float, length: int) -> np.ndarray:
+    """``length`` samples of a file from ``start`` seconds on, zeros where it has none."""
+    missing = max(0, -round(start * SAMPLE_RATE))
+    found = decode(path, max(0.0, start), (length - missing) / SAMPLE_RATE)[:length - missing]
+    return np.pad(found, (missing, length - missing - len(found)))

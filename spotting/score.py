@@ -1,0 +1,243 @@
+"""How good a spotter is: recordings of the words missed, against false alarms an hour in recordings without them.
+
+    python -m spotting.score words.json --positives said --negatives LibriSpeech --noise noise --snr 10 --out score
+
+Or over several draws of the clips to enrol, for figures that do not hang on one choice:
+
+    python -m spotting.score --enroll_from clips --shots 10 --draws 20 --positives said --negatives LibriSpeech
+"""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from data.base.errors import UserError, exit_cleanly
+from models.runs.options import count, positive, whole
+from spotting.command import add_hop, check_output, hop_samples, print_table, warn
+from spotting.encoders import add_encoder, check_flags, load
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m spotting.score", description=__doc__, allow_abbrev=False,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("words", type=Path, nargs="?", metavar="WORDS", help="the file that spotting.enroll wrote")
+    parser.add_argument("--positives", type=Path, required=True, metavar="DIR|MANIFEST",
+                        help="recordings of the words: a folder of a folder a word, or a JSON-lines manifest")
+    parser.add_argument("--negatives", type=Path, nargs="+", required=True, metavar="PATH",
+                        help="recordings without the words, and folders of such")
+    parser.add_argument("--noise", type=Path, metavar="DIR", help="noise to add to all of them (default: none)")
+    parser.add_argument("--snr", type=float, metavar="DB", help="its ratio, of speech to noise, in decibels")
+    parser.add_argument("--seed", type=whole, default=0, help="of the noise and of --draws (default: 0)")
+    parser.add_argument("--out", type=Path, metavar="STEM", help="write STEM.json and STEM.png, the curve")
+    add_hop(parser)
+    group = parser.add_argument_group("draws", "Instead of WORDS, for an average over what is enrolled.")
+    group.add_argument("--enroll_from", type=Path, metavar="DIR", help="folder of a folder a word to draw clips from")
+    group.add_argument("--shots", type=count, default=10, help="clips of each word a draw (default: 10)")
+    group.add_argument("--draws", type=count, default=20, help="(default: 20)")
+    group.add_argument("--rates", type=positive, nargs="+", metavar="RATE",
+                       help="false alarms an hour of the table (default: 0.1 0.5 1 2)")
+    add_encoder(parser, "the one that WORDS was enrolled with, or the shipped one")
+    return parser.parse_args(argv)
+
+
+def main(args: argparse.Namespace) -> int:
+    from spotting.noise import Noise, check_noise
+    from spotting.sound import files_of, open_file
+    from spotting.thresholds import hear
+    from spotting.words import check_encoder, read_words
+
+    check_flags(args)
+    check_noise(args.noise, args.snr)
+    if (args.words is None) == (args.enroll_from is None):
+        raise UserError("WORDS and --enroll_from: give the file of words, or recordings to draw words from")
+    words = read_words(args.words) if args.words else None
+    negatives = files_of(args.negatives, "--negatives")
+    said = find_positives(args.positives)
+    for ending in (".json", ".png") if args.out else ():
+        check_output(Path(f"{args.out}{ending}"))
+    noise = Noise(args.noise, args.snr, args.seed) if args.noise else None
+    embedder = load(args, words.encoder if words else None)
+    if words:
+        check_encoder(words, embedder.facts, args.words)
+        tested = [words]
+    else:
+        tested = draw_words(args, embedder)
+    hop, clip_seconds = hop_samples(args.hop, embedder.facts.clip_seconds), embedder.facts.clip_seconds
+    said = leave_out_enrolled(said, tested, clip_seconds)
+    if words and (both := set(words.calibration.get("background", ())) & set(negatives)):
+        warn(f"warning: {len(both)} of the negatives, such as {min(both)}, set the thresholds of {args.words}: at "
+             "these, false alarms look rarer than they are")
+
+    def opened(number, path, start=0.0, end=None):
+        def again():
+            return open_file(path, warn, start, end)
+        return noise.added_to(number, again) if noise else again()
+
+    every = [word for one in tested for word in one.words]
+    background = hear(((path, opened(i, path)) for i, path in enumerate(negatives)), embedder, every, hop,
+                      "negatives")
+    best = best_scores(((label, opened(len(negatives) + i, path, start, end))
+                        for i, (label, path, start, end) in enumerate(said)), embedder, every, hop, len(said))
+    report(args, tested, [label for label, *_ in said], best, background, embedder.facts)
+    return 0
+
+
+def find_positives(path: Path) -> list[tuple[str, str, float, float | None]]:
+    """(word, file, start, end) of recordings of words; a manifest's stretches with half a second on both sides."""
+    if path.is_dir():
+        from data.folder.find_words import find_words
+
+        return [(word, file, 0.0, None) for word, file in find_words(path).files]
+    from data.manifests import read_manifest
+
+    manifest = read_manifest(path)
+    entries = (manifest[i] for i in range(len(manifest)))
+    return [(u.label, u.path, max(0.0, u.offset - 0.5), u.offset + u.duration + 0.5) for u in entries]
+
+
+def leave_out_enrolled(said, tested, clip_seconds):
+    """Recordings of the words tested that were not enrolled themselves.
+
+    Raises:
+        UserError: none of some word, or none at all.
+    """
+    from data.folder.word_stretch import examine
+
+    names = {word.name for words in tested for word in words.words}
+    enrolled = {clip.sha1 for words in tested for word in words.words for clip in word.clips}
+    files = {clip.file for words in tested for word in words.words for clip in word.clips}
+    kept, same, broken = [], [], []
+    for entry in (entry for entry in said if entry[0] in names):
+        heard = examine(([entry[1]], clip_seconds))[0] if entry[3] is None else None
+        if isinstance(heard, str):
+            broken.append(heard)
+        elif entry[1] in files or (heard and heard.digest in enrolled):
+            same.append(entry[1])
+        else:
+            kept.append(entry)
+    if same:
+        warn(f"left out {len(same)} recordings that are enrolled, such as {same[0]}")
+    for reason in broken[:5]:
+        warn(f"left out {reason}")
+    if len(broken) > 5:
+        warn(f"left out {len(broken) - 5} more that cannot be used")
+    if lacking := sorted(names - {label for label, *_ in kept}):
+        raise UserError(f"--positives: no recording of {', '.join(map(repr, lacking))} that can be tested; its folders "
+                        f"or labels are {', '.join(map(repr, sorted({label for label, *_ in said})[:8]))}")
+    return kept
+
+
+def draw_words(args, embedder):
+    """--draws times, --shots clips of each word of --enroll_from."""
+    import numpy as np
+
+    from spotting.recordings import enrol, find_recordings
+    from spotting.words import Word, Words
+
+    whole_set = enrol(find_recordings(args.enroll_from, embedder.facts.clip_seconds, warn), embedder, warn)
+    for word in whole_set.words:
+        if len(word.clips) < args.shots:
+            raise UserError(f"--shots {args.shots}: {args.enroll_from} has {len(word.clips)} usable clips of "
+                            f"{word.name!r}; ask for fewer, or record more")
+    drawn = []
+    for i in range(args.draws):
+        rows = [np.random.default_rng([args.seed, i, w]).permutation(len(word.clips))[:args.shots]
+                for w, word in enumerate(whole_set.words)]
+        drawn.append(Words(embedder.facts, [Word(word.name, [word.clips[r] for r in row], word.spacing, word.start,
+                                                 word.end, word.threshold)
+                                            for word, row in zip(whole_set.words, rows, strict=True)]))
+    return drawn
+
+
+def best_scores(sounds, embedder, words, hop, total):
+    """(N, W) of every recording the highest score of each word; -inf where there is no sound."""
+    import numpy as np
+    from tqdm import tqdm
+
+    from spotting.search import search
+
+    best = np.full((total, len(words)), -np.inf)
+    for row, (_, sound) in zip(best, tqdm(sounds, total=total, desc="positives", disable=None, leave=False),
+                               strict=True):
+        for peak in search(sound, embedder, words, hop):
+            row[peak.word] = max(row[peak.word], peak.score)
+    return best
+
+
+def report(args, tested, labels, best, background, facts) -> None:
+    """Print the table; write JSON and curve."""
+    import numpy as np
+
+    from data.base.files import write_atomically
+    from models.evaluation.report import to_json
+    from spotting import detection
+
+    rates, hours, names = args.rates or detection.RATES, background.hours, tested[0].names
+    labels = np.array(labels)
+    scores = []  # of each draw: name to (said, alarms); together, each score less the word's own threshold
+    for d, words in enumerate(tested):
+        one = {word.name: (best[labels == word.name, d * len(names) + i], background.scores[d * len(names) + i])
+               for i, word in enumerate(words.words)}
+        if len(names) > 1:
+            moved = [(said - word.threshold, alarms - word.threshold)
+                     for word, (said, alarms) in zip(words.words, one.values(), strict=True)]
+            one[detection.TOGETHER] = (np.concatenate([said for said, _ in moved]),
+                                       -np.sort(-np.concatenate([alarms for _, alarms in moved])))
+        scores.append(one)
+    print(f"{len(labels)} recordings of {len(names)} words; {hours:.2f} h without them; encoder {facts}"
+          + (f"; noise at {args.snr:g} dB" if args.noise else ""))
+    if len(tested) == 1:
+        points = [(name, detection.at_threshold(said, alarms, 0.0 if name == detection.TOGETHER else
+                                                tested[0].words[i].threshold)) for i, (name, (said, alarms))
+                  in enumerate(scores[0].items())]
+        points += [(name, detection.at_rate(*pair, rate, hours)) for name, pair in scores[0].items() for rate in rates]
+        points.sort(key=lambda pair: list(scores[0]).index(pair[0]))
+        print_table(detection.table(points, hours))
+        results = [{"word": name} | point.to_json(hours) for name, point in points]
+    else:
+        results = over_draws(scores, rates, hours)
+        print_table([("word", "wanted/h", "miss rate, mean ± standard deviation over draws", "least", "most"),
+                     *((r["word"], f"{r['fa_per_hour_wanted']:g}",
+                        *((f"{100 * r['miss_rate_mean']:.1f} ± {100 * r['miss_rate_std']:.1f} %",
+                           f"{100 * r['miss_rate_min']:.1f}", f"{100 * r['miss_rate_max']:.1f}") if r["claimed"] else
+                          (f"not claimed: needs {r['hours_needed']:.3g} h", "-", "-"))) for r in results)])
+    if args.out:
+        content = {"hours": hours, "negatives": background.files, "recordings": {n: int((labels == n).sum())
+                                                                                for n in names},
+                   "encoder": facts.to_json(), "hop": args.hop, "noise": args.noise and str(args.noise),
+                   "snr": args.snr, "seed": args.seed, "draws": len(tested),
+                   "shots": args.shots if args.enroll_from else None, "results": results,
+                   "command": shlex.join(["python", "-m", "spotting.score", *sys.argv[1:]])}
+        with write_atomically(f"{args.out}.json") as file:
+            file.write(to_json(content) + "\n")
+        title = str(args.words or f"{args.shots} clips of {args.enroll_from}, the first of {len(tested)} draws")
+        with write_atomically(f"{args.out}.png", "wb") as file:
+            file.write(detection.draw(scores[0], hours, title))
+        print(f"wrote {args.out}.json and .png")
+
+
+def over_draws(scores, rates, hours) -> list[dict]:
+    """Of each word and rate, the miss rates over the draws."""
+    import numpy as np
+
+    from spotting.detection import at_rate
+
+    results = []
+    for name in scores[0]:
+        for rate in rates:
+            points = [at_rate(*one[name], rate, hours) for one in scores]
+            value = {"word": name, "fa_per_hour_wanted": rate, "claimed": points[0].threshold is not None}
+            if value["claimed"]:
+                missed = np.array([point.missed / point.said for point in points])
+                value |= {"miss_rate_mean": float(missed.mean()), "miss_rate_std": float(missed.std(ddof=1)),
+                          "miss_rate_min": float(missed.min()), "miss_rate_max": float(missed.max()),
+                          "recordings": points[0].said, "false_alarms_max": max(point.alarms for point in points)}
+            else:
+                value["hours_needed"] = 1 / rate
+            results.append(value)
+    return results
+
+
+if __name__ == "__main__":
+    exit_cleanly(lambda: main(parse_args()))

@@ -1,0 +1,186 @@
+"""Sound of any length as blocks of 16 kHz int16: from files of any format, or raw samples of a stream.
+
+The blocks' sizes bear on nothing: put together, they are the samples that `data.audio.decode` gives of the whole.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import soxr
+
+from data.base.errors import UserError
+from data.decoding import SAMPLE_RATE, audio_files, open_audio, to_int16
+
+BLOCK = 1.0  # seconds read at a time
+PCM = {"s16": np.dtype("<i2"), "f32": np.dtype("<f4")}
+_LOUD = 1.5  # full scales; lossy coding and mixing may go up to here
+_HEADERS = {b"RIFF": "a WAV file", b"fLaC": "a FLAC file", b"OggS": "an Ogg file", b"ID3\x03": "an MP3 file",
+            b"ID3\x04": "an MP3 file", b"FORM": "an AIFF file", b"caff": "a CAF file"}
+
+
+@dataclass
+class Sound:
+    """A recording to be heard once.
+
+    Attributes:
+        name: as the user named it.
+        blocks: its samples, (n,) int16 at 16 kHz, any n.
+        seconds: how long its header says it is; None if nobody knows.
+    """
+
+    name: str
+    blocks: Iterator[np.ndarray]
+    seconds: float | None = None
+
+
+def open_file(path: str | Path, warn: Callable[[str], None], start: float = 0.0, end: float | None = None,
+              block: float = BLOCK) -> Sound:
+    """A file's sound, from ``start`` to ``end`` seconds, its channels averaged.
+
+    Raises:
+        UserError: as `data.decoding.open_audio`; and from its blocks, at samples that are not numbers, or far beyond
+            full scale.
+    """
+    path = os.fspath(path)
+    with open_audio(path) as file:
+        rate, channels = file.samplerate, file.channels
+        exact = file.subtype == "PCM_16" and rate == SAMPLE_RATE and channels == 1
+        first, last = (min(round(at * rate), file.frames) for at in (start, file.frames if end is None else end))
+        if end is None:
+            last = file.frames
+
+    def frames() -> Iterator[np.ndarray]:
+        done, size, power = 0, max(1, round(block * rate)), np.zeros(2)
+        with open_audio(path) as file:
+            while done < last:
+                # What lies before the start is read, too: not all formats can be sought in.
+                part = file.read(min(size, (first if done < first else last) - done),
+                                 dtype="int16" if exact else "float32", always_2d=True)
+                if not len(part):
+                    break
+                if done >= first:
+                    power += 0 if exact else (np.square(part.mean(1)).sum(), np.square(part).sum() / channels)
+                    yield part[:, 0] if exact else part
+                done += len(part)
+        if done < last - rate // 10:
+            warn(f"{path}: ends early: its header says {last / rate:.1f} s, but {done / rate:.1f} s can be read")
+        if channels > 1 and power[0] < 0.2 / channels * power[1]:
+            warn(f"{path}: its channels cancel out when averaged, so little of it was heard; give one of them")
+
+    return Sound(path, _at_16_khz(frames(), rate, path), (last - first) / rate)
+
+
+def open_raw(stream: BinaryIO, name: str, rate: int, channels: int, encoding: str, warn: Callable[[str], None],
+             block: float = BLOCK) -> Sound:
+    """Raw samples that come through a pipe; what comes is passed on at once, at most ``block`` seconds of it.
+
+    Args:
+        encoding: of `PCM`.
+    """
+    kind = PCM[encoding]
+    frame = kind.itemsize * channels
+    size = max(1, round(block * rate)) * frame
+
+    def frames() -> Iterator[np.ndarray]:
+        left, begun = b"", False
+        while data := stream.read1(size) if hasattr(stream, "read1") else stream.read(size):
+            data = left + data
+            if not begun and len(data) >= 4:
+                if what := _HEADERS.get(data[:4]):
+                    raise UserError(f"{name}: begins as {what} does, and raw samples are wanted; name the file itself, "
+                                    "or send samples without a header")
+                begun = True
+            whole = len(data) // frame * frame
+            left = data[whole:]
+            if whole:
+                samples = np.frombuffer(data[:whole], kind).reshape(-1, channels)
+                if encoding == "s16" and (channels > 1 or rate != SAMPLE_RATE):
+                    samples = samples.astype(np.float32) / 32768
+                yield samples[:, 0] if encoding == "s16" and channels == 1 and rate == SAMPLE_RATE else samples
+        if left:
+            warn(f"{name}: ended in the middle of a sample; its last {len(left)} bytes are left out")
+
+    return Sound(name, _at_16_khz(frames(), rate, name))
+
+
+def _at_16_khz(blocks: Iterable[np.ndarray], rate: int, name: str) -> Iterator[np.ndarray]:
+    """Mono int16 at 16 kHz. Blocks (n, C) are float at ``rate``; those of one axis are mono int16 at 16 kHz already."""
+    resampler, done = None, 0
+    for block in blocks:
+        if block.ndim == 1:
+            yield np.ascontiguousarray(block, np.int16)
+            continue
+        if (peak := np.abs(block).max(initial=0)) > _LOUD:
+            raise UserError(f"{name}: its samples reach {peak:g} times full scale, as integers written as floats do; "
+                            "convert it anew")
+        if not np.isfinite(block).all():
+            at = done + int(np.argmin(np.isfinite(block).all(1)))
+            raise UserError(f"{name}: contains samples that are not numbers (NaN or infinite), the first at "
+                            f"{at / rate:.2f} s; mend the recording")
+        done += len(block)
+        mono = block.mean(1, dtype=np.float32)
+        if rate != SAMPLE_RATE:
+            resampler = resampler or soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
+            mono = resampler.resample_chunk(mono)
+        if len(mono):
+            yield to_int16(mono)
+    if resampler:
+        yield to_int16(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+
+
+def windows(blocks: Iterable[np.ndarray], length: int, hop: int, batch: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Overlapping windows of a sound on a fixed grid: the n-th begins at sample n ``hop``.
+
+    The last is the first that reaches the sound's end, zero-padded; a sound shorter than a window is one window.
+    Windows come ``batch`` at a time whatever the blocks' sizes, the last batch excepted.
+
+    Yields:
+        the number of the first window of a batch, and the batch (B, ``length``) int16.
+    """
+    need = (batch - 1) * hop + length
+    parts, kept, heard, first = [np.zeros(0, np.int16)], 0, 0, 0
+    for block in blocks:
+        parts.append(block)
+        kept += len(block)
+        heard += len(block)
+        if kept < need:
+            continue
+        samples = np.concatenate(parts)
+        while len(samples) >= need:
+            yield first, np.lib.stride_tricks.sliding_window_view(samples[:need], length)[::hop]
+            first, samples = first + batch, samples[batch * hop:]
+        parts, kept = [samples], len(samples)
+    if not heard:
+        return
+    samples = np.concatenate(parts)
+    # What was yielded reaches up to here; a rest that reaches no further than that has been heard.
+    reached = (first - 1) * hop + length if first else 0
+    if heard <= reached:
+        return
+    count = max(0, -(-(heard - length) // hop)) + 1 - first
+    samples = np.pad(samples, (0, max(0, (count - 1) * hop + length - len(samples))))
+    yield first, np.lib.stride_tricks.sliding_window_view(samples, length)[::hop][:count]
+
+
+def files_of(paths: Sequence[str | Path], flag: str) -> list[str]:
+    """The audio files that paths name: files, and all those below folders, in the order of their names.
+
+    Raises:
+        UserError: a path that does not exist, or a folder without audio.
+    """
+    found: list[str] = []
+    for path in map(os.fspath, paths):
+        if not os.path.isdir(path):
+            if not os.path.exists(path):
+                raise UserError(f"{flag} {path}: no such file or folder; check the name")
+            found.append(path)
+            continue
+        inside = audio_files(path)
+        if not inside:
+            raise UserError(f"{flag} {path}: no audio file in this folder or below it")
+        found += inside
+    return found

@@ -1,0 +1,139 @@
+"""Thresholds from recordings that do not have the words: so many false alarms an hour, and what that claim rests on."""
+
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from data.base.errors import UserError
+from spotting.encoders import Embedder
+from spotting.intervals import allowed, of_rate
+from spotting.match import hit_of
+from spotting.search import Heard, search
+from spotting.sound import Sound
+from spotting.words import Word, Words
+
+ROOM = 0.01  # of a threshold above the score that would be one false alarm too many
+
+# Of a cohort, above the mean. Measured on alexa, computer and jarvis with a Res8: see `by_cohort`.
+DEVIATIONS = 4.0
+
+
+@dataclass
+class Background:
+    """All peaks of each word in recordings without it.
+
+    Attributes:
+        hours: what was heard.
+        scores: of each word (A,) float64, descending.
+        file, start: of each word (A,), in which of ``files`` a peak is, and where, in seconds.
+    """
+
+    files: list[str]
+    hours: float
+    scores: list[np.ndarray]
+    file: list[np.ndarray]
+    start: list[np.ndarray]
+
+
+def hear(sounds: Iterable[tuple[str, Sound]], embedder: Embedder, words: Sequence[Word], hop: int,
+         title: str) -> Background:
+    """Search recordings that do not have the words.
+
+    Args:
+        sounds: each with the name of its file.
+
+    Raises:
+        UserError: a file that cannot be decoded, or nothing but silence in all of them.
+    """
+    from tqdm import tqdm
+
+    found = [(array("d"), array("l"), array("d")) for _ in words]
+    files, seconds, any_sound = [], 0.0, False
+    for name, sound in tqdm(sounds, desc=title, unit=" files", disable=None, leave=False):
+        heard = Heard()
+        for peak in search(sound, embedder, words, hop, heard):
+            for column, value in zip(found[peak.word], (peak.score, len(files), hit_of(peak, words[peak.word],
+                                                                                      hop).start), strict=True):
+                column.append(value)
+        files.append(name)
+        seconds, any_sound = seconds + heard.seconds, any_sound or heard.any_sound
+    if not any_sound:
+        raise UserError(f"{', '.join(files[:3])}: silent to the bit; recordings without sound tell nothing about false "
+                        "alarms")
+    columns = [[np.array(column) for column in word] for word in found]
+    orders = [np.argsort(-scores, kind="stable") for scores, _, _ in columns]
+    return Background(files, seconds / 3600, *([word[i][order] for word, order in zip(columns, orders, strict=True)]
+                                               for i in range(3)))
+
+
+def lowest(scores: np.ndarray, count: int, room: float = 0.0) -> float:
+    """The lowest threshold that at most ``count`` of the scores (A,), descending, reach.
+
+    Args:
+        room: how far above the score that would be one too many it may lie, if the next score is more than twice as
+            far: another recording's will not be just the same.
+    """
+    if count >= len(scores):
+        return float(scores.min(initial=0.0))
+    over = float(scores[count])
+    above = scores[scores > over]
+    threshold = over + min([room, *(above[-1:] - over) / 2, max(0.0, 1 - over) / 4])  # no similarity is above 1
+    return max(threshold, float(np.nextafter(over, np.inf)))
+
+
+def calibrate(words: Words, background: Background, fa_per_hour: float) -> list[str]:
+    """Set every word's threshold for a rate of false alarms an hour, and say what it rests on, line by line."""
+    hours, count = background.hours, allowed(fa_per_hour, background.hours)
+    lines, facts = [], {}
+    for word, scores in zip(words.words, background.scores, strict=True):
+        word.threshold, word.calibrated = float(np.ceil(1e6 * lowest(scores, count, ROOM)) / 1e6), True  # as it is kept
+        alarms = int((scores >= word.threshold).sum())
+        low, high = of_rate(alarms, hours)
+        own = word.left_out_scores()
+        passed = None if np.isnan(own).any() else int((own >= word.threshold).sum())
+        facts[word.name] = {"false_alarms": alarms, "per_hour_95": [round(low, 3), round(high, 3)],
+                            "enrolled_clips": len(own), "pass_left_out": passed}
+        lines.append(f"{word.name}: threshold {word.threshold:.3f}, {alarms} false alarms in {hours:.2f} h (95 %: "
+                     f"{low:.2f} to {high:.2f} an hour); "
+                     + (f"{passed} of its {len(own)} clips pass, each left out in turn" if passed is not None else
+                        "with one clip, none can be left out to see whether it passes"))
+    if count == 0:
+        lines.append(f"--fa_per_hour {fa_per_hour:g} cannot be shown on {hours:.2f} h: the thresholds allow no false "
+                     f"alarm in them, which says at most {of_rate(0, hours)[1]:.1f} an hour (95 %); "
+                     f"{1 / fa_per_hour:.3g} h and more of background can show it")
+    words.calibration = {"background": background.files, "hours": round(hours, 4), "fa_per_hour": fa_per_hour,
+                         "shown": count > 0, "words": facts}
+    return lines
+
+
+def by_cohort(words: Sequence[Word], cohort: np.ndarray) -> None:
+    """Set thresholds without a background, by how alike each word and clips of other words are.
+
+    The threshold is `DEVIATIONS` above the mean of the word's similarities to the cohort's most similar clips, which is
+    one threshold on z-normalised scores (`models.evaluation.cohort.z_norm`) for all words. For a word of several
+    windows it is the mean of theirs.
+
+    Args:
+        cohort: (M, D), rows of length 1.
+    """
+    from models.evaluation.cohort import statistics
+
+    for word in words:
+        mean, deviation = statistics(word.template(), cohort)  # (K,) each
+        word.threshold, word.calibrated = min(0.99, float((mean + DEVIATIONS * deviation).mean())), False
+
+
+def look_for_the_word(words: Words, background: Background) -> list[str]:
+    """What in the background sounds as much like a word as its own clips do, for the user to listen to."""
+    lines = []
+    for i, word in enumerate(words.words):
+        own, scores = word.left_out_scores(), background.scores[i]
+        like = 0 if np.isnan(own).any() else int((scores >= np.quantile(own, 0.25) - 0.02).sum())
+        if like:
+            file, start = background.files[background.file[i][0]], background.start[i][0]
+            lines.append(f"warning: {like} stretches of the background are as much like {word.name!r} as its own "
+                         f"clips, such as {file} at {start:.1f} s ({scores[0]:.2f}); if it is said there, cut it out, "
+                         "for it raises the threshold; if not, this encoder cannot tell it apart")
+    return lines

@@ -1,0 +1,220 @@
+"""The words file: enrolled words as embeddings of a few clips each, what they are matched by, and which encoder's.
+
+JSON that a person can read; an embedding is a line. Nothing in it is run, and what was edited by hand is found out:
+embeddings have length 1 and the encoder's size.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from data.base.errors import UserError
+from data.base.files import misshapen, read_json, write_atomically
+from data.decoding import SAMPLE_RATE
+from spotting.encoders import Facts, facts_of
+
+FORMAT = "keyword-spotting words 1"
+_NUMBER = (int, float)
+_CLIP = {"file": str, "offset": _NUMBER, "seconds": _NUMBER, "sha1": str, "embedding": [[_NUMBER]]}
+_WORD = {"threshold": _NUMBER, "spacing": _NUMBER, "start": _NUMBER, "end": _NUMBER, "clips": [_CLIP]}
+_SHAPE = {"format": str, "words": {str: _WORD}, "calibration": dict}
+_WAY_OUT = "restore it, or enrol the words again with python -m spotting.enroll"
+
+
+@dataclass
+class Clip:
+    """An enrolled clip: where it was found, the digest of its samples, and its windows' embeddings (K, D)."""
+
+    file: str
+    offset: float
+    seconds: float
+    sha1: str
+    embedding: np.ndarray
+
+
+@dataclass
+class Word:
+    """An enrolled word.
+
+    Attributes:
+        spacing: seconds between its K windows; 0 with one.
+        start, end: where the word lies, in seconds from its first window's start.
+        threshold: the least score that is a hit.
+        calibrated: whether recordings without the word set the threshold.
+    """
+
+    name: str
+    clips: list[Clip]
+    spacing: float
+    start: float
+    end: float
+    threshold: float
+    calibrated: bool = False
+
+    @property
+    def windows(self) -> int:
+        return len(self.clips[0].embedding)
+
+    def template(self, leave_out: int | None = None) -> np.ndarray:
+        """(K, D): of each window the mean over the clips, one of them perhaps left out, scaled to length 1."""
+        mean = np.mean([clip.embedding for i, clip in enumerate(self.clips) if i != leave_out], axis=0)
+        return mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
+
+    def left_out_scores(self) -> np.ndarray:
+        """(N,) each clip's similarity to the word of the others; NaN for a single one."""
+        if len(self.clips) < 2:
+            return np.full(len(self.clips), np.nan)
+        return np.array([float((clip.embedding * self.template(i)).sum(1).mean())
+                         for i, clip in enumerate(self.clips)])
+
+
+@dataclass
+class Words:
+    """All enrolled words, the encoder whose embeddings they are, and what their thresholds rest on."""
+
+    encoder: Facts
+    words: list[Word]
+    calibration: dict = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        return [word.name for word in self.words]
+
+
+def read_words(path: str | Path) -> Words:
+    """A words file.
+
+    Raises:
+        UserError: missing, truncated, of another format, or edited so that it cannot be right; saying what is wrong.
+    """
+    value = read_json(path, "file of words", "make it with python -m spotting.enroll", dict)
+    if value.get("format") != FORMAT:
+        raise UserError(f"{path}: is no file of words of this version ({value.get('format')!r}, not {FORMAT!r}); "
+                        "make it with python -m spotting.enroll")
+    facts = facts_of(value.get("encoder"))
+    problem = facts if isinstance(facts, str) else misshapen(value, _SHAPE)
+    if problem or not value.get("words"):
+        raise UserError(f"{path}: {problem or 'has no words'}; {_WAY_OUT}")
+    words = []
+    for name, entry in value["words"].items():
+        if problem := misfit(name, entry, facts):
+            raise UserError(f"{path}: word {name!r}: {problem}; {_WAY_OUT}")
+        clips = [Clip(**{key: clip[key] for key in ("file", "offset", "seconds", "sha1")},
+                      embedding=np.array(clip["embedding"], np.float32)) for clip in entry["clips"]]
+        words.append(Word(name, clips, *(float(entry[key]) for key in ("spacing", "start", "end", "threshold")),
+                          entry.get("calibrated") is True))
+    return Words(facts, words, value.get("calibration", {}))
+
+
+def misfit(name: str, entry: dict, facts: Facts) -> str | None:
+    """What cannot be right about a word of a file whose shape is."""
+    for value, keys in ((entry, _WORD), *((clip, _CLIP) for clip in entry.get("clips", ()))):
+        if missing := [key for key in keys if key not in value]:
+            return f"lacks {missing[0]!r}"
+    if not entry["clips"]:
+        return "has no clips"
+    numbers = [entry[key] for key in ("threshold", "spacing", "start", "end")]
+    if not all(map(math.isfinite, numbers)) or entry["spacing"] < 0 or not 0 <= entry["start"] < entry["end"]:
+        return "its threshold, spacing, start or end cannot be right"
+    windows = len(entry["clips"][0]["embedding"])
+    for clip in entry["clips"]:
+        rows = clip["embedding"]
+        if len(rows) != windows or not rows:
+            return f"the clip {clip['file']} has {len(rows)} windows, the first clip {windows}"
+        if any(len(row) != facts.width for row in rows):
+            return f"an embedding of {clip['file']} has not the {facts.width} numbers of its encoder's"
+        length = np.linalg.norm(np.array(rows, np.float64), axis=1)
+        if not (np.abs(length - 1) < 1e-3).all():  # also NaN
+            return f"an embedding of {clip['file']} has length {length.min():.3f}, not 1: it was changed"
+    if windows > 1 and entry["spacing"] == 0:
+        return "has several windows with no spacing"
+    return None
+
+
+def write_words(path: str | Path, words: Words) -> None:
+    """Write a words file: indented, an embedding on one line."""
+    value = {"format": FORMAT, "encoder": words.encoder.to_json(), "calibration": words.calibration,
+             "words": {word.name: {
+                 "threshold": round(word.threshold, 6), "calibrated": word.calibrated,
+                 "spacing": round(word.spacing, 4), "start": round(word.start, 3), "end": round(word.end, 3),
+                 "clips": [{"file": clip.file, "offset": round(clip.offset, 4), "seconds": round(clip.seconds, 4),
+                            "sha1": clip.sha1, "embedding": [[round(float(x), 6) for x in row]
+                                                             for row in clip.embedding]}
+                           for clip in word.clips]} for word in words.words}}
+    text = json.dumps(value, indent=1, ensure_ascii=False)
+    text = re.sub(r"\[\s+(-?[\d.e-]+(?:,\s+-?[\d.e-]+)*)\s+\]", lambda m: "[" + " ".join(m[1].split()) + "]", text)
+    with write_atomically(path) as file:
+        file.write(text + "\n")
+
+
+def check_encoder(words: Words, facts: Facts, path: str | Path) -> None:
+    """Raise UserError, naming both, unless an encoder is the one that words were enrolled with."""
+    ours = words.encoder
+    if ours.sha256 != facts.sha256:
+        raise UserError(f"{path}: these words were enrolled with {ours}, the encoder named is {facts}; name that one, "
+                        "or enrol them again")
+    if (ours.frontend, ours.clip_samples, ours.width) != (facts.frontend, facts.clip_samples, facts.width):
+        raise UserError(f"{path}: these words were enrolled with clips of {ours.clip_seconds:g} s and the front end "
+                        f"{ours.frontend}, the encoder {facts} has {facts.clip_seconds:g} s and {facts.frontend}; "
+                        "enrol them again")
+
+
+def too_close(words: Sequence[Word]) -> list[tuple[Word, Word, float]]:
+    """Pairs of words as similar to one another as the clips of one of them are among themselves, and how similar."""
+    found = []
+    for i, a in enumerate(words):
+        for b in words[:i]:
+            if a.windows != b.windows:
+                continue
+            similar = float((a.template() * b.template()).sum(1).mean())
+            own = np.array([np.median(word.left_out_scores()) for word in (a, b)])
+            if similar >= np.nanmin(own, initial=0.9 if np.isnan(own).all() else 2.0):
+                found.append((b, a, similar))
+    return found
+
+
+def misfits(words: Sequence[Word]) -> list[tuple[Clip, str]]:
+    """Clips that do not fit their word: nearer to another word, or far off from how alike the others are."""
+    found = []
+    for word in words:
+        scores = word.left_out_scores()
+        if len(scores) < 3:
+            continue
+        median = np.median(scores)
+        far = median - max(0.15, 4 * 1.4826 * float(np.median(np.abs(scores - median))))
+        for clip, score in zip(word.clips, scores, strict=True):
+            other, near = max(((w.name, float((clip.embedding * w.template()).sum(1).mean())) for w in words
+                               if w is not word and w.windows == word.windows), key=lambda pair: pair[1],
+                              default=("", -1.0))
+            if near > score:
+                found.append((clip, f"is more like {other!r} ({near:.2f}) than like the others ({score:.2f})"))
+            elif score < far:
+                found.append((clip, f"is less like the others ({score:.2f}) than these among themselves "
+                                    f"({median:.2f})"))
+    return found
+
+
+def speech_span(samples: np.ndarray) -> tuple[float, float]:
+    """Where the sound of a word lies in a clip, (T,) int16 at 16 kHz, in seconds: from the first to the last 10 ms
+    within 25 dB of the loudest, of which fewer than three in a row are taken for a click."""
+    hop = SAMPLE_RATE // 100
+    frames = samples[:len(samples) // hop * hop].reshape(-1, hop).astype(np.float64)
+    power = frames.var(1)
+    loud = power > power.max(initial=0) * 10 ** -2.5
+    runs = loud.copy()
+    if len(loud) >= 3:
+        centre = loud[:-2] & loud[1:-1] & loud[2:]
+        runs[:] = False
+        for shift in range(3):
+            runs[shift:len(loud) - 2 + shift] |= centre
+    where = np.flatnonzero(runs)
+    if not len(where):
+        return 0.0, len(samples) / SAMPLE_RATE
+    return float(where[0]) / 100, float(where[-1] + 1) / 100

@@ -1,0 +1,195 @@
+"""Enrolling by the command: what it says, what it writes, what it refuses."""
+
+import json
+import os
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from spotting.words import read_words
+from tests.conftest import refused
+from tests.sounds import record
+from tests.spotting.conftest import RATE, scene, spoken
+
+
+def enroll(run, spotter, out, *flags, clips=None):
+    return run("spotting.enroll", "--clips", clips or spotter.clips, "--out", out, *spotter.flags, *flags)
+
+
+@pytest.fixture
+def clips(spotter, tmp_path):
+    """A copy of the clips, to spoil."""
+    shutil.copytree(spotter.clips, tmp_path / "clips")
+    return tmp_path / "clips"
+
+
+def test_words_are_enrolled_and_what_they_rest_on_is_told(spotter, words_file):
+    words = read_words(words_file)
+    assert words.names == ["bed", "cat"]
+    for word in words.words:
+        assert len(word.clips) == 6
+        assert word.calibrated
+        assert word.end - word.start == pytest.approx(0.6, abs=0.06)
+        for i, clip in enumerate(word.clips):  # the loudest second has the word at its centre
+            assert clip.offset + word.start == pytest.approx(0.7 + 0.13 * i, abs=0.06)
+    about = words.calibration
+    assert about["hours"] == pytest.approx(20 / 3600, rel=1e-2)
+    assert not about["shown"]
+    assert about["words"]["bed"]["false_alarms"] == 0
+
+
+def test_an_embedding_is_that_of_the_clip(spotter, words_file):
+    from data.decoding import decode
+    from spotting.encoders import load_torch
+
+    word = read_words(words_file).words[0]
+    embedder = load_torch(spotter.run, None, None, 0)
+    clip = word.clips[2]
+    assert np.allclose(embedder(decode(clip.file, clip.offset, 1.0)[None]), clip.embedding, atol=1e-5)
+
+
+def test_add_keeps_what_is_there(run, spotter, tmp_path, words_file):
+    out = shutil.copy(words_file, tmp_path / "w.json")
+    before = read_words(out)
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        record(tmp_path / "more" / "dog" / f"{i}.wav", scene(rng, [(5, 0.2)], 1.0), RATE)
+    shutil.copytree(spotter.clips / "cat", tmp_path / "more" / "cat")
+    record(tmp_path / "more" / "cat" / "new.wav", scene(rng, [(1, 0.3)], 1.2), RATE)
+    done = enroll(run, spotter, out, "--add", clips=tmp_path / "more")
+    assert done.code == 0
+    after = read_words(out)
+    assert [(w.name, len(w.clips)) for w in after.words] == [("bed", 6), ("cat", 7), ("dog", 3)]
+    assert after.words[0].threshold == before.words[0].threshold
+    assert "threshold 0.8 for cat, dog" in done.error
+    assert done.error.count("enrolled already") == 6
+
+
+def test_add_without_flags_takes_the_files_encoder(run, spotter, tmp_path, words_file):
+    out = shutil.copy(words_file, tmp_path / "w.json")
+    assert run("spotting.enroll", "--clips", spotter.said, "--out", out, "--add").code == 0
+    assert [len(word.clips) for word in read_words(out).words] == [10, 10]
+
+
+def test_few_clips_are_warned_of(run, spotter, tmp_path, clips):
+    for i in range(1, 6):
+        (clips / "cat" / f"{i}.wav").unlink()
+    done = enroll(run, spotter, tmp_path / "w.json", clips=clips)
+    assert done.code == 0
+    assert "fewer than 3 clips of cat" in done.error
+    assert "nan" not in done.out
+    done = enroll(run, spotter, tmp_path / "x.json", "--background", spotter.background, clips=clips)
+    assert "none can be left out" in done.out
+
+
+def test_the_same_sound_under_two_words(run, spotter, tmp_path, clips):
+    shutil.copy(clips / "bed" / "0.wav", clips / "cat" / "x.wav")
+    refused(enroll(run, spotter, tmp_path / "w.json", clips=clips), "bed/0.wav", "cat/x.wav", "two words")
+    assert not (tmp_path / "w.json").exists()
+
+
+def test_two_words_with_the_same_clips_added_later(run, spotter, tmp_path, clips, words_file):
+    out = shutil.copy(words_file, tmp_path / "w.json")
+    (clips / "bed").rename(clips / "bid")
+    shutil.rmtree(clips / "cat")
+    before = out.read_bytes()
+    refused(enroll(run, spotter, out, "--add", clips=clips), "'bed'", "remove")
+    assert out.read_bytes() == before
+
+
+def test_bad_recordings_are_named_and_left_out(run, spotter, tmp_path, clips):
+    rng = np.random.default_rng(2)
+    spoilt = scene(rng, [(0, 0.2)], 1.0)
+    spoilt[5000] = np.nan
+    record(clips / "bed" / "nan.wav", spoilt, RATE, subtype="FLOAT")
+    record(clips / "bed" / "silent.wav", np.zeros(RATE), RATE)
+    (clips / "bed" / "empty.wav").touch()
+    (clips / "bed" / "notes.txt").write_text("x")
+    record(clips / "bed" / "rate.wav", np.stack([spoken(0, rng)[::2]] * 6, 1), 8_000)  # 8 kHz, 6 channels, short
+    done = enroll(run, spotter, tmp_path / "w.json", clips=clips)
+    assert done.code == 0
+    for name in ("nan.wav", "silent.wav", "empty.wav", "notes.txt"):
+        assert f"left out {clips / 'bed' / name}" in done.error
+    assert len(read_words(tmp_path / "w.json").words[0].clips) == 7
+
+
+def test_a_word_with_no_usable_recording(run, spotter, tmp_path, clips):
+    record(clips / "hush" / "a.wav", np.zeros(RATE), RATE)
+    refused(enroll(run, spotter, tmp_path / "w.json", clips=clips), "'hush'", "silent")
+
+
+def test_a_background_that_contains_the_word(run, spotter, tmp_path):
+    path = record(tmp_path / "b" / "talk.wav", scene(np.random.default_rng(8), [(0, 3.0), (4, 6.0)], 9), RATE)
+    done = enroll(run, spotter, tmp_path / "w.json", "--background", tmp_path / "b")
+    assert done.code == 0
+    assert re.search(rf"as much like 'bed' as its own clips, such as {path} at (2\.9|3\.[01]) s", done.error)
+    assert "as much like 'cat'" not in done.error
+    assert read_words(tmp_path / "w.json").words[0].threshold > 0.95
+
+
+def test_a_silent_background(run, spotter, tmp_path):
+    record(tmp_path / "b" / "0.wav", np.zeros(5 * RATE), RATE)
+    refused(enroll(run, spotter, tmp_path / "w.json", "--background", tmp_path / "b"), "silent")
+    assert not (tmp_path / "w.json").exists()
+
+
+def test_a_file_that_is_there_is_not_overwritten(run, spotter, words_file):
+    before = words_file.read_bytes()
+    refused(enroll(run, spotter, words_file), str(words_file), "--add")
+    assert words_file.read_bytes() == before
+
+
+def test_add_with_another_encoder_names_both(run, spotter, other, words_file):
+    refused(run("spotting.enroll", "--clips", spotter.clips, "--out", words_file, "--add", "--encoder", other),
+            "'tiny', Res8, step 1", "'other', Res8, step 5")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_no_write_permission(run, spotter, tmp_path):
+    (tmp_path / "shut").mkdir(mode=0o500)
+    refused(enroll(run, spotter, tmp_path / "shut" / "w.json"), "shut", "choose a folder")
+
+
+def test_an_output_that_is_a_folder(run, spotter, tmp_path):
+    refused(enroll(run, spotter, tmp_path, "--add"), str(tmp_path), "a folder")
+    (tmp_path / "file").touch()
+    refused(enroll(run, spotter, tmp_path / "file" / "w.json"), str(tmp_path / "file"))
+
+
+@pytest.mark.parametrize("flags", [[], ["--name=a", "--encoder=b"], ["--onnx=a", "--model=Res8"], ["--enc_step=3"],
+                                   ["--name=none"], ["--encoder=none"], ["--onnx=none.onnx"]])
+def test_encoders_that_cannot_be(run, spotter, tmp_path, flags):
+    refused(run("spotting.enroll", "--clips", spotter.clips, "--out", tmp_path / "w.json", *flags),
+            *(["no encoder is named"] if not flags else [flag.split("=")[0].strip("-") for flag in flags[1:]] or
+              [flags[0].split("=")[1].replace("3", "--enc_step")]))
+
+
+def test_a_longer_word_is_enrolled_as_a_sequence(run, spotter, tmp_path):
+    rng = np.random.default_rng(4)
+    for i in range(4):
+        record(tmp_path / "clips" / "long" / f"{i}.wav", scene(rng, [(0, 0.6), (1, 1.25 + 0.02 * i)], 3.0), RATE)
+    done = enroll(run, spotter, tmp_path / "w.json", clips=tmp_path / "clips")
+    assert done.code == 0
+    assert "longer than the encoder's clip of 1 s" in done.error
+    word = read_words(tmp_path / "w.json").words[0]
+    assert word.windows >= 2
+    assert word.end - word.start == pytest.approx(1.28, abs=0.1)
+    assert json.loads((tmp_path / "w.json").read_text())["words"]["long"]["spacing"] > 0.1
+    # In order it is found, the other way round not.
+    said = record(tmp_path / "said.wav", scene(rng, [(0, 1.0), (1, 1.66), (1, 5.0), (0, 5.66)], 8.0), RATE)
+    done = run("spotting.find", tmp_path / "w.json", said, "--out", tmp_path / "hits.json", "--threshold", "0.8")
+    hits = json.loads((tmp_path / "hits.json").read_text())["recordings"][0]["hits"]
+    assert len(hits) == 1
+    assert hits[0]["start"] == pytest.approx(1.0, abs=0.2)
+    assert hits[0]["end"] == pytest.approx(2.26, abs=0.2)
+
+
+def test_a_cohort_sets_thresholds_where_no_background_does(run, spotter, tmp_path, words):
+    flags = [f"--registry={words.registry}"]
+    done = enroll(run, spotter, tmp_path / "w.json", "--cohort=words", *flags)
+    assert done.code == 0
+    assert "thresholds by 48 clips of other words: bed" in done.error  # bed and cat are enrolled
+    assert not any(word.calibrated for word in read_words(tmp_path / "w.json").words)
+    refused(enroll(run, spotter, tmp_path / "x.json", "--cohort=none", *flags), "none")

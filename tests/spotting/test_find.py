@@ -1,0 +1,219 @@
+"""Finding words by the command: the same hits however they are read, in every format, and from bad recordings."""
+
+import csv
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+
+from data.base.files import ROOT
+from tests.conftest import refused
+from tests.sounds import record
+from tests.spotting.conftest import RATE, scene
+
+THRESHOLD = "--threshold=0.85"
+SAID = [("bed", 1.0), ("cat", 3.23), ("bed", 5.2), ("cat", 9.4)]
+
+
+@pytest.fixture(scope="session")
+def recording(tmp_path_factory):
+    """Ten seconds with `SAID`, and a sound that is neither."""
+    path = tmp_path_factory.mktemp("recording") / "talk.wav"
+    said = [(("bed", "cat").index(word), at) for word, at in SAID]
+    return record(path, scene(np.random.default_rng(7), [*said, (5, 7.0)], 10.3), RATE, subtype="PCM_16")
+
+
+def hits_of(path):
+    return [hit for found in json.loads(path.read_text())["recordings"] for hit in found["hits"]]
+
+
+@pytest.fixture(scope="session")
+def wanted(words_file, recording, tmp_path_factory):
+    """The hits of the recording, as JSON has them."""
+    from spotting import find
+
+    out = tmp_path_factory.mktemp("wanted") / "hits.json"
+    assert find.main(find.parse_args([str(words_file), str(recording), THRESHOLD, "--out", str(out)])) == 0
+    return hits_of(out)
+
+
+def test_what_was_said_is_found_where_it_was_said(wanted):
+    assert [hit["word"] for hit in wanted] == [word for word, _ in SAID]
+    for hit, (_, at) in zip(wanted, SAID, strict=True):
+        assert hit["start"] == pytest.approx(at, abs=0.12)
+        assert hit["end"] == pytest.approx(at + 0.6, abs=0.12)
+
+
+def test_the_same_hits_by_stream_and_whatever_the_blocks(run, words_file, recording, wanted, tmp_path, monkeypatch):
+    import spotting.sound
+
+    data = soundfile.read(recording, dtype="int16")[0].tobytes()
+    for size in (333, 5_000, 1 << 20):
+        rest = [data[i:i + size] for i in range(0, len(data), size)]
+        stream = SimpleNamespace(read1=lambda _, rest=rest: rest.pop(0) if rest else b"")
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=stream))
+        assert run("spotting.find", words_file, "-", THRESHOLD, "--out", tmp_path / "s.json").code == 0
+        for hit, same in zip(hits_of(tmp_path / "s.json"), wanted, strict=True):  # alone in a batch: to rounding
+            assert hit["score"] == pytest.approx(same["score"], abs=2e-6)
+            assert {**hit, "score": 0} == {**same, "score": 0}
+    for block in (0.1, 7.7):
+        monkeypatch.setattr(spotting.sound.open_file, "__defaults__", (0.0, None, block))
+        assert run("spotting.find", words_file, recording, THRESHOLD, "--out", tmp_path / "f.json").code == 0
+        assert hits_of(tmp_path / "f.json") == wanted
+
+
+@pytest.mark.parametrize(("rate", "channels", "name"), [(48_000, 6, "a.wav"), (44_100, 2, "a.flac")])
+def test_other_formats(run, words_file, recording, wanted, tmp_path, rate, channels, name):
+    import soxr
+
+    samples = soxr.resample(soundfile.read(recording)[0], RATE, rate)
+    path = record(tmp_path / name, np.stack([samples] * channels, 1), rate)
+    assert run("spotting.find", words_file, path, THRESHOLD, "--out", tmp_path / "h.json").code == 0
+    found = hits_of(tmp_path / "h.json")
+    assert [(h["word"], h["start"]) for h in found] == [(h["word"], pytest.approx(h["start"], abs=0.11))
+                                                        for h in wanted]
+
+
+def test_every_output_has_the_same_hits(run, words_file, recording, wanted, tmp_path):
+    from textgrid import TextGrid
+
+    for ending in ("csv", "txt", "TextGrid"):
+        assert run("spotting.find", words_file, recording, THRESHOLD, "--out", tmp_path / f"h.{ending}").code == 0
+    rows = list(csv.DictReader((tmp_path / "h.csv").open()))
+    assert [(r["recording"], r["word"], float(r["start"])) for r in rows] == [
+        (str(recording), h["word"], pytest.approx(h["start"], abs=0.006)) for h in wanted]
+    labels = [line.split("\t") for line in (tmp_path / "h.txt").read_text().splitlines()]
+    assert [(float(a), text.split()[0]) for a, _, text in labels] == [(pytest.approx(h["start"], abs=1e-3), h["word"])
+                                                                     for h in wanted]
+    grid = TextGrid.fromFile(str(tmp_path / "h.TextGrid"))
+    assert [tier.name for tier in grid] == ["bed", "cat"]
+    marked = sorted((i.minTime, tier.name) for tier in grid for i in tier if i.mark)
+    assert marked == [(pytest.approx(h["start"], abs=1e-3), h["word"]) for h in wanted]
+
+
+def test_a_recording_without_hits(run, words_file, tmp_path):
+    path = record(tmp_path / "a.wav", scene(np.random.default_rng(1), [(3, 1.0)], 3.0), RATE)
+    for ending in ("csv", "json", "txt", "TextGrid"):
+        done = run("spotting.find", words_file, path, "--out", tmp_path / f"h.{ending}")
+        assert done.code == 0
+        assert "0 hits in 3.0 s" in done.error
+
+
+def test_short_and_silent_recordings(run, words_file, tmp_path):
+    from tests.spotting.conftest import spoken
+
+    short = record(tmp_path / "short.wav", spoken(0, np.random.default_rng(0)), RATE)
+    done = run("spotting.find", words_file, short, "--out", tmp_path / "h.json", "--threshold", "0.5")
+    assert [hit["word"] for hit in hits_of(tmp_path / "h.json")] == ["bed"]
+    silent = record(tmp_path / "silent.wav", np.zeros(3 * RATE), RATE)
+    done = run("spotting.find", words_file, silent, "--threshold", "-1")
+    assert done.code == 0
+    assert "0 hits" in done.error
+    assert "silent to the bit" in done.error
+
+
+def test_one_bad_recording_of_several_is_told_and_the_others_searched(run, words_file, recording, wanted, tmp_path):
+    samples = scene(np.random.default_rng(7), [(0, 0.5)], 4.0)
+    samples[3 * RATE] = np.nan
+    bad = record(tmp_path / "bad.wav", samples, RATE, subtype="FLOAT")
+    done = run("spotting.find", words_file, bad, recording, THRESHOLD, "--out", tmp_path / "h.json")
+    assert done.code == 2
+    assert "1 of 2 recordings" in done.error
+    value = json.loads((tmp_path / "h.json").read_text())
+    assert not value["complete"]
+    assert value["recordings"][1]["hits"] == wanted
+
+
+def test_what_was_found_is_written_when_it_is_interrupted(run, words_file, recording, wanted, tmp_path, monkeypatch):
+    data = soundfile.read(recording, dtype="int16")[0].tobytes()
+    parts = [data[:2 * 5 * RATE]]
+
+    def read1(_):
+        if not parts:
+            raise KeyboardInterrupt
+        return parts.pop()
+
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=SimpleNamespace(read1=read1)))
+    with pytest.raises(KeyboardInterrupt):
+        run("spotting.find", words_file, "-", THRESHOLD, "--out", tmp_path / "h.json")
+    value = json.loads((tmp_path / "h.json").read_text())
+    assert not value["complete"]
+    assert [hit["word"] for hit in value["recordings"][0]["hits"]] == ["bed", "cat"]
+
+
+def test_a_stream_without_sound(run, words_file, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=SimpleNamespace(read1=lambda _: b"")))
+    refused(run("spotting.find", words_file, "-"), "no sound came")
+
+
+def test_outputs_that_cannot_be(run, words_file, recording, tmp_path):
+    refused(run("spotting.find", words_file, recording, "--out", tmp_path / "h.xls"), "--out", ".csv")
+    refused(run("spotting.find", words_file, recording, recording, "--out", tmp_path / "h.txt"), "one recording")
+    (tmp_path / "file").touch()
+    refused(run("spotting.find", words_file, recording, "--out", tmp_path / "file" / "h.csv"), "cannot be written")
+    refused(run("spotting.find", words_file, recording, "--hop", "1.5"), "--hop")
+    refused(run("spotting.find", words_file, tmp_path / "no.wav"), "no.wav")
+
+
+def test_a_full_disk(run, words_file, recording, tmp_path, monkeypatch):
+    import errno
+
+    import data.base.files as files
+
+    calls = []
+
+    def full(self, text):
+        calls.append(text)
+        self.error = OSError(errno.ENOSPC, "No space left on device")
+        raise self.error
+
+    monkeypatch.setattr(files._Watched, "write", full)
+    done = run("spotting.find", words_file, recording, "--out", tmp_path / "h.csv")
+    refused(SimpleNamespace(code=done.code, error=done.error.splitlines()[-1]), "h.csv", "make room")
+    assert calls
+    assert "bed" in done.out  # told all the same
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_encoder_names_both(run, words_file, recording, other):
+    refused(run("spotting.find", words_file, recording, "--encoder", other), "'tiny', Res8, step 1",
+            "'other', Res8, step 5")
+
+
+def test_help_and_onnx_import_neither_torch_nor_nemo(words_file, recording, exported):
+    code = """if True:
+        import sys
+        from spotting import find
+        arguments = sys.argv[1:]
+        try:
+            assert find.main(find.parse_args(arguments)) == 0
+        except SystemExit as stop:
+            assert stop.code == 0
+        loaded = sorted({"torch", "nemo", "lightning", "librosa", "scipy", "sklearn"} & set(sys.modules))
+        assert not loaded, loaded
+        """
+    for arguments in (["--help"], [words_file, recording, "--onnx", exported]):
+        done = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], cwd=ROOT, capture_output=True,
+                              text=True)
+        assert done.returncode == 0, done.stderr
+    assert "bed" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["enroll", "find", "score", "export", "listen"])
+def test_help_is_given_before_heavy_imports(command):
+    code = f"""if True:
+        import sys
+        from spotting import {command}
+        try:
+            {command}.parse_args(["--help"])
+        except SystemExit:
+            pass
+        assert not {{"torch", "scipy", "librosa", "matplotlib", "onnxruntime"}} & set(sys.modules)
+        """
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--" in done.stdout

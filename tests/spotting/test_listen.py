@@ -1,0 +1,141 @@
+"""The microphone, by a stand-in for sounddevice that plays a recording at a pace of its own."""
+
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tests.conftest import refused
+from tests.spotting.conftest import RATE, scene
+
+
+class Device:
+    """What the commands use of the module sounddevice: one microphone, which records ``samples``."""
+
+    class PortAudioError(Exception):
+        pass
+
+    def __init__(self, samples, rate=RATE, pace=8.0, stops=False, inputs=1, overflow=False):
+        self.samples, self.rate, self.pace, self.stops, self.inputs = samples, rate, pace, stops, inputs
+        self.overflow = overflow
+
+    def query_devices(self, device=None, kind=None):
+        about = {"name": "stand-in", "max_input_channels": self.inputs, "default_samplerate": float(self.rate)}
+        if kind is None:
+            return [{"name": "loudspeaker", "max_input_channels": 0, "default_samplerate": 48_000.0}, about]
+        if device not in (None, 1, "stand"):
+            raise ValueError(f"No input device matching {device!r}")
+        return about
+
+    def check_input_settings(self, device, channels, samplerate, dtype):
+        if samplerate != self.rate:
+            raise self.PortAudioError("Invalid sample rate")
+
+    def InputStream(self, device, channels, samplerate, dtype, blocksize, callback):
+        assert samplerate == self.rate
+        sound = np.clip(32768 * self.samples, -32768, 32767).astype(np.int16)
+        ended = threading.Event()
+
+        def play():
+            at = 0
+            while not ended.is_set():
+                if at < len(sound):
+                    block = sound[at:at + blocksize]
+                elif self.stops:
+                    return
+                else:
+                    block = np.zeros(blocksize, np.int16)
+                callback(block[:, None], len(block), None, SimpleNamespace(input_overflow=self.overflow and at == 0))
+                at += blocksize
+                time.sleep(blocksize / samplerate / self.pace)
+
+        thread = threading.Thread(target=play, daemon=True)
+        return SimpleNamespace(start=thread.start, close=lambda: (ended.set(), thread.join()))
+
+
+@pytest.fixture
+def device(monkeypatch):
+    def install(*args, **how):
+        monkeypatch.setitem(sys.modules, "sounddevice", Device(*args, **how))
+    return install
+
+
+SAID = scene(np.random.default_rng(7), [(0, 1.0), (1, 3.23), (5, 5.0)], 7.0)
+
+
+@pytest.mark.parametrize("rate", [RATE, 48_000])
+def test_words_are_heard_as_they_come(run, words_file, device, rate):
+    import soxr
+
+    device(soxr.resample(SAID, RATE, rate), rate)
+    done = run("spotting.listen", words_file, "--seconds", "7", "--threshold", "0.85")
+    assert done.code == 0
+    lines = done.out.splitlines()
+    assert lines[0] == "listening to stand-in for bed, cat; end with Ctrl-C"
+    assert [line.split()[2] for line in lines[1:]] == ["bed", "cat"]
+    for line, end in zip(lines[1:], (1.6, 3.83), strict=True):
+        assert float(line.split()[0]) == pytest.approx(end, abs=0.35)
+        assert line.endswith("s after its end")
+    assert "2 hits in 7.0 s" in done.error
+
+
+def test_devices_are_listed_and_missing_ones_told(run, words_file, device, monkeypatch):
+    device(SAID)
+    assert run("spotting.listen", "--devices").out == "  1  stand-in  (1 channels, 16000 Hz)\n"
+    refused(run("spotting.listen", words_file, "--device", "7"), "--device 7", "--devices")
+    refused(run("spotting.listen"), "WORDS")
+    device(SAID, inputs=0)
+    for flags in (["--devices"], [words_file]):
+        refused(SimpleNamespace(code=2, error=run("spotting.listen", *flags).error.splitlines()[-1]), "no microphone")
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    refused(run("spotting.listen", "--devices"), "requirements-spotting.txt")
+
+
+def test_a_system_without_portaudio(run, monkeypatch, tmp_path):
+    (tmp_path / "sounddevice.py").write_text("raise OSError('PortAudio library not found')\n")
+    monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    refused(run("spotting.listen", "--devices"), "PortAudio", "libportaudio2")
+
+
+def test_a_device_that_vanishes(run, words_file, device, monkeypatch):
+    import spotting.listen
+
+    monkeypatch.setattr(spotting.listen, "SILENCE", 0.3)
+    device(SAID[:3 * RATE], stops=True)
+    done = run("spotting.listen", words_file, "--threshold", "0.85")
+    assert done.code == 2
+    assert "stand-in: no sound has come for 0.3 s" in done.error
+    assert "bed" in done.out
+
+
+def test_it_says_when_it_cannot_keep_up_and_when_sound_is_lost(run, words_file, device):
+    device(SAID, pace=1e6, overflow=True)
+    done = run("spotting.listen", words_file, "--seconds", "7")
+    assert done.error.count("cannot keep up") == 1
+    assert "dropped sound" in done.error
+
+
+def test_there_is_a_hit_for_each_that_find_finds(words_file):
+    from spotting.encoders import load_torch
+    from spotting.listen import hits
+    from spotting.match import hit_of
+    from spotting.search import search
+    from spotting.sound import Sound
+    from spotting.words import read_words
+
+    words = read_words(words_file)
+    embedder = load_torch(Path(words.encoder.path), None, None, 0)
+    rng = np.random.default_rng(11)
+    sound = scene(rng, [(int(rng.integers(6)), at) for at in np.arange(0.3, 28, 0.9)], 30.0)
+    sound = (32768 * sound).astype(np.int16)
+    peaks = search(Sound("x", iter([sound])), embedder, words.words, 1600)
+    found = [hit_of(peak, words.words[peak.word], 1600) for peak in peaks
+             if peak.score >= words.words[peak.word].threshold]
+    early = [hit for _, hit in hits(iter([sound]), embedder, words.words, 1600)]
+    assert len(found) > 8
+    assert sorted(hit.word for hit in early) == sorted(hit.word for hit in found)

@@ -1,0 +1,117 @@
+"""Misses against false alarms: counts by hand, the curve by brute force, and the command on made-up recordings."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from spotting.detection import Point, at_rate, at_threshold, curve, table
+from spotting.noise import Noise, speech_power
+from spotting.sound import open_file
+from tests.conftest import refused
+from tests.sounds import record
+from tests.spotting.conftest import RATE, scene
+
+RNG = np.random.default_rng(2)
+
+
+def test_points_by_hand():
+    said, alarms = np.array([0.9, 0.8, 0.3, 0.2]), np.array([0.85, 0.5, 0.25, 0.1])
+    assert at_threshold(said, alarms, 0.5) == Point(None, 0.5, 2, 2, 4)
+    at = at_rate(said, alarms, 1.0, 1.0)
+    assert (at.alarms, at.missed) == (1, 2)
+    assert 0.5 < at.threshold < 0.5001
+    assert at_rate(said, alarms, 0.5, 1.9) == Point(0.5, None)
+    assert at_rate(said, alarms, 100.0, 1.0).missed == 0
+
+
+def test_the_curve_is_the_least_missed_of_all_thresholds():
+    said, alarms = RNG.normal(0.6, 0.2, 40).round(2), -np.sort(-RNG.normal(0.4, 0.2, 30).round(2))
+    thresholds = [*np.unique(np.concatenate([said, alarms])), 9.0]
+    for count, missed in enumerate(curve(said, alarms)):
+        assert missed == min((said < t).mean() for t in thresholds if (alarms >= t).sum() <= count)
+        assert missed == at_rate(said, alarms, count, 1.0).missed / 40 or count == 0
+
+
+def test_the_table_claims_nothing_it_has_not_seen():
+    rows = table([("a", Point(0.1, None)), ("a", Point(2.0, 0.5, 4, 3, 20))], 2.0)
+    assert "not claimed: needs 10 h" in rows[1]
+    assert rows[2][3:] == ("4", "2.00 (0.54-5.12)", "3/20", "15.0 % (3.2-37.9)")
+
+
+def test_noise_is_at_its_ratio_whatever_the_blocks(tmp_path):
+    path = record(tmp_path / "talk.wav", scene(RNG, [(0, 0.5), (1, 2.0)], 4.0), RATE, subtype="PCM_16")
+    record(tmp_path / "noise" / "hiss.wav", 0.05 * RNG.standard_normal(30_000), RATE)
+    noise = Noise(tmp_path / "noise", 10.0)
+    quiet = np.concatenate(list(open_file(path, pytest.fail).blocks)).astype(float)
+    loud = [np.concatenate(list(noise.added_to(3, lambda b=b: open_file(path, pytest.fail, block=b)).blocks))
+            for b in (0.21, 5.0)]
+    assert np.array_equal(*loud)
+    power = speech_power(iter([quiet.astype(np.int16)]))
+    assert 10 * np.log10(power / (loud[0] - quiet).var()) == pytest.approx(10, abs=0.3)
+    speech = quiet[RATE * 6 // 10:RATE]
+    assert power == pytest.approx(speech.var(), rel=0.5)
+
+
+def score(run, words_file, spotter, *flags, said=None):
+    return run("spotting.score", words_file, "--positives", said or spotter.said, "--negatives", spotter.background,
+               *flags)
+
+
+def test_what_the_command_says_is_what_was_recorded(run, words_file, spotter, tmp_path):
+    done = score(run, words_file, spotter, "--rates", "200", "0.5", "--out", tmp_path / "s")
+    assert done.code == 0
+    value = json.loads((tmp_path / "s.json").read_text())
+    assert value["hours"] == pytest.approx(20 / 3600, rel=0.01)
+    assert value["recordings"] == {"bed": 4, "cat": 4}
+    by = {(r["word"], r["fa_per_hour_wanted"]): r for r in value["results"]}
+    assert len(by) == 9
+    assert by["bed", None]["missed"] == by["cat", None]["missed"] == 0
+    assert by["bed", 200.0]["false_alarms"] <= 1
+    assert not by["bed", 0.5]["claimed"]
+    assert by["(all words)", None]["recordings"] == 8
+    assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
+    assert "set the thresholds" in done.error  # the background is tested again
+
+
+def test_recordings_that_are_enrolled_are_left_out(run, words_file, spotter, tmp_path):
+    shutil.copytree(spotter.said, tmp_path / "said")
+    for word in ("bed", "cat"):
+        shutil.copy(spotter.clips / word / "0.wav", tmp_path / "said" / word / "copy.wav")
+    done = score(run, words_file, spotter, said=tmp_path / "said")
+    assert "left out 2 recordings that are enrolled" in done.error
+    assert "8 recordings of 2 words" in done.out
+    refused(score(run, words_file, spotter, said=spotter.clips), "'bed', 'cat'", "--positives")
+
+
+def test_a_manifest_names_stretches(run, words_file, spotter, tmp_path):
+    path = record(tmp_path / "long.wav", scene(np.random.default_rng(0), [(0, 1.0), (1, 4.0)], 7.0), RATE)
+    lines = [{"audio_filepath": str(path), "offset": at, "duration": 0.6, "label": word}
+             for word, at in (("bed", 1.0), ("cat", 4.0), ("cat", 1.0))]
+    (tmp_path / "m.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    words = json.loads(words_file.read_text())
+    for word in words["words"].values():
+        word["threshold"] = 0.85
+    (tmp_path / "w.json").write_text(json.dumps(words))
+    assert score(run, tmp_path / "w.json", spotter, "--out", tmp_path / "s", said=tmp_path / "m.json").code == 0
+    by = {(r["word"], r["fa_per_hour_wanted"]): r for r in json.loads((tmp_path / "s.json").read_text())["results"]}
+    assert by["bed", None]["missed"] == 0
+    assert by["cat", None]["missed"] == 1  # there, "bed" was said
+
+
+def test_draws_average_over_what_is_enrolled(run, spotter):
+    done = run("spotting.score", "--enroll_from", spotter.clips, "--shots", "3", "--draws", "4", "--positives",
+               spotter.said, "--negatives", spotter.background, "--rates", "200", *spotter.flags)
+    assert done.code == 0
+    assert done.out.count("0.0 ± 0.0 %") == 3
+    refused(run("spotting.score", "--enroll_from", spotter.clips, "--shots", "9", "--positives", spotter.said,
+                "--negatives", spotter.background, *spotter.flags), "--shots 9", "6 usable clips")
+
+
+def test_flags_that_do_not_fit(run, words_file, spotter, tmp_path):
+    refused(score(run, words_file, spotter, "--snr", "10"), "--noise")
+    refused(score(run, words_file, spotter, "--enroll_from", spotter.clips), "--enroll_from")
+    refused(score(run, words_file, spotter, said=tmp_path / "no.json"), "no.json")
+    record(tmp_path / "x" / "other" / "a.wav")
+    refused(score(run, words_file, spotter, said=tmp_path / "x"), "no recording of 'bed', 'cat'")

@@ -1,0 +1,130 @@
+"""Sound comes out the same whatever the blocks; what is wrong with it is told."""
+
+import io
+
+import numpy as np
+import pytest
+import soundfile
+
+from data.base.errors import UserError
+from data.decoding import decode
+from spotting.sound import files_of, open_file, open_raw, windows
+from tests.sounds import noise, record
+
+
+def heard(sound):
+    return np.concatenate([np.zeros(0, np.int16), *sound.blocks])
+
+
+@pytest.mark.parametrize(("rate", "channels", "ending"), [(16_000, 1, "wav"), (8_000, 1, "wav"), (44_100, 2, "flac"),
+                                                          (48_000, 6, "wav"), (11_025, 1, "ogg")])
+@pytest.mark.parametrize("block", [0.013, 0.5, 100])
+def test_a_file_in_blocks_is_the_file_decoded(tmp_path, rate, channels, ending, block):
+    path = record(tmp_path / f"a.{ending}", np.stack([noise(1.7, rate)] * channels, 1), rate)
+    assert np.array_equal(heard(open_file(path, pytest.fail, block=block)), decode(str(path)))
+
+
+@pytest.mark.parametrize("sizes", [[1], [3, 1001], [100_000]])
+def test_raw_samples_are_the_file(tmp_path, sizes):
+    samples = np.random.default_rng(0).integers(-9000, 9000, (7001, 2), np.int16)
+    path = record(tmp_path / "a.wav", samples, 22_050, subtype="PCM_16")
+    data, parts = samples.tobytes(), []
+    while data:
+        size = sizes[len(parts) % len(sizes)]
+        parts, data = [*parts, data[:size]], data[size:]
+    stream = io.BytesIO()
+    stream.read1 = lambda _: parts.pop(0) if parts else b""
+    raw = heard(open_raw(stream, "-", 22_050, 2, "s16", pytest.fail))
+    assert np.array_equal(raw, decode(str(path)))
+
+
+def test_a_stream_that_ends_in_the_middle_of_a_sample():
+    told = []
+    data = np.arange(5, dtype="<i2").tobytes() + b"\1"
+    assert np.array_equal(heard(open_raw(io.BytesIO(data), "-", 16_000, 1, "s16", told.append)), np.arange(5))
+    assert len(told) == 1
+    assert "middle of a sample" in told[0]
+
+
+def test_a_file_on_a_stream_of_samples_is_refused():
+    file = io.BytesIO()
+    soundfile.write(file, noise(0.1), 16_000, format="WAV")
+    file.seek(0)
+    with pytest.raises(UserError, match="WAV"):
+        heard(open_raw(file, "-", 16_000, 1, "s16", pytest.fail))
+
+
+def test_samples_that_are_no_numbers_name_file_and_second(tmp_path):
+    samples = noise(3.0)
+    samples[40_000] = np.nan
+    path = record(tmp_path / "a.wav", samples, subtype="FLOAT")
+    with pytest.raises(UserError, match=r"a\.wav.*2\.50 s"):
+        heard(open_file(path, pytest.fail))
+
+
+def test_a_file_cut_short_is_heard_up_to_there_and_told(tmp_path):
+    path = record(tmp_path / "a.flac", noise(4.0))
+    path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+    found = []
+    with pytest.raises(UserError, match=str(path)):
+        for block in open_file(path, pytest.fail).blocks:
+            found.append(block)
+    assert len(found) == 1
+
+
+def test_what_is_no_sound_for_a_listener(tmp_path):
+    path = record(tmp_path / "a.wav", 3000 * noise(1.0), subtype="FLOAT")
+    with pytest.raises(UserError, match="times full scale"):
+        heard(open_file(path, pytest.fail))
+    told, one = [], noise(1.0)
+    heard(open_file(record(tmp_path / "b.wav", np.stack([one, -one], 1)), told.append))
+    assert len(told) == 1
+    assert "cancel out" in told[0]
+
+
+def test_a_stretch_of_a_file(tmp_path):
+    path = record(tmp_path / "a.wav", noise(3.0), subtype="PCM_16")
+    whole = decode(str(path))
+    assert np.array_equal(heard(open_file(path, pytest.fail, 0.5, 1.25, 0.1)), whole[8_000:20_000])
+    assert np.array_equal(heard(open_file(path, pytest.fail, 2.5, 9.0)), whole[40_000:])
+
+
+def test_what_is_no_audio(tmp_path):
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "text.wav").write_text("hello")
+    for name in ("empty.wav", "text.wav", "missing.wav"):
+        with pytest.raises(UserError, match=name):
+            open_file(tmp_path / name, pytest.fail)
+    record(tmp_path / "none.wav", np.zeros(0))
+    with pytest.raises(UserError, match="no audio"):
+        open_file(tmp_path / "none.wav", pytest.fail)
+
+
+def test_files_and_folders_in_order(tmp_path):
+    for name in ("b/2.flac", "b/c/1.wav", "a.ogg"):
+        record(tmp_path / name)
+    (tmp_path / "b" / "notes.txt").touch()
+    assert files_of([tmp_path / "b", tmp_path / "a.ogg"], "x") == [str(tmp_path / n) for n in
+                                                                      ("b/2.flac", "b/c/1.wav", "a.ogg")]
+    for path, message in ((tmp_path / "no", "no such"), (record(tmp_path / "d" / "x.wav").parent / "e", "no such")):
+        with pytest.raises(UserError, match=message):
+            files_of([path], "x")
+
+
+@pytest.mark.parametrize(("length", "hop"), [(100, 10), (100, 30), (100, 100), (7, 3)])
+@pytest.mark.parametrize("total", [1, 6, 7, 99, 100, 101, 110, 1000, 1009])
+def test_windows_lie_on_a_grid_and_reach_the_end(length, hop, total):
+    samples = np.arange(1, total + 1, dtype=np.int16)
+    count = max(0, -(-(total - length) // hop)) + 1
+    padded = np.pad(samples, (0, length + hop))
+    wanted = [padded[i * hop:i * hop + length] for i in range(count)]
+    for batch in (1, 4, 64):
+        for block in (1, 13, 5000):
+            blocks = (samples[i:i + block] for i in range(0, total, block))
+            found = list(windows(blocks, length, hop, batch))
+            assert [first for first, _ in found] == list(range(0, count, batch))
+            assert np.array_equal(np.concatenate([clips for _, clips in found]), wanted)
+
+
+def test_no_sound_has_no_windows():
+    assert not list(windows(iter([]), 100, 10, 4))

@@ -1,0 +1,94 @@
+"""Thresholds keep the rate that was asked for, and claim no more than the hours can show."""
+
+import numpy as np
+import pytest
+
+from models.evaluation.cohort import TOP
+from spotting.encoders import Facts
+from spotting.intervals import allowed, of_rate, of_share
+from spotting.thresholds import DEVIATIONS, Background, by_cohort, calibrate, lowest
+from spotting.words import Words
+from tests.spotting.test_words import FACTS, word
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("room", [0.0, 0.01, 5.0])
+def test_the_lowest_threshold_lets_through_what_is_allowed(seed, room):
+    scores = -np.sort(-np.random.default_rng(seed).normal(0.3, 0.2, 50).round(2))  # with ties
+    for count in range(60):
+        threshold = lowest(scores, count, room)
+        passed = int((scores >= threshold).sum())
+        assert passed <= count
+        if count >= 50:
+            assert passed == 50
+        else:  # one more of the scores, and its equals, would be too many
+            assert int((scores >= scores[count]).sum()) > count
+            assert passed == int((scores > scores[count]).sum())
+            assert scores[count] < threshold <= scores[count] + max(room, 1e-9)
+
+
+def test_no_threshold_is_above_what_a_similarity_can_be():
+    assert lowest(np.array([0.9999]), 0, 0.01) < 1.0
+
+
+@pytest.mark.parametrize(("events", "trials", "low", "high"), [(0, 10, 0, 0.3085), (10, 10, 0.6915, 1),
+                                                               (3, 20, 0.0321, 0.3789), (81, 263, 0.2527, 0.3676)])
+def test_the_interval_of_a_share_is_clopper_and_pearsons(events, trials, low, high):
+    assert of_share(events, trials) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
+    from scipy.stats import binom
+
+    low, high = of_share(events, trials)
+    assert events == 0 or binom.sf(events - 1, trials, low) == pytest.approx(0.025)
+    assert events == trials or binom.cdf(events, trials, high) == pytest.approx(0.025)
+
+
+@pytest.mark.parametrize(("events", "hours", "low", "high"), [(0, 1, 0, 3.6889), (1, 1, 0.0253, 5.5716),
+                                                              (10, 2, 2.3977, 9.1952)])
+def test_the_interval_of_a_rate_is_exact(events, hours, low, high):
+    assert of_rate(events, hours) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
+
+
+@pytest.mark.parametrize(("rate", "hours", "count"), [(0.5, 1.9, 0), (0.5, 2.0, 1), (0.1, 30, 3), (2, 5.3, 10)])
+def test_so_many_alarms_are_allowed(rate, hours, count):
+    assert allowed(rate, hours) == count
+
+
+def background(hours, scores):
+    return Background(["a.wav"], hours, [np.array(s) for s in scores], [np.zeros(len(s), int) for s in scores],
+                      [np.zeros(len(s)) for s in scores])
+
+
+def test_each_word_gets_its_own_threshold_and_what_it_rests_on_is_kept():
+    words = Words(FACTS, [word("a", 0), word("b", 1)])
+    lines = calibrate(words, background(4.0, [[0.6, 0.5, 0.4, 0.3], [0.9999, 0.2]]), 0.5)
+    a, b = words.words
+    assert 0.4 < a.threshold <= 0.4101  # two are allowed in four hours
+    assert b.threshold <= 0.2
+    about = words.calibration
+    assert about["words"]["a"] == {"false_alarms": 2, "per_hour_95": [pytest.approx(0.061, abs=1e-3),
+                                                                       pytest.approx(1.806, abs=1e-3)],
+                                   "enrolled_clips": 5, "pass_left_out": 5}
+    assert about["shown"]
+    assert len(lines) == 2
+    assert "4.00 h" in lines[0]
+
+
+def test_a_rate_below_one_in_the_hours_heard_is_not_claimed():
+    words = Words(Facts(**FACTS.__dict__), [word("a", 0)])
+    lines = calibrate(words, background(1.0, [[0.6, 0.5]]), 0.5)
+    assert words.words[0].threshold > 0.6
+    assert not words.calibration["shown"]
+    assert "at most 3.7 an hour" in lines[-1]
+    assert "2 h and more" in lines[-1]
+
+
+def test_by_a_cohort_a_word_that_many_clips_resemble_gets_a_higher_threshold():
+    rng = np.random.default_rng(0)
+    cohort = rng.normal(0, 0.3, (400, 8)) + np.eye(8)[0]
+    cohort /= np.linalg.norm(cohort, axis=1, keepdims=True)
+    like, unlike = word("a", 0), word("b", 1)
+    by_cohort([like, unlike], cohort)
+    assert not like.calibrated
+    assert 0.99 >= like.threshold > unlike.threshold + 0.1
+    similar = np.sort(cohort @ unlike.template()[0])[-TOP:]
+    assert unlike.threshold == pytest.approx(similar.mean() + DEVIATIONS * similar.std(), abs=1e-4)

@@ -1,0 +1,145 @@
+"""The words file: what is written is read, and what cannot be right is found out."""
+
+import json
+
+import numpy as np
+import pytest
+
+from data.base.errors import UserError
+from spotting.encoders import Facts
+from spotting.words import (
+    Clip,
+    Word,
+    Words,
+    check_encoder,
+    misfits,
+    read_words,
+    speech_span,
+    too_close,
+    write_words,
+)
+
+FACTS = Facts("/x/r/checkpoints/Res8-STEP-1.pt", "r", "Res8", 1, "a" * 64, 8, 16_000, {"mels": 64})
+
+
+def clips(centre, count, spread, rng):
+    x = centre + spread * rng.standard_normal((count, 1, len(centre)))
+    x /= np.linalg.norm(x, axis=-1, keepdims=True)
+    return [Clip(f"{i}.wav", 0.5, 1.0, f"{rng.random()}", e.astype(np.float32)) for i, e in enumerate(x)]
+
+
+def word(name, axis, count=5, spread=0.05, seed=0):
+    return Word(name, clips(np.eye(8)[axis], count, spread, np.random.default_rng([seed, axis])), 0.0, 0.2, 0.8, 0.7)
+
+
+@pytest.fixture
+def path(tmp_path):
+    write_words(tmp_path / "w.json", Words(FACTS, [word("häuser", 0), word("cat", 1)], {"hours": 2.0}))
+    return tmp_path / "w.json"
+
+
+def test_what_is_written_is_read(path):
+    text = path.read_text()
+    words = read_words(path)
+    assert words.names == ["häuser", "cat"]
+    assert words.encoder == FACTS
+    assert words.calibration == {"hours": 2.0}
+    assert np.allclose(words.words[1].template(), word("cat", 1).template(), atol=1e-5)
+    write_words(path, words)
+    assert path.read_text() == text
+    assert sum(line.count(",") == 8 for line in text.split("\n")) == 0  # an embedding is one line
+    assert sum(line.count(",") >= 7 for line in text.split("\n")) == 10
+
+
+def change(path, *keys, to):
+    value = json.loads(path.read_text())
+    inside = value
+    for key in keys[:-1]:
+        inside = inside[key]
+    if to is None:
+        del inside[keys[-1]]
+    else:
+        inside[keys[-1]] = to
+    path.write_text(json.dumps(value))
+
+
+CLIP = ("words", "cat", "clips", 0)
+
+
+@pytest.mark.parametrize(("keys", "to", "message"), [
+    (("format",), "other", "no file of words"),
+    (("encoder",), None, "encoder"),
+    (("encoder", "sha256"), 5, "sha256"),
+    (("encoder", "width"), None, "width"),
+    (("words",), {}, "no words"),
+    (("words", "cat", "threshold"), "high", "threshold"),
+    (("words", "cat", "threshold"), None, "threshold"),
+    (("words", "cat", "threshold"), float("nan"), "threshold"),
+    (("words", "cat", "clips"), [], "no clips"),
+    (("words", "cat", "end"), -1.0, "end"),
+    ((*CLIP, "embedding"), [[1.0, 0.0]], "8 numbers"),
+    ((*CLIP, "embedding"), [], "windows"),
+    ((*CLIP, "embedding"), [[0.9] * 8], "length 2.546"),
+    ((*CLIP, "embedding"), [[float("nan")] * 8], "length nan"),
+    ((*CLIP, "embedding"), [["1"] * 8], "embedding"),
+    ((*CLIP, "sha1"), None, "sha1"),
+])
+def test_what_was_edited_so_that_it_cannot_be_right(path, keys, to, message):
+    change(path, *keys, to=to)
+    with pytest.raises(UserError, match=message) as error:
+        read_words(path)
+    assert str(path) in str(error.value)
+    assert "spotting.enroll" in str(error.value)
+
+
+def test_a_threshold_may_be_set_by_hand(path):
+    change(path, "words", "cat", "threshold", to=1)
+    assert read_words(path).words[1].threshold == 1.0
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
+def test_truncated(path, share):
+    text = path.read_text()
+    path.write_text(text[:int(share * len(text))])
+    with pytest.raises(UserError, match="not valid JSON"):
+        read_words(path)
+
+
+def test_another_encoder_is_refused_naming_both():
+    other = Facts("/y", "other", "Res15", 7, "b" * 64, 8, 16_000, {"mels": 64})
+    with pytest.raises(UserError, match=r"'r', Res8, step 1 .*'other', Res15, step 7"):
+        check_encoder(Words(FACTS, []), other, "w.json")
+    with pytest.raises(UserError, match="front end"):
+        check_encoder(Words(FACTS, []), Facts(*[*list(FACTS.__dict__.values())[:-1], {"mels": 40}]), "w.json")
+    check_encoder(Words(FACTS, []), FACTS, "w.json")
+
+
+def test_left_out_scores_are_by_the_others():
+    one = word("a", 0)
+    for i, score in enumerate(one.left_out_scores()):
+        mean = np.mean([c.embedding[0] for j, c in enumerate(one.clips) if j != i], axis=0)
+        assert score == pytest.approx(float(one.clips[i].embedding[0] @ mean / np.linalg.norm(mean)), abs=1e-6)
+    assert np.isnan(word("a", 0, 1).left_out_scores()).all()
+
+
+def test_a_clip_that_does_not_fit_and_words_too_close_are_named():
+    a, b = word("a", 0), word("b", 1)
+    assert not misfits([a, b])
+    assert not too_close([a, b])
+    stray = clips(np.eye(8)[1], 1, 0.05, np.random.default_rng(9))
+    a.clips += stray
+    assert [clip for clip, _ in misfits([a, b])] == stray
+    assert "'b'" in misfits([a, b])[0][1]
+    assert [clip for clip, _ in misfits([a])] == stray  # also if there is no other word
+    assert [(x.name, y.name) for x, y, _ in too_close([word("c", 1, seed=3), b])] == [("c", "b")]
+
+
+def test_the_span_of_speech_is_where_it_was_put():
+    rng = np.random.default_rng(0)
+    sound = 3 * rng.standard_normal(32_000)
+    sound[8_000:16_000] += 3000 * rng.standard_normal(8_000)
+    sound[24_000:24_100] += 9000  # a click
+    start, end = speech_span(sound.astype(np.int16))
+    assert start == pytest.approx(0.5, abs=0.02)
+    assert end == pytest.approx(1.0, abs=0.02)
+    assert speech_span(np.zeros(1600, np.int16)) == (0.0, 0.1)
