@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from data.base.errors import UserError
-from data.base.files import misshapen, open_regular
+from data.base.files import ROOT, misshapen, open_regular
 from data.decoding import SAMPLE_RATE
 from models.runs.options import MODELS, whole
 
-SHIPPED: Path | None = None  # the run folder of the encoder that comes with the project, once one does
+SHIPPED = ROOT / "pretrained" / "words"  # the run folder of the encoder that comes with the project
 # Windows embedded at once, counted from a recording's first, so that no score depends on how it is read.
 BATCH = 16  # more take more memory and no less time on a CPU
 GPU_BATCH = 256
@@ -105,7 +105,7 @@ def load(args: argparse.Namespace, recorded: Facts | None = None) -> Embedder:
     """The encoder that the flags name; without any, the one that a words file records, or else the shipped one.
 
     Raises:
-        UserError: none is named, or it cannot be loaded.
+        UserError: it cannot be loaded.
     """
     if getattr(args, "onnx", None) is not None:
         return load_onnx(args.onnx)
@@ -120,10 +120,7 @@ def load(args: argparse.Namespace, recorded: Facts | None = None) -> Embedder:
         if recorded.path.endswith(".onnx"):
             return load_onnx(Path(recorded.path))
         return load_torch(Path(recorded.path), None, None, args.gpu)
-    if SHIPPED is not None:
-        return load_torch(SHIPPED, None, None, args.gpu)
-    raise UserError("no encoder is named; name a run with --name, a checkpoint with --encoder, or an export with "
-                    "--onnx")
+    return load_torch(SHIPPED, None, None, args.gpu)
 
 
 def load_torch(source: Path, step: int | None, model: str | None, gpu: int) -> Embedder:

@@ -25,9 +25,9 @@ if TYPE_CHECKING:  # torch takes seconds to import, and a missing step should be
 TRAINER = "trainer"
 HEAD = "ClassificationNet"
 # What config.json may hold, see `data.base.files.misshapen`.
-_CONFIG = {"script": str, "model": str, "hidden_size": int, "clip_seconds": (int, float), "arguments": dict,
-           "train_clips": int, "train_manifest": str, "labels": [str], "frontend": dict, "frozen_encoder": bool,
-           "init_from": str, "extended": [dict], "versions": dict, "threads": int}
+_CONFIG = {"script": str, "shipped": bool, "model": str, "hidden_size": int, "clip_seconds": (int, float),
+           "arguments": dict, "train_clips": int, "train_manifest": str, "labels": [str], "frontend": dict,
+           "frozen_encoder": bool, "init_from": str, "extended": [dict], "versions": dict, "threads": int}
 _RESTORE = "restore it, or remove it to give all flags"
 
 

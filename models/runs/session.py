@@ -96,10 +96,12 @@ def open_noise(args: Namespace, corpus: Corpus) -> NoiseBank | None:
 def own_run(args: Namespace, name: str, flag: str = "--name") -> Run:
     """The run that a script writes to: ``--runs_dir/name``, or ``runs/name`` for a run this program did not make.
 
-    A published encoder is a run without config.json; what is made with it is kept apart from it.
+    A published encoder is a run without config.json, or one whose config.json says that it is shipped with this
+    project; what is made with it is kept apart from it.
     """
     run = Run(args.runs_dir, name, flag)
-    return Run(RUNS, name, flag) if run.checkpoints.exists() and not run.config() else run
+    config = run.config() if run.checkpoints.exists() else {"shipped": False}
+    return Run(RUNS, name, flag) if config.get("shipped", not config) else run
 
 
 def find_head(args: Namespace) -> tuple[Run, int, dict]:
