@@ -148,15 +148,19 @@ def load_torch(source: Path, step: int | None, model: str | None, gpu: int) -> E
     return Embedder(facts, embed, BATCH if device.type == "cpu" else GPU_BATCH)
 
 
-def load_onnx(path: Path) -> Embedder:
+def load_onnx(path: Path, content: bytes | None = None) -> Embedder:
     """An exported encoder.
+
+    Args:
+        content: of the file, if that is not written yet.
 
     Raises:
         UserError: missing, not ONNX, not written by spotting.export, or onnxruntime is not installed.
     """
     try:
-        with open_regular(path) as file:
-            content = file.read()
+        if content is None:
+            with open_regular(path) as file:
+                content = file.read()
     except OSError as error:
         raise UserError(f"--onnx {path}: cannot be read ({error.strerror}); write it with python -m spotting.export"
                         ) from None

@@ -52,17 +52,17 @@ def main(args: argparse.Namespace) -> int:
     embedder = load(args)
     clips, source = clips_to_check(files, embedder.facts)
     content = export(embedder.facts)
-    with write_atomically(args.out, "wb") as file:
-        file.write(content)
-    exported = load_onnx(args.out)
+    exported = load_onnx(args.out, content)
     wanted = embedder(clips)
     largest = float(np.abs(exported(clips) - wanted).max())
     alone = float(np.abs(exported(clips[:1]) - wanted[:1]).max())
     largest = max(largest, alone)
     if not largest <= MOST:
-        args.out.unlink()
         raise UserError(f"{args.out}: its embeddings differ by up to {largest:.1e} from torch's on {source}, more than "
-                        f"{MOST:g}; removed. Please report it with the versions of torch, onnx and onnxruntime")
+                        f"{MOST:g}; it was not written. Please report it with the versions of torch, onnx and "
+                        "onnxruntime")
+    with write_atomically(args.out, "wb") as file:
+        file.write(content)
     print(f"{source}: largest difference from torch {largest:.1e} (at most {MOST:g})")
     print(f"wrote {args.out}: {embedder.facts}, {len(content) / 1e6:.1f} MB")
     return 0

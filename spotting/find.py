@@ -51,6 +51,8 @@ def main(args: argparse.Namespace) -> int:
         [name] if name == STDIN else files_of([name], "RECORDING") for name in args.recordings))
     if recordings.count(STDIN) > 1:
         raise UserError(f"RECORDING {STDIN}: standard input can be read once")
+    if STDIN in recordings and sys.stdin.isatty():
+        raise UserError(f"RECORDING {STDIN}: standard input is a terminal; pipe raw samples to it")
     if args.out:
         check_ending(args.out, len(recordings))
         check_output(args.out)

@@ -55,7 +55,7 @@ def test_the_same_hits_by_stream_and_whatever_the_blocks(run, words_file, record
     for size in (333, 5_000, 1 << 20):
         rest = [data[i:i + size] for i in range(0, len(data), size)]
         stream = SimpleNamespace(read1=lambda _, rest=rest: rest.pop(0) if rest else b"")
-        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=stream))
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: False, buffer=stream))
         assert run("spotting.find", words_file, "-", THRESHOLD, "--out", tmp_path / "s.json").code == 0
         for hit, same in zip(hits_of(tmp_path / "s.json"), wanted, strict=True):  # alone in a batch: to rounding
             assert hit["score"] == pytest.approx(same["score"], abs=2e-6)
@@ -137,7 +137,8 @@ def test_what_was_found_is_written_when_it_is_interrupted(run, words_file, recor
             raise KeyboardInterrupt
         return parts.pop()
 
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=SimpleNamespace(read1=read1)))
+    stream = SimpleNamespace(isatty=lambda: False, buffer=SimpleNamespace(read1=read1))
+    monkeypatch.setattr(sys, "stdin", stream)
     with pytest.raises(KeyboardInterrupt):
         run("spotting.find", words_file, "-", THRESHOLD, "--out", tmp_path / "h.json")
     value = json.loads((tmp_path / "h.json").read_text())
@@ -146,7 +147,8 @@ def test_what_was_found_is_written_when_it_is_interrupted(run, words_file, recor
 
 
 def test_a_stream_without_sound(run, words_file, monkeypatch):
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=SimpleNamespace(read1=lambda _: b"")))
+    stream = SimpleNamespace(isatty=lambda: False, buffer=SimpleNamespace(read1=lambda _: b""))
+    monkeypatch.setattr(sys, "stdin", stream)
     refused(run("spotting.find", words_file, "-"), "no sound came")
 
 
@@ -217,3 +219,13 @@ def test_help_is_given_before_heavy_imports(command):
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "--" in done.stdout
+
+
+def test_a_terminal_and_a_named_pipe_are_refused(run, words_file, tmp_path, monkeypatch):
+    import os
+
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: True))
+    refused(run("spotting.find", words_file, "-"), "terminal")
+    os.mkfifo(tmp_path / "a.wav")
+    refused(run("spotting.find", words_file, tmp_path / "a.wav"), "a.wav", "named pipe")
+    refused(run("spotting.find", tmp_path / "a.wav", "-"), "a.wav", "named pipe")
