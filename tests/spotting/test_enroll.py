@@ -158,12 +158,18 @@ def test_an_output_that_is_a_folder(run, spotter, tmp_path):
     refused(enroll(run, spotter, tmp_path / "file" / "w.json"), str(tmp_path / "file"))
 
 
-@pytest.mark.parametrize("flags", [[], ["--name=a", "--encoder=b"], ["--onnx=a", "--model=Res8"], ["--enc_step=3"],
+@pytest.mark.parametrize("flags", [["--name=a", "--encoder=b"], ["--onnx=a", "--model=Res8"], ["--enc_step=3"],
                                    ["--name=none"], ["--encoder=none"], ["--onnx=none.onnx"]])
 def test_encoders_that_cannot_be(run, spotter, tmp_path, flags):
     refused(run("spotting.enroll", "--clips", spotter.clips, "--out", tmp_path / "w.json", *flags),
-            *(["no encoder is named"] if not flags else [flag.split("=")[0].strip("-") for flag in flags[1:]] or
+            *([flag.split("=")[0].strip("-") for flag in flags[1:]] or
               [flags[0].split("=")[1].replace("3", "--enc_step")]))
+
+
+def test_without_a_flag_the_shipped_encoder_is_taken(run, spotter, tmp_path):
+    done = run("spotting.enroll", "--clips", spotter.clips, "--out", tmp_path / "w.json")
+    assert done.code == 0, done.error
+    assert "run 'words', Res8, step 9137" in done.out
 
 
 def test_a_longer_word_is_enrolled_as_a_sequence(run, spotter, tmp_path):
