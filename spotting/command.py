@@ -8,9 +8,8 @@ from pathlib import Path
 
 from data.base.errors import UserError
 from data.base.files import write_atomically
+from data.decoding import SAMPLE_RATE
 from models.runs.options import positive
-
-SAMPLE_RATE = 16_000
 
 
 class _Tried(Exception):

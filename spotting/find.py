@@ -14,9 +14,9 @@ from data.base.errors import UserError, exit_cleanly
 from models.runs.options import count
 from spotting.command import add_hop, check_output, hop_samples, warn
 from spotting.encoders import add_encoder, check_flags, load
+from spotting.sound import PCM
 
 STDIN = "-"
-PCM = ("s16", "f32")
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -34,7 +34,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     raw = parser.add_argument_group("raw samples", "What comes on standard input.")
     raw.add_argument("--rate", type=count, default=16_000, help="samples a second (default: 16000)")
     raw.add_argument("--channels", type=count, default=1, help="(default: 1)")
-    raw.add_argument("--pcm", choices=PCM, default="s16",
+    raw.add_argument("--pcm", choices=tuple(PCM), default="s16",
                      help="little-endian 16-bit integers, or floats of 32 bits (default: s16)")
     add_encoder(parser, "the one that the words were enrolled with")
     return parser.parse_args(argv)

@@ -3,7 +3,6 @@
 import json
 
 import numpy as np
-import onnx
 import pytest
 import torch
 
@@ -16,6 +15,9 @@ from spotting.plain import PlainEncoder, PlainLogMel, whole_batches
 from tests.conftest import refused
 from tests.spotting.conftest import RATE, scene
 
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
+pytest.importorskip("onnxruntime")
 RNG = np.random.default_rng(6)
 
 
