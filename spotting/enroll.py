@@ -135,32 +135,25 @@ def thresholds_without_background(args, words, before, embedder) -> None:
 
 def cohort_clips(args, embedder, names):
     """Embeddings (M, D) of other words' clips, or why there are none. Raises UserError for --cohort."""
-    from data.decoding import decode, fit
     from models.evaluation import cohort
     from models.runs.checkpoints import Run
+    from spotting.cohort import embed, place_of, read_kept
 
-    path = Path(embedder.facts.path)
-    run = Run(path.parent.parent.parent, path.parent.parent.name, "run") if path.suffix == ".pt" else None
-    found = cohort.find(args, run.config() if run else {}, names)
+    if args.cohort is None and (kept := read_kept(embedder.facts, names)) is not None and len(kept) >= cohort.LEAST:
+        return kept
+    place = place_of(embedder.facts)
+    found = cohort.find(args, Run(place.parent.parent, place.parent.name, "run").config() if place else {}, names)
     if isinstance(found, str):
         return found
-    import numpy as np
-
     name, manifest = found
-    clips = []
-    for i in range(len(manifest)):
-        one = manifest[i]
-        try:
-            clips.append(fit(decode(one.path, one.offset, one.duration), embedder.facts.clip_samples))
-        except UserError:  # such clips were told when they were trained on
-            continue
+    embeddings, _ = embed(embedder, manifest)
     try:
-        cohort.check_enough(name, len(clips))
+        cohort.check_enough(name, len(embeddings))
     except UserError as error:
         if args.cohort:
             raise
         return str(error)
-    return embedder(np.stack(clips))
+    return embeddings
 
 
 if __name__ == "__main__":

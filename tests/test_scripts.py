@@ -209,7 +209,7 @@ def test_scores_are_also_held_against_a_cohort_of_other_words(encoder, runs, wor
     assert "cohort: 48 clips of 4 other words of --manifest words; " in own.out
     stored = json.loads((runs / "enc" / "shots-unknown-words-Res8-40.json").read_text())
     assert stored["facts"]["cohort"]["clips"] == 48
-    assert [r["method"] for r in stored["results"]] == ["embedding", "embedding, z-norm", "embedding, s-norm"]
+    assert [r["method"] for r in stored["results"]] == ["embedding", *(f"embedding, {kind}-norm" for kind in "zts")]
     plain, normed = (r["auroc_mean"] for r in stored["results"][:2])
     assert plain == normed  # of one word, z-norm moves all scores of a repeat alike
     named = infer(run, words, runs, *few, "--cohort=words")
