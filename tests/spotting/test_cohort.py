@@ -13,9 +13,9 @@ from tests.conftest import refused
 
 
 @pytest.fixture
-def kept(run, words, spotter, tmp_path):
-    """A copy of the tiny encoder's run with a cohort beside it; `spotter` and `words` are other fixtures'."""
-    shutil.copytree(spotter.encoder.parent.parent, tmp_path / "tiny")
+def kept(run, words, tiny, tmp_path):
+    """A copy of the tiny encoder's run, with a cohort beside it."""
+    shutil.copytree(tiny, tmp_path / "tiny")
     done = run("spotting.cohort", f"--encoder={tmp_path / 'tiny'}", "--manifest=words", f"--registry={words.registry}")
     assert done.code == 0, done.error
     assert "72 clips of 6 words" in done.out
@@ -49,11 +49,11 @@ def test_another_encoders_and_a_damaged_one_are_refused(kept, run, spotter, tmp_
     assert not (tmp_path / "w.json").exists()
 
 
-def test_too_few_other_words(run, spotter, tmp_path):
+def test_too_few_other_words(run, tiny, spotter, tmp_path):
     clip = next(spotter.clips.rglob("*.wav"))
     for split in ("train", "dev", "test"):
         write_manifest(tmp_path / f"{split}.json", [Utterance(str(clip), word, 1.0) for word in ("a", "b")])
     register("few", **{split: tmp_path / f"{split}.json" for split in ("train", "dev", "test")},
              registry=tmp_path / "m.json")
-    refused(run("spotting.cohort", f"--encoder={spotter.encoder}", "--manifest=few", f"--registry={tmp_path / 'm.json'}"),
+    refused(run("spotting.cohort", f"--encoder={tiny}", "--manifest=few", f"--registry={tmp_path / 'm.json'}"),
             "few", "at least 30")
