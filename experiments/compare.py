@@ -73,6 +73,7 @@ def main(args: argparse.Namespace) -> int:
     from data.manifests import load_corpus
     from experiments import run
     from experiments.belongs import data_of
+    from experiments.results_file import Results
 
     corpus = load_corpus(args.manifest, registry=args.registry)
     classes = min(args.batch_classes, len(corpus.labels))
@@ -82,7 +83,7 @@ def main(args: argparse.Namespace) -> int:
         fraction=args.fractions, recipe=[args.recipe], batch_classes=[classes], per_class=[args.per_class],
         extra=[tuple(f"--{flag.lstrip('-')}" for flag in args.extra)])
     data = data_of(corpus, _usable(args, corpus, "test") if args.skip_bad_audio else None)
-    results = run.Results(args.out / "compare.json", data, args.manifest)
+    results = Results(args.out / "compare.json", data, args.manifest)
     chains = [chain for chain in cells.chains(todo) if any(cell.name not in results.known for cell in chain)]
     estimate = run.Estimate(results, lambda: _rate(args))
     wanted = [cell for chain in chains for cell in chain if cell.name not in results.known]

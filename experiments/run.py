@@ -24,10 +24,10 @@ from pathlib import Path
 import numpy as np
 
 from data.base.errors import UserError
-from data.base.files import locked, misshapen, read_text, write_atomically
 from experiments import belongs, cells
 from experiments.belongs import Data
 from experiments.cells import Cell
+from experiments.results_file import Results
 from models.runs.checkpoints import Run
 
 LOOKS = 6  # at the dev set in a run
@@ -186,88 +186,6 @@ def dev_curve(folder: Path) -> list[tuple[int, float, float]]:
     seconds, accuracy = ({event.step: event.value for event in events.Scalars(tag)}
                          for tag in ("seconds", "dev_accuracy"))
     return [(step, round(seconds[step], 2), round(accuracy[step], 6)) for step in sorted(seconds)]
-
-
-class Results:
-    """The one JSON of all results, written after each cell: what a later call need not run again.
-
-    Args:
-        data: what results must belong to, to be ``known``; None takes all.
-        manifest: the name of those data.
-
-    Attributes:
-        runs: all results of the file, by cell's name, also of other data.
-    """
-
-    def __init__(self, path: Path, data: Data | None = None, manifest: str | None = None):
-        self.path, self.data, self.manifest = path, data, manifest
-        self.runs = self._read()
-
-    @property
-    def known(self) -> dict[str, dict]:
-        """The results that belong to the data, by name."""
-        return {name: run for name, run in self.runs.items() if self.data is None or
-                (run["cell"]["manifest"] == self.manifest and self.data.has(run))}
-
-    @property
-    def stale(self) -> list[str]:
-        """Names of the results of this manifest's name that are of other data."""
-        return [name for name, run in self.runs.items() if name not in self.known
-                and run["cell"]["manifest"] == self.manifest]
-
-    def add(self, results: Iterable[dict]) -> None:
-        """Write results beside those that are in the file, which another comparison may have added to."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(self.path.parent):
-            self.runs = self._read() | {result["name"]: result for result in results}
-            with write_atomically(self.path) as file:
-                lines = ",\n".join(json.dumps(run, ensure_ascii=False) for _, run in sorted(self.runs.items()))
-                file.write(f'{{"runs": [\n{lines}\n]}}\n')
-
-    def _read(self) -> dict[str, dict]:
-        if not self.path.exists():
-            return {}
-        way_out = "move it away, or name another folder with --out"
-        text = read_text(self.path, "comparison's results", way_out)
-        try:
-            content = json.loads(text)
-            if problem := misshapen(content, {"runs": [_RESULT]}):
-                raise ValueError(problem)
-            runs = {run["name"]: run | {"cell": cells.to_dict(cells.from_dict(run["cell"]))}
-                    for run in content["runs"]}
-            for run in runs.values():
-                _check_result(run)
-            return runs
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise UserError(f"{self.path}: not what this command writes ({type(error).__name__}: {error}); "
-                            f"{way_out}") from None
-
-
-_NUMBER = (int, float)
-_RESULT = {"name": str, "accuracy": _NUMBER, "f1_macro": _NUMBER, "dev_accuracy": _NUMBER, "seconds": _NUMBER,
-           "classes": {str: _NUMBER}, "right": str, "data": str, "test_set": str, "curve": [[_NUMBER]],
-           "k": {str: _NUMBER}, "ties": str, "cell": {
-               "manifest": str, "model": str, "method": str, "steps": int, "seed": int, "batch_classes": int,
-               "per_class": int, "recipe": str, "augment": bool, "fraction": _NUMBER, "width": int, "data_probs": int,
-               "mining": str, "margin": _NUMBER, "extra": [str]}}
-
-
-def _check_result(run: dict) -> None:
-    """Raise ValueError or KeyError for what a table could not show, or would show as a figure that it is not."""
-    name = run["name"]
-    shares = [run["accuracy"], run["f1_macro"], *run["classes"].values(), *run.get("k", {}).values()]
-    if not all(0 <= share <= 1 for share in shares):  # nor NaN
-        raise ValueError(f"{name}: a share that is not from 0 to 1")
-    if not run["right"] or set(run["right"]) - {"0", "1"}:
-        raise ValueError(f"{name}: 'right' must have a 0 or 1 for each test clip")
-    if not run["curve"] or any(len(look) != 3 for look in run["curve"]):
-        raise ValueError(f"{name}: 'curve' must have step, seconds and accuracy of each look")
-    if run["cell"]["method"] not in cells.METHODS or not all(k.isdecimal() for k in run.get("k", {})):
-        raise ValueError(f"{name}: a method or number of neighbours that there is not")
-    if min(run["cell"][key] for key in ("steps", "batch_classes", "per_class")) < 1 or not run["seconds"] >= 0:
-        raise ValueError(f"{name}: steps, clips or seconds below what there can be")
-    if not run["test_set"]:
-        raise ValueError(f"{name}: 'test_set' must identify the tested clips")
 
 
 class Estimate:

@@ -23,6 +23,7 @@ import numpy as np
 from data.base.cores import cores
 from data.base.errors import UserError
 from data.base.files import check_name, read_json
+from data.demo.sound import NOISES, SAMPLE_RATE, place, trim, write_noise
 from data.manifests import REGISTRY, ROOT, SPLITS, Utterance, register, write_manifest
 from data.sources.claim import claim
 
@@ -45,16 +46,12 @@ VOICES = [
 DIALECTS, DIALECT_SHARES = ("en-us", "en", "en-gb-x-rp"), (0.5, 0.25, 0.25)
 HELD_OUT = 0.125  # share of the voices in dev, and again in test
 RATES, PITCHES, RANGES = (130, 191), (35, 66), (30, 71)  # words a minute; eSpeak's 0-99, 50 being the voice's own
-PEAKS_DB, SNRS_DB = (-24.0, -2.0), (20.0, 40.0)
-SHIFT_SECONDS = 0.1
-NOISE_SECONDS, NOISE_PEAK = 30, 0.5
-SAMPLE_RATE = 16_000
 _FORMAT = 1  # of the recipe below: a changed one makes the data anew
 _PLAIN = ("format", "seed", "voices", "takes", "voices_per_word")  # of a recipe, numbers all
 _RECORD = "made.json"  # what a folder was made with; marks it as ours
 _BUILDING = ".building"  # ending of a folder that is being made
 MOST_SHOWN = 60  # words whose counts are printed one by one
-NOISE, _NOISES = "_background_noise_", ("white", "pink", "babble")
+NOISE = "_background_noise_"
 
 
 def make(out: str | Path = ROOT / "datasets" / "demo", seed: int = 0, registry: str | Path = REGISTRY, *,
@@ -131,7 +128,7 @@ def _check_untouched(folder: Path, recipe: dict) -> None:
     Raises:
         UserError: naming a file that was added, or changed since.
     """
-    made = {"train.json", "dev.json", "test.json", _RECORD, *(f"{NOISE}/{kind}.wav" for kind in _NOISES)}
+    made = {"train.json", "dev.json", "test.json", _RECORD, *(f"{NOISE}/{kind}.wav" for kind in NOISES)}
     voices, words = {voice.lower() for voice in VOICES}, set(recipe.get("words", WORDS))
     last = (folder / _RECORD).stat().st_mtime + 2  # seconds, as exact as some file systems are; it was written last
     for here, folders, files in os.walk(folder):
@@ -231,7 +228,7 @@ def _synthesise(folder: Path, recipe: dict) -> tuple[dict[str, list[Utterance]],
             if split_of[voice] == "train":
                 clean += sounds[:len(WORDS)]
             progress.update(len(utterances))
-    _write_noise(folder / NOISE, clean, np.random.default_rng([recipe["seed"], _FORMAT]))
+    write_noise(folder / NOISE, clean, np.random.default_rng([recipe["seed"], _FORMAT]))
     trained = {u.label for u in splits["train"]}
     for word in set(words) - trained:  # dev and test cannot have what train lacks
         shutil.rmtree(folder / word)
@@ -296,56 +293,3 @@ def _record(folder: Path, voice: str, says: Sequence[str],
         soundfile.write(path, to_int16(place(word, rng)), SAMPLE_RATE, "PCM_16")
         utterances.append(Utterance(str(path), saying.word, 1.0, speaker=voice.lower()))
     return utterances, words, long
-
-
-def trim(samples: np.ndarray) -> np.ndarray:
-    """(T,) without the silence at both ends: what lies 60 dB or more under the peak."""
-    loud = np.flatnonzero(np.abs(samples) > 1e-3 * np.abs(samples).max(initial=0))
-    return samples[loud[0]:loud[-1] + 1] if len(loud) else samples[:0]
-
-
-def place(word: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One second with the whole of a word near its middle, at a random level, over a little coloured noise.
-
-    Args:
-        word: (T,) float, at most one second.
-
-    Returns:
-        (16000,) float, within [-1, 1].
-    """
-    room = SAMPLE_RATE - len(word)
-    if room < 0:
-        raise ValueError(f"a word of {len(word) / SAMPLE_RATE:.2f} s does not fit into one second")
-    shift = rng.uniform(-SHIFT_SECONDS, SHIFT_SECONDS) * SAMPLE_RATE
-    start = int(np.clip(room / 2 + shift, 0, room))
-    word = word * (10 ** (rng.uniform(*PEAKS_DB) / 20) / np.abs(word).max())
-    power = np.mean(word ** 2) * 10 ** (-rng.uniform(*SNRS_DB) / 10)
-    clip = coloured_noise(SAMPLE_RATE, rng.uniform(0, 1), rng) * np.float32(np.sqrt(power))
-    clip[start:start + len(word)] += word
-    return clip
-
-
-def coloured_noise(length: int, slope: float, rng: np.random.Generator) -> np.ndarray:
-    """(length,) float32 of power 1, whose power falls with frequency to the ``slope``: 0 is white, 1 pink."""
-    spectrum = np.fft.rfft(rng.standard_normal(length, np.float32))
-    bins = np.arange(len(spectrum), dtype=np.float32)
-    spectrum *= np.maximum(bins, length * 50 // SAMPLE_RATE) ** np.float32(-slope / 2)  # flat under 50 Hz
-    noise = np.fft.irfft(spectrum, length)
-    return noise / np.sqrt(np.mean(noise ** 2))
-
-
-def _write_noise(folder: Path, words: list[np.ndarray], rng: np.random.Generator) -> None:
-    """White noise, pink noise, and a babble of the training voices."""
-    import soundfile
-
-    from data.decoding import to_int16
-
-    length = NOISE_SECONDS * SAMPLE_RATE
-    babble = np.zeros(length)
-    for i in rng.integers(len(words), size=8 * NOISE_SECONDS):  # about four voices at any time
-        start = rng.integers(length - len(words[i]))
-        babble[start:start + len(words[i])] += words[i] / np.sqrt(np.mean(words[i] ** 2))
-    for kind, sound in zip(_NOISES, (coloured_noise(length, 0, rng), coloured_noise(length, 1, rng), babble),
-                           strict=True):
-        soundfile.write(folder / f"{kind}.wav", to_int16(sound * (NOISE_PEAK / np.abs(sound).max())), SAMPLE_RATE,
-                        "PCM_16")

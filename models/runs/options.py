@@ -5,10 +5,10 @@ Imports nothing heavy, so that --help answers at once.
 
 import argparse
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 from data.base.errors import UserError
+from models.runs.parser import Parser
 from models.runs.values import clip_seconds, count, decibels, not_negative, positive, share, whole, width
 
 MODELS = ("Res8", "Res15", "Quartz", "BCRes1", "BCRes1.5", "BCRes2", "BCRes3", "BCRes6", "BCRes8")
@@ -35,39 +35,6 @@ LOSSES = {
     "supcon": {"scale": 10.0},
     "multi_similarity": {},
 }
-
-
-class Parser(argparse.ArgumentParser):
-    """Argument groups, an example line, and the flags that were really given."""
-
-    def __init__(self, description: str, example: str):
-        super().__init__(description=description, epilog=f"example:\n  {example}", allow_abbrev=False,
-                         usage="%(prog)s --name NAME --manifest MANIFEST --model MODEL [other flags]",
-                         formatter_class=argparse.RawDescriptionHelpFormatter)
-
-    def parse(self, argv: Sequence[str] | None = None) -> argparse.Namespace:
-        """Like `parse_args`; the result's ``given`` holds the flags on the command line, ``fits`` is `Parser.fits`."""
-        args = self.parse_args(argv)
-        defaults = [(action, action.default) for action in self._actions]
-        for action, _ in defaults:
-            action.default = argparse.SUPPRESS
-        args.given = vars(self.parse_args(argv))
-        for action, default in defaults:
-            action.default = default
-        args.fits = self.fits
-        return args
-
-    def fits(self, flag: str, value) -> bool:
-        """Whether a value read from JSON is one that the flag could have had; of a flag that there is not, any is."""
-        action = next((action for action in self._actions if action.dest == flag), None)
-        if action is None or (value is None and action.default is None and not action.required):
-            return True
-        if action.nargs == 0:  # on or off
-            return isinstance(value, bool)
-        several = action.nargs is not None and action.nargs != "?"
-        if (several and not isinstance(value, list)) or (isinstance(action.nargs, int) and len(value) != action.nargs):
-            return False
-        return all(_fits(action, one) for one in (value if several else [value]))
 
 
 def add_run(parser: Parser, name_help: str) -> None:
@@ -340,17 +307,6 @@ def resolve_loss(args: argparse.Namespace) -> None:
                             "below where it starts")
     if args.loss == "subcenter_arcface" and args.margin >= math.pi / 2:
         raise UserError(f"--margin {args.margin:g}: that of subcenter_arcface is an angle in radians, below pi / 2")
-
-
-def _fits(action: argparse.Action, value) -> bool:
-    if action.type in (None, str, Path):
-        fits = isinstance(value, str)
-    else:
-        try:
-            fits = isinstance(value, int | float) and not isinstance(value, bool) and action.type(repr(value)) == value
-        except (argparse.ArgumentTypeError, ValueError):
-            fits = False
-    return fits and (action.choices is None or value in action.choices)
 
 
 def _default(flag: str, changes: dict | None) -> str:

@@ -12,6 +12,7 @@ from data.manifests import Utterance, load_corpus, register, write_manifest
 from experiments import cells, compare, run
 from experiments.belongs import Data, alone, data_of, make_room
 from experiments.cells import Cell
+from experiments.results_file import Results
 
 BASE = Cell("small", "Res8", "knn", 6, 0)
 
@@ -63,13 +64,13 @@ OURS, OTHERS = Data("a", "t"), Data("b", "t")
 
 def test_a_result_counts_for_its_own_data_and_an_old_one_by_its_test_set(tmp_path):
     seeds = [replace(BASE, seed=seed) for seed in range(5)]
-    results = run.Results(tmp_path / "compare.json", OURS, "small")
+    results = Results(tmp_path / "compare.json", OURS, "small")
     results.add([result(seeds[0], OURS, data="a"), result(seeds[1], OTHERS, data="b"), result(seeds[2], OURS),
                  result(seeds[3], Data("a", "u")), result(replace(seeds[4], manifest="big"), Data("c", "v"), data="c")])
-    for read in (results, run.Results(tmp_path / "compare.json", OURS, "small")):
+    for read in (results, Results(tmp_path / "compare.json", OURS, "small")):
         assert set(read.known) == {seeds[0].name, seeds[2].name}
         assert set(read.stale) == {seeds[1].name, seeds[3].name}
-    assert len(run.Results(tmp_path / "compare.json").known) == 5
+    assert len(Results(tmp_path / "compare.json").known) == 5
 
 
 def test_results_of_other_data_are_planned_again_and_neither_shown_nor_lost(tmp_path, capsys):
@@ -77,7 +78,7 @@ def test_results_of_other_data_are_planned_again_and_neither_shown_nor_lost(tmp_
     data = data_of(corpus)
     one, two = BASE, replace(BASE, seed=1)
     one, two = (replace(cell, batch_classes=2, per_class=10) for cell in (one, two))
-    run.Results(tmp_path / "out" / "compare.json").add(
+    Results(tmp_path / "out" / "compare.json").add(
         [result(one, data, data=data.content), result(two, data, data="older")])
     before = (tmp_path / "out" / "compare.json").read_bytes()
     flags = ["--manifest=small", f"--registry={tmp_path / 'manifests.json'}", "--methods", "knn", "--steps", "6",
@@ -116,7 +117,7 @@ def test_a_run_from_before_there_were_marks_goes_by_its_result(tmp_path, stale):
 
 
 def _add(path, seed):
-    results = run.Results(path)
+    results = Results(path)
     for step in range(1, 9):
         results.add([result(replace(BASE, seed=seed, steps=step), OURS)])
 
@@ -129,7 +130,7 @@ def test_two_comparisons_that_add_to_one_file_lose_nothing(tmp_path):
     for worker in workers:
         worker.join(120)
     assert [worker.exitcode for worker in workers] == [0, 0]
-    assert len(run.Results(path).runs) == 16
+    assert len(Results(path).runs) == 16
 
 
 def test_a_cell_is_run_by_one_comparison_at_a_time(tmp_path):
@@ -159,10 +160,10 @@ GOOD = result(BASE, OURS)
 def test_values_of_other_kinds_in_a_file_of_results_are_one_line(tmp_path, broken):
     path = tmp_path / "compare.json"
     path.write_text(json.dumps({"runs": [GOOD]}))
-    assert run.Results(path).runs
+    assert Results(path).runs
     path.write_text(json.dumps({"runs": [GOOD | broken]}))
     with pytest.raises(UserError, match=r"compare\.json: not what this command writes.*--out") as raised:
-        run.Results(path)
+        Results(path)
     assert "\n" not in str(raised.value)
 
 
@@ -171,11 +172,11 @@ def test_a_result_without_a_part_is_one_line(tmp_path, missing):
     path = tmp_path / "compare.json"
     path.write_text(json.dumps({"runs": [{key: value for key, value in GOOD.items() if key != missing}]}))
     with pytest.raises(UserError, match=rf"compare\.json: not what.*{missing}"):
-        run.Results(path)
+        Results(path)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"runs": 3}', '{"runs": [3]}', "[" * 100_000])
 def test_a_file_that_holds_no_results_is_one_line(tmp_path, text):
     (tmp_path / "compare.json").write_text(text)
     with pytest.raises(UserError, match=r"compare\.json: not what"):
-        run.Results(tmp_path / "compare.json")
+        Results(tmp_path / "compare.json")

@@ -19,6 +19,7 @@ from data.manifests import ROOT, load_corpus
 from experiments import cells, compare, run, summary
 from experiments.cells import Cell
 from experiments.pictures import draw_classes, draw_curves
+from experiments.results_file import Results
 
 # Small operations of two threads wait long for one another where another program has a core.
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -184,7 +185,7 @@ def compared(words, tmp_path_factory):
     line = command(words, folder, "--ks", "1", "3", "--precision", "32")
     done = ran(line)
     assert done.returncode == 0, done.stderr
-    runs = run.Results(folder / "words" / "compare.json").runs
+    runs = Results(folder / "words" / "compare.json").runs
     return SimpleNamespace(folder=folder, command=line, out=done.stdout, runs=runs)
 
 
@@ -215,7 +216,7 @@ def test_what_is_known_is_not_run_again_and_what_is_lost_is(compared, words):
     path.write_text(json.dumps(content))
     done = ran(compared.command)
     assert done.returncode == 0 and "3 cells, 1 to run" in done.stdout, done.stderr
-    assert run.Results(path).runs == compared.runs
+    assert Results(path).runs == compared.runs
     for name, log in logs.items():
         new = (compared.folder / name / "log.txt").read_text()[len(log):]
         assert ("infer_notl.py" in new) == (name == head) and "step 2/12" not in new
@@ -238,7 +239,7 @@ def test_an_interrupted_grid_goes_on(words, tmp_path):
     assert not list(tmp_path.glob("*seed[123]"))  # those that waited were not begun
     done = ran([*flags, "--seeds", "0"])
     assert done.returncode == 0, done.stderr
-    one, = run.Results(tmp_path / "words" / "compare.json").runs.values()
+    one, = Results(tmp_path / "words" / "compare.json").runs.values()
     assert [look[0] for look in one["curve"]] == [10, 20, 30, 40, 50, 60]
     log = (checkpoints.parent / "log.txt").read_text()
     assert f"{step} of 60 steps done" in log
@@ -255,7 +256,7 @@ def test_dry_run_writes_nothing(words, tmp_path, capsys):
 def test_bad_input_is_one_line(words, tmp_path, capsys):
     (tmp_path / "compare.json").write_text('{"runs": [{"name": 1}]}')
     with pytest.raises(UserError, match=r"compare\.json: not what this command writes.*--out"):
-        run.Results(tmp_path / "compare.json")
+        Results(tmp_path / "compare.json")
     for flags in (["--fractions", "0"], ["--fractions", "1.5"], ["--steps", "0"], ["--methods", "svm"]):
         with pytest.raises(SystemExit) as stop:
             compare.parse_args(["--manifest=words", *flags])

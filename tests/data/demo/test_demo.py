@@ -14,6 +14,7 @@ import pytest
 import soundfile
 
 from data.base.errors import UserError
+from data.demo import sound
 from data.demo import synthesis as demo
 from data.demo.__main__ import main, parse_args
 from data.demo.espeak import Saying, speak
@@ -50,7 +51,7 @@ def voiced():
     sayings = [Saying(word) for word in ("marvin", "six", "house", "follow")]
     with ThreadPoolExecutor(2) as pool:
         spoken = pool.map(lambda voice: speak(f"en-us+{voice.replace('_', ' ')}", sayings)[1], demo.VOICES)
-        return {voice: [demo.trim(s / 32768) for s in words]
+        return {voice: [sound.trim(s / 32768) for s in words]
                 for voice, words in zip(demo.VOICES, spoken, strict=True)}
 
 
@@ -68,7 +69,7 @@ def test_corpus_loads_with_all_words_in_every_split(made):
 def test_files_are_one_second_int16_unclipped(made):
     for path in (made / "demo").rglob("*.wav"):
         info = soundfile.info(path)
-        seconds = demo.NOISE_SECONDS if path.parent.name == "_background_noise_" else 1
+        seconds = sound.NOISE_SECONDS if path.parent.name == "_background_noise_" else 1
         assert (info.samplerate, info.channels, info.subtype, info.frames) == (16000, 1, "PCM_16", seconds * 16000)
         samples, _ = soundfile.read(path, dtype="int16")
         assert 0 < np.abs(samples.astype(int)).max() < 32767
@@ -100,7 +101,7 @@ def test_speech_does_not_depend_on_when_and_what_else_is_spoken(voice):
 
 def test_rate_and_pitch_change_the_sound():
     _, (plain, fast, high) = speak("en-us+m3", [Saying("marvin"), Saying("marvin", 190), Saying("marvin", 160, 65)])
-    assert len(demo.trim(fast.astype(float))) < 0.95 * len(demo.trim(plain.astype(float)))
+    assert len(sound.trim(fast.astype(float))) < 0.95 * len(sound.trim(plain.astype(float)))
     assert abs(len(high) - len(plain)) < 0.05 * len(plain)
     assert not np.array_equal(high[:len(plain)], plain[:len(high)])
 
@@ -132,7 +133,7 @@ def test_place_keeps_the_whole_word(length):
     rng = np.random.default_rng(0)
     word = np.sin(np.arange(length) / 5.0) * 0.3
     for _ in range(50):
-        clip = demo.place(word, rng)
+        clip = sound.place(word, rng)
         assert clip.shape == (16000,) and np.abs(clip).max() < 1
         # Where the word lies best, little is left once it is taken out: all of it is there.
         correlation = np.correlate(clip, word, "valid")
@@ -143,18 +144,18 @@ def test_place_keeps_the_whole_word(length):
         snr = 10 * np.log10(np.mean((gain * word) ** 2) / np.mean(rest ** 2))
         assert 19.5 < snr < 40.5
         assert abs(start - (16000 - length) / 2) <= 0.1 * 16000 + 1
-        assert demo.PEAKS_DB[0] - 0.3 < 20 * np.log10(gain * np.abs(word).max()) < demo.PEAKS_DB[1] + 0.3
+        assert sound.PEAKS_DB[0] - 0.3 < 20 * np.log10(gain * np.abs(word).max()) < sound.PEAKS_DB[1] + 0.3
 
 
 def test_place_refuses_what_would_be_cut():
     with pytest.raises(ValueError, match=r"1\.06 s"):
-        demo.place(np.ones(17000), np.random.default_rng(0))
+        sound.place(np.ones(17000), np.random.default_rng(0))
 
 
 def test_coloured_noise_has_its_slope():
     rng = np.random.default_rng(0)
     for slope in (0, 0.5, 1):
-        noise = demo.coloured_noise(1 << 18, slope, rng)
+        noise = sound.coloured_noise(1 << 18, slope, rng)
         assert np.mean(noise ** 2) == pytest.approx(1, rel=1e-3)
         power = np.abs(np.fft.rfft(noise)) ** 2
         hertz = np.arange(len(power)) * 16000 / len(noise)
@@ -189,7 +190,7 @@ def test_interrupted_run_leaves_nothing(tmp_path, monkeypatch, error):
     def broken(*_):
         raise error
 
-    monkeypatch.setattr(demo, "_write_noise", broken)
+    monkeypatch.setattr(demo, "write_noise", broken)
     with pytest.raises(error):
         demo.make(tmp_path / "demo", registry=tmp_path / "manifests.json", voices=3, takes=1)
     assert list(tmp_path.iterdir()) == []
@@ -197,7 +198,7 @@ def test_interrupted_run_leaves_nothing(tmp_path, monkeypatch, error):
 
 def test_interrupted_replacement_keeps_the_old(made, monkeypatch):
     before = content(made)
-    monkeypatch.setattr(demo, "_write_noise", lambda *_: 1 / 0)
+    monkeypatch.setattr(demo, "write_noise", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         demo.make(made / "demo", seed=9, registry=made / "manifests.json", voices=3, takes=1)
     assert content(made) == before
