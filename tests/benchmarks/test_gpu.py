@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import gpu, gpu_checks, gpu_figures, gpu_here, gpu_rates, gpu_scripts
-from benchmarks.gpu_here import Failed, Here, Skipped
+from benchmarks.gpu import __main__ as gpu
+from benchmarks.gpu import checks as gpu_checks
+from benchmarks.gpu import figures as gpu_figures
+from benchmarks.gpu import here as gpu_here
+from benchmarks.gpu import rates as gpu_rates
+from benchmarks.gpu import scripts as gpu_scripts
+from benchmarks.gpu.here import Failed, Here, Skipped
 from models.encoders.build import make_encoder
 from models.evaluation import knn
 from models.losses import triplet

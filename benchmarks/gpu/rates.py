@@ -1,6 +1,6 @@
 """How fast a GPU embeds, which layout of memory and width suits it, and what fifteen epochs take.
 
-Each part takes a `Here` and returns rows of a table; limits are those of `gpu_figures`.
+Each part takes a `Here` and returns rows of a table; limits are those of `benchmarks.gpu.figures`.
 """
 
 from unittest import mock
@@ -8,8 +8,8 @@ from unittest import mock
 import numpy as np
 
 from benchmarks import measure
-from benchmarks.gpu_figures import WIDTH, forget, network, per_class
-from benchmarks.gpu_here import Here, Skipped, arithmetic, limit, stopwatch
+from benchmarks.gpu.figures import WIDTH, forget, network, per_class
+from benchmarks.gpu.here import Here, Skipped, arithmetic, limit, stopwatch
 from models.roofline import multiply_adds
 
 EPOCHS, TRAINING_CLIPS = 15, 85_000  # of the paper, of Speech Commands

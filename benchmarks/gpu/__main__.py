@@ -25,7 +25,7 @@ from data.base.errors import UserError, exit_cleanly
 from data.base.files import write_atomically
 
 if TYPE_CHECKING:
-    from benchmarks.gpu_here import Here
+    from benchmarks.gpu.here import Here
 
 LIMIT = 300  # seconds after which no part begins
 
@@ -45,10 +45,7 @@ class Part:
 
 def parts() -> list[Part]:
     """All there is to do, in the order in which one would miss it."""
-    from benchmarks import gpu_checks as checks
-    from benchmarks import gpu_figures as figures
-    from benchmarks import gpu_rates as rates
-    from benchmarks import gpu_scripts as scripts
+    from benchmarks.gpu import checks, figures, rates, scripts
 
     step, rate = "A training step", "Embedding"
     both = ("Res8", "Res15")
@@ -129,7 +126,7 @@ class Report:
 
 def attempt(part: Part, here: Here) -> tuple[str, object]:
     """The verdict on a part, passed, failed or skipped, and its rows, what it found, or the reason."""
-    from benchmarks.gpu_here import Failed, Skipped, missing_package
+    from benchmarks.gpu.here import Failed, Skipped, missing_package
 
     try:
         return "passed", part.work(here)
@@ -176,7 +173,7 @@ def main(args: argparse.Namespace) -> int:
     if args.checkpoints and not args.checkpoints.is_dir():
         raise UserError(f"--checkpoints {args.checkpoints}: no such folder; name the one with the runs res15_35 and "
                         "res15_12, or leave it out")
-    from benchmarks.gpu_here import Here
+    from benchmarks.gpu.here import Here
     from models.encoders.device import pick_device
 
     chosen = [part for part in parts() if not args.only or any(word in part.name for word in args.only)]

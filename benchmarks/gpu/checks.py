@@ -9,7 +9,7 @@ from unittest import mock
 
 import numpy as np
 
-from benchmarks.gpu_here import Failed, Here, Skipped, arithmetic
+from benchmarks.gpu.here import Failed, Here, Skipped, arithmetic
 
 # By how much values of unit embeddings may move: any of them in float32 and by the company in a batch, their root mean
 # square in bfloat16, whose eight bits move single values of a trained encoder by 5e-3 on a CPU too.

@@ -16,7 +16,7 @@ from unittest import mock
 import numpy as np
 
 from benchmarks import measure
-from benchmarks.gpu_here import Here, Skipped, arithmetic, limit, stopwatch
+from benchmarks.gpu.here import Here, Skipped, arithmetic, limit, stopwatch
 from benchmarks.step import PER_CLASS
 from models.roofline import FRAMES, multiply_adds, synchronise
 

@@ -9,7 +9,7 @@ import shutil
 
 import numpy as np
 
-from benchmarks.gpu_here import Failed, Here, Skipped, script
+from benchmarks.gpu.here import Failed, Here, Skipped, script
 
 AGAIN = 10  # a resumed run may be apart from an uninterrupted one by as many times what two of those are
 

@@ -1,0 +1,1 @@
+"""Everything to be known of a GPU: `python -m benchmarks.gpu`."""
