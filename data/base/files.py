@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from data.base.errors import UserError, in_a_line
+from data.base.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CACHE = ROOT / "datasets" / "cache"  # of decoded audio, nearest words
@@ -223,11 +223,6 @@ def locked(folder: str | Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def one_line(error: BaseException) -> str:
-    """What went wrong, for a list of problems, where an error must not end everything."""
-    return in_a_line(error) or f"{type(error).__name__}: {error}"
 
 
 def _hold(descriptor: int) -> bool:

@@ -12,6 +12,7 @@ from data.base.errors import UserError
 from data.base.files import read_text
 from data.folder.find_words import Found
 from data.labels import one_form, twins
+from data.sources.speaker_regex import speaker_regex
 
 OFFICIAL_STYLE = r"^(.+?)_nohash_"  # as in Speech Commands: 0a7c2a8d_nohash_0.wav
 PREFIX_STYLE = r"^([^_-]+)[_-]"     # anna_03.wav, 1034-121119-0001.flac
@@ -85,12 +86,7 @@ def by_regex(files: Sequence[Found], pattern: str, root: Path) -> list[str | Non
     Raises:
         UserError: ``pattern`` is no regular expression, has no group, or fits no file.
     """
-    try:
-        regex = re.compile(pattern)
-    except re.error as error:
-        raise UserError(f"--speaker_regex {pattern!r} is not a regular expression ({error})") from None
-    if not regex.groups:
-        raise UserError(f"--speaker_regex {pattern!r} has no group: put the speaker's part in parentheses")
+    regex = speaker_regex(pattern)
     names = ["/".join(os.path.relpath(path, root).split(os.sep)[1:]) for _, path in files]
     found = [(match[1] or None) if (match := regex.search(name)) else None for name in names]
     if not any(found):

@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from data.base.errors import UserError
+from data.sources.speaker_regex import speaker_regex as compiled
 
 # LibriSpeech's and LibriTTS's names: 84-121123-0000, 84_121123_000007_000001.
 LIBRI_NAMES = r"^(?:.*/)?([^-/]+)-[^-/]+-[^-/]+\.\w+$|^(?:.*/)?(\d+)_\d+_\d+_\d+\.\w+$"
@@ -18,13 +18,7 @@ def speaker_pattern(speaker_regex: str | None) -> re.Pattern:
     """
     if speaker_regex is None:
         return re.compile(LIBRI_NAMES)
-    try:
-        regex = re.compile(speaker_regex)
-    except re.error as error:
-        raise UserError(f"--speaker_regex {speaker_regex!r} is not a regular expression ({error})") from None
-    if not regex.groups:
-        raise UserError(f"--speaker_regex {speaker_regex!r} has no group: put the speaker's part in parentheses")
-    return regex
+    return compiled(speaker_regex)
 
 
 def speaker_of(path: str, folder: str | Path, regex: re.Pattern) -> str | None:

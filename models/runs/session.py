@@ -72,11 +72,23 @@ def open_clips(args: Namespace, corpus: Corpus, split: str) -> Clips:
 
 
 def open_new_words(args: Namespace, corpus: Corpus) -> Clips:
-    """The audio of the words that a data set holds out as new."""
-    from data.dataset import Clips
+    """The audio of the words that a data set holds out as new.
 
-    return Clips.of(joined.new_words(corpus, args.registry), f"{corpus.name}-new_words", args.clip_seconds,
-                    args.cache_dir, args.skip_bad_audio)
+    Raises:
+        UserError: of what a look takes of them no two clips are of one word, or all are.
+    """
+    import numpy as np
+
+    from data.dataset import Clips
+    from data.sampler import spread
+
+    clips = Clips.of(joined.new_words(corpus, args.registry), f"{corpus.name}-new_words", args.clip_seconds,
+                     args.cache_dir, args.skip_bad_audio)
+    counts = np.bincount(clips.manifest.label[spread(clips.manifest.label, args.eval_clips)])
+    if (counts > 0).sum() < 2 or counts.max() < 2:
+        raise UserError(f"--eval new_words: {counts.sum()} clips of {(counts > 0).sum()} words held out do not tell "
+                        "pairs of one word from pairs of two; hold out more, or raise --eval_clips")
+    return clips
 
 
 def open_noise(args: Namespace, corpus: Corpus) -> NoiseBank | None:

@@ -1,6 +1,5 @@
 """The two training tasks: what a step computes, and how it is optimised."""
 
-import math
 import warnings
 from argparse import Namespace
 
@@ -174,8 +173,7 @@ class TripletTask(Task):
     def auroc(self, held: Clips) -> float:
         """How well distances tell pairs of one word from pairs of two, of words that are not trained on."""
         asked = spread(held.manifest.label, self.args.eval_clips)
-        found = count_pairs(self.embed(held, asked, "new words"), held.manifest.label[asked]).figures()["auroc"]
-        return math.nan if found is None else found
+        return count_pairs(self.embed(held, asked, "new words"), held.manifest.label[asked]).figures()["auroc"]
 
     def accuracy(self, train: Clips, dev: Clips, where: torch.device | None = None) -> float:
         """Share of dev clips that their nearest training clips classify rightly; ``where`` as in `knn_search`."""

@@ -1,0 +1,88 @@
+"""Training on joined sets, shares of a batch, and looks at words that are held out as new, by the scripts."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from data.manifests import load_corpus, register, write_manifest
+from models.runs.checkpoints import Run, load_state
+from tests.conftest import TRAIN, refused
+
+PARTS = {"a": ["bed", "cat", "dog"], "b": ["five", "four"]}
+
+
+@pytest.fixture
+def parts(words, tmp_path):
+    """The sets "a" and "b" of the words' clips; "a" holds out words as said by dev speakers, which ``hold`` changes."""
+    registry, whole = tmp_path / "manifests.json", load_corpus("words", registry=words.registry)
+
+    def rows(split, labels, most=100):
+        return [u for u in map(whole.splits[split].__getitem__, range(len(whole.splits[split])))
+                if u.label in labels][:most]
+
+    def hold(labels, most=100, name="new"):
+        write_manifest(tmp_path / f"{name}.json", rows("dev", labels, most))
+        add("a", tmp_path / f"{name}.json")
+
+    def add(name, new=None):
+        paths = {split: tmp_path / name / f"{split}.json" for split in whole.splits}
+        for split, path in paths.items():
+            write_manifest(path, rows(split, PARTS[name]))
+        register(name, **paths, new_words=new, registry=registry)
+
+    add("b")
+    hold(["tree", "five"])
+    return SimpleNamespace(registry=registry, hold=hold, folder=tmp_path,
+                           flags=[f"--registry={registry}", f"--cache_dir={tmp_path / 'cache'}",
+                                  f"--runs_dir={tmp_path / 'runs'}", *TRAIN, "--num_steps=20"])
+
+
+def train(run, parts, *flags, manifest="a+b"):
+    return run("TripletEncoder", "--name=joined", f"--manifest={manifest}", *parts.flags, *flags)
+
+
+def test_joined_sets_are_trained_on_and_tested_as_one(run, parts):
+    done = train(run, parts, "--shares", "1", "1", "--batch_classes=4")
+    assert done.code == 0, done.error
+    config = Run(parts.folder / "runs", "joined").config()
+    assert config["labels"] == sorted(PARTS["a"] + PARTS["b"])
+    assert config["train_clips"] == 12 * 5
+    assert config["arguments"]["shares"] == [1.0, 1.0]
+    tested = run("infer_train", "--name=joined", "--manifest=a+b", "--model=Res8", "--k=3", *parts.flags[:3])
+    assert tested.code == 0, tested.error
+    report = json.loads(next((parts.folder / "runs" / "joined").glob("knn-*.json")).read_text())
+    assert (report["clips"], report["labels"]) == (25, 5)
+    assert report["accuracy"] > 0.5
+
+
+def test_shares_that_do_not_fit_the_sets(run, parts):
+    refused(train(run, parts, "--shares", "1"), "--shares gives 1", "2 data sets")
+    refused(train(run, parts, "--shares", "1", "9", "--batch_classes=4"), "--shares", "has 2 of its own")
+
+
+def test_a_look_at_new_words_tells_how_they_are_told_apart(run, parts):
+    done = train(run, parts, "--eval=new_words", manifest="a")
+    assert done.code == 0, done.error
+    figures = [float(line.split("AUROC of new words ")[1].split(" %")[0]) for line in done.out.splitlines()
+               if "AUROC of new words" in line]
+    assert len(figures) == 2
+    assert figures[-1] > 50
+    weights = load_state(parts.folder / "runs" / "joined" / "checkpoints" / "Res8-STEP-20.pt")
+    assert all(np.isfinite(value.numpy()).all() for value in weights.values())
+
+
+@pytest.mark.parametrize(("labels", "most", "flags", "parts_of_message"), [
+    (["tree"], 100, [], ["5 clips of 1 words"]), (["tree", "five"], 1, [], ["1 clips of 1 words"]),
+    (["tree", "five"], 100, ["--eval_clips=2"], ["2 clips of 2 words", "--eval_clips"]),
+    (["tree", "cat"], 100, [], ["held out as new", "cat"])])
+def test_new_words_that_tell_nothing_or_are_trained_on(run, parts, labels, most, flags, parts_of_message):
+    parts.hold(labels, most)
+    refused(train(run, parts, "--eval=new_words", *flags, manifest="a"), *parts_of_message)
+    assert not list((parts.folder / "runs").rglob("*.pt"))
+
+
+def test_words_of_the_other_set_are_not_new(run, parts):
+    refused(train(run, parts, "--eval=new_words"), "held out as new", "a+b", "five")
+    refused(train(run, parts, "--eval=new_words", manifest="b"), "no words held out as new")
