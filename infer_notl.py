@@ -21,9 +21,11 @@ def parse_args(argv=None):
 def main(args) -> int:
     from models import parallel
     from models.encoders.load import build_encoder, find_encoder
+    from models.evaluation.page.page import check_html
     from models.runs import session
 
     parallel.refuse("infer_notl.py")
+    check_html(args)
     head_run, head_step, head_config = session.find_head(args)
     run, step = session.encoder_of_head(args, head_run, head_step, head_config)
     corpus = session.open_corpus(args, ("train", "test"))
@@ -46,22 +48,46 @@ def main(args) -> int:
     test = session.open_clips(args, corpus, "test")
     if "k" in args.given:
         print("--k: a head has no vote of neighbours; it classifies every clip by itself")
-    tell_changed(head_run, head_config, args, corpus)
-    seen = tell_seen([head_run, run], test, corpus)
-    embeddings = embed_clips(encoder, LogMel().to(device), test, title="embedding test",
+    train = session.open_clips(args, corpus, "train") if args.html else None
+    facts = tell_changed(head_run, head_config, args, corpus) | tell_seen([head_run, run], test, corpus)
+    frontend = LogMel().to(device)
+    embeddings = embed_clips(encoder, frontend, test, title="embedding test",
                              normalise=head_config.get("frozen_encoder", True))
     scores = head_scores(head, embeddings)
     predicted = scores.argmax(1)
 
     stem = f"head-{args.manifest}-{args.model}-{step}-{head_step}"
-    report(head_run.folder, stem, corpus.labels, test.manifest.label, predicted, test.manifest,
-           scores=np.exp(scores.max(1)),
-           facts={"encoder": str(run.path(args.model, step)), "head": str(head_run.path(HEAD, head_step)),
-                  "manifest": args.manifest, "clip_seconds": args.clip_seconds} | seen)
+    probability = np.exp(scores.max(1))
+    result = report(head_run.folder, stem, corpus.labels, test.manifest.label, predicted, test.manifest,
+                    scores=probability,
+                    facts={"encoder": str(run.path(args.model, step)), "head": str(head_run.path(HEAD, head_step)),
+                           "manifest": args.manifest, "clip_seconds": args.clip_seconds} | facts)
     if args.save:
         save_arrays(head_run.folder, stem, test_embeddings=embeddings, test_labels=test.manifest.label,
                     predictions=predicted)
+    if args.html:
+        write_html(args, stem, result, encoder, frontend, train, test, embeddings, predicted, probability)
     return 0
+
+
+def write_html(args, stem, result, encoder, frontend, train, test, embeddings, predicted, probability) -> None:
+    """The page of --html; the clips to listen to beside the mistakes are nearest by the cosine of embeddings."""
+    from models.encoders.embedding import embed_clips
+    from models.evaluation.enrol import unit
+    from models.evaluation.knn import check_finite, knn_search
+    from models.evaluation.page.clips import page_of_clips
+    from models.evaluation.page.page import write_page
+    from models.evaluation.page.parts import named
+    from models.evaluation.plots import map_of
+
+    templates, embeddings = embed_clips(encoder, frontend, train, title="embedding train"), unit(embeddings)
+    check_finite(templates, "train set", train.manifest)
+    check_finite(embeddings, "test set", test.manifest)
+    similarity, nearest = knn_search(templates, embeddings, 1)
+    values = {"probability": lambda q: (float(probability[q]), f"{probability[q]:.3f}")}
+    pictures = named({"map": map_of(stem, embeddings, test.manifest, predicted)})
+    write_page(args.html, page_of_clips(stem, result, test, predicted, train, nearest[:, 0], 2 - 2 * similarity[:, 0],
+                                        probability, values, pictures), args.html_mb)
 
 
 if __name__ == "__main__":

@@ -23,10 +23,12 @@ def parse_args(argv=None):
 def main(args) -> int:
     from models import parallel
     from models.encoders.load import build_encoder, find_encoder
+    from models.evaluation.page.page import check_html
     from models.runs import session
 
     parallel.refuse("infer_train.py")
     options.check_enrolment(args)
+    check_html(args)
     run = session.Run(args.runs_dir, args.name)
     step = run.step(args.model, args.enc_step, "--enc_step")
     corpus = session.open_corpus(args, ("train", "test"))
@@ -43,9 +45,9 @@ def main(args) -> int:
     encoder = place(build_encoder(args, run, step, config), device)
     frontend = LogMel().to(device)
     train, test = (session.open_clips(args, corpus, split) for split in ("train", "test"))
-    tell_changed(run, config, args, corpus)
     out, name = session.own_run(args, args.name).folder, f"{args.manifest}-{args.model}-{step}"
     facts = {"encoder": str(run.path(args.model, step)), "manifest": args.manifest}
+    facts |= tell_changed(run, config, args, corpus)
     rows = np.flatnonzero(np.isin(test.manifest.label, np.concatenate(words))) if words else None
     facts |= tell_seen([run], test, corpus, rows)
     if words:
@@ -69,14 +71,15 @@ def test_all_clips(args, encoder, frontend, train, test, out, stem, facts) -> No
     from models.encoders.embedding import embed_clips
     from models.evaluation.knn import check_finite, check_k, classify_each, few_clips
     from models.evaluation.pairs import count_pairs
-    from models.evaluation.plots import plot
+    from models.evaluation.plots import map_of, plot
     from models.evaluation.report import report, save_arrays
 
     labels = train.manifest.labels
     ks = options.each_k(args)
     for k in ks:
         check_k(k, len(train))
-    if few := few_clips(train.manifest.counts(), labels, max(ks)):
+    few = few_clips(train.manifest.counts(), labels, max(ks))
+    if few:
         print(few)
     embedded = {split: embed_clips(encoder, frontend, clips, title=f"embedding {split}")
                 for split, clips in (("train", train), ("test", test))}
@@ -86,14 +89,24 @@ def test_all_clips(args, encoder, frontend, train, test, out, stem, facts) -> No
     found = by_k[ks[0]]
 
     pairs = count_pairs(embedded["test"], test.manifest.label) if args.plot else None
-    report(out, stem, labels, test.manifest.label, found.labels, test.manifest, distances=found.distances,
-           facts=facts | {"k": ks[0], "ties": args.ties, "train_clips": len(train), "clip_seconds": args.clip_seconds},
-           pairs=pairs and pairs.figures(), by_k={k: prediction.labels for k, prediction in by_k.items()})
+    facts |= {"k": ks[0], "ties": args.ties, "train_clips": len(train), "clip_seconds": args.clip_seconds}
+    result = report(out, stem, labels, test.manifest.label, found.labels, test.manifest, distances=found.distances,
+                    facts=facts, pairs=pairs and pairs.figures(),
+                    by_k={k: prediction.labels for k, prediction in by_k.items()})
     if args.save:
         save_arrays(out, stem, train_embeddings=embedded["train"], train_labels=train.manifest.label,
                     test_embeddings=embedded["test"], test_labels=test.manifest.label, predictions=found.labels)
-    if pairs:
-        plot(out, stem, embedded["test"], test.manifest, pairs, predicted=found.labels)
+    drawn = plot(out, stem, embedded["test"], test.manifest, pairs, predicted=found.labels) if pairs else None
+    if args.html:
+        from models.evaluation.page.clips import page_of_clips, votes
+        from models.evaluation.page.page import write_page
+        from models.evaluation.page.parts import named
+
+        write_page(args.html, page_of_clips(
+            stem, result, test, found.labels, train, found.indices[:, 0], found.distances[:, 0],
+            -found.distances[:, 0], {"votes": votes(train.manifest, found.indices)},
+            named(drawn or {"map": map_of(stem, embedded["test"], test.manifest, found.labels)}),
+            [few] if few else []), args.html_mb)
 
 
 def test_enrolled_words(args, words, encoder, frontend, train, test, out, name, facts, config) -> None:
@@ -102,10 +115,10 @@ def test_enrolled_words(args, words, encoder, frontend, train, test, out, name, 
 
     from models.encoders.embedding import embed_clips
     from models.evaluation.enrol import by_mean, check_clips, draw, evaluate, targets, untested
-    from models.evaluation.enrol_report import report_enrolment
+    from models.evaluation.enrol_report import draw_errors, report_enrolment
     from models.evaluation.knn import check_finite
     from models.evaluation.pairs import count_pairs
-    from models.evaluation.plots import plot
+    from models.evaluation.plots import map_of, plot
     from models.evaluation.report import save_arrays
 
     enrolled, unknown = words
@@ -134,14 +147,24 @@ def test_enrolled_words(args, words, encoder, frontend, train, test, out, name, 
               "unknown": [labels[c] for c in unknown], "untested": untested(test.manifest, np.concatenate(words)),
               "seed": args.seed, "repeats": args.repeats}
     pairs = count_pairs(queries, test.manifest.label[tested]) if args.plot else None
-    report_enrolment(out, stem, results, truth, facts, pairs and pairs.figures())
+    content = report_enrolment(out, stem, results, truth, facts, pairs and pairs.figures())
     if args.save:
         save_arrays(out, stem, train_embeddings=templates, train_labels=train.manifest.label[pool],
                     test_embeddings=queries, test_labels=test.manifest.label[tested], drawn=rows.reshape(drawn.shape),
                     predictions=enrolled[np.stack([r.best for r in results if r.method == "embedding"])],
                     scores=np.stack([r.score for r in results if r.method == "embedding"]))
-    if pairs:
-        plot(out, stem, queries, test.manifest.subset(tested), pairs, unknown=unknown)
+    made = plot(out, stem, queries, test.manifest.subset(tested), pairs, unknown=unknown) if pairs else None
+    if args.html:
+        from models.evaluation.page.enrolled import page_of_enrolment
+        from models.evaluation.page.page import write_page
+        from models.evaluation.page.parts import named
+
+        made = made or {"map": map_of(stem, queries, test.manifest.subset(tested), unknown=unknown)}
+        if len(unknown):
+            made = {"det": draw_errors(results, truth, stem)} | made
+        write_page(args.html, page_of_enrolment(stem, content, results, truth, (test, tested, queries),
+                                                (train, pool, templates), rows.reshape(drawn.shape), enrolled,
+                                                named(made)), args.html_mb)
 
 
 def by_cohort(args, words, encoder, frontend, labels, queries, templates, config) -> tuple[dict, dict | None]:

@@ -1,25 +1,13 @@
-"""What the commands share: flags, tables, and looking whether a file can be written before hours of work."""
+"""What the commands share: flags, tables, lines beside the results."""
 
 import argparse
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
 
 from data.base.errors import UserError
-from data.base.files import write_atomically
+from data.base.files import check_output as check_output
 from data.decoding import SAMPLE_RATE
 from models.runs.options import positive
-
-
-class _Tried(Exception):
-    pass
-
-
-def check_output(path: Path) -> None:
-    """Raise UserError where a file of this name could not be written later on."""
-    with suppress(_Tried), write_atomically(path):
-        raise _Tried
 
 
 def add_hop(parser: argparse._ActionsContainer) -> None:

@@ -69,6 +69,16 @@ def write_atomically(path: str | Path, mode: str = "w") -> Iterator[IO]:
         raise
 
 
+class _Tried(Exception):
+    pass
+
+
+def check_output(path: str | Path) -> None:
+    """Raise UserError where `write_atomically` could not write a file of this name later on."""
+    with suppress(_Tried), write_atomically(path):
+        raise _Tried
+
+
 class _Watched:
     """A file that keeps the error of a write: libraries that write to it tell another, or none that names the disk.
 

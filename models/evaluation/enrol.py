@@ -151,8 +151,12 @@ def by_mean(queries: np.ndarray, pool: np.ndarray) -> Comparison:
 
 def unit_means(enrolled: np.ndarray) -> np.ndarray:
     """The means of (C, N, D) enrolled clips, scaled to length 1: (C, D), the models of the C classes."""
-    means = enrolled.mean(1)
-    return means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
+    return unit(enrolled.mean(1))
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """(N, D) scaled to length 1."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
 def by_nearest(similarities: np.ndarray) -> Comparison:

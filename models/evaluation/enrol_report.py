@@ -22,7 +22,7 @@ _STYLES = ("-", "--", ":", "-.", (0, (5, 1)))  # as many as methods
 
 
 def report_enrolment(out: Path, stem: str, results: Sequence[Result], truth: np.ndarray, facts: dict,
-                     pairs: dict | None = None) -> None:
+                     pairs: dict | None = None) -> dict:
     """Print a table and write ``<stem>.json``, ``<stem>.csv`` and, with unknown clips, ``<stem>-det.png`` into ``out``.
 
     Args:
@@ -30,6 +30,9 @@ def report_enrolment(out: Path, stem: str, results: Sequence[Result], truth: np.
         facts: what was tested and how, with the lists ``enrolled``, ``unknown`` and ``untested`` of labels; goes into
             the JSON.
         pairs: the figures of `models.evaluation.pairs` over all tested clips; go into the JSON.
+
+    Returns:
+        What the JSON holds.
 
     Raises:
         UserError: ``out`` cannot be written. The table has been printed by then.
@@ -70,16 +73,12 @@ def report_enrolment(out: Path, stem: str, results: Sequence[Result], truth: np.
         with write_atomically(out / made[2], "wb") as file:
             file.write(picture)
     print(f"wrote {', '.join([str(out / made[0]), *made[1:-1]])} and {made[-1]}")
+    return content
 
 
 def table(results: Sequence[Result]) -> str:
     """Mean and standard deviation over the repeats, per cent, as a Markdown table."""
-    rows = [["method", "shots", *(HEADINGS[name] for name in results[0].figures)]]
-    for result in results:
-        rows.append([result.method, str(result.shots)])
-        for name in result.figures:
-            mean, deviation = _mean(result, name), _deviation(result, name)
-            rows[-1].append(f"{100 * mean:.2f}" + (f" ± {100 * deviation:.2f}" if deviation is not None else ""))
+    rows = cells(results)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["| " + " | ".join(cell.ljust(width) if i == 0 else cell.rjust(width)
                                for i, (cell, width) in enumerate(zip(row, widths, strict=True))) + " |"
@@ -87,6 +86,17 @@ def table(results: Sequence[Result]) -> str:
     rule = "|" + "|".join("-" * (width + 2) if i == 0 else "-" * (width + 1) + ":"
                           for i, width in enumerate(widths)) + "|"
     return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def cells(results: Sequence[Result]) -> list[list[str]]:
+    """The table's cells, its headings in the first row."""
+    rows = [["method", "shots", *(HEADINGS[name] for name in results[0].figures)]]
+    for result in results:
+        rows.append([result.method, str(result.shots)])
+        for name in result.figures:
+            mean, deviation = _mean(result, name), _deviation(result, name)
+            rows[-1].append(f"{100 * mean:.2f}" + (f" ± {100 * deviation:.2f}" if deviation is not None else ""))
+    return rows
 
 
 def draw_errors(results: Sequence[Result], truth: np.ndarray, title: str) -> bytes:

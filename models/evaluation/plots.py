@@ -22,7 +22,7 @@ _UNFIT = str.maketrans(dict.fromkeys("\t\r\n", " "))  # the projector knows no q
 
 
 def plot(out: Path, stem: str, embeddings: np.ndarray, utterances: Manifest, pairs: Pairs, *,
-         predicted: np.ndarray | None = None, unknown: Sequence[int] = ()) -> None:
+         predicted: np.ndarray | None = None, unknown: Sequence[int] = ()) -> dict[str, bytes]:
     """Print how far apart words lie and write ``<stem>-map.png``, ``-distances.png``, ``-vectors.tsv`` and
     ``-metadata.tsv`` into ``out``.
 
@@ -33,19 +33,17 @@ def plot(out: Path, stem: str, embeddings: np.ndarray, utterances: Manifest, pai
         predicted: (Q,) classes, where there is one prediction a clip.
         unknown: the classes that were not enrolled, drawn hollow, where others were.
 
+    Returns:
+        The pictures ``map`` and ``distances``.
+
     Raises:
         UserError: ``out`` cannot be written. The figures have been printed by then.
     """
     print(summary(pairs.figures()))
-    labels, truth = utterances.labels, utterances.label
-    rows = spread(truth, MAPPED)
-    ranked, why = ((np.argsort(-np.bincount(truth), kind="stable"), "most clips") if predicted is None else
-                   (ranked_by_confusion(truth, predicted), "the most frequent confusions"))
-    title = f"{stem}: t-SNE of {f'{len(rows):,} of ' * (len(rows) < len(truth))}{len(truth):,} test clips"
-    picture = draw_map(labels, project(embeddings[rows]), truth[rows], ranked, title, why, unknown)
-    pictures = {f"{stem}-map.png": picture, f"{stem}-distances.png": draw_distances(pairs, stem)}
+    pictures = {"map": map_of(stem, embeddings, utterances, predicted, unknown),
+                "distances": draw_distances(pairs, stem)}
     for name, content in pictures.items():
-        with write_atomically(Path(out) / name, "wb") as file:
+        with write_atomically(Path(out) / f"{stem}-{name}.png", "wb") as file:
             file.write(content)
     with write_atomically(Path(out) / f"{stem}-vectors.tsv") as file:
         np.savetxt(file, embeddings, "%.9g", "\t")  # nine digits give the same float32 again
@@ -53,6 +51,18 @@ def plot(out: Path, stem: str, embeddings: np.ndarray, utterances: Manifest, pai
         for row in _metadata(utterances, predicted, unknown):
             file.write("\t".join(cell.translate(_UNFIT) for cell in row) + "\n")
     print(f"wrote {Path(out) / stem}-map.png, {stem}-distances.png, {stem}-vectors.tsv and {stem}-metadata.tsv")
+    return pictures
+
+
+def map_of(stem: str, embeddings: np.ndarray, utterances: Manifest, predicted: np.ndarray | None = None,
+           unknown: Sequence[int] = ()) -> bytes:
+    """The map as a PNG; the arguments are those of `plot`."""
+    labels, truth = utterances.labels, utterances.label
+    rows = spread(truth, MAPPED)
+    ranked, why = ((np.argsort(-np.bincount(truth), kind="stable"), "most clips") if predicted is None else
+                   (ranked_by_confusion(truth, predicted), "the most frequent confusions"))
+    title = f"{stem}: t-SNE of {f'{len(rows):,} of ' * (len(rows) < len(truth))}{len(truth):,} test clips"
+    return draw_map(labels, project(embeddings[rows]), truth[rows], ranked, title, why, unknown)
 
 
 def _metadata(utterances: Manifest, predicted: np.ndarray | None, unknown: Sequence[int]) -> Iterator[list[str]]:

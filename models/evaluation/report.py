@@ -83,12 +83,17 @@ def check_numbers(values: np.ndarray, what: str, utterances: Manifest) -> None:
 
 def table_by_k(rows: Sequence[dict]) -> str:
     """Accuracy, per cent, by the number of neighbours, as a Markdown table."""
-    cells = [("k", "accuracy", "right"), *((str(row["k"]), f"{100 * row['accuracy']:.2f}",
-                                            f"{row['correct']:,} of {row['clips']:,}") for row in rows)]
+    cells = cells_by_k(rows)
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["| " + " | ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) + " |"
              for row in cells]
     return "\n".join([lines[0], "|" + "|".join("-" * (width + 1) + ":" for width in widths) + "|", *lines[1:]])
+
+
+def cells_by_k(rows: Sequence[dict]) -> list[tuple[str, ...]]:
+    """The same table's cells, its headings in the first row."""
+    return [("k", "accuracy", "right"), *((str(row["k"]), f"{100 * row['accuracy']:.2f}",
+                                           f"{row['correct']:,} of {row['clips']:,}") for row in rows)]
 
 
 def save_arrays(out: Path, stem: str, **arrays: np.ndarray) -> list[Path]:
@@ -139,10 +144,16 @@ def figures(labels: Sequence[str], truth: np.ndarray, predicted: np.ndarray) -> 
     }
 
 
+def headline(result: dict) -> dict[str, str]:
+    """The figures that come first as they are said: accuracy (per cent), f1_macro, and how many clips are right."""
+    return {"accuracy": f"{100 * result['accuracy']:.2f}", "f1_macro": f"{result['f1_macro']:.4f}",
+            "right": f"{result['correct']:,} of {result['clips']:,}"}
+
+
 def summary(result: dict) -> str:
     """The figures for the terminal: accuracy, macro-F1, the worst classes and the most confused pairs."""
-    lines = [f"Accuracy: {100 * result['accuracy']:.2f}", f"f1_macro {result['f1_macro']:.4f}",
-             f"{result['correct']:,} of {result['clips']:,} clips right"]
+    said = headline(result)
+    lines = [f"Accuracy: {said['accuracy']}", f"f1_macro {said['f1_macro']}", f"{said['right']} clips right"]
     if len(result["classes"]) < result["labels"]:
         lines[-1] += f"; the test set has clips of {len(result['classes'])} of the {result['labels']} classes"
     worst = sorted(result["classes"], key=lambda c: (c["accuracy"], -c["clips"]))[:WORST]
@@ -166,7 +177,7 @@ def draw_confusion(labels: Sequence[str], truth: np.ndarray, predicted: np.ndarr
     from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure  # not pyplot: no window system, no global state
 
-    shown, title = _drawn_classes(len(labels), truth, predicted, title)
+    shown, title = drawn_classes(len(labels), truth, predicted, title)
     place = np.full(len(labels), -1)
     place[shown] = np.arange(len(shown))
     true, guess, count = _pairs(truth, predicted)
@@ -204,7 +215,8 @@ def draw_confusion(labels: Sequence[str], truth: np.ndarray, predicted: np.ndarr
         return png(figure)
 
 
-def _drawn_classes(classes: int, truth: np.ndarray, predicted: np.ndarray, title: str) -> tuple[np.ndarray, str]:
+def drawn_classes(classes: int, truth: np.ndarray, predicted: np.ndarray, title: str) -> tuple[np.ndarray, str]:
+    """The classes that a picture has room for, and its title, which says so if these are not all that occur."""
     occurring = np.union1d(truth, predicted)
     if len(occurring) <= MOST_DRAWN:
         return occurring, title

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from data.base.errors import UserError
 from models.runs.parser import Parser
-from models.runs.values import clip_seconds, count, decibels, not_negative, positive, share, whole, width
+from models.runs.values import clip_seconds, count, decibels, megabytes, not_negative, positive, share, whole, width
 
 MODELS = ("Res8", "Res15", "Quartz", "BCRes1", "BCRes1.5", "BCRes2", "BCRes3", "BCRes6", "BCRes8")
 MINING = ("random", "hardest", "semihard")
+HTML_MB = 5.0  # megabytes of --html's page
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 # What --recipe sets where a flag does not: the original's training, and the one that learns most in little time.
@@ -209,12 +210,23 @@ def add_plot(group) -> None:
                             "(default: off)")
 
 
+def add_html(group, tested: str) -> None:
+    """``tested``: what the page lets one hear the mistakes of."""
+    group.add_argument("--html", type=Path, metavar="FILE",
+                       help=f"also write one page that needs no network: the figures, {tested} (default: off)")
+    group.add_argument("--html_mb", type=megabytes, metavar="MB",
+                       help="the largest that it may become; what does not fit is left out, and said (default: "
+                            f"{HTML_MB:g})")
+
+
 def add_test(parser: Parser):
     """What the two test scripts share. Returns the group, for more of its kind."""
     group = parser.add_argument_group("test")
     group.add_argument("--enc_step", type=whole, help="step of the encoder's checkpoint (default: the newest)")
     group.add_argument("--save", action="store_true",
                        help="also write embeddings, labels and predictions as .npy (default: off)")
+    add_html(group, "what was taken for what, a map of the embeddings, and the mistakes to listen to, each beside the "
+                    "nearest training clip")
     return group
 
 

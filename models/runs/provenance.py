@@ -100,14 +100,20 @@ def tell_seen(runs: Sequence[Run], clips: Clips, corpus: Corpus, rows: np.ndarra
     return {"test_clips_trained_on": heard, "test_speakers_trained_on": speakers}
 
 
-def tell_changed(run: Run, config: dict, args: Namespace, corpus: Corpus) -> None:
-    """Say in a line that the data set has other training clips or labels than when a run was trained on it."""
+def tell_changed(run: Run, config: dict, args: Namespace, corpus: Corpus) -> dict:
+    """Say in a line that the data set has other training clips or labels than when a run was trained on it.
+
+    Returns:
+        the same as facts; {} where that is not so.
+    """
     begun = config.get("arguments", {})
     same = begun.get("manifest") == args.manifest and \
         os.path.abspath(str(begun.get("registry"))) == os.path.abspath(args.registry)
     if same and config.get("train_manifest", "") not in ("", fingerprint(corpus.splits["train"])):
         print(f"--manifest {args.manifest} has other training clips or labels than when run {run.name!r} was trained "
               "on it")
+        return {"manifest_changed_since_training": True}
+    return {}
 
 
 def fingerprint(manifest: Manifest) -> str:

@@ -37,6 +37,10 @@ def clip_seconds(text: str) -> float:
     return _number(text, float, lambda x: 0.1 <= x <= 60, "a number of seconds from 0.1 to 60")
 
 
+def megabytes(text: str) -> float:
+    return _number(text, float, lambda x: 0.5 <= x <= 500, "a number of megabytes from 0.5 to 500")
+
+
 def decibels(text: str) -> float:
     return _number(text, float, lambda x: -100 <= x <= 100, "a number of decibels from -100 to 100")
 

@@ -1,0 +1,172 @@
+"""A test as one self-contained page: assembled within a budget, written whole.
+
+Nothing in it is fetched: style, script, pictures and sound lie in the file, and its content security policy forbids
+everything else, also scripts and styles other than its own two, which it knows by their hashes.
+"""
+
+import base64
+import hashlib
+import re
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from data.base.errors import UserError
+from data.base.files import check_output, open_regular, write_atomically
+from models.evaluation.drawing import visible
+from models.evaluation.page import markup
+from models.evaluation.page.parts import Clip, Mistake, Page, in_turn
+from models.evaluation.page.sounds import CODECS, sound_uri
+from models.runs.options import HTML_MB
+
+_HERE = Path(__file__).parent
+_BEGINS = "<!doctype html>"
+_PICTURES = 0.5  # of the budget, that pictures may take
+_SLACK = 1000  # bytes for what is said about the mistakes left out
+
+
+def check_html(args: Namespace) -> None:
+    """Fill in --html_mb. Raises UserError where the page could not be written later on, or would replace what is none.
+    """
+    path = args.html
+    if path is None:
+        if args.html_mb is not None:
+            raise UserError("--html_mb is about the page that --html writes; name it, or leave --html_mb out")
+        return
+    args.html_mb = args.html_mb or HTML_MB
+    if not path.parent.is_dir():
+        raise UserError(f"--html {path}: there is no folder {path.parent}; make it, or name another")
+    check_output(path)
+    if path.exists():
+        try:
+            with open_regular(path) as file:
+                begins = file.read(len(_BEGINS))
+        except OSError as error:
+            raise UserError(f"--html {path}: is there and cannot be read ({error.strerror}); choose another name"
+                            ) from None
+        if begins and begins.lower() != _BEGINS.encode():
+            raise UserError(f"--html {path}: is there and is no page, which alone is replaced; choose another name")
+
+
+def write_page(path: Path, page: Page, megabytes: float) -> None:
+    """Write a page of at most so many megabytes (1,000,000 bytes), and say what of it was left out.
+
+    Raises:
+        UserError: it cannot be written; or sound that it needs cannot be read.
+    """
+    html, kept = render(page, megabytes)
+    content = html.encode()
+    with write_atomically(path, "wb") as file:
+        file.write(content)
+    size, count = f"{len(content) / 1e6:.2f} MB", len(page.mistakes)
+    said = f"all {count:,} mistakes" if kept == count else f"{kept:,} of {count:,} mistakes"
+    print(f"wrote {path}, {size}: " + (f"{said} to listen to" if count else "no mistakes")
+          + (f"; the others do not fit --html_mb {megabytes:g}" if kept < count else ""))
+    for lost in pictures_left_out(page, megabytes):
+        print(f"left out of {path}: {lost}, which does not fit --html_mb {megabytes:g}")
+    if len(content) > 1e6 * megabytes:
+        print(f"{path} has {size} though it holds no clip: more than --html_mb {megabytes:g}")
+
+
+def render(page: Page, megabytes: float) -> tuple[str, int]:
+    """The page's HTML, and how many mistakes it holds."""
+    budget = int(1e6 * megabytes)
+    order = in_turn(page.mistakes)
+    room = budget - len(_assemble(page, megabytes, [], [], 0).encode()) - _SLACK
+    for codec in range(len(CODECS)):
+        kept, sounds = _fitting(page, order, room, codec)
+        if len(kept) == len(order):
+            break
+    return _assemble(page, megabytes, kept, sounds, codec), len(kept)
+
+
+def pictures_left_out(page: Page, megabytes: float) -> list[str]:
+    """The titles of the pictures for which there is no room."""
+    room, lost = _PICTURES * 1e6 * megabytes, []
+    for picture in page.pictures:
+        size = 4 / 3 * len(picture.png)
+        if size > room:
+            lost.append(picture.title)
+        else:
+            room -= size
+    return lost
+
+
+def _fitting(page: Page, order: Sequence[Mistake], room: int, codec: int) -> tuple[list[dict], list[str]]:
+    """As many mistakes as fit into so many bytes, as the page's data, and the sounds that they name."""
+    entries, sounds, places = [], [], {}
+    named = {("row", r) for r in page.matrix.shown[0]} | {("column", c) for c in page.matrix.shown[1]}
+    for mistake in order:
+        new = {clip.key: sound_uri(clip.sound(), codec) for clip in (mistake.clip, mistake.nearest)
+               if not isinstance(clip.sound, str) and clip.key not in places}
+        numbers = places | {key: len(places) + i for i, key in enumerate(new)}
+        entry = {"row": mistake.row, "column": mistake.column,
+                 "values": [(value, visible(said)) for value, said in mistake.values],
+                 "clip": _clip(mistake.clip, numbers), "nearest": _clip(mistake.nearest, numbers)}
+        names = {("row", mistake.row): page.rows[mistake.row],
+                 ("column", mistake.column): page.columns[mistake.column]}
+        names = {key: visible(name) for key, name in names.items() if key not in named}
+        room -= sum(len(markup.as_data(part).encode()) + 12 for part in (entry, *new.values(), *names.values()))
+        if room < 0:
+            break
+        entries.append(entry)
+        sounds += new.values()
+        places, named = numbers, named | set(names)
+    return entries, sounds
+
+
+def _clip(clip: Clip, numbers: dict) -> dict:
+    """A clip as the page's data, its sound by number."""
+    entry = {"lines": [visible(line) for line in clip.lines]}
+    if clip.label is not None:
+        entry["label"] = visible(clip.label)
+    if isinstance(clip.sound, str):
+        return entry | {"sound": None, "why": visible(clip.sound)}
+    return entry | {"sound": numbers[clip.key]}
+
+
+def _assemble(page: Page, megabytes: float, kept: list[dict], sounds: list[str], codec: int) -> str:
+    style, script, template = ((_HERE / name).read_text("utf-8") for name in ("page.css", "page.js", "page.html"))
+    lost = pictures_left_out(page, megabytes)
+    pictures = [markup.picture(picture) for picture in page.pictures if picture.title not in lost]
+    wanted = page.headings["row"], page.headings["column"]
+    parts = {
+        "figures": ("Figures", markup.figures(page)),
+        "matrix": ("Matrix", markup.section("matrix", "What was taken for what", markup.paragraph(
+            "A number that is underlined lists these mistakes." if page.mistakes else ""),
+            markup.matrix(page.matrix, page.rows, page.columns, wanted))),
+        "mistakes": ("Mistakes", markup.mistakes(page, _said(page, megabytes, len(kept), codec))),
+        "pictures": ("Pictures", markup.section("pictures", "Pictures", *pictures, *(markup.paragraph(
+            f"Left out, because it takes more room than the page's {megabytes:g} MB leave: {title}", "note")
+            for title in lost)) if page.pictures else ""),
+        "origin": ("Origin", markup.origin(page.origin))}
+    rows, columns = (set(shown) | {entry[axis] for entry in kept} for axis, shown in
+                     zip(("row", "column"), page.matrix.shown, strict=True))
+    data = {"rows": {r: visible(page.rows[r]) for r in sorted(rows)},
+            "columns": {c: visible(page.columns[c]) for c in sorted(columns)}, "names": page.headings,
+            "counts": [[r, c, n] for (r, c), n in Counter((m.row, m.column) for m in page.mistakes).items()],
+            "mistakes": kept, "sounds": sounds}
+    values = {
+        "title": markup.text(page.title), "about": markup.own(page.about), "style": style, "script": script,
+        "style_hash": _hash(style), "script_hash": _hash(script), "data": markup.as_data(data),
+        "contents": "".join(f'<a href="#{name}">{heading}</a>' for name, (heading, part) in parts.items() if part),
+        "sections": "\n".join(part for _, part in parts.values() if part)}
+    return re.sub(r"{{(\w+)}}", lambda found: values[found[1]], template)
+
+
+def _said(page: Page, megabytes: float, kept: int, codec: int) -> list[str]:
+    """What is said before the mistakes: which are there, and what of their sound was lost."""
+    count = len(page.mistakes)
+    if kept == count:
+        which = f"All {count:,} are here."
+    else:
+        which = (f"{kept:,} of {count:,} are here; the other {count - kept:,} were left out, since the page would have "
+                 f"become larger than {megabytes:g} MB (--html_mb). Of every kind of mistake as many are here as fit "
+                 f"in turn, the surest first." + (f" All are in {page.elsewhere}." if page.elsewhere else ""))
+    heard = any(not isinstance(clip.sound, str) for m in page.mistakes for clip in (m.clip, m.nearest))
+    return [page.explained, which, f"Sound: {CODECS[codec][3]}." if kept and heard else ""]
+
+
+def _hash(content: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
