@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
-from models.runs.options import count, positive, whole
+from models.runs.options import add_html, count, positive, whole
 from spotting.command import add_hop, check_output, hop_samples, print_table, warn
 from spotting.encoders import add_encoder, check_flags, load
 
@@ -30,6 +30,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument("--snr", type=float, metavar="DB", help="its ratio, of speech to noise, in decibels")
     parser.add_argument("--seed", type=whole, default=0, help="of the noise and of --draws (default: 0)")
     parser.add_argument("--out", type=Path, metavar="STEM", help="write STEM.json and STEM.png, the curve")
+    add_html(parser, "the curve, a map of the embeddings, and recordings missed and false alarms to listen to, each "
+                     "beside the nearest enrolled clip")
     add_hop(parser)
     group = parser.add_argument_group("draws", "Instead of WORDS, for an average over what is enrolled.")
     group.add_argument("--enroll_from", type=Path, metavar="DIR", help="folder of a folder a word to draw clips from")
@@ -42,6 +44,7 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> int:
+    from models.evaluation.page.page import check_html
     from spotting.noise import Noise, check_noise
     from spotting.sound import files_of, open_file
     from spotting.thresholds import hear
@@ -49,6 +52,7 @@ def main(args: argparse.Namespace) -> int:
 
     check_flags(args)
     check_noise(args.noise, args.snr)
+    check_html(args)
     if (args.words is None) == (args.enroll_from is None):
         raise UserError("WORDS and --enroll_from: give the file of words, or recordings to draw words from")
     words = read_words(args.words) if args.words else None
@@ -65,21 +69,26 @@ def main(args: argparse.Namespace) -> int:
         tested = draw_words(args, embedder)
     hop, clip_seconds = hop_samples(args.hop, embedder.facts.clip_seconds), embedder.facts.clip_seconds
     said = leave_out_enrolled(said, tested, clip_seconds)
+    notes = []
     if words and (both := set(words.calibration.get("background", ())) & set(negatives)):
-        warn(f"warning: {len(both)} of the negatives, such as {min(both)}, set the thresholds of {args.words}: at "
-             "these, false alarms look rarer than they are")
+        notes.append(f"{len(both)} of the negatives, such as {min(both)}, set the thresholds of {args.words}: at "
+                     "these, false alarms look rarer than they are")
+        warn(f"warning: {notes[0]}")
+    files = [*((path, 0.0, None) for path in negatives), *(entry[1:] for entry in said)]
 
-    def opened(number, path, start=0.0, end=None):
+    def opened(number, say=warn):
         def again():
-            return open_file(path, warn, start, end)
+            path, start, end = files[number]
+            return open_file(path, say, start, end)
         return noise.added_to(number, again) if noise else again()
 
     every = [word for one in tested for word in one.words]
-    background = hear(((path, opened(i, path)) for i, path in enumerate(negatives)), embedder, every, hop,
-                      "negatives")
-    best = best_scores(((label, opened(len(negatives) + i, path, start, end))
-                        for i, (label, path, start, end) in enumerate(said)), embedder, every, hop, len(said))
-    report(args, tested, [label for label, *_ in said], best, background, embedder.facts)
+    background = hear(((path, opened(i)) for i, path in enumerate(negatives)), embedder, every, hop, "negatives")
+    best, at = best_scores((opened(len(negatives) + i) for i in range(len(said))), embedder, every, hop, len(said))
+    printed = report(args, tested, [label for label, *_ in said], best, background, embedder.facts)
+    if args.html:
+        write_html(args, tested, said, best, at, background, embedder, lambda i: opened(i, lambda _: None), printed,
+                   notes)
     return 0
 
 
@@ -151,22 +160,23 @@ def draw_words(args, embedder):
 
 
 def best_scores(sounds, embedder, words, hop, total):
-    """(N, W) of every recording the highest score of each word; -inf where there is no sound."""
+    """(N, W) of every recording the highest score of each word, -inf where there is no sound, and where, in seconds."""
     import numpy as np
     from tqdm import tqdm
 
+    from spotting.match import hit_of
     from spotting.search import search
 
-    best = np.full((total, len(words)), -np.inf)
-    for row, (_, sound) in zip(best, tqdm(sounds, total=total, desc="positives", disable=None, leave=False),
-                               strict=True):
+    best, at = np.full((total, len(words)), -np.inf), np.zeros((total, len(words)))
+    for i, sound in enumerate(tqdm(sounds, total=total, desc="positives", disable=None, leave=False)):
         for peak in search(sound, embedder, words, hop):
-            row[peak.word] = max(row[peak.word], peak.score)
-    return best
+            if peak.score > best[i, peak.word]:
+                best[i, peak.word], at[i, peak.word] = peak.score, hit_of(peak, words[peak.word], hop).start
+    return best, at
 
 
-def report(args, tested, labels, best, background, facts) -> None:
-    """Print the table; write JSON and curve."""
+def report(args, tested, labels, best, background, facts) -> dict:
+    """Print the table; write JSON and curve. Returns the printed line and cells, the curve, and what the JSON holds."""
     import numpy as np
 
     from data.base.files import write_atomically
@@ -185,36 +195,64 @@ def report(args, tested, labels, best, background, facts) -> None:
             one[detection.TOGETHER] = (np.concatenate([said for said, _ in moved]),
                                        -np.sort(-np.concatenate([alarms for _, alarms in moved])))
         scores.append(one)
-    print(f"{len(labels)} recordings of {len(names)} words; {hours:.2f} h without them; encoder {facts}"
-          + (f"; noise at {args.snr:g} dB" if args.noise else ""))
+    line = (f"{len(labels)} recordings of {len(names)} words; {hours:.2f} h without them; encoder {facts}"
+            + (f"; noise at {args.snr:g} dB" if args.noise else ""))
+    print(line)
     if len(tested) == 1:
         points = [(name, detection.at_threshold(said, alarms, 0.0 if name == detection.TOGETHER else
                                                 tested[0].words[i].threshold)) for i, (name, (said, alarms))
                   in enumerate(scores[0].items())]
         points += [(name, detection.at_rate(*pair, rate, hours)) for name, pair in scores[0].items() for rate in rates]
         points.sort(key=lambda pair: list(scores[0]).index(pair[0]))
-        print_table(detection.table(points, hours))
+        cells = detection.table(points, hours)
         results = [{"word": name} | point.to_json(hours) for name, point in points]
     else:
         results = over_draws(scores, rates, hours)
-        print_table([("word", "wanted/h", "miss rate, mean ± standard deviation over draws", "least", "most"),
-                     *((r["word"], f"{r['fa_per_hour_wanted']:g}",
-                        *((f"{100 * r['miss_rate_mean']:.1f} ± {100 * r['miss_rate_std']:.1f} %",
-                           f"{100 * r['miss_rate_min']:.1f}", f"{100 * r['miss_rate_max']:.1f}") if r["claimed"] else
-                          (f"not claimed: needs {r['hours_needed']:.3g} h", "-", "-"))) for r in results)])
+        cells = [("word", "wanted/h", "miss rate, mean ± standard deviation over draws", "least", "most"),
+                 *((r["word"], f"{r['fa_per_hour_wanted']:g}",
+                    *((f"{100 * r['miss_rate_mean']:.1f} ± {100 * r['miss_rate_std']:.1f} %",
+                       f"{100 * r['miss_rate_min']:.1f}", f"{100 * r['miss_rate_max']:.1f}") if r["claimed"] else
+                      (f"not claimed: needs {r['hours_needed']:.3g} h", "-", "-"))) for r in results)]
+    print_table(cells)
+    content = {"hours": hours, "negatives": background.files,
+               "recordings": {n: int((labels == n).sum()) for n in names},
+               "encoder": facts.to_json(), "hop": args.hop, "noise": args.noise and str(args.noise),
+               "snr": args.snr, "seed": args.seed, "draws": len(tested),
+               "shots": args.shots if args.enroll_from else None, "results": results,
+               "command": shlex.join(["python", "-m", "spotting.score", *sys.argv[1:]])}
+    title = str(args.words or f"{args.shots} clips of {args.enroll_from}, the first of {len(tested)} draws")
+    curve = detection.draw(scores[0], hours, title) if args.out or args.html else b""
     if args.out:
-        content = {"hours": hours, "negatives": background.files, "recordings": {n: int((labels == n).sum())
-                                                                                for n in names},
-                   "encoder": facts.to_json(), "hop": args.hop, "noise": args.noise and str(args.noise),
-                   "snr": args.snr, "seed": args.seed, "draws": len(tested),
-                   "shots": args.shots if args.enroll_from else None, "results": results,
-                   "command": shlex.join(["python", "-m", "spotting.score", *sys.argv[1:]])}
         with write_atomically(f"{args.out}.json") as file:
             file.write(to_json(content) + "\n")
-        title = str(args.words or f"{args.shots} clips of {args.enroll_from}, the first of {len(tested)} draws")
         with write_atomically(f"{args.out}.png", "wb") as file:
-            file.write(detection.draw(scores[0], hours, title))
+            file.write(curve)
         print(f"wrote {args.out}.json and .png")
+    return {"line": line, "cells": cells, "curve": curve, "title": title, "content": content}
+
+
+def write_html(args, tested, said, best, at, background, embedder, opened, printed, notes) -> None:
+    """The page of --html: of several draws, with the mistakes of the first."""
+    from models.evaluation.page.page import write_page
+    from spotting import page
+    from spotting.detection import RATES
+    from spotting.intervals import allowed
+    from spotting.thresholds import lowest
+
+    words, hours = tested[0].words, background.hours
+    labels, files = [entry[0] for entry in said], [entry[1] for entry in said]
+    if args.words:
+        thresholds, where = [word.threshold for word in words], f"the thresholds in {args.words}"
+    else:
+        rate = min((rate for rate in args.rates or RATES if allowed(rate, hours)), default=0.0)
+        thresholds = [lowest(background.scores[i], allowed(rate, hours)) for i in range(len(words))]
+        where = (f"the first of {len(tested)} draws at each word's lowest threshold that "
+                 + (f"keeps {rate:g} false alarms an hour" if rate else "has no false alarm"))
+    places = page.places_of(words, thresholds, labels, files, best, at, background)
+    origin = page.origin_of_score(printed["content"], args.words, files)
+    write_page(args.html, page.page_of_score(
+        printed["title"], printed["line"], printed["cells"], printed["curve"], words, thresholds, where, places,
+        opened, embedder, hours, origin, notes), args.html_mb)
 
 
 def over_draws(scores, rates, hours) -> list[dict]:

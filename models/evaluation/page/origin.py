@@ -1,12 +1,16 @@
 """Where a page's figures are from: command, run, step, data, each with a digest that tells it from another."""
 
+from __future__ import annotations
+
 import hashlib
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data.base.files import open_regular
-from data.dataset import Clips
-from models.runs.provenance import fingerprint
+
+if TYPE_CHECKING:
+    from data.dataset import Clips
 
 NAMED = 40  # of a list
 _SAMPLES = 1 << 24  # digested at a time
@@ -19,6 +23,8 @@ def origin_rows(content: dict, splits: dict[str, Clips]) -> list[tuple[str, str]
         content: what the test's JSON holds: command, versions, and facts, of which encoder and head name checkpoints.
         splits: the clips that were tested, and those they were held against.
     """
+    from models.runs.provenance import fingerprint
+
     facts = dict(content["facts"])
     rows = [("made", datetime.now().astimezone().isoformat(" ", "seconds")), ("command", content["command"])]
     for what in ("encoder", "head"):

@@ -8,7 +8,6 @@ import base64
 import hashlib
 import re
 from argparse import Namespace
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -59,10 +58,10 @@ def write_page(path: Path, page: Page, megabytes: float) -> None:
     content = html.encode()
     with write_atomically(path, "wb") as file:
         file.write(content)
-    size, count = f"{len(content) / 1e6:.2f} MB", len(page.mistakes)
+    size, count = f"{len(content) / 1e6:.2f} MB", sum(page.count().values())
     said = f"all {count:,} mistakes" if kept == count else f"{kept:,} of {count:,} mistakes"
     print(f"wrote {path}, {size}: " + (f"{said} to listen to" if count else "no mistakes")
-          + (f"; the others do not fit --html_mb {megabytes:g}" if kept < count else ""))
+          + (f"; the others are beyond --html_mb {megabytes:g}" if kept < len(page.mistakes) else ""))
     for lost in pictures_left_out(page, megabytes):
         print(f"left out of {path}: {lost}, which does not fit --html_mb {megabytes:g}")
     if len(content) > 1e6 * megabytes:
@@ -145,7 +144,7 @@ def _assemble(page: Page, megabytes: float, kept: list[dict], sounds: list[str],
                      zip(("row", "column"), page.matrix.shown, strict=True))
     data = {"rows": {r: visible(page.rows[r]) for r in sorted(rows)},
             "columns": {c: visible(page.columns[c]) for c in sorted(columns)}, "names": page.headings,
-            "counts": [[r, c, n] for (r, c), n in Counter((m.row, m.column) for m in page.mistakes).items()],
+            "counts": [[*cell, count] for cell, count in page.count().items()],
             "mistakes": kept, "sounds": sounds}
     values = {
         "title": markup.text(page.title), "about": markup.own(page.about), "style": style, "script": script,
@@ -157,13 +156,15 @@ def _assemble(page: Page, megabytes: float, kept: list[dict], sounds: list[str],
 
 def _said(page: Page, megabytes: float, kept: int, codec: int) -> list[str]:
     """What is said before the mistakes: which are there, and what of their sound was lost."""
-    count = len(page.mistakes)
+    count = sum(page.count().values())
     if kept == count:
         which = f"All {count:,} are here."
     else:
-        which = (f"{kept:,} of {count:,} are here; the other {count - kept:,} were left out, since the page would have "
-                 f"become larger than {megabytes:g} MB (--html_mb). Of every kind of mistake as many are here as fit "
-                 f"in turn, the surest first." + (f" All are in {page.elsewhere}." if page.elsewhere else ""))
+        which = (f"{kept:,} of {count:,} are here; the other {count - kept:,} were left out, "
+                 + (f"for a page of at most {megabytes:g} MB (--html_mb)" if kept < len(page.mistakes) else
+                    "of a kind of which there are too many")
+                 + ". Of every kind of mistake as many are here as fit in turn, the surest first."
+                 + (f" All are in {page.elsewhere}." if page.elsewhere else ""))
     heard = any(not isinstance(clip.sound, str) for m in page.mistakes for clip in (m.clip, m.nearest))
     return [page.explained, which, f"Sound: {CODECS[codec][3]}." if kept and heard else ""]
 

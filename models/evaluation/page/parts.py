@@ -82,8 +82,10 @@ class Page:
         rows, columns: names of the matrix' rows and columns, by number.
         mistakes: all of them, of each cell the surest first.
         headings: of the mistakes' table: clip, row, column, nearest, and a list, those of the values.
-        elsewhere: the file that has all mistakes, if some are left out here.
         origin: where the figures are from, name and value.
+        explained: said before the mistakes.
+        elsewhere: what has all mistakes, if some are left out here.
+        unlisted: how many more mistakes there are than those listed, by row and column.
     """
 
     title: str
@@ -100,12 +102,19 @@ class Page:
     pictures: list[Picture] = field(default_factory=list)
     explained: str = ""
     elsewhere: str = ""
+    unlisted: dict[tuple[int, int], int] = field(default_factory=dict)
+
+    def count(self) -> dict[tuple[int, int], int]:
+        """How many mistakes there are, listed or not, by row and column."""
+        return dict(Counter((m.row, m.column) for m in self.mistakes) + Counter(self.unlisted))
 
 
 _PICTURES = {
     "det": ("What is missed against what is falsely accepted",
             "Detection-error curves: per cent of the enrolled words' clips rejected against per cent of the unknown "
             "words' clips accepted, a line for each method and number of enrolled clips"),
+    "curve": ("What is missed against false alarms an hour",
+              "A line for each word: per cent of its recordings missed against false alarms an hour"),
     "map": ("The embeddings: clips that the encoder finds alike lie together (t-SNE; axes and sizes of gaps mean "
             "nothing)", "A map of the clips' embeddings in two dimensions, a colour and a shape for each class"),
     "distances": ("How far apart two clips of the same word lie, and two of different words",
@@ -114,7 +123,7 @@ _PICTURES = {
 
 
 def named(pictures: dict[str, bytes]) -> list[Picture]:
-    """PNGs with what is said of each, by name: det, map, distances."""
+    """PNGs with what is said of each, by name: det, curve, map, distances."""
     return [Picture(_PICTURES[name][0], png, _PICTURES[name][1]) for name, png in pictures.items()]
 
 

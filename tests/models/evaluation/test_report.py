@@ -17,7 +17,7 @@ from sklearn.metrics import confusion_matrix, f1_score
 
 from data.base.errors import UserError
 from data.manifests import ROOT, Manifest
-from models.evaluation.report import _drawn_classes, draw_confusion, figures, report, save_arrays, summary
+from models.evaluation.report import draw_confusion, drawn_classes, figures, report, save_arrays, summary
 
 WORDS = ["backward", "bed", "bird", "cat", "dog", "down", "eight", "five", "follow", "forward", "four", "go", "happy",
          "house", "learn", "left", "marvin", "nine", "no", "off", "on", "one", "right", "seven", "sheila", "six",
@@ -217,7 +217,7 @@ def test_of_many_classes_those_most_confused_are_drawn(drawn):
     assert axes.get_title() == "run\nthe 40 of 200 classes with the most frequent confusions"
     assert sorted(int(t.get_text()) for t in axes.texts if t.get_position()[0] != t.get_position()[1]) \
         == list(range(3, 23))
-    assert len(_drawn_classes(200, truth, truth, "perfect")[0]) == 40  # though there is no confusion at all
+    assert len(drawn_classes(200, truth, truth, "perfect")[0]) == 40  # though there is no confusion at all
 
 
 def test_only_classes_that_occur_are_drawn(drawn):

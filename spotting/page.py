@@ -1,0 +1,225 @@
+"""The page of `spotting.score`: what was missed, what was a false alarm, and the enrolled clip it was most like."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+
+import numpy as np
+
+from data.decoding import SAMPLE_RATE, decode, fit
+from models.evaluation.page.origin import file_digest, said
+from models.evaluation.page.parts import Clip, Matrix, Mistake, Page, Table, named
+from spotting.encoders import Embedder
+from spotting.sound import Sound
+from spotting.thresholds import Background
+from spotting.words import Clip as Enrolled
+from spotting.words import Word
+
+MOST = 300  # of a word's false alarms, the highest, that are heard again for the page
+LONGEST = 6.0  # seconds of a recording that are played; of a longer one, those around the place most like the word
+AROUND = 0.5  # seconds that are played before and after a false alarm
+FOUND, MISSED, ALARM = range(3)
+COLUMNS = {FOUND: "found", MISSED: "missed", ALARM: "false alarm"}
+
+
+@dataclass
+class Place:
+    """Where a recording is most like a word: to be heard again.
+
+    Attributes:
+        word: its index.
+        kind: of `COLUMNS`.
+        score: what the search gave it; -inf where it found no sound.
+        number: of the recording, as `opened` numbers them.
+        file: its name.
+        start: of the word, in seconds from where the recording is opened.
+        samples, first: of a mistake what is to be played, int16 at 16 kHz, and its beginning, in seconds likewise.
+        windows: (K, S) int16, what was compared with the enrolled clips.
+    """
+
+    word: int
+    kind: int
+    score: float
+    number: int
+    file: str
+    start: float
+    samples: np.ndarray | None = None
+    first: float = 0.0
+    windows: np.ndarray | None = None
+
+
+def places_of(words: Sequence[Word], thresholds: Sequence[float], labels: Sequence[str], files: Sequence[str],
+              best: np.ndarray, at: np.ndarray, background: Background) -> list[Place]:
+    """All recordings of the words, and all false alarms.
+
+    Args:
+        labels, files: (N,) of the recordings of words.
+        best, at: (N, W) highest score of each word in each, and where in seconds.
+    """
+    index, found = {word.name: i for i, word in enumerate(words)}, []
+    for n, label in enumerate(labels):
+        w = index[label]
+        kind = MISSED if best[n, w] < thresholds[w] else FOUND
+        found.append(Place(w, kind, float(best[n, w]), len(background.files) + n, files[n], float(at[n, w])))
+    for w, threshold in enumerate(thresholds):
+        for score, number, start in zip(background.scores[w], background.file[w], background.start[w], strict=True):
+            if score >= threshold:
+                found.append(Place(w, ALARM, float(score), int(number), background.files[number], float(start)))
+    return found
+
+
+def hear_again(places: Iterable[Place], words: Sequence[Word], opened: Callable[[int], Sound],
+               clip_samples: int) -> None:
+    """Fill in what is played and compared, each recording being read once."""
+    by_file = defaultdict(list)
+    for place in places:
+        by_file[place.number].append(place)
+    for number, wanted in by_file.items():
+        spans = []
+        for place in wanted:
+            word = words[place.word]
+            window = max(0.0, place.start - word.start)
+            end = window + (word.windows - 1) * word.spacing + clip_samples / SAMPLE_RATE
+            if place.kind == ALARM:
+                spans.append((max(0.0, window - AROUND), end + AROUND, window))
+            else:
+                before = max(0.0, (window + end - LONGEST) / 2)
+                spans.append((before, max(before + LONGEST, end), window))
+        for place, (first, _, window), samples in zip(wanted, spans, cut(opened(number), [s[:2] for s in spans]),
+                                                      strict=True):
+            word, place.first = words[place.word], first
+            place.samples = samples if place.kind != FOUND else None  # of those nobody listens to
+            starts = [round((window - first + k * word.spacing) * SAMPLE_RATE) for k in range(word.windows)]
+            place.windows = np.stack([fit(samples[start:start + clip_samples], clip_samples) for start in starts])
+
+
+def cut(sound: Sound, spans: Sequence[tuple[float, float]]) -> list[np.ndarray]:
+    """Of a sound the stretches from so many seconds to so many, int16; as much of each as there is."""
+    edges = [tuple(round(at * SAMPLE_RATE) for at in span) for span in spans]
+    parts: list[list[np.ndarray]] = [[] for _ in spans]
+    done, last = 0, max(end for _, end in edges)
+    for block in sound.blocks:
+        for part, (start, end) in zip(parts, edges, strict=True):
+            if start < done + len(block) and done < end:
+                part.append(block[max(0, start - done):end - done].copy())
+        done += len(block)
+        if done >= last:
+            break
+    return [np.concatenate([np.zeros(0, np.int16), *part]) for part in parts]
+
+
+def page_of_score(title: str, line: str, table: Sequence[Sequence[str]], curve: bytes, words: Sequence[Word],
+                  thresholds: Sequence[float], where: str, places: list[Place], opened: Callable[[int], Sound],
+                  embedder: Embedder, hours: float, origin: list[tuple[str, str]], notes: list[str]) -> Page:
+    """A page of the figures that `spotting.score` printed.
+
+    Args:
+        line, table: as printed, its headings in the first row.
+        words, thresholds: (W,) those that the mistakes are of, and ``where`` says which.
+        places: of `places_of`.
+        opened: a recording by number, with its noise.
+    """
+    heard, seen = [], defaultdict(int)
+    for place in sorted(places, key=lambda p: p.score if p.kind == MISSED else -p.score):
+        seen[place.word, place.kind] += 1
+        if place.kind != ALARM or seen[place.word, ALARM] <= MOST:
+            heard.append(place)
+    unheard = {kind: count - MOST for kind, count in seen.items() if kind[1] == ALARM and count > MOST}
+    hear_again(heard, words, opened, embedder.facts.clip_samples)
+    flat = embedder(np.concatenate([place.windows for place in heard]))
+    ends = np.cumsum([len(place.windows) for place in heard])
+    embedded = np.split(flat, ends[:-1])
+    enrolled = cache(lambda w, i: enrolled_clip(words[w].clips[i], words[w].name, embedder.facts.clip_seconds))
+
+    mistakes = []
+    for place, windows in zip(heard, embedded, strict=True):
+        if place.kind == FOUND:
+            continue
+        word = words[place.word]
+        similar = np.array([float((windows * clip.embedding).sum(1).mean()) for clip in word.clips])
+        nearest = int(similar.argmax())
+        silent = not np.isfinite(place.score)
+        values = ((place.score if not silent else -9.0, "no sound" if silent else f"{place.score:.3f}"),
+                  (thresholds[place.word], f"{thresholds[place.word]:.3f}"),
+                  (similar[nearest], f"{similar[nearest]:.3f}"))
+        lines = (place.file, f"most like the word at {place.start:.2f} s; played from {place.first:.2f} s, "
+                             f"{len(place.samples) / SAMPLE_RATE:.2f} s")
+        mistakes.append(Mistake(place.word, place.kind, values,
+                                Clip(lines, (lambda samples: lambda: samples)(place.samples),
+                                     (place.number, place.first, place.word, place.kind)),
+                                enrolled(place.word, nearest)))
+    names = {i: word.name for i, word in enumerate(words)}
+    caption = f"Recordings of each word found and missed, and its false alarms in {hours:.2f} h: {where}"
+    return Page(title, line, [], {"clip": "recording", "row": "word", "column": "mistake",
+                                  "values": ["score", "threshold", "nearest, similarity"],
+                                  "nearest": "nearest enrolled clip"},
+                names, COLUMNS, Matrix(caption, dict(seen), dict.fromkeys(names, FOUND),
+                                       (list(names), list(COLUMNS))),
+                mistakes, origin, notes, [Table("Misses against false alarms an hour", table)],
+                named({"curve": curve, "map": map_of(words, heard, embedded)}),
+                f"The mistakes are those of {where}. The nearest enrolled clip is that of the word which the stretch "
+                "found most like it resembles most.", "", unheard)
+
+
+def map_of(words: Sequence[Word], places: Sequence[Place], embedded: Sequence[np.ndarray]) -> bytes:
+    """Enrolled clips, recordings of the words and false alarms as a PNG; of several windows the mean."""
+    from data.sampler import spread
+    from models.evaluation.enrol import unit
+    from models.evaluation.plots import MAPPED, draw_map, project
+
+    labels = [f"{word.name}{what}" for word in words for what in ("", " (enrolled)", " (false alarm)")]
+    vectors = [windows.mean(0) for windows in embedded]
+    truth = [3 * place.word + (2 if place.kind == ALARM else 0) for place in places]
+    for w, word in enumerate(words):
+        vectors += [clip.embedding.mean(0) for clip in word.clips]
+        truth += [3 * w + 1] * len(word.clips)
+    vectors, truth = unit(np.stack(vectors)), np.array(truth)
+    rows = spread(truth, MAPPED)
+    ranked = np.argsort(-np.bincount(truth), kind="stable")
+    title = f"t-SNE of {len(rows):,} stretches and enrolled clips"
+    return draw_map(labels, project(vectors[rows]), truth[rows], ranked, title, "most stretches")
+
+
+def enrolled_clip(clip: Enrolled, label: str, clip_seconds: float) -> Clip:
+    """An enrolled clip, if its recording is where it was and is what it was."""
+    from data.base.errors import UserError
+    from data.folder.word_stretch import examine
+
+    heard = examine(([clip.file], clip_seconds))[0]
+    lines, key = (clip.file, f"from {clip.offset:.2f} s, {clip.seconds:.2f} s"), ("enrolled", clip.file, clip.offset)
+    if isinstance(heard, str):
+        return Clip(lines, f"cannot be heard: {heard}", key, label)
+    if heard.digest != clip.sha1:
+        return Clip(lines, f"cannot be heard: {clip.file} has changed since it was enrolled", key, label)
+    try:
+        samples = decode(clip.file, clip.offset, clip.seconds)
+    except UserError as error:
+        return Clip(lines, f"cannot be heard: {error}", key, label)
+    return Clip(lines, lambda: samples, key, label)
+
+
+def origin_of_score(content: dict, words_path: str | None, positives: Sequence[str]) -> list[tuple[str, str]]:
+    """Names and values for the page's last section, from what the JSON of `spotting.score` holds."""
+    encoder = content["encoder"]
+    rows = [("made", datetime.now().astimezone().isoformat(" ", "seconds")), ("command", content["command"]),
+            ("encoder", f"run {encoder['run']}, {encoder['model']}, step {encoder['step']}: {encoder['path']} "
+                        f"(SHA-256 {encoder['sha256']})")]
+    if words_path:
+        rows.append(("words", f"{words_path} (SHA-256 {file_digest(words_path)})"))
+    for name, files in (("recordings of the words", positives), ("recordings without them", content["negatives"])):
+        rows.append((name, f"{len(files):,} files; digest {files_digest(files)}; {said(list(files))}"))
+    more = ("recordings", "hours", "hop", "noise", "snr", "seed", "draws", "shots")
+    return rows + [(name, said(content[name])) for name in more if content[name] is not None]
+
+
+def files_digest(files: Sequence[str]) -> str:
+    """SHA-256 over the SHA-256 of each file's bytes, each file once, in the order given, in hexadecimal."""
+    digest = hashlib.sha256()
+    for file in dict.fromkeys(files):
+        digest.update(bytes.fromhex(file_digest(file)))
+    return digest.hexdigest()
