@@ -58,8 +58,8 @@ def main(args: argparse.Namespace) -> int:
                                                                  "silence, faint noise and clicks")):
         differs = float(np.abs(exported(checked) - embedder(checked)).max())
         if not differs <= MOST:
-            raise UserError(f"{args.out}: its embeddings differ by up to {differs:.1e} from torch's on {what}, more than "
-                            f"{MOST:g}; it was not written. Please report it with the versions of torch, onnx and "
+            raise UserError(f"{args.out}: its embeddings differ by up to {differs:.1e} from torch's on {what}, more "
+                            f"than {MOST:g}; it was not written. Please report it with the versions of torch, onnx and "
                             "onnxruntime")
         largest = max(largest, differs)
     with write_atomically(args.out, "wb") as file:

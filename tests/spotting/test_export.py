@@ -39,7 +39,8 @@ def test_the_plain_front_end_is_the_front_end(samples):
 def near_silent():
     """(N, RATE) float32: zeros, noise at -100 dB of full scale and about it, single samples, and tones that faint."""
     rng, t = np.random.default_rng(2), np.arange(RATE) / RATE
-    found = [np.zeros(RATE), *(10 ** (level / 20) * rng.standard_normal(RATE) for level in (-130, -110, -100, -90, -70)),
+    found = [np.zeros(RATE),
+             *(10 ** (level / 20) * rng.standard_normal(RATE) for level in (-130, -110, -100, -90, -70)),
              *(1e-5 * np.sin(2 * np.pi * pitch * t) for pitch in (100, 3000))]
     for height in (1, 10, 100, 32767):
         for at in (0, 1, RATE // 2, RATE - 1):
