@@ -41,7 +41,7 @@ class PlainLogMel(nn.Module):
         spectrum = functional.conv1d(x, self.transform, stride=HOP)  # (B, 2 x 257, T)
         real, imaginary = spectrum.split(self.half + 1, 1)
         power = real.square() + imaginary.square()
-        x = (functional.conv1d(power, self.filters) + LOG_GUARD).log()[:, :, :self.frames]
+        x = log1p(functional.conv1d(power, self.filters) / LOG_GUARD)[:, :, :self.frames]
         x = x - x.mean(2, keepdim=True)
         deviation = (x.square().sum(2, keepdim=True) / max(1, self.frames - 1)).sqrt()
         return functional.pad(x / (deviation + EPSILON), (0, self.padded - self.frames))
@@ -56,6 +56,14 @@ class PlainEncoder(nn.Module):
 
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
         return embed(self.encoder, self.frontend(waveforms))
+
+
+def log1p(x: torch.Tensor) -> torch.Tensor:
+    """log(1 + x), x >= 0, as exact for small ones: ONNX has no operation for it (Kahan's way: what 1 + x rounds off
+    the logarithm is put back by the ratio to what it does not)."""
+    rounded = 1 + x
+    left = rounded - 1
+    return torch.where(left == 0, x, rounded.log() * (x / torch.where(left == 0, 1.0, left)))
 
 
 @contextmanager

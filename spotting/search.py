@@ -51,7 +51,6 @@ def search(sound: Sound, embedder: Embedder, words: Sequence[Word], hop: int, he
 def has_sound(clips: np.ndarray) -> np.ndarray:
     """(B, S) int16 to (B,): whether something can have been said in a window, which is not so in one below -60 dB.
 
-    There most bands of the front end lie at its guard, and what it normalises is rounding: embeddings of such windows
-    differed by up to 0.15 between torch and onnxruntime.
+    There most bands of the front end lie at its guard, and what it normalises is the recording's own rounding.
     """
     return clips.max(1).astype(np.int32) - clips.min(1) > QUIET

@@ -63,7 +63,9 @@ class LogMel(torch.nn.Module):
             spectrum = torch.stft(x, SETTINGS["n_fft"], HOP, WINDOW, self.window, center=True, pad_mode="reflect",
                                   return_complex=True)  # (B, 257, T)
             power = spectrum.real.square() + spectrum.imag.square()
-            x = (self.filters @ power + LOG_GUARD).log()  # (B, F, T)
+            # log(power + guard) less log(guard), which the mean takes away: in near silence the sum would round off all
+            # that there is, and the normalisation below would make it as loud as speech.
+            x = (self.filters @ power / LOG_GUARD).log1p()  # (B, F, T)
         valid = torch.arange(x.shape[2], device=x.device) < frames  # (B, 1, T)
         x = x * valid
         x = (x - x.sum(2, keepdim=True) / frames) * valid

@@ -11,7 +11,7 @@ from models.encoders.frontend import SETTINGS, LogMel
 from models.runs.checkpoints import Run
 from spotting import encoders
 from spotting.export import export
-from spotting.plain import PlainEncoder, PlainLogMel, whole_batches
+from spotting.plain import PlainEncoder, PlainLogMel, log1p, whole_batches
 from tests.conftest import refused
 from tests.spotting.conftest import RATE, scene
 
@@ -34,6 +34,38 @@ def test_the_plain_front_end_is_the_front_end(samples):
     plain, wanted = PlainLogMel(frontend, samples)(x), frontend(x)
     assert plain.shape == wanted.shape
     assert torch.allclose(plain, wanted, atol=1e-7)
+
+
+def near_silent():
+    """(N, RATE) float32: zeros, noise at -100 dB of full scale and about it, single samples, and tones that faint."""
+    rng, t = np.random.default_rng(2), np.arange(RATE) / RATE
+    found = [np.zeros(RATE),
+             *(10 ** (level / 20) * rng.standard_normal(RATE) for level in (-130, -110, -100, -90, -70)),
+             *(1e-5 * np.sin(2 * np.pi * pitch * t) for pitch in (100, 3000))]
+    for height in (1, 10, 100, 32767):
+        for at in (0, 1, RATE // 2, RATE - 1):
+            click = np.zeros(RATE)
+            click[at] = height / 32768
+            found.append(click)
+    return np.stack(found).astype(np.float32)
+
+
+def test_near_silence_is_the_same_too(tiny, exported):
+    x = near_silent()
+    ours, theirs = encoders.load_torch(tiny, None, None, 0), encoders.load_onnx(exported)
+    as_int16 = (32768 * x).round().clip(-32768, 32767).astype(np.int16)
+    assert np.abs(theirs(as_int16) - ours(as_int16)).max() <= 1e-4
+    import onnxruntime
+
+    by_float = onnxruntime.InferenceSession(exported.read_bytes(), providers=["CPUExecutionProvider"])
+    found, = by_float.run(None, {by_float.get_inputs()[0].name: x})
+    assert np.abs(found - load_encoder(tiny)(torch.from_numpy(x)).numpy()).max() <= 1e-4
+
+
+def test_a_logarithm_of_little_more_than_one_is_exact():
+    x = torch.cat([torch.zeros(1), torch.logspace(-30, 8, 4001)])
+    wanted = torch.log1p(x.double())
+    assert ((log1p(x).double() - wanted).abs() <= 4e-7 * wanted).all()
 
 
 def test_an_encoder_is_the_same_in_whole_batches(tiny):
