@@ -99,8 +99,7 @@ def main(args) -> int:
           f"and {len(dev):,} dev clips of {len(corpus.labels)} classes; {task.done} of {args.num_steps} steps done, "
           f"{sampler.epoch_steps} steps an epoch")
 
-    varied = args.augment or args.shift or args.speed or args.spec_augment
-    data = task.embedded_once(train, device) if frozen and not varied else train
+    data = train if options.varied(args) or not frozen else task.embedded_once(train, device)
     loop = fit(task, run, data, sampler, device, lambda: task.accuracy(dev))
     parallel.leave()
     if loop.stopped_by is not None:

@@ -34,13 +34,15 @@ class LogMel(torch.nn.Module):
         self.register_buffer("window", torch.hann_window(WINDOW, periodic=True), persistent=False)
 
     @torch.no_grad()
-    def forward(self, waveforms: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, waveforms: torch.Tensor, lengths: torch.Tensor | None = None,
+                filters: torch.Tensor | None = None) -> torch.Tensor:
         """Normalised log-mel spectrograms.
 
         Args:
             waveforms: (B, S) float32 in [-1, 1] at 16 kHz.
             lengths: (B,) valid samples; None counts all S, which is what makes a clip's spectrogram independent of
                 the batch it is in.
+            filters: (B, 64, 257) mel filters of each clip's own; None takes Slaney's for all.
 
         Returns:
             (B, 64, T) float32, T = frames padded with zeros to a multiple of 16; one second gives 112, 100 of them
@@ -49,11 +51,12 @@ class LogMel(torch.nn.Module):
         if lengths is None:
             lengths = torch.full((len(waveforms),), waveforms.shape[1], device=waveforms.device)
         if waveforms.device.type != "cpu":
-            return self._log_mel(waveforms, lengths)
-        return torch.cat([self._log_mel(*part) for part in zip(waveforms.split(CHUNK), lengths.split(CHUNK),
-                                                               strict=True)])
+            return self._log_mel(waveforms, lengths, self.filters if filters is None else filters)
+        parts = waveforms.split(CHUNK)
+        own = [self.filters] * len(parts) if filters is None else filters.split(CHUNK)
+        return torch.cat([self._log_mel(*part) for part in zip(parts, lengths.split(CHUNK), own, strict=True)])
 
-    def _log_mel(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    def _log_mel(self, x: torch.Tensor, lengths: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:
         if self.training:
             x = x + SETTINGS["dither"] * torch.randn_like(x)
         x = torch.cat([x[:, :1], x[:, 1:] - SETTINGS["preemphasis"] * x[:, :-1]], 1)
@@ -63,7 +66,7 @@ class LogMel(torch.nn.Module):
             spectrum = torch.stft(x, SETTINGS["n_fft"], HOP, WINDOW, self.window, center=True, pad_mode="reflect",
                                   return_complex=True)  # (B, 257, T)
             power = spectrum.real.square() + spectrum.imag.square()
-            x = (self.filters @ power + LOG_GUARD).log()  # (B, F, T)
+            x = (filters @ power + LOG_GUARD).log()  # (B, F, T)
         valid = torch.arange(x.shape[2], device=x.device) < frames  # (B, 1, T)
         x = x * valid
         x = (x - x.sum(2, keepdim=True) / frames) * valid
