@@ -48,7 +48,7 @@ def main(args) -> int:
         print("--k: a head has no vote of neighbours; it classifies every clip by itself")
     tell_changed(head_run, head_config, args, corpus)
     seen = tell_seen([head_run, run], test, corpus)
-    embeddings = embed_clips(encoder, LogMel().to(device), test, title="embedding test",
+    embeddings = embed_clips(encoder, LogMel(args.compression).to(device), test, title="embedding test",
                              normalise=head_config.get("frozen_encoder", True))
     scores = head_scores(head, embeddings)
     predicted = scores.argmax(1)

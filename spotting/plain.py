@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from models.encoders.build import embed
-from models.encoders.frontend import EPSILON, HOP, LOG_GUARD, SETTINGS, WINDOW, LogMel
+from models.encoders.frontend import EPSILON, HOP, SETTINGS, WINDOW, LogMel
 from models.encoders.waveform import WaveformEncoder
 
 
@@ -31,6 +31,7 @@ class PlainLogMel(nn.Module):
         transform = torch.cat([angle.cos() * window, angle.sin() * window])[:, None]  # (2 x 257, 1, 512)
         self.register_buffer("transform", transform.to(frontend.window.dtype))
         self.register_buffer("filters", frontend.filters.cpu()[:, :, None].clone())  # a convolution of length 1
+        self.compress = frontend.compress
         self.frames = -(-clip_samples // HOP)
         self.clip_samples, self.half = clip_samples, size // 2
         self.padded = -(-(clip_samples // HOP + 1) // SETTINGS["pad_frames_to"]) * SETTINGS["pad_frames_to"]
@@ -41,7 +42,7 @@ class PlainLogMel(nn.Module):
         spectrum = functional.conv1d(x, self.transform, stride=HOP)  # (B, 2 x 257, T)
         real, imaginary = spectrum.split(self.half + 1, 1)
         power = real.square() + imaginary.square()
-        x = (functional.conv1d(power, self.filters) + LOG_GUARD).log()[:, :, :self.frames]
+        x = self.compress(functional.conv1d(power, self.filters))[:, :, :self.frames]
         x = x - x.mean(2, keepdim=True)
         deviation = (x.square().sum(2, keepdim=True) / max(1, self.frames - 1)).sqrt()
         return functional.pad(x / (deviation + EPSILON), (0, self.padded - self.frames))

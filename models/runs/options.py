@@ -74,6 +74,11 @@ def add_model(parser: Parser, fixed: bool = False) -> None:
     group.add_argument("--embedding_size", type=width,
                        help="size of the embedding where it is to differ from the channels, by a linear projection "
                             "(default: --hidden_size; a checkpoint's own where one is loaded)")
+    if not fixed:
+        group.add_argument("--compression", choices=("log", "pcen"),
+                           help="of the mel spectrogram: the logarithm, or per-channel energy normalisation, which "
+                                "divides by each band's running mean (default: log; a checkpoint's own where one is "
+                                "loaded)")
 
 
 def add_loss(group) -> None:

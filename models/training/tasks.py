@@ -51,7 +51,7 @@ class Task(lightning.LightningModule):
         self.seconds = 0.0  # that the steps done took, without looks at dev and saving
         self.batch_clips = 0  # in a step, over all processes; `fit` sets it
         self.optimizer_state: dict | None = None  # of the checkpoint a run is resumed from
-        self.frontend = LogMel()
+        self.frontend = LogMel(args.compression)
         self.noise = noise
         self.reverb = Reverb(round(args.clip_seconds * SAMPLE_RATE), args.reverb, args.seed) if args.reverb else None
         self.vocal_tracts = VocalTracts(self.frontend.filters, args.vtlp) if args.vtlp else None
