@@ -65,13 +65,14 @@ def main(args) -> int:
     elif not run.begun():
         initial = find_initial(args)
     args.clip_seconds = args.clip_seconds or session.CLIP_SECONDS
+    args.compression = args.compression or "log"
     session.resolve_sizes(args)
 
     import torch
 
     from models.encoders.build import make_encoder
     from models.encoders.device import pick_device
-    from models.encoders.frontend import SETTINGS
+    from models.encoders.frontend import settings
     from models.encoders.head import ClassificationNet
     from models.training.loop import fit
     from models.training.tasks import ClassifierTask
@@ -90,8 +91,8 @@ def main(args) -> int:
     task = ClassifierTask(encoder, ClassificationNet(args.embedding_size, args.num_classes), args, args.num_steps,
                           session.open_noise(args, corpus), frozen)
     begin.go_on(run, task, args)
-    config = begin.describe(args, "TripletClassifier.py", corpus, len(train), frontend=SETTINGS, frozen_encoder=frozen,
-                            initial=initial)
+    config = begin.describe(args, "TripletClassifier.py", corpus, len(train), frontend=settings(args.compression),
+                            frozen_encoder=frozen, initial=initial)
     begin.commit(run, config, before, train, corpus, initial[:1] if initial else ())
     sampler.start = task.done
     print(f"head on {args.enc_name}'s {args.model} of step {args.enc_step}" if frozen else
@@ -99,8 +100,7 @@ def main(args) -> int:
           f"and {len(dev):,} dev clips of {len(corpus.labels)} classes; {task.done} of {args.num_steps} steps done, "
           f"{sampler.epoch_steps} steps an epoch")
 
-    varied = args.augment or args.shift or args.speed or args.spec_augment
-    data = task.embedded_once(train, device) if frozen and not varied else train
+    data = train if options.varied(args) or not frozen else task.embedded_once(train, device)
     loop = fit(task, run, data, sampler, device, lambda: task.accuracy(dev))
     parallel.leave()
     if loop.stopped_by is not None:

@@ -55,6 +55,7 @@ def main(args) -> int:
     options.resolve_loss(args)
     initial = find_initial(args) if not run.begun() else None
     args.clip_seconds = args.clip_seconds or session.CLIP_SECONDS
+    args.compression = args.compression or "log"
     session.resolve_sizes(args)
     parallel.join(args)
     with parallel.first():
@@ -65,7 +66,7 @@ def main(args) -> int:
     from data.sampler import BalancedBatchSampler
     from models.encoders.build import make_encoder
     from models.encoders.device import pick_device, search_device
-    from models.encoders.frontend import SETTINGS
+    from models.encoders.frontend import settings
     from models.losses.build import make_loss
     from models.training.loop import fit
     from models.training.tasks import TripletTask
@@ -89,7 +90,8 @@ def main(args) -> int:
                                                                          args.embedding_size)
     task = TripletTask(encoder, args, args.num_steps, noise, make_loss(args, len(corpus.labels)))
     begin.go_on(run, task, args)
-    config = begin.describe(args, "TripletEncoder.py", corpus, len(train), frontend=SETTINGS, initial=initial)
+    config = begin.describe(args, "TripletEncoder.py", corpus, len(train), frontend=settings(args.compression),
+                            initial=initial)
     begin.commit(run, config, before, train, corpus, initial[:1] if initial else ())
     sampler.start = task.done
     print(f"{args.model} {args.embedding_size}-d on {args.manifest}: {len(train):,} train and {len(dev):,} dev clips "

@@ -50,7 +50,7 @@ def main(args) -> int:
         print("--k: a head has no vote of neighbours; it classifies every clip by itself")
     train = session.open_clips(args, corpus, "train") if args.html else None
     facts = tell_changed(head_run, head_config, args, corpus) | tell_seen([head_run, run], test, corpus)
-    frontend = LogMel().to(device)
+    frontend = LogMel(args.compression).to(device)
     embeddings = embed_clips(encoder, frontend, test, title="embedding test",
                              normalise=head_config.get("frozen_encoder", True))
     scores = head_scores(head, embeddings)

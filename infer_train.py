@@ -43,7 +43,7 @@ def main(args) -> int:
 
     device = pick_device(args.gpu)
     encoder = place(build_encoder(args, run, step, config), device)
-    frontend = LogMel().to(device)
+    frontend = LogMel(args.compression).to(device)
     train, test = (session.open_clips(args, corpus, split) for split in ("train", "test"))
     out, name = session.own_run(args, args.name).folder, f"{args.manifest}-{args.model}-{step}"
     facts = {"encoder": str(run.path(args.model, step)), "manifest": args.manifest}

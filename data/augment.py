@@ -1,11 +1,13 @@
-"""Time shift, speed and background noise, a batch at a time on the batch's device.
+"""Time shift, speed, noise, voices, level and bands, a batch at a time on the batch's device.
 
 The paper's settings: a shift of up to 100 ms and noise, each with probability 0.8 (Vygon & Mikhaylovskiy, 2021). Speed
 is not the paper's: tempo and pitch change together, as with another speaker (Ko et al., 2015, "Audio augmentation for
-speech recognition").
+speech recognition"); nor are voices, level and bands. Rooms are in `data.rooms`, the warp of the vocal tract, which is
+one of the mel filters, in `models.training.vocal_tract`.
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,8 @@ from data.decoding import SAMPLE_RATE, decode
 from data.sources.noise import find_noise
 from data.sources.vetting import shortened
 
+VOICES = 3  # at most in the background of a clip
+_FLOOR = 1e-3  # mean power of noise, in int16's units, below which it is not made louder
 
 def time_shift(waveforms: torch.Tensor, generator: torch.Generator, most: int = SAMPLE_RATE // 10,
                probability: float = 0.8) -> torch.Tensor:
@@ -55,6 +59,117 @@ def change_speed(waveforms: torch.Tensor, generator: torch.Generator, most: floa
     before = source.floor().long().clamp_(0, samples - 1)
     return torch.lerp(waveforms.gather(1, before), waveforms.gather(1, (before + 1).clamp_(max=samples - 1)),
                       (source - before).to(waveforms.dtype)) * inside
+
+
+def chosen_clips(batch: int, probability: float, generator: torch.Generator) -> torch.Tensor:
+    """Which clips of a batch an augmentation changes: (B,) bool, on the CPU."""
+    return torch.rand(batch, generator=generator) < probability
+
+
+def on_chosen(work: Callable[..., torch.Tensor], waveforms: torch.Tensor, chosen: torch.Tensor, *rows: torch.Tensor
+              ) -> torch.Tensor:
+    """``work`` on the clips that were chosen, the others left as they are, to the bit.
+
+    A CPU computes the chosen ones alone; a GPU all of them, since there a batch of another size at every step costs
+    more than the clips saved.
+
+    Args:
+        work: takes clips (B, S) and what belongs to each of ``rows``, each (B, ...); returns clips.
+        chosen: (B,) bool, on the CPU.
+    """
+    if waveforms.device.type != "cpu":
+        return torch.where(send(chosen[:, None], waveforms.device), work(waveforms, *rows), waveforms)
+    index = torch.from_numpy(np.flatnonzero(chosen.numpy()))
+    if not len(index):  # of which MKL cannot take a Fourier transform
+        return waveforms
+    return waveforms.index_copy(0, index, work(waveforms[index], *(x[index] for x in rows)))
+
+
+def change_gain(waveforms: torch.Tensor, generator: torch.Generator, decibels: tuple[float, float],
+                probability: float) -> torch.Tensor:
+    """Make clips louder or quieter; what passes full scale saturates, as in a recorder, by at most 6 dB.
+
+    Args:
+        waveforms: (B, S) floating.
+        generator: on the CPU, as in `time_shift`.
+        decibels: lowest and highest gain, drawn uniformly; less where the clip would pass 6 dB above full scale.
+        probability: of a clip being changed.
+    """
+    batch = len(waveforms)
+    gain = 10 ** (torch.empty(batch, 1).uniform_(*decibels, generator=generator) / 20)
+
+    def work(x: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
+        most = 2 / x.abs().amax(1, keepdim=True).clamp_min(1e-6)
+        return (x * torch.minimum(gain, most)).clamp(-1, 1)
+
+    return on_chosen(work, waveforms, chosen_clips(batch, probability, generator), send(gain, waveforms.device))
+
+
+def band_limit(waveforms: torch.Tensor, generator: torch.Generator, probability: float) -> torch.Tensor:
+    """Cut off low or high frequencies or both, as cheap microphones, small loudspeakers and telephones do.
+
+    A third of the changed clips each gets a high-pass (12 dB an octave, from 100 to 500 Hz), a low-pass (48 dB an
+    octave, from 2,500 to 7,000 Hz) or both, of Butterworth's amplitude and no phase. Levels are not made up for.
+
+    Args:
+        waveforms: (B, S) floating.
+        generator: on the CPU, as in `time_shift`.
+        probability: of a clip being changed.
+    """
+    batch, samples = waveforms.shape
+    kind = torch.randint(3, (batch, 1), generator=generator)
+    draw = torch.rand(2, batch, 1, generator=generator)
+    low, high = 100 * 5 ** draw[0], 2500 * 2.8 ** draw[1]  # Hz, uniform in the logarithm
+    low, high = torch.where(kind == 1, 0.0, low), torch.where(kind == 0, torch.inf, high)
+    frequency = torch.fft.rfftfreq(samples, 1 / SAMPLE_RATE, device=waveforms.device).clamp_min(1e-3)
+
+    def work(x: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+        power = 1 / ((1 + (low / frequency) ** 4) * (1 + (frequency / high) ** 16))  # (B, S/2 + 1)
+        return torch.fft.irfft(torch.fft.rfft(x) * power.sqrt(), samples)
+
+    return on_chosen(work, waveforms, chosen_clips(batch, probability, generator),
+                     *(send(x, waveforms.device) for x in (low, high)))
+
+
+def babble(waveforms: torch.Tensor, labels: torch.Tensor, generator: torch.Generator, snr: tuple[float, float],
+           probability: float) -> torch.Tensor:
+    """Add other clips of the batch, of other classes, as people talking in the background.
+
+    One to `VOICES` of them, moved round by one random time, so that they do not begin with the word.
+
+    Args:
+        waveforms: (B, S) floating.
+        labels: (B,) classes, on the same device.
+        generator: on the CPU, as in `time_shift`.
+        snr: lowest and highest ratio of the clip's mean power to that of all voices together, dB, drawn uniformly.
+        probability: of a clip being talked over; one that no clip drawn for it may be added to stays as it is.
+    """
+    batch, samples = waveforms.shape
+    other = torch.randint(batch, (batch, VOICES), generator=generator)
+    many = torch.randint(1, VOICES + 1, (batch, 1), generator=generator)
+    moved = torch.randint(samples, (batch, 1), generator=generator)
+    ratio = torch.empty(batch, 1).uniform_(*snr, generator=generator)
+    chosen = chosen_clips(batch, probability, generator)
+    other, many, moved, ratio = (send(x, waveforms.device) for x in (other, many, moved, ratio))
+    # The first of those drawn that are of another class, as many as were drawn.
+    differs = labels[other] != labels[:, None]  # (B, VOICES)
+    heard = differs & (differs.cumsum(1) <= many)
+
+    def work(x: torch.Tensor, other: torch.Tensor, heard: torch.Tensor, moved: torch.Tensor, ratio: torch.Tensor
+             ) -> torch.Tensor:
+        voices = sum(waveforms[other[:, i]] * heard[:, i:i + 1] for i in range(VOICES))
+        voices = voices.gather(1, (torch.arange(samples, device=x.device) + moved) % samples)
+        return x + voices * _noise_gain(x, voices, ratio, _FLOOR / 2**30)
+
+    return on_chosen(work, waveforms, chosen, other, heard, moved, ratio)
+
+
+
+def _noise_gain(waveforms: torch.Tensor, noise: torch.Tensor, ratio: torch.Tensor, floor: float) -> torch.Tensor:
+    """What noise (B, S) is multiplied by for its mean power to lie ``ratio`` (B, 1) dB below the clips': (B, 1)."""
+    signal_power = waveforms.square().mean(1, keepdim=True)
+    noise_power = noise.square().mean(1, keepdim=True)
+    return (signal_power / noise_power.clamp_min(floor) * 10 ** (-ratio / 10)).sqrt()
 
 
 class NoiseBank(torch.nn.Module):
@@ -103,7 +218,4 @@ class NoiseBank(torch.nn.Module):
                                 for x in ((self.first[which] + position)[:, None], ratio, chosen))
         index = start + torch.arange(self.clip_samples, device=waveforms.device)  # (B, S)
         noise = self.noise[index].float()
-        signal_power = waveforms.square().mean(1, keepdim=True)  # (B, 1)
-        noise_power = noise.square().mean(1, keepdim=True)
-        gain = (signal_power / noise_power.clamp_min(1e-3) * 10 ** (-ratio / 10)).sqrt()
-        return waveforms + noise * (gain * chosen)
+        return waveforms + noise * (_noise_gain(waveforms, noise, ratio, _FLOOR) * chosen)

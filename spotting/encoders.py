@@ -134,11 +134,12 @@ def load_torch(source: Path, step: int | None, model: str | None, gpu: int) -> E
 
     from models.encoders import load_encoder
     from models.encoders.device import pick_device, place
-    from models.encoders.frontend import SETTINGS
+    from models.encoders.frontend import settings
 
     path = run.path(model, step)
     encoder = load_encoder(path)
-    facts = Facts(str(path), run.name, model, step, digest(path), encoder.width, encoder.clip_samples, SETTINGS)
+    facts = Facts(str(path), run.name, model, step, digest(path), encoder.width, encoder.clip_samples,
+                  settings(encoder.frontend.compression))
     device = pick_device(gpu)
     encoder = place(encoder, device)
 

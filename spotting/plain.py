@@ -31,6 +31,7 @@ class PlainLogMel(nn.Module):
         transform = torch.cat([angle.cos() * window, angle.sin() * window])[:, None]  # (2 x 257, 1, 512)
         self.register_buffer("transform", transform.to(frontend.window.dtype))
         self.register_buffer("filters", frontend.filters.cpu()[:, :, None].clone())  # a convolution of length 1
+        self.compress = compress_log if frontend.compression == "log" else frontend.compress
         self.frames = -(-clip_samples // HOP)
         self.clip_samples, self.half = clip_samples, size // 2
         self.padded = -(-(clip_samples // HOP + 1) // SETTINGS["pad_frames_to"]) * SETTINGS["pad_frames_to"]
@@ -41,7 +42,7 @@ class PlainLogMel(nn.Module):
         spectrum = functional.conv1d(x, self.transform, stride=HOP)  # (B, 2 x 257, T)
         real, imaginary = spectrum.split(self.half + 1, 1)
         power = real.square() + imaginary.square()
-        x = log1p(functional.conv1d(power, self.filters) / LOG_GUARD)[:, :, :self.frames]
+        x = self.compress(functional.conv1d(power, self.filters))[:, :, :self.frames]
         x = x - x.mean(2, keepdim=True)
         deviation = (x.square().sum(2, keepdim=True) / max(1, self.frames - 1)).sqrt()
         return functional.pad(x / (deviation + EPSILON), (0, self.padded - self.frames))
@@ -56,6 +57,11 @@ class PlainEncoder(nn.Module):
 
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
         return embed(self.encoder, self.frontend(waveforms))
+
+
+def compress_log(power: torch.Tensor) -> torch.Tensor:
+    """`LogMel.compress` with operations that ONNX has."""
+    return log1p(power / LOG_GUARD)
 
 
 def log1p(x: torch.Tensor) -> torch.Tensor:

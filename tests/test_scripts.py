@@ -270,7 +270,9 @@ def test_augmentation_embeddings_and_test_in_one_go(runs, words, run):
 @pytest.mark.parametrize("script, flags", [
     ("TripletEncoder", ["--per_class=3", "--shift", "--augment", "--optimizer=adamw", "--schedule=onecycle"]),
     ("TripletEncoder", ["--per_class=3", "--data_probs=3", "--batch_classes=4"]),
-    ("TripletClassifier", ["--batch_size=20"])])
+    ("TripletEncoder", ["--per_class=3", "--augment", "--speed", "--reverb", "--babble=0.5", "--band_limit=0.5",
+                        "--gain", "--vtlp", "--spec_augment=light"]),
+    ("TripletClassifier", ["--batch_size=20", "--babble", "--vtlp"])])
 def test_resumed_weights_equal_uninterrupted_ones(script, flags, runs, words, run, request):
     """An interrupted run is the uninterrupted one with its later checkpoints taken away."""
     name = f"resumed-{request.node.callspec.indices['flags']}"

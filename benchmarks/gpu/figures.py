@@ -64,7 +64,7 @@ def arguments(here: Here, model: str, times: int, mode: str, **more) -> Namespac
         "schedule": "onecycle", "name": "gpu", "model": model, "precision": "bf16" if "bf16" in mode else "32",
         "compile": "compiled" in mode, "spec_augment": None, "seed": 0, "margin": 0.5, "mining": "random",
         "per_class": per_class(here, model, times), "step_freq": 10**9, "eval_freq": 10**9,
-        "checkpoints_to_keep": 1} | more)
+        "checkpoints_to_keep": 1, "compression": "log"} | more)
 
 
 def training(here: Here, args: Namespace, data, noise=None):

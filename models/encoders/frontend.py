@@ -1,4 +1,6 @@
-"""Waveform to log-mel spectrogram, as the original computed it, and masks for training."""
+"""Waveform to log-mel spectrogram, as the original computed it, or to one with PCEN in place of the logarithm."""
+
+import math
 
 import torch
 
@@ -13,6 +15,45 @@ HOP = 160  # samples between frames: 10 ms
 # What a checkpoint's config.json records, so that a later change of the front end cannot go unnoticed.
 SETTINGS = {"sample_rate": SAMPLE_RATE, "mels": MELS, "window_seconds": 0.025, "stride_seconds": 0.01, "n_fft": 512,
             "preemphasis": 0.97, "dither": 1e-5, "pad_frames_to": 16}
+# What it records besides for PCEN: exponents and bias of librosa, whose defaults suit recordings of speech.
+PCEN = {"compression": "pcen", "gain": 0.98, "bias": 2.0, "power": 0.5, "smoothing_seconds": 0.4}
+PCEN_SCALE = 2.0**30  # a band's power is multiplied by it: that of int16 waveforms, to which the bias belongs
+BLOCK = 128  # frames smoothed by one matrix product
+
+
+def settings(compression: str) -> dict:
+    """What config.json records of the front end with that compression, "log" or "pcen"."""
+    return SETTINGS | PCEN if compression == "pcen" else SETTINGS
+
+
+def smooth(power: torch.Tensor) -> torch.Tensor:
+    """Each band's running mean: (B, F, T) to M, M_t = (1 - s) M_{t-1} + s E_t from M_0 = E_0 on.
+
+    A block of frames at once, as a product with a triangular matrix.
+    """
+    constant = PCEN["smoothing_seconds"] * SETTINGS["sample_rate"] / HOP  # frames
+    s = (math.sqrt(1 + 4 * constant**2) - 1) / (2 * constant**2)  # librosa's, of the same half-power frequency
+    blocks, before = [], power[:, :, :1]
+    for part in power.split(BLOCK, 2):
+        since = torch.arange(part.shape[2], device=power.device)
+        age = since - since[:, None]  # (T, T), of the row's frame at the column's
+        weights = (s * (1 - s) ** age.clamp_min(0).to(power.dtype)) * (age >= 0)
+        blocks.append(part @ weights + before * (1 - s) ** (since + 1).to(power.dtype))
+        before = blocks[-1][:, :, -1:]
+    return torch.cat(blocks, 2)
+
+
+def pcen(power: torch.Tensor) -> torch.Tensor:
+    """Per-channel energy normalisation of mel powers (B, F, T): Wang et al., 2017, "Trainable frontend for robust and
+    far-field keyword spotting".
+
+    Its parameters are fixed. Unlike librosa's, the running mean begins with the first frame, since a clip is shorter
+    than what it would take to forget another beginning, and what is added to it is the power that the logarithm is
+    guarded by, so that digital silence is not made loud.
+    """
+    quiet = (LOG_GUARD + smooth(power)) * PCEN_SCALE
+    bias, root = PCEN["bias"], PCEN["power"]
+    return (power * PCEN_SCALE / quiet ** PCEN["gain"] + bias) ** root - bias**root
 
 
 class LogMel(torch.nn.Module):
@@ -23,10 +64,14 @@ class LogMel(torch.nn.Module):
     signal's ends are padded with zeros (were reflected), and an incomplete last hop is no valid frame (was one). Its
     code makes the host wait for a GPU at every call, and takes twice as long on a CPU. And its import takes eight
     seconds. Dither, noise of 1e-5, is added in training mode only.
+
+    Args:
+        compression: of the mel powers, "log" or "pcen", which see.
     """
 
-    def __init__(self):
+    def __init__(self, compression: str = "log"):
         super().__init__()
+        self.compression = compression
         from librosa.filters import mel  # a second and a half
 
         filters = mel(sr=SAMPLE_RATE, n_fft=SETTINGS["n_fft"], n_mels=MELS)  # Slaney's, 0 to 8000 Hz: (64, 257)
@@ -34,13 +79,15 @@ class LogMel(torch.nn.Module):
         self.register_buffer("window", torch.hann_window(WINDOW, periodic=True), persistent=False)
 
     @torch.no_grad()
-    def forward(self, waveforms: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
-        """Normalised log-mel spectrograms.
+    def forward(self, waveforms: torch.Tensor, lengths: torch.Tensor | None = None,
+                filters: torch.Tensor | None = None) -> torch.Tensor:
+        """Normalised mel spectrograms.
 
         Args:
             waveforms: (B, S) float32 in [-1, 1] at 16 kHz.
             lengths: (B,) valid samples; None counts all S, which is what makes a clip's spectrogram independent of
                 the batch it is in.
+            filters: (B, 64, 257) mel filters of each clip's own; None takes Slaney's for all.
 
         Returns:
             (B, 64, T) float32, T = frames padded with zeros to a multiple of 16; one second gives 112, 100 of them
@@ -49,11 +96,20 @@ class LogMel(torch.nn.Module):
         if lengths is None:
             lengths = torch.full((len(waveforms),), waveforms.shape[1], device=waveforms.device)
         if waveforms.device.type != "cpu":
-            return self._log_mel(waveforms, lengths)
-        return torch.cat([self._log_mel(*part) for part in zip(waveforms.split(CHUNK), lengths.split(CHUNK),
-                                                               strict=True)])
+            return self._log_mel(waveforms, lengths, self.filters if filters is None else filters)
+        parts = waveforms.split(CHUNK)
+        own = [self.filters] * len(parts) if filters is None else filters.split(CHUNK)
+        return torch.cat([self._log_mel(*part) for part in zip(parts, lengths.split(CHUNK), own, strict=True)])
 
-    def _log_mel(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    def compress(self, power: torch.Tensor) -> torch.Tensor:
+        """Mel powers (B, F, T) with less range."""
+        if self.compression == "pcen":
+            return pcen(power)
+        # log(power + guard) less log(guard), which the mean takes away: in near silence the sum would round off all
+        # that there is, and the normalisation by the deviation would make it as loud as speech.
+        return (power / LOG_GUARD).log1p()
+
+    def _log_mel(self, x: torch.Tensor, lengths: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:
         if self.training:
             x = x + SETTINGS["dither"] * torch.randn_like(x)
         x = torch.cat([x[:, :1], x[:, 1:] - SETTINGS["preemphasis"] * x[:, :-1]], 1)
@@ -63,9 +119,7 @@ class LogMel(torch.nn.Module):
             spectrum = torch.stft(x, SETTINGS["n_fft"], HOP, WINDOW, self.window, center=True, pad_mode="reflect",
                                   return_complex=True)  # (B, 257, T)
             power = spectrum.real.square() + spectrum.imag.square()
-            # log(power + guard) less log(guard), which the mean takes away: in near silence the sum would round off all
-            # that there is, and the normalisation below would make it as loud as speech.
-            x = (self.filters @ power / LOG_GUARD).log1p()  # (B, F, T)
+            x = self.compress(filters @ power)  # (B, F, T)
         valid = torch.arange(x.shape[2], device=x.device) < frames  # (B, 1, T)
         x = x * valid
         x = (x - x.sum(2, keepdim=True) / frames) * valid

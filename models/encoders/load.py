@@ -37,9 +37,10 @@ def load_encoder(source: str | Path, step: int | None = None, model: str | None 
     from models.encoders.waveform import WaveformEncoder
 
     run, model, step = find_checkpoint(source, step, model)
-    args = Namespace(model=model, clip_seconds=None, hidden_size=None, embedding_size=None)
+    args = Namespace(model=model, clip_seconds=None, compression=None, hidden_size=None, embedding_size=None)
     config = find_encoder(args, run, step)
-    return WaveformEncoder(build_encoder(args, run, step, config), args.clip_seconds).to(device).eval()
+    encoder = WaveformEncoder(build_encoder(args, run, step, config), args.clip_seconds, args.compression)
+    return encoder.to(device).eval()
 
 
 def find_checkpoint(source: str | Path, step: int | None = None, model: str | None = None,
@@ -89,7 +90,7 @@ def find_initial(args: Namespace) -> tuple[Run, int, dict] | None:
 
 
 def find_encoder(args: Namespace, run: Run, step: int) -> dict:
-    """Fill in ``args.hidden_size``, ``embedding_size`` and ``clip_seconds`` from the run and step of an encoder.
+    """Fill in ``args.hidden_size``, ``embedding_size``, ``clip_seconds`` and ``compression`` from an encoder's run.
 
     Returns:
         the run's configuration ({} for a run without one, as the published encoders).
@@ -103,6 +104,9 @@ def find_encoder(args: Namespace, run: Run, step: int) -> dict:
     if "clip_seconds" in config:
         check_fixed("--clip_seconds", args.clip_seconds, config["clip_seconds"], where)
     args.clip_seconds = config.get("clip_seconds", args.clip_seconds or CLIP_SECONDS)
+    compression = config.get("frontend", {}).get("compression", "log")  # `build_encoder` holds it to what there is
+    check_fixed("--compression", getattr(args, "compression", None), compression, where)
+    args.compression = compression
     path = run.path(args.model, step)
     width = config.get("hidden_size") or saved_width(path, args.model)
     check_fixed("--hidden_size", args.hidden_size, width, where)
@@ -129,10 +133,10 @@ def saved_embedding(path: Path, width: int) -> int:
 def build_encoder(args: Namespace, run: Run, step: int, config: dict) -> nn.Module:
     """The encoder that `find_encoder` found, on the CPU."""
     from models.encoders.build import make_encoder
-    from models.encoders.frontend import SETTINGS
+    from models.encoders.frontend import settings
 
-    if config.get("frontend", SETTINGS) != SETTINGS:
+    if config.get("frontend", settings("log")) != (ours := settings(args.compression)):
         raise UserError(f"{run.folder / 'config.json'}: trained with the front end {config['frontend']}, this version "
-                        f"has {SETTINGS}; use the version it was trained with")
+                        f"has {ours}; use the version it was trained with")
     return load_module(run.path(args.model, step), make_encoder(args.model, args.hidden_size, args.embedding_size),
                        args.model)

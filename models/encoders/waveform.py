@@ -18,9 +18,9 @@ class WaveformEncoder(nn.Module):
         clip_samples: what a clip is cut or padded to, as in training.
     """
 
-    def __init__(self, encoder: nn.Module, clip_seconds: float):
+    def __init__(self, encoder: nn.Module, clip_seconds: float, compression: str = "log"):
         super().__init__()
-        self.encoder, self.frontend = encoder, LogMel()
+        self.encoder, self.frontend = encoder, LogMel(compression)
         self.width, self.clip_samples = encoder.width, round(clip_seconds * SAMPLE_RATE)
 
     @torch.no_grad()

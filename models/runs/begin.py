@@ -58,7 +58,9 @@ def begin(args: Namespace, run: Run, script: str) -> dict:
     before = config["arguments"]
     if isinstance(before.get("spec_augment"), bool):  # a run begun when the masks had no name
         before = before | {"spec_augment": "full" if before["spec_augment"] else None}
-    before = {"loss": "triplet", "embedding_size": before.get("hidden_size")} | before  # before there were these flags
+    # Before there were these flags.
+    before = {"loss": "triplet", "embedding_size": before.get("hidden_size"), "compression": "log",
+              **options.CHANCES} | before
     for flag, value in _plain(vars(args)).items():
         if flag in FREE:
             continue

@@ -9,19 +9,32 @@ from pathlib import Path
 
 from data.base.errors import UserError
 from models.runs.parser import Parser
-from models.runs.values import clip_seconds, count, decibels, megabytes, not_negative, positive, share, whole, width
+from models.runs.values import (
+    clip_seconds,
+    count,
+    decibels,
+    megabytes,
+    not_negative,
+    positive,
+    probability,
+    share,
+    whole,
+    width,
+)
 
 MODELS = ("Res8", "Res15", "Quartz", "BCRes1", "BCRes1.5", "BCRes2", "BCRes3", "BCRes6", "BCRes8")
 MINING = ("random", "hardest", "semihard")
 HTML_MB = 5.0  # megabytes of --html's page
 ROOT = Path(__file__).resolve().parent.parent.parent
 
+# Augmentations that are flags of a probability, none of which the original had.
+CHANCES = {"reverb": 0.0, "babble": 0.0, "band_limit": 0.0, "gain": 0.0, "vtlp": 0.0}
 # What --recipe sets where a flag does not: the original's training, and the one that learns most in little time.
 RECIPES = {
     "paper": {"optimizer": "novograd", "schedule": "cosine", "lr": 1e-3, "lr_end": 8e-5, "weight_decay": 1e-3,
-              "warmup": 0.05, "shift": False, "speed": False, "num_epochs": 15, "per_class": 10},
+              "warmup": 0.05, "shift": False, "speed": False, **CHANCES, "num_epochs": 15, "per_class": 10},
     "fast": {"optimizer": "adamw", "schedule": "onecycle", "lr": 6e-3, "lr_end": 6e-6, "weight_decay": 1e-3,
-             "warmup": 0.3, "shift": True, "speed": False, "num_epochs": 3, "per_class": 4},
+             "warmup": 0.3, "shift": True, "speed": False, **CHANCES, "num_epochs": 3, "per_class": 4},
 }
 # What differs for the head: it converges in two epochs on a frozen encoder.
 HEAD = {"lr_end": 1e-4, "num_epochs": 2, "shift": False, "speed": False}
@@ -73,6 +86,11 @@ def add_model(parser: Parser, fixed: bool = False) -> None:
     group.add_argument("--embedding_size", type=width,
                        help="size of the embedding where it is to differ from the channels, by a linear projection "
                             "(default: --hidden_size; a checkpoint's own where one is loaded)")
+    if not fixed:
+        group.add_argument("--compression", choices=("log", "pcen"),
+                           help="of the mel spectrogram: the logarithm, or per-channel energy normalisation, which "
+                                "divides by each band's running mean (default: log; a checkpoint's own where one is "
+                                "loaded)")
 
 
 def add_loss(group) -> None:
@@ -147,6 +165,18 @@ def add_augmentation(parser: Parser, changes: dict | None = None) -> None:
                        help="range of signal-to-noise ratios of --augment, dB (default: 5 30)")
     group.add_argument("--noise_dir", type=Path,
                        help="folder of noise recordings for --augment (default: the data set's own, in manifests.json)")
+    for flag, likely, what in (
+            ("reverb", 0.5, "be heard in one of 200 simulated rooms, reverberation times of 0.1 to 0.6 s"),
+            ("babble", 0.3, "have one to three clips of other classes of its batch talk in the background"),
+            ("band_limit", 0.3, "lose low frequencies, high ones or both, as by cheap microphones and telephones"),
+            ("gain", 0.5, "be made louder or quieter, saturating at full scale by at most 6 dB"),
+            ("vtlp", 0.5, "have its frequencies warped by up to 15 %%, as another vocal tract would")):
+        group.add_argument(f"--{flag}", type=probability, nargs="?", const=likely, metavar="P",
+                           help=f"probability of a clip to {what} (default: off; without P: {likely:g})")
+    group.add_argument("--babble_snr", type=decibels, nargs=2, default=(5.0, 20.0), metavar=("LOW", "HIGH"),
+                       help="range of ratios of a clip to the voices of --babble, dB (default: 5 20)")
+    group.add_argument("--gain_db", type=decibels, nargs=2, default=(-20.0, 10.0), metavar=("LOW", "HIGH"),
+                       help="range of --gain, dB (default: -20 10)")
     group.add_argument("--spec_augment", nargs="?", choices=("full", "light"), const="full",
                        help="mask the spectrogram; full, or no value: 2 bands of up to 15 mels, 2 stretches of up to "
                             "25 frames, 5 rectangles of up to 15 x 25, the original's for Speech Commands; light: a "
@@ -268,6 +298,11 @@ def check_enrolment(args: argparse.Namespace) -> None:
     args.shots = sorted(set(args.shots))
 
 
+def varied(args: argparse.Namespace) -> bool:
+    """Whether a clip is another at every step."""
+    return any(getattr(args, flag) for flag in ("augment", "shift", "speed", "spec_augment", *CHANCES))
+
+
 def best_precision(device) -> str:
     """What is fast and safe on a torch device: bfloat16 on a GPU that computes in it."""
     import torch
@@ -295,8 +330,12 @@ def resolve_recipe(args: argparse.Namespace, changes: dict | None = None) -> Non
     if args.lr_end > args.lr:
         raise UserError(f"--lr_end {args.lr_end:g} is above --lr {args.lr:g}; the learning rate ends below where it "
                         "starts")
-    if args.noise_snr[0] > args.noise_snr[1]:
-        raise UserError(f"--noise_snr {args.noise_snr[0]:g} {args.noise_snr[1]:g}: give the lower ratio first")
+    for flag, of in (("noise_snr", "augment"), ("babble_snr", "babble"), ("gain_db", "gain")):
+        low, high = getattr(args, flag)
+        if low > high:
+            raise UserError(f"--{flag} {low:g} {high:g}: give the lower one first")
+        if flag in args.given and not getattr(args, of) and flag != "noise_snr":  # which runs were begun with
+            raise UserError(f"--{flag} has no effect without --{of}; give that too, or leave --{flag} out")
 
 
 def resolve_loss(args: argparse.Namespace) -> None:

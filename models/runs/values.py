@@ -33,6 +33,10 @@ def share(text: str) -> float:
     return _number(text, float, lambda x: 0 <= x < 1, "a share from 0 up to, not including, 1")
 
 
+def probability(text: str) -> float:
+    return _number(text, float, lambda x: 0 <= x <= 1, "a probability from 0 to 1")
+
+
 def clip_seconds(text: str) -> float:
     return _number(text, float, lambda x: 0.1 <= x <= 60, "a number of seconds from 0.1 to 60")
 

@@ -9,8 +9,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from data.augment import NoiseBank, change_speed, time_shift
+from data.audio import SAMPLE_RATE
+from data.augment import NoiseBank, babble, band_limit, change_gain, change_speed, time_shift
 from data.dataset import Clips, scale
+from data.rooms import Reverb
 from data.sampler import spread
 from models import parallel
 from models.encoders.build import embed
@@ -24,6 +26,7 @@ from models.losses.triplet import own_class, positive_pairs, triplet_loss
 from models.runs.checkpoints import HEAD
 from models.training.masks import MASKS, SpectrogramMasks
 from models.training.optimisers import make_optimizer, make_schedule, misfit
+from models.training.vocal_tract import VocalTracts
 
 
 class Task(lightning.LightningModule):
@@ -48,8 +51,10 @@ class Task(lightning.LightningModule):
         self.seconds = 0.0  # that the steps done took, without looks at dev and saving
         self.batch_clips = 0  # in a step, over all processes; `fit` sets it
         self.optimizer_state: dict | None = None  # of the checkpoint a run is resumed from
-        self.frontend = LogMel()
+        self.frontend = LogMel(args.compression)
         self.noise = noise
+        self.reverb = Reverb(round(args.clip_seconds * SAMPLE_RATE), args.reverb, args.seed) if args.reverb else None
+        self.vocal_tracts = VocalTracts(self.frontend.filters, args.vtlp) if args.vtlp else None
         self.masks = SpectrogramMasks(**MASKS[args.spec_augment]) if args.spec_augment else None
         self.figures: dict[str, torch.Tensor] = {}  # of the last step, by name
 
@@ -80,17 +85,29 @@ class Task(lightning.LightningModule):
         own = embed_clips(self.encoder, self.frontend, clips, parallel.share(rows), title)
         return parallel.gather_arrays(own, len(rows))
 
-    def spectrograms(self, waveforms: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """(B, S) int16 to augmented log-mel (B, F, T)."""
+    def spectrograms(self, waveforms: torch.Tensor, labels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """(B, S) int16 of classes (B,) to augmented log-mel (B, F, T).
+
+        In the order in which sound meets them: the speaker, the room, what else is heard in it, the microphone, the
+        recorder. What is off draws nothing.
+        """
         x = scale(waveforms)
         if self.args.speed:
             x = change_speed(x, generator)
         if self.args.shift:
             x = time_shift(x, generator)
+        if self.reverb is not None:
+            x = self.reverb(x, generator)
+        if self.args.babble:
+            x = babble(x, labels, generator, self.args.babble_snr, self.args.babble)
         if self.noise is not None:
             x = self.noise(x, generator)
+        if self.args.band_limit:
+            x = band_limit(x, generator, self.args.band_limit)
+        if self.args.gain:
+            x = change_gain(x, generator, self.args.gain_db, self.args.gain)
         frames = -(-x.shape[1] // HOP)
-        x = self.frontend(x)
+        x = self.frontend(x, filters=None if self.vocal_tracts is None else self.vocal_tracts(len(x), generator))
         return x if self.masks is None else self.masks(x, frames, generator)
 
     def encode(self, spectrograms: torch.Tensor, normalise: bool) -> torch.Tensor:
@@ -146,7 +163,7 @@ class TripletTask(Task):
     def training_step(self, batch, _) -> torch.Tensor:
         waveforms, labels = batch
         for_clips, for_mining = self.step_generators()
-        embeddings = self.encode(self.spectrograms(waveforms, for_clips), normalise=True)
+        embeddings = self.encode(self.spectrograms(waveforms, labels, for_clips), normalise=True)
         embeddings = parallel.gather(embeddings, self.batch_clips or len(waveforms))  # (B, D) of all processes
         if self.loss is not None:
             loss, self.figures = self.loss(embeddings, parallel.gather(labels, len(embeddings)))
@@ -218,7 +235,7 @@ class ClassifierTask(Task):
             embeddings = inputs
         else:
             with torch.set_grad_enabled(not self.frozen):
-                embeddings = self.encode(self.spectrograms(inputs, for_clips), normalise=self.frozen)
+                embeddings = self.encode(self.spectrograms(inputs, labels, for_clips), normalise=self.frozen)
         scores = self.head(embeddings)
         # Gradients are averaged over the processes, whose shares of the batch may differ by a clip.
         weight = parallel.size() * len(labels) / (self.batch_clips or len(labels))

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 import torch
 
-from data.augment import NoiseBank, change_speed, time_shift
+from data.augment import NoiseBank, babble, band_limit, change_gain, change_speed, time_shift
 from data.base.errors import UserError
 
 SAMPLES = 4000  # of a clip
@@ -241,3 +241,113 @@ def test_noise_in_sub_folders_without_what_hides(tmp_path, clips, capsys):
     again = NoiseBank(tmp_path, SAMPLES, probability=1.0)
     assert torch.equal(bank(clips, seeded()), again(clips, seeded()))
     assert "left out 1 noise recordings in formats that cannot be read: street.m4a" in capsys.readouterr().err
+
+
+LABELS = torch.arange(300) // 3
+
+
+def everything(probability: float) -> dict:
+    """The augmentations that need no recordings, by name, as functions of clips and generator."""
+    return {"gain": lambda x, g: change_gain(x, g, (-20.0, 10.0), probability),
+            "band_limit": lambda x, g: band_limit(x, g, probability),
+            "babble": lambda x, g: babble(x, LABELS[:len(x)].to(x.device), g, (5.0, 20.0), probability)}
+
+
+@pytest.mark.parametrize("name", everything(0))
+@pytest.mark.parametrize(("probability", "low", "high"), [(0.0, 0, 0), (0.3, 0.2, 0.4), (1.0, 0.99, 1)])
+def test_share_of_clips_changed(clips, name, probability, low, high):
+    before = clips.clone()
+    outcome = everything(probability)[name](clips, seeded())
+    changed = (outcome != clips).any(1)
+    assert low <= changed.float().mean() <= high
+    assert torch.equal(outcome[~changed], clips[~changed])  # to the bit
+    assert torch.equal(clips, before) and outcome.dtype == clips.dtype
+
+
+@pytest.mark.parametrize("name", everything(0))
+def test_seed_alone_decides_and_silence_stays_silent(clips, name):
+    work = everything(0.7)[name]
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    first = work(clips, seeded(3))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(work(clips, seeded(3)), first) and not torch.equal(work(clips, seeded(4)), first)
+    assert torch.equal(work(torch.zeros(30, SAMPLES), seeded()), torch.zeros(30, SAMPLES))
+    clips[::2] = 0
+    mixed = work(clips, seeded())
+    assert mixed.isfinite().all() and (mixed[::2] == 0).all()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("name", everything(0))
+def test_the_others_are_the_same_on_a_gpu(clips, name):
+    work = everything(0.5)[name]
+    torch.testing.assert_close(work(clips.cuda(), seeded(1)).cpu(), work(clips, seeded(1)), atol=1e-6, rtol=1e-4)
+
+
+def test_gain_is_drawn_over_its_range(clips):
+    outcome = change_gain(clips * 0.1, seeded(), (-20.0, 10.0), 1.0)
+    decibels = 10 * torch.log10(outcome.square().mean(1) / (0.1 * clips).square().mean(1))
+    wanted = torch.empty(len(clips), 1).uniform_(-20, 10, generator=seeded())[:, 0]
+    assert (decibels - wanted).abs().max() < 1e-3
+    assert wanted.min() < -19 and wanted.max() > 9
+
+
+def test_gain_saturates_at_full_scale_and_by_6_db_at_most():
+    tone = torch.sin(torch.arange(SAMPLES) * 0.1).repeat(4, 1) * torch.tensor([[0.5], [0.9], [0.1], [3.0]])
+    outcome = change_gain(tone, seeded(), (10.0, 10.0), 1.0)
+    for clip, wanted in zip(outcome, (0.5 * 10**0.5, 2, 0.1 * 10**0.5, 2), strict=True):
+        expected = (torch.sin(torch.arange(SAMPLES) * 0.1) * wanted).clamp(-1, 1)
+        assert (clip - expected).abs().max() < 1e-3
+
+
+def test_bands_are_cut_off_where_they_were_drawn():
+    """White noise in, the response out: low-pass, high-pass and both, each from its range, without a shift in time."""
+    click = torch.zeros(600, 16_000)
+    click[:, 8000] = 1
+    outcome = band_limit(click, seeded(), 1.0)
+    response = torch.fft.rfft(outcome).abs()  # (B, 8001), a bin is 1 Hz
+    assert (outcome.abs().argmax(1) == 8000).all()
+    assert (response <= 1.001).all() and (response[:, 1000:2000] > 0.95).all()
+    half = response > 0.5**0.5
+    cut_low, cut_high = ~half[:, 50], ~half[:, 7500]
+    assert 0.26 < (cut_low & ~cut_high).float().mean() < 0.4 and 0.26 < (cut_high & ~cut_low).float().mean() < 0.4
+    assert (cut_low | cut_high).all()
+    lowest, highest = half.int().argmax(1)[cut_low], 8000 - half.flip(1).int().argmax(1)[cut_high]
+    assert 99 <= lowest.min() < 110 and 450 < lowest.max() <= 501
+    assert 2499 <= highest.min() < 2600 and 6800 < highest.max() <= 7001
+    octave = response[cut_high][torch.arange(int(cut_high.sum())), (highest * 8 // 7).clamp(max=8000)]
+    assert octave.max() < 0.5  # a wall: a fifth of an octave on, half or less
+
+
+def test_voices_have_the_ratio_asked_for_and_are_of_other_classes(clips):
+    """Each class has a frequency of its own, so what was added tells which classes it came from."""
+    t = torch.arange(SAMPLES) / SAMPLES
+    labels = torch.arange(60) % 12
+    tones = torch.sin(2 * torch.pi * (100 + 20 * labels[:, None]) * t) * 0.2
+    for wanted in (0.0, 12.0):
+        mixed = babble(tones, labels, seeded(), (wanted, wanted), 1.0)
+        assert (snr_db(tones, mixed) - wanted).abs().max() < 0.01
+    added = torch.fft.rfft(mixed - tones).abs()[:, 100:340:20]  # (60, 12), by class
+    heard = added > 0.05 * added.amax(1, keepdim=True)
+    assert not heard[torch.arange(60), labels].any()
+    assert set(heard.sum(1).tolist()) == {1, 2, 3}
+
+
+def test_voices_come_at_random_times(clips):
+    burst = torch.zeros(300, SAMPLES)
+    burst[:, 1990:2010] = 0.5
+    mixed = babble(burst, LABELS, seeded(), (0.0, 0.0), 1.0)
+    where = (mixed - burst).abs().argmax(1)
+    assert where.min() < 200 and where.max() > SAMPLES - 200
+
+
+def test_a_batch_of_one_class_has_no_voices(clips):
+    for batch in (1, 20):
+        outcome = babble(clips[:batch], torch.zeros(batch, dtype=torch.int64), seeded(), (5.0, 20.0), 1.0)
+        assert torch.equal(outcome, clips[:batch])
+
+
+def test_ratios_of_voices_are_spread_over_the_range(clips):
+    measured = snr_db(clips, babble(clips, LABELS, seeded(), (5.0, 20.0), 1.0))
+    assert 4.99 < measured.min() < 6 and 19 < measured.max() < 20.01

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from models.encoders import load_encoder
-from models.encoders.frontend import SETTINGS, LogMel
+from models.encoders.frontend import SETTINGS, LogMel, settings
 from models.runs.checkpoints import Run
 from spotting import encoders
 from spotting.export import export
@@ -26,11 +26,12 @@ def clips(count, samples=RATE):
     return np.clip(32768 * np.stack(found), -32768, 32767).astype(np.int16)
 
 
+@pytest.mark.parametrize("compression", ["log", "pcen"])
 @pytest.mark.parametrize("samples", [16_000, 15_999, 8_000, 12_345, 24_000])
-def test_the_plain_front_end_is_the_front_end(samples):
+def test_the_plain_front_end_is_the_front_end(samples, compression):
     x = torch.from_numpy(clips(6, samples)).double() / 32768
     assert x.shape[1] == samples
-    frontend = LogMel().eval().double()
+    frontend = LogMel(compression).eval().double()
     plain, wanted = PlainLogMel(frontend, samples)(x), frontend(x)
     assert plain.shape == wanted.shape
     assert torch.allclose(plain, wanted, atol=1e-7)
@@ -108,17 +109,19 @@ def test_the_file_says_what_it_is_and_has_no_complex_numbers(tiny, exported):
     assert [f.sha256 for f in facts] == [encoders.digest(tiny / "checkpoints" / "Res8-STEP-1.pt")] * 2
 
 
-def test_res15_of_another_length(tmp_path):
+@pytest.mark.parametrize("compression", ["log", "pcen"])
+def test_res15_of_another_length(tmp_path, compression):
     from models.encoders.build import make_encoder
 
     torch.manual_seed(0)
     run = Run(tmp_path, "r")
     run.save({"Res15": make_encoder("Res15", 8)}, {}, 3, 1)
-    run.write_config({"model": "Res15", "hidden_size": 8, "clip_seconds": 0.5})
+    run.write_config({"model": "Res15", "hidden_size": 8, "clip_seconds": 0.5, "frontend": settings(compression)})
     ours = encoders.load_torch(run.folder, None, None, 0)
     (tmp_path / "e.onnx").write_bytes(export(ours.facts))
     theirs, x = encoders.load_onnx(tmp_path / "e.onnx"), clips(3, 8_000)
     assert theirs.facts.clip_seconds == 0.5
+    assert theirs.facts.frontend == ours.facts.frontend == settings(compression)
     assert np.abs(theirs(x) - ours(x)).max() < 1e-4
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.encoders.frontend import LOG_GUARD, MELS, SETTINGS, WINDOW, LogMel
+from models.encoders.frontend import BLOCK, LOG_GUARD, MELS, PCEN, PCEN_SCALE, SETTINGS, WINDOW, LogMel, pcen, settings
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +79,49 @@ def test_constants_are_nemos():
 
 def test_a_state_dict_has_none_of_it():
     assert not LogMel().state_dict()
+
+
+@pytest.mark.parametrize("frames", [1, 2, 101, BLOCK, BLOCK + 1, 3 * BLOCK + 7])
+def test_pcen_is_librosas(frames):
+    """Its running mean told to begin with the first frame; loud bands and silent ones, and steps between them."""
+    import librosa
+
+    power = 10 ** np.random.default_rng(0).uniform(-12, 2, (3, MELS, frames))
+    power[0, :5] = 0
+    power[1, :, frames // 2:] *= 1e-6
+    constant = PCEN["smoothing_seconds"] * 16_000 / 160
+    s = (np.sqrt(1 + 4 * constant**2) - 1) / (2 * constant**2)
+    expected = [librosa.pcen(x * PCEN_SCALE, sr=16_000, hop_length=160, gain=PCEN["gain"], bias=PCEN["bias"],
+                             power=PCEN["power"], time_constant=PCEN["smoothing_seconds"], eps=LOG_GUARD * PCEN_SCALE,
+                             zi=(1 - s) * x[:, :1] * PCEN_SCALE) for x in power]
+    found = pcen(torch.from_numpy(power))
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-9, atol=1e-12)
+    single = pcen(torch.from_numpy(power).float())
+    np.testing.assert_allclose(single.numpy(), expected, rtol=1e-3, atol=1e-5)
+    assert (found[0, :5] == 0).all()
+
+
+def test_pcen_hardly_hears_the_level():
+    """A clip 20 dB louder is the same to a hundredth where it is above the guard, which a logarithm's would not be."""
+    power = torch.rand(2, MELS, 101, generator=torch.Generator().manual_seed(0)).double() + 0.1
+    quiet, loud = pcen(power), pcen(power * 100)
+    assert (loud / quiet - 1).abs().max() < 0.1
+    assert ((power * 100).log() - power.log()).min() > 4
+
+
+def test_the_spectrogram_with_pcen_is_normalised_as_with_a_logarithm(noise):
+    log, ours = LogMel().eval(), LogMel("pcen").eval()
+    spectrograms = ours(noise)
+    assert spectrograms.shape == log(noise).shape
+    assert torch.all(spectrograms[:, :, 100:] == 0)
+    assert spectrograms[:, :, :100].mean(2).abs().max() < 1e-4
+    assert (spectrograms[:2, :, :100].std(2) - 1).abs().max() < 1e-3
+    assert (spectrograms - log(noise))[:, :, :100].abs().max() > 0.1
+    alone = torch.cat([ours(noise[i:i + 1]) for i in range(4)])
+    assert (alone - spectrograms).abs().max() < 1e-4
+    assert ours(torch.zeros(1, 16_000)).abs().max() == 0
+
+
+def test_what_is_recorded_of_a_front_end():
+    assert settings("log") is SETTINGS and "compression" not in SETTINGS  # as before there was another
+    assert settings("pcen") == SETTINGS | PCEN

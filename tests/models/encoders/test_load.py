@@ -1,5 +1,6 @@
 """`load_encoder`: one call from a run, or a checkpoint, to embeddings that are the scripts' own."""
 
+import json
 import shutil
 
 import numpy as np
@@ -10,8 +11,9 @@ from data.base.errors import UserError
 from data.dataset import Clips
 from data.manifests import load_corpus
 from models.encoders import load_encoder
+from models.encoders.frontend import settings
 from models.runs.checkpoints import Run
-from tests.conftest import infer
+from tests.conftest import infer, refused
 
 
 @pytest.fixture(scope="module")
@@ -73,23 +75,57 @@ def test_what_are_no_waveforms(encoder, runs, bad):
         load_encoder(runs / "enc")(bad)
 
 
+def test_pcen_goes_from_training_to_testing_resuming_and_fine_tuning(run, words, tmp_path):
+    flags = [f"--runs_dir={tmp_path}", *words.flags, "--model=Res8"]
+    small = ["--hidden_size=6", "--per_class=2", "--num_steps=2", "--eval_clips=12"]
+    assert run("TripletEncoder", "--name=p", *flags, *small, "--compression=pcen").code == 0
+    kept = Run(tmp_path, "p")
+    assert kept.config()["frontend"] == settings("pcen")
+    loaded = load_encoder(kept.folder)
+    assert loaded.frontend.compression == "pcen"
+    assert infer(run, words, tmp_path, "--save", name="p").code == 0
+    corpus = load_corpus("words", ("test",), words.registry)
+    clips = Clips.of(corpus.splits["test"], "words-test", 1.0, words.folder / "cache")
+    saved = np.load(kept.folder / "knn-words-Res8-2-test_embeddings.npy")
+    np.testing.assert_allclose(loaded(clips[np.arange(len(clips))][0]).numpy(), saved, atol=1e-5)
+
+    refused(run("TripletEncoder", "--name=p", *flags, "--resume", "--num_steps=3", "--compression=log"),
+            "--compression log contradicts", "pcen")
+    assert run("TripletEncoder", "--name=p", *flags, "--resume", "--num_steps=3").code == 0
+    refused(run("TripletEncoder", "--name=q", *flags, *small, "--init_from=p", "--compression=log"),
+            "--compression log contradicts", "pcen")
+    assert run("TripletEncoder", "--name=q", *flags, "--per_class=2", "--num_steps=1", "--init_from=p").code == 0
+    assert Run(tmp_path, "q").config()["frontend"] == settings("pcen")
+    assert run("TripletClassifier", "--name=head", "--enc_name=p", *flags, "--num_steps=1").code == 0
+    assert Run(tmp_path, "head").config()["frontend"] == settings("pcen")
+    assert run("infer_notl", "--name=p", "--cl_name=head", *flags).code == 0
+
+
+@pytest.mark.parametrize("compression", ["cube", 3, None, ["pcen"]])
+def test_a_front_end_that_there_is_not(published, compression):
+    config = {"model": "Res8", "frontend": settings("pcen") | {"compression": compression}}
+    (published.folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="trained with the front end"):
+        load_encoder(published.folder)
+
+
 def test_refusals(encoder, published, runs, tmp_path):
-    def refused(match, source, **how):
+    def refuses(match, source, **how):
         with pytest.raises(UserError, match=match):
             load_encoder(source, **how)
 
-    refused("nowhere.*check the name", tmp_path / "nowhere")
-    refused("step 15.*10, 20, 30, 40", runs / "enc", step=15)
-    refused("no run with a checkpoint", tmp_path)
-    refused("none of Res8", runs / "enc", model="Res9")
-    refused("no checkpoint of Res15", published.folder, model="Res15")
-    refused("contradicts", published.path("Res8", 10), step=40)
-    refused("contradicts", published.path("Res8", 10), model="Res15")
-    refused(r"folder checkpoints/", shutil.copy(published.path("Res8", 10), tmp_path))
+    refuses("nowhere.*check the name", tmp_path / "nowhere")
+    refuses("step 15.*10, 20, 30, 40", runs / "enc", step=15)
+    refuses("no run with a checkpoint", tmp_path)
+    refuses("none of Res8", runs / "enc", model="Res9")
+    refuses("no checkpoint of Res15", published.folder, model="Res15")
+    refuses("contradicts", published.path("Res8", 10), step=40)
+    refuses("contradicts", published.path("Res8", 10), model="Res15")
+    refuses(r"folder checkpoints/", shutil.copy(published.path("Res8", 10), tmp_path))
     shutil.copy(published.path("Res8", 10), published.path("Res15", 10))
-    refused("Res8, Res15; say which", published.folder)
-    refused("not a checkpoint of Res15", published.folder, model="Res15")
+    refuses("Res8, Res15; say which", published.folder)
+    refuses("not a checkpoint of Res15", published.folder, model="Res15")
     published.path("Res8", 40).write_bytes(b"x")
-    refused("Res8-STEP-40.pt", published.folder, model="Res8")
+    refuses("Res8-STEP-40.pt", published.folder, model="Res8")
     (published.folder / "config.json").write_text('{"frontend": {"mels": 1}, "model": "Res8"}')
-    refused("front end", published.path("Res8", 10))
+    refuses("front end", published.path("Res8", 10))

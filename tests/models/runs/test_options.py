@@ -98,6 +98,16 @@ def test_recipes_fill_in_only_what_was_not_given():
     assert (args.optimizer, args.shift) == ("novograd", True)
 
 
+@pytest.mark.parametrize("flag", options.CHANCES)
+def test_a_probability_is_a_flags_own_or_the_one_given(flag):
+    for given, wanted in (([], 0), ([f"--{flag}"], None), ([f"--{flag}=0.25"], 0.25), ([f"--{flag}=0"], 0)):
+        args = parsed("TripletEncoder", *given, "--no-shift")
+        options.resolve_recipe(args)
+        found = getattr(args, flag)
+        assert found == wanted if wanted is not None else 0 < found < 1
+        assert options.varied(args) == (found > 0)
+
+
 @pytest.mark.parametrize("loss", options.LOSSES)
 def test_a_loss_has_its_own_defaults_and_takes_no_other_flags(loss):
     args = parsed("TripletEncoder", f"--loss={loss}", "--lr=0.5")
@@ -157,7 +167,10 @@ def test_bad_values_exit_2_naming_the_flag(flags, said, capsys):
 
 
 @pytest.mark.parametrize("flags, said", [(["--lr=1e-5"], "--lr_end 8e-05 is above --lr 1e-05"),
-                                         (["--noise_snr", "30", "5"], "--noise_snr 30 5")])
+                                         (["--noise_snr", "30", "5"], "--noise_snr 30 5"),
+                                         (["--babble", "--babble_snr", "9", "8"], "--babble_snr 9 8"),
+                                         (["--babble_snr", "8", "9"], "--babble_snr has no effect without --babble"),
+                                         (["--gain=0", "--gain_db", "-5", "5"], "--gain_db has no effect without")])
 def test_contradictions(flags, said):
     with pytest.raises(UserError, match=re.escape(said)):
         options.resolve_recipe(parsed("TripletEncoder", *flags))

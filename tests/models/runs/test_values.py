@@ -6,7 +6,7 @@ from models.runs import options
 from tests.models.runs.test_options import REQUIRED, SCRIPTS, parsed
 
 NUMBERS = (options.whole, options.count, options.width, options.positive, options.not_negative, options.share,
-           options.clip_seconds, options.decibels)
+           options.clip_seconds, options.decibels, options.probability)
 
 
 def numeric(script):
@@ -24,7 +24,7 @@ def test_no_number_is_not_one(script, value, capsys):
     assert len(flags) >= 4
     for flag, count in flags:
         with pytest.raises(SystemExit) as stop:
-            values = ["-200" if value == "-1" else value] * count if flag == "--noise_snr" else [value]
+            values = ["-200" if value == "-1" else value] * count if count > 1 else [value]
             parsed(script, *REQUIRED[script], *([f"{flag}={values[0]}"] if count == 1 else [flag, *values]))
         assert stop.value.code == 2
         assert flag in capsys.readouterr().err
@@ -34,6 +34,7 @@ def test_no_number_is_not_one(script, value, capsys):
     ("--clip_seconds", ["0", "0.05", "1e9"], ["0.1", "2.5"]), ("--lr", ["0", "1e30", "1e-400"], ["1e-9", "10"]),
     ("--num_steps", ["0", "1.5", str(10**30)], ["1", "1000000"]), ("--hidden_size", ["0", str(10**9)], ["1", "512"]),
     ("--warmup", ["1", "1.5"], ["0", "0.99"]), ("--margin", ["0", "1e300"], ["0.1"]),
+    ("--reverb", ["-0.1", "1.01"], ["0", "0.25", "1"]),
     ("--seed", ["1e3", "-5"], ["0", str(2**70)])])
 def test_tiny_and_huge_numbers(flag, bad, good, capsys):
     for value in bad:

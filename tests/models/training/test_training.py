@@ -18,7 +18,7 @@ from data.sampler import BalancedBatchSampler
 from models.encoders.build import make_encoder
 from models.encoders.head import ClassificationNet, head_scores
 from models.runs.checkpoints import Run
-from models.runs.options import RECIPES
+from models.runs.options import CHANCES, RECIPES
 from models.training import loop
 from models.training import tasks as training
 from models.training.novograd import NovoGrad
@@ -28,7 +28,8 @@ from models.training.optimisers import make_optimizer, make_schedule
 def arguments(**changes):
     values = RECIPES["paper"] | {"model": "Res8", "precision": "32", "compile": False, "spec_augment": None,
                                  "augment": False, "seed": 0, "margin": 0.5, "mining": "random", "per_class": 3,
-                                 "eval_clips": 100, "k": 3} | changes
+                                 "eval_clips": 100, "k": 3, "clip_seconds": 1.0, "babble_snr": (5.0, 20.0),
+                                 "gain_db": (-20.0, 10.0), "compression": "log"} | changes
     return SimpleNamespace(**values)
 
 
@@ -119,13 +120,27 @@ def test_a_step_follows_from_seed_and_number_alone(clips):
 
 
 @pytest.mark.parametrize("changes", [{}, {"shift": True}, {"speed": True}, {"spec_augment": "light"},
-                                     {"precision": "bf16"}, {"mining": "hardest"}, {"mining": "semihard"}])
+                                     {"precision": "bf16"}, {"mining": "hardest"}, {"mining": "semihard"},
+                                     *({flag: 1.0} for flag in CHANCES)])
 def test_every_setting_gives_a_gradient(clips, changes):
     torch.manual_seed(0)
     task = training.TripletTask(make_encoder("Res8", 8), arguments(**changes), 10)
     task.training_step(batch_of(clips[0], task), 0).backward()
     assert all(p.grad.abs().sum() > 0 and p.dtype == torch.float32 for p in task.encoder.parameters())
     assert set(task.figures) == {"loss", "active", "d_pos", "d_neg"}
+
+
+@pytest.mark.parametrize("flag", CHANCES)
+def test_an_augmentation_of_its_own(clips, flag):
+    """It changes the step; with probability 0 nothing, to the bit; and every step draws anew, but the same again."""
+    def losses(**changes):
+        torch.manual_seed(0)
+        task = training.TripletTask(make_encoder("Res8", 8), arguments(shift=True, spec_augment="light", **changes), 10)
+        return [task.training_step(batch_of(clips[0], task, step), 0).item() for step in (3, 4, 3)]
+
+    plain, zero, half = losses(), losses(**{flag: 0.0}), losses(**{flag: 0.5})
+    assert plain == zero and half[0] == half[2]
+    assert half[0] != plain[0] and half[1] != plain[1]
 
 
 def test_a_frozen_encoder_does_not_change(clips):
@@ -197,7 +212,8 @@ def test_the_host_reads_nothing_back_but_at_the_logging_interval(clips, words, t
             steps = (state["step"] for state in self.optimizers().state.values())  # AdamW counts on the host
             reads.on_host |= {step.data_ptr() for step in steps if isinstance(step, torch.Tensor)}
 
-    args = arguments(**RECIPES[recipe] | {"per_class": 3, "shift": True, "speed": True, "spec_augment": "full"},
+    args = arguments(**RECIPES[recipe] | {"per_class": 3, "shift": True, "speed": True, "spec_augment": "full"}
+                     | dict.fromkeys(CHANCES, 0.5),
                      name="reads", step_freq=1000, eval_freq=1000, checkpoints_to_keep=1)
     steps = 2 * loop.LOG_STEPS + 2
     task = Watched(make_encoder("Res8", 4), args, steps, NoiseBank(words.folder / "noise", 16_000))
