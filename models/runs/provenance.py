@@ -88,7 +88,11 @@ def tell_seen(runs: Sequence[Run], clips: Clips, corpus: Corpus, rows: np.ndarra
     Returns:
         the same as facts; {} where no run has a record.
     """
-    records = [record for record in map(Record.read, runs) if record is not None]
+    found = {run.name: Record.read(run) for run in runs}
+    records = [record for record in found.values() if record is not None]
+    if lacking := [name for name, record in found.items() if record is None]:
+        print(f"run {' and '.join(map(repr, lacking))} kept no record of its training clips, so that test clips may "
+              "have been among them")
     if not records:
         return {}
     heard, speakers, among = reduce(Record.__or__, records).seen(clips, corpus, rows)
