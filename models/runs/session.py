@@ -6,6 +6,7 @@ Cheap checks come before the libraries that take seconds to import.
 from __future__ import annotations
 
 import os
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,7 +56,11 @@ def open_corpus(args: Namespace, splits: Sequence[str]) -> Corpus:
     """The data set, or the sets joined by +, that --manifest names; the demo is synthesised if it is not there."""
     check_name("--manifest", args.manifest)  # files are named by it
     _make_demo(args)
-    return joined.load(args.manifest, splits, args.registry)
+    corpus = joined.load(args.manifest, splits, args.registry)
+    if corpus.parts is not None and getattr(args, "eval", None) != "new_words":  # there, they are refused
+        for remark in joined.trained_new_words(corpus, args.registry):
+            print(f"warning: --manifest {args.manifest}: {remark}", file=sys.stderr)
+    return corpus
 
 
 def _make_demo(args: Namespace) -> None:
