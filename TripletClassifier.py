@@ -74,6 +74,7 @@ def main(args) -> int:
     from models.encoders.device import pick_device
     from models.encoders.frontend import settings
     from models.encoders.head import ClassificationNet
+    from models.runs.provenance import check_apart
     from models.training.loop import fit
     from models.training.tasks import ClassifierTask
 
@@ -81,6 +82,7 @@ def main(args) -> int:
     args.precision = args.precision or options.best_precision(device)
     with parallel.first():
         train, dev = (session.open_clips(args, corpus, split) for split in ("train", "dev"))
+        check_apart(train, {"dev": dev}, corpus)
     sampler = session.classifier_batches(args, train, corpus)
     session.check_memory(sampler.batch_clips, args.clip_seconds)
     sampler.num_steps = args.num_steps = args.num_steps or args.num_epochs * sampler.epoch_steps

@@ -4,16 +4,25 @@ Labels are joined by name. What one set holds out for its dev and test splits mu
 a speaker, nor a recording; nor may a word that is held out to judge new words by be trained on.
 """
 
+import os
+import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from data.base.errors import UserError
+from data.base.files import check_regular
+from data.decoding import SAMPLE_RATE
+from data.labels import folded, twins, under_two_labels
 from data.manifests import REGISTRY, SPLITS, Corpus, Manifest, load_corpus, read_manifest, read_registry, registered
 
 JOIN = "+"
+UNKNOWN = "_unknown_"  # of sets that have a label for all other words
 _NAMED = 5  # in a message, at most
+_LOOKED_AT = 20  # recordings of a set whose rates are looked at
 
 
 def load(name: str, splits: Sequence[str] = SPLITS, registry: str | Path = REGISTRY) -> Corpus:
@@ -24,24 +33,22 @@ def load(name: str, splits: Sequence[str] = SPLITS, registry: str | Path = REGIS
         label came first. Noise is that of the first set that has some.
 
     Raises:
-        UserError: as `data.manifests.load_corpus`; one set trains on what another holds out; two labels differ by case
-            only; a set twice.
+        UserError: as `data.manifests.load_corpus`; one set trains on what another holds out; the sets call one thing by
+            two names, or two things by one; a set twice.
     """
     names = parts_of(name, registry)
     if len(names) == 1:
         return load_corpus(name, splits, registry)
-    if len(set(names)) < len(names):
-        raise UserError(f"--manifest {name}: names a data set twice; leave one out")
     for part in names:
         registered(part, registry)  # the plain message for a name that is not there
+    if len(set(names)) < len(names):
+        raise UserError(f"--manifest {name}: names a data set twice; leave one out")
     parts = [load_corpus(part, SPLITS, registry) for part in names]
+    _refuse_one_set(names, parts)
     _refuse_leaks(names, parts)
     labels = sorted(set().union(*(part.labels for part in parts)))
-    folded: dict[str, str] = {}
-    for label in labels:
-        if (other := folded.setdefault(label.casefold(), label)) != label:
-            raise UserError(f"--manifest {name}: labels {other!r} and {label!r} differ by case only; spell the word "
-                            "the same way in all sets")
+    _refuse_contradictions(name, names, parts, labels)
+    _tell_rates(name, names, parts)
     place = {label: i for i, label in enumerate(labels)}
     first = {}
     for i, part in enumerate(parts):
@@ -73,12 +80,24 @@ def new_words(corpus: Corpus, registry: str | Path = REGISTRY) -> Manifest:
     labels = sorted(set().union(*(manifest.labels for manifest in found)))
     held = concatenate(found, labels, {label: i for i, label in enumerate(labels)})
     train = corpus.splits["train"]
-    for what, both in (("words", set(labels) & set(train.labels)),
-                       ("speakers", (set(held.speaker) - {None}) & set(train.speaker))):
+    for what, both in (("words", _alike(labels, train.labels)), ("speakers", _alike(held.speaker, train.speaker)),
+                       ("recordings", {*map(_real, held.files)} & {*map(_real, train.files)})):
         if both:
             raise UserError(f"{len(both):,} {what} held out as new are in the training of --manifest {corpus.name}: "
-                            f"{', '.join(sorted(both)[:_NAMED])}; leave them out of it")
+                            f"{_named(both)}; leave them out of it")
     return held
+
+
+def trained_new_words(corpus: Corpus, registry: str | Path = REGISTRY) -> list[str]:
+    """A line on the words that one set holds out as new and another is trained on; none if there are no such."""
+    folder, found = Path(registry).absolute().parent, []
+    for part in parts_of(corpus.name, registry):
+        if isinstance(path := registered(part, registry).get("new_words"), str) and (folder / path).is_file():
+            words = _alike(read_manifest(folder / path).labels, corpus.splits["train"].labels)
+            if words:
+                found.append(f"{len(words):,} words that {part!r} holds out as new are in this training: "
+                             f"{_named(words)}; they cannot judge this encoder")
+    return found
 
 
 def concatenate(manifests: Sequence[Manifest], labels: list[str], place: dict[str, int]) -> Manifest:
@@ -95,21 +114,92 @@ def concatenate(manifests: Sequence[Manifest], labels: list[str], place: dict[st
                     columns["duration"], np.concatenate(label), columns["speaker"])
 
 
+def _refuse_one_set(names: Sequence[str], parts: Sequence[Corpus]) -> None:
+    seen: dict[tuple, str] = {}
+    for name, part in zip(names, parts, strict=True):
+        train = part.splits["train"]
+        clips = len(train), round(float(train.offset.sum()), 3), frozenset(map(_real, train.files))
+        if (other := seen.setdefault(clips, name)) != name:
+            raise UserError(f"--manifest: {other!r} and {name!r} have the same training clips, so they are one set "
+                            "under two names; leave one out")
+
+
 def _refuse_leaks(names: Sequence[str], parts: Sequence[Corpus]) -> None:
     for a, trained in zip(names, parts, strict=True):
         train = trained.splits["train"]
-        speakers, files = set(train.speaker) - {None}, {train.files[i] for i in np.unique(train.file)}
+        files = set(map(_real, train.files))
         for b, held in zip(names, parts, strict=True):
             if a == b:
                 continue
             for split in ("dev", "test"):
                 other = held.splits[split]
-                _refuse(speakers & set(other.speaker), "speaker", a, b, split)
-                _refuse(files & {other.files[i] for i in np.unique(other.file)}, "recording", a, b, split)
+                _refuse(_alike(other.speaker, train.speaker), "speaker", a, b, split)
+                _refuse((file for file in other.files if _real(file) in files), "recording", a, b, split)
+
+
+def _real(path: str) -> str:
+    """The path that links lead to, at one look at each file: what a data set has is in few folders."""
+    folder, name = os.path.split(path)
+    path = os.path.join(_real_folder(folder), name)
+    return os.path.realpath(path) if os.path.islink(path) else path
+
+
+@lru_cache(100_000)
+def _real_folder(folder: str) -> str:
+    return os.path.realpath(folder)
 
 
 def _refuse(both: Iterable[str], what: str, trained: str, held: str, split: str) -> None:
     if found := sorted(both):
-        more = f" and {len(found) - _NAMED:,} more" if len(found) > _NAMED else ""
+        others = ", or give them other names if they are other people" if what == "speaker" else ""
         raise UserError(f"{what}{'s' * (len(found) > 1)} of the {split} split of {held!r} in the training of "
-                        f"{trained!r} ({len(found):,}): {', '.join(found[:_NAMED])}{more}; leave them out of one set")
+                        f"{trained!r} ({len(found):,}): {_named(found)}; leave them out of one set{others}")
+
+
+def _refuse_contradictions(name: str, names: Sequence[str], parts: Sequence[Corpus], labels: Sequence[str]) -> None:
+    """Raise UserError where the sets call one thing by two names, or two things by one."""
+    if alike := twins(labels):
+        raise UserError(f"--manifest {name}: labels {' and '.join(map(repr, alike[0]))} differ by case or blanks only; "
+                        "spell the word the same way in all sets")
+    for a, part in zip(names, parts, strict=True):
+        if UNKNOWN in part.labels and (others := set(labels) - set(part.labels)):
+            raise UserError(f"--manifest {name}: {UNKNOWN!r} of {a!r} stands for any word that this set does not name, "
+                            f"and the others name {len(others):,} more: {_named(others)}; join a set without it")
+    splits = [(a, split, part.splits[split]) for a, part in zip(names, parts, strict=True) for split in part.splits]
+    for m, i, n, j in under_two_labels([manifest for *_, manifest in splits]):
+        (a, _, one), (b, _, other) = splits[m], splits[n]
+        if a != b:  # a set alone has been warned of
+            raise UserError(f"--manifest {name}: {one[i].path} at {one.offset[i]:g} s is {other[j].label!r} in {b!r} "
+                            f"and {one[i].label!r} in {a!r}; mend one of them")
+
+
+def _tell_rates(name: str, names: Sequence[str], parts: Sequence[Corpus]) -> None:
+    """Say that some sets were recorded at less than 16 kHz and others were not: a missing band tells them apart."""
+    import soundfile
+
+    lowest = {}
+    for part, corpus in zip(names, parts, strict=True):
+        files, rates = corpus.splits["train"].files, []
+        for path in files[::max(1, len(files) // _LOOKED_AT)][:_LOOKED_AT]:
+            with suppress(OSError, ValueError, soundfile.SoundFileError):  # whoever decodes it has more to say
+                check_regular(path)
+                rates.append(soundfile.info(path).samplerate)
+        if rates:
+            lowest[part] = min(rates)
+    narrow = {part: rate for part, rate in lowest.items() if rate < SAMPLE_RATE}
+    if narrow and len(narrow) < len(lowest):
+        print(f"warning: --manifest {name}: recordings of " + ", ".join(
+            f"{part!r} have {rate:,} Hz" for part, rate in narrow.items()) + f", all others {SAMPLE_RATE:,} or more: "
+            "an encoder can tell the sets apart by the missing band; join sets of one rate, unless you want that",
+            file=sys.stderr)
+
+
+def _alike(names: Iterable[str | None], others: Iterable[str | None]) -> set[str]:
+    """Those of ``names`` that are among ``others``, however they are written."""
+    there = {folded(name) for name in set(others) - {None}}
+    return {name for name in set(names) - {None} if folded(name) in there}
+
+
+def _named(names: Iterable[str]) -> str:
+    names = sorted(names)
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else "")

@@ -24,10 +24,16 @@ def twins(names: Iterable[str]) -> list[list[str]]:
     """Groups of names that differ only by case, blanks or invisible characters."""
     groups: dict[str, list[str]] = {}
     for name in names:
-        folded = unicodedata.normalize("NFKC", name).casefold()
-        key = "".join(c for c in folded if not c.isspace() and unicodedata.category(c) != "Cf")
-        groups.setdefault(key, []).append(name)
+        groups.setdefault(folded(name), []).append(name)
     return [group for group in groups.values() if len(group) > 1]
+
+
+def folded(name: str) -> str:
+    """A name without what the eye hardly tells apart: case, blanks, invisible characters, Unicode's forms of a text."""
+    if name.isascii():
+        return "".join(name.casefold().split())
+    name = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    return "".join(c for c in name if not c.isspace() and unicodedata.category(c) != "Cf")
 
 
 def look_alike(labels: Iterable[str]) -> list[str]:

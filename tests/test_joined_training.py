@@ -86,3 +86,21 @@ def test_new_words_that_tell_nothing_or_are_trained_on(run, parts, labels, most,
 def test_words_of_the_other_set_are_not_new(run, parts):
     refused(train(run, parts, "--eval=new_words"), "held out as new", "a+b", "five")
     refused(train(run, parts, "--eval=new_words", manifest="b"), "no words held out as new")
+
+
+def test_a_finished_run_reports_what_its_looks_at_new_words_saw(run, parts):
+    done = train(run, parts, "--eval=new_words", manifest="a")
+    looked = [float(line.split("AUROC of new words ")[1].split(" %")[0]) for line in done.out.splitlines()
+              if "AUROC of new words" in line]
+    flags = ["--name=joined", "--model=Res8", *parts.flags[:3], "--new_words"]
+    tested = run("infer_train", *flags, "--manifest=a")
+    assert tested.code == 0, tested.error
+    assert "10 clips of 2 words held out as new, said by 5 speakers" in tested.out
+    stored = json.loads((parts.folder / "runs" / "joined" / "new_words-a-Res8-20.json").read_text())
+    assert 100 * stored["pairs"][0]["auroc"] == pytest.approx(looked[-1], abs=0.006)
+    assert stored["pairs"][0]["same_word_pairs"] == 2 * 10 and stored["pairs"][2]["same_word_pairs"] == 2 * 10
+    assert stored["facts"]["unknown_words_trained_on"] == [] and stored["facts"]["test_clips_trained_on"] == 0
+    few = run("infer_train", *flags, "--manifest=a", "--eval_clips=4")
+    assert "4 clips of 2 words held out" in few.out
+    refused(run("infer_train", *flags, "--manifest=a", "--eval_clips=2"), "2 clips of 2 words", "--eval_clips")
+    refused(run("infer_train", *flags, "--manifest=b"), "no words held out as new")

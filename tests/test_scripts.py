@@ -180,8 +180,15 @@ def test_words_are_enrolled_and_others_rejected(encoder, runs, words, run):
     assert stored["facts"]["enrolled"] == ["bed", "cat", "four"]
     assert stored["facts"]["unknown"] == ["dog", "five", "tree"]
     assert [(r["method"], r["shots"]) for r in stored["results"]] == [
-        (method, n) for method in ("embedding", "DTW of MFCC", "log-mel cosine") for n in (1, 5)]
-    assert len(stored["repeats"]) == 18
+        ("embedding", 1), ("embedding", 5), ("embedding, nearest clip", 5), *(
+            (method, n) for method in ("DTW of MFCC", "log-mel cosine") for n in (1, 5))]
+    assert len(stored["repeats"]) == 21
+    assert "the encoder was trained on 3 of the 3 enrolled words (bed, cat, four) and 3 of" in done.out
+    dev = stored["facts"]["chosen_on_dev"]
+    assert (dev["clips"], dev["unknown_clips"]) == (30, 15)  # those of dev have no part in the table
+    assert [one["shots"] for one in dev["chosen"]] == [1, 5] and "chosen on dev (30 clips, " in done.out
+    assert all(one["equal_error_rate"] == min(r["equal_error_rate"] for r in dev["results"]
+                                              if r["shots"] == one["shots"]) for one in dev["chosen"])
     assert stored["results"][1]["accuracy_mean"] >= 0.8 > 1 / 3
     assert stored["results"][1]["auroc_mean"] > 0.7
     assert stem.with_suffix(".csv").exists() and stem.with_name(f"{stem.name}-det.png").exists()
@@ -209,8 +216,10 @@ def test_scores_are_also_held_against_a_cohort_of_other_words(encoder, runs, wor
     assert "cohort: 48 clips of 4 other words of --manifest words; " in own.out
     stored = json.loads((runs / "enc" / "shots-unknown-words-Res8-40.json").read_text())
     assert stored["facts"]["cohort"]["clips"] == 48
-    assert [r["method"] for r in stored["results"]] == ["embedding", *(f"embedding, {kind}-norm" for kind in "zts")]
-    plain, normed = (r["auroc_mean"] for r in stored["results"][:2])
+    assert [r["method"] for r in stored["results"]] == [
+        f"embedding{norm}{how}" for norm in ("", *(f", {kind}-norm" for kind in "zts"))
+        for how in ("", ", nearest clip")]
+    plain, normed = (stored["results"][row]["auroc_mean"] for row in (0, 2))
     assert plain == normed  # of one word, z-norm moves all scores of a repeat alike
     named = infer(run, words, runs, *few, "--cohort=words")
     table = [line for line in own.out.splitlines() if line.startswith("|")]
@@ -241,7 +250,12 @@ def test_without_unknown_words_all_are_enrolled(encoder, runs, words, run):
     (["--baselines"], ["--baselines", "--shots"]), (["--repeats=3"], ["--repeats", "--shots"]),
     (["--seed=0"], ["--seed", "--shots"]), (["--shots", "1", "--k=5"], ["--k", "--shots"]),
     (["--shots", "1", "--ties=lowest"], ["--ties", "--shots"]), (["--cohort=words"], ["--cohort", "--shots"]),
-    (["--shots", "1", "--cohort=words"], ["--cohort", "--unknown"])])
+    (["--shots", "1", "--cohort=words"], ["--cohort", "--unknown"]),
+    (["--protocol=commands10"], ["--protocol commands10", "words has no 'yes'", "_silence_", "data.speech_commands"]),
+    (["--protocol=commands10", "--enroll", "bed"], ["--protocol commands10", "--enroll"]),
+    (["--new_words", "--shots", "1"], ["--new_words", "--shots"]), (["--new_words", "--k=1"], ["--new_words", "--k"]),
+    (["--eval_clips=3"], ["--eval_clips", "--new_words"]),
+    (["--new_words"], ["words has no words held out", "data.libriwords"])])
 def test_enrolment_that_cannot_be(flags, parts, encoder, run, words, runs):
     before = sorted((runs / "enc").iterdir())
     refused(infer(run, words, runs, *flags), *parts)

@@ -34,6 +34,7 @@ WORDS_V1 = frozenset((
     "zero"))
 WORDS = {1: WORDS_V1, 2: WORDS_V1 | {"backward", "follow", "forward", "learn", "visual"}}
 NAMES = {(2, "all", "split"): "35", (2, "12", "split"): "12", (2, "12", "official"): "12-official",
+         (2, "all+silence", "split"): "35-silence", (1, "all+silence", "split"): "v1-30-silence",
          (1, "all", "split"): "v1-30", (1, "12", "split"): "v1-12", (1, "12", "official"): "v1-12-official"}
 
 
@@ -64,6 +65,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                          help="all words found, or the 12-class task: yes no up down left right on off stop go, "
                               "_unknown_ (other words) and _silence_ (default all)")
     classes.add_argument("--words", nargs="+", metavar="WORD", help="only these words (default: all that are found)")
+    classes.add_argument("--silence", action="store_true",
+                         help="of all words, also clips of background noise as _silence_, in every split a tenth of "
+                              "the ten command words' number, as with --classes 12 (default off)")
     classes.add_argument("--list", type=Path, metavar="FILE",
                          help="only the clips of this list, word/file.wav<TAB>sha1 a line, each checked "
                               "(default: all clips)")
@@ -118,6 +122,9 @@ def main(args: argparse.Namespace) -> None:
     if args.classes == "12":
         splits, more = twelve_classes(args, splits, root / NOISE, test_root)
         digests |= more
+    elif args.silence:
+        splits, more = with_silence(splits, root / NOISE)
+        digests |= more
     splits = without_copies(splits, digests, args.drop_duplicates)
     check_disjoint(splits)
 
@@ -141,6 +148,9 @@ def check_flags(args: argparse.Namespace) -> str:
         raise UserError("--words and --classes 12 exclude each other; leave one of them out")
     if args.protocol == "official" and args.classes != "12":
         raise UserError("--protocol official is about the 12-class task; add --classes 12")
+    if args.silence and (args.words or args.classes == "12"):
+        raise UserError("--silence adds background noise to all words; leave out "
+                        + ("--words" if args.words else "--classes 12, which has it"))
     if args.test_root and args.protocol != "official":
         raise UserError("--test_root is for --protocol official only; add that or leave it out")
     if not args.download and (args.url != URL or args.sha256):
@@ -149,7 +159,8 @@ def check_flags(args: argparse.Namespace) -> str:
         raise UserError(f"--sha256 {args.sha256}: must be 64 hexadecimal digits, as sha256sum prints them")
     if args.name is None and (args.words or args.list):
         raise UserError(f"{'--words' if args.words else '--list'} makes a set of its own; name it with --name")
-    return NAMES[args.version, args.classes, args.protocol] if args.name is None else args.name
+    classes = args.classes + "+silence" * args.silence
+    return NAMES[args.version, classes, args.protocol] if args.name is None else args.name
 
 
 def locate(args: argparse.Namespace) -> tuple[Path, Path]:
@@ -180,8 +191,9 @@ def address(url: str, file: str, main_archive: bool) -> str:
 
 def choose_words(args: argparse.Namespace, found: set[str], root: Path) -> set[str]:
     """The words to use of those found. Raises UserError when some are not there."""
-    from data.speech_commands.twelve import WORDS as TEN
-    if missing := sorted(set(args.words or (TEN if args.classes == "12" else ())) - found):
+    from data.speech_commands.labels import COMMANDS
+
+    if missing := sorted(set(args.words or (COMMANDS if args.classes == "12" or args.silence else ())) - found):
         close = difflib.get_close_matches(missing[0], found, 1)
         raise UserError(f"{root}: no clips of the word {missing[0]!r}"
                         f"{f' (did you mean {close[0]!r}?)' if close else ''}; found: {' '.join(sorted(found))}")
@@ -197,24 +209,35 @@ def twelve_classes(args: argparse.Namespace, splits: "Splits", noise: Path,
     """Splits of the 12-class task from splits of all words; and the hashes of the clips that are new in them."""
     from data.sources.vetting import vet
     from data.speech_commands.archive import find_clips
-    from data.speech_commands.twelve import SILENCE, UNKNOWN, share, silence, with_unknown
-    from data.speech_commands.twelve import WORDS as TEN
+    from data.speech_commands.labels import COMMANDS, SILENCE, UNKNOWN
+    from data.speech_commands.twelve import with_unknown
 
     official, digests = [], {}
     if args.protocol == "official":
         official, digests = vet(list(find_clips(test_root, "--test_root").values()), args.skip_bad_audio)
         labels = {clip.label for clip in official}
-        if differing := sorted(labels ^ {*TEN, UNKNOWN, SILENCE}):
+        if differing := sorted(labels ^ {*COMMANDS, UNKNOWN, SILENCE}):
             raise UserError(f"{test_root}: {'no' if differing[0] not in labels else 'a'} folder {differing[0]!r}; the "
                             "test-set archive has one for each of the 12 classes and no other")
         splits = {split: clips for split, clips in splits.items() if split != "test"}
     splits = with_unknown(splits, args.seed)
-    counts = {split: share(sum(clip.label in TEN for clip in clips)) for split, clips in splits.items()}
+    splits, more = with_silence(splits, noise)
+    return splits | ({"test": official} if official else {}), digests | more
+
+
+def with_silence(splits: "Splits", noise: Path) -> "tuple[Splits, Digests]":
+    """Splits and, in each, clips of background noise, a tenth of the ten words' number; and the hashes of these."""
+    from data.sources.vetting import vet
+    from data.speech_commands.labels import COMMANDS
+    from data.speech_commands.twelve import share, silence
+
+    counts = {split: share(sum(clip.label in COMMANDS for clip in clips)) for split, clips in splits.items()}
+    digests, found = {}, {}
     for split, clips in silence(noise, counts).items():
         quiet, more = vet(clips)
-        splits[split] = splits[split] + quiet
+        found[split] = splits[split] + quiet
         digests |= more
-    return splits | ({"test": official} if official else {}), digests
+    return found, digests
 
 
 if __name__ == "__main__":

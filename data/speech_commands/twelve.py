@@ -18,9 +18,8 @@ from data.decoding import SAMPLE_RATE, decode
 from data.manifests import Utterance
 from data.sources.noise import find_noise
 from data.sources.splits import Splits
+from data.speech_commands.labels import COMMANDS, SILENCE, UNKNOWN
 
-WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
-UNKNOWN, SILENCE = "_unknown_", "_silence_"
 SHARE = 0.1  # of the ten words' clips, for each of the two others
 STRETCHES = {"train": (0.0, 0.8), "dev": (0.8, 0.9), "test": (0.9, 1.0)}  # parts of every noise file
 _STEPS = 100  # starts a second that silence clips may have
@@ -42,8 +41,8 @@ def with_unknown(splits: Splits, seed: int = 0) -> Splits:
 
     drawn = {}
     for split, clips in splits.items():
-        words = [clip for clip in clips if clip.label in WORDS]
-        others = sorted((clip for clip in clips if clip.label not in WORDS), key=rank)
+        words = [clip for clip in clips if clip.label in COMMANDS]
+        others = sorted((clip for clip in clips if clip.label not in COMMANDS), key=rank)
         if not others:
             raise UserError(f"no clip of another word in {split}; the 12-class task needs words beside its ten")
         drawn[split] = words + [replace(clip, label=UNKNOWN) for clip in others[:share(len(words))]]

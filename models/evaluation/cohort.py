@@ -17,7 +17,7 @@ import numpy as np
 from data.base.errors import UserError
 from data.joined import load
 from data.manifests import Corpus, Manifest
-from models.evaluation.enrol import Comparison, same_name, unit_means
+from models.evaluation.enrol import NEAREST, Comparison, clip_scores, same_name, unit_means
 
 TOP = 300  # most similar clips of the cohort that scores are held against
 MOST = 1000  # clips of a cohort that are embedded
@@ -63,23 +63,37 @@ def s_norm(scores: np.ndarray, models: tuple[np.ndarray, np.ndarray],
 
 
 def comparisons(queries: np.ndarray, pool: np.ndarray, cohort: np.ndarray, top: int = TOP) -> dict[str, Comparison]:
-    """`models.evaluation.enrol.by_mean` with its scores normalised, by the method's name.
+    """`models.evaluation.enrol.by_mean` and `by_clip` with their scores normalised, by the method's name.
+
+    By the nearest clip, each enrolled clip is a model of its own, and its class has the best of their scores.
 
     Args:
         queries: (Q, D), pool: (P, D) and cohort: (M, D), rows of length 1.
     """
-    clips = statistics(queries, cohort, top)
+    clips, enrolled = statistics(queries, cohort, top), statistics(pool, cohort, top)
 
-    def compare(kind: str) -> Comparison:
+    def normalised(kind: str, plain: np.ndarray, models: tuple[np.ndarray, np.ndarray] | None,
+                   part: slice) -> np.ndarray:
+        asked = tuple(of[part] for of in clips)
+        norm = {"z": lambda: z_norm(plain, models), "t": lambda: t_norm(plain, asked),
+                "s": lambda: s_norm(plain, models, asked)}[kind]
+        return norm().astype(np.float32)
+
+    def by_means(kind: str) -> Comparison:
         def scores(rows: np.ndarray, part: slice) -> np.ndarray:
             means = unit_means(pool[rows])  # (C, D)
-            plain, asked = queries[part] @ means.T, tuple(of[part] for of in clips)
-            if kind == "t":
-                return t_norm(plain, asked).astype(np.float32)
-            models = statistics(means, cohort, top)
-            return (z_norm(plain, models) if kind == "z" else s_norm(plain, models, asked)).astype(np.float32)
+            return normalised(kind, queries[part] @ means.T, None if kind == "t" else statistics(means, cohort, top),
+                              part)
         return scores
-    return {f"embedding, {kind}-norm": compare(kind) for kind in "zts"}
+
+    def by_clips(kind: str) -> Comparison:
+        def scores(rows: np.ndarray, part: slice) -> np.ndarray:
+            each = clip_scores(queries[part], pool[rows]).reshape(-1, rows.size)  # (q, C N)
+            models = tuple(of[rows.ravel()] for of in enrolled)
+            return normalised(kind, each, models, part).reshape(-1, *rows.shape).max(2)
+        return scores
+    return {f"embedding, {kind}-norm{how}": compare(kind) for kind in "zts"
+            for how, compare in (("", by_means), (NEAREST, by_clips))}
 
 
 def choose(corpus: Corpus, taken: Sequence[str]) -> Manifest:

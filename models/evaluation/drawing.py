@@ -1,9 +1,9 @@
-"""What all pictures need: names that can be drawn, no noise of the drawing library, and the PNG's bytes."""
+"""What all pictures and tables need: names that can be shown, no noise of the drawing library, the PNG's bytes."""
 
 import io
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 LONGEST = 24  # characters of a name in a picture
@@ -29,6 +29,17 @@ def quietly() -> Iterator[None]:
         warnings.filterwarnings("ignore", "Glyph .* missing")
         warnings.filterwarnings("ignore", "Matplotlib currently does not support")
         yield
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells, the first being the head, as a Markdown table that is aligned on a terminal, too."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["| " + " | ".join(cell.ljust(width) if i == 0 else cell.rjust(width)
+                               for i, (cell, width) in enumerate(zip(row, widths, strict=True))) + " |"
+             for row in rows]
+    rule = "|" + "|".join("-" * (width + 2) if i == 0 else "-" * (width + 1) + ":"
+                          for i, width in enumerate(widths)) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])
 
 
 def png(figure, dpi: float = 130) -> bytes:

@@ -12,12 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.base.errors import UserError
-from data.manifests import Manifest
+from data.manifests import Corpus, Manifest
+from data.speech_commands.labels import SILENCE
 from models.evaluation.drawing import visible
+from models.runs.options import PROTOCOLS
 
 MOST_NAMED = 40  # labels listed in a message
 UNKNOWN = -1  # the class of a test clip whose word is not enrolled
 PERCENTS = (1, 5)  # of unknown clips accepted, at which accuracy is reported
+NEAREST = ", nearest clip"  # ending of the names of methods by the most similar enrolled clip, not by the class's mean
 _SCORES = 1 << 24  # (Q, C) similarities computed at a time: bounds memory with thousands of classes
 
 # From the enrolled clips of C classes, (C, N) rows of the pool, and a slice of the queries, to similarities (q, C).
@@ -75,6 +78,17 @@ def choose_words(labels: Sequence[str], enroll: Sequence[str] | None, unknown: S
                         "must be something to tell apart: enrol more, or reject others with --unknown")
     return tuple(np.array([c for c, label in enumerate(labels) if label in chosen], np.int64)
                  for chosen in (known, rejected))
+
+
+def check_protocol(name: str, corpus: Corpus) -> None:
+    """Raise UserError unless a data set has what a protocol of `models.runs.options.PROTOCOLS` is about."""
+    wanted = PROTOCOLS[name]["enroll"]
+    lacking = [label for label in (*wanted, SILENCE) if label not in corpus.labels]
+    others = set(corpus.labels) - {*wanted, SILENCE}
+    if lacking or not others:
+        raise UserError(f"--protocol {name}: --manifest {corpus.name} has no "
+                        f"{', '.join(map(repr, lacking)) or 'other words, which must be rejected'}; make a set of all "
+                        "words and silence with python -m data.speech_commands --silence, and name that")
 
 
 def same_name(label: str) -> str:
@@ -159,6 +173,16 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
+def by_clip(queries: np.ndarray, pool: np.ndarray) -> Comparison:
+    """Compare vectors of length 1, (Q, D), with each class's most similar enrolled one of (P, D)."""
+    return lambda rows, part: clip_scores(queries[part], pool[rows]).max(2)
+
+
+def clip_scores(queries: np.ndarray, enrolled: np.ndarray) -> np.ndarray:
+    """Similarities of (Q, D) to every one of (C, N, D) enrolled clips: (Q, C, N)."""
+    return (queries @ enrolled.reshape(-1, enrolled.shape[2]).T).reshape(len(queries), *enrolled.shape[:2])
+
+
 def by_nearest(similarities: np.ndarray) -> Comparison:
     """Compare with each class's most similar enrolled clip; similarities (Q, P) of queries and pool."""
     return lambda rows, part: similarities[part][:, rows].max(2)
@@ -167,6 +191,8 @@ def by_nearest(similarities: np.ndarray) -> Comparison:
 def evaluate(methods: dict[str, Comparison], drawn: np.ndarray, shots: Sequence[int],
              truth: np.ndarray) -> list[Result]:
     """Test every method with every number of shots on every draw.
+
+    With one clip enrolled, the most similar clip is the mean: methods by `NEAREST` are left out.
 
     Args:
         drawn: (R, C, N) rows of the pool, as `draw` gives them.
@@ -178,7 +204,7 @@ def evaluate(methods: dict[str, Comparison], drawn: np.ndarray, shots: Sequence[
     """
     results = []
     for method, compare in methods.items():
-        for n in shots:
+        for n in (n for n in shots if n > 1 or not method.endswith(NEAREST)):
             found = [recognise(compare, rows[:, :n], len(truth)) for rows in drawn]
             best, score = (np.stack(arrays) for arrays in zip(*found, strict=True))
             if not np.isfinite(score).all():

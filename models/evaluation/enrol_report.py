@@ -10,15 +10,16 @@ from statistics import NormalDist
 import numpy as np
 
 from data.base.files import write_atomically
-from models.evaluation.drawing import png, visible
-from models.evaluation.enrol import PERCENTS, UNKNOWN, Result, accepted_at, misses
+from models.evaluation.drawing import markdown, png, visible
+from models.evaluation.enrol import NEAREST, PERCENTS, UNKNOWN, Result, accepted_at, misses, same_name
 from models.evaluation.report import to_json
 from models.runs.versions import versions
 
 HEADINGS = {"accuracy": "accuracy", "auroc": "AUROC", "equal_error_rate": "equal-error rate",
             **{f"accuracy_at_{percent}_percent": f"accuracy at {percent} % FA" for percent in PERCENTS}}
 TICKS = np.array([0.001, 0.01, 0.1, 0.5, 1, 2, 5, 10, 20, 40, 60, 80, 90, 95, 98, 99, 99.9, 99.99, 99.999]) / 100
-_STYLES = ("-", "--", ":", "-.", (0, (5, 1)))  # as many as methods
+_NAMED = 10  # words in a line
+_STYLES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 3)), (0, (7, 2, 1, 2, 1, 2)))  # as many as methods drawn
 
 
 def report_enrolment(out: Path, stem: str, results: Sequence[Result], truth: np.ndarray, facts: dict,
@@ -45,6 +46,8 @@ def report_enrolment(out: Path, stem: str, results: Sequence[Result], truth: np.
         print(f"no test clip of {len(without)} of these words, which no figure is about: "
               + ", ".join(map(visible, without[:5])) + ", ..." * (len(without) > 5))
     print(table(results))
+    if chosen := facts.get("chosen_on_dev"):
+        print(said_of_choice(chosen))
     allowed = {f"at_{percent}_percent": accepted_at(percent, unknown) for percent in PERCENTS}
     if unknown and unknown < 100 * len(allowed):
         print("at FA, false acceptance, no more than " + ", ".join(
@@ -76,16 +79,40 @@ def report_enrolment(out: Path, stem: str, results: Sequence[Result], truth: np.
     return content
 
 
+def tell_trained(enrolled: Sequence[str], unknown: Sequence[str], config: dict) -> dict:
+    """Say in a line which of the words an encoder was trained on, if any; the same as facts, {} where none knows.
+
+    A word that it was trained on is no new word, whoever says it.
+
+    Args:
+        config: of the encoder's run.
+    """
+    if not isinstance(config.get("labels"), list):
+        return {}
+    trained = {same_name(str(label)) for label in config["labels"]}
+    found = {what: [label for label in labels if same_name(label) in trained]
+             for what, labels in (("enrolled", enrolled), ("unknown", unknown))}
+    if any(found.values()):
+        print("the encoder was trained on " + " and ".join(
+            f"{len(known)} of the {len(labels)} {what} words ({', '.join(map(visible, known[:_NAMED]))}"
+            f"{', ...' * (len(known) > _NAMED)})" for (what, known), labels in
+            zip(found.items(), (enrolled, unknown), strict=True) if known) + ": these are not new to it")
+    return {f"{what}_words_trained_on": known for what, known in found.items()}
+
+
+def said_of_choice(chosen: dict) -> str:
+    """A line on the ways of scoring that were chosen on dev, as `models.evaluation.choice.choose` has them."""
+    figure = chosen["figure"]
+    best = "highest" if figure == "accuracy" else "lowest"
+    return (f"chosen on dev ({chosen['clips']:,} clips, {chosen['unknown_clips']:,} of them unknown), by the {best} "
+            f"{HEADINGS[figure]} there: " + "; ".join(
+                f"{one['shots']} {'clip' if one['shots'] == 1 else 'clips'}: {one['method']} ({100 * one[figure]:.2f})"
+                for one in chosen["chosen"]))
+
+
 def table(results: Sequence[Result]) -> str:
     """Mean and standard deviation over the repeats, per cent, as a Markdown table."""
-    rows = cells(results)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["| " + " | ".join(cell.ljust(width) if i == 0 else cell.rjust(width)
-                               for i, (cell, width) in enumerate(zip(row, widths, strict=True))) + " |"
-             for row in rows]
-    rule = "|" + "|".join("-" * (width + 2) if i == 0 else "-" * (width + 1) + ":"
-                          for i, width in enumerate(widths)) + "|"
-    return "\n".join([lines[0], rule, *lines[1:]])
+    return markdown(cells(results))
 
 
 def cells(results: Sequence[Result]) -> list[list[str]]:
@@ -117,12 +144,12 @@ def draw_errors(results: Sequence[Result], truth: np.ndarray, title: str) -> byt
     high = np.searchsorted(TICKS, max(0.5, *(curve[1:][curve[1:] < 1].max() for curve in curves)))
     ticks = TICKS[low:high + 1]
 
-    methods = list(dict.fromkeys(r.method for r in results))
+    methods = list(dict.fromkeys(r.method for r in results if _drawn(r)))
     shots = sorted({r.shots for r in results})
     figure = Figure(figsize=(6.4, 6.4))
     axes = figure.add_subplot()
     axes.plot(_deviates(ticks), _deviates(ticks), color="0.8", linewidth=1, zorder=0)
-    for result, curve in zip(results, curves, strict=True):
+    for result, curve in ((r, curve) for r, curve in zip(results, curves, strict=True) if _drawn(r)):
         inside = (curve > 0) & (curve < 1) & (accepted > 0) & (accepted < 1)
         axes.plot(_deviates(accepted[inside]), _deviates(curve[inside]), drawstyle="steps-post", linewidth=1.8,
                   color=colormaps["viridis"](0.85 * shots.index(result.shots) / max(len(shots) - 1, 1)),
@@ -140,6 +167,11 @@ def draw_errors(results: Sequence[Result], truth: np.ndarray, title: str) -> byt
     axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0, frameon=False, fontsize=9,
                 title="enrolled a class", handlelength=3)
     return png(figure)
+
+
+def _drawn(result: Result) -> bool:
+    """Normalised scores are drawn by the class's mean only, lest no curve can be told from another."""
+    return not result.method.endswith(f"-norm{NEAREST}")
 
 
 def _deviates(shares: np.ndarray) -> np.ndarray:

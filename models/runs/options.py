@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 
 from data.base.errors import UserError
+from data.speech_commands.labels import COMMANDS
 from models.runs.parser import Parser
 from models.runs.values import (
     clip_seconds,
@@ -48,6 +49,14 @@ LOSSES = {
     "subcenter_arcface": {"margin": 0.5, "scale": 30.0, "sub_centres": 3, "loss_lr": None},
     "supcon": {"scale": 10.0},
     "multi_similarity": {},
+}
+
+
+# Tests that others report by name, as flags: ten command words against all others and silence (Rusci and Tuytelaars,
+# 2023, arXiv:2306.02161).
+PROTOCOLS = {
+    "commands10": {"shots": [1, 5, 10], "repeats": 100, "unknown": [],
+                   "enroll": list(COMMANDS)},
 }
 
 
@@ -272,6 +281,16 @@ def add_enrolment(parser: Parser) -> None:
     group.add_argument("--unknown", nargs="*", metavar="LABEL",
                        help="labels that are never enrolled and whose test clips must be rejected; without LABEL, all "
                             "that --enroll does not name (default: none)")
+    group.add_argument("--protocol", choices=tuple(PROTOCOLS),
+                       help="a test that others report, in place of the flags above; commands10: the ten command words "
+                            "of Speech Commands enrolled from 1, 5 and 10 clips, 100 draws, all other words and "
+                            "silence to reject (data.speech_commands --silence makes such a set) (default: none)")
+    group.add_argument("--new_words", action="store_true",
+                       help="instead, report how well distances tell words that the data set holds out as new, as "
+                            "--eval new_words looks at while training: AUROC and equal-error rate of pairs of clips "
+                            "(default: off)")
+    group.add_argument("--eval_clips", type=count, default=2000,
+                       help="of --new_words: at most so many clips, spread over the words (default: 2000)")
     group.add_argument("--cohort", metavar="MANIFEST",
                        help="where there are unknown words, a data set whose training clips of other words all scores "
                             "are also normalised by (default: what the encoder was trained on, if it is still there)")
@@ -281,7 +300,23 @@ def add_enrolment(parser: Parser) -> None:
 
 
 def check_enrolment(args: argparse.Namespace) -> None:
-    """Sort --shots. Raises UserError for flags that have no meaning with it or without it."""
+    """Sort --shots, fill in --protocol. Raises UserError for flags that have no meaning with these or without."""
+    if args.new_words:
+        for flag in ("shots", "protocol", "k", "ties", "plot", "save"):
+            if flag in args.given:
+                raise UserError(f"--new_words is a test of its own, and --{flag} is about another; leave one of them "
+                                "out")
+    elif "eval_clips" in args.given:
+        raise UserError("--eval_clips is about --new_words; add that, or leave --eval_clips out")
+    if args.protocol:
+        for flag, value in PROTOCOLS[args.protocol].items():
+            if flag not in args.given:
+                setattr(args, flag, value)
+            elif flag in ("enroll", "unknown"):
+                raise UserError(f"--protocol {args.protocol} says itself what --{flag} is; leave one of them out")
+            elif getattr(args, flag) != value:
+                print(f"--protocol {args.protocol} has --{flag} {_listed(value)}: figures with others are not those "
+                      "that are reported elsewhere")
     if args.shots is None:
         for flag in ("repeats", "seed", "enroll", "unknown", "cohort", "baselines"):
             if flag in args.given:
@@ -358,6 +393,10 @@ def resolve_loss(args: argparse.Namespace) -> None:
                             "below where it starts")
     if args.loss == "subcenter_arcface" and args.margin >= math.pi / 2:
         raise UserError(f"--margin {args.margin:g}: that of subcenter_arcface is an angle in radians, below pi / 2")
+
+
+def _listed(value) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _default(flag: str, changes: dict | None) -> str:

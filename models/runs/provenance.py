@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -70,11 +71,15 @@ class Record:
                             "test without") from None
         return cls(*found)
 
+    def known(self, clips: Clips) -> np.ndarray:
+        """(N,) bool, which clips are among those trained on."""
+        sounds, heard = _sounds(clips)
+        return np.isin(_places(clips.manifest), self.places) | heard & np.isin(sounds, self.sounds)
+
     def seen(self, clips: Clips, corpus: Corpus, rows: np.ndarray | None = None) -> tuple[int, int, int]:
         """How many of the clips at ``rows`` (all by default) were trained on; of how many speakers, among how many."""
         rows = np.arange(len(clips)) if rows is None else rows
-        sounds, heard = _sounds(clips)
-        known = np.isin(_places(clips.manifest), self.places) | heard & np.isin(sounds, self.sounds)
+        known = self.known(clips)
         speakers = _speakers(clips.manifest.subset(rows), corpus)
         return int(known[rows].sum()), int(np.isin(speakers, self.speakers).sum()), len(speakers)
 
@@ -88,7 +93,11 @@ def tell_seen(runs: Sequence[Run], clips: Clips, corpus: Corpus, rows: np.ndarra
     Returns:
         the same as facts; {} where no run has a record.
     """
-    records = [record for record in map(Record.read, runs) if record is not None]
+    found = {run.name: Record.read(run) for run in runs}
+    records = [record for record in found.values() if record is not None]
+    if lacking := [name for name, record in found.items() if record is None]:
+        print(f"run {' and '.join(map(repr, lacking))} kept no record of its training clips, so that test clips may "
+              "have been among them")
     if not records:
         return {}
     heard, speakers, among = reduce(Record.__or__, records).seen(clips, corpus, rows)
@@ -98,6 +107,28 @@ def tell_seen(runs: Sequence[Run], clips: Clips, corpus: Corpus, rows: np.ndarra
         print(f"{heard:,} of the {count:,} test clips and {speakers:,} of the {among:,} test speakers were in the "
               f"training of run {names}: the figures are not those of new recordings")
     return {"test_clips_trained_on": heard, "test_speakers_trained_on": speakers}
+
+
+def check_apart(train: Clips, others: dict[str, Clips], corpus: Corpus) -> None:
+    """Say that clips to look at while training are training clips too, under whatever name and lossless format.
+
+    Args:
+        others: by what they are to the user.
+
+    Raises:
+        UserError: so they are in sets that were joined, which a user can still take apart.
+    """
+    record = Record.of(train, corpus)
+    for what, clips in others.items():
+        known = record.known(clips)
+        if not known.any():
+            continue
+        manifest = clips.manifest
+        message = (f"--manifest {corpus.name}: {known.sum():,} of the {len(clips):,} {what} clips are training clips, "
+                   f"too, such as {manifest.files[manifest.file[np.argmax(known)]]}")
+        if corpus.parts is not None:
+            raise UserError(f"{message}; leave them out of one set")
+        print(f"warning: {message}: the figures of looks are too good", file=sys.stderr)
 
 
 def tell_changed(run: Run, config: dict, args: Namespace, corpus: Corpus) -> dict:

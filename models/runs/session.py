@@ -6,6 +6,7 @@ Cheap checks come before the libraries that take seconds to import.
 from __future__ import annotations
 
 import os
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from data import joined
 from data.base.errors import UserError
 from data.base.files import check_name
-from data.manifests import ROOT, Corpus, registered
+from data.manifests import ROOT, Corpus, read_registry, registered
 from models.runs.checkpoints import HEAD, Run
 
 if TYPE_CHECKING:
@@ -54,13 +55,30 @@ def check_fixed(flag: str, given, fixed, where: str) -> None:
 def open_corpus(args: Namespace, splits: Sequence[str]) -> Corpus:
     """The data set, or the sets joined by +, that --manifest names; the demo is synthesised if it is not there."""
     check_name("--manifest", args.manifest)  # files are named by it
+    _make_demo(args)
+    corpus = joined.load(args.manifest, splits, args.registry)
+    if corpus.parts is not None and getattr(args, "eval", None) != "new_words":  # there, they are refused
+        for remark in joined.trained_new_words(corpus, args.registry):
+            print(f"warning: --manifest {args.manifest}: {remark}", file=sys.stderr)
+    return corpus
+
+
+def _make_demo(args: Namespace) -> None:
+    """Synthesise the demo if --manifest names it and it is not there."""
     folder = Path(args.registry).absolute().parent
     if "demo" in joined.parts_of(args.manifest, args.registry) and folder == ROOT and \
             not (folder / registered("demo", args.registry)["train"]).exists():
         from data.demo.synthesis import make
 
         make()
-    return joined.load(args.manifest, splits, args.registry)
+
+
+def has_split(args: Namespace, split: str) -> bool:
+    """Whether every set that --manifest names has this split's manifest."""
+    _make_demo(args)
+    entries, folder = read_registry(args.registry), Path(args.registry).absolute().parent
+    paths = [entries.get(part, {}).get(split) for part in joined.parts_of(args.manifest, args.registry)]
+    return all(isinstance(path, str) and (folder / path).is_file() for path in paths)
 
 
 def open_clips(args: Namespace, corpus: Corpus, split: str) -> Clips:
@@ -86,8 +104,8 @@ def open_new_words(args: Namespace, corpus: Corpus) -> Clips:
                      args.cache_dir, args.skip_bad_audio)
     counts = np.bincount(clips.manifest.label[spread(clips.manifest.label, args.eval_clips)])
     if (counts > 0).sum() < 2 or counts.max() < 2:
-        raise UserError(f"--eval new_words: {counts.sum()} clips of {(counts > 0).sum()} words held out do not tell "
-                        "pairs of one word from pairs of two; hold out more, or raise --eval_clips")
+        raise UserError(f"--manifest {args.manifest}: {counts.sum()} clips of {(counts > 0).sum()} words held out do "
+                        "not tell pairs of one word from pairs of two; hold out more, or raise --eval_clips")
     return clips
 
 

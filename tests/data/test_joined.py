@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import soundfile
 
 from data.base.errors import UserError
-from data.joined import load, new_words
+from data.joined import load, new_words, trained_new_words
 from data.manifests import Utterance, load_corpus, register, write_manifest
 
 
@@ -52,10 +53,11 @@ def test_one_set_is_itself(sets):
 
 def test_one_file_of_two_sets_is_one_file(sets, tmp_path):
     sets("a", train=[("cat", "s0", "x.wav")], dev=[("cat", "s1", None)], test=[("cat", "s2", None)])
-    registry = sets("b", train=[("eel", "s0", "../a/x.wav")], dev=[("eel", "s4", None)], test=[("eel", "s5", None)])
+    held = {"dev": [("cat", "s4", None)], "test": [("cat", "s5", None)]}
+    registry = sets("b", train=[("cat", "s0", "../a/x.wav"), ("cat", "s0", "y.wav")], **held)
     train = load("a+b", registry=registry).splits["train"]
-    assert len(train) == 2
-    assert train.files == [str(tmp_path / "a" / "x.wav")]
+    assert len(train) == 3
+    assert train.files == [str(tmp_path / "a" / "x.wav"), str(tmp_path / "b" / "y.wav")]
 
 
 def test_noise_is_the_first_that_there_is(sets, tmp_path):
@@ -81,12 +83,63 @@ def test_what_one_holds_out_another_must_not_train_on(sets, split, order):
 def test_contradictions(sets):
     usual(sets, "a", ["cat"], 0)
     registry = usual(sets, "b", ["Cat"], 3)
-    with pytest.raises(UserError, match="'Cat' and 'cat' differ by case only"):
-        load("a+b", registry=registry)
+    for label in ("Cat", "c at", "cat\u200b", "\uff43at"):
+        usual(sets, "b", [label], 3)
+        with pytest.raises(UserError, match=r"labels '.*t' and '.*t.*' differ by case or blanks only"):
+            load("a+b", registry=registry)
     with pytest.raises(UserError, match="twice"):
         load("a+a", registry=registry)
     with pytest.raises(UserError, match="'nowhere' is not registered"):
         load("a+nowhere", registry=registry)
+
+
+def test_one_recording_has_one_label_in_all_sets(sets):
+    sets("a", train=[("cat", "s0", "x.wav")], dev=[("cat", "s1", None)], test=[("cat", "s2", None)])
+    registry = sets("b", train=[("eel", "s3", None), ("eel", "s6", "../a/x.wav")], dev=[("eel", "s4", None)],
+                    test=[("eel", "s5", None)])
+    with pytest.raises(UserError, match=r"--manifest a\+b: .*x.wav at 0 s is 'cat' in 'a' and 'eel' in 'b'; mend"):
+        load("a+b", registry=registry)
+
+
+def test_all_other_words_are_not_a_word_beside_them(sets):
+    usual(sets, "a", ["cat", "_unknown_", "_silence_"], 0)
+    registry = usual(sets, "b", ["cat", "eel"], 3)
+    for order in ("a+b", "b+a"):
+        with pytest.raises(UserError, match=r"'_unknown_' of 'a' stands for any word .* name 1 more: eel; join a set"):
+            load(order, registry=registry)
+    usual(sets, "b", ["cat"], 3)
+    assert load("a+b", registry=registry).labels == ["_silence_", "_unknown_", "cat"]
+
+
+def test_one_set_under_two_names(sets):
+    clips = {"train": [("cat", "s0", "../x/t.wav")], "dev": [("cat", "s1", None)], "test": [("cat", "s2", None)]}
+    sets("a", **clips)
+    with pytest.raises(UserError, match="'a' and 'b' have the same training clips"):
+        load("a+b", registry=sets("b", **clips))
+
+
+def test_a_speaker_or_a_recording_is_known_however_it_is_written(sets, tmp_path):
+    sets("a", train=[("cat", "Ren\u00e9 ", "x.wav")], dev=[("cat", "s1", None)], test=[("cat", "s2", None)])
+    held = {"train": [("eel", "s3", None)], "dev": [("eel", "s4", None)]}
+    registry = sets("b", **held, test=[("eel", "rene\u0301", None)])
+    with pytest.raises(UserError, match=r"speaker of the test split of 'b' in the training of 'a'.*other people"):
+        load("a+b", registry=registry)
+    (tmp_path / "a" / "x.wav").touch()
+    (tmp_path / "b" / "link.wav").symlink_to(tmp_path / "a" / "x.wav")
+    sets("b", **held, test=[("eel", "s5", "link.wav")])
+    with pytest.raises(UserError, match=r"recording of the test split of 'b' in the training of 'a'.*link.wav"):
+        load("a+b", registry=registry)
+
+
+def test_sets_of_different_rates_are_said(sets, tmp_path, capsys):
+    for name, rate, first in (("a", 16_000, 0), ("b", 8_000, 3), ("c", 44_100, 6)):
+        registry = usual(sets, name, [f"word{name}"], first)
+        for split in ("train", "dev", "test"):
+            soundfile.write(tmp_path / name / f"{split}0.wav", np.zeros(rate, np.int16), rate)
+    load("a+c", registry=registry)
+    assert not capsys.readouterr().err
+    load("a+b+c", registry=registry)
+    assert "recordings of 'b' have 8,000 Hz, all others 16,000 or more" in capsys.readouterr().err
 
 
 def test_arrays_have_the_right_types(sets):
@@ -110,8 +163,13 @@ def test_new_words_are_those_of_all_sets_and_none_is_trained_on(sets, tmp_path):
     assert (held.labels, len(held)) == (["yak"], 2)
     hold_out("gnu", "s1")
     assert new_words(load("a", registry=registry), registry).labels == ["gnu"]
-    with pytest.raises(UserError, match=r"1 words held out as new .*a\+b: gnu"):
-        new_words(load("a+b", registry=registry), registry)
+    for word in ("gnu", "GNU "):
+        hold_out(word, "s1")
+        with pytest.raises(UserError, match=rf"1 words held out as new .*a\+b: {word.strip()}"):
+            new_words(load("a+b", registry=registry), registry)
+        said, = trained_new_words(load("a+b", registry=registry), registry)
+        assert said.startswith(f"1 words that 'a' holds out as new are in this training: {word.strip()};")
+    assert trained_new_words(load("b", registry=registry), registry) == []
     hold_out("yak", "s3")
     with pytest.raises(UserError, match=r"1 speakers held out as new .*s3"):
         new_words(load("a+b", registry=registry), registry)

@@ -23,8 +23,9 @@ from data.sources import download
 from data.sources.splits import check_disjoint, split_of
 from data.speech_commands import __main__ as speech_commands
 from data.speech_commands.__main__ import ARCHIVES, NAMES, WORDS, address, main, parse_args
-from data.speech_commands.twelve import SILENCE, STRETCHES, UNKNOWN, share, silence
-from data.speech_commands.twelve import WORDS as TEN
+from data.speech_commands.labels import COMMANDS as TEN
+from data.speech_commands.labels import SILENCE, UNKNOWN
+from data.speech_commands.twelve import STRETCHES, share, silence
 
 RATE = 16_000
 OTHERS = ("bed", "cat", "zero")
@@ -457,7 +458,8 @@ def test_tracked_registry_has_every_default_name():
         assert [entry[split] for split in ("train", "dev", "test")] == [
             f"datasets/{name}/{split}.json" for split in ("train", "dev", "test")]
         args = parse_args(entry["made_by"].split()[3:])
-        assert (args.version, args.classes, args.protocol, args.download) == (version, classes, protocol, True)
+        assert (args.version, args.classes + "+silence" * args.silence, args.protocol, args.download) == (
+            version, classes, protocol, True)
         assert entry["noise"] == f"{args.root}/speech_commands_v0.0{version}/_background_noise_"
         assert args.command == entry["made_by"]
 

@@ -9,7 +9,7 @@ from data.base.errors import UserError
 from data.manifests import Utterance, load_corpus, register, write_manifest
 from models.evaluation import cohort
 from models.evaluation.cohort import choose, comparisons, find, s_norm, statistics, t_norm, z_norm
-from models.evaluation.enrol import by_mean
+from models.evaluation.enrol import NEAREST, by_clip, by_mean
 
 
 def unit(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -64,6 +64,24 @@ def test_comparisons_are_the_norms_of_the_plain_scores_whatever_the_slice():
                            ("embedding, s-norm", s_norm(plain, of_models, of_clips))):
         np.testing.assert_allclose(found[method](rows, slice(None)), wanted, atol=1e-4)
         np.testing.assert_allclose(found[method](rows, slice(5, 9)), wanted[5:9], atol=1e-4)
+
+
+@pytest.mark.parametrize("part", [slice(None), slice(3, 8)])
+def test_the_nearest_clip_is_the_best_of_each_enrolled_clips_own_scores(part):
+    rng = np.random.default_rng(4)
+    queries, pool, others = unit(rng, 9, 8), unit(rng, 12, 8), unit(rng, 50, 8)
+    rows = rng.permutation(12)[:6].reshape(2, 3)
+    found = comparisons(queries, pool, others, 10) | {"plain": by_clip(queries, pool)}
+    mean, deviation = (dict(enumerate(of)) for of in statistics(pool, others, 10))
+    asked = statistics(queries, others, 10)
+    for method, norm in (("plain", lambda s, p, q: s),
+                         ("embedding, z-norm", lambda s, p, q: (s - mean[p]) / deviation[p]),
+                         ("embedding, t-norm", lambda s, p, q: (s - asked[0][q]) / asked[1][q]),
+                         ("embedding, s-norm", lambda s, p, q: ((s - mean[p]) / deviation[p]
+                                                                + (s - asked[0][q]) / asked[1][q]) / 2)):
+        scores = found[method + NEAREST * (method != "plain")](rows, part)
+        wanted = [[max(norm(float(queries[q] @ pool[p]), p, q) for p in clips) for clips in rows] for q in range(9)]
+        np.testing.assert_allclose(scores, np.array(wanted)[part], atol=1e-4)
 
 
 def test_one_threshold_serves_a_word_that_many_resemble_and_one_that_none_does():

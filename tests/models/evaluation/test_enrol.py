@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 
 from data.base.errors import UserError
-from data.manifests import ROOT, Manifest
+from data.manifests import ROOT, Corpus, Manifest
 from models.evaluation import enrol
 from models.evaluation.enrol import (
+    NEAREST,
     UNKNOWN,
     auroc,
+    by_clip,
     by_mean,
     by_nearest,
     check_clips,
+    check_protocol,
     choose_words,
     draw,
     equal_error_rate,
@@ -28,8 +31,41 @@ from models.evaluation.enrol import (
     targets,
     untested,
 )
+from models.runs.options import PROTOCOLS
 
 LABELS = ["bed", "cat", "dog", "four", "tree"]
+
+
+def test_by_the_nearest_clip_one_clip_is_left_out_for_it_is_the_mean():
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((20, 4)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    methods = {"mean": by_mean(vectors[:8], vectors[8:]), f"mean{NEAREST}": by_clip(vectors[:8], vectors[8:])}
+    drawn = np.stack([rng.permutation(12).reshape(3, 4) for _ in range(2)])
+    results = evaluate(methods, drawn, [1, 3], np.arange(8) % 3)
+    assert [(r.method, r.shots) for r in results] == [("mean", 1), ("mean", 3), (f"mean{NEAREST}", 3)]
+    one, = evaluate({"clip": methods[f"mean{NEAREST}"]}, drawn, [1], np.arange(8) % 3)
+    np.testing.assert_array_equal(one.best, results[0].best)
+    np.testing.assert_allclose(one.score, results[0].score, atol=1e-6)
+    for repeat, rows in enumerate(drawn):
+        for query in range(8):
+            best = [max(float(vectors[query] @ vectors[8 + row]) for row in clips[:3]) for clips in rows]
+            assert results[2].best[repeat, query] == np.argmax(best)
+            assert results[2].score[repeat, query] == pytest.approx(max(best), abs=1e-6)
+
+
+def corpus(*labels: str) -> Corpus:
+    return Corpus("m", sorted(labels))
+
+
+def test_a_protocol_needs_its_words_silence_and_others():
+    words = PROTOCOLS["commands10"]["enroll"]
+    assert len(words) == 10
+    check_protocol("commands10", corpus(*words, "_silence_", "bed"))
+    for labels, lacking in (((*words, "bed"), "'_silence_'"), ((*words, "_silence_"), "other words"),
+                            ((*words[1:], "_silence_", "bed"), "'yes'")):
+        with pytest.raises(UserError, match=f"--protocol commands10: --manifest m has no .*{lacking}.*--silence"):
+            check_protocol("commands10", corpus(*labels))
 
 
 def manifest(counts: list[int]) -> Manifest:

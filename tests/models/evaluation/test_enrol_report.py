@@ -12,8 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from data.base.errors import UserError
-from models.evaluation.enrol import UNKNOWN, Result, figures, misses
-from models.evaluation.enrol_report import TICKS, draw_errors, report_enrolment, table
+from models.evaluation.enrol import NEAREST, UNKNOWN, Result, figures, misses
+from models.evaluation.enrol_report import TICKS, draw_errors, report_enrolment, table, tell_trained
 
 FACTS = {"enrolled": ["bed", "cat", "dog"], "unknown": ["four", "tree"], "manifest": "m"}
 
@@ -135,6 +135,40 @@ def test_the_picture_has_no_overlapping_text_and_the_legend_beside_it(drawn, apa
     low, high = axes.get_xlim()
     assert low < high and axes.get_ylim() == (low, high)
     assert all(np.isfinite(line.get_ydata()).all() for line in axes.get_lines())
+
+
+def test_what_was_chosen_on_dev_is_a_line_and_stays_in_the_json(tmp_path, capsys):
+    made, truth = results()
+    chosen = {"clips": 50, "unknown_clips": 30, "figure": "equal_error_rate", "results": [], "chosen": [
+        {"shots": 1, "method": "embedding", "equal_error_rate": 0.125},
+        {"shots": 5, "method": "embedding, t-norm", "equal_error_rate": 0.05}]}
+    report_enrolment(tmp_path, "s", made, truth, FACTS | {"chosen_on_dev": chosen})
+    assert ("chosen on dev (50 clips, 30 of them unknown), by the lowest equal-error rate there: 1 clip: embedding "
+            "(12.50); 5 clips: embedding, t-norm (5.00)\n") in capsys.readouterr().out
+    assert json.loads((tmp_path / "s.json").read_text())["facts"]["chosen_on_dev"] == chosen
+
+
+def test_words_that_the_encoder_was_trained_on_are_named(capsys):
+    config = {"labels": ["Bed", "tree", "four"]}
+    assert tell_trained(["bed", "cat"], ["dog", "tree"], config) == {
+        "enrolled_words_trained_on": ["bed"], "unknown_words_trained_on": ["tree"]}
+    assert capsys.readouterr().out == ("the encoder was trained on 1 of the 2 enrolled words (bed) and 1 of the 2 "
+                                       "unknown words (tree): these are not new to it\n")
+    assert tell_trained(["cat"], ["tree"], config)["enrolled_words_trained_on"] == []
+    assert capsys.readouterr().out.startswith("the encoder was trained on 1 of the 1 unknown words (tree): ")
+    tell_trained(["cat"], ["dog"], config)
+    assert tell_trained(["bed"], [], {}) == {}  # a published encoder does not say
+    assert capsys.readouterr().out == ""
+
+
+def test_normalised_scores_are_drawn_by_the_mean_alone(drawn):
+    methods = [f"embedding{norm}{how}" for norm in ("", ", z-norm", ", t-norm", ", s-norm") for how in ("", NEAREST)]
+    made, truth = results(methods=(*methods, "DTW of MFCC", "log-mel cosine"), shots=(1, 5, 10))
+    draw_errors(made, truth, "title")
+    lines = drawn[0].axes[0].get_lines()[1:]
+    assert len(lines) == 7 * 3
+    assert len({(line.get_color(), str(line._unscaled_dash_pattern)) for line in lines}) == 21
+    assert not [line for line in lines if f"norm{NEAREST}" in line.get_label()]
 
 
 def test_one_clip_of_each_kind_can_be_drawn():

@@ -1,0 +1,132 @@
+"""The test of words enrolled from a few clips: embed, score in several ways, choose one on dev, report."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from data.dataset import Clips
+from data.manifests import Corpus
+from models.encoders.embedding import embed_clips
+from models.evaluation import choice, cohort, enrol
+from models.evaluation.enrol_report import draw_errors, report_enrolment, tell_trained
+from models.evaluation.knn import check_finite
+from models.evaluation.pairs import count_pairs
+from models.evaluation.plots import map_of, plot
+from models.evaluation.report import save_arrays
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from models.encoders.frontend import LogMel
+
+Words = tuple[np.ndarray, np.ndarray]  # classes that are enrolled, and that are unknown
+
+
+def test_enrolled_words(args: Namespace, words: Words, encoder: nn.Module, frontend: LogMel, corpus: Corpus,
+                        clips: dict[str, Clips], out: Path, name: str, facts: dict, config: dict) -> None:
+    """A few training clips of each enrolled word, drawn repeatedly, recognise test clips and reject unknown ones.
+
+    Args:
+        args: of infer_train.py.
+        clips: by split; with dev, a way of scoring is chosen on it.
+        out, name: folder of the files, and the ending of their names.
+        facts, config: what is known so far for the JSON; the configuration of the encoder's run.
+    """
+    def embedded(split, rows):
+        vectors = embed_clips(encoder, frontend, clips[split], rows, title=f"embedding {split}")
+        check_finite(vectors, f"{split} set", clips[split].manifest.subset(rows))
+        return vectors
+
+    def methods(queries):
+        """Ways to score (Q, D) embeddings: against a class's mean or nearest clip, as they are or normalised."""
+        plain = {"embedding": enrol.by_mean(queries, templates),
+                 f"embedding{enrol.NEAREST}": enrol.by_clip(queries, templates)}
+        return plain if others is None else plain | cohort.comparisons(queries, templates, others)
+
+    (enrolled, unknown), train, test = words, clips["train"], clips["test"]
+    labels, most = train.manifest.labels, max(args.shots)
+    enrol.check_clips(train.manifest, test.manifest, enrolled, unknown, most)  # again: bad audio may have been left out
+    drawn = enrol.draw(train.manifest.label, labels, enrolled, most, args.repeats, args.seed)  # (R, C, N)
+    pool, rows = np.unique(drawn, return_inverse=True)  # only these are embedded
+    tested = np.flatnonzero(np.isin(test.manifest.label, np.concatenate(words)))
+    truth = enrol.targets(test.manifest.label[tested], enrolled)
+    templates, queries = embedded("train", pool), embedded("test", tested)
+    others = None
+    if len(unknown):
+        others, facts["cohort"] = embed_cohort(args, words, encoder, frontend, labels, config)
+    tried, drawn = methods(queries), rows.reshape(drawn.shape)
+    if args.baselines:
+        from models.evaluation.baselines import comparisons
+
+        tried |= comparisons((test, tested), (train, pool))
+    results = enrol.evaluate(tried, drawn, args.shots, truth)
+
+    stem = f"{args.protocol or ('shots-unknown' if len(unknown) else 'shots')}-{name}"
+    facts |= {"clip_seconds": args.clip_seconds, "enrolled": [labels[c] for c in enrolled],
+              "unknown": [labels[c] for c in unknown], "untested": enrol.untested(test.manifest, np.concatenate(words)),
+              "seed": args.seed, "repeats": args.repeats, "protocol": args.protocol}
+    facts |= tell_trained(facts["enrolled"], facts["unknown"], config)
+    facts["chosen_on_dev"] = choose_on_dev(words, corpus, clips, embedded, methods, drawn, args.shots)
+    pairs = count_pairs(queries, test.manifest.label[tested]) if args.plot else None
+    content = report_enrolment(out, stem, results, truth, facts, pairs and pairs.figures())
+    if args.save:
+        save_arrays(out, stem, train_embeddings=templates, train_labels=train.manifest.label[pool],
+                    test_embeddings=queries, test_labels=test.manifest.label[tested], drawn=drawn,
+                    predictions=enrolled[np.stack([r.best for r in results if r.method == "embedding"])],
+                    scores=np.stack([r.score for r in results if r.method == "embedding"]))
+    made = plot(out, stem, queries, test.manifest.subset(tested), pairs, unknown=unknown) if pairs else None
+    if args.html:
+        from models.evaluation.page.enrolled import page_of_enrolment
+        from models.evaluation.page.page import write_page
+        from models.evaluation.page.parts import named
+
+        made = made or {"map": map_of(stem, queries, test.manifest.subset(tested), unknown=unknown)}
+        if len(unknown):
+            made = {"det": draw_errors(results, truth, stem)} | made
+        write_page(args.html, page_of_enrolment(stem, content, results, truth, (test, tested, queries),
+                                                (train, pool, templates), drawn, enrolled, named(made)), args.html_mb)
+
+
+def choose_on_dev(words: Words, corpus: Corpus, clips: dict[str, Clips],
+                  embedded: Callable[[str, np.ndarray], np.ndarray],
+                  methods: Callable[[np.ndarray], dict[str, enrol.Comparison]], drawn: np.ndarray,
+                  shots: list[int]) -> dict | None:
+    """The way of scoring that does best on dev clips, by the same enrolled clips; None where there are no such."""
+    if "dev" not in clips:
+        return None
+    dev = clips["dev"]
+    rows = choice.dev_clips(dev, corpus, words, (clips["train"], clips["test"]))
+    if isinstance(rows, str):
+        print(f"no way of scoring is chosen on dev: {rows}")
+        return None
+    truth = enrol.targets(dev.manifest.label[rows], words[0])
+    results = enrol.evaluate(methods(embedded("dev", rows)), drawn, shots, truth)
+    figure, chosen = choice.choose(results)
+    return {"clips": len(rows), "unknown_clips": int((truth == enrol.UNKNOWN).sum()), "figure": figure,
+            "chosen": [{"shots": n, "method": method, figure: value} for n, (method, value) in chosen.items()],
+            "results": [{"method": r.method, "shots": r.shots} | {
+                key: float(np.mean(values)) for key, values in r.figures.items()} for r in results]}
+
+
+def embed_cohort(args: Namespace, words: Words, encoder: nn.Module, frontend: LogMel, labels: list[str],
+                 config: dict) -> tuple[np.ndarray, dict] | tuple[None, None]:
+    """The embeddings of a cohort to normalise scores by, and what that is; None and None where there is none."""
+    found = cohort.find(args, config, [labels[c] for c in np.concatenate(words)])
+    if isinstance(found, str):
+        print(f"no cohort to normalise scores by: {found}")
+        return None, None
+    name, chosen = found
+    clips = Clips.of(chosen, f"{name}-cohort", args.clip_seconds, args.cache_dir, args.skip_bad_audio)
+    embedded = embed_clips(encoder, frontend, clips, title="embedding cohort")
+    check_finite(embedded, "cohort", clips.manifest)
+    cohort.check_enough(name, len(clips))  # again: bad audio may have been left out
+    used, others = min(cohort.TOP, len(clips)), len(np.unique(clips.manifest.label))
+    print(f"cohort: {len(clips):,} clips of {others} other words of --manifest {name}; scores are also normalised "
+          f"by the {used} most similar")
+    return embedded, {"manifest": name, "path": str(chosen.path), "clips": len(clips), "words": others,
+                      "most_similar": used}
