@@ -37,6 +37,9 @@ LOSSES = {
 }
 
 
+NEW_WORDS = "AUROC of new words"  # what a look with --eval new_words is called in the log
+
+
 def add_run(parser: Parser, name_help: str) -> None:
     group = parser.add_argument_group("run")
     group.add_argument("--name", required=True, help=name_help)
