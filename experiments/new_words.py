@@ -73,6 +73,7 @@ def _table_of(runs: list[dict]) -> str:
         of_row = grouped.setdefault((cell.row(), owner), {})
         of_row[cell.seed] = run
     kinds = [cell for cell, _ in grouped]
+    twice = len(set(kinds)) < len(kinds)  # a data set of one name was another at another time
     varying = [name for name in ("manifest", "model", "steps", "batch", *summary.SETTINGS)
                if len({summary.setting(cell, name) for cell in kinds}) > 1]
     fixed = [name for name in ("manifest", "model", "steps", "batch", *summary.SETTINGS) if name not in varying]
@@ -80,11 +81,11 @@ def _table_of(runs: list[dict]) -> str:
     shots = any("shots" in run for run in runs)
     figures = {key: title for key, title in FIGURES.items()
                if any(key in one for run in runs for one in run.get("shots", ()))}
-    table = [[*(name.replace("_", " ") for name in varying), "seeds", *["AUROC of new words held out"] * looks,
-              *["clips enrolled", "scores"] * shots, *figures.values()]]
-    for (cell, _), of_seeds in sorted(grouped.items(), key=lambda item: (_order(item[0][0]), item[0][1])):
+    table = [[*(name.replace("_", " ") for name in varying), *["data"] * twice, "seeds",
+              *["AUROC of new words held out"] * looks, *["clips enrolled", "scores"] * shots, *figures.values()]]
+    for (cell, owner), of_seeds in sorted(grouped.items(), key=lambda item: (_order(item[0][0]), item[0][1])):
         results = list(of_seeds.values())
-        first = [*(summary.setting(cell, name) for name in varying), str(len(results))]
+        first = [*(summary.setting(cell, name) for name in varying), *[owner[:8]] * twice, str(len(results))]
         if looks:
             first.append(summary.spread([100 * run["curve"][-1][2] for run in results
                                          if run.get("looks") == "new_words"], 2))
@@ -108,7 +109,9 @@ def _describe(run: dict) -> str:
     known, unknown = run["clips"]
     return (f"Words never heard, {run['cell']['words']}: {_several(protocol['enroll'])} enrolled, {known:,} test clips "
             f"of them" + (f" and {unknown:,} to reject, of {_several(protocol['unknown'])}" if unknown else "")
-            + f"; means over {protocol['repeats']} draws of the enrolled clips.")
+            + f"; means over {protocol['repeats']} draws of the enrolled clips"
+            + (f", scores normalised by clips of {protocol['cohort'] or 'what each encoder was trained on'}"
+               if any(one["scores"] != "embedding" for one in run["shots"]) else "") + ".")
 
 
 def _several(words: list[str]) -> str:

@@ -1,5 +1,6 @@
 """From the results of cells to a table: means over seeds, error against cross-entropy's, and paired tests."""
 
+import shlex
 import statistics
 from collections.abc import Iterable
 from dataclasses import fields, replace
@@ -170,7 +171,7 @@ def _describe(found: list[dict], varying: list[str], batches: set[tuple[int, int
     ties = f" Ties of the vote went to the lowest label in {voted.count('lowest')} of {len(voted)} kNN results, to " \
            "the nearest neighbour's in the others." if len(set(voted)) > 1 else ""
     return (f"{cell.manifest}, {'/'.join(f'{n:,}' for n in sorted(clips))} test clips; {', '.join(shared)}. "
-            f"Mean ± standard deviation over seeds. {_chance(found)}{ties}")
+            f"Mean ± standard deviation over seeds. {_chance(found)}{ties}{_in_bf16(found)}")
 
 
 def _chance(found: list[dict]) -> str:
@@ -183,6 +184,13 @@ def _chance(found: list[dict]) -> str:
     interval = binomtest(right, clips).proportion_ci(method="wilson")
     return (f"A test clip is {100 / clips:.2f} %; the best run's {100 * right / clips:.2f} % has a 95 % interval of "
             f"{100 * interval.low:.2f} to {100 * interval.high:.2f} % (Wilson).")
+
+
+def _in_bf16(found: list[dict]) -> str:
+    """How many results were trained in another precision than the others; "" for none."""
+    runs = [run for row in found for run in row["runs"].values()]
+    half = sum("--precision=bf16" in shlex.split(run.get("commands", [""])[0]) for run in runs)
+    return f" {half} of {len(runs)} results were trained in bf16." if half else ""
 
 
 def table(rows: list[list[str]]) -> list[str]:
