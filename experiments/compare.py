@@ -145,6 +145,11 @@ def main(args: argparse.Namespace) -> int:
         again = len({cell.name for cell in wanted} & set(stale))
         print(f"{results.path}: {len(stale)} results are of other data than --manifest {args.manifest} has now: "
               f"{again} to run again, {len(stale) - again} left out", flush=True)
+    if args.eval == "new_words" and (otherwise := [
+            cell.name for cell in todo if cell.method in ("knn", "shots") and cell.name in results.known
+            and results.known[cell.name].get("looks") != "new_words"]):
+        print(f"{results.path}: {len(otherwise)} encoders were looked at with dev, and have no AUROC of new words (as "
+              f"{otherwise[0]}); to have it, train them with another --runs_dir and --out", flush=True)
     if args.dry_run or wanted:
         seconds = sum(estimate.chain(chain, results.known) for chain in chains) / args.jobs
         print(f"{len(todo)} cells, {len(wanted)} to run, about {run.clock(seconds)} with {args.jobs} at a time",

@@ -7,10 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from data import joined
 from data.base.errors import UserError
 from data.manifests import Corpus, load_corpus, register, write_manifest
 from experiments import cells, compare, new_words
-from experiments.belongs import Data, make_room
+from experiments.belongs import Data, data_of, make_room
 from experiments.cells import Cell
 from experiments.protocol import Protocol, from_dict, protocol_of
 from experiments.results_file import Results
@@ -192,6 +193,29 @@ def test_words_never_heard_from_end_to_end_on_joined_sets(sets, tmp_path, capsys
         (tmp_path / "one+two" / "compare.json").read_text())["protocols"])
     log, = tmp_path.glob("one+two-Res8-knn-4x4x4-width12*/log.txt")
     assert log.read_text().count("step 4/4 ") == 1
+
+
+def test_encoders_that_were_looked_at_with_dev_are_told_of(sets, tmp_path, capsys):
+    flags = command(sets, tmp_path, "--methods", "shots", "--enroll", "five", "--unknown", "--dry_run")
+    assert compare.main(compare.parse_args(flags)) == 0
+    name = next(line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("one+two-"))
+    args = SimpleNamespace(methods=["shots"], shots_manifest="new", registry=sets.registry, enroll=["five"],
+                           unknown=[], shots=[1, 3], repeats=2, cohort=None, manifest="one+two")
+    corpus = joined.load("one+two", registry=sets.registry)
+    protocol, data = protocol_of(args, corpus), data_of(corpus)
+    cell, = cells.grid("one+two", ["Res8"], ["shots"], [4], [0], words=[protocol.name], batch_classes=[4],
+                       per_class=[4], width=[12])
+    assert cell.name == name
+    done = result(cell, data=data.content, protocol=protocol.to_dict(), clips=[5, 15])
+    shots = [one | {"shots": {1: 1, 5: 3}[one["shots"]]} for one in done["shots"]]
+    done = {key: value for key, value in done.items() if key not in ("looks", "new_words_set")} | {"shots": shots}
+    Results(tmp_path / "one+two" / "compare.json").add([done])
+    assert compare.main(compare.parse_args(flags)) == 0
+    assert "looked at with dev" not in capsys.readouterr().out
+    assert compare.main(compare.parse_args([*flags, "--eval=new_words"])) == 0
+    printed = capsys.readouterr().out
+    assert f"1 encoders were looked at with dev, and have no AUROC of new words (as {name})" in printed
+    assert "1 cells, 0 to run" in printed
 
 
 @pytest.mark.parametrize("flags, message", [
