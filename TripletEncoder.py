@@ -102,7 +102,7 @@ def main(args) -> int:
 
     where = search_device(device, args.classify_gpu)
     look = (lambda: task.accuracy(train, dev, where)) if held is None else (lambda: task.auroc(held))
-    loop = fit(task, run, train, sampler, device, look, "dev" if held is None else "AUROC of new words")
+    loop = fit(task, run, train, sampler, device, look, "dev" if held is None else options.NEW_WORDS)
     first = parallel.leave()
     if loop.stopped_by is not None:
         return loop.say_stopped(task.done)

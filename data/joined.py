@@ -70,10 +70,11 @@ def new_words(corpus: Corpus, registry: str | Path = REGISTRY) -> Manifest:
     Raises:
         UserError: no set has any, or one of the words, or of their speakers, is in ``corpus``'s training.
     """
-    folder, found = Path(registry).absolute().parent, []
+    folder, paths = Path(registry).absolute().parent, {}
     for part in parts_of(corpus.name, registry):
         if isinstance(path := registered(part, registry).get("new_words"), str):
-            found.append(read_manifest(folder / path))
+            paths.setdefault((folder / path).resolve(), folder / path)  # sets may hold out the same words
+    found = [read_manifest(path) for path in paths.values()]
     if not found:
         raise UserError(f"--manifest {corpus.name} has no words held out as new; make a set that has, with python -m "
                         "data.libriwords --new_words")

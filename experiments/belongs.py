@@ -13,6 +13,7 @@ from data.base.files import write_atomically
 from data.manifests import Corpus, Manifest
 
 _MARK = "data.json"  # in a cell's run: what data it was begun with
+_NEW_WORDS = "new_words.json"  # and which new words it was looked at with, if it was
 
 
 @dataclass(frozen=True)
@@ -22,34 +23,45 @@ class Data:
     Attributes:
         content: hash of the train, dev and test manifests: each utterance's path, offset, duration and label.
         test_set: hash of the tested clips, as results have it that know no ``content``.
+        new_words: hash of the words that the set holds out to judge an encoder by; None for none.
     """
 
     content: str
     test_set: str
+    new_words: str | None = None
 
     def has(self, result: dict) -> bool:
         """Whether a result is of these data. One written before results had a ``data`` counts by its test set."""
-        return result.get("data", self.content) == self.content and result["test_set"] == self.test_set
+        return (result.get("data", self.content) == self.content
+                and result.get("test_set", self.test_set) == self.test_set  # enrolled words are another set's
+                and result.get("new_words_set", self.new_words) == self.new_words)
 
 
-def data_of(corpus: Corpus, tested: Manifest | None = None) -> Data:
+def data_of(corpus: Corpus, tested: Manifest | None = None, new_words: Manifest | None = None) -> Data:
     """What identifies a data set with all its splits.
 
     Args:
         tested: the clips of the test split that can be used, where bad ones are left out; None for all.
+        new_words: the clips of words held out, if there are any.
     """
+    tested = corpus.splits["test"] if tested is None else tested
+    cut = bool(tested.offset.any())  # only then does a test's CSV have a column for it
+    return Data(content_of(corpus.splits), hash_of_tested(
+        (tested.files[file], f"{offset:.6f}" if cut else "", tested.labels[label])
+        for file, offset, label in zip(tested.file, tested.offset, tested.label, strict=True)),
+        None if new_words is None else content_of({"new_words": new_words}))
+
+
+def content_of(splits: dict[str, Manifest]) -> str:
+    """Hash of manifests by split: each utterance's path as seen from the manifest, offset, duration and label."""
     content = hashlib.sha1()
-    for split, manifest in corpus.splits.items():
+    for split, manifest in splits.items():
         paths = [os.path.relpath(path, manifest.path.absolute().parent) for path in manifest.files]
         for file, offset, duration, label in zip(manifest.file, manifest.offset, manifest.duration, manifest.label,
                                                  strict=True):
             line = json.dumps([split, paths[file], float(offset), float(duration), manifest.labels[label]])
             content.update(line.encode() + b"\n")
-    tested = corpus.splits["test"] if tested is None else tested
-    cut = bool(tested.offset.any())  # only then does a test's CSV have a column for it
-    return Data(content.hexdigest(), hash_of_tested(
-        (tested.files[file], f"{offset:.6f}" if cut else "", tested.labels[label])
-        for file, offset, label in zip(tested.file, tested.offset, tested.label, strict=True)))
+    return content.hexdigest()
 
 
 def hash_of_tested(clips: Iterable[tuple[str, str, str]]) -> str:
@@ -58,12 +70,13 @@ def hash_of_tested(clips: Iterable[tuple[str, str, str]]) -> str:
     return hashlib.sha1(lines.encode()).hexdigest()
 
 
-def make_room(folder: Path, data: Data, stale: bool) -> None:
+def make_room(folder: Path, data: Data, stale: bool, new_words: bool = False) -> None:
     """Mark a cell's run as of these data; one of other data is set aside, so that it is not gone on with.
 
     Args:
         folder: the run's, there or not.
         stale: whether a run without a mark, from before there were any, is of other data.
+        new_words: whether the run will be looked at with the new words of ``data``, which then are part of them.
     """
     mark = folder / _MARK
     try:
@@ -72,13 +85,27 @@ def make_room(folder: Path, data: Data, stale: bool) -> None:
         began = None if stale else data.content
     except (OSError, ValueError):
         began = None
-    if folder.exists() and began != data.content:
+    others = new_words and looked_at_with(folder) not in (None, data.new_words)
+    if folder.exists() and (began != data.content or others):
         number = next(n for n in range(1, 1 << 20) if not _aside(folder, n).exists())
         folder.rename(_aside(folder, number))
         print(f"{folder}: is of other data; kept as {_aside(folder, number).name}", flush=True)
     if not mark.exists():
         with write_atomically(mark) as file:
             json.dump(data.content, file)
+    if new_words and looked_at_with(folder) is None:
+        with write_atomically(folder / _NEW_WORDS) as file:
+            json.dump(data.new_words, file)
+
+
+def looked_at_with(folder: Path) -> str | None:
+    """The hash of the new words that a run was looked at with; None if it was not, "" if that is not known any more."""
+    try:
+        return str(json.loads((folder / _NEW_WORDS).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        return ""
 
 
 def _aside(folder: Path, number: int) -> Path:

@@ -1,19 +1,26 @@
-"""Train encoders by triplet loss and by cross-entropy on equal budgets, several seeds each, and compare their tests.
+"""Train encoders by losses of their own and by cross-entropy on equal budgets, several seeds each, and compare them.
 
 Every cell of the grid is a run of the scripts under --runs_dir; one whose result is in --out/compare.json is not run
 again, unless the data have changed since; one that was interrupted goes on. All methods get the same number of steps
 with the same number of clips, and the same augmentation; "head" trains on the encoder of "knn", which costs its steps
-once more.
+once more, and "shots" tests that encoder on words that it never heard.
 """
 
 import argparse
 from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
-from experiments import cells
+from experiments import cells, protocol
 from models.runs import options
 
 ON_OFF = {"on": True, "off": False}
+STEPS = 480
+# What --extra cannot say, because the grid does: a result would have another name than its run's.
+TAKEN = {"name": "--out", "manifest": "--manifest", "model": "--models", "recipe": "--recipe", "num_steps": "--steps",
+         "num_epochs": "--epochs", "batch_classes": "--batch_classes", "per_class": "--per_class", "seed": "--seeds",
+         "hidden_size": "--widths", "embedding_size": "--embedding_sizes", "data_probs": "--data_probs",
+         "shares": "--shares", "loss": "--losses", "mining": "--mining", "margin": "--margins", "augment": "--augment",
+         "eval": "--eval", "precision": "--precision", "runs_dir": "--runs_dir", "registry": "--registry"}
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -22,24 +29,37 @@ def parse_args(argv=None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="example:\n  python -m experiments.compare --manifest 35 --models Res8 --methods ce knn "
                "--seeds 0 1 2 --steps 240 480 --dry_run")
-    grid = parser.add_argument_group("grid", "Every combination is run; cross-entropy knows no triplets, and has one "
-                                             "cell for all --data_probs, --mining and --margins.")
-    grid.add_argument("--manifest", required=True, help="a name registered in manifests.json")
+    grid = parser.add_argument_group(
+        "grid", "Every combination that makes sense is run: a loss has no cells for the --mining and --margins that it "
+                "does not take, and cross-entropy one for all --losses and these, --data_probs and --shares.")
+    grid.add_argument("--manifest", required=True,
+                      help="a name registered in manifests.json; several joined by +, as a+b, are one")
     grid.add_argument("--models", nargs="+", choices=options.MODELS, default=["Res8"], help="(default: Res8)")
     grid.add_argument("--methods", nargs="+", choices=cells.METHODS, default=["ce", "knn"],
-                      help="cross-entropy, triplet loss and nearest neighbours, or triplet loss and a softmax head "
-                           "(default: ce knn)")
-    grid.add_argument("--steps", nargs="+", type=options.count, default=[480], help="(default: 480)")
+                      help="ce: cross-entropy; knn: the encoder's loss and nearest neighbours; head: the same encoder "
+                           "and a softmax head; shots: the same encoder on words that it never heard (default: ce knn)")
+    grid.add_argument("--losses", nargs="+", choices=tuple(options.LOSSES), default=["triplet"],
+                      help="of the encoder, as TripletEncoder.py's --loss (default: triplet)")
+    grid.add_argument("--steps", nargs="+", type=options.count, help="(default: 480, or what --epochs says)")
+    grid.add_argument("--epochs", nargs="+", type=options.count,
+                      help="so many epochs' worth of steps, of all training clips whatever the --fractions (default: "
+                           "none)")
     grid.add_argument("--seeds", nargs="+", type=options.whole, default=[0, 1, 2], help="(default: 0 1 2)")
     grid.add_argument("--augment", nargs="+", choices=tuple(ON_OFF), default=["off"],
                       help="noise and time shift, or what the recipe has (default: off)")
     grid.add_argument("--data_probs", nargs="+", type=int, choices=range(7), default=[0],
                       help="how a batch's classes are drawn, as in TripletEncoder.py (default: 0)")
-    grid.add_argument("--mining", nargs="+", choices=options.MINING, default=["random"], help="(default: random)")
-    grid.add_argument("--margins", nargs="+", type=options.positive, default=[0.5], help="(default: 0.5)")
-    grid.add_argument("--widths", nargs="+", type=options.count, default=[45], help="of the embedding (default: 45)")
+    grid.add_argument("--mining", nargs="+", choices=options.MINING, default=["random"],
+                      help="of the triplet loss (default: random)")
+    grid.add_argument("--margins", nargs="+", type=options.positive, default=[None],
+                      help="of the losses that have one (default: each loss's own)")
+    grid.add_argument("--widths", nargs="+", type=options.width, default=[45],
+                      help="channels of Res8 and Res15, and size of the embedding (default: 45)")
+    grid.add_argument("--embedding_sizes", nargs="+", type=options.width, default=[None],
+                      help="where it is to differ from the channels (default: the width)")
     grid.add_argument("--fractions", nargs="+", type=_fraction, default=[1.0],
-                      help="shares of each class's training clips, the smaller within the larger (default: 1)")
+                      help="shares of each class's training clips, as 0.1 or 1/6, the smaller within the larger "
+                           "(default: 1)")
     grid.add_argument("--ks", nargs="+", type=options.count, default=[5],
                       help="numbers of neighbours to vote; the table's is --k's default (default: 5)")
     shared = parser.add_argument_group("all cells")
@@ -47,8 +67,26 @@ def parse_args(argv=None) -> argparse.Namespace:
     shared.add_argument("--batch_classes", type=options.count, default=35,
                         help="classes in a batch, all of them if there are fewer (default: 35)")
     shared.add_argument("--per_class", type=options.count, default=10, help="clips of each (default: 10)")
-    shared.add_argument("--extra", nargs="+", default=[], metavar="FLAG=VALUE",
-                        help="further flags of both training scripts, without their dashes, as lr=1e-3 (default: none)")
+    shared.add_argument("--shares", nargs="+", type=options.positive, metavar="SHARE",
+                        help="with --manifest a+b: of a batch's classes, by set, as in TripletEncoder.py (default: all "
+                             "words alike)")
+    shared.add_argument("--eval", choices=("dev", "new_words"), default="dev",
+                        help="what encoders are looked at with while they are trained, as in TripletEncoder.py: with "
+                             "new_words, the table of words never heard has their AUROC (default: dev)")
+    shared.add_argument("--extra", nargs="+", default=[], type=_extra, metavar="FLAG=VALUE",
+                        help="further flags of both training scripts, without their dashes, as lr=1e-3, and of the "
+                             "losses, as loss_lr=1e-2, which those losses get that take them (default: none)")
+    words = parser.add_argument_group("words never heard", "How --methods shots enrols, as in infer_train.py.")
+    words.add_argument("--shots_manifest", metavar="MANIFEST", help="the registered data set that has these words")
+    words.add_argument("--shots", nargs="+", type=options.count, metavar="N",
+                       help=f"numbers of clips to enrol of each (default: {' '.join(map(str, protocol.SHOTS))})")
+    words.add_argument("--repeats", type=options.count,
+                       help=f"random draws of them, the same for all encoders (default: {protocol.REPEATS})")
+    words.add_argument("--enroll", nargs="+", metavar="LABEL", help="(default: all that are not --unknown)")
+    words.add_argument("--unknown", nargs="*", metavar="LABEL",
+                       help="words to reject; without LABEL, all that --enroll does not name (default: none)")
+    words.add_argument("--cohort", metavar="MANIFEST",
+                       help="whose training clips the scores are also normalised by (default: each encoder's own)")
     place = parser.add_argument_group("where and how")
     place.add_argument("--out", type=Path, help="gets compare.json, compare.md and pictures (default: "
                                                 "RUNS_DIR/MANIFEST)")
@@ -66,23 +104,39 @@ def parse_args(argv=None) -> argparse.Namespace:
     place.add_argument("--skip_bad_audio", action="store_true", help="as in the scripts (default: off)")
     args = parser.parse_args(argv)
     args.out = args.out or args.runs_dir / args.manifest
+    if "shots" in args.methods:
+        if not args.shots_manifest:
+            parser.error("--methods shots: name with --shots_manifest the data set that has the words to enrol")
+        if args.cohort and args.unknown is None:
+            parser.error("--cohort is about telling unknown words from enrolled ones; say with --unknown which are "
+                         "unknown, or leave --cohort out")
+    elif given := [flag for flag in protocol.FLAGS if getattr(args, flag) is not None]:
+        parser.error(f"--{given[0]} is about words never heard; add shots to --methods, or leave --{given[0]} out")
+    args.shots = sorted(set(args.shots or protocol.SHOTS))
+    args.repeats = args.repeats or protocol.REPEATS
     return args
 
 
 def main(args: argparse.Namespace) -> int:
-    from data.manifests import load_corpus
+    from data.manifests import SPLITS
     from experiments import run
     from experiments.belongs import data_of
     from experiments.results_file import Results
+    from models.runs import session
 
-    corpus = load_corpus(args.manifest, registry=args.registry)
+    corpus = session.open_corpus(args, SPLITS)
+    if args.shares and len(args.shares) != (0 if corpus.parts is None else 1 + max(corpus.parts)):
+        raise UserError(f"--shares has {len(args.shares)} values; --manifest {args.manifest} must be as many sets "
+                        "joined by +")
     classes = min(args.batch_classes, len(corpus.labels))
+    enrolling = protocol.protocol_of(args, corpus)
     todo = cells.grid(
-        args.manifest, args.models, args.methods, args.steps, args.seeds, data_probs=args.data_probs,
-        mining=args.mining, margin=args.margins, width=args.widths, augment=[ON_OFF[value] for value in args.augment],
+        args.manifest, args.models, args.methods, _steps(args, corpus, classes), args.seeds, loss=args.losses,
+        data_probs=args.data_probs, mining=args.mining, margin=args.margins, width=args.widths,
+        embedding_size=args.embedding_sizes, augment=[ON_OFF[value] for value in args.augment],
         fraction=args.fractions, recipe=[args.recipe], batch_classes=[classes], per_class=[args.per_class],
-        extra=[tuple(f"--{flag.lstrip('-')}" for flag in args.extra)])
-    data = data_of(corpus, _usable(args, corpus, "test") if args.skip_bad_audio else None)
+        extra=[tuple(args.extra)], shares=[tuple(args.shares or ())], words=[enrolling.name if enrolling else ""])
+    data = data_of(corpus, _usable(args, corpus, "test") if args.skip_bad_audio else None, _new_words(args, corpus))
     results = Results(args.out / "compare.json", data, args.manifest)
     chains = [chain for chain in cells.chains(todo) if any(cell.name not in results.known for cell in chain)]
     estimate = run.Estimate(results, lambda: _rate(args))
@@ -91,19 +145,28 @@ def main(args: argparse.Namespace) -> int:
         again = len({cell.name for cell in wanted} & set(stale))
         print(f"{results.path}: {len(stale)} results are of other data than --manifest {args.manifest} has now: "
               f"{again} to run again, {len(stale) - again} left out", flush=True)
+    if args.eval == "new_words" and (otherwise := [
+            cell.name for cell in todo if cell.method in ("knn", "shots") and cell.name in results.known
+            and results.known[cell.name].get("looks") != "new_words"]):
+        print(f"{results.path}: {len(otherwise)} encoders were looked at with dev, and have no AUROC of new words (as "
+              f"{otherwise[0]}); to have it, train them with another --runs_dir and --out", flush=True)
     if args.dry_run or wanted:
-        seconds = sum(map(estimate, wanted)) / args.jobs
+        seconds = sum(estimate.chain(chain, results.known) for chain in chains) / args.jobs
         print(f"{len(todo)} cells, {len(wanted)} to run, about {run.clock(seconds)} with {args.jobs} at a time",
               flush=True)
     if args.dry_run:
-        for cell in wanted:
-            print(f"{cell.name:60}  {run.clock(estimate(cell))}")
+        for chain in chains:
+            for i, cell in enumerate(chain):
+                if cell.name not in results.known:
+                    known = {*results.known, *(before.name for before in chain[:i])}
+                    print(f"{cell.name:60}  {run.clock(estimate.chain([cell], known))}")
         return 0
 
     for fraction in sorted({cell.fraction for cell in wanted} - {1.0}):
         run.make_fraction(args.manifest, fraction, args.registry, args.runs_dir)
     common, training = run.machine_flags(args)
-    setup = run.Setup(args.runs_dir, args.registry, data, frozenset(results.stale), common, training, tuple(args.ks))
+    setup = run.Setup(args.runs_dir, args.registry, data, frozenset(results.stale), common, training, tuple(args.ks),
+                      enrolling, args.eval)
     problems = []
     try:
         if wanted:
@@ -117,17 +180,41 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
+def _steps(args: argparse.Namespace, corpus, classes: int) -> list[int]:
+    """What --steps and --epochs ask for; an epoch has as many whole batches as the training clips fill."""
+    epoch = max(1, len(corpus.splits["train"]) // (classes * args.per_class))
+    counted = [epochs * epoch for epochs in args.epochs or ()]
+    if args.epochs:
+        print("--epochs " + ", ".join(f"{epochs}: {steps} steps" for epochs, steps in
+                                      zip(args.epochs, counted, strict=True)), flush=True)
+    return list(dict.fromkeys([*(args.steps or ()), *counted])) or [STEPS]
+
+
+def _new_words(args: argparse.Namespace, corpus):
+    """The manifest of the words that the data set holds out; None if it has none, or none that are fit and needed."""
+    from data import joined
+
+    try:
+        return joined.new_words(corpus, args.registry)
+    except UserError:
+        if args.eval == "new_words":
+            raise
+        return None
+
+
 def write(out: Path, results: list[dict]) -> None:
-    """The table, printed and as compare.md; each setting's learning curves, and its longest runs' classes, as PNG."""
+    """The tables, printed and as compare.md; each setting's learning curves, and its longest runs' classes, as PNG."""
     from data.base.files import write_atomically
-    from experiments import summary
+    from experiments import new_words, summary
     from experiments.pictures import draw_classes, draw_curves
 
-    text = summary.markdown(results)
+    tested = [result for result in results if result["cell"]["method"] != "shots"]
+    parts = ([summary.markdown(tested)] if tested or not results else []) + [new_words.markdown(results)]
+    text = "\n".join(filter(None, parts))
     print(f"\n{text}")
     with write_atomically(out / "compare.md") as file:
         file.write(text)
-    rows = summary.rows(results)
+    rows = summary.rows(tested)
     for model in sorted({row["cell"].model for row in rows}):
         for setting, shown in summary.side_by_side(rows, model).items():
             most = max(row["cell"].steps for row in shown)
@@ -135,16 +222,20 @@ def write(out: Path, results: list[dict]) -> None:
                               ("classes", draw_classes([row for row in shown if row["cell"].steps == most]))):
                 with write_atomically(out / f"compare-{model}-{setting}-{kind}.png", "wb") as file:
                     file.write(png)
-    print(f"wrote {out / 'compare.json'}, compare.md and pictures")
+    print(f"wrote {out / 'compare.json'}, compare.md" + " and pictures" * bool(rows))
 
 
 def _open_once(args: argparse.Namespace, wanted: list[cells.Cell]) -> None:
     """Decode what the runs will read, so that no two of them do it at the same time."""
-    from data.manifests import load_corpus
+    from data.joined import load
 
     for name in sorted({cell.data for cell in wanted}):
         registry = args.registry if name == args.manifest else args.runs_dir / "manifests.json"
-        corpus = load_corpus(name, registry=registry)
+        corpus = load(name, registry=registry)
+        for split in corpus.splits:
+            _usable(args, corpus, split)
+    if any(cell.method == "shots" for cell in wanted):
+        corpus = load(args.shots_manifest, ("train", "test"), args.registry)
         for split in corpus.splits:
             _usable(args, corpus, split)
 
@@ -180,13 +271,22 @@ def _rate(args: argparse.Namespace) -> float:
 
 
 def _fraction(text: str) -> float:
+    from fractions import Fraction
+
     try:
-        value = float(text)
-    except ValueError:
+        value = float(Fraction(text))
+    except (ValueError, ZeroDivisionError, OverflowError):
         value = 0.0
     if not 0 < value <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a share above 0 and up to 1")
     return value
+
+
+def _extra(text: str) -> str:
+    name = cells.flag_name(text)
+    if name in TAKEN:
+        raise argparse.ArgumentTypeError(f"{text!r}: say it with {TAKEN[name]}")
+    return f"--{text.lstrip('-')}"
 
 
 if __name__ == "__main__":

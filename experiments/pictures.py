@@ -4,7 +4,7 @@ from dataclasses import fields
 
 import numpy as np
 
-from experiments.cells import METHODS, TITLES, Cell
+from experiments.cells import METHODS, Cell
 from experiments.summary import SETTINGS, setting
 from models.evaluation.drawing import png, short_names, visible
 
@@ -18,7 +18,8 @@ SHADES = (1.0, 0.55, 0.3, 0.18)  # of a method's settings, the largest number of
 def draw_curves(rows: list[dict]) -> bytes:
     """Dev accuracy against steps and against seconds of training: mean over seeds, the band from least to most.
 
-    A head's seconds are its own; those of its encoder, which come before, are not in them.
+    What was looked at with new words instead has no place beside that; where most was, their AUROC is shown. A head's
+    seconds are its own; those of its encoder, which come before, are not in them.
 
     Args:
         rows: of one setting and any steps, as `experiments.summary.side_by_side` groups them.
@@ -27,6 +28,7 @@ def draw_curves(rows: list[dict]) -> bytes:
 
     figure = Figure(figsize=(11, 4.6))
     panels = figure.subplots(1, 2, sharey=True)
+    rows, looks = _looked_alike(rows)
     rows = sorted(rows, key=lambda row: (METHODS.index(row["cell"].method), -row["cell"].steps))
     seen: dict[str, int] = {}
     for row in rows:
@@ -38,13 +40,13 @@ def draw_curves(rows: list[dict]) -> bytes:
         for axes, column in zip(panels, (0, 1), strict=True):
             x, accuracy = at[:, :, column].mean(0), 100 * at[:, :, 2]
             axes.plot(x, accuracy.mean(0), DASHES[cell.method], marker=MARKERS[cell.method], markersize=4,
-                      linewidth=1.8, label=f"{TITLES[cell.method]}, {cell.steps} steps", **style)
+                      linewidth=1.8, label=f"{cell.title}, {cell.steps} steps", **style)
             axes.fill_between(x, accuracy.min(0), accuracy.max(0), color=style["color"], alpha=0.12 * style["alpha"],
                               linewidth=0)
     best = max(100 * run["curve"][-1][2] for row in rows for run in row["runs"].values())
     worst = min(100 * run["curve"][-1][2] for row in rows for run in row["runs"].values())
     panels[0].set_ylim(max(0, worst - 12), min(100, best + 1))  # early looks would squeeze what is of interest
-    panels[0].set_ylabel("accuracy on dev, %")
+    panels[0].set_ylabel("accuracy on dev, %" if looks == "dev" else "AUROC of new words, %")
     panels[0].set_xlabel("steps")
     panels[1].set_xlabel("seconds of training")
     for axes in panels:
@@ -74,8 +76,9 @@ def draw_classes(rows: list[dict]) -> bytes:
         method = row["cell"].method
         y = np.arange(len(order)) + 0.22 * (number - (len(rows) - 1) / 2)
         axes.hlines(y, share.min(0)[order], share.max(0)[order], color=COLOURS[method], linewidth=2, alpha=0.4)
+        mean = 100 * np.mean([run["accuracy"] for run in row["runs"].values()])
         axes.plot(share.mean(0)[order], y, MARKERS[method], color=COLOURS[method], markersize=5,
-                  label=f"{TITLES[method]} ({100 * np.mean([run['accuracy'] for run in row['runs'].values()]):.2f} %)")
+                  label=f"{row['cell'].title} ({mean:.2f} %)")
     axes.set_yticks(np.arange(len(order)), short_names(classes[c] for c in order), parse_math=False)
     axes.set_ylim(len(order) - 0.5, -0.5)
     axes.set_xlim(right=100.8)
@@ -85,6 +88,15 @@ def draw_classes(rows: list[dict]) -> bytes:
     axes.set_title(f"{visible(_title(rows))}, {rows[0]['cell'].steps} steps", fontsize=11, parse_math=False)
     axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0, frameon=False, fontsize=9)
     return png(figure)
+
+
+def _looked_alike(rows: list[dict]) -> tuple[list[dict], str]:
+    """The rows with the runs that were looked at as most were, at dev or with new words, and which that is."""
+    kinds = [run.get("looks", "dev") for row in rows for run in row["runs"].values()]
+    looks = max(("dev", "new_words"), key=kinds.count)
+    alike = [row | {"runs": {seed: run for seed, run in row["runs"].items() if run.get("looks", "dev") == looks}}
+             for row in rows]
+    return [row for row in alike if row["runs"]], looks
 
 
 def _title(rows: list[dict]) -> str:

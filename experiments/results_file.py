@@ -8,6 +8,8 @@ from data.base.errors import UserError
 from data.base.files import locked, misshapen, read_text, write_atomically
 from experiments import cells
 from experiments.belongs import Data
+from experiments.protocol import from_dict
+from models.runs.options import LOSSES
 
 
 class Results:
@@ -42,9 +44,12 @@ class Results:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with locked(self.path.parent):
             self.runs = self._read() | {result["name"]: result for result in results}
+            protocols = {run["cell"]["words"]: run["protocol"] for run in self.runs.values() if "protocol" in run}
             with write_atomically(self.path) as file:
-                lines = ",\n".join(json.dumps(run, ensure_ascii=False) for _, run in sorted(self.runs.items()))
-                file.write(f'{{"runs": [\n{lines}\n]}}\n')
+                lines = ",\n".join(json.dumps({key: value for key, value in run.items() if key != "protocol"},
+                                              ensure_ascii=False) for _, run in sorted(self.runs.items()))
+                once = f', "protocols": {json.dumps(protocols, ensure_ascii=False)}' if protocols else ""
+                file.write(f'{{"runs": [\n{lines}\n]{once}}}\n')
 
     def _read(self) -> dict[str, dict]:
         if not self.path.exists():
@@ -53,10 +58,13 @@ class Results:
         text = read_text(self.path, "comparison's results", way_out)
         try:
             content = json.loads(text)
-            if problem := misshapen(content, {"runs": [_RESULT]}):
+            if problem := misshapen(content, {"runs": [_RESULT], "protocols": {str: _PROTOCOL}}):
                 raise ValueError(problem)
             runs = {run["name"]: run | {"cell": cells.to_dict(cells.from_dict(run["cell"]))}
                     for run in content["runs"]}
+            for run in runs.values():
+                if run["cell"]["method"] == "shots":
+                    run["protocol"] = content["protocols"][run["cell"]["words"]]
             for run in runs.values():
                 _check_result(run)
             return runs
@@ -68,25 +76,50 @@ class Results:
 _NUMBER = (int, float)
 _RESULT = {"name": str, "accuracy": _NUMBER, "f1_macro": _NUMBER, "dev_accuracy": _NUMBER, "seconds": _NUMBER,
            "classes": {str: _NUMBER}, "right": str, "data": str, "test_set": str, "curve": [[_NUMBER]],
-           "k": {str: _NUMBER}, "ties": str, "cell": {
+           "k": {str: _NUMBER}, "ties": str, "looks": str, "new_words_set": str, "shots": [dict], "clips": [int],
+           "cell": {
                "manifest": str, "model": str, "method": str, "steps": int, "seed": int, "batch_classes": int,
                "per_class": int, "recipe": str, "augment": bool, "fraction": _NUMBER, "width": int, "data_probs": int,
-               "mining": str, "margin": _NUMBER, "extra": [str]}}
+               "mining": str, "margin": _NUMBER, "extra": [str], "loss": str, "shares": [_NUMBER],
+               "embedding_size": int, "words": str}}
+_PROTOCOL = {"manifest": str, "enroll": [str], "unknown": [str], "shots": [int], "repeats": int,
+             "cohort": (str, type(None)), "content": str}
 
 
 def _check_result(run: dict) -> None:
     """Raise ValueError or KeyError for what a table could not show, or would show as a figure that it is not."""
-    name = run["name"]
+    name, cell = run["name"], run["cell"]
+    if cell["method"] not in cells.METHODS or cell.get("loss", "triplet") not in LOSSES:
+        raise ValueError(f"{name}: a method or loss that there is not")
+    if cells.from_dict(cell).name != name:
+        raise ValueError(f"{name}: the name is not that of its 'cell'")
+    if not run["curve"] or any(len(look) != 3 for look in run["curve"]):
+        raise ValueError(f"{name}: 'curve' must have step, seconds and accuracy of each look")
+    if min(cell[key] for key in ("steps", "batch_classes", "per_class")) < 1 or not run["seconds"] >= 0:
+        raise ValueError(f"{name}: steps, clips or seconds below what there can be")
+    if cell["method"] == "shots":
+        _check_shots(run)
+        return
     shares = [run["accuracy"], run["f1_macro"], *run["classes"].values(), *run.get("k", {}).values()]
     if not all(0 <= share <= 1 for share in shares):  # nor NaN
         raise ValueError(f"{name}: a share that is not from 0 to 1")
     if not run["right"] or set(run["right"]) - {"0", "1"}:
         raise ValueError(f"{name}: 'right' must have a 0 or 1 for each test clip")
-    if not run["curve"] or any(len(look) != 3 for look in run["curve"]):
-        raise ValueError(f"{name}: 'curve' must have step, seconds and accuracy of each look")
-    if run["cell"]["method"] not in cells.METHODS or not all(k.isdecimal() for k in run.get("k", {})):
-        raise ValueError(f"{name}: a method or number of neighbours that there is not")
-    if min(run["cell"][key] for key in ("steps", "batch_classes", "per_class")) < 1 or not run["seconds"] >= 0:
-        raise ValueError(f"{name}: steps, clips or seconds below what there can be")
+    if not all(k.isdecimal() for k in run.get("k", {})):
+        raise ValueError(f"{name}: a number of neighbours that there is not")
     if not run["test_set"]:
         raise ValueError(f"{name}: 'test_set' must identify the tested clips")
+
+
+def _check_shots(run: dict) -> None:
+    """The same for a test of enrolled words."""
+    name, protocol = run["name"], run["protocol"]
+    if from_dict(protocol).name != run["cell"]["words"]:
+        raise ValueError(f"{name}: its protocol is not the one that its name has")
+    if not run["shots"] or len(run["clips"]) != 2 or not run["data"]:
+        raise ValueError(f"{name}: a test of enrolled words has figures, numbers of clips, and 'data'")
+    for one in run["shots"]:
+        if not isinstance(one["scores"], str) or one["shots"] not in protocol["shots"]:
+            raise ValueError(f"{name}: scores or numbers of clips enrolled that there are not")
+        if not all(0 <= one[figure] <= 1 for figure in one if figure not in ("scores", "shots")):
+            raise ValueError(f"{name}: a share that is not from 0 to 1")

@@ -15,7 +15,7 @@ import statistics
 import threading
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -27,7 +27,9 @@ from data.base.errors import UserError
 from experiments import belongs, cells
 from experiments.belongs import Data
 from experiments.cells import Cell
+from experiments.protocol import Protocol
 from experiments.results_file import Results
+from models.runs import options
 from models.runs.checkpoints import Run
 
 LOOKS = 6  # at the dev set in a run
@@ -42,10 +44,12 @@ class Setup:
         runs_dir: gets a run for each cell.
         common: flags of this machine for all scripts.
         training: flags of this machine for the training scripts.
-        ks: numbers of neighbours to test triplet + kNN with.
+        ks: numbers of neighbours to test kNN with.
         registry: where the manifests of whole data sets are looked up.
         data: what results belong to.
         stale: names of cells whose results are of other data.
+        protocol: how words are enrolled that no encoder heard, if they are.
+        looks: what encoders are looked at with while they are trained, as TripletEncoder.py's --eval.
     """
 
     runs_dir: Path
@@ -55,10 +59,17 @@ class Setup:
     common: tuple[str, ...] = ()
     training: tuple[str, ...] = ()
     ks: tuple[int, ...] = (5,)
+    protocol: Protocol | None = None
+    looks: str = "dev"
 
-    def flags(self, cell: Cell) -> list[str]:
-        registry = self.registry if cell.fraction == 1 else self.runs_dir / "manifests.json"
+    def flags(self, cell: Cell, enrolling: bool = False) -> list[str]:
+        """``enrolling``: for what looks up the protocol's data sets, not the cell's own."""
+        registry = self.registry if enrolling or cell.fraction == 1 else self.runs_dir / "manifests.json"
         return [f"--runs_dir={self.runs_dir}", f"--registry={registry}", *self.common]
+
+    def at_new_words(self, cell: Cell) -> bool:
+        """Whether a cell's encoder is looked at with the data set's new words, which cross-entropy's is not."""
+        return self.looks == "new_words" and cell.encoder.method == "knn" and cell.method != "head"
 
 
 class Stopped(Exception):
@@ -90,27 +101,31 @@ def run_chain(chain: list[Cell], known: set[str], setup: Setup) -> list[dict]:
         UserError: with the cell's name, what a script had to say; or another comparison is at the same cells.
         Stopped: a signal came.
     """
-    with belongs.alone(setup.runs_dir, chain[0].name):
+    with belongs.alone(setup.runs_dir, chain[0].encoder.name):
         return _run_chain(chain, known, setup)
 
 
 def _run_chain(chain: list[Cell], known: set[str], setup: Setup) -> list[dict]:
     results = []
     for cell in chain:
-        checkpoint = setup.runs_dir / cell.name / "checkpoints" / f"trainer-STEP-{cell.steps}.pt"
-        needed = cell.method == "knn" and len(chain) > 1 and not checkpoint.exists()
-        if cell.name in known and not (needed and any(other.name not in known for other in chain[1:])):
+        folder = setup.runs_dir / cell.run
+        checkpoint = folder / "checkpoints" / f"trainer-STEP-{cell.steps}.pt"
+        needed = cell.method == "knn" and not checkpoint.exists() and any(
+            other.method == "head" and other.name not in known for other in chain)
+        if cell.name in known and not needed:
             continue
-        belongs.make_room(setup.runs_dir / cell.name, setup.data, cell.name in setup.stale)
+        looks = setup.at_new_words(cell)
+        belongs.make_room(folder, setup.data, cell.name in setup.stale, looks)
         steps = max(1, cell.steps // LOOKS)
-        resume = ["--resume"] if (setup.runs_dir / cell.name / "config.json").exists() else []
+        resume = ["--resume"] if (folder / "config.json").exists() else []
         train = cells.train_command(cell, setup.flags(cell))
-        test = cells.test_command(cell, setup.flags(cell))
+        test = cells.test_command(cell, setup.flags(cell, cell.method == "shots"), setup.protocol)
         call(cell, [*train, *setup.training, f"--eval_freq={steps}", f"--step_freq={min(steps, 100)}",
-                    "--checkpoints_to_keep=1", *resume], setup)
+                    "--checkpoints_to_keep=1", *["--eval=new_words"] * looks, *resume], setup)
         if cell.name not in known:
             call(cell, test, setup)
-            commands = cells.train_command(cell, list(setup.training)), cells.test_command(cell, [])
+            commands = (cells.train_command(cell, list(setup.training)),
+                        cells.test_command(cell, [], setup.protocol))
             results.append(collect(cell, setup) | {"commands": [shlex.join(["python", *words]) for words in commands]})
             if not setup.data.has(results[-1]):
                 raise UserError(f"{cell.name}: the clips it was tested on are no longer those that this comparison "
@@ -121,7 +136,7 @@ def _run_chain(chain: list[Cell], known: set[str], setup: Setup) -> list[dict]:
 def call(cell: Cell, command: list[str], setup: Setup) -> None:
     """Run a script in this process; what it prints goes to the run's log.txt."""
     module = importlib.import_module(command[0].removesuffix(".py"))
-    folder = setup.runs_dir / cell.name
+    folder = setup.runs_dir / cell.run
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "log.txt").open("a", encoding="utf-8") as log, contextlib.redirect_stdout(log), \
             contextlib.redirect_stderr(log):
@@ -141,25 +156,44 @@ def collect(cell: Cell, setup: Setup) -> dict:
 
     ``right`` has a digit for each test clip, 1 where the prediction was right, in the order of the test manifest, which
     ``test_set`` identifies, as ``data`` does all three manifests; ``curve`` has step, seconds of training, and accuracy
-    on dev for each look at it. On a CPU, ``threads`` in training bear on how sums are rounded, and so on the figures as
-    another seed does.
+    on dev for each look at it, or, as ``looks`` says then, AUROC of the new words that ``new_words_set`` identifies. Of
+    enrolled words ``shots`` has the figures instead, means over the draws. On a CPU, ``threads`` in training bear on
+    how sums are rounded, and so on the figures as another seed does.
     """
-    stem = cells.written_to(cell, setup.runs_dir)
+    folder = setup.runs_dir / cell.run
+    stem = cells.written_to(cell, setup.runs_dir, setup.protocol)
     test = json.loads(Path(f"{stem}.json").read_text(encoding="utf-8"))
+    looks, curve = looked(folder)
+    result = {"name": cell.name, "cell": cells.to_dict(cell), "seconds": curve[-1][1], "data": setup.data.content,
+              "curve": curve, "versions": test["versions"],
+              "threads": Run(setup.runs_dir, cell.run).config().get("threads")}
+    if looks == "new_words":
+        result |= {"looks": looks, "new_words_set": belongs.looked_at_with(folder) or ""}
+    else:
+        result["dev_accuracy"] = curve[-1][2]
+    if cell.method == "shots":
+        facts = test["facts"]
+        return result | {
+            "protocol": setup.protocol.to_dict(), "clips": [facts["known_clips"], facts["unknown_clips"]],
+            "shots": [_rounded(one) for one in test["results"]],
+            **{key: facts[key] for key in ("cohort", "test_clips_trained_on", "test_speakers_trained_on")
+               if facts.get(key)}}
     with Path(f"{stem}.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    curve = dev_curve(setup.runs_dir / cell.name)
-    result = {"name": cell.name, "cell": cells.to_dict(cell), "accuracy": test["accuracy"],
-              "f1_macro": test["f1_macro"], "dev_accuracy": curve[-1][2], "seconds": curve[-1][1],
-              "classes": {c["label"]: c["accuracy"] for c in test["classes"]},
-              "right": "".join("01"[row["label"] == row["prediction"]] for row in rows),
-              "data": setup.data.content,
-              "test_set": belongs.hash_of_tested((row["path"], row.get("offset", ""), row["label"]) for row in rows),
-              "curve": curve, "versions": test["versions"],
-              "threads": Run(setup.runs_dir, cell.name).config().get("threads")}
+    result |= {"accuracy": test["accuracy"], "f1_macro": test["f1_macro"],
+               "classes": {c["label"]: c["accuracy"] for c in test["classes"]},
+               "right": "".join("01"[row["label"] == row["prediction"]] for row in rows),
+               "test_set": belongs.hash_of_tested((row["path"], row.get("offset", ""), row["label"]) for row in rows)}
     if cell.method == "knn":
         result |= {"k": by_k(stem, setup.ks), "ties": test["facts"]["ties"]}
     return result
+
+
+def _rounded(one: dict) -> dict:
+    """A line of figures of infer_train.py --shots: means by their own name, deviations over the draws with theirs."""
+    figures = {key.removesuffix("_mean"): round(value, 6) for key, value in one.items()
+               if key not in ("method", "shots") and value is not None}
+    return {"scores": one["method"], "shots": one["shots"], **figures}
 
 
 def by_k(stem: Path, ks: Iterable[int]) -> dict[str, float]:
@@ -177,15 +211,22 @@ def by_k(stem: Path, ks: Iterable[int]) -> dict[str, float]:
     return {str(k): float(np.mean(of.labels == test_labels)) for k, of in found.items()}
 
 
-def dev_curve(folder: Path) -> list[tuple[int, float, float]]:
-    """Step, seconds of training and dev accuracy of a run's looks; of a step seen twice after a crash, the last."""
+def looked(folder: Path) -> tuple[str, list[tuple[int, float, float]]]:
+    """What a run was looked at with, "dev" or "new_words", and step, seconds of training and figure of each look.
+
+    Of a step seen twice after a crash the last counts, and of a run that was first looked at otherwise the last kind.
+    """
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0})
     events.Reload()
-    seconds, accuracy = ({event.step: event.value for event in events.Scalars(tag)}
-                         for tag in ("seconds", "dev_accuracy"))
-    return [(step, round(seconds[step], 2), round(accuracy[step], 6)) for step in sorted(seconds)]
+    found = {}
+    for looks, tag in (("dev", "dev_accuracy"), ("new_words", options.NEW_WORDS)):
+        if tag in events.Tags()["scalars"]:
+            found[looks] = {event.step: event.value for event in events.Scalars(tag)}
+    seconds = {event.step: event.value for event in events.Scalars("seconds")}
+    looks = max(found, key=lambda looks: max(found[looks]))
+    return looks, [(step, round(seconds[step], 2), round(value, 6)) for step, value in sorted(found[looks].items())]
 
 
 class Estimate:
@@ -194,11 +235,22 @@ class Estimate:
     def __init__(self, results: Results, rate: Callable[[], float]):
         self.results, self.rate, self._rate = results, rate, None
 
+    def chain(self, chain: Iterable[Cell], known: Collection[str]) -> float:
+        """What is left to do of cells that share an encoder, which is trained once."""
+        trained, seconds = set(known), 0.0
+        for cell in chain:
+            if cell.name in known:
+                continue
+            done = cell.method == "shots" and cell.encoder.name in trained
+            seconds += OVERHEAD if done else self(cell)
+            trained.add(cell.encoder.name)
+        return seconds
+
     def __call__(self, cell: Cell) -> float:
         clips = cell.steps * cell.batch_classes * cell.per_class
-        measured = [run["seconds"] / run["cell"]["steps"] / run["cell"]["batch_classes"] / run["cell"]["per_class"]
+        measured = [run["seconds"] / other.steps / other.batch_classes / other.per_class
                     for run in self.results.runs.values()
-                    if (run["cell"]["model"], run["cell"]["method"]) == (cell.model, cell.method)]
+                    if _alike(other := cells.from_dict(run["cell"])) == _alike(cell)]
         if measured:
             return OVERHEAD + statistics.median(measured) * clips
         from models.encoders.build import make_encoder
@@ -206,8 +258,14 @@ class Estimate:
 
         self._rate = self._rate or self.rate()
         passes = 1 if cell.method == "head" else 3  # forward, and backward's two
+        encoder = make_encoder(cell.model, cell.width, cell.embedding_size)
         # Half as long again as the products of matrices alone: BENCHMARKS.md.
-        return OVERHEAD + 1.5 * passes * multiply_adds(make_encoder(cell.model, cell.width)) * clips / self._rate
+        return OVERHEAD + 1.5 * passes * multiply_adds(encoder) * clips / self._rate
+
+
+def _alike(cell: Cell) -> tuple:
+    """What a step's time depends on, but for its clips."""
+    return cell.model, cell.width, cell.method if cell.method in ("ce", "head") else "encoder"
 
 
 def run_all(todo: list[list[Cell]], results: Results, setup: Setup, jobs: int, estimate: Estimate) -> list[str]:
@@ -220,7 +278,7 @@ def run_all(todo: list[list[Cell]], results: Results, setup: Setup, jobs: int, e
         KeyboardInterrupt: a signal came. All finished cells are in ``results``, the others can go on.
     """
     problems: list[str] = []
-    left = sum(estimate(cell) for chain in todo for cell in chain if cell.name not in results.known)
+    left = sum(estimate.chain(chain, results.known) for chain in todo)
     pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _watch_parent, (os.getpid(),))
     terminate = signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -231,7 +289,7 @@ def run_all(todo: list[list[Cell]], results: Results, setup: Setup, jobs: int, e
             for future in wait(waiting, return_when=FIRST_COMPLETED).done:
                 chain = waiting.pop(future)
                 number += 1
-                left -= sum(estimate(cell) for cell in chain if cell.name not in results.known)
+                left -= estimate.chain(chain, results.known)
                 try:
                     found = future.result()
                 except Stopped:
@@ -245,7 +303,7 @@ def run_all(todo: list[list[Cell]], results: Results, setup: Setup, jobs: int, e
                                     "on from where it was, with fewer --jobs") from None
                 results.add(found)
                 for result in found:
-                    print(f"[{number}/{total}] {result['name']}: {100 * result['accuracy']:.2f} % "
+                    print(f"[{number}/{total}] {result['name']}: {_headline(result)} "
                           f"({result['seconds'] / 60:.1f} min), {clock(max(left, 0) / jobs)} to go", flush=True)
     except KeyboardInterrupt:
         for child in multiprocessing.active_children():  # each saves a checkpoint and ends
@@ -256,6 +314,15 @@ def run_all(todo: list[list[Cell]], results: Results, setup: Setup, jobs: int, e
         signal.signal(signal.SIGTERM, terminate)
         pool.shutdown(cancel_futures=True)
     return problems
+
+
+def _headline(result: dict) -> str:
+    """Its accuracy; of enrolled words that with most clips, and how well others are told from them."""
+    if result["cell"]["method"] != "shots":
+        return f"{100 * result['accuracy']:.2f} %"
+    most = max((one for one in result["shots"] if one["scores"] == "embedding"), key=lambda one: one["shots"])
+    auroc = f", AUROC {100 * most['auroc']:.2f} %" if "auroc" in most else ""
+    return f"{most['shots']} clips enrolled, accuracy {100 * most['accuracy']:.2f} %{auroc}"
 
 
 def _interrupt(*_) -> None:
@@ -275,22 +342,27 @@ def _watch_parent(parent: int) -> None:
 def make_fraction(manifest: str, fraction: float, registry: Path, folder: Path) -> None:
     """Register ``<manifest>-<fraction>`` in ``folder/manifests.json``: dev and test as they are, fewer training clips.
 
-    Of each class the first of a fixed random order, at least two, so that a smaller share lies within a larger one.
+    Of each class the first of a fixed random order, at least two, so that a smaller share lies within a larger one. Of
+    sets joined by +, each is registered so.
     """
+    from data.joined import JOIN, parts_of
     from data.manifests import load_corpus, register, registered, write_manifest
 
-    corpus, entry = load_corpus(manifest, registry=registry), registered(manifest, registry)
-    train = corpus.splits["train"]
-    kept = []
-    for c, count in enumerate(train.counts()):
-        order = np.random.default_rng([0, c]).permutation(np.flatnonzero(train.label == c))
-        kept.extend(order[:max(2, round(fraction * count))])
-    name = f"{manifest}-{fraction:g}"
-    path = folder / "manifests" / f"{name}-train.json"
-    write_manifest(path, (train[i] for i in sorted(kept)))
-    here = Path(registry).absolute().parent
-    register(name, train=path, dev=here / entry["dev"], test=here / entry["test"], noise=corpus.noise,
-             registry=folder / "manifests.json")
+    parts = parts_of(manifest, registry)
+    for part in parts if len(parts) > 1 else [manifest]:
+        corpus, entry = load_corpus(part, registry=registry), registered(part, registry)
+        train = corpus.splits["train"]
+        kept = []
+        for c, count in enumerate(train.counts()):
+            order = np.random.default_rng([0, c]).permutation(np.flatnonzero(train.label == c))
+            kept.extend(order[:max(2, round(fraction * count))])
+        name = JOIN.join(f"{word}-{fraction:g}" for word in part.split(JOIN))  # as `experiments.cells.Cell.data`
+        path = folder / "manifests" / f"{name}-train.json"
+        write_manifest(path, (train[i] for i in sorted(kept)))
+        here = Path(registry).absolute().parent
+        held = entry.get("new_words")
+        register(name, train=path, dev=here / entry["dev"], test=here / entry["test"], noise=corpus.noise,
+                 new_words=here / held if held else None, registry=folder / "manifests.json")
 
 
 def machine_flags(args: Namespace) -> tuple[tuple[str, ...], tuple[str, ...]]:

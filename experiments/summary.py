@@ -1,13 +1,16 @@
 """From the results of cells to a table: means over seeds, error against cross-entropy's, and paired tests."""
 
+import shlex
 import statistics
 from collections.abc import Iterable
 from dataclasses import fields, replace
 
 from experiments import cells
-from experiments.cells import METHODS, TITLES, Cell
+from experiments.cells import METHODS, Cell
+from models.runs.options import LOSSES
 
-SETTINGS = ("recipe", "augment", "fraction", "width", "data_probs", "mining", "margin", "extra")
+SETTINGS = ("loss", "recipe", "augment", "fraction", "width", "embedding_size", "data_probs", "shares", "mining",
+            "margin", "extra")
 
 
 def mcnemar(a: str, b: str) -> tuple[int, int, float]:
@@ -42,7 +45,7 @@ def rows(runs: Iterable[dict]) -> list[dict]:
         cell = cells.from_dict(run["cell"])
         grouped.setdefault(cell.row(), {})[cell.seed] = run
     found = []
-    for cell in sorted(grouped, key=_order):
+    for cell in sorted(grouped, key=order):
         row = {"cell": cell, "runs": grouped[cell]}
         baseline = grouped.get(cell.of("ce"), {})
         paired = sorted(set(row["runs"]) & set(baseline))
@@ -87,24 +90,28 @@ def markdown(runs: list[dict]) -> str:
     lines = [_describe(found, varying, batches)]
     if len(batches) > 1:
         varying = ["batch", *varying]
-    columns = ["model", "steps", *(name.replace("_", " ") for name in varying)]
-    table = [[*columns, "method", "seeds", "accuracy %", "macro-F1", "error against cross-entropy's",
-              "only this right : only cross-entropy right", "McNemar p, a seed"]]
-    neighbours = [[*columns, *(f"k = {k}" for k in ks)]]
+    settings = [name for name in varying if name != "loss"]  # which the method's title has
+    by_method = [["model", "steps", *(name.replace("_", " ") for name in settings), "method", "seeds", "accuracy %",
+                  "macro-F1", "error against cross-entropy's", "only this right : only cross-entropy right",
+                  "McNemar p, a seed"]]
+    by_neighbours = [["model", "steps", *(name.replace("_", " ") for name in varying), *(f"k = {k}" for k in ks)]]
     for row in found:
         cell, of_seeds = row["cell"], list(row["runs"].values())
-        first = [cell.model, str(cell.steps), *(setting(cell, name) for name in varying)]
-        table.append([*first, TITLES[cell.method], str(len(of_seeds)),
-                      spread([100 * run["accuracy"] for run in of_seeds], 2),
-                      spread([run["f1_macro"] for run in of_seeds], 4),
-                      f"{-100 * row['reduction']:+.0f} %" if "reduction" in row else "",
-                      *_tests(row.get("tests", []))])
+        first = [cell.model, str(cell.steps)]
+        by_method.append([*first, *(setting(cell, name) for name in settings), cell.title, str(len(of_seeds)),
+                          spread([100 * run["accuracy"] for run in of_seeds], 2),
+                          spread([run["f1_macro"] for run in of_seeds], 4),
+                          f"{-100 * row['reduction']:+.0f} %" if "reduction" in row else "",
+                          *_tests(row.get("tests", []))])
         voted = [run["k"] for run in of_seeds if "k" in run]
         if voted:
-            neighbours.append([*first, *(spread([100 * of[str(k)] for of in voted if str(k) in of], 2) for k in ks)])
-    lines += ["", *_table(table)]
+            by_neighbours.append([*first, *(setting(cell, name) for name in varying), *(
+                spread([100 * of[str(k)] for of in voted if str(k) in of], 2) for k in ks)])
+    lines += ["", *table(by_method)]
     if len(ks) > 1:
-        lines += ["", "Accuracy of triplet + kNN by the number of neighbours, %:", "", *_table(neighbours)]
+        voted = {row["cell"].title for row in found if row["cell"].method == "knn"}
+        of = voted.pop() if len(voted) == 1 else "kNN"
+        lines += ["", f"Accuracy of {of} by the number of neighbours, %:", "", *table(by_neighbours)]
     return "\n".join(lines) + "\n"
 
 
@@ -113,8 +120,15 @@ def setting(cell: Cell, name: str) -> str:
     if name == "batch":
         return f"{cell.batch_classes} x {cell.per_class}"
     value = getattr(cell, name)
-    if name in cells.OF_TRIPLETS and cell.method == "ce":
+    if (name in cells.OF_LOSS and cell.method == "ce") or (name in ("mining", "margin")
+                                                           and name not in LOSSES[cell.loss]):
         return ""
+    if name == "embedding_size":
+        return str(value or cell.width)
+    if name == "shares":
+        return " : ".join(f"{share:g}" for share in value) or "none"
+    if name == "loss":
+        return value.replace("_", " ")
     if isinstance(value, bool):
         return "on" if value else "off"
     return " ".join(value) if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float) else str(value)
@@ -128,7 +142,7 @@ def spread(values: list[float], digits: int) -> str:
     return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
 
 
-def _order(cell: Cell):
+def order(cell: Cell):
     """By model and setting, the default one first, then by steps and method."""
     usual = {field.name: field.default for field in fields(Cell)}
     changed = [(name, str(getattr(cell, name))) for name in SETTINGS if getattr(cell, name) != usual[name]]
@@ -145,8 +159,10 @@ def _tests(tests: list[tuple[int, int, float]]) -> list[str]:
 def _describe(found: list[dict], varying: list[str], batches: set[tuple[int, int]]) -> str:
     """What all rows share, in a sentence."""
     cell = found[-1]["cell"]
+    unused = {"loss": "triplet", "embedding_size": None, "shares": ()}
     shared = [f"{name.replace('_', ' ')} {setting(cell, name)}" for name in SETTINGS
-              if name not in varying and setting(cell, name) and name != "extra"]
+              if name not in varying and setting(cell, name) and name != "extra"
+              and getattr(cell, name) != unused.get(name, ...)]
     if len(batches) == 1:
         shared.insert(0, "batches of {} classes x {} clips".format(*next(iter(batches))))
     clips = {len(run["right"]) for row in found for run in row["runs"].values()}
@@ -155,9 +171,28 @@ def _describe(found: list[dict], varying: list[str], batches: set[tuple[int, int
     ties = f" Ties of the vote went to the lowest label in {voted.count('lowest')} of {len(voted)} kNN results, to " \
            "the nearest neighbour's in the others." if len(set(voted)) > 1 else ""
     return (f"{cell.manifest}, {'/'.join(f'{n:,}' for n in sorted(clips))} test clips; {', '.join(shared)}. "
-            f"Mean ± standard deviation over seeds.{ties}")
+            f"Mean ± standard deviation over seeds. {_chance(found)}{ties}{_in_bf16(found)}")
 
 
-def _table(rows: list[list[str]]) -> list[str]:
+def _chance(found: list[dict]) -> str:
+    """What the number of test clips allows to tell: of the best run, Wilson's interval of 95 %."""
+    from scipy.stats import binomtest
+
+    best = max((run["right"] for row in found for run in row["runs"].values()),
+               key=lambda right: right.count("1") / len(right))
+    right, clips = best.count("1"), len(best)
+    interval = binomtest(right, clips).proportion_ci(method="wilson")
+    return (f"A test clip is {100 / clips:.2f} %; the best run's {100 * right / clips:.2f} % has a 95 % interval of "
+            f"{100 * interval.low:.2f} to {100 * interval.high:.2f} % (Wilson).")
+
+
+def _in_bf16(found: list[dict]) -> str:
+    """How many results were trained in another precision than the others; "" for none."""
+    runs = [run for row in found for run in row["runs"].values()]
+    half = sum("--precision=bf16" in shlex.split(run.get("commands", [""])[0]) for run in runs)
+    return f" {half} of {len(runs)} results were trained in bf16." if half else ""
+
+
+def table(rows: list[list[str]]) -> list[str]:
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     return [lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]

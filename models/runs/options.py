@@ -51,13 +51,14 @@ LOSSES = {
     "multi_similarity": {},
 }
 
-
 # Tests that others report by name, as flags: ten command words against all others and silence (Rusci and Tuytelaars,
 # 2023, arXiv:2306.02161).
 PROTOCOLS = {
     "commands10": {"shots": [1, 5, 10], "repeats": 100, "unknown": [],
                    "enroll": list(COMMANDS)},
 }
+
+NEW_WORDS = "AUROC of new words"  # what a look with --eval new_words is called in the log
 
 
 def add_run(parser: Parser, name_help: str) -> None:

@@ -14,28 +14,103 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from data import joined
 from data.base.errors import UserError
-from data.manifests import ROOT, load_corpus
+from data.manifests import ROOT, load_corpus, register, registered, write_manifest
 from experiments import cells, compare, run, summary
 from experiments.cells import Cell
 from experiments.pictures import draw_classes, draw_curves
 from experiments.results_file import Results
+from models.runs import options
 
 # Small operations of two threads wait long for one another where another program has a core.
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 BASE = Cell("words", "Res8", "knn", 6, 0, batch_classes=4, per_class=3)
+CLASSIFYING = ("ce", "knn", "head")
 
 
 def grid(**axes):
-    return cells.grid("words", ["Res8", "Res15"], axes.pop("methods", cells.METHODS), [240, 120], [0, 1], **axes)
+    return cells.grid("words", ["Res8", "Res15"], axes.pop("methods", CLASSIFYING), [240, 120], [0, 1], **axes)
 
 
 def test_cross_entropy_has_one_cell_whatever_the_triplets_are():
     found = grid(margin=[0.2, 0.5], mining=["random", "hardest"], augment=[False, True])
-    counts = {method: sum(cell.method == method for cell in found) for method in cells.METHODS}
+    counts = {method: sum(cell.method == method for cell in found) for method in CLASSIFYING}
     assert counts == {"ce": 2 * 2 * 2 * 2, "knn": 2 * 2 * 2 * 2 * 4, "head": 2 * 2 * 2 * 2 * 4}
     assert len({cell.name for cell in found}) == len(found)
     assert [cell.steps for cell in found] == sorted(cell.steps for cell in found)
+
+
+def test_losses_are_multiplied_only_by_what_they_take():
+    found = grid(methods=["ce", "knn"], loss=["triplet", "am_softmax", "supcon"], margin=[0.2, 0.5],
+                 mining=["random", "hardest"], extra=[("--loss_lr=0.1", "--lr=0.01", "--sub_centres=2")])
+    per = {loss: sum(cell.loss == loss and cell.method == "knn" for cell in found) for loss in options.LOSSES}
+    assert {loss: count // 8 for loss, count in per.items() if count} == {"triplet": 4, "am_softmax": 2, "supcon": 1}
+    assert sum(cell.method == "ce" for cell in found) == 8
+    assert {cell.loss: cell.extra for cell in found} == {
+        "triplet": ("--lr=0.01",), "supcon": ("--lr=0.01",), "am_softmax": ("--loss_lr=0.1", "--lr=0.01")}
+    assert len({cell.name for cell in found}) == len(found)
+
+
+def test_every_loss_has_its_own_margin_where_none_is_asked_for():
+    found = grid(methods=["knn"], loss=list(options.LOSSES), margin=[None])
+    assert {cell.loss: cell.margin for cell in found if "margin" in options.LOSSES[cell.loss]} == {
+        loss: takes["margin"] for loss, takes in options.LOSSES.items() if "margin" in takes}
+    assert not any("margin" in cell.name for cell in found)
+    assert all(cell.name.count(cell.loss) == (cell.loss != "triplet") for cell in found)
+
+
+@pytest.mark.parametrize("loss", options.LOSSES)
+@pytest.mark.parametrize("model, size", [("Res8", None), ("Res8", 64), ("BCRes1", None), ("BCRes3", 64)])
+def test_every_loss_and_encoder_gets_flags_that_its_script_takes(loss, model, size):
+    from models.runs import session
+
+    extra = ("--scale=20", "--sub_centres=2", "--loss_lr=0.5", "--spec_augment=light")
+    cell, = cells.grid("a+b", [model], ["knn"], [6], [0], loss=[loss], margin=[None], embedding_size=[size],
+                       shares=[(3.0, 1.5)], extra=[extra])
+    script, *flags = cells.train_command(cell, [])
+    args = importlib.import_module(script.removesuffix(".py")).parse_args(flags)
+    options.resolve_recipe(args)
+    options.resolve_loss(args)
+    session.resolve_sizes(args)
+    assert (args.loss, args.shares, args.spec_augment) == (loss, [3.0, 1.5], "light")
+    assert (args.hidden_size, args.embedding_size) == ((45 if model == "Res8" else size or 45), size or 45)
+    for flag, value in (("scale", 20), ("sub_centres", 2), ("loss_lr", 0.5)):
+        assert getattr(args, flag) == (value if flag in options.LOSSES[loss] else None)
+    for method in ("ce", "head"):
+        script, *flags = cells.train_command(cell.of(method), [])
+        importlib.import_module(script.removesuffix(".py")).parse_args(flags)
+
+
+def test_sizes_said_two_ways_are_one_cell():
+    found = cells.grid("words", ["Res8", "BCRes1"], ["knn"], [6], [0], width=[45, 64], embedding_size=[None, 64])
+    assert {(cell.model, cell.width, cell.embedding_size) for cell in found} == {
+        ("Res8", 45, None), ("Res8", 45, 64), ("Res8", 64, None), ("BCRes1", 45, None), ("BCRes1", 64, None)}
+    assert len({cell.name for cell in found}) == len(found) == 5
+
+
+def test_words_are_enrolled_after_what_shares_their_encoder():
+    found = grid(methods=["shots", "head", "ce"], words=["wake-1"])
+    for chain in cells.chains(found):
+        methods = [cell.method for cell in chain]
+        assert methods in (["ce"], ["knn", "head", "shots"])
+        assert len({cell.encoder for cell in chain}) == 1
+    alone = list(cells.chains(grid(methods=["shots"], words=["wake-1", "wake-2"])))
+    assert all([cell.method for cell in chain] == ["shots"] * 2 for chain in alone)
+    assert {cell.run for chain in alone for cell in chain} == {chain[0].encoder.name for chain in alone}
+
+
+def test_results_of_what_there_always_was_look_as_they_always_did():
+    """Byte for byte: an older version reads them, and the files that lie in git do not change."""
+    for path in sorted((ROOT / "experiments" / "results").glob("*/compare.json")):
+        read = Results(path)
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if line.startswith("{\"name\""):
+                run = json.loads(line.removesuffix(","))
+                assert json.dumps(read.runs[run["name"]], ensure_ascii=False) == line.removesuffix(",")
+                assert cells.from_dict(run["cell"]).name == run["name"]
+                assert cells.from_dict(run["cell"]).loss == "triplet"
+        assert read.runs
 
 
 def test_a_head_follows_its_encoder_asked_for_or_not():
@@ -46,12 +121,14 @@ def test_a_head_follows_its_encoder_asked_for_or_not():
 
 
 @pytest.mark.parametrize("cell", [BASE, replace(BASE, augment=True, margin=0.2, mining="hardest", data_probs=2),
-                                  replace(BASE, recipe="paper", width=64, extra=("--lr=0.002", "--no-shift"))])
+                                  replace(BASE, recipe="paper", width=64, extra=("--lr=0.002", "--no-shift")),
+                                  replace(BASE, loss="am_softmax", margin=0.3, extra=("--loss_lr=0.1", "--lr=0.002"),
+                                          embedding_size=64),
+                                  replace(BASE, manifest="a+b", shares=(2.0, 1.0), model="BCRes3", augment=True,
+                                          extra=("--spec_augment=light",))])
 def test_all_methods_get_the_same_budget_from_the_scripts_themselves(cell):
-    from models.runs import options
-
     budgets = []
-    for method in cells.METHODS:
+    for method in CLASSIFYING:
         script, *flags = cells.train_command(cell.of(method), ["--runs_dir=somewhere"])
         args = importlib.import_module(script.removesuffix(".py")).parse_args(flags)
         options.resolve_recipe(args, options.HEAD if method == "head" else None)
@@ -64,8 +141,9 @@ def test_all_methods_get_the_same_budget_from_the_scripts_themselves(cell):
 
 
 def test_a_cell_survives_json():
-    cell = replace(BASE, extra=("--lr=0.002",), fraction=0.5)
-    assert cells.from_dict(json.loads(json.dumps(cells.to_dict(cell)))) == cell
+    for cell in (replace(BASE, extra=("--lr=0.002",), fraction=0.5), replace(
+            BASE, method="shots", loss="ge2e", shares=(1.0, 2.0), embedding_size=64, words="wake-1")):
+        assert cells.from_dict(json.loads(json.dumps(cells.to_dict(cell)))) == cell
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -168,6 +246,69 @@ def test_fractions_lie_within_one_another(words, tmp_path):
         assert part.splits["test"].files == whole.splits["test"].files and part.noise.samefile(whole.noise)
         kept[fraction] = set(part.splits["train"].files)
     assert kept[0.1] < kept[0.5] < set(whole.splits["train"].files)
+
+
+def test_a_share_of_joined_sets_is_those_shares_joined(words, tmp_path):
+    whole = load_corpus("words", registry=words.registry)
+    registry = tmp_path / "r" / "manifests.json"
+    for name, labels in (("a", ("bed", "cat")), ("b", ("dog",))):
+        paths = {split: tmp_path / f"{name}-{split}.json" for split in whole.splits}
+        for split, path in paths.items():
+            manifest = whole.splits[split]
+            write_manifest(path, (one for one in map(manifest.__getitem__, range(len(manifest)))
+                                  if one.label in labels))
+        register(name, **paths, new_words=words.folder / "dev.json", registry=registry)
+    run.make_fraction("a+b", 0.5, registry, tmp_path)
+    part = joined.load(replace(BASE, manifest="a+b", fraction=0.5).data, registry=tmp_path / "manifests.json")
+    assert part.splits["train"].counts().tolist() == [6, 6, 6] and part.parts.tolist() == [0, 0, 1]
+    assert part.splits["test"].counts().tolist() == [5, 5, 5]
+    assert "new_words" in registered("a-0.5", tmp_path / "manifests.json")
+
+
+def test_epochs_are_worth_the_steps_that_a_training_by_epochs_takes(words, capsys):
+    from data.sampler import BalancedBatchSampler
+
+    train = load_corpus("words", registry=words.registry).splits["train"]
+    sampler = BalancedBatchSampler(train.label, train.labels, 6, 4, tables=words.folder)
+    args = compare.parse_args([*words.flags, "--methods", "knn", "--epochs", "1", "15", "--steps", "7", "--fractions",
+                               "1", "1/6", "--batch_classes=35", "--per_class=4", "--seeds", "0", "--dry_run"])
+    assert compare.main(args) == 0
+    printed = capsys.readouterr().out
+    assert f"--epochs 1: {sampler.epoch_steps} steps, 15: {15 * sampler.epoch_steps} steps" in printed
+    assert sampler.epoch_steps == 3 and "6 cells, 6 to run" in printed
+    for steps in (7, 3, 45):
+        assert f"words-Res8-knn-{steps}x6x4-seed0 " in printed
+        assert f"words-Res8-knn-{steps}x6x4-fraction0.166667-seed0 " in printed
+
+
+def test_how_sure_a_figure_is_follows_from_the_number_of_clips():
+    """Wilson, 1927: the interval of p has the p for which the share seen is 1.96 standard errors off."""
+    right = "1" * 2_302 + "0" * 71
+    found = summary.markdown([result(BASE, right)]).splitlines()[0]
+    share, z = 2_302 / 2_373, 1.959964
+    low, high = (float(text) / 100 for text in found.split("interval of ")[1].split(" %")[0].split(" to "))
+    for bound in (low, high):
+        assert abs(share - bound) == pytest.approx(z * (bound * (1 - bound) / 2_373) ** 0.5, abs=2e-4)
+    assert low < share < high and "A test clip is 0.04 %" in found and "97.01 %" in found
+
+
+def test_results_in_half_precision_are_told():
+    half = result(replace(BASE, seed=1), "1111") | {"commands": ["python TripletEncoder.py --precision=bf16", ""]}
+    assert "1 of 2 results were trained in bf16" in summary.markdown([result(BASE, "1110"), half])
+    assert "bf16" not in summary.markdown([result(BASE, "1110")])
+
+
+def test_curves_of_new_words_are_not_beside_those_of_dev(monkeypatch):
+    from experiments import pictures
+
+    drawn = []
+    monkeypatch.setattr(pictures, "png", drawn.append)
+    knn = [result(replace(BASE, seed=seed), "1110") | {"looks": "new_words"} for seed in range(2)]
+    pictures.draw_curves(summary.rows([*knn, result(BASE.of("ce"), "1111")]))
+    pictures.draw_curves(summary.rows([knn[0], result(BASE.of("ce"), "1111")]))
+    assert [figure.axes[0].get_ylabel() for figure in drawn] == ["AUROC of new words, %", "accuracy on dev, %"]
+    assert [[line.get_label() for line in figure.axes[0].get_lines()] for figure in drawn] == [
+        ["triplet + kNN, 6 steps"], ["cross-entropy, 6 steps"]]
 
 
 def command(words, folder, *flags):
