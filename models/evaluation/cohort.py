@@ -3,7 +3,8 @@
 A similarity of 0.7 says much for a word that nothing resembles and little for one that many resemble. Speaker
 verification normalises such scores by what a cohort of impostors gets: z-norm by the enrolled model's scores against
 the cohort, t-norm by the tested clip's (Auckenthaler et al., 2000), s-norm by the mean of both (Kenny, 2010), and the
-adaptive ones by the cohort's most similar clips alone (Matejka et al., 2017), as here.
+adaptive ones by the cohort's most similar clips alone (Matejka et al., 2017), as here. The cohort's classes also teach
+`models.evaluation.whiten` what clips of one word differ in.
 """
 
 from __future__ import annotations
@@ -17,11 +18,15 @@ import numpy as np
 from data.base.errors import UserError
 from data.joined import load
 from data.manifests import Corpus, Manifest
-from models.evaluation.enrol import NEAREST, Comparison, clip_scores, same_name, unit_means
+from data.sampler import spread
+from models.evaluation.enrol import NEAREST, Comparison, by_clip, by_mean, clip_scores, same_name, unit_means
+from models.evaluation.whiten import Whitening
 
 TOP = 300  # most similar clips of the cohort that scores are held against
-MOST = 1000  # clips of a cohort that are embedded
+MOST = 1000  # clips of a cohort that scores are held against
+LEARN = 4000  # clips of a cohort that are embedded: a covariance needs more of them
 LEAST = 30  # below which there is no mean and deviation worth the name
+WHITENED = "whitened embedding"  # the name of these ways of scoring
 _FLOOR = 1e-6  # of a deviation: a cohort whose clips are all alike
 _CELLS = 1 << 24  # similarities held at a time
 
@@ -62,13 +67,16 @@ def s_norm(scores: np.ndarray, models: tuple[np.ndarray, np.ndarray],
     return (z_norm(scores, models) + t_norm(scores, clips)) / 2
 
 
-def comparisons(queries: np.ndarray, pool: np.ndarray, cohort: np.ndarray, top: int = TOP) -> dict[str, Comparison]:
+def comparisons(queries: np.ndarray, pool: np.ndarray, cohort: np.ndarray, top: int = TOP, kinds: str = "zts",
+                name: str = "embedding") -> dict[str, Comparison]:
     """`models.evaluation.enrol.by_mean` and `by_clip` with their scores normalised, by the method's name.
 
     By the nearest clip, each enrolled clip is a model of its own, and its class has the best of their scores.
 
     Args:
         queries: (Q, D), pool: (P, D) and cohort: (M, D), rows of length 1.
+        kinds: z-, t- and s-norm by their letters.
+        name: of the vectors, which the methods' names begin with.
     """
     clips, enrolled = statistics(queries, cohort, top), statistics(pool, cohort, top)
 
@@ -92,25 +100,37 @@ def comparisons(queries: np.ndarray, pool: np.ndarray, cohort: np.ndarray, top: 
             models = tuple(of[rows.ravel()] for of in enrolled)
             return normalised(kind, each, models, part).reshape(-1, *rows.shape).max(2)
         return scores
-    return {f"embedding, {kind}-norm{how}": compare(kind) for kind in "zts"
+    return {f"{name}, {kind}-norm{how}": compare(kind) for kind in kinds
             for how, compare in (("", by_means), (NEAREST, by_clips))}
 
 
+def whitened(queries: np.ndarray, pool: np.ndarray, cohort: np.ndarray, labels: np.ndarray) -> dict[str, Comparison]:
+    """Comparisons of embeddings whitened by the cohort's classes, plain and t-normalised; none where it is too small.
+
+    Args:
+        queries: (Q, D), pool: (P, D) and cohort: (M, D), rows of length 1.
+        labels: (M,) the cohort's classes.
+    """
+    if (whiten := Whitening.fit(cohort, labels)) is None:
+        return {}
+    queries, pool, cohort = whiten(queries), whiten(pool), whiten(cohort[spread(labels, MOST)])
+    return {WHITENED: by_mean(queries, pool), f"{WHITENED}{NEAREST}": by_clip(queries, pool)} | comparisons(
+        queries, pool, cohort, kinds="t", name=WHITENED)
+
+
 def choose(corpus: Corpus, taken: Sequence[str]) -> Manifest:
-    """The train clips that make a cohort: at most 1,000, spread over the words that are not ``taken``.
+    """The train clips that make a cohort: at most 4,000, spread over the words that are not ``taken``.
 
     A label that differs from one of these but by case, blanks or Unicode form is that word too.
 
     Raises:
         UserError: too few such clips.
     """
-    from data.sampler import spread
-
     train, names = corpus.splits["train"], {same_name(label) for label in taken}
     other = np.array([same_name(label) not in names for label in train.labels])
     rows = np.flatnonzero(other[train.label])
     check_enough(corpus.name, len(rows))
-    return train.subset(rows[spread(train.label[rows], MOST)])
+    return train.subset(rows[spread(train.label[rows], LEARN)])
 
 
 def check_enough(name: str, clips: int) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from data.dataset import Clips
 from data.manifests import Corpus
+from data.sampler import spread
 from models.encoders.embedding import embed_clips
 from models.evaluation import choice, cohort, enrol
 from models.evaluation.enrol_report import draw_errors, report_enrolment, tell_trained
@@ -18,6 +19,7 @@ from models.evaluation.knn import check_finite
 from models.evaluation.pairs import count_pairs
 from models.evaluation.plots import map_of, plot
 from models.evaluation.report import save_arrays
+from models.evaluation.whiten import Whitening
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,7 +48,10 @@ def test_enrolled_words(args: Namespace, words: Words, encoder: nn.Module, front
         """Ways to score (Q, D) embeddings: against a class's mean or nearest clip, as they are or normalised."""
         plain = {"embedding": enrol.by_mean(queries, templates),
                  f"embedding{enrol.NEAREST}": enrol.by_clip(queries, templates)}
-        return plain if others is None else plain | cohort.comparisons(queries, templates, others)
+        if others is None:
+            return plain
+        held = others[0][spread(others[1], cohort.MOST)]
+        return plain | cohort.comparisons(queries, templates, held) | cohort.whitened(queries, templates, *others)
 
     (enrolled, unknown), train, test = words, clips["train"], clips["test"]
     labels, most = train.manifest.labels, max(args.shots)
@@ -114,8 +119,8 @@ def choose_on_dev(words: Words, corpus: Corpus, clips: dict[str, Clips],
 
 
 def embed_cohort(args: Namespace, words: Words, encoder: nn.Module, frontend: LogMel, labels: list[str],
-                 config: dict) -> tuple[np.ndarray, dict] | tuple[None, None]:
-    """The embeddings of a cohort to normalise scores by, and what that is; None and None where there is none."""
+                 config: dict) -> tuple[tuple[np.ndarray, np.ndarray], dict] | tuple[None, None]:
+    """The embeddings and classes of a cohort to normalise scores by, and what that is; None, None without one."""
     found = cohort.find(args, config, [labels[c] for c in np.concatenate(words)])
     if isinstance(found, str):
         print(f"no cohort to normalise scores by: {found}")
@@ -125,8 +130,11 @@ def embed_cohort(args: Namespace, words: Words, encoder: nn.Module, frontend: Lo
     embedded = embed_clips(encoder, frontend, clips, title="embedding cohort")
     check_finite(embedded, "cohort", clips.manifest)
     cohort.check_enough(name, len(clips))  # again: bad audio may have been left out
-    used, others = min(cohort.TOP, len(clips)), len(np.unique(clips.manifest.label))
+    classes = clips.manifest.label
+    held, others = min(cohort.MOST, len(clips)), len(np.unique(classes))
+    used = min(cohort.TOP, held)
     print(f"cohort: {len(clips):,} clips of {others} other words of --manifest {name}; scores are also normalised "
-          f"by the {used} most similar")
-    return embedded, {"manifest": name, "path": str(chosen.path), "clips": len(clips), "words": others,
-                      "most_similar": used}
+          f"by the {used} most similar of {held:,}, and embeddings whitened by "
+          + ("all" if Whitening.fit(embedded, classes) else "none: too few clips of a word"))
+    return (embedded, classes), {"manifest": name, "path": str(chosen.path), "clips": len(clips), "words": others,
+                                 "held_against": held, "most_similar": used}

@@ -126,7 +126,7 @@ def corpus(tmp_path):
 def test_a_cohort_has_no_clip_of_an_enrolled_or_unknown_word_however_it_is_written(corpus, monkeypatch):
     chosen = choose(corpus, ["bed ", "TREE", "wow"])
     assert {chosen.labels[c] for c in chosen.label} == {"cat", "dog"} and len(chosen) == 80
-    monkeypatch.setattr(cohort, "MOST", 50)
+    monkeypatch.setattr(cohort, "LEARN", 50)
     assert choose(corpus, ["bed", "tree"]).counts().tolist() == [0, 25, 25, 0]
     with pytest.raises(UserError, match=r"'many' has 0 training clips.*at least 30.*--cohort"):
         choose(corpus, ["bed", "cat", "dog", "tree"])
