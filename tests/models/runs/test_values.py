@@ -14,7 +14,7 @@ def numeric(script):
     fits = parsed(script, *REQUIRED[script]).fits
     return [(action.option_strings[-1], action.nargs if isinstance(action.nargs, int) else 1)
             for action in fits.__self__._actions if action.type not in (None, str) and "dir" not in action.dest
-            and action.dest not in ("registry", "data_probs")]
+            and action.dest not in ("registry", "data_probs", "html")]
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
