@@ -44,8 +44,8 @@ def page_of_clips(stem: str, result: dict, test: Clips, predicted: np.ndarray, t
         [("accuracy, %", said["accuracy"]), ("macro-F1", said["f1_macro"]), ("clips right", said["right"])],
         {"clip": "clip", "row": "label", "column": "prediction", "values": list(columns),
          "nearest": "nearest training clip"}, names, names,
-        Matrix(caption.replace("\n", "; "), _counts(truth, predicted), {c: c for c in names},
-               (shown.tolist(), shown.tolist())),
+        Matrix("What was taken for what", caption.replace("\n", "; "), _counts(truth, predicted),
+               {c: c for c in names}, (shown.tolist(), shown.tolist())),
         mistakes, origin_rows(result, {"test": test, "train": train}), [*notes_of(result["facts"]), *notes],
         _tables(result),
         list(pictures), "", f"{stem}.csv")
