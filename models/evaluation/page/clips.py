@@ -12,6 +12,7 @@ from models.evaluation.page.parts import Clip, Matrix, Mistake, Page, Picture, T
 from models.evaluation.report import cells_by_k, drawn_classes, headline
 
 CLASSES = 200  # in the table of classes
+VOTED = 5  # classes whose votes are shown
 
 # Of the q-th test clip, what to sort by and what to show.
 Value = Callable[[int], tuple[float, str]]
@@ -56,7 +57,8 @@ def votes(train: Manifest, neighbours: np.ndarray) -> Value:
     """
     def said(q: int) -> tuple[float, str]:
         counts = Counter(train.labels[c] for c in train.label[neighbours[q]]).most_common()
-        return float(counts[0][1]), ", ".join(f"{count} {label}" for label, count in counts)
+        return float(counts[0][1]), ", ".join([*(f"{count} {label}" for label, count in counts[:VOTED]),
+                                               *["..."] * (len(counts) > VOTED)])
     return said
 
 
