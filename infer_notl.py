@@ -74,7 +74,7 @@ def write_html(args, stem, result, encoder, frontend, train, test, embeddings, p
     """The page of --html; the clips to listen to beside the mistakes are nearest by the cosine of embeddings."""
     from models.encoders.embedding import embed_clips
     from models.evaluation.enrol import unit
-    from models.evaluation.knn import check_finite, knn_search
+    from models.evaluation.knn import check_finite, classify
     from models.evaluation.page.clips import page_of_clips
     from models.evaluation.page.page import write_page
     from models.evaluation.page.parts import named
@@ -83,11 +83,11 @@ def write_html(args, stem, result, encoder, frontend, train, test, embeddings, p
     templates, embeddings = embed_clips(encoder, frontend, train, title="embedding train"), unit(embeddings)
     check_finite(templates, "train set", train.manifest)
     check_finite(embeddings, "test set", test.manifest)
-    similarity, nearest = knn_search(templates, embeddings, 1)
+    nearest = classify(templates, train.manifest.label, embeddings, 1, len(train.manifest.labels))
     values = {"probability": lambda q: (float(probability[q]), f"{probability[q]:.3f}")}
     pictures = named({"map": map_of(stem, embeddings, test.manifest, predicted)})
-    write_page(args.html, page_of_clips(stem, result, test, predicted, train, nearest[:, 0], 2 - 2 * similarity[:, 0],
-                                        probability, values, pictures), args.html_mb)
+    write_page(args.html, page_of_clips(stem, result, test, predicted, train, nearest.indices[:, 0],
+                                        nearest.distances[:, 0], probability, values, pictures), args.html_mb)
 
 
 if __name__ == "__main__":

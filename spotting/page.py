@@ -158,7 +158,7 @@ def page_of_score(title: str, line: str, table: Sequence[Sequence[str]], curve: 
     return Page(title, line, [], {"clip": "recording", "row": "word", "column": "mistake",
                                   "values": ["score", "threshold", "nearest, similarity"],
                                   "nearest": "nearest enrolled clip"},
-                names, COLUMNS, Matrix(caption, dict(seen), dict.fromkeys(names, FOUND),
+                names, COLUMNS, Matrix("Found, missed, false alarms", caption, dict(seen), dict.fromkeys(names, FOUND),
                                        (list(names), list(COLUMNS))),
                 mistakes, origin, notes, [Table("Misses against false alarms an hour", table)],
                 named({"curve": curve, "map": map_of(words, heard, embedded)}),

@@ -251,8 +251,8 @@ def write_html(args, tested, said, best, at, background, embedder, opened, print
     places = page.places_of(words, thresholds, labels, files, best, at, background)
     origin = page.origin_of_score(printed["content"], args.words, files)
     write_page(args.html, page.page_of_score(
-        printed["title"], printed["line"], printed["cells"], printed["curve"], words, thresholds, where, places,
-        opened, embedder, hours, origin, notes), args.html_mb)
+        f"Misses and false alarms: {printed['title']}", printed["line"], printed["cells"], printed["curve"], words,
+        thresholds, where, places, opened, embedder, hours, origin, notes), args.html_mb)
 
 
 def over_draws(scores, rates, hours) -> list[dict]:

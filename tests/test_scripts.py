@@ -15,6 +15,7 @@ import torch
 from data.manifests import ROOT
 from models.runs.checkpoints import TRAINER, Run, load_state
 from tests.conftest import TRAIN, infer, refused
+from tests.pages import Read
 
 
 def accuracy(text: str) -> float:
@@ -123,6 +124,46 @@ def test_a_head_on_the_frozen_encoder(encoder, runs, words, run):
     wrong = run("infer_notl", "--name=enc", "--cl_name=head", "--enc_step=10", *flags)
     assert wrong.code == 2
     assert "--enc_step 10" in wrong.error and "40" in wrong.error
+
+
+def test_the_pages_figures_are_the_printed_ones(encoder, runs, words, run, tmp_path):
+    flags = [f"--runs_dir={runs}", *words.flags, "--model=Res8"]
+    assert run("TripletClassifier", "--name=paged", "--enc_name=enc", "--enc_step=40", *flags,
+               "--num_steps=2").code == 0
+    knn = infer(run, words, runs, "--enc_step=10", "--k", "5", "1", "--plot", "--html", tmp_path / "knn.html")
+    head = run("infer_notl", "--name=enc", "--cl_name=paged", *flags, "--html", tmp_path / "head.html")
+    shots = infer(run, words, runs, *ENROL, "--unknown", "--html", tmp_path / "shots.html")
+    for name, done in (("knn", knn), ("head", head), ("shots", shots)):
+        assert done.code == 0
+        html = (tmp_path / f"{name}.html").read_text()
+        page = Read(html)
+        assert f"wrote {tmp_path / name}.html, {len(html.encode()) / 1e6:.2f} MB: all " in done.out
+        origin = dict(page.tables[-1])
+        steps = {"knn": "Res8-STEP-10", "head": "Res8-STEP-40", "shots": "Res8-STEP-40"}
+        assert f"run enc, {steps[name]}: " in origin["encoder"] and origin["manifest"] == "words"
+        assert "30 of " in origin["test clips"] and "72 of " in origin["train clips"]
+        if name != "shots":
+            assert f"{accuracy(done.out):.2f}accuracy, %" in page.text
+            wrong = 30 - int(re.search(r"(\d+) of 30 clips right", done.out)[1])
+            assert len(page.data["mistakes"]) == wrong > 0
+    assert Read((tmp_path / "knn.html").read_text()).tables[0][1:] == [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in knn.out.splitlines()
+        if re.match(r"\| +\d", line)]
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in shots.out.splitlines()
+             if line.startswith("|") and "---" not in line]
+    assert Read((tmp_path / "shots.html").read_text()).tables[0] == lines and len(lines) > 2
+    assert [(tmp_path / f"{name}.html").read_text().count("<img") for name in ("knn", "head", "shots")] == [2, 1, 2]
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_the_test(encoder, runs, words, run, tmp_path):
+    before = sorted((runs / "enc").iterdir())
+    refused(infer(run, words, runs, "--html", tmp_path / "none" / "a.html"), "--html", "no folder")
+    refused(infer(run, words, runs, "--shots", "1", "--html", words.registry), "--html", "is no page")
+    refused(run("infer_notl", "--name=enc", "--cl_name=none", f"--runs_dir={runs}", *words.flags, "--model=Res8",
+                "--html", tmp_path), "a folder")
+    refused(infer(run, words, runs, "--html_mb=2"), "--html_mb", "--html")
+    assert infer(run, words, runs, "--html", tmp_path / "a.html", "--html_mb=0.1").code == 2
+    assert sorted((runs / "enc").iterdir()) == before
 
 
 def test_the_baseline_without_triplets(runs, words, run, encoder):

@@ -12,6 +12,7 @@ from models.evaluation.page.parts import Clip, Matrix, Mistake, Page, Picture, T
 from models.evaluation.report import cells_by_k, drawn_classes, headline
 
 CLASSES = 200  # in the table of classes
+VOTED = 5  # classes whose votes are shown
 
 # Of the q-th test clip, what to sort by and what to show.
 Value = Callable[[int], tuple[float, str]]
@@ -44,8 +45,8 @@ def page_of_clips(stem: str, result: dict, test: Clips, predicted: np.ndarray, t
         [("accuracy, %", said["accuracy"]), ("macro-F1", said["f1_macro"]), ("clips right", said["right"])],
         {"clip": "clip", "row": "label", "column": "prediction", "values": list(columns),
          "nearest": "nearest training clip"}, names, names,
-        Matrix(caption.replace("\n", "; "), _counts(truth, predicted), {c: c for c in names},
-               (shown.tolist(), shown.tolist())),
+        Matrix("What was taken for what", caption.replace("\n", "; "), _counts(truth, predicted),
+               {c: c for c in names}, (shown.tolist(), shown.tolist())),
         mistakes, origin_rows(result, {"test": test, "train": train}), [*notes_of(result["facts"]), *notes],
         _tables(result),
         list(pictures), "", f"{stem}.csv")
@@ -56,7 +57,8 @@ def votes(train: Manifest, neighbours: np.ndarray) -> Value:
     """
     def said(q: int) -> tuple[float, str]:
         counts = Counter(train.labels[c] for c in train.label[neighbours[q]]).most_common()
-        return float(counts[0][1]), ", ".join(f"{count} {label}" for label, count in counts)
+        return float(counts[0][1]), ", ".join([*(f"{count} {label}" for label, count in counts[:VOTED]),
+                                               *["..."] * (len(counts) > VOTED)])
     return said
 
 

@@ -59,7 +59,7 @@ def page_of_enrolment(stem: str, content: dict, results: Sequence[Result], truth
         [], {"clip": "clip", "row": "word", "column": "recognised as",
              "values": ["draws", "score", *["threshold"] * rejects, "nearest, similarity"],
              "nearest": "nearest enrolled clip"},
-        names, columns, Matrix(caption + few, counts, right, shown),
+        names, columns, Matrix("What was recognised as what", caption + few, counts, right, shown),
         list(_mistakes(result, decided, thresholds, goal, classes, test, train, drawn[:, :, :result.shots], rejects)),
         origin_rows(content, {"test": test[0], "train": train[0]}), notes_of(content["facts"]),
         [Table(f"Per cent, mean \u00b1 standard deviation over {draws} draws of the enrolled clips", cells(results))],
@@ -84,18 +84,19 @@ def decide(result: Result, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _mistakes(result: Result, decided: np.ndarray, thresholds: np.ndarray, goal: np.ndarray, classes: np.ndarray,
               test: tuple[Clips, np.ndarray, np.ndarray], train: tuple[Clips, np.ndarray, np.ndarray],
               drawn: np.ndarray, rejects: bool) -> Iterator[Mistake]:
-    """Those in most draws first, then those of the highest score."""
+    """Those in most draws first, then the surest."""
     wrong = decided != goal
     found = []
     for q in np.flatnonzero(wrong.any(0)):
         for column in np.unique(decided[wrong[:, q], q]):
             draws = np.flatnonzero(decided[:, q] == column)
             found.append((len(draws), float(result.score[draws[0], q]), int(q), int(column), int(draws[0])))
-    for count, score, q, column, draw in sorted(found, key=lambda one: (-one[0], -one[1], one[2])):
+    none = len(drawn[0])  # of what is rejected, the least similar comes first
+    for count, score, q, column, draw in sorted(found, key=lambda m: (-m[0], m[1] if m[3] == none else -m[1], m[2])):
         rows = drawn[draw].ravel()
         similar = train[2][rows] @ test[2][q]
         best = int(similar.argmax())
-        values = [(count, f"{count} of {len(decided)}"), (score, f"{score:.3f}"),
+        values = [(count, f"{count}\u00a0of\u00a0{len(decided)}"), (score, f"{score:.3f}"),
                   *([(float(thresholds[draw]), f"{thresholds[draw]:.3f}")] if rejects else []),
                   (float(similar[best]), f"{similar[best]:.3f}")]
         yield Mistake(int(classes[q]), column, tuple(values), clip_of(test[0], int(test[1][q]), "test"),

@@ -36,7 +36,8 @@ def section(name: str, heading: str, *parts: str) -> str:
 
 
 def paragraph(said: str, kind: str = "") -> str:
-    return f"<p{f' class={chr(34)}{kind}{chr(34)}' if kind else ''}>{own(said)}</p>" if said else ""
+    """A paragraph, of a class of the style sheet's; nothing where there is nothing to say."""
+    return (f'<p class="{kind}">' if kind else "<p>") + own(said) + "</p>" if said else ""
 
 
 def figures(page: Page) -> str:

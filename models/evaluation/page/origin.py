@@ -32,6 +32,7 @@ def origin_rows(content: dict, splits: dict[str, Clips]) -> list[tuple[str, str]
             path = Path(facts.pop(what))
             rows.append((what, f"run {path.parent.parent.name}, {path.stem}: {path} (SHA-256 {file_digest(path)})"))
     for split, clips in splits.items():
+        facts.pop(f"{split}_clips", None)
         rows.append((f"{split} clips", f"{len(clips):,} of {clips.manifest.path}; digest of the manifest "
                                        f"{fingerprint(clips.manifest)}, of the sound {sound_digest(clips)}"))
     rows += [(name.replace("_", " "), said(value)) for name, value in facts.items()]

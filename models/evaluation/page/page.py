@@ -132,13 +132,13 @@ def _assemble(page: Page, megabytes: float, kept: list[dict], sounds: list[str],
     wanted = page.headings["row"], page.headings["column"]
     parts = {
         "figures": ("Figures", markup.figures(page)),
-        "matrix": ("Matrix", markup.section("matrix", "What was taken for what", markup.paragraph(
+        "matrix": ("Matrix", markup.section("matrix", page.matrix.title, markup.paragraph(
             "A number that is underlined lists these mistakes." if page.mistakes else ""),
             markup.matrix(page.matrix, page.rows, page.columns, wanted))),
-        "mistakes": ("Mistakes", markup.mistakes(page, _said(page, megabytes, len(kept), codec))),
-        "pictures": ("Pictures", markup.section("pictures", "Pictures", *pictures, *(markup.paragraph(
+        "pictures": ("Pictures", markup.section("pictures", "Pictures", *(markup.paragraph(
             f"Left out, because it takes more room than the page's {megabytes:g} MB leave: {title}", "note")
-            for title in lost)) if page.pictures else ""),
+            for title in lost), f'<div class="beside">{"".join(pictures)}</div>') if page.pictures else ""),
+        "mistakes": ("Mistakes", markup.mistakes(page, _said(page, megabytes, len(kept), codec))),
         "origin": ("Origin", markup.origin(page.origin))}
     rows, columns = (set(shown) | {entry[axis] for entry in kept} for axis, shown in
                      zip(("row", "column"), page.matrix.shown, strict=True))

@@ -58,6 +58,7 @@ class Matrix:
         shown: the rows and the columns to draw, in order.
     """
 
+    title: str
     caption: str
     counts: dict[tuple[int, int], int]
     right: dict[int, int]

@@ -1,0 +1,144 @@
+"""The page of spotting.score: its figures are the printed ones, and its sound is what was heard."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from spotting.page import cut
+from spotting.sound import Sound, open_file
+from spotting.words import read_words
+from tests.conftest import refused
+from tests.pages import Read, sound_of
+from tests.spotting.test_score import score
+
+
+@pytest.fixture
+def strict(words_file, tmp_path):
+    """The words with thresholds at which some recordings are missed, and some of the background is a false alarm."""
+    words = json.loads(words_file.read_text())
+    words["words"]["bed"]["threshold"], words["words"]["cat"]["threshold"] = 0.999, 0.05
+    path = tmp_path / "w.json"
+    path.write_text(json.dumps(words))
+    return path
+
+
+def tables(page):
+    """Of the printed table's rows and of the matrix."""
+    return page.tables[0], {row[0]: [int(cell or 0) for cell in row[1:]] for row in page.tables[1][1:]}
+
+
+def test_figures_mistakes_and_sound_are_those_of_the_test(run, strict, spotter, tmp_path):
+    done = score(run, strict, spotter, "--rates", "200", "0.5", "--html", tmp_path / "a.html")
+    assert done.code == 0
+    page = Read((tmp_path / "a.html").read_text())
+    printed = done.out.splitlines()
+    assert printed[0] in page.text
+    table, matrix = tables(page)
+    assert [" ".join(row).split() for row in table] == [line.split() for line in printed[1:11]]
+    alarms = int(next(row for row in table if row[:2] == ["cat", "enrolled"])[3])
+    assert alarms > 0
+    assert matrix == {"bed": [0, 4, 0], "cat": [4, 0, alarms]}
+    data = page.data
+    assert len(data["mistakes"]) == 4 + alarms and f"all {4 + alarms} mistakes" in done.out
+    words = {word.name: word for word in read_words(strict).words}
+    for mistake in data["mistakes"]:
+        assert (mistake["row"], mistake["column"]) in ((0, 1), (1, 2))
+        file, heard = mistake["clip"]["lines"]
+        start, seconds = map(float, re.search(r"played from ([\d.]+) s, ([\d.]+) s", heard).groups())
+        samples, kind = sound_of(data["sounds"][mistake["clip"]["sound"]])
+        assert kind == "audio/flac" and len(samples) == pytest.approx(seconds * 16_000, abs=80)
+        whole = np.concatenate(list(open_file(file, pytest.fail).blocks))
+        at = next(at for at in range(max(0, round((start - 0.006) * 16_000)), round((start + 0.006) * 16_000) + 1)
+                  if np.array_equal(whole[at:at + 400], samples[:400]))
+        assert np.array_equal(whole[at:at + len(samples)], samples)
+        assert ("said" if mistake["column"] == 1 else "background") in file
+        assert len(samples) == len(whole) or mistake["column"] == 2  # a missed recording is played whole
+        value, threshold, similar = (one[0] for one in mistake["values"])
+        assert (value < threshold) == (mistake["column"] == 1)
+        # The enrolled clip beside it is one of the word's, as it was enrolled.
+        nearest, word = mistake["nearest"], words[data["rows"][str(mistake["row"])]]
+        assert nearest["label"] == word.name and nearest["lines"][0] in {clip.file for clip in word.clips}
+        assert len(sound_of(data["sounds"][nearest["sound"]])[0]) == 16_000 and -1 <= similar <= 1.001
+    assert "set the thresholds" in page.text  # the background was tested again
+    assert next(row for row in page.tables[-1] if row[0] == "command")[1].startswith("python -m spotting.score")
+
+
+def test_the_nearest_enrolled_clip_is_the_recordings_own_copy(run, strict, spotter, tmp_path):
+    """Of a recording that differs from an enrolled one by a bit, that one is the nearest."""
+    import soundfile
+
+    shutil.copytree(spotter.said, tmp_path / "said")
+    shutil.rmtree(tmp_path / "said" / "bed")
+    (tmp_path / "said" / "bed").mkdir()
+    samples, rate = soundfile.read(spotter.clips / "bed" / "3.wav", dtype="int16")
+    samples[len(samples) // 2] += 1
+    soundfile.write(tmp_path / "said" / "bed" / "twin.wav", samples, rate, subtype="PCM_16")
+    assert score(run, strict, spotter, "--html", tmp_path / "a.html", said=tmp_path / "said").code == 0
+    missed = [m for m in Read((tmp_path / "a.html").read_text()).data["mistakes"] if m["column"] == 1]
+    assert len(missed) == 1 and missed[0]["nearest"]["lines"][0].endswith("bed/3.wav")
+    assert missed[0]["values"][2][0] > 0.9
+
+
+def test_enrolled_clips_that_are_gone_or_others_now_are_not_played(run, strict, spotter, tmp_path):
+    words, moved = json.loads(strict.read_text()), tmp_path / "moved"
+    shutil.copytree(spotter.clips, moved)
+    for word in words["words"].values():
+        for clip in word["clips"]:
+            clip["file"] = clip["file"].replace(str(spotter.clips), str(moved))
+    strict.write_text(json.dumps(words))
+    shutil.rmtree(moved / "bed")
+    for path in (moved / "cat").iterdir():
+        shutil.copy(spotter.said / "cat" / "0.wav", path)
+    assert score(run, strict, spotter, "--html", tmp_path / "a.html").code == 0
+    for mistake in Read((tmp_path / "a.html").read_text()).data["mistakes"]:
+        nearest = mistake["nearest"]
+        assert nearest["sound"] is None and "cannot be heard" in nearest["why"]
+        assert ("no such audio file" if mistake["row"] == 0 else "has changed since it was enrolled") in nearest["why"]
+
+
+def test_noise_is_heard_on_the_page_as_it_was_in_the_test(run, strict, spotter, tmp_path):
+    import soundfile
+
+    (tmp_path / "noise").mkdir()
+    soundfile.write(tmp_path / "noise" / "hiss.wav", 0.1 * np.random.default_rng(0).standard_normal(30_000), 16_000)
+    assert score(run, strict, spotter, "--noise", tmp_path / "noise", "--snr", "0", "--html",
+                 tmp_path / "a.html").code == 0
+    data = Read((tmp_path / "a.html").read_text()).data
+    missed = [m for m in data["mistakes"] if m["column"] == 1]
+    assert len(missed) == 4
+    for mistake in missed:
+        loud = sound_of(data["sounds"][mistake["clip"]["sound"]])[0].astype(float)
+        quiet = np.concatenate(list(open_file(mistake["clip"]["lines"][0], pytest.fail).blocks)).astype(float)
+        assert (loud - quiet[:len(loud)]).std() > 3 * quiet[:3000].std()
+
+
+def test_of_several_draws_the_first_has_the_mistakes(run, spotter, tmp_path):
+    done = run("spotting.score", "--enroll_from", spotter.clips, "--shots", "3", "--draws", "2", "--positives",
+               spotter.said, "--negatives", spotter.background, "--rates", "0.5", *spotter.flags, "--html",
+               tmp_path / "a.html")
+    assert done.code == 0
+    page = Read((tmp_path / "a.html").read_text())
+    table, matrix = tables(page)
+    assert [" ".join(row).split() for row in table] == [line.split() for line in done.out.splitlines()[1:5]]
+    assert "the first of 2 draws at each word's lowest threshold that has no false alarm" in page.text
+    assert all(row[0] + row[1] == 4 and row[2] == 0 for row in matrix.values())
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_anything_is_heard(run, words_file, spotter, tmp_path):
+    refused(score(run, words_file, spotter, "--html", tmp_path / "none" / "a.html"), "--html", "no folder")
+    refused(score(run, words_file, spotter, "--html", tmp_path), "a folder")
+    refused(score(run, words_file, spotter, "--html_mb", "3"), "--html_mb", "--html")
+    refused(score(run, tmp_path / "no.json", spotter, "--html", words_file), "is no page")
+    assert json.loads(words_file.read_text())
+
+
+def test_stretches_do_not_depend_on_the_blocks():
+    samples = np.arange(40_000, dtype=np.int16)
+    spans = [(0.5, 1.5), (0.0, 0.25), (1.0, 9.0), (2.6, 3.0)]
+    for size in (700, 16_000, 40_000):
+        parts = cut(Sound("s", iter(np.split(samples, range(size, 40_000, size)))), spans)
+        for part, (start, end) in zip(parts, spans, strict=True):
+            np.testing.assert_array_equal(part, samples[round(16_000 * start):round(16_000 * end)])
