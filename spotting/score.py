@@ -48,7 +48,7 @@ def main(args: argparse.Namespace) -> int:
     from spotting.noise import Noise, check_noise
     from spotting.sound import files_of, open_file
     from spotting.thresholds import hear
-    from spotting.words import check_encoder, read_words
+    from spotting.words import read_words, suited
 
     check_flags(args)
     check_noise(args.noise, args.snr)
@@ -63,7 +63,7 @@ def main(args: argparse.Namespace) -> int:
     noise = Noise(args.noise, args.snr, args.seed) if args.noise else None
     embedder = load(args, words.encoder if words else None)
     if words:
-        check_encoder(words, embedder.facts, args.words)
+        embedder = suited(words, embedder, args.words)
         tested = [words]
     else:
         tested = draw_words(args, embedder)
