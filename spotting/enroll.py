@@ -14,7 +14,7 @@ import numpy as np
 from data.base.errors import UserError, exit_cleanly
 from data.base.files import ROOT
 from models.runs.options import positive
-from spotting.command import add_hop, check_output, hop_samples, print_table, warn
+from spotting.command import FA_PER_HOUR, add_hop, check_output, hop_samples, print_table, warn
 from spotting.encoders import add_encoder, check_flags, load
 
 REGISTRY = ROOT / "manifests.json"
@@ -35,9 +35,9 @@ def parse_args(argv=None) -> argparse.Namespace:
     group = parser.add_argument_group("threshold")
     group.add_argument("--background", type=Path, nargs="+", metavar="PATH",
                        help="recordings without the words, and folders of such: they set each word's threshold")
-    group.add_argument("--fa_per_hour", type=positive, default=0.5, metavar="RATE",
-                       help="false alarms of a word in an hour of --background that its threshold allows; without, "
-                            "in an hour of speech as far as the cohort tells (default: 0.5)")
+    group.add_argument("--fa_per_hour", type=positive, default=FA_PER_HOUR, metavar="RATE",
+                       help="false alarms of a word in an hour of --background that its threshold allows; without, in "
+                            f"an hour of speech as far as the cohort tells (default: {FA_PER_HOUR:g})")
     add_hop(group)
     group.add_argument("--cohort", metavar="MANIFEST",
                        help="without --background: a registered data set whose speech sets the thresholds (default: "

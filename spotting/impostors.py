@@ -80,8 +80,12 @@ class Cohort:
     def without(self, names: Sequence[str]) -> np.ndarray:
         """(M',) the windows in which none of ``names``, words or phrases, is known to be said."""
         phrases = [_words(name) for name in names]
-        return np.array([i for i, said in enumerate(map(_words, self.spoken))
-                         if not any(phrase in said for phrase in phrases)], np.int64)
+        return np.array([i for i, said in enumerate(self._said) if not any(phrase in said for phrase in phrases)],
+                        np.int64)
+
+    @cached_property
+    def _said(self) -> list[str]:
+        return [_words(text) for text in self.spoken]
 
 
 def _nearest(similar: np.ndarray) -> np.ndarray:
