@@ -1,106 +1,164 @@
-"""Keep a cohort beside an encoder: embeddings of training clips, which thresholds without a background are set by.
+"""Keep a cohort beside an encoder: what it makes of others' speech, which scores and thresholds are held against.
 
-    python -m spotting.cohort --name my_encoder --manifest mywords
+    python -m spotting.cohort --encoder runs/my_encoder --recordings LibriSpeech/train-clean-5 --alignments alignments
+    python -m spotting.cohort --name my_encoder --manifest 1000
 
-It lies in the run's folder, cohort.npz, and goes where the encoder goes, without the recordings.
+Windows of running speech, at random places. Where the words of a recording are known, from TextGrids or the manifest,
+those windows in which a word is said do not count against it once it is enrolled. The cohort lies in the run's folder,
+cohort.npz, and goes where the encoder goes, exports included, without the recordings.
 """
 
 from __future__ import annotations
 
 import argparse
-import zipfile
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from data.base.errors import UserError, exit_cleanly
-from data.base.files import ROOT, open_regular, write_atomically
+from data.base.files import ROOT, write_atomically
+from models.runs.options import whole
+from spotting.command import check_output, warn
 from spotting.encoders import add_encoder, check_flags, load
+from spotting.impostors import Cohort, pack, place_of, unpack
 
 if TYPE_CHECKING:
-    from data.manifests import Manifest
-    from spotting.encoders import Embedder, Facts
+    from spotting.encoders import Embedder
 
-KEPT = "cohort.npz"
+WINDOWS = 5_000  # 450 kB; more than an hour of speech
+LEAST = 30  # below which there is no tail worth the name
+RUNNING = 2.0  # times a window's length, from which on a recording is running speech, not a word
+Spoken = dict[str, list[tuple[float, float, str]]]  # of files: start, end, word
 
 
 def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m spotting.cohort", description=__doc__, allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--manifest", required=True, help="what the encoder was trained on, or other words: registered")
+    parser.add_argument("--manifest", help="a registered data set, whose training recordings are taken")
     parser.add_argument("--registry", type=Path, default=ROOT / "manifests.json",
                         help="the file that --manifest is looked up in (default: manifests.json beside the scripts)")
+    parser.add_argument("--recordings", type=Path, nargs="+", metavar="PATH",
+                        help="instead of --manifest: recordings of running speech, and folders of such")
+    parser.add_argument("--alignments", type=Path, metavar="DIR",
+                        help="TextGrids named as the recordings are, which tell what is said where")
+    parser.add_argument("--seed", type=whole, default=0, help="of the places (default: 0)")
     add_encoder(parser, "the shipped one", onnx=False)
     return parser.parse_args(argv)
 
 
 def main(args: argparse.Namespace) -> int:
-    from data import joined
-    from models.evaluation import cohort
+    from spotting.sound import files_of
 
     check_flags(args)
-    corpus = joined.load(args.manifest, ("train",), args.registry)
-    clips = cohort.choose(corpus, ())
-    embedder = load(args)
+    if (args.manifest is None) == (args.recordings is None):
+        raise UserError("--manifest and --recordings: give one of them, the speech to take windows of")
+    if args.recordings:
+        files, spoken = files_of(args.recordings, "--recordings"), {}
+    else:
+        files, spoken = training_files(args.manifest, args.registry)
+    if args.alignments:
+        spoken |= aligned(files, args.alignments)
+    embedder = load(args, with_cohort=False)
     path = place_of(embedder.facts)
     if path is None:
         raise UserError(f"{embedder.facts.path}: lies in no run's folder, where a cohort could be kept")
-    embeddings, labels = embed(embedder, clips)
+    check_output(path)
+    cohort = gather(embedder, files, spoken, args.seed, warn)
+    if isinstance(cohort, str):
+        raise UserError(cohort)
     with write_atomically(path, "wb") as file:
-        np.savez_compressed(file, embeddings=embeddings.astype(np.float16), labels=np.array(labels),
-                            sha256=embedder.facts.sha256)
-    print(f"wrote {path}: {len(labels):,} clips of {len(set(labels)):,} words of --manifest {args.manifest}")
+        file.write(cohort.content)
+    known = sum(bool(said) for said in cohort.spoken)
+    print(f"wrote {path}: {len(cohort.spoken):,} windows of {len(files):,} recordings, in {known:,} of which words are "
+          f"known; {len(cohort.content) / 1e3:.0f} kB")
     return 0
 
 
-def embed(embedder: Embedder, clips: Manifest) -> tuple[np.ndarray, list[str]]:
-    """Embeddings (M, D) of clips, and their labels; those that cannot be decoded are left out."""
-    from data.decoding import decode, fit
+def training_files(name: str, registry: Path) -> tuple[list[str], Spoken]:
+    """The training recordings of a data set, and where which of its words is said in them."""
+    from data import joined
 
-    waveforms, labels = [], []
-    for i in range(len(clips)):
-        one = clips[i]
-        try:
-            waveforms.append(fit(decode(one.path, one.offset, one.duration), embedder.facts.clip_samples))
-        except UserError:  # such clips were told when they were trained on
+    train, spoken = joined.load(name, ("train",), registry).splits["train"], defaultdict(list)
+    for i in range(len(train)):
+        clip = train[i]
+        spoken[clip.path].append((clip.offset, clip.offset + clip.duration, clip.label))
+    return list(spoken), spoken
+
+
+def aligned(files: list[str], folder: Path) -> Spoken:
+    """What is said in recordings by the TextGrids of the same names in a folder. Raises UserError if none has one."""
+    from data.sources.textgrids import SILENCE, TextGridError, read_words
+
+    grids = {path.stem: path for path in sorted(folder.rglob("*.TextGrid"))}
+    spoken, problems = {}, []
+    for file in files:
+        if (grid := grids.get(Path(file).stem)) is None:
             continue
-        labels.append(one.label)
-    if not waveforms:
-        return np.zeros((0, embedder.facts.width), np.float32), labels
-    return embedder(np.stack(waveforms)), labels
+        try:
+            tier = read_words(grid)
+        except TextGridError as error:
+            problems.append(f"{grid}: {error}")
+            continue
+        spoken[file] = [(start, end, mark) for start, end, mark in zip(tier.start, tier.end, tier.mark, strict=True)
+                        if mark not in SILENCE]
+    if problems:
+        warn(f"left out {len(problems)} TextGrids, such as {problems[0]}")
+    if not spoken:
+        raise UserError(f"--alignments {folder}: no usable TextGrid is named as a recording is, such as "
+                        f"{Path(files[0]).stem}.TextGrid")
+    return spoken
 
 
-def place_of(facts: Facts) -> Path | None:
-    """Where an encoder's cohort is kept; None for one that lies in no run's folder."""
-    path = Path(facts.path)
-    return path.parent.parent / KEPT if path.suffix == ".pt" and path.parent.name == "checkpoints" else None
+def gather(embedder: Embedder, files: list[str], spoken: Spoken, seed: int, say: Callable[[str], None]) -> Cohort | str:
+    """A cohort of windows at random places of recordings, about as many a second from each; or why there is none.
 
-
-def read_kept(facts: Facts, taken: Sequence[str]) -> np.ndarray | None:
-    """The embeddings (M, D) kept beside an encoder, of words that are not ``taken``; None if there are none.
-
-    Raises:
-        UserError: the file is damaged, or another encoder's.
+    Recordings of single words are passed over where there is running speech.
     """
-    from models.evaluation.enrol import same_name
+    import soundfile
+    from tqdm import tqdm
 
-    path = place_of(facts)
-    if path is None or not path.exists():
-        return None
-    try:
-        with open_regular(path) as file, np.load(file) as kept:
-            embeddings, labels, sha256 = kept["embeddings"].astype(np.float32), kept["labels"], str(kept["sha256"])
-        whole = embeddings.shape == (len(labels), facts.width) and np.isfinite(embeddings).all()
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: cannot be read ({error}); make it again with python -m spotting.cohort, or remove "
-                        "it") from None
-    if sha256 != facts.sha256 or not whole:
-        raise UserError(f"{path}: is not of this encoder, {facts}; make it again with python -m spotting.cohort, or "
-                        "remove it")
-    names = {same_name(name) for name in taken}
-    return embeddings[[same_name(str(label)) not in names for label in labels]]
+    from data.decoding import SAMPLE_RATE, decode, fit, open_audio
+    from spotting.search import has_sound
+
+    length, rng, lengths, broken = embedder.facts.clip_seconds, np.random.default_rng(seed), {}, []
+    for file in files:
+        try:
+            with open_audio(file) as sound:
+                lengths[file] = sound.frames / sound.samplerate
+        except (UserError, OSError, soundfile.LibsndfileError) as error:
+            broken.append(str(error))
+    running = {file: seconds for file, seconds in lengths.items() if seconds >= RUNNING * length} or lengths
+    places = [(file, rng.uniform(0, max(0.0, seconds - length)))
+              for file, seconds in running.items() for _ in range(max(1, round(seconds / length)))]
+    chosen = sorted(rng.permutation(len(places))[:WINDOWS])
+    by_file = defaultdict(list)
+    for i in chosen:
+        by_file[places[i][0]].append(places[i][1])
+    clips, said = [], []
+    for file, starts in tqdm(by_file.items(), desc="cohort", unit=" files", disable=None, leave=False):
+        try:
+            samples = decode(file)
+        except UserError as error:
+            broken.append(str(error))
+            continue
+        for start in starts:
+            first = round(start * SAMPLE_RATE)
+            clip = fit(samples[first:first + embedder.facts.clip_samples], embedder.facts.clip_samples)
+            if has_sound(clip[None])[0]:
+                clips.append(clip)
+                said.append(" ".join(word for begun, ended, word in spoken.get(file, ())
+                                     if begun < start + length and ended > start))
+    for reason in broken[:5]:
+        say(f"left out {reason}")
+    if len(broken) > 5:
+        say(f"left out {len(broken) - 5} more that cannot be used")
+    if len(clips) < LEAST:
+        return f"only {len(clips)} windows with sound, and a cohort needs {LEAST}: name more recordings"
+    facts = embedder.facts
+    return unpack(pack(embedder(np.stack(clips)), said, facts.sha256), facts.sha256, facts.width)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from data.base.files import check_output as check_output
 from data.decoding import SAMPLE_RATE
 from models.runs.options import positive
 
+FA_PER_HOUR = 0.5  # false alarms that thresholds allow, unless another rate is asked for
+
 
 def add_hop(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--hop", type=positive, default=0.1, metavar="S",

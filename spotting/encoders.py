@@ -7,6 +7,7 @@ is imported only for a checkpoint.
 from __future__ import annotations
 
 import argparse
+import base64
 import hashlib
 import json
 import os
@@ -20,6 +21,7 @@ from data.base.errors import UserError
 from data.base.files import ROOT, misshapen, open_regular
 from data.decoding import SAMPLE_RATE
 from models.runs.options import MODELS, whole
+from spotting.impostors import Cohort, read_kept, unpack
 
 SHIPPED = ROOT / "pretrained" / "words"  # the run folder of the encoder that comes with the project
 # Windows embedded at once, counted from a recording's first, so that no score depends on how it is read.
@@ -63,11 +65,15 @@ class Facts:
 
 @dataclass(frozen=True)
 class Embedder:
-    """An encoder ready to use: ``embed`` takes (B, S) int16, S = ``facts.clip_samples``, to (B, D) float32."""
+    """An encoder ready to use: ``embed`` takes (B, S) int16, S = ``facts.clip_samples``, to (B, D) float32.
+
+    ``cohort`` is what scores are held against; None takes similarities as they are.
+    """
 
     facts: Facts
     embed: Callable[[np.ndarray], np.ndarray]
     batch: int = BATCH
+    cohort: Cohort | None = None
 
     def __call__(self, waveforms: np.ndarray) -> np.ndarray:
         """(N, S) int16 to (N, D) float32 of length 1, ``batch`` at a time."""
@@ -101,8 +107,10 @@ def check_flags(args: argparse.Namespace) -> None:
             raise UserError(f"--{flag} is about a run's checkpoint; name the run with --name or --encoder")
 
 
-def load(args: argparse.Namespace, recorded: Facts | None = None) -> Embedder:
+def load(args: argparse.Namespace, recorded: Facts | None = None, with_cohort: bool = True) -> Embedder:
     """The encoder that the flags name; without any, the one that a words file records, or else the shipped one.
+
+    With it comes the cohort that is kept beside it, or in its export, unless that is not wanted.
 
     Raises:
         UserError: it cannot be loaded.
@@ -110,21 +118,21 @@ def load(args: argparse.Namespace, recorded: Facts | None = None) -> Embedder:
     if getattr(args, "onnx", None) is not None:
         return load_onnx(args.onnx)
     if args.name is not None:
-        return load_torch(args.runs_dir / args.name, args.enc_step, args.model, args.gpu)
+        return load_torch(args.runs_dir / args.name, args.enc_step, args.model, args.gpu, with_cohort)
     if args.encoder is not None:
-        return load_torch(args.encoder, args.enc_step, args.model, args.gpu)
+        return load_torch(args.encoder, args.enc_step, args.model, args.gpu, with_cohort)
     if recorded is not None:
         if not os.path.exists(recorded.path):
             raise UserError(f"{recorded.path}: the encoder of these words, {recorded}, is no longer there; name it "
                             "with --encoder or --onnx")
         if recorded.path.endswith(".onnx"):
             return load_onnx(Path(recorded.path))
-        return load_torch(Path(recorded.path), None, None, args.gpu)
-    return load_torch(SHIPPED, None, None, args.gpu)
+        return load_torch(Path(recorded.path), None, None, args.gpu, with_cohort)
+    return load_torch(SHIPPED, None, None, args.gpu, with_cohort)
 
 
-def load_torch(source: Path, step: int | None, model: str | None, gpu: int) -> Embedder:
-    """A run's encoder. Raises UserError as `models.encoders.load_encoder` does."""
+def load_torch(source: Path, step: int | None, model: str | None, gpu: int, with_cohort: bool = True) -> Embedder:
+    """A run's encoder. Raises UserError as `models.encoders.load_encoder` and `spotting.impostors.read_kept` do."""
     from models.encoders.load import find_checkpoint
 
     if source.suffix == ".onnx":
@@ -140,13 +148,18 @@ def load_torch(source: Path, step: int | None, model: str | None, gpu: int) -> E
     encoder = load_encoder(path)
     facts = Facts(str(path), run.name, model, step, digest(path), encoder.width, encoder.clip_samples,
                   settings(encoder.frontend.compression))
+    cohort = read_kept(facts) if with_cohort else None
     device = pick_device(gpu)
+    if device.type == "cpu":
+        from spotting.folded import folded
+
+        encoder.encoder = folded(encoder.encoder)
     encoder = place(encoder, device)
 
     def embed(waveforms: np.ndarray) -> np.ndarray:
         return encoder(torch.from_numpy(np.array(waveforms))).cpu().numpy()
 
-    return Embedder(facts, embed, BATCH if device.type == "cpu" else GPU_BATCH)
+    return Embedder(facts, embed, BATCH if device.type == "cpu" else GPU_BATCH, cohort)
 
 
 def load_onnx(path: Path, content: bytes | None = None) -> Embedder:
@@ -186,11 +199,16 @@ def load_onnx(path: Path, content: bytes | None = None) -> Embedder:
     facts = Facts(str(path.absolute()), about["run"], about["model"], int(about["step"]), about["sha256"],
                   int(about["width"]), int(about["clip_samples"]), json.loads(about["frontend"]))
     name = session.get_inputs()[0].name
+    cohort = None
+    if "cohort" in about:
+        cohort = unpack(base64.b64decode(about["cohort"]), facts.sha256, facts.width)
+        if isinstance(cohort, str):
+            raise UserError(f"--onnx {path}: its cohort {cohort}; write it again with python -m spotting.export")
 
     def embed(waveforms: np.ndarray) -> np.ndarray:
         return session.run(None, {name: waveforms.astype(np.float32) / np.float32(32768)})[0]
 
-    return Embedder(facts, embed)
+    return Embedder(facts, embed, cohort=cohort)
 
 
 def digest(path: Path) -> str:

@@ -9,10 +9,12 @@ stretch is taken for the word.
 import argparse
 from pathlib import Path
 
+import numpy as np
+
 from data.base.errors import UserError, exit_cleanly
 from data.base.files import ROOT
 from models.runs.options import positive
-from spotting.command import add_hop, check_output, hop_samples, print_table, warn
+from spotting.command import FA_PER_HOUR, add_hop, check_output, hop_samples, print_table, warn
 from spotting.encoders import add_encoder, check_flags, load
 
 REGISTRY = ROOT / "manifests.json"
@@ -33,13 +35,13 @@ def parse_args(argv=None) -> argparse.Namespace:
     group = parser.add_argument_group("threshold")
     group.add_argument("--background", type=Path, nargs="+", metavar="PATH",
                        help="recordings without the words, and folders of such: they set each word's threshold")
-    group.add_argument("--fa_per_hour", type=positive, default=0.5, metavar="RATE",
-                       help="false alarms of a word in an hour of --background that its threshold allows "
-                            "(default: 0.5)")
+    group.add_argument("--fa_per_hour", type=positive, default=FA_PER_HOUR, metavar="RATE",
+                       help="false alarms of a word in an hour of --background that its threshold allows; without, in "
+                            f"an hour of speech as far as the cohort tells (default: {FA_PER_HOUR:g})")
     add_hop(group)
     group.add_argument("--cohort", metavar="MANIFEST",
-                       help="without --background: a registered data set whose other words' clips the enrolled words "
-                            "are held against (default: what the encoder was trained on, if it is there)")
+                       help="without --background: a registered data set whose speech sets the thresholds (default: "
+                            "the cohort kept with the encoder, or else what it was trained on, if it is there)")
     group.add_argument("--registry", type=Path, default=REGISTRY,
                        help="the file that --cohort is looked up in (default: manifests.json beside the scripts)")
     add_encoder(parser, "with --add that of FILE, else the shipped one")
@@ -47,10 +49,8 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> int:
-    import numpy as np
-
     from spotting.recordings import enrol, find_recordings
-    from spotting.words import check_encoder, misfits, read_words, too_close, write_words
+    from spotting.words import misfits, read_words, suited, too_close, write_words
 
     check_flags(args)
     before = None
@@ -65,11 +65,13 @@ def main(args: argparse.Namespace) -> int:
 
         background = files_of(args.background, "--background")
     embedder = load(args, before.encoder if before else None)
+    kept = embedder.cohort
     if before:
-        check_encoder(before, embedder.facts, args.out)
+        embedder = suited(before, embedder, args.out)
 
     recorded = find_recordings(args.clips, embedder.facts.clip_seconds, warn)
     words = enrol(recorded, embedder, warn, before, args.word_seconds)
+    words.cohort = embedder.cohort and embedder.cohort.digest
     rows = [("word", "clips", "alike", "least")]
     for word in words.words:
         scores = word.left_out_scores()
@@ -87,7 +89,7 @@ def main(args: argparse.Namespace) -> int:
     if background:
         set_thresholds(args, words, background, embedder, hop_samples(args.hop, embedder.facts.clip_seconds))
     else:
-        thresholds_without_background(args, words, before, embedder)
+        thresholds_without_background(args, words, before, embedder, kept)
     write_words(args.out, words)
     print(f"wrote {args.out}: {len(words.words)} words of {embedder.facts}")
     return 0
@@ -99,14 +101,14 @@ def set_thresholds(args, words, files, embedder, hop) -> None:
     from spotting.thresholds import calibrate, hear, look_for_the_word
 
     background = hear(((file, open_file(file, warn)) for file in files), embedder, words.words, hop, "background")
-    for line in calibrate(words, background, args.fa_per_hour):
+    for line in calibrate(words, background, args.fa_per_hour, embedder.cohort):
         print(line)
     words.calibration["hop"] = args.hop
-    for line in look_for_the_word(words, background):
+    for line in look_for_the_word(words, background, embedder.cohort):
         warn(line)
 
 
-def thresholds_without_background(args, words, before, embedder) -> None:
+def thresholds_without_background(args, words, before, embedder, kept) -> None:
     """Of words whose clips are the same as before, their own; of others by a cohort, or what `THRESHOLD` says."""
     from spotting.recordings import THRESHOLD
     from spotting.thresholds import by_cohort
@@ -122,38 +124,47 @@ def thresholds_without_background(args, words, before, embedder) -> None:
     words.calibration = before.calibration if before else {}
     if not changed:
         return
-    cohort = cohort_clips(args, embedder, words.names)
+    cohort = cohort_of(args, embedder, kept)
     if isinstance(cohort, str):
         warn(f"threshold {THRESHOLD:g} for {', '.join(word.name for word in changed)}, which rests on no recording "
              f"({cohort}); set it with --background and recordings without the words")
         return
-    by_cohort(changed, cohort)
-    warn(f"thresholds by {len(cohort)} clips of other words: "
-         + ", ".join(f"{word.name} {word.threshold:.3f}" for word in changed)
-         + "; how many false alarms an hour that means, only --background can tell")
+    by_cohort(changed, cohort, embedder.cohort, args.fa_per_hour, args.hop, embedder.facts.clip_seconds)
+    for word in changed:
+        own = word.left_out_scores(embedder.cohort)
+        passed = "" if np.isnan(own).any() else \
+            f"; {int((own >= word.threshold).sum())} of its {len(own)} clips pass, each left out in turn"
+        print(f"{word.name}: threshold {word.threshold:.3f} for about {args.fa_per_hour:g} false alarms an hour, by "
+              f"{len(cohort.embeddings):,} seconds of others' speech{passed}")
+    warn("of your recordings, only --background can tell how many false alarms an hour these thresholds give")
 
 
-def cohort_clips(args, embedder, names):
-    """Embeddings (M, D) of other words' clips, or why there are none. Raises UserError for --cohort."""
-    from models.evaluation import cohort
+def cohort_of(args, embedder, kept):
+    """The cohort for thresholds, or why there is none. Raises UserError for --cohort."""
     from models.runs.checkpoints import Run
-    from spotting.cohort import embed, place_of, read_kept
+    from spotting.cohort import gather, training_files
+    from spotting.impostors import place_of
 
-    if args.cohort is None and (kept := read_kept(embedder.facts, names)) is not None and len(kept) >= cohort.LEAST:
+    if args.cohort is None and kept is not None:
         return kept
-    place = place_of(embedder.facts)
-    found = cohort.find(args, Run(place.parent.parent, place.parent.name, "run").config() if place else {}, names)
-    if isinstance(found, str):
-        return found
-    name, manifest = found
-    embeddings, _ = embed(embedder, manifest)
+    name, registry = args.cohort, args.registry
+    if name is None:
+        place = place_of(embedder.facts)
+        begun = (Run(place.parent.parent, place.parent.name, "run").config() if place else {}).get("arguments")
+        name, registry = (begun.get(key) if isinstance(begun, dict) else None for key in ("manifest", "registry"))
+        if not isinstance(name, str) or not isinstance(registry, str):
+            return "no cohort is kept with this encoder, nor does it say what it was trained on; see spotting.cohort"
     try:
-        cohort.check_enough(name, len(embeddings))
+        found = gather(embedder, *training_files(name, Path(registry)), 0, warn)
     except UserError as error:
+        found = str(error)
+    if isinstance(found, str):
         if args.cohort:
-            raise
-        return str(error)
-    return embeddings
+            raise UserError(f"--cohort {args.cohort}: {found}")
+        return f"what this encoder was trained on: {found}"
+    warn(f"a cohort of {len(found.embeddings):,} windows was made of {name}; keep one with python -m spotting.cohort, "
+         "and scores are held against it, too")
+    return found
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
     python -m spotting.export --name my_encoder --out encoder.onnx
 
 Input "waveforms": (B, S) float32 in [-1, 1] at 16 kHz, S the encoder's clip length, any B. Output "embeddings":
-(B, D) float32 of length 1. The file's metadata say the sample rate, clip length, front end, run and step.
+(B, D) float32 of length 1. The file's metadata say the sample rate, clip length, front end, run and step, and hold the
+cohort that is kept beside the encoder.
 """
 
 import argparse
@@ -51,7 +52,7 @@ def main(args: argparse.Namespace) -> int:
 
     embedder = load(args)
     clips, source = clips_to_check(files, embedder.facts)
-    content = export(embedder.facts)
+    content = export(embedder.facts, embedder.cohort)
     exported = load_onnx(args.out, content)
     largest = 0.0
     for checked, what in ((clips, source), (clips[:1], source), (near_silence(embedder.facts.clip_samples),
@@ -131,8 +132,9 @@ def known_clips(facts) -> list[str]:
     raise UserError("no recordings are there to compare the export with torch on; name some with --check")
 
 
-def export(facts) -> bytes:
-    """The ONNX file of an encoder."""
+def export(facts, cohort=None) -> bytes:
+    """The ONNX file of an encoder and its cohort."""
+    import base64
     import io
     import logging
     import warnings
@@ -141,12 +143,12 @@ def export(facts) -> bytes:
     import torch
 
     from models.encoders import load_encoder
-    from spotting.plain import PlainEncoder, whole_batches
+    from spotting.plain import PlainEncoder
 
     encoder = load_encoder(facts.path)
     plain, sample = PlainEncoder(encoder).eval(), 0.1 * torch.randn(2, facts.clip_samples)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with whole_batches(), torch.no_grad(), warnings.catch_warnings():
+    with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of opset versions and constants folded
         program = torch.onnx.export(plain, (sample,), dynamo=True, opset_version=OPSET, verbose=False,
                                     input_names=["waveforms"], output_names=["embeddings"],
@@ -157,6 +159,8 @@ def export(facts) -> bytes:
                                                                 "clip_samples")},
               "frontend": json.dumps(facts.frontend), "clip_seconds": facts.clip_seconds}
     assert set(METADATA) <= set(values)
+    if cohort:
+        values["cohort"] = base64.b64encode(cohort.content).decode()
     onnx.helper.set_model_props(model, {key: str(value) for key, value in values.items()})
     onnx.checker.check_model(model, full_check=True)
     content = io.BytesIO()

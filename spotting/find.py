@@ -43,7 +43,7 @@ def parse_args(argv=None) -> argparse.Namespace:
 def main(args: argparse.Namespace) -> int:
     from spotting.hits_file import COLUMNS, check_ending, row, write_hits
     from spotting.sound import files_of
-    from spotting.words import check_encoder, read_words
+    from spotting.words import read_words, suited
 
     check_flags(args)
     words = read_words(args.words)
@@ -56,8 +56,7 @@ def main(args: argparse.Namespace) -> int:
     if args.out:
         check_ending(args.out, len(recordings))
         check_output(args.out)
-    embedder = load(args, words.encoder)
-    check_encoder(words, embedder.facts, args.words)
+    embedder = suited(words, load(args, words.encoder), args.words)
     hop = hop_samples(args.hop, embedder.facts.clip_seconds)
     if args.threshold is not None:
         for word in words.words:

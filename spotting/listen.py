@@ -33,7 +33,7 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> int:
     from spotting.microphone import Microphone, devices
-    from spotting.words import check_encoder, read_words
+    from spotting.words import read_words, suited
 
     check_flags(args)
     if args.devices:
@@ -43,8 +43,7 @@ def main(args: argparse.Namespace) -> int:
     if args.words is None:
         raise UserError("WORDS is missing: the file that spotting.enroll wrote")
     words = read_words(args.words)
-    embedder = load(args, words.encoder)
-    check_encoder(words, embedder.facts, args.words)
+    embedder = suited(words, load(args, words.encoder), args.words)
     hop = hop_samples(args.hop, embedder.facts.clip_seconds)
     for word in words.words if args.threshold is not None else ():
         word.threshold = args.threshold
@@ -71,7 +70,7 @@ def hits(blocks, embedder, words, hop, behind=lambda: 0.0):
     from spotting.sound import windows
 
     length, warned = embedder.facts.clip_samples, False
-    scorer = Scorer(words, hop)
+    scorer = Scorer(words, hop, embedder.cohort)
     early = [Early(reach(word, hop, length), PATIENCE, word.threshold) for word in words]
     for first, clips in windows(blocks, length, hop, 1):
         scores, backs = scorer(embedder(clips), has_sound(clips))

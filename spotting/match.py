@@ -1,6 +1,7 @@
 """From windows' embeddings to scores, and from scores to hits; what was read how bears on neither.
 
-A word of one window scores by the similarity of that window. A word of K windows, longer than the encoder's clip,
+A word of one window scores by the similarity of that window, less the window's level where there is a cohort
+(`spotting.impostors`). A word of K windows, longer than the encoder's clip,
 scores by the mean similarity of K windows in order, each between half and one and a half of the enrolled spacing after
 the one before: the best such sequence that ends at a window, found by dynamic programming.
 
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.decoding import SAMPLE_RATE
+from spotting.impostors import Cohort
 from spotting.words import Word
 
 ELASTIC = 0.5  # of the spacing of a long word's windows: how much shorter or longer it may be
@@ -55,10 +57,11 @@ class Scorer:
 
     Args:
         hop: samples between windows.
+        cohort: what windows' scores are held against; None takes similarities as they are.
     """
 
-    def __init__(self, words: Sequence[Word], hop: int):
-        self.words = words
+    def __init__(self, words: Sequence[Word], hop: int, cohort: Cohort | None = None):
+        self.words, self.cohort = words, cohort
         self._sequences = [_Sequence(word.template(), word.spacing * SAMPLE_RATE / hop) for word in words]
 
     def __call__(self, embeddings: np.ndarray, sound: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -71,7 +74,8 @@ class Scorer:
         Returns:
             (B, W) float32 and (B, W) int64.
         """
-        found = [sequence.push(embeddings, sound) for sequence in self._sequences]
+        level = self.cohort.level(embeddings)[:, None] if self.cohort else np.float32(0)
+        found = [sequence.push(embeddings, sound, level) for sequence in self._sequences]
         return np.stack([score for score, _ in found], 1), np.stack([back for _, back in found], 1)
 
 
@@ -92,8 +96,8 @@ class _Sequence:
         self.sums = np.full((count, self.most), -np.inf, np.float32)
         self.backs = np.zeros((count, self.most), np.int64)
 
-    def push(self, embeddings: np.ndarray, sound: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        similar = np.where(sound[:, None], embeddings @ self.template.T, NOTHING)  # (B, K)
+    def push(self, embeddings: np.ndarray, sound: np.ndarray, level: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        similar = np.where(sound[:, None], embeddings @ self.template.T - level, NOTHING)  # (B, K)
         batch, count = similar.shape
         if count == 1:
             return similar[:, 0], np.zeros(batch, np.int64)
@@ -169,9 +173,9 @@ def _middle(scores: np.ndarray) -> float:
 
 
 def peaks(batches: Iterable[tuple[np.ndarray, np.ndarray]], words: Sequence[Word], hop: int,
-          clip_samples: int) -> Iterator[Peak]:
+          clip_samples: int, cohort: Cohort | None = None) -> Iterator[Peak]:
     """All peaks of a recording from its windows: batches of embeddings (B, D) and whether they have sound (B,)."""
-    scorer, picker = Scorer(words, hop), PeakPicker([reach(word, hop, clip_samples) for word in words])
+    scorer, picker = Scorer(words, hop, cohort), PeakPicker([reach(word, hop, clip_samples) for word in words])
     for embeddings, sound in batches:
         yield from picker.push(*scorer(embeddings, sound))
     yield from picker.finish()

@@ -7,8 +7,6 @@ convolution applies to all frames. Everything else is as `models.encoders.fronte
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -17,6 +15,7 @@ from torch.nn import functional
 from models.encoders.build import embed
 from models.encoders.frontend import EPSILON, HOP, LOG_GUARD, SETTINGS, WINDOW, LogMel
 from models.encoders.waveform import WaveformEncoder
+from spotting.folded import folded
 
 
 class PlainLogMel(nn.Module):
@@ -53,7 +52,8 @@ class PlainEncoder(nn.Module):
 
     def __init__(self, encoder: WaveformEncoder):
         super().__init__()
-        self.frontend, self.encoder = PlainLogMel(encoder.frontend, encoder.clip_samples), encoder.encoder
+        self.frontend = PlainLogMel(encoder.frontend, encoder.clip_samples)
+        self.encoder = folded(encoder.encoder, by_parts=False)
 
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
         return embed(self.encoder, self.frontend(waveforms))
@@ -70,15 +70,3 @@ def log1p(x: torch.Tensor) -> torch.Tensor:
     rounded = 1 + x
     left = rounded - 1
     return torch.where(left == 0, x, rounded.log() * (x / torch.where(left == 0, 1.0, left)))
-
-
-@contextmanager
-def whole_batches() -> Iterator[None]:
-    """Encoders take a batch through as one, as on a GPU, not in parts as on a CPU, which an export cannot follow."""
-    from models.encoders import resnet
-
-    before, resnet.BY_PARTS = resnet.BY_PARTS, False
-    try:
-        yield
-    finally:
-        resnet.BY_PARTS = before

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
 from models.runs.options import add_html, count, positive, whole
-from spotting.command import add_hop, check_output, hop_samples, print_table, warn
+from spotting.command import FA_PER_HOUR, add_hop, check_output, hop_samples, print_table, warn
 from spotting.encoders import add_encoder, check_flags, load
 
 
@@ -48,7 +48,7 @@ def main(args: argparse.Namespace) -> int:
     from spotting.noise import Noise, check_noise
     from spotting.sound import files_of, open_file
     from spotting.thresholds import hear
-    from spotting.words import check_encoder, read_words
+    from spotting.words import read_words, suited
 
     check_flags(args)
     check_noise(args.noise, args.snr)
@@ -63,7 +63,7 @@ def main(args: argparse.Namespace) -> int:
     noise = Noise(args.noise, args.snr, args.seed) if args.noise else None
     embedder = load(args, words.encoder if words else None)
     if words:
-        check_encoder(words, embedder.facts, args.words)
+        embedder = suited(words, embedder, args.words)
         tested = [words]
     else:
         tested = draw_words(args, embedder)
@@ -138,10 +138,11 @@ def leave_out_enrolled(said, tested, clip_seconds):
 
 
 def draw_words(args, embedder):
-    """--draws times, --shots clips of each word of --enroll_from."""
+    """--draws times, --shots clips of each word of --enroll_from, with the thresholds that they get by the cohort."""
     import numpy as np
 
     from spotting.recordings import enrol, find_recordings
+    from spotting.thresholds import by_cohort
     from spotting.words import Word, Words
 
     whole_set = enrol(find_recordings(args.enroll_from, embedder.facts.clip_seconds, warn), embedder, warn)
@@ -156,6 +157,9 @@ def draw_words(args, embedder):
         drawn.append(Words(embedder.facts, [Word(word.name, [word.clips[r] for r in row], word.spacing, word.start,
                                                  word.end, word.threshold)
                                             for word, row in zip(whole_set.words, rows, strict=True)]))
+        if cohort := embedder.cohort:
+            drawn[-1].cohort = cohort.digest
+            by_cohort(drawn[-1].words, cohort, cohort, FA_PER_HOUR, args.hop, embedder.facts.clip_seconds)
     return drawn
 
 
@@ -207,12 +211,10 @@ def report(args, tested, labels, best, background, facts) -> dict:
         cells = detection.table(points, hours)
         results = [{"word": name} | point.to_json(hours) for name, point in points]
     else:
-        results = over_draws(scores, rates, hours)
-        cells = [("word", "wanted/h", "miss rate, mean ± standard deviation over draws", "least", "most"),
-                 *((r["word"], f"{r['fa_per_hour_wanted']:g}",
-                    *((f"{100 * r['miss_rate_mean']:.1f} ± {100 * r['miss_rate_std']:.1f} %",
-                       f"{100 * r['miss_rate_min']:.1f}", f"{100 * r['miss_rate_max']:.1f}") if r["claimed"] else
-                      (f"not claimed: needs {r['hours_needed']:.3g} h", "-", "-"))) for r in results)]
+        kept = [{word.name: word.threshold for word in words.words} | {detection.TOGETHER: 0.0} for words in tested]
+        results = over_draws(scores, rates, hours, kept if tested[0].cohort else None)
+        cells = [("word", "wanted/h", "an hour (95 %)", "miss rate, mean ± standard deviation over draws (95 %)",
+                  "least", "most"), *map(cells_of, results)]
     print_table(cells)
     content = {"hours": hours, "negatives": background.files,
                "recordings": {n: int((labels == n).sum()) for n in names},
@@ -255,26 +257,48 @@ def write_html(args, tested, said, best, at, background, embedder, opened, print
         thresholds, where, places, opened, embedder, hours, origin, notes), args.html_mb)
 
 
-def over_draws(scores, rates, hours) -> list[dict]:
-    """Of each word and rate, the miss rates over the draws."""
+def over_draws(scores, rates, hours, thresholds) -> list[dict]:
+    """Of each word and rate, the miss rates over the draws; and at the thresholds that enrolling sets by the cohort.
+
+    Draws share the recordings, so the intervals are those of one draw with the mean counts.
+    """
     import numpy as np
 
-    from spotting.detection import at_rate
+    from spotting.detection import at_rate, at_threshold
+    from spotting.intervals import of_rate, of_share
 
     results = []
     for name in scores[0]:
-        for rate in rates:
-            points = [at_rate(*one[name], rate, hours) for one in scores]
+        for rate in ([None] if thresholds else []) + list(rates):
+            points = [at_rate(*one[name], rate, hours) if rate else at_threshold(*one[name], thresholds[i][name])
+                      for i, one in enumerate(scores)]
             value = {"word": name, "fa_per_hour_wanted": rate, "claimed": points[0].threshold is not None}
             if value["claimed"]:
-                missed = np.array([point.missed / point.said for point in points])
-                value |= {"miss_rate_mean": float(missed.mean()), "miss_rate_std": float(missed.std(ddof=1)),
-                          "miss_rate_min": float(missed.min()), "miss_rate_max": float(missed.max()),
-                          "recordings": points[0].said, "false_alarms_max": max(point.alarms for point in points)}
+                missed, said = np.array([point.missed for point in points]), points[0].said
+                alarms = np.array([point.alarms for point in points])
+                value |= {"miss_rate_mean": float(missed.mean()) / said,
+                          "miss_rate_std": float(missed.std(ddof=1)) / said,
+                          "miss_rate_min": float(missed.min()) / said, "miss_rate_max": float(missed.max()) / said,
+                          "miss_rate_95": of_share(round(missed.mean()), said), "recordings": said,
+                          "fa_per_hour_mean": float(alarms.mean()) / hours,
+                          "fa_per_hour_95": of_rate(round(alarms.mean()), hours),
+                          "false_alarms_max": int(alarms.max())}
             else:
                 value["hours_needed"] = 1 / rate
             results.append(value)
     return results
+
+
+def cells_of(result: dict) -> tuple[str, ...]:
+    """A row of the table over draws."""
+    wanted = "enrolled" if result["fa_per_hour_wanted"] is None else f"{result['fa_per_hour_wanted']:g}"
+    if not result["claimed"]:
+        return result["word"], wanted, f"not claimed: needs {result['hours_needed']:.3g} h", "-", "-", "-"
+    mean, spread, least, most = (100 * result[f"miss_rate_{of}"] for of in ("mean", "std", "min", "max"))
+    low, high = result["fa_per_hour_95"]
+    below, above = (100 * share for share in result["miss_rate_95"])
+    return (result["word"], wanted, f"{result['fa_per_hour_mean']:.2f} ({low:.2f}-{high:.2f})",
+            f"{mean:.1f} ± {spread:.1f} % ({below:.1f}-{above:.1f})", f"{least:.1f}", f"{most:.1f}")
 
 
 if __name__ == "__main__":

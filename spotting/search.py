@@ -45,7 +45,7 @@ def search(sound: Sound, embedder: Embedder, words: Sequence[Word], hop: int, he
             clips = np.ascontiguousarray(clips)
             yield embedder(clips), has_sound(clips)
 
-    return peaks(embedded(), words, hop, length)
+    return peaks(embedded(), words, hop, length, embedder.cohort)
 
 
 def has_sound(clips: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +18,11 @@ import numpy as np
 from data.base.errors import UserError
 from data.base.files import misshapen, read_json, write_atomically
 from data.decoding import SAMPLE_RATE
-from spotting.encoders import Facts, facts_of
+from spotting.encoders import Embedder, Facts, facts_of
+from spotting.impostors import Cohort
 
 FORMAT = "keyword-spotting words 1"
+NORMALISED = "keyword-spotting words 2"  # of words whose scores are held against a cohort
 _NUMBER = (int, float)
 _CLIP = {"file": str, "offset": _NUMBER, "seconds": _NUMBER, "sha1": str, "embedding": [[_NUMBER]]}
 _WORD = {"threshold": _NUMBER, "spacing": _NUMBER, "start": _NUMBER, "end": _NUMBER, "clips": [_CLIP]}
@@ -67,21 +69,26 @@ class Word:
         mean = np.mean([clip.embedding for i, clip in enumerate(self.clips) if i != leave_out], axis=0)
         return mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
 
-    def left_out_scores(self) -> np.ndarray:
-        """(N,) each clip's similarity to the word of the others; NaN for a single one."""
+    def left_out_scores(self, cohort: Cohort | None = None) -> np.ndarray:
+        """(N,) each clip's similarity to the word of the others, less its level in a cohort; NaN for a single one."""
         if len(self.clips) < 2:
             return np.full(len(self.clips), np.nan)
         return np.array([float((clip.embedding * self.template(i)).sum(1).mean())
+                         - (float(cohort.level(clip.embedding).mean()) if cohort else 0.0)
                          for i, clip in enumerate(self.clips)])
 
 
 @dataclass
 class Words:
-    """All enrolled words, the encoder whose embeddings they are, and what their thresholds rest on."""
+    """All enrolled words, the encoder whose embeddings they are, and what their thresholds rest on.
+
+    ``cohort`` is the digest of the one that their scores are held against; None takes similarities as they are.
+    """
 
     encoder: Facts
     words: list[Word]
     calibration: dict = field(default_factory=dict)
+    cohort: str | None = None
 
     @property
     def names(self) -> list[str]:
@@ -95,11 +102,14 @@ def read_words(path: str | Path) -> Words:
         UserError: missing, truncated, of another format, or edited so that it cannot be right; saying what is wrong.
     """
     value = read_json(path, "file of words", "make it with python -m spotting.enroll", dict)
-    if value.get("format") != FORMAT:
+    if value.get("format") not in (FORMAT, NORMALISED):
         raise UserError(f"{path}: is no file of words of this version ({value.get('format')!r}, not {FORMAT!r}); "
                         "make it with python -m spotting.enroll")
     facts = facts_of(value.get("encoder"))
-    problem = facts if isinstance(facts, str) else misshapen(value, _SHAPE)
+    normalised = value["format"] == NORMALISED
+    problem = facts if isinstance(facts, str) else misshapen(value, _SHAPE | ({"cohort": str} if normalised else {}))
+    if not problem and normalised and "cohort" not in value:
+        problem = "does not say which cohort its scores are held against"
     if problem or not value.get("words"):
         raise UserError(f"{path}: {problem or 'has no words'}; {_WAY_OUT}")
     words = []
@@ -110,7 +120,7 @@ def read_words(path: str | Path) -> Words:
                       embedding=np.array(clip["embedding"], np.float32)) for clip in entry["clips"]]
         words.append(Word(name, clips, *(float(entry[key]) for key in ("spacing", "start", "end", "threshold")),
                           entry.get("calibrated") is True))
-    return Words(facts, words, value.get("calibration", {}))
+    return Words(facts, words, value.get("calibration", {}), value["cohort"] if normalised else None)
 
 
 def misfit(name: str, entry: dict, facts: Facts) -> str | None:
@@ -140,8 +150,8 @@ def misfit(name: str, entry: dict, facts: Facts) -> str | None:
 
 def write_words(path: str | Path, words: Words) -> None:
     """Write a words file: indented, an embedding on one line."""
-    value = {"format": FORMAT, "encoder": words.encoder.to_json(), "calibration": words.calibration,
-             "words": {word.name: {
+    value = {**({"format": NORMALISED, "cohort": words.cohort} if words.cohort else {"format": FORMAT}),
+             "encoder": words.encoder.to_json(), "calibration": words.calibration, "words": {word.name: {
                  "threshold": round(word.threshold, 6), "calibrated": word.calibrated,
                  "spacing": round(word.spacing, 4), "start": round(word.start, 3), "end": round(word.end, 3),
                  "clips": [{"file": clip.file, "offset": round(clip.offset, 4), "seconds": round(clip.seconds, 4),
@@ -164,6 +174,26 @@ def check_encoder(words: Words, facts: Facts, path: str | Path) -> None:
         raise UserError(f"{path}: these words were enrolled with clips of {ours.clip_seconds:g} s and the front end "
                         f"{ours.frontend}, the encoder {facts} has {facts.clip_seconds:g} s and {facts.frontend}; "
                         "enrol them again")
+
+
+def suited(words: Words, embedder: Embedder, path: str | Path) -> Embedder:
+    """The encoder with the cohort that words' scores are held against, if any.
+
+    Raises:
+        UserError: the encoder or the cohort is another one; both are named.
+    """
+    check_encoder(words, embedder.facts, path)
+    if words.cohort is None:
+        return replace(embedder, cohort=None)
+    if embedder.cohort is None:
+        raise UserError(f"{path}: the scores of these words are held against a cohort, {words.cohort[:12]}, which is "
+                        f"not with {embedder.facts} at {embedder.facts.path}; put its cohort.npz back, export it "
+                        "again, or enrol the words again")
+    if embedder.cohort.digest != words.cohort:
+        raise UserError(f"{path}: the scores of these words are held against the cohort {words.cohort[:12]}, with "
+                        f"{embedder.facts} is {embedder.cohort.digest[:12]}; put the former back, or enrol the words "
+                        "again")
+    return embedder
 
 
 def too_close(words: Sequence[Word]) -> list[tuple[Word, Word, float]]:

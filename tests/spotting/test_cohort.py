@@ -1,59 +1,172 @@
-"""The cohort that is kept beside an encoder: written, read back, of this encoder only, and what thresholds it gives."""
+"""The cohort that is kept beside an encoder: windows of speech, written, read back, of this encoder only, and used."""
 
 import json
 import shutil
 
 import numpy as np
 import pytest
+import soundfile
 
 from data.manifests import Utterance, register, write_manifest
+from data.sources.textgrids import write_words
 from spotting import cohort
-from spotting.encoders import load_torch
+from spotting.encoders import load_onnx, load_torch
+from spotting.impostors import KEPT, pack, read_kept
+from spotting.words import read_words
 from tests.conftest import refused
+from tests.spotting.conftest import RATE, scene
+
+
+@pytest.fixture(scope="module")
+def talk(tmp_path_factory):
+    """Running speech: folders ``talk`` of ten recordings, ``grids`` of their TextGrids; bed is said in the first."""
+    folder, rng = tmp_path_factory.mktemp("talk"), np.random.default_rng(5)
+    for i in range(10):
+        (folder / "talk").mkdir(exist_ok=True)
+        said = [((0 if i == 0 else 2) + at % 3, 0.3 + at) for at in range(5)]
+        soundfile.write(folder / "talk" / f"{i}.flac", scene(rng, said, 6.0), RATE)
+        (folder / "grids").mkdir(exist_ok=True)
+        write_words(folder / "grids" / f"{i}.TextGrid",
+                    [("Bed" if i == 0 else "other", 0.3, 0.9), ("word", 2.3, 2.9)], 6.0)
+    return folder
 
 
 @pytest.fixture
-def kept(run, words, tiny, tmp_path):
+def kept(run, talk, tiny, tmp_path):
     """A copy of the tiny encoder's run, with a cohort beside it."""
     shutil.copytree(tiny, tmp_path / "tiny")
-    done = run("spotting.cohort", f"--encoder={tmp_path / 'tiny'}", "--manifest=words", f"--registry={words.registry}")
+    done = run("spotting.cohort", f"--encoder={tmp_path / 'tiny'}", "--recordings", talk / "talk", "--alignments",
+               talk / "grids")
     assert done.code == 0, done.error
-    assert "72 clips of 6 words" in done.out
+    assert "60 windows of 10 recordings" in done.out
     return tmp_path / "tiny"
 
 
-def test_what_is_kept_are_the_embeddings_of_other_words(kept):
-    facts = load_torch(kept, None, None, 0).facts
-    everything = cohort.read_kept(facts, [])
-    assert everything.shape == (72, facts.width)
-    assert np.allclose(np.linalg.norm(everything, axis=1), 1, atol=1e-2)
-    assert len(cohort.read_kept(facts, ["Cat", "dog "])) == 48  # as people spell them
+def test_what_is_kept_are_windows_and_what_is_said_in_them(kept):
+    found = load_torch(kept, None, None, 0).cohort
+    assert found.embeddings.shape == (60, 45)
+    assert np.allclose(np.linalg.norm(found.embeddings, axis=1), 1, atol=1e-5)
+    bed = ["Bed" in said.split() for said in found.spoken]
+    assert 0 < sum(bed) <= 6
+    assert list(found.without(["bed"])) == list(np.flatnonzero(~np.array(bed)))  # as people spell it
+    assert len(found.without(["be", "wor"])) == 60  # whole words only
+    assert len(found.without(["other"])) < 60
 
 
-def test_thresholds_rest_on_it(kept, run, spotter, tmp_path):
-    done = run("spotting.enroll", f"--encoder={kept}", "--clips", spotter.clips, "--out", tmp_path / "w.json")
+def test_a_level_is_the_mean_of_the_nearest(kept):
+    found, rng = load_torch(kept, None, None, 0).cohort, np.random.default_rng(0)
+    queries = rng.normal(size=(7, 45)).astype(np.float32)
+    wanted = [np.sort(found.embeddings @ query)[-50:].mean() for query in queries]
+    assert np.allclose(found.level(queries), wanted, atol=1e-5)
+    others = [np.sort(np.delete(found.embeddings, i, 0) @ found.embeddings[i])[-50:].mean() for i in range(60)]
+    assert np.allclose(found.own_levels, others, atol=1e-5)  # each without itself
+    template = queries[:1] / np.linalg.norm(queries[:1])
+    assert np.allclose(found.scores(template, [], found), found.embeddings @ template[0] - others, atol=1e-5)
+    assert np.allclose(found.scores(template, [], None), found.embeddings @ template[0], atol=1e-6)
+
+
+def test_scores_and_thresholds_rest_on_it(kept, run, spotter, tmp_path):
+    flags = "--clips", spotter.clips, "--out", tmp_path / "w.json"
+    done = run("spotting.enroll", f"--encoder={kept}", *flags)
     assert done.code == 0, done.error
-    assert "thresholds by" in done.error and "which rests on no recording" not in done.error
-    found = json.loads((tmp_path / "w.json").read_text())["words"]
-    assert len({word["threshold"] for word in found.values()}) == len(found)  # each its own
+    assert "for about 0.5 false alarms an hour, by 60 seconds of others' speech; " in done.out
+    words = read_words(tmp_path / "w.json")
+    assert words.cohort == load_torch(kept, None, None, 0).cohort.digest
+    assert len({word.threshold for word in words.words}) == len(words.words)  # each its own
+    often = run("spotting.enroll", f"--encoder={kept}", "--clips", spotter.clips, "--out", tmp_path / "o.json",
+                "--fa_per_hour=5")
+    assert often.code == 0
+    lax = [word.threshold for word in read_words(tmp_path / "o.json").words]
+    strict = [word.threshold for word in words.words]
+    assert np.less_equal(lax, strict).all() and np.less(lax, strict).any()
+    found = run("spotting.find", tmp_path / "w.json", spotter.said / "bed" / "0.wav", "--threshold=-1", "--out",
+                tmp_path / "hits.json")
+    assert found.code == 0, found.error
+    hit = max(json.loads((tmp_path / "hits.json").read_text())["recordings"][0]["hits"], key=lambda hit: hit["score"])
+    embedder = load_torch(kept, None, None, 0)
+    from data.decoding import decode
+
+    samples = decode(str(spotter.said / "bed" / "0.wav"))
+    clips = np.stack([samples[i:i + RATE] for i in range(0, len(samples) - RATE + 1, 1600)])
+    word = next(word for word in words.words if word.name == hit["word"])
+    embeddings = embedder(clips)
+    assert hit["score"] == pytest.approx(float((embeddings @ word.template()[0] - embedder.cohort.level(
+        embeddings)).max()), abs=1e-4)
+
+
+def test_it_goes_into_the_export(kept, run, spotter, tmp_path):
+    pytest.importorskip("onnxscript")
+    assert run("spotting.enroll", f"--encoder={kept}", "--clips", spotter.clips, "--out", tmp_path / "w.json").code == 0
+    assert run("spotting.export", f"--encoder={kept}", "--out", tmp_path / "e.onnx", "--check", spotter.said).code == 0
+    assert load_onnx(tmp_path / "e.onnx").cohort.digest == load_torch(kept, None, None, 0).cohort.digest
+    said = spotter.said / "cat" / "1.wav"
+    hits = [run("spotting.find", tmp_path / "w.json", said, "--threshold=-1", *flags).out
+            for flags in ([], ["--onnx", tmp_path / "e.onnx"])]
+    assert hits[0] == hits[1]
+    assert "cat" in hits[0]
+
+
+def test_words_are_of_their_cohort_only(kept, run, spotter, talk, tmp_path):
+    said = spotter.said / "bed" / "0.wav"
+    assert run("spotting.enroll", f"--encoder={kept}", "--clips", spotter.clips, "--out", tmp_path / "w.json").code == 0
+    assert run("spotting.cohort", f"--encoder={kept}", "--recordings", talk / "talk", "--seed=1").code == 0
+    refused(run("spotting.find", tmp_path / "w.json", said), "w.json", "held against the cohort", "enrol the words")
+    (kept / KEPT).unlink()
+    refused(run("spotting.find", tmp_path / "w.json", said), "w.json", "is not with", "cohort.npz")
+    plain = tmp_path / "p.json"  # and words without are as they were, whatever comes to lie beside their encoder
+    assert run("spotting.enroll", f"--encoder={kept}", "--clips", spotter.clips, "--out", plain).code == 0
+    before = run("spotting.find", plain, said).out
+    assert run("spotting.cohort", f"--encoder={kept}", "--recordings", talk / "talk").code == 0
+    assert run("spotting.find", plain, said).out == before
+    assert json.loads(plain.read_text())["format"].endswith("1")
 
 
 def test_another_encoders_and_a_damaged_one_are_refused(kept, run, spotter, tmp_path):
-    whole = (kept / cohort.KEPT).read_bytes()
-    with np.load(kept / cohort.KEPT) as parts:
-        np.savez(kept / cohort.KEPT, **dict(parts) | {"sha256": "0" * 64})
+    whole = (kept / KEPT).read_bytes()
     flags = f"--encoder={kept}", "--clips", spotter.clips, "--out", tmp_path / "w.json"
+    (kept / KEPT).write_bytes(pack(np.eye(45), ["a"] * 45, "0" * 64))
     refused(run("spotting.enroll", *flags), "cohort.npz", "not of this encoder", "spotting.cohort")
-    (kept / cohort.KEPT).write_bytes(whole[:200])
+    (kept / KEPT).write_bytes(whole[:200])
     refused(run("spotting.enroll", *flags), "cohort.npz", "cannot be read")
+    facts = load_torch(kept, None, None, 0, with_cohort=False).facts
+    (kept / KEPT).write_bytes(pack(np.zeros((40, 45)), ["a"] * 40, facts.sha256))
+    refused(run("spotting.enroll", *flags), "cohort.npz", "damaged")
+    np.savez(kept / KEPT, embeddings=np.eye(45), labels=["a"] * 45, sha256=facts.sha256)
+    refused(run("spotting.enroll", *flags), "cohort.npz", "older version")
     assert not (tmp_path / "w.json").exists()
 
 
-def test_too_few_other_words(run, tiny, spotter, tmp_path):
-    clip = next(spotter.clips.rglob("*.wav"))
+def test_by_a_manifest_words_are_known_and_running_speech_goes_first(run, talk, tiny, words, tmp_path):
+    shutil.copytree(tiny, tmp_path / "tiny")
+    flags = f"--encoder={tmp_path / 'tiny'}", f"--registry={words.registry}"
+    assert "72 windows of 72 recordings, in 72 of which" in run("spotting.cohort", *flags, "--manifest=words").out
+    assert len(read_kept(load_torch(tmp_path / "tiny", None, None, 0).facts).without(["Cat"])) == 60
+    clips = sorted(words.folder.glob("*/train*.wav"))[:40]
+    both = [Utterance(str(path), "x", 1.0) for path in clips] + [
+        Utterance(str(talk / "talk" / f"{i}.flac"), "y", 0.6, 0.3) for i in range(10)]
     for split in ("train", "dev", "test"):
-        write_manifest(tmp_path / f"{split}.json", [Utterance(str(clip), word, 1.0) for word in ("a", "b")])
-    register("few", **{split: tmp_path / f"{split}.json" for split in ("train", "dev", "test")},
+        write_manifest(tmp_path / f"{split}.json", both)
+    register("both", **{split: tmp_path / f"{split}.json" for split in ("train", "dev", "test")},
              registry=tmp_path / "m.json")
-    refused(run("spotting.cohort", f"--encoder={tiny}", "--manifest=few", f"--registry={tmp_path / 'm.json'}"),
-            "few", "at least 30")
+    done = run("spotting.cohort", flags[0], f"--registry={tmp_path / 'm.json'}", "--manifest=both")
+    assert "60 windows" in done.out
+    found = read_kept(load_torch(tmp_path / "tiny", None, None, 0).facts)
+    assert {"", "y"} == set(found.spoken)
+
+
+def test_no_speech_to_speak_of(run, tiny, spotter, talk, tmp_path):
+    encoder = f"--encoder={tiny}"
+    refused(run("spotting.cohort", encoder, "--recordings", spotter.background), "only", "30")
+    refused(run("spotting.cohort", encoder), "--manifest", "--recordings")
+    refused(run("spotting.cohort", encoder, "--recordings", tmp_path / "none"), "none", "no such file")
+    (tmp_path / "grids").mkdir()
+    refused(run("spotting.cohort", encoder, "--recordings", talk / "talk", "--alignments", tmp_path / "grids"),
+            "--alignments", "no usable TextGrid")
+    assert not (tiny / KEPT).exists()
+
+
+def test_a_checkpoint_in_no_runs_folder(run, tiny, talk, tmp_path):
+    path = shutil.copy(tiny / "checkpoints" / "Res8-STEP-1.pt", tmp_path / "Res8-STEP-1.pt")
+    done = run("spotting.cohort", f"--encoder={path}", "--recordings", talk / "talk")
+    assert done.code == 2
+    assert cohort.place_of(load_torch(tiny, None, None, 0).facts) == tiny / KEPT

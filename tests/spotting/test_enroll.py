@@ -196,6 +196,9 @@ def test_a_cohort_sets_thresholds_where_no_background_does(run, spotter, tmp_pat
     flags = [f"--registry={words.registry}"]
     done = enroll(run, spotter, tmp_path / "w.json", "--cohort=words", *flags)
     assert done.code == 0
-    assert "thresholds by 48 clips of other words: bed" in done.error  # bed and cat are enrolled
+    assert "bed: threshold" in done.out
+    assert "by 72 seconds of others' speech" in done.out
+    assert read_words(tmp_path / "w.json").cohort is None  # none is kept, so find could not do the same
+    assert "keep one with python -m spotting.cohort" in done.error
     assert not any(word.calibrated for word in read_words(tmp_path / "w.json").words)
     refused(enroll(run, spotter, tmp_path / "x.json", "--cohort=none", *flags), "none")

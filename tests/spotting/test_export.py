@@ -11,7 +11,7 @@ from models.encoders.frontend import SETTINGS, LogMel, settings
 from models.runs.checkpoints import Run
 from spotting import encoders
 from spotting.export import export
-from spotting.plain import PlainEncoder, PlainLogMel, log1p, whole_batches
+from spotting.plain import PlainLogMel, log1p
 from tests.conftest import refused
 from tests.spotting.conftest import RATE, scene
 
@@ -67,18 +67,6 @@ def test_a_logarithm_of_little_more_than_one_is_exact():
     x = torch.cat([torch.zeros(1), torch.logspace(-30, 8, 4001)])
     wanted = torch.log1p(x.double())
     assert ((log1p(x).double() - wanted).abs() <= 4e-7 * wanted).all()
-
-
-def test_an_encoder_is_the_same_in_whole_batches(tiny):
-    from models.encoders import resnet
-
-    encoder = load_encoder(tiny)
-    x = torch.from_numpy(clips(9)).float() / 32768
-    with whole_batches(), torch.no_grad():
-        assert not resnet.BY_PARTS
-        plain = PlainEncoder(encoder).eval()(x)
-    assert resnet.BY_PARTS
-    assert torch.allclose(plain, encoder(x), atol=1e-5)
 
 
 def test_any_batch_gives_the_embeddings_of_torch(tiny, exported):

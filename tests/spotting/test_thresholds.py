@@ -1,12 +1,14 @@
 """Thresholds keep the rate that was asked for, and claim no more than the hours can show."""
 
+import itertools
+
 import numpy as np
 import pytest
 
-from models.evaluation.cohort import TOP
 from spotting.encoders import Facts
+from spotting.impostors import pack, unpack
 from spotting.intervals import allowed, of_rate, of_share
-from spotting.thresholds import DEVIATIONS, Background, by_cohort, calibrate, lowest
+from spotting.thresholds import Background, by_cohort, calibrate, lowest, tail
 from spotting.words import Words
 from tests.spotting.test_words import FACTS, word
 
@@ -82,13 +84,67 @@ def test_a_rate_below_one_in_the_hours_heard_is_not_claimed():
     assert "2 h and more" in lines[-1]
 
 
-def test_by_a_cohort_a_word_that_many_clips_resemble_gets_a_higher_threshold():
+@pytest.mark.parametrize("power", [3.0, 5.0, 20.0])
+def test_a_tail_is_reckoned_beyond_what_was_seen(power):
+    """Of scores whose share above 1 - d is d to a power, seen 2,000 times, the score that one in 100,000 reaches."""
     rng = np.random.default_rng(0)
-    cohort = rng.normal(0, 0.3, (400, 8)) + np.eye(8)[0]
-    cohort /= np.linalg.norm(cohort, axis=1, keepdims=True)
+    found = []
+    for _ in range(20):
+        scores = np.sort(1 - rng.uniform(0, 1, 2_000) ** (1 / power))[::-1]
+        found.append(tail(scores, 1e-5))
+    wanted = 1 - 1e-5 ** (1 / power)
+    assert np.mean(found) == pytest.approx(wanted, abs=0.2 * (1 - wanted))
+    assert np.std(found) < 0.5 * (1 - wanted)
+
+
+def test_a_tail_grows_as_less_is_allowed_and_stays_below_one():
+    scores = np.sort(np.random.default_rng(1).normal(0.2, 0.15, 500))[::-1]
+    found = [tail(scores, share) for share in (1e-2, 1e-3, 1e-4, 1e-6, 1e-9)]
+    assert all(a < b < 1 for a, b in itertools.pairwise(found))
+    assert tail(np.full(40, 0.3), 1e-5) == pytest.approx(0.3)
+    assert tail(np.array([1.0, 0.9, 0.2]), 1e-5) < 1
+
+
+def windows(rng, centre, count):
+    x = rng.normal(0, 0.3, (count, 8)) + centre
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+def test_by_a_cohort_a_word_that_speech_resembles_gets_a_higher_threshold():
+    rng = np.random.default_rng(0)
+    x = windows(rng, 0.7 * np.eye(8)[0], 400)
+    cohort = unpack(pack(x, ["some words"] * 200 + ["b like"] * 200, "f"), "f", 8)
     like, unlike = word("a", 0), word("b", 1)
-    by_cohort([like, unlike], cohort)
+    by_cohort([like, unlike], cohort, None, 0.5, 0.1, 1.0)
     assert not like.calibrated
-    assert 0.99 >= like.threshold > unlike.threshold + 0.1
-    similar = np.sort(cohort @ unlike.template()[0])[-TOP:]
-    assert unlike.threshold == pytest.approx(similar.mean() + DEVIATIONS * similar.std(), abs=1e-4)
+    assert 1 > like.threshold > unlike.threshold + 0.1
+    kept = cohort.embeddings[:200] @ unlike.template()[0]  # b is said in the others
+    assert unlike.threshold == pytest.approx(tail(np.sort(kept)[::-1], 0.5 * 0.1 / 3600), abs=1e-6)
+
+
+def test_the_rate_that_was_asked_for_is_the_rate_of_fresh_speech():
+    """Thresholds by 4,000 windows, counted in 400,000 others of the same speech, thirty words: at ten an hour."""
+    rng = np.random.default_rng(3)
+    basis = rng.normal(size=(30, 8))
+    cohort = unpack(pack(windows(rng, 0.5 * np.eye(8)[0], 4_000), [""] * 4_000, "f"), "f", 8)
+    fresh, rates = windows(rng, 0.5 * np.eye(8)[0], 400_000).astype(np.float32), []
+    for axis in basis:
+        one = word("a", 0)
+        for clip in one.clips:
+            clip.embedding = (axis / np.linalg.norm(axis))[None].astype(np.float32)
+        by_cohort([one], cohort, None, 10.0, 0.1, 1.0)
+        rates.append((fresh @ one.template()[0] >= one.threshold).sum() / (400_000 * 0.1 / 3600))
+    assert 4 < np.mean(rates) < 25
+
+
+def test_a_longer_word_may_have_each_window_reached_more_often():
+    rng = np.random.default_rng(0)
+    cohort = unpack(pack(windows(rng, 0.5 * np.eye(8)[0], 400), [""] * 400, "f"), "f", 8)
+    short, long = word("a", 1), word("b", 1)
+    for clip in long.clips:
+        clip.embedding = np.repeat(clip.embedding, 3, axis=0)
+    long.spacing = 0.5
+    by_cohort([short, long], cohort, cohort, 0.5, 0.1, 1.0)
+    scores = np.sort(cohort.scores(long.template()[:1], [], cohort)[0])[::-1]
+    assert long.threshold == pytest.approx(tail(scores, (0.05 / 3600) ** 0.5), abs=1e-6)  # two windows long
+    assert long.threshold < short.threshold

@@ -114,6 +114,20 @@ def test_another_encoder_is_refused_naming_both():
     check_encoder(Words(FACTS, []), FACTS, "w.json")
 
 
+def test_which_cohort_is_kept_and_looked_for(path, tmp_path):
+    words = read_words(path)
+    assert words.cohort is None
+    words.cohort = "c" * 40
+    write_words(path, words)
+    assert read_words(path).cohort == "c" * 40
+    change(path, "cohort", to=None)
+    with pytest.raises(UserError, match="which cohort"):
+        read_words(path)
+    change(path, "cohort", to=5)
+    with pytest.raises(UserError, match="cohort"):
+        read_words(path)
+
+
 def test_left_out_scores_are_by_the_others():
     one = word("a", 0)
     for i, score in enumerate(one.left_out_scores()):

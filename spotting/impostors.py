@@ -1,0 +1,152 @@
+"""What an encoder makes of other people's speech: windows of it, kept beside the encoder, that scores are held against.
+
+A similarity of 0.6 to a word says much in a window that resembles nothing else and little in one that resembles all
+sorts of speech. So a window's score is its similarity less its level, the mean similarity of the cohort's windows that
+are most like it: the centre of speaker verification's adaptive t-norm (Matejka et al., 2017) without its division,
+which by measurement made it worse. And how alike the cohort's windows are to a word tells, without any recording of
+the user's, how often speech will reach a threshold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from data.base.errors import UserError
+from data.base.files import open_regular
+
+if TYPE_CHECKING:
+    from spotting.encoders import Facts
+
+KEPT = "cohort.npz"
+NEAREST = 50  # windows of the cohort whose mean similarity is a window's level
+_STEP = 127  # an embedding's value of 1, as a whole number
+_ROWS = 500  # windows looked at at a time
+_AGAIN = "make it again with python -m spotting.cohort, or remove it"
+
+
+@dataclass(frozen=True, eq=False)
+class Cohort:
+    """Windows of speech of many people.
+
+    Attributes:
+        embeddings: (M, D) float32, rows of length 1.
+        spoken: of each, the words that are said in it, blanks between them, as far as they are known.
+        digest: tells this cohort from others.
+        content: the file that it is kept in.
+    """
+
+    embeddings: np.ndarray
+    spoken: np.ndarray
+    digest: str
+    content: bytes
+
+    def level(self, embeddings: np.ndarray) -> np.ndarray:
+        """(N, D) embeddings of length 1 to (N,) float32, the mean similarity of the `NEAREST` windows of the cohort."""
+        return np.concatenate([np.zeros(0, np.float32), *(_nearest(embeddings[i:i + _ROWS] @ self.embeddings.T)
+                                                          for i in range(0, len(embeddings), _ROWS))])
+
+    @cached_property
+    def own_levels(self) -> np.ndarray:
+        """(M,) float32, the levels of the cohort's windows; a window itself does not count."""
+        levels = []
+        for start in range(0, len(self.embeddings), _ROWS):
+            others = self.embeddings[start:start + _ROWS] @ self.embeddings.T
+            rows = np.arange(len(others))
+            others[rows, start + rows] = -1
+            levels.append(_nearest(others))
+        return np.concatenate(levels)
+
+    def scores(self, template: np.ndarray, names: Sequence[str], by: Cohort | None) -> np.ndarray:
+        """(K, D) templates to (K, M') float64: the scores that the windows get in which none of ``names`` is said.
+
+        Args:
+            by: the cohort whose levels are taken off; None takes similarities as they are.
+        """
+        rows = self.without(names)
+        similar = template @ self.embeddings[rows].T.astype(np.float64)
+        if by is None:
+            return similar
+        return similar - (self.own_levels[rows] if by is self else by.level(self.embeddings[rows]))
+
+    def without(self, names: Sequence[str]) -> np.ndarray:
+        """(M',) the windows in which none of ``names``, words or phrases, is known to be said."""
+        phrases = [_words(name) for name in names]
+        return np.array([i for i, said in enumerate(self._said) if not any(phrase in said for phrase in phrases)],
+                        np.int64)
+
+    @cached_property
+    def _said(self) -> list[str]:
+        return [_words(text) for text in self.spoken]
+
+
+def _nearest(similar: np.ndarray) -> np.ndarray:
+    count = min(NEAREST, similar.shape[1])
+    return np.partition(similar, similar.shape[1] - count, axis=1)[:, similar.shape[1] - count:].mean(1)
+
+
+def _words(text: str) -> str:
+    """Words between blanks, so that one is found only as a whole; case and Unicode form do not matter."""
+    from models.evaluation.enrol import same_name
+
+    return f" {' '.join(map(same_name, str(text).split()))} "
+
+
+def pack(embeddings: np.ndarray, spoken: Sequence[str], sha256: str) -> bytes:
+    """The file of a cohort: embeddings (M, D) as whole numbers of 1/127, what is said, and its encoder's SHA-256."""
+    content = io.BytesIO()
+    np.savez_compressed(content, windows=np.round(_STEP * embeddings).astype(np.int8), spoken=np.array(spoken, str),
+                        sha256=sha256)
+    return content.getvalue()
+
+
+def unpack(content: bytes, sha256: str, width: int) -> Cohort | str:
+    """A cohort, or what is wrong with its file for the encoder of this SHA-256 and width."""
+    try:
+        with np.load(io.BytesIO(content)) as kept:
+            whole, spoken, of = kept["windows"], kept["spoken"], str(kept["sha256"])
+    except KeyError:
+        return "is an older version's"
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        return f"cannot be read ({error})"
+    if of != sha256:
+        return "is not of this encoder"
+    embeddings = whole.astype(np.float32)
+    length = np.linalg.norm(embeddings, axis=1, keepdims=True) if embeddings.ndim == 2 else np.zeros(0)
+    if embeddings.shape != (len(spoken), width) or not len(spoken) or not (length > 0).all():
+        return "is damaged"
+    return Cohort(embeddings / length, spoken, hashlib.sha1(content).hexdigest(), content)
+
+
+def place_of(facts: Facts) -> Path | None:
+    """Where an encoder's cohort is kept; None for one that lies in no run's folder."""
+    path = Path(facts.path)
+    return path.parent.parent / KEPT if path.suffix == ".pt" and path.parent.name == "checkpoints" else None
+
+
+def read_kept(facts: Facts) -> Cohort | None:
+    """The cohort kept beside an encoder; None if there is none.
+
+    Raises:
+        UserError: the file is damaged, or another encoder's.
+    """
+    path = place_of(facts)
+    if path is None or not path.exists():
+        return None
+    try:
+        with open_regular(path) as file:
+            content = file.read()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {_AGAIN}") from None
+    cohort = unpack(content, facts.sha256, facts.width)
+    if isinstance(cohort, str):
+        raise UserError(f"{path}: {cohort}, {facts}; {_AGAIN}")
+    return cohort
