@@ -22,6 +22,7 @@ from data.sources.vetting import shortened
 VOICES = 3  # at most in the background of a clip
 _FLOOR = 1e-3  # mean power of noise, in int16's units, below which it is not made louder
 
+
 def time_shift(waveforms: torch.Tensor, generator: torch.Generator, most: int = SAMPLE_RATE // 10,
                probability: float = 0.8) -> torch.Tensor:
     """Move each clip by a whole number of samples, zeros moving in from the other side.
@@ -162,7 +163,6 @@ def babble(waveforms: torch.Tensor, labels: torch.Tensor, generator: torch.Gener
         return x + voices * _noise_gain(x, voices, ratio, _FLOOR / 2**30)
 
     return on_chosen(work, waveforms, chosen, other, heard, moved, ratio)
-
 
 
 def _noise_gain(waveforms: torch.Tensor, noise: torch.Tensor, ratio: torch.Tensor, floor: float) -> torch.Tensor:

@@ -3,7 +3,7 @@
 A room's impulse response is the direct path, the six reflections that met one wall (image sources: Allen & Berkley,
 1979, "Image method for efficiently simulating small-room acoustics"), and from the mixing time on noise that decays
 exponentially (Polack, 1988), as loud as the density of image sources in a room of that volume makes it. So the
-reverberation time is exactly the one drawn, and 200 rooms take a tenth of a second.
+reverberation time is exactly the one drawn, and 200 rooms are ready in a third of a second.
 """
 
 import numpy as np
