@@ -15,8 +15,8 @@ FLOORS = (("data",), ("models",), SCRIPTS, ("benchmarks", "experiments", "spotti
 # What lies on the ground of a package: what the rooms above it share. A room may import only rooms before it.
 ROOMS = {
     "data": (("base", "labels"), ("manifests", "decoding", "nearest"), ("audio", "phonetics", "sources"), "dataset",
-             ("sampler", "augment", "rooms"),
-             ("check", "joined", "speech_commands", "libriwords", "align", "folder", "demo")),
+             ("sampler", "augment", "rooms", "align"),
+             ("check", "joined", "speech_commands", "libriwords", "folder", "demo")),
     "models": ("parallel", ("runs", "losses"), "encoders", ("evaluation", "roofline"), "training"),
 }
 

@@ -30,6 +30,7 @@ class Aligned:
     Attributes:
         score: 0 or less; held against the best of all the acoustic model's sounds in each frame where `align_scored`
             computed them all, and NaN where it did not.
+        phones: how many its pronunciation has.
         guessed: its pronunciation is not the dictionary's.
     """
 
@@ -37,6 +38,7 @@ class Aligned:
     start: float
     end: float
     score: float
+    phones: int
     guessed: bool
 
 
@@ -75,15 +77,15 @@ def _align(samples, words: list[str], scored: bool) -> list[Aligned]:
             decoder.start_utt()
             decoder.process_raw(samples.tobytes(), full_utt=True)
             decoder.end_utt()
-            found = [(re.sub(r"\(\d+\)$", "", s.word), s.start_frame, s.end_frame + 1, s.ascore)
+            found = [(s.word, s.start_frame, s.end_frame + 1, s.ascore)
                      for s in decoder.seg() or () if s.word[0] not in "<[("]  # those are silence and noise
         except (RuntimeError, IndexError):
             _decoder.cache_clear()  # it is left in the middle of an utterance
             continue
         # The last frame may be cut short. A likelihood is too small for a float after 1.3 s or so: at most that much.
-        found = [Aligned(word, a / _RATE, min(b / _RATE, len(samples) / 16_000),
-                         math.log(max(score, _LEAST)) / (b - a) if scored else math.nan, word in guessed)
-                 for word, a, b, score in found]
+        found = [Aligned(plain := re.sub(r"\(\d+\)$", "", word), a / _RATE, min(b / _RATE, len(samples) / 16_000),
+                         math.log(max(score, _LEAST)) / (b - a) if scored else math.nan,
+                         len(decoder.lookup_word(word).split()), plain in guessed) for word, a, b, score in found]
         if [a.word for a in found] == words and all(a.start < a.end for a in found):
             return found
     raise AlignmentError("no alignment found", f"{len(words)} words in {len(samples) / 16_000:.2f} s of audio")

@@ -10,13 +10,16 @@ import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from data.base.errors import UserError, exit_cleanly
 from data.base.files import check_name, write_atomically
-from data.libriwords.selection import Words, held_out, select, split_speakers, without
+from data.libriwords.doubtful import thinned, without_doubtful
+from data.libriwords.selection import Words, held_out, only, select, split_speakers, stay
+from data.libriwords.wordscan import WordClips
 from data.manifests import REGISTRY, ROOT, SPLITS, Utterance, read_registry, register, write_manifest
 
 PARTS = {  # md5 of <part>.tar.gz as published at openslr.org/12
@@ -70,6 +73,11 @@ def parse_args() -> argparse.Namespace:
                        help="drop words with fewer usable clips (default 3, one for each split)")
     words.add_argument("--max_per_word", "--max-per-word", type=_at_least(len(SPLITS)), metavar="N",
                        help="keep at most so many clips of a word, over all splits (default all)")
+    words.add_argument("--drop_doubtful", "--drop-doubtful", nargs="?", type=_percent, const=True,
+                       metavar="PERCENT",
+                       help="leave out words whose alignment is doubtful, by aligning every recording again: those "
+                            "that do not sound like the word, lie elsewhere or are of an odd length; with PERCENT, "
+                            "the most doubtful so many of all words; four times the work of data.align (default off)")
     new = parser.add_argument_group(
         "an encoder for words it never saw", "More words, as a spotter hears them, under a name of their own.")
     new.add_argument("--name", metavar="NAME", help="register as NAME-N, with manifests in DIR/NAME-N/ (default as N)")
@@ -112,12 +120,15 @@ def main(args: argparse.Namespace) -> None:
     except NothingToUse as error:
         _report_problems(error.problems, args.out)
         raise
+    clips, keep = _drop_doubtful(clips, args)
     _report_scan(clips, args)
     if absent := sorted(set(map(str.lower, args.exclude_words)) - set(clips.words)):
         print(f"--exclude_words: {len(absent):,} of {len(args.exclude_words):,} are not in this corpus, such as "
               f"{absent[0]}")
-    clips = without(clips, args.exclude_words, args.exclude_speakers)
-    split = split_speakers(clips, args.min_seconds)
+    stays = stay(clips, args.exclude_words, args.exclude_speakers)
+    clips = only(clips, stays)
+    split = split_speakers(clips, args.min_seconds)  # whatever is doubtful, speakers stay where they are
+    clips = thinned(clips, keep[stays])
     new = held_out(clips.words, args.new_words)
     for size in sorted(set(args.sizes)):
         words = select(clips, split, size, args.min_seconds, args.min_count, args.max_per_word,
@@ -127,6 +138,17 @@ def main(args: argparse.Namespace) -> None:
             raise UserError(f"--sizes {size}: fewer than two words have clips in train, dev and test; give more of "
                             "LibriSpeech, or lower --min_count and --min_seconds")
         _write(size, clips, words, _new_clips(clips, split, words, new, args), args, made_by)
+
+
+def _drop_doubtful(clips: WordClips, args: argparse.Namespace) -> tuple[WordClips, np.ndarray]:
+    """The scan, its problems with the words that --drop_doubtful leaves out among them; and (M,) bool, which stay."""
+    if args.drop_doubtful is None:
+        return clips, np.ones(len(clips), bool)
+    keep = stay(clips, (), args.exclude_speakers)  # who else is left out need not be aligned
+    share = None if args.drop_doubtful is True else args.drop_doubtful
+    keep[keep], problems, said = without_doubtful(only(clips, keep), args.out / "second", share)
+    print(said)
+    return replace(clips, problems=[*clips.problems, *problems]), keep
 
 
 def _new_clips(clips, split: np.ndarray, words: Words, new: set[str], args: argparse.Namespace) -> np.ndarray:
@@ -242,9 +264,10 @@ def _check_names(args: argparse.Namespace) -> str:
     if args.name:
         check_name("--name", args.name)
         made_by = shlex.join(["python", "-m", "data.libriwords", *sys.argv[1:]])
-    elif args.context or args.train_only or args.exclude_words or args.exclude_speakers or args.new_words:
-        raise UserError("--context, --train_only, --exclude_words, --exclude_speakers and --new_words make other data "
-                        "than the paper's; give them a name with --name")
+    elif (args.context or args.train_only or args.exclude_words or args.exclude_speakers or args.new_words
+          or args.drop_doubtful is not None):
+        raise UserError("--context, --train_only, --exclude_words, --exclude_speakers, --new_words and --drop_doubtful "
+                        "make other data than the paper's; give them a name with --name")
     entries = read_registry(args.registry) if args.registry.exists() else {}
     for size in args.sizes:
         name = _name(size, args)

@@ -110,8 +110,8 @@ def _speakers_of_words(clips, fits: np.ndarray) -> np.ndarray:
     return np.bincount(said // len(names), minlength=len(clips.words))
 
 
-def without(clips, words: Iterable[str] = (), speakers: Iterable[str] = ()):
-    """The scan without the clips of some words and of some speakers.
+def stay(clips, words: Iterable[str] = (), speakers: Iterable[str] = ()) -> np.ndarray:
+    """(M,) bool, the clips that are not of some words nor of some speakers.
 
     Raises:
         UserError: a speaker that is not there. A word need not be.
@@ -119,10 +119,14 @@ def without(clips, words: Iterable[str] = (), speakers: Iterable[str] = ()):
     words, speakers = {word.lower() for word in words}, set(speakers)
     if unknown := sorted(speakers - set(clips.speakers)):
         raise UserError(f"--exclude_speakers {unknown[0]}: no such speaker in this corpus; leave it out, or check it")
-    if not words and not speakers:
+    return np.array([word not in words for word in clips.words], bool)[clips.word] & \
+        np.array([speaker not in speakers for speaker in clips.speakers], bool)[clips.file]
+
+
+def only(clips, stays: np.ndarray):
+    """The scan with some of its clips, and the files that these are of."""
+    if stays.all():
         return clips
-    stays = np.array([word not in words for word in clips.words])[clips.word] & \
-        np.array([speaker not in speakers for speaker in clips.speakers])[clips.file]
     kept = np.unique(clips.file[stays])
     place = np.full(len(clips.files), -1, np.int32)
     place[kept] = np.arange(len(kept), dtype=np.int32)
