@@ -20,7 +20,7 @@ TAKEN = {"name": "--out", "manifest": "--manifest", "model": "--models", "recipe
          "num_epochs": "--epochs", "batch_classes": "--batch_classes", "per_class": "--per_class", "seed": "--seeds",
          "hidden_size": "--widths", "embedding_size": "--embedding_sizes", "data_probs": "--data_probs",
          "shares": "--shares", "loss": "--losses", "mining": "--mining", "margin": "--margins", "augment": "--augment",
-         "eval": "--eval", "precision": "--precision", "runs_dir": "--runs_dir", "registry": "--registry"}
+         "eval": "--eval", "runs_dir": "--runs_dir", "registry": "--registry"}
 
 
 def parse_args(argv=None) -> argparse.Namespace:
