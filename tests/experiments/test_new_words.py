@@ -95,6 +95,18 @@ def test_one_name_for_two_sets_of_data_makes_two_rows_that_say_so():
     assert "| a | 1 | 62.50 | 1 |" in text and "| bbbbbbbb | 1 | 62.50 | 1 |" in text
 
 
+def test_seeds_with_other_cohorts_have_no_mean_and_a_line_counts_the_seeds_that_it_has():
+    cohort = {"manifest": "heard", "clips": 1000, "words": 67, "most_similar": 300}
+    text = new_words.markdown([result(BASE, cohort=cohort),
+                               result(replace(BASE, seed=1), cohort=cohort | {"clips": 4000, "held_against": 1000})])
+    assert "| a 1000/67/300 | 1 |" in text and "| a 4000/67/1000/300 | 1 |" in text and "±" not in text.split("|", 1)[1]
+    bare = result(replace(BASE, seed=1))
+    bare["shots"] = [one for one in bare["shots"] if one["scores"] == "embedding"]
+    lines = [line for line in new_words.markdown([result(BASE), bare]).splitlines() if "plain |" in line
+             or "t-norm |" in line]
+    assert [line.split("|")[1].strip() for line in lines] == ["2", "2", "1"]
+
+
 def test_what_was_trained_on_is_told():
     assert "Up to 7 of the test clips and 2 of their speakers" in new_words.markdown(
         [result(BASE, test_clips_trained_on=7, test_speakers_trained_on=2)])
