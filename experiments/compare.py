@@ -20,7 +20,7 @@ TAKEN = {"name": "--out", "manifest": "--manifest", "model": "--models", "recipe
          "num_epochs": "--epochs", "batch_classes": "--batch_classes", "per_class": "--per_class", "seed": "--seeds",
          "hidden_size": "--widths", "embedding_size": "--embedding_sizes", "data_probs": "--data_probs",
          "shares": "--shares", "loss": "--losses", "mining": "--mining", "margin": "--margins", "augment": "--augment",
-         "eval": "--eval", "precision": "--precision", "runs_dir": "--runs_dir", "registry": "--registry"}
+         "eval": "--eval", "runs_dir": "--runs_dir", "registry": "--registry"}
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -149,7 +149,8 @@ def main(args: argparse.Namespace) -> int:
             cell.name for cell in todo if cell.method in ("knn", "shots") and cell.name in results.known
             and results.known[cell.name].get("looks") != "new_words"]):
         print(f"{results.path}: {len(otherwise)} encoders were looked at with dev, and have no AUROC of new words (as "
-              f"{otherwise[0]}); to have it, train them with another --runs_dir and --out", flush=True)
+              f"{otherwise[0]}); infer_train.py --new_words tells it of each, or train them with another --runs_dir "
+              "and --out", flush=True)
     if args.dry_run or wanted:
         seconds = sum(estimate.chain(chain, results.known) for chain in chains) / args.jobs
         print(f"{len(todo)} cells, {len(wanted)} to run, about {run.clock(seconds)} with {args.jobs} at a time",

@@ -13,6 +13,8 @@ from experiments.cells import Cell
 
 FIGURES = {"accuracy": "accuracy", "auroc": "AUROC", "equal_error_rate": "equal-error rate",
            "accuracy_at_1_percent": "at 1 % FA", "accuracy_at_5_percent": "at 5 % FA"}
+# Beside plain ones, the ways of scoring in the table: what a threshold would be set on. compare.json has them all.
+NORMALISED = ("embedding, t-norm", "whitened embedding", "whitened embedding, t-norm")
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -60,7 +62,7 @@ def markdown(runs: Iterable[dict]) -> str:
               and run["name"] not in tested]
     groups: dict[tuple, list[dict]] = {}
     for run in [*enrolled, *looked]:
-        # Of a group all saw the same clips; what was looked at with other new words, or none, has no place beside.
+        # Of a group all were tested and looked at with the same clips; others, or none, have no place beside these.
         key = run["cell"].get("words", ""), tuple(run.get("clips", ())), run.get("new_words_set")
         groups.setdefault(key, []).append(run)
     return "\n".join(_table_of(groups[key]) for key in sorted(groups, key=str))
@@ -69,11 +71,10 @@ def markdown(runs: Iterable[dict]) -> str:
 def _table_of(runs: list[dict]) -> str:
     grouped: dict[tuple[Cell, str], dict[int, dict]] = {}
     for run in runs:
-        cell, owner = cells.from_dict(run["cell"]), run["data"]
-        of_row = grouped.setdefault((cell.row(), owner), {})
-        of_row[cell.seed] = run
+        cell = cells.from_dict(run["cell"])
+        grouped.setdefault((cell.row(), _owner(run)), {})[cell.seed] = run
     kinds = [cell for cell, _ in grouped]
-    twice = len(set(kinds)) < len(kinds)  # a data set of one name was another at another time
+    twice = len(set(kinds)) < len(kinds)  # a data set of one name, or the cohort, was another at another time
     varying = [name for name in ("manifest", "model", "steps", "batch", *summary.SETTINGS)
                if len({summary.setting(cell, name) for cell in kinds}) > 1]
     fixed = [name for name in ("manifest", "model", "steps", "batch", *summary.SETTINGS) if name not in varying]
@@ -81,25 +82,30 @@ def _table_of(runs: list[dict]) -> str:
     shots = any("shots" in run for run in runs)
     figures = {key: title for key, title in FIGURES.items()
                if any(key in one for run in runs for one in run.get("shots", ()))}
-    table = [[*(name.replace("_", " ") for name in varying), *["data"] * twice, "seeds",
+    table = [[*(name.replace("_", " ") for name in varying), *["data and cohort"] * twice, "seeds",
               *["AUROC of new words held out"] * looks, *["clips enrolled", "scores"] * shots, *figures.values()]]
     for (cell, owner), of_seeds in sorted(grouped.items(), key=lambda item: (_order(item[0][0]), item[0][1])):
         results = list(of_seeds.values())
-        first = [*(summary.setting(cell, name) for name in varying), *[owner[:8]] * twice, str(len(results))]
-        if looks:
-            first.append(summary.spread([100 * run["curve"][-1][2] for run in results
-                                         if run.get("looks") == "new_words"], 2))
+        first = [*(summary.setting(cell, name) for name in varying), *[owner] * twice]
+        auroc = [summary.spread([100 * run["curve"][-1][2] for run in results], 2)] * looks
         if not shots:
-            table.append(first)
+            table.append([*first, str(len(results)), *auroc])
         for scores, count in _lines(results):
             of_line = [one for run in results for one in run["shots"]
                        if (one["scores"], one["shots"]) == (scores, count)]
-            table.append([*first, str(count), _said(scores),
+            table.append([*first, str(len(of_line)), *auroc, str(count), _said(scores),
                           *(summary.spread([100 * one[key] for one in of_line], 2) for key in figures)])
     shared = [f"{name.replace('_', ' ')} {said}" for name in fixed
               if (said := summary.setting(kinds[0], name)) and name not in ("extra", "shares")]
     return "\n".join([f"{_describe(runs[0])} Encoders: {', '.join(shared)}. Per cent, mean ± standard deviation over "
                       "seeds.", "", *summary.table(table), *_heard(runs)]) + "\n"
+
+
+def _owner(run: dict) -> str:
+    """What of the data and the cohort must be the same for seeds to have a mean."""
+    cohort = run.get("cohort", {})
+    sizes = "/".join(str(cohort[key]) for key in ("clips", "words", "held_against", "most_similar") if key in cohort)
+    return f"{run['data'][:8]} {sizes}".strip()
 
 
 def _describe(run: dict) -> str:
@@ -130,7 +136,7 @@ def _lines(results: list[dict]) -> list[tuple[str, int]]:
     """Plain scores of each number of clips enrolled, normalised ones of the largest."""
     found = list(dict.fromkeys((one["scores"], one["shots"]) for run in results for one in run.get("shots", ())))
     most = max((count for _, count in found), default=0)
-    return [line for line in found if line[0] == "embedding" or line[1] == most]
+    return [line for line in found if line[0] == "embedding" or (line[0] in NORMALISED and line[1] == most)]
 
 
 def _said(scores: str) -> str:

@@ -46,8 +46,8 @@ class Results:
             self.runs = self._read() | {result["name"]: result for result in results}
             protocols = {run["cell"]["words"]: run["protocol"] for run in self.runs.values() if "protocol" in run}
             with write_atomically(self.path) as file:
-                lines = ",\n".join(json.dumps({key: value for key, value in run.items() if key != "protocol"},
-                                              ensure_ascii=False) for _, run in sorted(self.runs.items()))
+                lines = ",\n".join(json.dumps(_packed(run), ensure_ascii=False)
+                                   for _, run in sorted(self.runs.items()))
                 once = f', "protocols": {json.dumps(protocols, ensure_ascii=False)}' if protocols else ""
                 file.write(f'{{"runs": [\n{lines}\n]{once}}}\n')
 
@@ -64,7 +64,7 @@ class Results:
                     for run in content["runs"]}
             for run in runs.values():
                 if run["cell"]["method"] == "shots":
-                    run["protocol"] = content["protocols"][run["cell"]["words"]]
+                    run |= {"protocol": content["protocols"][run["cell"]["words"]], "shots": _unpacked(run["shots"])}
             for run in runs.values():
                 _check_result(run)
             return runs
@@ -73,11 +73,28 @@ class Results:
                             f"{way_out}") from None
 
 
+def _packed(run: dict) -> dict:
+    """A result as it is written: without its protocol, which the file has once, and its figures named once."""
+    found = {key: value for key, value in run.items() if key != "protocol"}
+    if "shots" in run:
+        names = list(dict.fromkeys(name for one in run["shots"] for name in one))
+        found["shots"] = [names, *([one.get(name) for name in names] for one in run["shots"])]
+    return found
+
+
+def _unpacked(shots: list) -> list[dict]:
+    """The figures of a result by name, as `_packed` wrote them or, before that, as they are."""
+    if not shots or isinstance(shots[0], dict):
+        return shots
+    names, *lines = shots
+    return [{name: value for name, value in zip(names, line, strict=True) if value is not None} for line in lines]
+
+
 _NUMBER = (int, float)
 _RESULT = {"name": str, "accuracy": _NUMBER, "f1_macro": _NUMBER, "dev_accuracy": _NUMBER, "seconds": _NUMBER,
            "classes": {str: _NUMBER}, "right": str, "data": str, "test_set": str, "curve": [[_NUMBER]],
-           "k": {str: _NUMBER}, "ties": str, "looks": str, "new_words_set": str, "shots": [dict], "clips": [int],
-           "cell": {
+           "k": {str: _NUMBER}, "ties": str, "looks": str, "new_words_set": str, "shots": [(dict, list)],
+           "clips": [int], "cell": {
                "manifest": str, "model": str, "method": str, "steps": int, "seed": int, "batch_classes": int,
                "per_class": int, "recipe": str, "augment": bool, "fraction": _NUMBER, "width": int, "data_probs": int,
                "mining": str, "margin": _NUMBER, "extra": [str], "loss": str, "shares": [_NUMBER],

@@ -176,6 +176,8 @@ def collect(cell: Cell, setup: Setup) -> dict:
         return result | {
             "protocol": setup.protocol.to_dict(), "clips": [facts["known_clips"], facts["unknown_clips"]],
             "shots": [_rounded(one) for one in test["results"]],
+            **({"chosen_on_dev": {str(one["shots"]): one["method"] for one in facts["chosen_on_dev"]["chosen"]}}
+               if facts.get("chosen_on_dev") else {}),
             **{key: facts[key] for key in ("cohort", "test_clips_trained_on", "test_speakers_trained_on")
                if facts.get(key)}}
     with Path(f"{stem}.csv").open(encoding="utf-8", newline="") as file:

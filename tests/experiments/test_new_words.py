@@ -23,7 +23,7 @@ OURS = Data("a", "t", "n")
 
 def result(cell, accuracy=0.5, **more):
     shots = [{"scores": scores, "shots": n, "accuracy": accuracy + n / 100, "accuracy_std": 0.1, "auroc": 0.75}
-             for scores in ("embedding", "embedding, t-norm") for n in (1, 5)]
+             for scores in ("embedding", "embedding, nearest clip", "embedding, t-norm") for n in (1, 5)]
     return {"name": cell.name, "cell": cells.to_dict(cell), "seconds": 2.0, "data": "a", "curve": [[6, 2.0, 0.625]],
             "looks": "new_words", "new_words_set": "n", "clips": [8, 5], "shots": shots, "versions": {}, "threads": 1,
             "protocol": PROTOCOL.to_dict(), **more}
@@ -43,17 +43,21 @@ def test_a_protocol_is_once_in_a_file_of_results_and_read_back(tmp_path):
     results = Results(tmp_path / "compare.json", OURS, "heard")
     results.add(result(replace(BASE, seed=seed)) for seed in range(3))
     text = (tmp_path / "compare.json").read_text()
-    assert text.count('"alexa"') == 1
+    assert text.count('"alexa"') == 1 and text.count('"accuracy_std"') == 3  # a result's figures are named once
     read = Results(tmp_path / "compare.json", OURS, "heard")
     assert read.known == results.known and len(read.known) == 3
     assert all(run["protocol"] == PROTOCOL.to_dict() for run in read.known.values())
+    spelt = [{key: value for key, value in run.items() if key != "protocol"} for run in read.runs.values()]
+    (tmp_path / "spelt.json").write_text(json.dumps({"runs": spelt, "protocols": {PROTOCOL.name: PROTOCOL.to_dict()}}))
+    assert Results(tmp_path / "spelt.json").runs == read.runs
     assert Results(tmp_path / "compare.json", replace(OURS, content="b"), "heard").known == {}
     assert Results(tmp_path / "compare.json", replace(OURS, new_words="m"), "heard").known == {}
 
 
 @pytest.mark.parametrize("broken", [
     {"shots": []}, {"shots": [{"scores": "embedding", "shots": 1, "accuracy": 1.5}]}, {"clips": [3]}, {"data": ""},
-    {"shots": [{"scores": "embedding", "shots": 2, "accuracy": 0.5}]}, {"cell": cells.to_dict(BASE) | {"loss": "svm"}},
+    {"shots": [{"scores": "embedding", "shots": 2, "accuracy": 0.5}]}, {"shots": [["scores", "shots"], ["embedding"]]},
+    {"cell": cells.to_dict(BASE) | {"loss": "svm"}},
     {"name": "another"}, {"cell": cells.to_dict(replace(BASE, words="wake-00000000"))}])
 def test_broken_results_of_enrolled_words_are_one_line(tmp_path, broken):
     path = tmp_path / "compare.json"
@@ -76,7 +80,7 @@ def test_tables_keep_protocols_apart_and_name_what_varies():
     assert lines[0].startswith("| loss | mining | margin | seeds | AUROC of new words held out | clips enrolled |")
     assert "| triplet | random | 0.5 | 2 | 62.50 ± 0.00 | 1 | plain | 38.50 ± 17.68 |" in first
     assert "| supcon |  |  | 1 | 62.50 | 5 | t-norm | 92.50 |" in first
-    assert "1 | t-norm" not in first  # of the normalised scores, those of most clips
+    assert "1 | t-norm" not in first and "nearest" not in first  # of normalised scores some, with most clips
     assert "12.50" not in first and "| 13.50 |" in second and "9 draws" in second
 
 
@@ -89,6 +93,18 @@ def test_encoders_of_other_new_words_or_clips_are_in_no_table_with_these():
 def test_one_name_for_two_sets_of_data_makes_two_rows_that_say_so():
     text = new_words.markdown([result(BASE), result(replace(BASE, seed=1), data="bbbbbbbbbb")])
     assert "| a | 1 | 62.50 | 1 |" in text and "| bbbbbbbb | 1 | 62.50 | 1 |" in text
+
+
+def test_seeds_with_other_cohorts_have_no_mean_and_a_line_counts_the_seeds_that_it_has():
+    cohort = {"manifest": "heard", "clips": 1000, "words": 67, "most_similar": 300}
+    text = new_words.markdown([result(BASE, cohort=cohort),
+                               result(replace(BASE, seed=1), cohort=cohort | {"clips": 4000, "held_against": 1000})])
+    assert "| a 1000/67/300 | 1 |" in text and "| a 4000/67/1000/300 | 1 |" in text and "±" not in text.split("|", 1)[1]
+    bare = result(replace(BASE, seed=1))
+    bare["shots"] = [one for one in bare["shots"] if one["scores"] == "embedding"]
+    lines = [line for line in new_words.markdown([result(BASE), bare]).splitlines() if "plain |" in line
+             or "t-norm |" in line]
+    assert [line.split("|")[1].strip() for line in lines] == ["2", "2", "1"]
 
 
 def test_what_was_trained_on_is_told():
