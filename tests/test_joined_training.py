@@ -1,12 +1,14 @@
 """Training on joined sets, shares of a batch, and looks at words that are held out as new, by the scripts."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import soundfile
 
-from data.manifests import load_corpus, register, write_manifest
+from data.manifests import Utterance, load_corpus, read_manifest, register, write_manifest
 from models.runs.checkpoints import Run, load_state
 from tests.conftest import TRAIN, refused
 
@@ -104,3 +106,22 @@ def test_a_finished_run_reports_what_its_looks_at_new_words_saw(run, parts):
     assert "4 clips of 2 words held out" in few.out
     refused(run("infer_train", *flags, "--manifest=a", "--eval_clips=2"), "2 clips of 2 words", "--eval_clips")
     refused(run("infer_train", *flags, "--manifest=b"), "no words held out as new")
+
+
+@pytest.mark.parametrize("other", ["new.json", None])
+def test_a_copy_under_another_name_is_known_by_its_sound(run, parts, other):
+    """One of the dev clips, or of the words held out, is a training clip under another name and in another format."""
+    whole = load_corpus("b", registry=parts.registry).splits["train"]
+    samples, rate = soundfile.read(whole[0].path, dtype="int16")
+    soundfile.write(parts.folder / "copy.flac", samples, rate)
+    if other:
+        parts.hold(["tree"])
+    path = parts.folder / (other or "a/dev.json")
+    manifest = read_manifest(path)
+    clips = [manifest[i] for i in range(len(manifest))]
+    if other:  # two words that neither set has
+        clips = [replace(clip, label=("oak", "tree")[i % 2]) for i, clip in enumerate(clips)]
+    clips[1] = Utterance(str(parts.folder / "copy.flac"), clips[1].label, 1.0, speaker="another")
+    write_manifest(path, clips)
+    refused(train(run, parts, *(["--eval=new_words"] if other else [])), "copy.flac", "leave them out of one set",
+            "1 of the 5 new_words clips are training clips, too" if other else "1 of the 25 dev clips are training")

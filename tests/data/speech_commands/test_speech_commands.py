@@ -149,6 +149,18 @@ def test_same_input_same_bytes_and_root_untouched(run, made, tmp_path):
     assert sorted(made.rglob("*")) == before
 
 
+def test_silence_beside_all_words(run, made):
+    _, everything = run(made, name="all")
+    _, corpus = run(made, "--silence", name="open")
+    assert corpus.labels == sorted((*TEN, *OTHERS, SILENCE))
+    for split, utterances in clips(corpus).items():
+        words = [u for u in utterances if u.label != SILENCE]
+        assert words == clips(everything)[split]
+        assert len(utterances) - len(words) == share(sum(u.label in TEN for u in words)) > 0
+        assert {Path(u.path).parent.name for u in utterances if u.label == SILENCE} == {"_background_noise_"}
+    check_disjoint(clips(corpus))
+
+
 def test_words_are_a_subset(run, made):
     _, corpus = run(made, "--words", "yes", "bed")
     assert corpus.labels == ["bed", "yes"]
@@ -311,6 +323,7 @@ def test_speaker_in_two_splits_is_an_error(run, root):
 
 
 @pytest.mark.parametrize(("flags", "message"), [
+    (["--words", "yes", "--silence"], "leave out --words"), (["--classes", "12", "--silence"], "leave out --classes"),
     (["--words", "yes", "--classes", "12"], "exclude each other"), (["--protocol", "official"], "--classes 12"),
     (["--test_root", "x"], "--protocol official"), (["--url", "x"], "--download"), (["--sha256", "0"], "--download"),
     (["--download", "--sha256", "0"], "64 hexadecimal"),
