@@ -67,5 +67,5 @@ def test_what_is_made_with_it_is_kept_apart_from_it(spoken, run, tmp_path, monke
                f"--registry={spoken / 'manifests.json'}", f"--cache_dir={tmp_path / 'cache'}")
     assert done.code == 0, done.error
     assert "Accuracy: 100.00" in done.out or "Accuracy: 9" in done.out
-    assert (tmp_path / "runs" / "words" / "knn-spoken-Res8-9137.json").exists()
+    assert (tmp_path / "runs" / "words" / "knn-spoken-Res8-900.json").exists()
     assert sorted(path.name for path in (SHIPPED / "words").iterdir()) == before
