@@ -121,10 +121,9 @@ class Task(lightning.LightningModule):
 
         Also seeds the global generator, from which the front end draws its dither.
         """
-        seed = (self.args.seed * 2**32 + self.done) % 2**63
-        own = (seed + parallel.rank() * 2**48) % 2**63
+        own, shared = (step_seed(self.args.seed, self.done, rank) for rank in (parallel.rank(), 0))
         torch.manual_seed(own)
-        return torch.Generator().manual_seed(own), torch.Generator().manual_seed(seed ^ 2**62)
+        return torch.Generator().manual_seed(own), torch.Generator().manual_seed(shared)
 
     def configure_optimizers(self):
         """Optimiser and schedule; the schedule ends at ``lr_end`` with the run's last step."""
@@ -142,6 +141,17 @@ class Task(lightning.LightningModule):
             for group, values in zip(optimizer.param_groups, settings, strict=True):
                 group.update(values)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def step_seed(seed: int, step: int, rank: int) -> int:
+    """What a step's generators begin from, 0 to 2^32 - 1: torch's on a CPU keep no more of a seed.
+
+    With seed 0 in the first process it is the step's number, as it was before seeds and processes made a difference
+    here, so that runs of seed 0 come out as they did.
+    """
+    if seed == rank == 0:
+        return step % 2**32
+    return int(np.random.SeedSequence(seed, spawn_key=(step, rank)).generate_state(1)[0])
 
 
 class TripletTask(Task):

@@ -1,6 +1,7 @@
 """Optimiser and schedule against the original's figures, and what the two training tasks promise."""
 
 import errno
+import itertools
 import signal
 from types import SimpleNamespace
 
@@ -349,3 +350,10 @@ def test_a_head_with_scores_that_are_not_numbers():
     head.fc1.weight.data[0, 0] = np.inf
     with pytest.raises(UserError, match="not numbers"):
         head_scores(head, np.ones((4, 8), np.float32))
+
+
+def test_every_seed_step_and_process_draws_otherwise_and_seed_0_as_ever():
+    drawn = {torch.rand(4, generator=torch.Generator().manual_seed(training.step_seed(*made))).numpy().tobytes()
+             for made in itertools.product((0, 1, 2, 2**32, 2**33, 2**70), range(20), range(3))}
+    assert len(drawn) == 6 * 20 * 3
+    assert [training.step_seed(0, step, 0) for step in (0, 7, 900)] == [0, 7, 900]
