@@ -84,6 +84,7 @@ def draw(curves: dict[str, tuple[np.ndarray, np.ndarray]], hours: float, title: 
     import io
 
     from matplotlib.figure import Figure  # not pyplot: no window system, no global state
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     figure = Figure(figsize=(6.4, 4.8))
     axes = figure.add_subplot()
@@ -93,6 +94,9 @@ def draw(curves: dict[str, tuple[np.ndarray, np.ndarray]], hours: float, title: 
         axes.plot(counts / hours, 100 * missed[1:], drawstyle="steps-post", linewidth=1.8 if name == TOGETHER else 1.2,
                   color="0.2" if name == TOGETHER else None, label=name)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlim(1 / hours, max(10.0, 10 / hours))
     axes.set_ylim(0, 100)
     axes.grid(color="0.92", linewidth=0.6, which="both")

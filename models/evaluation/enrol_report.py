@@ -170,8 +170,8 @@ def draw_errors(results: Sequence[Result], truth: np.ndarray, title: str) -> byt
 
 
 def _drawn(result: Result) -> bool:
-    """Normalised scores are drawn by the class's mean only, lest no curve can be told from another."""
-    return not result.method.endswith(f"-norm{NEAREST}")
+    """Few ways are drawn, lest no curve can be told from another: the class's mean, as it is or by t-norm."""
+    return not result.method.endswith((NEAREST, "z-norm", "s-norm"))
 
 
 def _deviates(shares: np.ndarray) -> np.ndarray:
