@@ -70,7 +70,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                               "the ten command words' number, as with --classes 12 (default off)")
     classes.add_argument("--list", type=Path, metavar="FILE",
                          help="only the clips of this list, word/file.wav<TAB>sha1 a line, each checked "
-                              "(default: all clips)")
+                              "(FILE.gz: packed by gzip; default: all clips)")
     classes.add_argument("--protocol", choices=("split", "official"), default="split",
                          help="12-class test set: drawn from the test split like train and dev, _unknown_ and "
                               "_silence_ a tenth of the ten words' number each; or the separate official test-set "

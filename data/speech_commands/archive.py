@@ -1,9 +1,11 @@
 """A folder in the layout of Speech Commands: ``<word>/<speaker>_nohash_<n>.wav``, and the lists that go with it."""
 
+import gzip
 import hashlib
 import os
 import re
 import sys
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -111,6 +113,7 @@ def restrict_to_list(clips: Clips, path: Path, root: Path) -> Clips:
 
     Args:
         path: lines of ``word/file.wav<TAB>sha1``, the SHA-1 of the file's bytes; empty lines and ``#`` are comments.
+            Packed by gzip where its name ends in ``.gz``.
 
     Raises:
         UserError: a line of another form, a name given twice, a clip that is missing or has another SHA-1.
@@ -153,4 +156,12 @@ def _sha1(clip: Utterance) -> str:
 
 
 def _lines(path: Path) -> list[str]:
-    return [line.strip() for line in read_text(path, "list of clips").split("\n")]
+    if path.suffix == ".gz":
+        with open_regular(path) as file:
+            try:
+                text = gzip.decompress(file.read()).decode()
+            except (gzip.BadGzipFile, EOFError, zlib.error, UnicodeDecodeError) as error:
+                raise UserError(f"{path}: not a whole gzip file of text ({error}); fetch it again") from None
+    else:
+        text = read_text(path, "list of clips")
+    return [line.strip() for line in text.split("\n")]

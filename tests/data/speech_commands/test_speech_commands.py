@@ -1,5 +1,6 @@
 """Speech Commands from generated archives of the same layout: splits, classes, lists, downloads, bad input."""
 
+import gzip
 import hashlib
 import json
 import os
@@ -254,6 +255,9 @@ def test_a_list_repeats_a_corpus_from_a_larger_archive(run, root, tmp_path, flag
     _, corpus = run(root, *flags, "--list", file, "--write_list", tmp_path / "again.tsv", name="a")
     assert bytes_of(tmp_path / "out" / "a") == first
     assert (tmp_path / "again.tsv").read_bytes() == file.read_bytes()
+    (tmp_path / "packed.gz").write_bytes(gzip.compress(file.read_bytes()))
+    run(root, *flags, "--list", tmp_path / "packed.gz", name="a")
+    assert bytes_of(tmp_path / "out" / "a") == first
     assert len(lines) == sum(u.label != SILENCE for us in clips(corpus).values() for u in us)
 
 
@@ -267,6 +271,13 @@ def test_bad_lists(run, made, tmp_path, line, message):
     with pytest.raises(UserError, match=message):
         run(made, "--list", tmp_path / "list")
     assert not (tmp_path / "m.json").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"yes/a.wav", gzip.compress(b"x" * 999)[:-9], gzip.compress(b"\xff\xfe")])
+def test_a_list_that_is_no_whole_gzip_file(run, made, tmp_path, content):
+    (tmp_path / "list.gz").write_bytes(content)
+    with pytest.raises(UserError, match=r"list\.gz: (not a whole gzip file of text|names no clip)"):
+        run(made, "--list", tmp_path / "list.gz")
 
 
 def test_clip_listed_twice(run, made, tmp_path):

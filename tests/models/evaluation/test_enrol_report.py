@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import warnings
 
 import matplotlib.image
 import numpy as np
@@ -13,7 +12,7 @@ from matplotlib.figure import Figure
 
 from data.base.errors import UserError
 from models.evaluation.enrol import NEAREST, UNKNOWN, Result, figures, misses
-from models.evaluation.enrol_report import TICKS, draw_errors, report_enrolment, table, tell_trained
+from models.evaluation.enrol_report import draw_errors, report_enrolment, table, tell_trained
 
 FACTS = {"enrolled": ["bed", "cat", "dog"], "unknown": ["four", "tree"], "manifest": "m"}
 
