@@ -295,6 +295,7 @@ def test_without_unknown_words_all_are_enrolled(encoder, runs, words, run):
     (["--protocol=commands10"], ["--protocol commands10", "words has no 'yes'", "_silence_", "data.speech_commands"]),
     (["--protocol=commands10", "--enroll", "bed"], ["--protocol commands10", "--enroll"]),
     (["--new_words", "--shots", "1"], ["--new_words", "--shots"]), (["--new_words", "--k=1"], ["--new_words", "--k"]),
+    (["--new_words", "--html=x.html"], ["--new_words", "--html"]),
     (["--eval_clips=3"], ["--eval_clips", "--new_words"]),
     (["--new_words"], ["words has no words held out", "data.libriwords"])])
 def test_enrolment_that_cannot_be(flags, parts, encoder, run, words, runs):

@@ -303,7 +303,7 @@ def add_enrolment(parser: Parser) -> None:
 def check_enrolment(args: argparse.Namespace) -> None:
     """Sort --shots, fill in --protocol. Raises UserError for flags that have no meaning with these or without."""
     if args.new_words:
-        for flag in ("shots", "protocol", "k", "ties", "plot", "save"):
+        for flag in ("shots", "protocol", "k", "ties", "plot", "save", "html"):
             if flag in args.given:
                 raise UserError(f"--new_words is a test of its own, and --{flag} is about another; leave one of them "
                                 "out")
