@@ -1,4 +1,4 @@
-"""Imports run one way: spotting, experiments, benchmarks -> the scripts -> models -> data; and one way within each."""
+"""Imports run one way: benchmarks -> spotting, experiments -> the scripts -> models -> data; and so within each."""
 
 import ast
 import subprocess
@@ -11,7 +11,7 @@ import pytest
 from data.base.files import ROOT
 
 SCRIPTS = ("TripletEncoder", "TripletClassifier", "infer_train", "infer_notl")
-FLOORS = (("data",), ("models",), SCRIPTS, ("benchmarks", "experiments", "spotting"))  # from the ground up
+FLOORS = (("data",), ("models",), SCRIPTS, ("experiments", "spotting"), ("benchmarks",))  # from the ground up
 # What lies on the ground of a package: what the rooms above it share. A room may import only rooms before it.
 ROOMS = {
     "data": (("base", "labels"), ("manifests", "decoding", "nearest"), ("audio", "phonetics", "sources"), "dataset",
@@ -63,7 +63,7 @@ def test_no_import_runs_back_up(arrows):
         for target in targets:
             here, there = floor[name.split(".")[0]], floor[target.split(".")[0]]
             assert there <= here, f"{name} imports {target}, which stands above it"
-            if here == len(FLOORS) - 1:
+            if here > FLOORS.index(SCRIPTS):
                 assert there < here or name.split(".")[0] == target.split(".")[0], f"{name} imports {target}"
 
 
