@@ -162,10 +162,11 @@ def delays(folder: Path, encoder: Path, count: int, hop: float) -> str:
     t = np.arange(RATE) / RATE
     loudness = 6000 * np.clip(20 * np.minimum(t - 0.2, 0.8 - t), 0, 1)
     said = (loudness * np.sin(2 * np.pi * np.cumsum(300 + 1500 * t) / RATE)).astype(np.int16)
-    x = embedder(said[None])
+    noise = np.random.default_rng(0).normal(0, 20, (count + 1, round(2.5 * RATE))).astype(np.int16)
+    quiet, room = noise[:-1], noise[-1, :RATE]  # a word is enrolled from the room that it is said in
+    x = embedder((said + room)[None])
     level = float(embedder.cohort.level(x)[0]) if embedder.cohort else 0.0
     word = Word("sound", [Clip("-", 0.0, 1.0, "-", x)], 0.0, 0.2, 0.8, 1 - level - 0.1)
-    quiet = np.random.default_rng(0).normal(0, 20, (count, round(2.5 * RATE))).astype(np.int16)
     quiet[:, RATE // 2:RATE // 2 + RATE] += said
     samples, block, begun = quiet.reshape(-1), RATE // 20, time.monotonic()
 
@@ -177,6 +178,8 @@ def delays(folder: Path, encoder: Path, count: int, hop: float) -> str:
             yield samples[at:at + block]
 
     late = [time.monotonic() - begun - hit.end for _, hit in hits(blocks(), embedder, [word], round(hop * RATE))]
+    if not late:
+        raise SystemExit("no sound was found; is this encoder trained?")
     return (f"{len(late)} lines for {count} sounds, {np.median(late):.2f} s after their end in the median, "
             f"{max(late):.2f} s at worst, {min(late):.2f} s at best")
 
