@@ -76,6 +76,16 @@ def sound(seconds: float) -> np.ndarray:
     return (2000 * noise * np.sin(4 * np.pi * t) ** 2).astype(np.int16)
 
 
+def watch(pid: int, peak: list[float]) -> None:
+    """Keep a process's peak of resident memory, MB, until it ends. wait4's is not less than that of who started it."""
+    while True:
+        lines = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
+        if not lines:
+            return  # it has ended, and is not waited for yet
+        peak[0] = int(lines[0].split()[1]) / 1024
+        time.sleep(0.02)
+
+
 def find(words: Path, recording: str, threads: int, *flags, feed=None) -> dict:
     """Run spotting.find. ``feed``: blocks of int16 for its standard input."""
     command = [sys.executable, "-m", "spotting.find", str(words), recording, *map(str, flags)]
@@ -86,18 +96,22 @@ def find(words: Path, recording: str, threads: int, *flags, feed=None) -> dict:
     said: list[bytes] = []
     reader = threading.Thread(target=lambda: said.append(process.stderr.read()))
     reader.start()
+    peak = [0.0]
+    watcher = threading.Thread(target=watch, args=(process.pid, peak))
+    watcher.start()
     for block in feed or ():
         process.stdin.write(block.tobytes())
     if feed:
         process.stdin.close()
     reader.join()
+    watcher.join()
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     text = said[0].decode()
     times = re.search(r"([\d.]+) times real time", text)
     if process.returncode or not times:
         raise SystemExit(text)
-    return {"times": float(times[1]), "cpu": used.ru_utime + used.ru_stime, "mb": used.ru_maxrss / 1024,
+    return {"times": float(times[1]), "cpu": used.ru_utime + used.ru_stime, "mb": peak[0],
             "wall": time.perf_counter() - began}
 
 
