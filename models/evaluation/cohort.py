@@ -78,7 +78,8 @@ def comparisons(queries: np.ndarray, pool: np.ndarray, cohort: np.ndarray, top: 
         kinds: z-, t- and s-norm by their letters.
         name: of the vectors, which the methods' names begin with.
     """
-    clips, enrolled = statistics(queries, cohort, top), statistics(pool, cohort, top)
+    clips = statistics(queries, cohort, top)
+    enrolled = None if kinds == "t" else statistics(pool, cohort, top)  # t-norm looks at the tested clip alone
 
     def normalised(kind: str, plain: np.ndarray, models: tuple[np.ndarray, np.ndarray] | None,
                    part: slice) -> np.ndarray:
@@ -97,7 +98,7 @@ def comparisons(queries: np.ndarray, pool: np.ndarray, cohort: np.ndarray, top: 
     def by_clips(kind: str) -> Comparison:
         def scores(rows: np.ndarray, part: slice) -> np.ndarray:
             each = clip_scores(queries[part], pool[rows]).reshape(-1, rows.size)  # (q, C N)
-            models = tuple(of[rows.ravel()] for of in enrolled)
+            models = None if kind == "t" else tuple(of[rows.ravel()] for of in enrolled)
             return normalised(kind, each, models, part).reshape(-1, *rows.shape).max(2)
         return scores
     return {f"{name}, {kind}-norm{how}": compare(kind) for kind in kinds

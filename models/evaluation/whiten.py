@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from models.evaluation.enrol import unit
+
 SHRINK = 0.5  # of the mean variance, added to each: directions that hardly vary are not blown up
 PER_DIMENSION = 4  # degrees of freedom within classes that a covariance needs for each of its dimensions
 
@@ -52,6 +54,5 @@ class Whitening:
         return cls(means.mean(0).astype(np.float32), factor.astype(np.float32))
 
     def __call__(self, vectors: np.ndarray) -> np.ndarray:
-        """Embeddings of length 1, (..., D) float32, to as many of length 1."""
-        moved = (vectors - self.centre) @ self.factor
-        return moved / np.maximum(np.linalg.norm(moved, axis=-1, keepdims=True), 1e-12)
+        """Embeddings of length 1, (N, D) float32, to as many of length 1."""
+        return unit((vectors - self.centre) @ self.factor)
