@@ -53,8 +53,8 @@ def make(folder: Path, model: str, width: int) -> tuple[Path, Path]:
 
     from models.encoders.build import make_encoder
     from models.runs.checkpoints import Run
-    from spotting.encoders import load_torch
-    from spotting.words import Clip, Word, Words, write_words
+    from spotting.encoders.load import load_torch
+    from spotting.words.words_file import Clip, Word, Words, write_words
 
     torch.manual_seed(0)
     run = Run(folder, f"{model}-{width}")
@@ -167,9 +167,9 @@ def delays(folder: Path, encoder: Path, count: int, hop: float) -> str:
     """Median and worst delay of the hits of ``count`` equal sounds, that come at the pace of a microphone."""
     import torch
 
-    from spotting.encoders import load_torch
+    from spotting.encoders.load import load_torch
     from spotting.listen import hits
-    from spotting.words import Clip, Word
+    from spotting.words.words_file import Clip, Word
 
     torch.set_num_threads(2)
     embedder = load_torch(encoder, None, None, 0)

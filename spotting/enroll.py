@@ -15,7 +15,7 @@ from data.base.errors import UserError, exit_cleanly
 from data.base.files import ROOT
 from models.runs.options import positive
 from spotting.command import FA_PER_HOUR, add_hop, check_output, hop_samples, print_table, warn
-from spotting.encoders import add_encoder, check_flags, load
+from spotting.encoders.load import add_encoder, check_flags, load
 
 REGISTRY = ROOT / "manifests.json"
 FEW = 3  # clips of a word, below which there is a warning
@@ -49,8 +49,8 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> int:
-    from spotting.recordings import enrol, find_recordings
-    from spotting.words import misfits, read_words, suited, too_close, write_words
+    from spotting.words.recordings import enrol, find_recordings
+    from spotting.words.words_file import misfits, read_words, suited, too_close, write_words
 
     check_flags(args)
     before = None
@@ -61,7 +61,7 @@ def main(args: argparse.Namespace) -> int:
     check_output(args.out)
     background = None
     if args.background:
-        from spotting.sound import files_of
+        from spotting.sound.blocks import files_of
 
         background = files_of(args.background, "--background")
     embedder = load(args, before.encoder if before else None)
@@ -97,8 +97,8 @@ def main(args: argparse.Namespace) -> int:
 
 def set_thresholds(args, words, files, embedder, hop) -> None:
     """By the background."""
-    from spotting.sound import open_file
-    from spotting.thresholds import calibrate, hear, look_for_the_word
+    from spotting.detection.thresholds import calibrate, hear, look_for_the_word
+    from spotting.sound.blocks import open_file
 
     background = hear(((file, open_file(file, warn)) for file in files), embedder, words.words, hop, "background")
     for line in calibrate(words, background, args.fa_per_hour, embedder.cohort):
@@ -110,8 +110,8 @@ def set_thresholds(args, words, files, embedder, hop) -> None:
 
 def thresholds_without_background(args, words, before, embedder, kept) -> None:
     """Of words whose clips are the same as before, their own; of others by a cohort, or what `THRESHOLD` says."""
-    from spotting.recordings import THRESHOLD
-    from spotting.thresholds import by_cohort
+    from spotting.detection.thresholds import by_cohort
+    from spotting.words.recordings import THRESHOLD
 
     old = {word.name: word for word in before.words} if before else {}
     changed = []
@@ -142,8 +142,8 @@ def thresholds_without_background(args, words, before, embedder, kept) -> None:
 def cohort_of(args, embedder, kept):
     """The cohort for thresholds, or why there is none. Raises UserError for --cohort."""
     from models.runs.checkpoints import Run
-    from spotting.cohort import gather, training_files
-    from spotting.impostors import place_of
+    from spotting.encoders.cohort import place_of
+    from spotting.encoders.gather import gather, training_files
 
     if args.cohort is None and kept is not None:
         return kept

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
 from spotting.command import check_output, warn
-from spotting.encoders import METADATA, add_encoder, check_flags, load_onnx
+from spotting.encoders.load import METADATA, add_encoder, check_flags, load_onnx
 
 MOST = 1e-4  # difference of an embedding's value from torch's
 CHECKED = 200  # clips at most
@@ -33,7 +33,7 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> int:
-    from spotting.sound import files_of
+    from spotting.sound.blocks import files_of
 
     check_flags(args)
     if args.out.suffix != ".onnx":
@@ -48,7 +48,7 @@ def main(args: argparse.Namespace) -> int:
     import numpy as np
 
     from data.base.files import write_atomically
-    from spotting.encoders import load
+    from spotting.encoders.load import load
 
     embedder = load(args)
     clips, source = clips_to_check(files, embedder.facts)
@@ -76,7 +76,7 @@ def clips_to_check(files, facts):
 
     from data.decoding import decode, fit
     from data.folder.word_stretch import examine
-    from spotting.search import has_sound
+    from spotting.sound.blocks import has_sound
 
     named = files or known_clips(facts)
     named = named[::-(-len(named) // CHECKED)]
@@ -143,7 +143,7 @@ def export(facts, cohort=None) -> bytes:
     import torch
 
     from models.encoders import load_encoder
-    from spotting.plain import PlainEncoder
+    from spotting.encoders.plain import PlainEncoder
 
     encoder = load_encoder(facts.path)
     plain, sample = PlainEncoder(encoder).eval(), 0.1 * torch.randn(2, facts.clip_samples)

@@ -13,8 +13,8 @@ from pathlib import Path
 from data.base.errors import UserError, exit_cleanly
 from models.runs.options import count
 from spotting.command import add_hop, check_output, hop_samples, warn
-from spotting.encoders import add_encoder, check_flags, load
-from spotting.sound import PCM
+from spotting.encoders.load import add_encoder, check_flags, load
+from spotting.sound.blocks import PCM
 
 STDIN = "-"
 
@@ -41,9 +41,9 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> int:
-    from spotting.hits_file import COLUMNS, check_ending, row, write_hits
-    from spotting.sound import files_of
-    from spotting.words import read_words, suited
+    from spotting.hits.hits_file import COLUMNS, check_ending, row, write_hits
+    from spotting.sound.blocks import files_of
+    from spotting.words.words_file import read_words, suited
 
     check_flags(args)
     words = read_words(args.words)
@@ -97,10 +97,10 @@ def hits_in(args, name, embedder, words, hop, found):
     """The hits of one recording as they are decided; ``found`` gets them, also when it breaks off."""
     from tqdm import tqdm
 
-    from spotting.hits_file import Found
-    from spotting.match import hit_of
-    from spotting.search import Heard, search
-    from spotting.sound import open_file, open_raw
+    from spotting.hits.hits_file import Found
+    from spotting.hits.match import hit_of
+    from spotting.hits.search import Heard, search
+    from spotting.sound.blocks import open_file, open_raw
 
     live = name == STDIN
     sound = open_raw(sys.stdin.buffer, "standard input", args.rate, args.channels, args.pcm, warn) if live else \

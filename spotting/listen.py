@@ -10,7 +10,7 @@ from pathlib import Path
 from data.base.errors import UserError, exit_cleanly
 from models.runs.options import positive
 from spotting.command import add_hop, hop_samples, warn
-from spotting.encoders import add_encoder, check_flags, load
+from spotting.encoders.load import add_encoder, check_flags, load
 
 PATIENCE = 2  # windows that must not score higher before a hit is told; those after them can only be the same hit
 SILENCE = 3.0  # seconds without a sample, after which the device is taken for gone
@@ -32,8 +32,8 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> int:
-    from spotting.microphone import Microphone, devices
-    from spotting.words import read_words, suited
+    from spotting.sound.microphone import Microphone, devices
+    from spotting.words.words_file import read_words, suited
 
     check_flags(args)
     if args.devices:
@@ -48,7 +48,7 @@ def main(args: argparse.Namespace) -> int:
     for word in words.words if args.threshold is not None else ():
         word.threshold = args.threshold
 
-    with Microphone(args.device, SILENCE) as microphone:
+    with Microphone(args.device, SILENCE, warn) as microphone:
         print(f"listening to {microphone.name} for {', '.join(words.names)}; end with Ctrl-C", flush=True)
         count = 0
         for word, hit in hits(microphone.blocks(args.seconds), embedder, words.words, hop, microphone.behind):
@@ -65,9 +65,8 @@ def hits(blocks, embedder, words, hop, behind=lambda: 0.0):
     A hit is told once `PATIENCE` windows after it score no higher. If a later window that overlaps it does after all,
     it is the same hit, of which no more is told.
     """
-    from spotting.match import Early, Scorer, hit_of, reach
-    from spotting.search import has_sound
-    from spotting.sound import windows
+    from spotting.hits.match import Early, Scorer, hit_of, reach
+    from spotting.sound.blocks import has_sound, windows
 
     length, warned = embedder.facts.clip_samples, False
     scorer = Scorer(words, hop, embedder.cohort)

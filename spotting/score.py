@@ -15,7 +15,7 @@ from pathlib import Path
 from data.base.errors import UserError, exit_cleanly
 from models.runs.options import add_html, count, positive, whole
 from spotting.command import FA_PER_HOUR, add_hop, check_output, hop_samples, print_table, warn
-from spotting.encoders import add_encoder, check_flags, load
+from spotting.encoders.load import add_encoder, check_flags, load
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -45,10 +45,10 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> int:
     from models.evaluation.page.page import check_html
-    from spotting.noise import Noise, check_noise
-    from spotting.sound import files_of, open_file
-    from spotting.thresholds import hear
-    from spotting.words import read_words, suited
+    from spotting.detection.thresholds import hear
+    from spotting.sound.blocks import files_of, open_file
+    from spotting.sound.noise import Noise, check_noise
+    from spotting.words.words_file import read_words, suited
 
     check_flags(args)
     check_noise(args.noise, args.snr)
@@ -141,9 +141,9 @@ def draw_words(args, embedder):
     """--draws times, --shots clips of each word of --enroll_from, with the thresholds that they get by the cohort."""
     import numpy as np
 
-    from spotting.recordings import enrol, find_recordings
-    from spotting.thresholds import by_cohort
-    from spotting.words import Word, Words
+    from spotting.detection.thresholds import by_cohort
+    from spotting.words.recordings import enrol, find_recordings
+    from spotting.words.words_file import Word, Words
 
     whole_set = enrol(find_recordings(args.enroll_from, embedder.facts.clip_seconds, warn), embedder, warn)
     for word in whole_set.words:
@@ -168,8 +168,8 @@ def best_scores(sounds, embedder, words, hop, total):
     import numpy as np
     from tqdm import tqdm
 
-    from spotting.match import hit_of
-    from spotting.search import search
+    from spotting.hits.match import hit_of
+    from spotting.hits.search import search
 
     best, at = np.full((total, len(words)), -np.inf), np.zeros((total, len(words)))
     for i, sound in enumerate(tqdm(sounds, total=total, desc="positives", disable=None, leave=False)):
@@ -185,9 +185,9 @@ def report(args, tested, labels, best, background, facts) -> dict:
 
     from data.base.files import write_atomically
     from models.evaluation.report import to_json
-    from spotting import detection
+    from spotting.detection import tradeoff
 
-    rates, hours, names = args.rates or detection.RATES, background.hours, tested[0].names
+    rates, hours, names = args.rates or tradeoff.RATES, background.hours, tested[0].names
     labels = np.array(labels)
     scores = []  # of each draw: name to (said, alarms); together, each score less the word's own threshold
     for d, words in enumerate(tested):
@@ -196,22 +196,22 @@ def report(args, tested, labels, best, background, facts) -> dict:
         if len(names) > 1:
             moved = [(said - word.threshold, alarms - word.threshold)
                      for word, (said, alarms) in zip(words.words, one.values(), strict=True)]
-            one[detection.TOGETHER] = (np.concatenate([said for said, _ in moved]),
-                                       -np.sort(-np.concatenate([alarms for _, alarms in moved])))
+            one[tradeoff.TOGETHER] = (np.concatenate([said for said, _ in moved]),
+                                      -np.sort(-np.concatenate([alarms for _, alarms in moved])))
         scores.append(one)
     line = (f"{len(labels)} recordings of {len(names)} words; {hours:.2f} h without them; encoder {facts}"
             + (f"; noise at {args.snr:g} dB" if args.noise else ""))
     print(line)
     if len(tested) == 1:
-        points = [(name, detection.at_threshold(said, alarms, 0.0 if name == detection.TOGETHER else
-                                                tested[0].words[i].threshold)) for i, (name, (said, alarms))
+        points = [(name, tradeoff.at_threshold(said, alarms, 0.0 if name == tradeoff.TOGETHER else
+                                               tested[0].words[i].threshold)) for i, (name, (said, alarms))
                   in enumerate(scores[0].items())]
-        points += [(name, detection.at_rate(*pair, rate, hours)) for name, pair in scores[0].items() for rate in rates]
+        points += [(name, tradeoff.at_rate(*pair, rate, hours)) for name, pair in scores[0].items() for rate in rates]
         points.sort(key=lambda pair: list(scores[0]).index(pair[0]))
-        cells = detection.table(points, hours)
+        cells = tradeoff.table(points, hours)
         results = [{"word": name} | point.to_json(hours) for name, point in points]
     else:
-        kept = [{word.name: word.threshold for word in words.words} | {detection.TOGETHER: 0.0} for words in tested]
+        kept = [{word.name: word.threshold for word in words.words} | {tradeoff.TOGETHER: 0.0} for words in tested]
         results = over_draws(scores, rates, hours, kept if tested[0].cohort else None)
         cells = [("word", "wanted/h", "an hour (95 %)", "miss rate, mean ± standard deviation over draws (95 %)",
                   "least", "most"), *map(cells_of, results)]
@@ -223,7 +223,7 @@ def report(args, tested, labels, best, background, facts) -> dict:
                "shots": args.shots if args.enroll_from else None, "results": results,
                "command": shlex.join(["python", "-m", "spotting.score", *sys.argv[1:]])}
     title = str(args.words or f"{args.shots} clips of {args.enroll_from}, the first of {len(tested)} draws")
-    curve = detection.draw(scores[0], hours, title) if args.out or args.html else b""
+    curve = tradeoff.draw(scores[0], hours, title) if args.out or args.html else b""
     if args.out:
         with write_atomically(f"{args.out}.json") as file:
             file.write(to_json(content) + "\n")
@@ -236,10 +236,10 @@ def report(args, tested, labels, best, background, facts) -> dict:
 def write_html(args, tested, said, best, at, background, embedder, opened, printed, notes) -> None:
     """The page of --html: of several draws, with the mistakes of the first."""
     from models.evaluation.page.page import write_page
-    from spotting import page
-    from spotting.detection import RATES
-    from spotting.intervals import allowed
-    from spotting.thresholds import lowest
+    from spotting.detection import page
+    from spotting.detection.intervals import allowed
+    from spotting.detection.thresholds import lowest
+    from spotting.detection.tradeoff import RATES
 
     words, hours = tested[0].words, background.hours
     labels, files = [entry[0] for entry in said], [entry[1] for entry in said]
@@ -264,8 +264,8 @@ def over_draws(scores, rates, hours, thresholds) -> list[dict]:
     """
     import numpy as np
 
-    from spotting.detection import at_rate, at_threshold
-    from spotting.intervals import of_rate, of_share
+    from spotting.detection.intervals import of_rate, of_share
+    from spotting.detection.tradeoff import at_rate, at_threshold
 
     results = []
     for name in scores[0]:

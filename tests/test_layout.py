@@ -12,12 +12,14 @@ from data.base.files import ROOT
 
 SCRIPTS = ("TripletEncoder", "TripletClassifier", "infer_train", "infer_notl")
 FLOORS = (("data",), ("models",), SCRIPTS, ("experiments", "spotting"), ("benchmarks",))  # from the ground up
+COMMANDS = ("enroll", "find", "listen", "score", "cohort", "export")  # of spotting
 # What lies on the ground of a package: what the rooms above it share. A room may import only rooms before it.
 ROOMS = {
     "data": (("base", "labels"), ("manifests", "decoding", "nearest"), ("audio", "phonetics", "sources"), "dataset",
              ("sampler", "augment", "rooms", "align"),
              ("check", "joined", "speech_commands", "libriwords", "folder", "demo")),
     "models": ("parallel", ("runs", "losses"), "encoders", ("evaluation", "roofline"), "training"),
+    "spotting": ("sound", "encoders", "words", "hits", "detection", "command", COMMANDS),
 }
 
 
@@ -82,8 +84,17 @@ def test_rooms_import_only_what_lies_below_them(arrows, package):
     list(TopologicalSorter(between).static_order())  # raises CycleError for rooms of one floor, too
 
 
+def test_no_command_of_spotting_imports_another_and_none_is_imported_by_a_room(arrows):
+    commands = {f"spotting.{name}" for name in COMMANDS}
+    assert commands <= set(arrows)
+    for name, targets in arrows.items():
+        if name.startswith("spotting."):
+            assert not targets & commands, f"{name} imports {targets & commands}"
+            assert name in commands or "spotting.command" not in targets, f"{name} imports spotting.command"
+
+
 def test_no_circle(arrows):
-    for package in ("data", "models", "experiments", "benchmarks"):
+    for package in ("data", "models", "experiments", "spotting", "benchmarks"):
         inside = {name: {t for t in targets if t != package and t.startswith(f"{package}.")}
                   for name, targets in arrows.items() if name.startswith(f"{package}.")}
         try:

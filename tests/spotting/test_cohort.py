@@ -10,9 +10,9 @@ import soundfile
 from data.manifests import Utterance, register, write_manifest
 from data.sources.textgrids import write_words
 from spotting import cohort
-from spotting.encoders import load_onnx, load_torch
-from spotting.impostors import KEPT, pack, read_kept
-from spotting.words import read_words
+from spotting.encoders.cohort import KEPT, pack, read_kept
+from spotting.encoders.load import load_onnx, load_torch
+from spotting.words.words_file import read_words
 from tests.conftest import refused
 from tests.spotting.conftest import RATE, scene
 

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
-from spotting.words import read_words
+from spotting.words.words_file import read_words
 from tests.conftest import refused
 from tests.sounds import record
 from tests.spotting.conftest import RATE, scene, spoken
@@ -42,7 +42,7 @@ def test_words_are_enrolled_and_what_they_rest_on_is_told(spotter, words_file):
 
 def test_an_embedding_is_that_of_the_clip(spotter, words_file):
     from data.decoding import decode
-    from spotting.encoders import load_torch
+    from spotting.encoders.load import load_torch
 
     word = read_words(words_file).words[0]
     embedder = load_torch(spotter.run, None, None, 0)

@@ -49,7 +49,7 @@ def test_what_was_said_is_found_where_it_was_said(wanted):
 
 
 def test_the_same_hits_by_stream_and_whatever_the_blocks(run, words_file, recording, wanted, tmp_path, monkeypatch):
-    import spotting.sound
+    from spotting.sound import blocks
 
     data = soundfile.read(recording, dtype="int16")[0].tobytes()
     for size in (333, 5_000, 1 << 20):
@@ -61,7 +61,7 @@ def test_the_same_hits_by_stream_and_whatever_the_blocks(run, words_file, record
             assert hit["score"] == pytest.approx(same["score"], abs=2e-6)
             assert {**hit, "score": 0} == {**same, "score": 0}
     for block in (0.1, 7.7):
-        monkeypatch.setattr(spotting.sound.open_file, "__defaults__", (0.0, None, block))
+        monkeypatch.setattr(blocks.open_file, "__defaults__", (0.0, None, block))
         assert run("spotting.find", words_file, recording, THRESHOLD, "--out", tmp_path / "f.json").code == 0
         assert hits_of(tmp_path / "f.json") == wanted
 

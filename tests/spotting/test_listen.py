@@ -121,12 +121,12 @@ def test_it_says_when_it_cannot_keep_up_and_when_sound_is_lost(run, words_file, 
 
 
 def test_there_is_a_hit_for_each_that_find_finds(words_file):
-    from spotting.encoders import load_torch
+    from spotting.encoders.load import load_torch
+    from spotting.hits.match import hit_of
+    from spotting.hits.search import search
     from spotting.listen import hits
-    from spotting.match import hit_of
-    from spotting.search import search
-    from spotting.sound import Sound
-    from spotting.words import read_words
+    from spotting.sound.blocks import Sound
+    from spotting.words.words_file import read_words
 
     words = read_words(words_file)
     embedder = load_torch(Path(words.encoder.path), None, None, 0)

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.decoding import SAMPLE_RATE
-from spotting.encoders import Embedder
-from spotting.match import Peak, peaks
-from spotting.sound import Sound, windows
-from spotting.words import Word
-
-QUIET = 64  # of a window's highest sample less its lowest, of 65,536
+from spotting.encoders.load import Embedder
+from spotting.hits.match import Peak, peaks
+from spotting.sound.blocks import Sound, has_sound, windows
+from spotting.words.words_file import Word
 
 
 @dataclass
@@ -46,11 +44,3 @@ def search(sound: Sound, embedder: Embedder, words: Sequence[Word], hop: int, he
             yield embedder(clips), has_sound(clips)
 
     return peaks(embedded(), words, hop, length, embedder.cohort)
-
-
-def has_sound(clips: np.ndarray) -> np.ndarray:
-    """(B, S) int16 to (B,): whether something can have been said in a window, which is not so in one below -60 dB.
-
-    There most bands of the front end lie at its guard, and what it normalises is the recording's own rounding.
-    """
-    return clips.max(1).astype(np.int32) - clips.min(1) > QUIET

@@ -11,8 +11,8 @@ import numpy as np
 
 from data.base.errors import UserError
 from data.decoding import SAMPLE_RATE, decode, fit
-from spotting.encoders import Embedder
-from spotting.words import Clip, Word, Words, speech_span
+from spotting.encoders.load import Embedder
+from spotting.words.words_file import Clip, Word, Words
 
 LONGER = 1.05  # times the encoder's clip: from here on a word is enrolled as a sequence of windows
 MARGIN = 0.1  # seconds of a long word's first and last window before and after it
@@ -84,6 +84,25 @@ def _where(word: str, recording, clip_seconds: float) -> Recorded:
     samples = around[first:first + round(recording.duration * SAMPLE_RATE)]
     return Recorded(word, recording.path, recording.offset, recording.duration, recording.digest, samples,
                     recording.offset - before + start, recording.offset - before + end)
+
+
+def speech_span(samples: np.ndarray) -> tuple[float, float]:
+    """Where the sound of a word lies in a clip, (T,) int16 at 16 kHz, in seconds: from the first to the last 10 ms
+    within 25 dB of the loudest, of which fewer than three in a row are taken for a click."""
+    hop = SAMPLE_RATE // 100
+    frames = samples[:len(samples) // hop * hop].reshape(-1, hop).astype(np.float64)
+    power = frames.var(1)
+    loud = power > power.max(initial=0) * 10 ** -2.5
+    runs = loud.copy()
+    if len(loud) >= 3:
+        centre = loud[:-2] & loud[1:-1] & loud[2:]
+        runs[:] = False
+        for shift in range(3):
+            runs[shift:len(loud) - 2 + shift] |= centre
+    where = np.flatnonzero(runs)
+    if not len(where):
+        return 0.0, len(samples) / SAMPLE_RATE
+    return float(where[0]) / 100, float(where[-1] + 1) / 100
 
 
 def enrol(recorded: list[Recorded], embedder: Embedder, say: Callable[[str], None], before: Words | None = None,

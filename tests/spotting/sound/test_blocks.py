@@ -8,7 +8,7 @@ import soundfile
 
 from data.base.errors import UserError
 from data.decoding import decode
-from spotting.sound import files_of, open_file, open_raw, windows
+from spotting.sound.blocks import files_of, open_file, open_raw, windows
 from tests.sounds import noise, record
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 from models.encoders.build import embed
 from models.encoders.frontend import EPSILON, HOP, LOG_GUARD, SETTINGS, WINDOW, LogMel
 from models.encoders.waveform import WaveformEncoder
-from spotting.folded import folded
+from spotting.encoders.folded import folded
 
 
 class PlainLogMel(nn.Module):

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.base.errors import UserError
-from spotting.encoders import Embedder
-from spotting.impostors import Cohort
-from spotting.intervals import allowed, of_rate
-from spotting.match import hit_of
-from spotting.search import Heard, search
-from spotting.sound import Sound
-from spotting.words import Word, Words
+from spotting.detection.intervals import allowed, of_rate
+from spotting.encoders.cohort import Cohort
+from spotting.encoders.load import Embedder
+from spotting.hits.match import hit_of
+from spotting.hits.search import Heard, search
+from spotting.sound.blocks import Sound
+from spotting.words.words_file import Word, Words
 
 ROOM = 0.01  # of a threshold above the score that would be one false alarm too many
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from data.base.errors import UserError
 from data.base.files import write_atomically
-from spotting.match import Hit
+from spotting.hits.match import Hit
 
 ENDINGS = (".csv", ".json", ".TextGrid", ".txt")
 COLUMNS = ("recording", "start", "end", "word", "score")

@@ -17,9 +17,9 @@ import numpy as np
 
 from data.base.errors import UserError
 from data.base.files import misshapen, read_json, write_atomically
-from data.decoding import SAMPLE_RATE
-from spotting.encoders import Embedder, Facts, facts_of
-from spotting.impostors import Cohort
+from spotting.encoders.cohort import Cohort
+from spotting.encoders.facts import Facts, facts_of
+from spotting.encoders.load import Embedder
 
 FORMAT = "keyword-spotting words 1"
 NORMALISED = "keyword-spotting words 2"  # of words whose scores are held against a cohort
@@ -229,22 +229,3 @@ def misfits(words: Sequence[Word]) -> list[tuple[Clip, str]]:
                 found.append((clip, f"is less like the others ({score:.2f}) than these among themselves "
                                     f"({median:.2f})"))
     return found
-
-
-def speech_span(samples: np.ndarray) -> tuple[float, float]:
-    """Where the sound of a word lies in a clip, (T,) int16 at 16 kHz, in seconds: from the first to the last 10 ms
-    within 25 dB of the loudest, of which fewer than three in a row are taken for a click."""
-    hop = SAMPLE_RATE // 100
-    frames = samples[:len(samples) // hop * hop].reshape(-1, hop).astype(np.float64)
-    power = frames.var(1)
-    loud = power > power.max(initial=0) * 10 ** -2.5
-    runs = loud.copy()
-    if len(loud) >= 3:
-        centre = loud[:-2] & loud[1:-1] & loud[2:]
-        runs[:] = False
-        for shift in range(3):
-            runs[shift:len(loud) - 2 + shift] |= centre
-    where = np.flatnonzero(runs)
-    if not len(where):
-        return 0.0, len(samples) / SAMPLE_RATE
-    return float(where[0]) / 100, float(where[-1] + 1) / 100

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spotting.intervals import allowed, of_rate, of_share
-from spotting.thresholds import lowest
+from spotting.detection.intervals import allowed, of_rate, of_share
+from spotting.detection.thresholds import lowest
 
 RATES = (0.1, 0.5, 1.0, 2.0)  # false alarms an hour of the table
 

@@ -5,7 +5,7 @@ import torch
 
 from models.encoders.build import make_encoder
 from models.encoders.frontend import LogMel
-from spotting.folded import Folded, folded
+from spotting.encoders.folded import Folded, folded
 
 
 @pytest.fixture(scope="module")

@@ -6,18 +6,8 @@ import numpy as np
 import pytest
 
 from data.base.errors import UserError
-from spotting.encoders import Facts
-from spotting.words import (
-    Clip,
-    Word,
-    Words,
-    check_encoder,
-    misfits,
-    read_words,
-    speech_span,
-    too_close,
-    write_words,
-)
+from spotting.encoders.facts import Facts
+from spotting.words.words_file import Clip, Word, Words, check_encoder, misfits, read_words, too_close, write_words
 
 FACTS = Facts("/x/r/checkpoints/Res8-STEP-1.pt", "r", "Res8", 1, "a" * 64, 8, 16_000, {"mels": 64})
 
@@ -146,14 +136,3 @@ def test_a_clip_that_does_not_fit_and_words_too_close_are_named():
     assert "'b'" in misfits([a, b])[0][1]
     assert [clip for clip, _ in misfits([a])] == stray  # also if there is no other word
     assert [(x.name, y.name) for x, y, _ in too_close([word("c", 1, seed=3), b])] == [("c", "b")]
-
-
-def test_the_span_of_speech_is_where_it_was_put():
-    rng = np.random.default_rng(0)
-    sound = 3 * rng.standard_normal(32_000)
-    sound[8_000:16_000] += 3000 * rng.standard_normal(8_000)
-    sound[24_000:24_100] += 9000  # a click
-    start, end = speech_span(sound.astype(np.int16))
-    assert start == pytest.approx(0.5, abs=0.02)
-    assert end == pytest.approx(1.0, abs=0.02)
-    assert speech_span(np.zeros(1600, np.int16)) == (0.0, 0.1)

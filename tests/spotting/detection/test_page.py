@@ -7,9 +7,9 @@ import shutil
 import numpy as np
 import pytest
 
-from spotting.page import cut
-from spotting.sound import Sound, open_file
-from spotting.words import read_words
+from spotting.detection.page import cut
+from spotting.sound.blocks import Sound, open_file
+from spotting.words.words_file import read_words
 from tests.conftest import refused
 from tests.pages import Read, sound_of
 from tests.spotting.test_score import score

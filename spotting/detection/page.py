@@ -14,11 +14,11 @@ import numpy as np
 from data.decoding import SAMPLE_RATE, decode, fit
 from models.evaluation.page.origin import file_digest, said
 from models.evaluation.page.parts import Clip, Matrix, Mistake, Page, Table, named
-from spotting.encoders import Embedder
-from spotting.sound import Sound
-from spotting.thresholds import Background
-from spotting.words import Clip as Enrolled
-from spotting.words import Word
+from spotting.detection.thresholds import Background
+from spotting.encoders.load import Embedder
+from spotting.sound.blocks import Sound
+from spotting.words.words_file import Clip as Enrolled
+from spotting.words.words_file import Word
 
 MOST = 300  # of a word's false alarms, the highest, that are heard again for the page
 LONGEST = 6.0  # seconds of a recording that are played; of a longer one, those around the place most like the word

@@ -16,15 +16,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from data.base.errors import UserError
 from data.base.files import open_regular
-
-if TYPE_CHECKING:
-    from spotting.encoders import Facts
+from spotting.encoders.facts import Facts
 
 KEPT = "cohort.npz"
 NEAREST = 50  # windows of the cohort whose mean similarity is a window's level

@@ -8,59 +8,26 @@ from __future__ import annotations
 
 import argparse
 import base64
-import hashlib
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from data.base.errors import UserError
-from data.base.files import ROOT, misshapen, open_regular
+from data.base.files import ROOT, open_regular
 from data.decoding import SAMPLE_RATE
 from models.runs.options import MODELS, whole
-from spotting.impostors import Cohort, read_kept, unpack
+from spotting.encoders.cohort import Cohort, read_kept, unpack
+from spotting.encoders.facts import Facts, digest
 
 SHIPPED = ROOT / "pretrained" / "words"  # the run folder of the encoder that comes with the project
 # Windows embedded at once, counted from a recording's first, so that no score depends on how it is read.
 BATCH = 16  # more take more memory and no less time on a CPU
 GPU_BATCH = 256
 METADATA = ("run", "model", "step", "sha256", "width", "clip_samples", "sample_rate", "frontend")  # of an export
-
-
-@dataclass(frozen=True)
-class Facts:
-    """Which encoder it is.
-
-    Attributes:
-        path: of the file that it was loaded from.
-        run, model, step: of its checkpoint.
-        sha256: of its checkpoint, also if it was loaded from an export.
-        width: D, the size of an embedding.
-        clip_samples: the length of what it embeds, at 16 kHz.
-        frontend: the settings of its front end.
-    """
-
-    path: str
-    run: str
-    model: str
-    step: int
-    sha256: str
-    width: int
-    clip_samples: int
-    frontend: dict
-
-    @property
-    def clip_seconds(self) -> float:
-        return self.clip_samples / SAMPLE_RATE
-
-    def __str__(self) -> str:
-        return f"run {self.run!r}, {self.model}, step {self.step} (SHA-256 {self.sha256[:12]})"
-
-    def to_json(self) -> dict:
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -132,7 +99,7 @@ def load(args: argparse.Namespace, recorded: Facts | None = None, with_cohort: b
 
 
 def load_torch(source: Path, step: int | None, model: str | None, gpu: int, with_cohort: bool = True) -> Embedder:
-    """A run's encoder. Raises UserError as `models.encoders.load_encoder` and `spotting.impostors.read_kept` do."""
+    """A run's encoder. Raises UserError as `models.encoders.load_encoder` and `read_kept` of its cohort do."""
     from models.encoders.load import find_checkpoint
 
     if source.suffix == ".onnx":
@@ -151,7 +118,7 @@ def load_torch(source: Path, step: int | None, model: str | None, gpu: int, with
     cohort = read_kept(facts) if with_cohort else None
     device = pick_device(gpu)
     if device.type == "cpu":
-        from spotting.folded import folded
+        from spotting.encoders.folded import folded
 
         encoder.encoder = folded(encoder.encoder)
     encoder = place(encoder, device)
@@ -209,25 +176,6 @@ def load_onnx(path: Path, content: bytes | None = None) -> Embedder:
         return session.run(None, {name: waveforms.astype(np.float32) / np.float32(32768)})[0]
 
     return Embedder(facts, embed, cohort=cohort)
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def facts_of(value: object) -> Facts | str:
-    """`Facts` from the JSON of a words file, or what is wrong with it."""
-    shape = {"path": str, "run": str, "model": str, "step": int, "sha256": str, "width": int, "clip_samples": int,
-             "frontend": dict}
-    if problem := misshapen(value, shape, "'encoder'"):
-        return problem
-    if missing := [key for key in shape if key not in value]:
-        return f"'encoder' lacks {missing[0]!r}"
-    if value["clip_samples"] < 1 or value["width"] < 1:
-        return "'encoder' has no clip length or width"
-    return Facts(**{key: value[key] for key in shape})
 
 
 def _cores() -> int:

@@ -7,7 +7,7 @@ import numpy as np
 
 from data.base.errors import UserError
 from data.decoding import SAMPLE_RATE, decode, to_int16
-from spotting.sound import Sound, files_of
+from spotting.sound.blocks import Sound, files_of
 
 _FRAME = SAMPLE_RATE // 100
 _ACTIVE = 10 ** -2.5  # of a loud frame's power, from which one counts as speech: 25 dB below

@@ -16,6 +16,7 @@ from data.base.errors import UserError
 from data.decoding import SAMPLE_RATE, audio_files, open_audio, to_int16
 
 BLOCK = 1.0  # seconds read at a time
+QUIET = 64  # of a window's highest sample less its lowest, of 65,536
 PCM = {"s16": np.dtype("<i2"), "f32": np.dtype("<f4")}
 _LOUD = 1.5  # full scales; lossy coding and mixing may go up to here
 _HEADERS = {b"RIFF": "a WAV file", b"fLaC": "a FLAC file", b"OggS": "an Ogg file", b"ID3\x03": "an MP3 file",
@@ -164,6 +165,14 @@ def windows(blocks: Iterable[np.ndarray], length: int, hop: int, batch: int) -> 
     count = max(0, -(-(heard - length) // hop)) + 1 - first
     samples = np.pad(samples, (0, max(0, (count - 1) * hop + length - len(samples))))
     yield first, np.lib.stride_tricks.sliding_window_view(samples, length)[::hop][:count]
+
+
+def has_sound(clips: np.ndarray) -> np.ndarray:
+    """(B, S) int16 to (B,): whether something can have been said in a window, which is not so in one below -60 dB.
+
+    There most bands of the front end lie at its guard, and what it normalises is the recording's own rounding.
+    """
+    return clips.max(1).astype(np.int32) - clips.min(1) > QUIET
 
 
 def files_of(paths: Sequence[str | Path], flag: str) -> list[str]:

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from spotting.match import Early, PeakPicker, Scorer, hit_of, peaks, reach
-from spotting.words import Clip, Word
+from spotting.hits.match import Early, PeakPicker, Scorer, hit_of, peaks, reach
+from spotting.words.words_file import Clip, Word
 
 RNG = np.random.default_rng(1)
 HOP, CLIP = 1600, 16_000

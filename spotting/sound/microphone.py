@@ -2,13 +2,12 @@
 
 import queue
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from data.base.errors import UserError
 from data.decoding import SAMPLE_RATE
-from spotting.command import warn
 
 BLOCK = 0.05  # seconds that the device gives at a time
 
@@ -42,6 +41,7 @@ class Microphone:
     Args:
         device: its number, or part of its name; None takes the system's.
         patience: seconds without a sample after which it is taken for gone.
+        warn: is told of sound that was lost.
 
     Attributes:
         name: of the device.
@@ -52,8 +52,8 @@ class Microphone:
         UserError: no such device, or it cannot be opened.
     """
 
-    def __init__(self, device: str | None, patience: float):
-        self._driver, self._patience = driver(), patience
+    def __init__(self, device: str | None, patience: float, warn: Callable[[str], None]):
+        self._driver, self._patience, self._warn = driver(), patience, warn
         self._queue: queue.Queue[np.ndarray] = queue.Queue()
         self._waiting, self.heard, self.begun, self.lost = 0, 0.0, time.monotonic(), 0
         devices()
@@ -115,7 +115,7 @@ class Microphone:
                                 "lists what there is") from None
             if self.lost > told:
                 told = self.lost
-                warn(f"{self.name}: the system dropped sound {told} times; what was said then is not heard")
+                self._warn(f"{self.name}: the system dropped sound {told} times; what was said then is not heard")
             self._waiting -= len(block)
             self.heard += len(block) / self._rate
             yield resampler.resample_chunk(block) if resampler else block

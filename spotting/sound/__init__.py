@@ -1,0 +1,4 @@
+"""Sound of any length as blocks and windows: from files, streams and the microphone, with noise added if wanted.
+
+Imports no other room of spotting.
+"""
