@@ -5,33 +5,45 @@ and head are trained together from scratch: the no-triplet baseline.
 """
 
 from data.base.errors import UserError, exit_cleanly
-from models.runs import options
+from models.runs.options.common import add_data, add_model, add_run, repeated
+from models.runs.options.recipe import (
+    HEAD,
+    add_augmentation,
+    add_per_class,
+    add_recipe,
+    best_precision,
+    resolve_recipe,
+    varied,
+)
+from models.runs.options.training import add_checkpoints, add_init, add_parallel
+from models.runs.parser import Parser
+from models.runs.values import count, whole
 
 
 def parse_args(argv=None):
-    parser = options.Parser(
+    parser = Parser(
         __doc__, "python TripletClassifier.py --name=test_classifier --manifest=demo --model=Res8 "
                  "--enc_name=test_encoder --enc_step=200")
-    options.add_run(parser, "name of the run: runs/NAME gets its checkpoints and logs")
-    options.add_data(parser)
-    options.add_model(parser)
-    options.add_init(parser, ", where encoder and head are trained together")
+    add_run(parser, "name of the run: runs/NAME gets its checkpoints and logs")
+    add_data(parser)
+    add_model(parser)
+    add_init(parser, ", where encoder and head are trained together")
     frozen = parser.add_argument_group("frozen encoder")
     frozen.add_argument("--enc_name", help="run of the encoder (default: --name, where --enc_step is given)")
-    frozen.add_argument("--enc_step", type=options.whole,
+    frozen.add_argument("--enc_step", type=whole,
                         help="step of its checkpoint (default: the newest with --enc_name, else train from scratch)")
     training = parser.add_argument_group("batches and head")
-    training.add_argument("--num_classes", type=options.count,
+    training.add_argument("--num_classes", type=count,
                           help="classes of the head; must be the manifest's number of labels (default: that)")
-    training.add_argument("--batch_size", type=options.count, default=128, help="clips in a batch (default: 128)")
-    training.add_argument("--batch_classes", type=options.count,
+    training.add_argument("--batch_size", type=count, default=128, help="clips in a batch (default: 128)")
+    training.add_argument("--batch_classes", type=count,
                           help="draw batches of so many classes x --per_class clips instead, as TripletEncoder.py does "
                                "(default: off, clips at random)")
-    options.add_per_class(training, ", with --batch_classes")
-    options.add_recipe(parser, options.HEAD)
-    options.add_augmentation(parser, options.HEAD)
-    options.add_checkpoints(parser)
-    options.add_parallel(parser)
+    add_per_class(training, ", with --batch_classes")
+    add_recipe(parser, HEAD)
+    add_augmentation(parser, HEAD)
+    add_checkpoints(parser)
+    add_parallel(parser)
     return parser.parse(argv)
 
 
@@ -43,7 +55,7 @@ def main(args) -> int:
     run = session.own_run(args, args.name)
     before = begin.begin(args, run, "TripletClassifier.py")
     frozen = args.enc_step is not None or args.enc_name is not None
-    options.resolve_recipe(args, options.HEAD if frozen else None)
+    resolve_recipe(args, HEAD if frozen else None)
     parallel.join(args)
     with parallel.first():
         corpus = session.open_corpus(args, ("train", "dev"))
@@ -79,7 +91,7 @@ def main(args) -> int:
     from models.training.tasks import ClassifierTask
 
     device = pick_device(args.gpu)
-    args.precision = args.precision or options.best_precision(device)
+    args.precision = args.precision or best_precision(device)
     with parallel.first():
         train, dev = (session.open_clips(args, corpus, split) for split in ("train", "dev"))
         check_apart(train, {"dev": dev}, corpus)
@@ -102,7 +114,7 @@ def main(args) -> int:
           f"and {len(dev):,} dev clips of {len(corpus.labels)} classes; {task.done} of {args.num_steps} steps done, "
           f"{sampler.epoch_steps} steps an epoch")
 
-    data = train if options.varied(args) or not frozen else task.embedded_once(train, device)
+    data = train if varied(args) or not frozen else task.embedded_once(train, device)
     loop = fit(task, run, data, sampler, device, lambda: task.accuracy(dev))
     parallel.leave()
     if loop.stopped_by is not None:
@@ -110,7 +122,7 @@ def main(args) -> int:
     print(f"saved {run.path('ClassificationNet', task.done)}")
     print(f"test it with: python infer_notl.py --name={args.enc_name if frozen else args.name} --cl_name={args.name} "
           f"--manifest={args.manifest} --model={args.model} --enc_step={args.enc_step if frozen else task.done} "
-          f"--cl_step={task.done}", *options.repeated(args))
+          f"--cl_step={task.done}", *repeated(args))
     return 0
 
 

@@ -5,36 +5,42 @@ margin. Vygon & Mikhaylovskiy, "Learning Efficient Representations for Keyword S
 """
 
 from data.base.errors import exit_cleanly
-from models.runs import options
+from models.runs.options.common import add_data, add_model, add_run, repeated
+from models.runs.options.loss import add_loss, resolve_loss
+from models.runs.options.recipe import add_augmentation, add_per_class, add_recipe, best_precision, resolve_recipe
+from models.runs.options.testing import add_k
+from models.runs.options.training import NEW_WORDS, add_checkpoints, add_eval, add_init, add_parallel
+from models.runs.parser import Parser
+from models.runs.values import count, positive
 
 
 def parse_args(argv=None):
-    parser = options.Parser(
+    parser = Parser(
         __doc__, "python TripletEncoder.py --name=test_encoder --manifest=demo --model=Res8 --recipe=fast")
-    options.add_run(parser, "name of the run: runs/NAME gets its checkpoints and logs")
-    options.add_data(parser)
-    options.add_model(parser)
-    options.add_init(parser)
+    add_run(parser, "name of the run: runs/NAME gets its checkpoints and logs")
+    add_data(parser)
+    add_model(parser)
+    add_init(parser)
     training = parser.add_argument_group("batches and loss")
-    training.add_argument("--batch_classes", type=options.count, default=35,
+    training.add_argument("--batch_classes", type=count, default=35,
                           help="classes in a batch, all of them if there are fewer (default: 35)")
-    options.add_per_class(training)
+    add_per_class(training)
     training.add_argument("--data_probs", type=int, choices=range(7), default=0,
                           help="how a batch's classes are drawn: 0 uniformly, 1 phonetically near, 2 in proportion to "
                                "their clips, 3 batches of 0 and 1 in turn at random, 4 of 0 and 2, 5 of 1 and 2, 6 of "
                                "all three (default: 0)")
-    training.add_argument("--shares", type=options.positive, nargs="+", metavar="SHARE",
+    training.add_argument("--shares", type=positive, nargs="+", metavar="SHARE",
                           help="with --manifest a+b: what share of a batch's classes comes from each set, in any unit, "
                                "where they are drawn uniformly; a word of several sets counts to the first (default: "
                                "all words alike)")
-    options.add_loss(training)
-    options.add_recipe(parser)
-    options.add_augmentation(parser)
-    options.add_checkpoints(parser)
-    options.add_eval(parser)
-    options.add_parallel(parser)
+    add_loss(training)
+    add_recipe(parser)
+    add_augmentation(parser)
+    add_checkpoints(parser)
+    add_eval(parser)
+    add_parallel(parser)
     after = parser.add_argument_group("classification")
-    options.add_k(after)
+    add_k(after)
     after.add_argument("--cl", action="store_true",
                        help="at the end, classify the test set too, as infer_train.py does (default: off)")
     after.add_argument("--save_emb", action="store_true",
@@ -51,8 +57,8 @@ def main(args) -> int:
 
     run = session.Run(args.runs_dir, args.name)
     before = begin.begin(args, run, "TripletEncoder.py")
-    options.resolve_recipe(args)
-    options.resolve_loss(args)
+    resolve_recipe(args)
+    resolve_loss(args)
     initial = find_initial(args) if not run.begun() else None
     args.clip_seconds = args.clip_seconds or session.CLIP_SECONDS
     args.compression = args.compression or "log"
@@ -73,7 +79,7 @@ def main(args) -> int:
     from models.training.tasks import TripletTask
 
     device = pick_device(args.gpu)
-    args.precision = args.precision or options.best_precision(device)
+    args.precision = args.precision or best_precision(device)
     with parallel.first():
         train, dev = (session.open_clips(args, corpus, split) for split in ("train", "dev"))
         sampler = BalancedBatchSampler(train.manifest.label, corpus.labels, args.batch_classes, args.per_class,
@@ -102,7 +108,7 @@ def main(args) -> int:
 
     where = search_device(device, args.classify_gpu)
     look = (lambda: task.accuracy(train, dev, where)) if held is None else (lambda: task.auroc(held))
-    loop = fit(task, run, train, sampler, device, look, "dev" if held is None else options.NEW_WORDS)
+    loop = fit(task, run, train, sampler, device, look, "dev" if held is None else NEW_WORDS)
     first = parallel.leave()
     if loop.stopped_by is not None:
         return loop.say_stopped(task.done)
@@ -118,7 +124,7 @@ def main(args) -> int:
             save_arrays(run.folder, f"enc{step}-{split}", embeddings=task.embed(clips), labels=clips.manifest.label)
     print(f"saved {run.path(args.model, step)}")
     test = ["infer_train.py", f"--name={args.name}", f"--manifest={args.manifest}", f"--model={args.model}",
-            f"--enc_step={step}", *options.repeated(args)]
+            f"--enc_step={step}", *repeated(args)]
     if args.cl:
         import infer_train
 

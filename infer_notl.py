@@ -1,20 +1,23 @@
 """Test a head: classify the test clips by the softmax over an encoder's embedding."""
 
 from data.base.errors import exit_cleanly
-from models.runs import options
+from models.runs.options.common import add_data, add_model, add_run
+from models.runs.options.testing import add_k, add_test
+from models.runs.parser import Parser
+from models.runs.values import whole
 
 
 def parse_args(argv=None):
-    parser = options.Parser(
+    parser = Parser(
         __doc__, "python infer_notl.py --name=test_encoder --cl_name=test_classifier --manifest=demo --model=Res8 "
                  "--enc_step=200 --cl_step=30")
-    options.add_run(parser, "run of the encoder")
-    options.add_data(parser)
-    options.add_model(parser, fixed=True)
-    group = options.add_test(parser)
+    add_run(parser, "run of the encoder")
+    add_data(parser)
+    add_model(parser, fixed=True)
+    group = add_test(parser)
     group.add_argument("--cl_name", required=True, help="run of the head")
-    group.add_argument("--cl_step", type=options.whole, help="step of the head's checkpoint (default: the newest)")
-    options.add_k(parser.add_argument_group("ignored", "The original's command lines have it."))
+    group.add_argument("--cl_step", type=whole, help="step of the head's checkpoint (default: the newest)")
+    add_k(parser.add_argument_group("ignored", "The original's command lines have it."))
     return parser.parse(argv)
 
 

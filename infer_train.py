@@ -4,19 +4,22 @@ With --shots, only a few training clips of each class are enrolled, as one would
 """
 
 from data.base.errors import exit_cleanly
-from models.runs import options
+from models.runs.options.common import add_data, add_model, add_run
+from models.runs.options.enrolment import add_enrolment, check_enrolment
+from models.runs.options.testing import add_k, add_plot, add_test, each_k
+from models.runs.parser import Parser
 
 
 def parse_args(argv=None):
-    parser = options.Parser(
+    parser = Parser(
         __doc__, "python infer_train.py --name=test_encoder --manifest=demo --model=Res8 --enc_step=200")
-    options.add_run(parser, "run of the encoder")
-    options.add_data(parser)
-    options.add_model(parser, fixed=True)
-    group = options.add_test(parser)
-    options.add_plot(group)
-    options.add_k(group, several=True)
-    options.add_enrolment(parser)
+    add_run(parser, "run of the encoder")
+    add_data(parser)
+    add_model(parser, fixed=True)
+    group = add_test(parser)
+    add_plot(group)
+    add_k(group, several=True)
+    add_enrolment(parser)
     return parser.parse(argv)
 
 
@@ -27,7 +30,7 @@ def main(args) -> int:
     from models.runs import session
 
     parallel.refuse("infer_train.py")
-    options.check_enrolment(args)
+    check_enrolment(args)
     check_html(args)
     run = session.Run(args.runs_dir, args.name)
     step = run.step(args.model, args.enc_step, "--enc_step")
@@ -111,7 +114,7 @@ def test_all_clips(args, encoder, frontend, train, test, out, stem, facts) -> No
     from models.evaluation.report import report, save_arrays
 
     labels = train.manifest.labels
-    ks = options.each_k(args)
+    ks = each_k(args)
     for k in ks:
         check_k(k, len(train))
     few = few_clips(train.manifest.counts(), labels, max(ks))

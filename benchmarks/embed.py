@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks import measure
 from benchmarks.step import noise_clips
 from models.roofline import multiply_adds, roofline
-from models.runs.options import MODELS
+from models.runs.options.common import MODELS
 
 CLIPS = {"Res8": 1400, "Res15": 210, "Quartz": 1400}
 

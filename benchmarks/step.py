@@ -20,7 +20,8 @@ import numpy as np
 
 from benchmarks import measure
 from models.roofline import FRAMES, multiply_adds, roofline, synchronise
-from models.runs.options import MODELS, RECIPES
+from models.runs.options.common import MODELS
+from models.runs.options.recipe import RECIPES
 
 PER_CLASS = {"Res8": 10, "Res15": 4, "Quartz": 10}
 CLASSES, CLIPS, SAMPLES = 35, 1400, 16_000
@@ -46,13 +47,13 @@ def train(args, model: str) -> list[dict[str, float]]:
     from data.sampler import BalancedBatchSampler
     from models.encoders.build import make_encoder
     from models.encoders.device import pick_device
-    from models.runs import options
     from models.runs.checkpoints import Run
+    from models.runs.options.recipe import best_precision
     from models.training.loop import fit
     from models.training.tasks import TripletTask
 
     device = pick_device(args.gpu)
-    precision = args.precision or options.best_precision(device)
+    precision = args.precision or best_precision(device)
     rate = roofline(device, torch.bfloat16 if precision == "bf16" else torch.float32)
     warm, records = 2, []
     steps = warm + args.repeats + 1

@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.runs.options import LOSSES
+from models.runs.options.loss import LOSSES
 
 if TYPE_CHECKING:
     from experiments.protocol import Protocol

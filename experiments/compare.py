@@ -10,8 +10,12 @@ import argparse
 from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
+from data.base.files import CACHE, ROOT
 from experiments import cells, protocol
-from models.runs import options
+from models.runs.options.common import MODELS
+from models.runs.options.loss import LOSSES, MINING
+from models.runs.options.recipe import RECIPES
+from models.runs.values import count, positive, whole, width
 
 ON_OFF = {"on": True, "off": False}
 STEPS = 480
@@ -34,40 +38,40 @@ def parse_args(argv=None) -> argparse.Namespace:
                 "does not take, and cross-entropy one for all --losses and these, --data_probs and --shares.")
     grid.add_argument("--manifest", required=True,
                       help="a name registered in manifests.json; several joined by +, as a+b, are one")
-    grid.add_argument("--models", nargs="+", choices=options.MODELS, default=["Res8"], help="(default: Res8)")
+    grid.add_argument("--models", nargs="+", choices=MODELS, default=["Res8"], help="(default: Res8)")
     grid.add_argument("--methods", nargs="+", choices=cells.METHODS, default=["ce", "knn"],
                       help="ce: cross-entropy; knn: the encoder's loss and nearest neighbours; head: the same encoder "
                            "and a softmax head; shots: the same encoder on words that it never heard (default: ce knn)")
-    grid.add_argument("--losses", nargs="+", choices=tuple(options.LOSSES), default=["triplet"],
+    grid.add_argument("--losses", nargs="+", choices=tuple(LOSSES), default=["triplet"],
                       help="of the encoder, as TripletEncoder.py's --loss (default: triplet)")
-    grid.add_argument("--steps", nargs="+", type=options.count, help="(default: 480, or what --epochs says)")
-    grid.add_argument("--epochs", nargs="+", type=options.count,
+    grid.add_argument("--steps", nargs="+", type=count, help="(default: 480, or what --epochs says)")
+    grid.add_argument("--epochs", nargs="+", type=count,
                       help="so many epochs' worth of steps, of all training clips whatever the --fractions (default: "
                            "none)")
-    grid.add_argument("--seeds", nargs="+", type=options.whole, default=[0, 1, 2], help="(default: 0 1 2)")
+    grid.add_argument("--seeds", nargs="+", type=whole, default=[0, 1, 2], help="(default: 0 1 2)")
     grid.add_argument("--augment", nargs="+", choices=tuple(ON_OFF), default=["off"],
                       help="noise and time shift, or what the recipe has (default: off)")
     grid.add_argument("--data_probs", nargs="+", type=int, choices=range(7), default=[0],
                       help="how a batch's classes are drawn, as in TripletEncoder.py (default: 0)")
-    grid.add_argument("--mining", nargs="+", choices=options.MINING, default=["random"],
+    grid.add_argument("--mining", nargs="+", choices=MINING, default=["random"],
                       help="of the triplet loss (default: random)")
-    grid.add_argument("--margins", nargs="+", type=options.positive, default=[None],
+    grid.add_argument("--margins", nargs="+", type=positive, default=[None],
                       help="of the losses that have one (default: each loss's own)")
-    grid.add_argument("--widths", nargs="+", type=options.width, default=[45],
+    grid.add_argument("--widths", nargs="+", type=width, default=[45],
                       help="channels of Res8 and Res15, and size of the embedding (default: 45)")
-    grid.add_argument("--embedding_sizes", nargs="+", type=options.width, default=[None],
+    grid.add_argument("--embedding_sizes", nargs="+", type=width, default=[None],
                       help="where it is to differ from the channels (default: the width)")
     grid.add_argument("--fractions", nargs="+", type=_fraction, default=[1.0],
                       help="shares of each class's training clips, as 0.1 or 1/6, the smaller within the larger "
                            "(default: 1)")
-    grid.add_argument("--ks", nargs="+", type=options.count, default=[5],
+    grid.add_argument("--ks", nargs="+", type=count, default=[5],
                       help="numbers of neighbours to vote; the table's is --k's default (default: 5)")
     shared = parser.add_argument_group("all cells")
-    shared.add_argument("--recipe", choices=tuple(options.RECIPES), default="fast", help="(default: fast)")
-    shared.add_argument("--batch_classes", type=options.count, default=35,
+    shared.add_argument("--recipe", choices=tuple(RECIPES), default="fast", help="(default: fast)")
+    shared.add_argument("--batch_classes", type=count, default=35,
                         help="classes in a batch, all of them if there are fewer (default: 35)")
-    shared.add_argument("--per_class", type=options.count, default=10, help="clips of each (default: 10)")
-    shared.add_argument("--shares", nargs="+", type=options.positive, metavar="SHARE",
+    shared.add_argument("--per_class", type=count, default=10, help="clips of each (default: 10)")
+    shared.add_argument("--shares", nargs="+", type=positive, metavar="SHARE",
                         help="with --manifest a+b: of a batch's classes, by set, as in TripletEncoder.py (default: all "
                              "words alike)")
     shared.add_argument("--eval", choices=("dev", "new_words"), default="dev",
@@ -78,9 +82,9 @@ def parse_args(argv=None) -> argparse.Namespace:
                              "losses, as loss_lr=1e-2, which those losses get that take them (default: none)")
     words = parser.add_argument_group("words never heard", "How --methods shots enrols, as in infer_train.py.")
     words.add_argument("--shots_manifest", metavar="MANIFEST", help="the registered data set that has these words")
-    words.add_argument("--shots", nargs="+", type=options.count, metavar="N",
+    words.add_argument("--shots", nargs="+", type=count, metavar="N",
                        help=f"numbers of clips to enrol of each (default: {' '.join(map(str, protocol.SHOTS))})")
-    words.add_argument("--repeats", type=options.count,
+    words.add_argument("--repeats", type=count,
                        help=f"random draws of them, the same for all encoders (default: {protocol.REPEATS})")
     words.add_argument("--enroll", nargs="+", metavar="LABEL", help="(default: all that are not --unknown)")
     words.add_argument("--unknown", nargs="*", metavar="LABEL",
@@ -92,14 +96,14 @@ def parse_args(argv=None) -> argparse.Namespace:
                                                 "RUNS_DIR/MANIFEST)")
     place.add_argument("--runs_dir", type=Path, default=Path("runs/compare"), help="(default: runs/compare)")
     place.add_argument("--dry_run", action="store_true", help="print the plan and the time it is expected to take")
-    place.add_argument("--jobs", type=options.count, default=1,
+    place.add_argument("--jobs", type=count, default=1,
                        help="cells at a time, each with its share of the cores: on a CPU, as many as there are cores "
                             "do most (default: 1)")
-    place.add_argument("--gpu", type=options.whole, default=0, help="(default: 0)")
+    place.add_argument("--gpu", type=whole, default=0, help="(default: 0)")
     place.add_argument("--precision", choices=("32", "bf16"), help="as in the training scripts")
-    place.add_argument("--registry", type=Path, default=options.ROOT / "manifests.json",
+    place.add_argument("--registry", type=Path, default=ROOT / "manifests.json",
                        help="(default: manifests.json)")
-    place.add_argument("--cache_dir", type=Path, default=options.ROOT / "datasets" / "cache",
+    place.add_argument("--cache_dir", type=Path, default=CACHE,
                        help="of decoded audio (default: datasets/cache)")
     place.add_argument("--skip_bad_audio", action="store_true", help="as in the scripts (default: off)")
     args = parser.parse_args(argv)

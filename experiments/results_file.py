@@ -9,7 +9,7 @@ from data.base.files import locked, misshapen, read_text, write_atomically
 from experiments import cells
 from experiments.belongs import Data
 from experiments.protocol import from_dict
-from models.runs.options import LOSSES
+from models.runs.options.loss import LOSSES
 
 
 class Results:

@@ -29,8 +29,8 @@ from experiments.belongs import Data
 from experiments.cells import Cell
 from experiments.protocol import Protocol
 from experiments.results_file import Results
-from models.runs import options
 from models.runs.checkpoints import Run
+from models.runs.options.training import NEW_WORDS
 
 LOOKS = 6  # at the dev set in a run
 OVERHEAD = 30  # seconds a cell takes beside its steps, for the first estimate: start, looks, test
@@ -223,7 +223,7 @@ def looked(folder: Path) -> tuple[str, list[tuple[int, float, float]]]:
     events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0})
     events.Reload()
     found = {}
-    for looks, tag in (("dev", "dev_accuracy"), ("new_words", options.NEW_WORDS)):
+    for looks, tag in (("dev", "dev_accuracy"), ("new_words", NEW_WORDS)):
         if tag in events.Tags()["scalars"]:
             found[looks] = {event.step: event.value for event in events.Scalars(tag)}
     seconds = {event.step: event.value for event in events.Scalars("seconds")}

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 
 from experiments import cells
 from experiments.cells import METHODS, Cell
-from models.runs.options import LOSSES
+from models.runs.options.loss import LOSSES
 
 SETTINGS = ("loss", "recipe", "augment", "fraction", "width", "embedding_size", "data_probs", "shares", "mining",
             "margin", "extra")

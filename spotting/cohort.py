@@ -13,7 +13,7 @@ from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
 from data.base.files import ROOT, write_atomically
-from models.runs.options import whole
+from models.runs.values import whole
 from spotting.command import check_output, warn
 from spotting.encoders.cohort import place_of
 from spotting.encoders.load import add_encoder, check_flags, load

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from data.base.errors import UserError
 from data.base.files import check_output as check_output
 from data.decoding import SAMPLE_RATE
-from models.runs.options import positive
+from models.runs.values import positive
 
 FA_PER_HOUR = 0.5  # false alarms that thresholds allow, unless another rate is asked for
 

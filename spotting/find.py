@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
-from models.runs.options import count
+from models.runs.values import count
 from spotting.command import add_hop, check_output, hop_samples, warn
 from spotting.encoders.load import add_encoder, check_flags, load
 from spotting.sound.blocks import PCM

@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
-from models.runs.options import add_html, count, positive, whole
+from models.runs.options.testing import add_html
+from models.runs.values import count, positive, whole
 from spotting.command import FA_PER_HOUR, add_hop, check_output, hop_samples, print_table, warn
 from spotting.encoders.load import add_encoder, check_flags, load
 

@@ -19,7 +19,8 @@ from models.encoders.build import make_encoder
 from models.encoders.head import ClassificationNet
 from models.losses.build import make_loss
 from models.runs.checkpoints import Run
-from models.runs.options import LOSSES, RECIPES
+from models.runs.options.loss import LOSSES
+from models.runs.options.recipe import RECIPES
 from models.training.loop import fit
 from models.training.tasks import ClassifierTask, TripletTask
 

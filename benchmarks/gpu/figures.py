@@ -58,7 +58,7 @@ def network(here: Here, model: str, size: int, mode: str, width: int = WIDTH, pl
 
 def arguments(here: Here, model: str, times: int, mode: str, **more) -> Namespace:
     """TripletEncoder.py's, of the paper's recipe; its schedule, a number a step, is the one that needs no NeMo."""
-    from models.runs.options import RECIPES
+    from models.runs.options.recipe import RECIPES
 
     return Namespace(**RECIPES["paper"] | {
         "schedule": "onecycle", "name": "gpu", "model": model, "precision": "bf16" if "bf16" in mode else "32",

@@ -11,7 +11,7 @@ def make_encoder(model: str, width: int, embedding: int | None = None) -> nn.Mod
     """An untrained encoder: log-mel (B, F, T) to embeddings (B, D), not normalised.
 
     Args:
-        model: one of `models.runs.options.MODELS`.
+        model: one of `models.runs.options.common.MODELS`.
         width: channels of Res8 and Res15; of the others the size D of the embedding, whatever their channels.
         embedding: D, if it is to differ from ``width``.
     """

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from data.base.errors import UserError
 from models.runs.checkpoints import Run, load_module, load_state
-from models.runs.options import MODELS
+from models.runs.options.common import MODELS
 from models.runs.session import CLIP_SECONDS, check_fixed
 
 if TYPE_CHECKING:

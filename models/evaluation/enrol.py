@@ -15,7 +15,7 @@ from data.base.errors import UserError
 from data.manifests import Corpus, Manifest
 from data.speech_commands.labels import SILENCE
 from models.evaluation.drawing import visible
-from models.runs.options import PROTOCOLS
+from models.runs.options.enrolment import PROTOCOLS
 
 MOST_NAMED = 40  # labels listed in a message
 UNKNOWN = -1  # the class of a test clip whose word is not enrolled
@@ -81,7 +81,7 @@ def choose_words(labels: Sequence[str], enroll: Sequence[str] | None, unknown: S
 
 
 def check_protocol(name: str, corpus: Corpus) -> None:
-    """Raise UserError unless a data set has what a protocol of `models.runs.options.PROTOCOLS` is about."""
+    """Raise UserError unless a data set has what a protocol of `models.runs.options.enrolment.PROTOCOLS` is about."""
     wanted = PROTOCOLS[name]["enroll"]
     lacking = [label for label in (*wanted, SILENCE) if label not in corpus.labels]
     others = set(corpus.labels) - {*wanted, SILENCE}

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from data.base.errors import UserError
 from data.base.files import misshapen
 from models import parallel
-from models.runs import options
 from models.runs.checkpoints import TRAINER, Run, load_module, load_state
 from models.runs.claim import claim
+from models.runs.options.recipe import CHANCES, RECIPES
 
 if TYPE_CHECKING:
     from data.dataset import Clips
@@ -25,7 +25,7 @@ FREE = {"name", "runs_dir", "gpu", "registry", "cache_dir", "step_freq", "eval_f
 LENGTH = ("num_steps", "num_epochs")  # which it may change too, the schedule being stretched
 # What every configuration has had in its arguments, and never as null.
 _ALWAYS = {"manifest", "model", "hidden_size", "clip_seconds", "seed", "precision", "num_steps",
-           *options.RECIPES["paper"]} - {"speed", "per_class"}
+           *RECIPES["paper"]} - {"speed", "per_class"}
 _STATE = {"step": int, "optimizer": dict, "seconds": (int, float)}  # of a trainer's checkpoint
 
 
@@ -60,7 +60,7 @@ def begin(args: Namespace, run: Run, script: str) -> dict:
         before = before | {"spec_augment": "full" if before["spec_augment"] else None}
     # Before there were these flags.
     before = {"loss": "triplet", "embedding_size": before.get("hidden_size"), "compression": "log",
-              **options.CHANCES} | before
+              **CHANCES} | before
     for flag, value in _plain(vars(args)).items():
         if flag in FREE:
             continue

@@ -19,7 +19,8 @@ import numpy as np
 from data.base.errors import UserError
 from data.base.files import ROOT, open_regular
 from data.decoding import SAMPLE_RATE
-from models.runs.options import MODELS, whole
+from models.runs.options.common import MODELS
+from models.runs.values import whole
 from spotting.encoders.cohort import Cohort, read_kept, unpack
 from spotting.encoders.facts import Facts, digest
 

@@ -21,7 +21,8 @@ from experiments import cells, compare, run, summary
 from experiments.cells import Cell
 from experiments.pictures import draw_classes, draw_curves
 from experiments.results_file import Results
-from models.runs import options
+from models.runs.options.loss import LOSSES, resolve_loss
+from models.runs.options.recipe import HEAD, resolve_recipe
 
 # Small operations of two threads wait long for one another where another program has a core.
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -44,7 +45,7 @@ def test_cross_entropy_has_one_cell_whatever_the_triplets_are():
 def test_losses_are_multiplied_only_by_what_they_take():
     found = grid(methods=["ce", "knn"], loss=["triplet", "am_softmax", "supcon"], margin=[0.2, 0.5],
                  mining=["random", "hardest"], extra=[("--loss_lr=0.1", "--lr=0.01", "--sub_centres=2")])
-    per = {loss: sum(cell.loss == loss and cell.method == "knn" for cell in found) for loss in options.LOSSES}
+    per = {loss: sum(cell.loss == loss and cell.method == "knn" for cell in found) for loss in LOSSES}
     assert {loss: count // 8 for loss, count in per.items() if count} == {"triplet": 4, "am_softmax": 2, "supcon": 1}
     assert sum(cell.method == "ce" for cell in found) == 8
     assert {cell.loss: cell.extra for cell in found} == {
@@ -53,14 +54,14 @@ def test_losses_are_multiplied_only_by_what_they_take():
 
 
 def test_every_loss_has_its_own_margin_where_none_is_asked_for():
-    found = grid(methods=["knn"], loss=list(options.LOSSES), margin=[None])
-    assert {cell.loss: cell.margin for cell in found if "margin" in options.LOSSES[cell.loss]} == {
-        loss: takes["margin"] for loss, takes in options.LOSSES.items() if "margin" in takes}
+    found = grid(methods=["knn"], loss=list(LOSSES), margin=[None])
+    assert {cell.loss: cell.margin for cell in found if "margin" in LOSSES[cell.loss]} == {
+        loss: takes["margin"] for loss, takes in LOSSES.items() if "margin" in takes}
     assert not any("margin" in cell.name for cell in found)
     assert all(cell.name.count(cell.loss) == (cell.loss != "triplet") for cell in found)
 
 
-@pytest.mark.parametrize("loss", options.LOSSES)
+@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("model, size", [("Res8", None), ("Res8", 64), ("BCRes1", None), ("BCRes3", 64)])
 def test_every_loss_and_encoder_gets_flags_that_its_script_takes(loss, model, size):
     from models.runs import session
@@ -70,13 +71,13 @@ def test_every_loss_and_encoder_gets_flags_that_its_script_takes(loss, model, si
                        shares=[(3.0, 1.5)], extra=[extra])
     script, *flags = cells.train_command(cell, [])
     args = importlib.import_module(script.removesuffix(".py")).parse_args(flags)
-    options.resolve_recipe(args)
-    options.resolve_loss(args)
+    resolve_recipe(args)
+    resolve_loss(args)
     session.resolve_sizes(args)
     assert (args.loss, args.shares, args.spec_augment) == (loss, [3.0, 1.5], "light")
     assert (args.hidden_size, args.embedding_size) == ((45 if model == "Res8" else size or 45), size or 45)
     for flag, value in (("scale", 20), ("sub_centres", 2), ("loss_lr", 0.5)):
-        assert getattr(args, flag) == (value if flag in options.LOSSES[loss] else None)
+        assert getattr(args, flag) == (value if flag in LOSSES[loss] else None)
     for method in ("ce", "head"):
         script, *flags = cells.train_command(cell.of(method), [])
         importlib.import_module(script.removesuffix(".py")).parse_args(flags)
@@ -131,7 +132,7 @@ def test_all_methods_get_the_same_budget_from_the_scripts_themselves(cell):
     for method in CLASSIFYING:
         script, *flags = cells.train_command(cell.of(method), ["--runs_dir=somewhere"])
         args = importlib.import_module(script.removesuffix(".py")).parse_args(flags)
-        options.resolve_recipe(args, options.HEAD if method == "head" else None)
+        resolve_recipe(args, HEAD if method == "head" else None)
         budgets.append({name: getattr(args, name) for name in (
             "manifest", "model", "num_steps", "batch_classes", "per_class", "seed", "augment", "shift", "spec_augment",
             "optimizer", "schedule", "lr", "weight_decay", "warmup")})

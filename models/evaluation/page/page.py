@@ -17,7 +17,7 @@ from models.evaluation.drawing import visible
 from models.evaluation.page import markup
 from models.evaluation.page.parts import Clip, Mistake, Page, in_turn
 from models.evaluation.page.sounds import CODECS, sound_uri
-from models.runs.options import HTML_MB
+from models.runs.options.testing import HTML_MB
 
 _HERE = Path(__file__).parent
 _BEGINS = "<!doctype html>"

@@ -7,7 +7,7 @@ from torch.nn import functional
 from models.encoders.bcresnet import STAGES, BCResNet, Block, SubSpectralNorm
 from models.encoders.build import make_encoder
 from models.roofline import multiply_adds
-from models.runs.options import MODELS
+from models.runs.options.common import MODELS
 
 # Of the paper's table 2, with its classifier of 12 words, which is our projection.
 PARAMETERS = {1: "9.2k", 2: "27.3k", 3: "54.2k", 6: "188k", 8: "321k"}

@@ -9,7 +9,7 @@ from models.encoders.build import embed, make_encoder
 from models.encoders.head import ClassificationNet
 from models.encoders.resnet import CHUNK
 from models.runs.checkpoints import load_module
-from models.runs.options import MODELS
+from models.runs.options.common import MODELS
 
 
 def set_by_formula(encoder: torch.nn.Module) -> None:

@@ -31,7 +31,7 @@ from models.evaluation.enrol import (
     targets,
     untested,
 )
-from models.runs.options import PROTOCOLS
+from models.runs.options.enrolment import PROTOCOLS
 
 LABELS = ["bed", "cat", "dog", "four", "tree"]
 

@@ -10,7 +10,8 @@ from torch.nn import functional
 from models.encoders.build import make_encoder
 from models.losses.build import make_loss
 from models.runs.checkpoints import TRAINER, Run, load_state
-from models.runs.options import LOSSES, RECIPES
+from models.runs.options.loss import LOSSES
+from models.runs.options.recipe import RECIPES
 from models.training.tasks import TripletTask
 from tests.models.training.test_training import Reads, arguments
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from models.losses.triplet import mine, own_class, positive_pairs, squared_distances, triplet_loss
-from models.runs.options import MINING
+from models.runs.options.loss import MINING
 
 
 def generator(seed=0):

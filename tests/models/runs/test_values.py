@@ -2,11 +2,10 @@
 
 import pytest
 
-from models.runs import options
-from tests.models.runs.test_options import REQUIRED, SCRIPTS, parsed
+from models.runs.values import clip_seconds, count, decibels, not_negative, positive, probability, share, whole, width
+from tests.models.runs.options.test_options import REQUIRED, SCRIPTS, parsed
 
-NUMBERS = (options.whole, options.count, options.width, options.positive, options.not_negative, options.share,
-           options.clip_seconds, options.decibels, options.probability)
+NUMBERS = (whole, count, width, positive, not_negative, share, clip_seconds, decibels, probability)
 
 
 def numeric(script):
@@ -22,10 +21,10 @@ def numeric(script):
 def test_no_number_is_not_one(script, value, capsys):
     flags = numeric(script)
     assert len(flags) >= 4
-    for flag, count in flags:
+    for flag, number in flags:
         with pytest.raises(SystemExit) as stop:
-            values = ["-200" if value == "-1" else value] * count if count > 1 else [value]
-            parsed(script, *REQUIRED[script], *([f"{flag}={values[0]}"] if count == 1 else [flag, *values]))
+            values = ["-200" if value == "-1" else value] * number if number > 1 else [value]
+            parsed(script, *REQUIRED[script], *([f"{flag}={values[0]}"] if number == 1 else [flag, *values]))
         assert stop.value.code == 2
         assert flag in capsys.readouterr().err
 

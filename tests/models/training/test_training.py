@@ -19,7 +19,7 @@ from data.sampler import BalancedBatchSampler
 from models.encoders.build import make_encoder
 from models.encoders.head import ClassificationNet, head_scores
 from models.runs.checkpoints import Run
-from models.runs.options import CHANCES, RECIPES
+from models.runs.options.recipe import CHANCES, RECIPES
 from models.training import loop
 from models.training import tasks as training
 from models.training.novograd import NovoGrad

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from data.base.errors import UserError
 from data.manifests import ROOT
-from models.runs import options
+from models.runs.options.loss import resolve_loss
+from models.runs.options.recipe import HEAD, resolve_recipe
 
 SCRIPTS = ("TripletEncoder", "TripletClassifier", "infer_train", "infer_notl")
 # What the original's scripts took, with its defaults; None: required, or read from elsewhere.
@@ -38,11 +38,11 @@ def parsed(script: str, *flags: str):
 def test_the_originals_flags_and_defaults(script):
     args = parsed(script, *REQUIRED[script])
     if "lr" in ORIGINAL[script]:
-        options.resolve_recipe(args, options.HEAD if script == "TripletClassifier" else None)
+        resolve_recipe(args, HEAD if script == "TripletClassifier" else None)
         from models.runs.session import resolve_sizes
         resolve_sizes(args)
         if script == "TripletEncoder":
-            options.resolve_loss(args)
+            resolve_loss(args)
     assert {flag: getattr(args, flag) for flag in ORIGINAL[script]} == ORIGINAL[script]
 
 
@@ -86,71 +86,10 @@ def test_help_imports_nothing_heavy(script):
     assert done.stderr.strip() == ""
 
 
-def test_recipes_fill_in_only_what_was_not_given():
-    args = parsed("TripletEncoder", "--recipe=fast", "--lr=0.5")
-    options.resolve_recipe(args)
-    assert (args.optimizer, args.schedule, args.lr, args.shift) == ("adamw", "onecycle", 0.5, True)
-    args = parsed("TripletEncoder", "--recipe=fast", "--no-shift")
-    options.resolve_recipe(args)
-    assert args.shift is False
-    args = parsed("TripletEncoder", "--augment")
-    options.resolve_recipe(args)
-    assert (args.optimizer, args.shift) == ("novograd", True)
-
-
-@pytest.mark.parametrize("flag", options.CHANCES)
-def test_a_probability_is_a_flags_own_or_the_one_given(flag):
-    for given, wanted in (([], 0), ([f"--{flag}"], None), ([f"--{flag}=0.25"], 0.25), ([f"--{flag}=0"], 0)):
-        args = parsed("TripletEncoder", *given, "--no-shift")
-        options.resolve_recipe(args)
-        found = getattr(args, flag)
-        assert found == wanted if wanted is not None else 0 < found < 1
-        assert options.varied(args) == (found > 0)
-
-
-@pytest.mark.parametrize("loss", options.LOSSES)
-def test_a_loss_has_its_own_defaults_and_takes_no_other_flags(loss):
-    args = parsed("TripletEncoder", f"--loss={loss}", "--lr=0.5")
-    options.resolve_recipe(args)
-    options.resolve_loss(args)
-    takes = options.LOSSES[loss]
-    for flag, value in (("margin", "0.25"), ("mining", "hardest"), ("scale", "20"), ("sub_centres", "2"),
-                        ("loss_lr", "0.3")):
-        assert getattr(args, flag) == (0.5 if flag == "loss_lr" and flag in takes else takes.get(flag))
-        given = parsed("TripletEncoder", f"--loss={loss}", f"--{flag}={value}")
-        options.resolve_recipe(given)
-        if flag in takes:
-            options.resolve_loss(given)
-            assert str(getattr(given, flag)).removesuffix(".0") == value
-        else:
-            with pytest.raises(UserError, match=f"--{flag} has no meaning with --loss {loss} .*leave it out"):
-                options.resolve_loss(given)
-
-
-@pytest.mark.parametrize("flags, said", [
-    (["--loss=am_softmax", "--loss_lr=1e-9"], "--loss_lr 1e-09 is below --lr_end 8e-05"),
-    (["--loss=subcenter_arcface", "--margin=28.6"], "--margin 28.6: that of subcenter_arcface is an angle in radians")])
-def test_loss_flags_that_make_no_sense(flags, said):
-    args = parsed("TripletEncoder", *flags)
-    options.resolve_recipe(args)
-    with pytest.raises(UserError, match=said):
-        options.resolve_loss(args)
-
-
 def test_given_flags_are_known_from_defaults():
     args = parsed("TripletEncoder", "--margin=0.5")
     assert args.given.keys() == {"name", "manifest", "model", "margin"}
     assert (args.k, args.ties) == (5, "nearest")
-    for flags, ks in (([], [5]), (["--k=3"], [3]), (["--k", "10", "1", "10"], [10, 1])):
-        assert options.each_k(parsed("infer_train", *flags)) == ks
-
-
-def test_pictures_of_embeddings_are_asked_for_where_embeddings_are_tested(capsys):
-    assert (parsed("infer_train").plot, parsed("infer_train", "--plot").plot) == (False, True)
-    with pytest.raises(SystemExit) as stop:
-        parsed("infer_notl", "--cl_name=b", "--plot")
-    assert stop.value.code == 2
-    assert "--plot" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("flags, said", [
@@ -164,13 +103,3 @@ def test_bad_values_exit_2_naming_the_flag(flags, said, capsys):
         parsed("TripletEncoder", *flags)
     assert stop.value.code == 2
     assert said in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("flags, said", [(["--lr=1e-5"], "--lr_end 8e-05 is above --lr 1e-05"),
-                                         (["--noise_snr", "30", "5"], "--noise_snr 30 5"),
-                                         (["--babble", "--babble_snr", "9", "8"], "--babble_snr 9 8"),
-                                         (["--babble_snr", "8", "9"], "--babble_snr has no effect without --babble"),
-                                         (["--gain=0", "--gain_db", "-5", "5"], "--gain_db has no effect without")])
-def test_contradictions(flags, said):
-    with pytest.raises(UserError, match=re.escape(said)):
-        options.resolve_recipe(parsed("TripletEncoder", *flags))

@@ -1,0 +1,84 @@
+"""Flags of testing an encoder by words of a few enrolled clips, and by words that are held out as new."""
+
+import argparse
+
+from data.base.errors import UserError
+from data.speech_commands.labels import COMMANDS
+from models.runs.parser import Parser
+from models.runs.values import count, whole
+
+# Tests that others report by name, as flags: ten command words against all others and silence (Rusci and Tuytelaars,
+# 2023, arXiv:2306.02161).
+PROTOCOLS = {
+    "commands10": {"shots": [1, 5, 10], "repeats": 100, "unknown": [],
+                   "enroll": list(COMMANDS)},
+}
+
+
+def add_enrolment(parser: Parser) -> None:
+    group = parser.add_argument_group(
+        "new words", "Test with only a few training clips a class enrolled, instead of with all of them.")
+    group.add_argument("--shots", type=count, nargs="+", metavar="N",
+                       help="numbers of clips to enrol of each class (default: off: the k-nearest-neighbour test)")
+    group.add_argument("--repeats", type=count, default=20, help="random draws of the enrolled clips (default: 20)")
+    group.add_argument("--seed", type=whole, default=0, help="of the draws (default: 0)")
+    group.add_argument("--enroll", nargs="+", metavar="LABEL",
+                       help="the labels to enrol (default: all that are not --unknown)")
+    group.add_argument("--unknown", nargs="*", metavar="LABEL",
+                       help="labels that are never enrolled and whose test clips must be rejected; without LABEL, all "
+                            "that --enroll does not name (default: none)")
+    group.add_argument("--protocol", choices=tuple(PROTOCOLS),
+                       help="a test that others report, in place of the flags above; commands10: the ten command words "
+                            "of Speech Commands enrolled from 1, 5 and 10 clips, 100 draws, all other words and "
+                            "silence to reject (data.speech_commands --silence makes such a set) (default: none)")
+    group.add_argument("--new_words", action="store_true",
+                       help="instead, report how well distances tell words that the data set holds out as new, as "
+                            "--eval new_words looks at while training: AUROC and equal-error rate of pairs of clips "
+                            "(default: off)")
+    group.add_argument("--eval_clips", type=count, default=2000,
+                       help="of --new_words: at most so many clips, spread over the words (default: 2000)")
+    group.add_argument("--cohort", metavar="MANIFEST",
+                       help="where there are unknown words, a data set whose training clips of other words all scores "
+                            "are also normalised and embeddings whitened by (default: what the encoder was trained "
+                            "on, if it is still there)")
+    group.add_argument("--baselines", action="store_true",
+                       help="compare with what needs no encoder, dynamic time warping of MFCCs and the cosine of "
+                            "log-mel spectrograms; the former takes minutes (default: off)")
+
+
+def check_enrolment(args: argparse.Namespace) -> None:
+    """Sort --shots, fill in --protocol. Raises UserError for flags that have no meaning with these or without."""
+    if args.new_words:
+        for flag in ("shots", "protocol", "k", "ties", "plot", "save", "html"):
+            if flag in args.given:
+                raise UserError(f"--new_words is a test of its own, and --{flag} is about another; leave one of them "
+                                "out")
+    elif "eval_clips" in args.given:
+        raise UserError("--eval_clips is about --new_words; add that, or leave --eval_clips out")
+    if args.protocol:
+        for flag, value in PROTOCOLS[args.protocol].items():
+            if flag not in args.given:
+                setattr(args, flag, value)
+            elif flag in ("enroll", "unknown"):
+                raise UserError(f"--protocol {args.protocol} says itself what --{flag} is; leave one of them out")
+            elif getattr(args, flag) != value:
+                print(f"--protocol {args.protocol} has --{flag} {_listed(value)}: figures with others are not those "
+                      "that are reported elsewhere")
+    if args.shots is None:
+        for flag in ("repeats", "seed", "enroll", "unknown", "cohort", "baselines"):
+            if flag in args.given:
+                raise UserError(f"--{flag} is about enrolled words; say with --shots how many clips to enrol, or leave "
+                                f"--{flag} out")
+        return
+    for flag in ("k", "ties"):
+        if flag in args.given:
+            raise UserError(f"--{flag} is about the k-nearest-neighbour test, --shots about enrolled words; leave one "
+                            "of them out")
+    if args.cohort and args.unknown is None:
+        raise UserError("--cohort is about telling unknown words from enrolled ones; say with --unknown which are "
+                        "unknown, or leave --cohort out")
+    args.shots = sorted(set(args.shots))
+
+
+def _listed(value) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,133 @@
+"""Flags of how an encoder is trained, optimisation and augmentation, and the recipes that set what is not given."""
+
+import argparse
+from pathlib import Path
+
+from data.base.errors import UserError
+from models.runs.parser import Parser
+from models.runs.values import count, decibels, not_negative, positive, probability, share, whole
+
+# Augmentations that are flags of a probability, none of which the original had.
+CHANCES = {"reverb": 0.0, "babble": 0.0, "band_limit": 0.0, "gain": 0.0, "vtlp": 0.0}
+# What --recipe sets where a flag does not: the original's training, and the one that learns most in little time.
+RECIPES = {
+    "paper": {"optimizer": "novograd", "schedule": "cosine", "lr": 1e-3, "lr_end": 8e-5, "weight_decay": 1e-3,
+              "warmup": 0.05, "shift": False, "speed": False, **CHANCES, "num_epochs": 15, "per_class": 10},
+    "fast": {"optimizer": "adamw", "schedule": "onecycle", "lr": 6e-3, "lr_end": 6e-6, "weight_decay": 1e-3,
+             "warmup": 0.3, "shift": True, "speed": False, **CHANCES, "num_epochs": 3, "per_class": 4},
+}
+# What differs for the head: it converges in two epochs on a frozen encoder.
+HEAD = {"lr_end": 1e-4, "num_epochs": 2, "shift": False, "speed": False}
+
+
+def add_recipe(parser: Parser, changes: dict | None = None) -> None:
+    """Flags of optimiser and schedule, with each recipe's value in the help."""
+    def default(flag: str) -> str:
+        return _default(flag, changes)
+
+    group = parser.add_argument_group(
+        "optimisation", "A recipe sets what is not given.\n"
+        "  paper: the original's, NovoGrad and a cosine with warm-up\n"
+        "  fast: AdamW and one cycle, with time shift; more accuracy in few steps")
+    group.add_argument("--recipe", choices=tuple(RECIPES), default="paper", help="(default: paper)")
+    group.add_argument("--optimizer", choices=("novograd", "adamw"), help=default("optimizer"))
+    group.add_argument("--schedule", choices=("cosine", "onecycle"), help=default("schedule"))
+    group.add_argument("--lr", type=positive, help=f"highest learning rate {default('lr')}")
+    group.add_argument("--lr_end", type=positive, help=f"learning rate of the last step {default('lr_end')}")
+    group.add_argument("--weight_decay", type=not_negative, help=default("weight_decay"))
+    group.add_argument("--warmup", type=share, help=f"share of the steps to reach --lr {default('warmup')}")
+    group.add_argument("--num_epochs", type=count, help=default("num_epochs"))
+    group.add_argument("--num_steps", type=count,
+                       help="train for so many steps, instead of --num_epochs; with "
+                       "--resume more than before makes a run longer: its learning rates are stretched over all steps, "
+                       "and its weights are not those of a run that was begun with so many (default: as many as the "
+                       "epochs have)")
+    group.add_argument("--seed", type=whole, default=0, help="of weights, batches, augmentation and mining "
+                                                              "(default: 0)")
+    group.add_argument("--precision", choices=("32", "bf16"),
+                       help="arithmetic of the encoder in training (default: bf16 on a GPU that has it, 32 elsewhere)")
+    group.add_argument("--compile", action="store_true",
+                       help="compile the encoder by torch.compile: a minute at the start, for a faster step on some "
+                            "machines (default: off)")
+
+
+def add_augmentation(parser: Parser, changes: dict | None = None) -> None:
+    group = parser.add_argument_group("augmentation", "In batches, on the device that trains.")
+    group.add_argument("--augment", action="store_true",
+                       help="shift each clip by up to 100 ms and add background noise, each with probability 0.8 "
+                            "(default: off)")
+    group.add_argument("--shift", action=argparse.BooleanOptionalAction,
+                       help=f"the shift alone {_default('shift', changes)}; --augment includes it")
+    group.add_argument("--speed", action=argparse.BooleanOptionalAction,
+                       help=f"play each clip at 0.85 to 1.15 of its speed {_default('speed', changes)}")
+    group.add_argument("--noise_snr", type=decibels, nargs=2, default=(5.0, 30.0), metavar=("LOW", "HIGH"),
+                       help="range of signal-to-noise ratios of --augment, dB (default: 5 30)")
+    group.add_argument("--noise_dir", type=Path,
+                       help="folder of noise recordings for --augment (default: the data set's own, in manifests.json)")
+    for flag, likely, what in (
+            ("reverb", 0.5, "be heard in one of 200 simulated rooms, reverberation times of 0.1 to 0.6 s"),
+            ("babble", 0.3, "have one to three clips of other classes of its batch talk in the background"),
+            ("band_limit", 0.3, "lose low frequencies, high ones or both, as by cheap microphones and telephones"),
+            ("gain", 0.5, "be made louder or quieter, saturating at full scale by at most 6 dB"),
+            ("vtlp", 0.5, "have its frequencies warped by up to 15 %%, as another vocal tract would")):
+        group.add_argument(f"--{flag}", type=probability, nargs="?", const=likely, metavar="P",
+                           help=f"probability of a clip to {what} (default: off; without P: {likely:g})")
+    group.add_argument("--babble_snr", type=decibels, nargs=2, default=(5.0, 20.0), metavar=("LOW", "HIGH"),
+                       help="range of ratios of a clip to the voices of --babble, dB (default: 5 20)")
+    group.add_argument("--gain_db", type=decibels, nargs=2, default=(-20.0, 10.0), metavar=("LOW", "HIGH"),
+                       help="range of --gain, dB (default: -20 10)")
+    group.add_argument("--spec_augment", nargs="?", choices=("full", "light"), const="full",
+                       help="mask the spectrogram; full, or no value: 2 bands of up to 15 mels, 2 stretches of up to "
+                            "25 frames, 5 rectangles of up to 15 x 25, the original's for Speech Commands; light: a "
+                            "band of up to 10 mels and a stretch of up to 15 frames (default: off)")
+
+
+def add_per_class(group, when: str = "") -> None:
+    group.add_argument("--per_class", type=count, help=f"clips of each class{when} {_default('per_class', None)}")
+
+
+def varied(args: argparse.Namespace) -> bool:
+    """Whether a clip is another at every step."""
+    return any(getattr(args, flag) for flag in ("augment", "shift", "speed", "spec_augment", *CHANCES))
+
+
+def best_precision(device) -> str:
+    """What is fast and safe on a torch device: bfloat16 on a GPU that computes in it."""
+    import torch
+
+    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "32"
+
+
+def resolve_recipe(args: argparse.Namespace, changes: dict | None = None) -> None:
+    """Fill in what the recipe sets and no flag did.
+
+    Raises:
+        UserError: values that contradict one another.
+    """
+    values = RECIPES[args.recipe] | (changes or {})
+    values["shift"] |= args.augment
+    for flag, value in values.items():
+        if getattr(args, flag) is None:
+            setattr(args, flag, value)
+    if args.lr_end > args.lr:
+        raise UserError(f"--lr_end {args.lr_end:g} is above --lr {args.lr:g}; the learning rate ends below where it "
+                        "starts")
+    for flag, of in (("noise_snr", "augment"), ("babble_snr", "babble"), ("gain_db", "gain")):
+        low, high = getattr(args, flag)
+        if low > high:
+            raise UserError(f"--{flag} {low:g} {high:g}: give the lower one first")
+        if flag in args.given and not getattr(args, of) and flag != "noise_snr":  # which runs were begun with
+            raise UserError(f"--{flag} has no effect without --{of}; give that too, or leave --{flag} out")
+
+
+def _default(flag: str, changes: dict | None) -> str:
+    recipes = f"paper {_said(RECIPES['paper'][flag])}, fast {_said(RECIPES['fast'][flag])}"
+    if flag not in (changes or {}):
+        return f"(default: {recipes})"
+    return f"(default: {_said(changes[flag])} on a frozen encoder; from scratch {recipes})"
+
+
+def _said(value) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,51 @@
+"""Flags of tests: neighbours that vote, what is written, drawn and put on a page."""
+
+import argparse
+from pathlib import Path
+
+from models.runs.parser import Parser
+from models.runs.values import count, megabytes, whole
+
+HTML_MB = 5.0  # megabytes of --html's page
+
+
+def add_test(parser: Parser):
+    """What the two test scripts share. Returns the group, for more of its kind."""
+    group = parser.add_argument_group("test")
+    group.add_argument("--enc_step", type=whole, help="step of the encoder's checkpoint (default: the newest)")
+    group.add_argument("--save", action="store_true",
+                       help="also write embeddings, labels and predictions as .npy (default: off)")
+    add_html(group, "what was taken for what, a map of the embeddings, and the mistakes to listen to, each beside the "
+                    "nearest training clip")
+    return group
+
+
+def add_k(group, several: bool = False) -> None:
+    """``several``: more than one number may be given; `each_k` has them."""
+    group.add_argument("--k", type=count, default=5, **({"nargs": "+"} if several else {}),
+                       help="neighbours that vote" + ("; of several, the first has the full report" if several else "")
+                            + " (default: 5)")
+    group.add_argument("--ties", choices=("nearest", "lowest"), default="nearest",
+                       help="which of the classes with equally many votes wins: the nearest neighbour's, or, as in the "
+                            "original, the first label's (default: nearest)")
+
+
+def each_k(args: argparse.Namespace) -> list[int]:
+    """The numbers of neighbours of --k, each once, in the order given."""
+    return list(dict.fromkeys(args.k if isinstance(args.k, list) else [args.k]))
+
+
+def add_plot(group) -> None:
+    group.add_argument("--plot", action="store_true",
+                       help="also draw a map of the test clips' embeddings (t-SNE) and how far apart clips of the same "
+                            "and of different words lie, and write TSV files for TensorBoard's embedding projector "
+                            "(default: off)")
+
+
+def add_html(group, tested: str) -> None:
+    """``tested``: what the page lets one hear the mistakes of."""
+    group.add_argument("--html", type=Path, metavar="FILE",
+                       help=f"also write one page that needs no network: the figures, {tested} (default: off)")
+    group.add_argument("--html_mb", type=megabytes, metavar="MB",
+                       help="the largest that it may become; what does not fit is left out, and said (default: "
+                            f"{HTML_MB:g})")

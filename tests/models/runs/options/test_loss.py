@@ -1,0 +1,37 @@
+"""Each loss has its own flags and defaults."""
+
+import pytest
+
+from data.base.errors import UserError
+from models.runs.options.loss import LOSSES, resolve_loss
+from models.runs.options.recipe import resolve_recipe
+from tests.models.runs.options.test_options import parsed
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_loss_has_its_own_defaults_and_takes_no_other_flags(loss):
+    args = parsed("TripletEncoder", f"--loss={loss}", "--lr=0.5")
+    resolve_recipe(args)
+    resolve_loss(args)
+    takes = LOSSES[loss]
+    for flag, value in (("margin", "0.25"), ("mining", "hardest"), ("scale", "20"), ("sub_centres", "2"),
+                        ("loss_lr", "0.3")):
+        assert getattr(args, flag) == (0.5 if flag == "loss_lr" and flag in takes else takes.get(flag))
+        given = parsed("TripletEncoder", f"--loss={loss}", f"--{flag}={value}")
+        resolve_recipe(given)
+        if flag in takes:
+            resolve_loss(given)
+            assert str(getattr(given, flag)).removesuffix(".0") == value
+        else:
+            with pytest.raises(UserError, match=f"--{flag} has no meaning with --loss {loss} .*leave it out"):
+                resolve_loss(given)
+
+
+@pytest.mark.parametrize("flags, said", [
+    (["--loss=am_softmax", "--loss_lr=1e-9"], "--loss_lr 1e-09 is below --lr_end 8e-05"),
+    (["--loss=subcenter_arcface", "--margin=28.6"], "--margin 28.6: that of subcenter_arcface is an angle in radians")])
+def test_loss_flags_that_make_no_sense(flags, said):
+    args = parsed("TripletEncoder", *flags)
+    resolve_recipe(args)
+    with pytest.raises(UserError, match=said):
+        resolve_loss(args)

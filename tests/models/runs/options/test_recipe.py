@@ -1,0 +1,41 @@
+"""A recipe sets what no flag does; augmentations and their ranges."""
+
+import re
+
+import pytest
+
+from data.base.errors import UserError
+from models.runs.options.recipe import CHANCES, resolve_recipe, varied
+from tests.models.runs.options.test_options import parsed
+
+
+def test_recipes_fill_in_only_what_was_not_given():
+    args = parsed("TripletEncoder", "--recipe=fast", "--lr=0.5")
+    resolve_recipe(args)
+    assert (args.optimizer, args.schedule, args.lr, args.shift) == ("adamw", "onecycle", 0.5, True)
+    args = parsed("TripletEncoder", "--recipe=fast", "--no-shift")
+    resolve_recipe(args)
+    assert args.shift is False
+    args = parsed("TripletEncoder", "--augment")
+    resolve_recipe(args)
+    assert (args.optimizer, args.shift) == ("novograd", True)
+
+
+@pytest.mark.parametrize("flag", CHANCES)
+def test_a_probability_is_a_flags_own_or_the_one_given(flag):
+    for given, wanted in (([], 0), ([f"--{flag}"], None), ([f"--{flag}=0.25"], 0.25), ([f"--{flag}=0"], 0)):
+        args = parsed("TripletEncoder", *given, "--no-shift")
+        resolve_recipe(args)
+        found = getattr(args, flag)
+        assert found == wanted if wanted is not None else 0 < found < 1
+        assert varied(args) == (found > 0)
+
+
+@pytest.mark.parametrize("flags, said", [(["--lr=1e-5"], "--lr_end 8e-05 is above --lr 1e-05"),
+                                         (["--noise_snr", "30", "5"], "--noise_snr 30 5"),
+                                         (["--babble", "--babble_snr", "9", "8"], "--babble_snr 9 8"),
+                                         (["--babble_snr", "8", "9"], "--babble_snr has no effect without --babble"),
+                                         (["--gain=0", "--gain_db", "-5", "5"], "--gain_db has no effect without")])
+def test_contradictions(flags, said):
+    with pytest.raises(UserError, match=re.escape(said)):
+        resolve_recipe(parsed("TripletEncoder", *flags))
