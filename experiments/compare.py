@@ -123,9 +123,11 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> int:
     from data.manifests import SPLITS
-    from experiments import run
     from experiments.belongs import data_of
+    from experiments.estimate import Estimate, clock
+    from experiments.pool import run_all
     from experiments.results_file import Results
+    from experiments.setup import Setup, machine_flags, make_fraction
     from models.runs import session
 
     corpus = session.open_corpus(args, SPLITS)
@@ -143,7 +145,7 @@ def main(args: argparse.Namespace) -> int:
     data = data_of(corpus, _usable(args, corpus, "test") if args.skip_bad_audio else None, _new_words(args, corpus))
     results = Results(args.out / "compare.json", data, args.manifest)
     chains = [chain for chain in cells.chains(todo) if any(cell.name not in results.known for cell in chain)]
-    estimate = run.Estimate(results, lambda: _rate(args))
+    estimate = Estimate(results, lambda: _rate(args))
     wanted = [cell for chain in chains for cell in chain if cell.name not in results.known]
     if stale := results.stale:
         again = len({cell.name for cell in wanted} & set(stale))
@@ -157,27 +159,27 @@ def main(args: argparse.Namespace) -> int:
               "and --out", flush=True)
     if args.dry_run or wanted:
         seconds = sum(estimate.chain(chain, results.known) for chain in chains) / args.jobs
-        print(f"{len(todo)} cells, {len(wanted)} to run, about {run.clock(seconds)} with {args.jobs} at a time",
+        print(f"{len(todo)} cells, {len(wanted)} to run, about {clock(seconds)} with {args.jobs} at a time",
               flush=True)
     if args.dry_run:
         for chain in chains:
             for i, cell in enumerate(chain):
                 if cell.name not in results.known:
                     known = {*results.known, *(before.name for before in chain[:i])}
-                    print(f"{cell.name:60}  {run.clock(estimate.chain([cell], known))}")
+                    print(f"{cell.name:60}  {clock(estimate.chain([cell], known))}")
         return 0
 
     for fraction in sorted({cell.fraction for cell in wanted} - {1.0}):
-        run.make_fraction(args.manifest, fraction, args.registry, args.runs_dir)
-    common, training = run.machine_flags(args)
-    setup = run.Setup(args.runs_dir, args.registry, data, frozenset(results.stale), common, training, tuple(args.ks),
-                      enrolling, args.eval)
+        make_fraction(args.manifest, fraction, args.registry, args.runs_dir)
+    common, training = machine_flags(args)
+    setup = Setup(args.runs_dir, args.registry, data, frozenset(results.stale), common, training, tuple(args.ks),
+                  enrolling, args.eval)
     problems = []
     try:
         if wanted:
             _open_once(args, wanted)
             with _threads(args.jobs):
-                problems = run.run_all(chains, results, setup, args.jobs, estimate)
+                problems = run_all(chains, results, setup, args.jobs, estimate)
     finally:
         write(args.out, list(results.known.values()))
     if problems:

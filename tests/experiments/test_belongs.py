@@ -9,10 +9,12 @@ import pytest
 
 from data.base.errors import UserError
 from data.manifests import Utterance, load_corpus, register, write_manifest
-from experiments import cells, compare, run
+from experiments import cells, compare
 from experiments.belongs import Data, alone, data_of, make_room
 from experiments.cells import Cell
+from experiments.chain import run_chain
 from experiments.results_file import Results
+from experiments.setup import Setup
 
 BASE = Cell("small", "Res8", "knn", 6, 0)
 
@@ -137,7 +139,7 @@ def test_a_cell_is_run_by_one_comparison_at_a_time(tmp_path):
     pytest.importorskip("fcntl")
     with alone(tmp_path, BASE.name), alone(tmp_path, "another"), \
             pytest.raises(UserError, match=rf"^{BASE.name}: another comparison is running it"):
-        run.run_chain([BASE], set(), run.Setup(tmp_path, tmp_path / "manifests.json", OURS))
+        run_chain([BASE], set(), Setup(tmp_path, tmp_path / "manifests.json", OURS))
     assert not (tmp_path / BASE.name).exists()
     with pytest.raises(ZeroDivisionError), alone(tmp_path, BASE.name):
         raise ZeroDivisionError

@@ -14,10 +14,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from data import joined
 from data.base.errors import UserError
-from data.manifests import ROOT, load_corpus, register, registered, write_manifest
-from experiments import cells, compare, run, summary
+from data.manifests import ROOT, load_corpus
+from experiments import cells, compare, summary
 from experiments.cells import Cell
 from experiments.pictures import draw_classes, draw_curves
 from experiments.results_file import Results
@@ -205,21 +204,6 @@ def test_results_by_both_rules_for_ties_say_so():
     assert "lowest label in 4 of 5 kNN results" in found.splitlines()[0]
 
 
-def test_neighbours_are_counted_from_the_saved_embeddings_by_the_same_vote(tmp_path, capsys):
-    from models.evaluation.knn import classify
-
-    rng = np.random.default_rng(0)
-    train, test = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in
-                   (rng.standard_normal((n, 6)).astype(np.float32) for n in (12, 40)))
-    labels, truth = np.arange(12) // 2, rng.integers(0, 6, 40)
-    for name, array in (("train_embeddings", train), ("train_labels", labels), ("test_embeddings", test),
-                        ("test_labels", truth)):
-        np.save(tmp_path / f"s-{name}.npy", array)
-    found = run.by_k(tmp_path / "s", (1, 5, 12, 13))
-    assert found == {str(k): np.mean(classify(train, labels, test, k, 6).labels == truth) for k in (1, 5, 12)}
-    assert "--ks 13 left out, the training set has 12 clips" in capsys.readouterr().out
-
-
 def test_pictures_show_one_setting():
     by_setting = summary.side_by_side(summary.rows(RUNS), "Res8")
     small = replace(BASE, margin=0.2)
@@ -235,35 +219,6 @@ def test_of_settings_with_one_method_each_the_largest_is_shown():
              for steps, margin in ((6, 0.5), (6, 0.2), (9, 0.2))]
     shown = summary.side_by_side(summary.rows(alone), "Res8")
     assert {name: len(rows) for name, rows in shown.items()} == {"4x3-margin0.2": 2}
-
-
-def test_fractions_lie_within_one_another(words, tmp_path):
-    whole = load_corpus("words", registry=words.registry)
-    kept = {}
-    for fraction in (0.1, 0.5):
-        run.make_fraction("words", fraction, words.registry, tmp_path)
-        part = load_corpus(f"words-{fraction:g}", registry=tmp_path / "manifests.json")
-        assert part.splits["train"].counts().tolist() == [max(2, round(12 * fraction))] * 6
-        assert part.splits["test"].files == whole.splits["test"].files and part.noise.samefile(whole.noise)
-        kept[fraction] = set(part.splits["train"].files)
-    assert kept[0.1] < kept[0.5] < set(whole.splits["train"].files)
-
-
-def test_a_share_of_joined_sets_is_those_shares_joined(words, tmp_path):
-    whole = load_corpus("words", registry=words.registry)
-    registry = tmp_path / "r" / "manifests.json"
-    for name, labels in (("a", ("bed", "cat")), ("b", ("dog",))):
-        paths = {split: tmp_path / f"{name}-{split}.json" for split in whole.splits}
-        for split, path in paths.items():
-            manifest = whole.splits[split]
-            write_manifest(path, (one for one in map(manifest.__getitem__, range(len(manifest)))
-                                  if one.label in labels))
-        register(name, **paths, new_words=words.folder / "dev.json", registry=registry)
-    run.make_fraction("a+b", 0.5, registry, tmp_path)
-    part = joined.load(replace(BASE, manifest="a+b", fraction=0.5).data, registry=tmp_path / "manifests.json")
-    assert part.splits["train"].counts().tolist() == [6, 6, 6] and part.parts.tolist() == [0, 0, 1]
-    assert part.splits["test"].counts().tolist() == [5, 5, 5]
-    assert "new_words" in registered("a-0.5", tmp_path / "manifests.json")
 
 
 def test_epochs_are_worth_the_steps_that_a_training_by_epochs_takes(words, capsys):
