@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import sys
-import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -25,6 +24,7 @@ from tqdm import tqdm
 from data.base.cores import ordered_map
 from data.base.errors import UserError
 from data.base.files import CACHE, misshapen, open_regular, write_atomically
+from data.base.npz import read_npz
 from data.decoding import SAMPLE_RATE, decode, decode_with_remarks, fit, to_int16
 from data.manifests import Manifest
 
@@ -190,19 +190,19 @@ def _read(index_file: Path, audio_file: Path, clips: int, clip_samples: int) -> 
             audio.close()
             return None
         samples = _mapped(audio)
-        with open_regular(index_file) as file, np.load(file) as index:
-            length, check, about = index["length"], int(index["check"]), json.loads(str(index["about"]))
-            sound = (length.dtype == np.int64 and length.shape == (clips,) and length.min() >= 0
-                     and length.max() <= clip_samples and length.sum() == len(samples)
-                     and misshapen(about, _INDEX) is None and _checksum(samples) == check)
-            if not sound:
-                return None
-            bad = {int(i): reason for i, reason in about["bad"].items()}
-            remarks = {remark: (int(count), str(first)) for remark, (count, first) in about["remarks"].items()}
-            if sorted(bad) != np.flatnonzero(length == 0).tolist():
-                return None
-    except (OSError, ValueError, TypeError, KeyError, EOFError, MemoryError, NotImplementedError, RecursionError,
-            zipfile.BadZipFile, zlib.error):
+        with open_regular(index_file) as file:
+            index = read_npz(file)
+        length, check, about = index["length"], int(index["check"]), json.loads(str(index["about"]))
+        sound = (length.dtype == np.int64 and length.shape == (clips,) and length.min() >= 0
+                 and length.max() <= clip_samples and length.sum() == len(samples)
+                 and misshapen(about, _INDEX) is None and _checksum(samples) == check)
+        if not sound:
+            return None
+        bad = {int(i): reason for i, reason in about["bad"].items()}
+        remarks = {remark: (int(count), str(first)) for remark, (count, first) in about["remarks"].items()}
+        if sorted(bad) != np.flatnonzero(length == 0).tolist():
+            return None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # the last, of JSON too deep
         return None
     return _packed(samples, length, clip_samples, bad, remarks)
 

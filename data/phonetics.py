@@ -18,8 +18,6 @@ import re
 import sys
 import time
 import unicodedata
-import zipfile
-import zlib
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -28,6 +26,7 @@ import numpy as np
 
 from data.base.errors import UserError, exit_cleanly
 from data.base.files import CACHE, open_regular, read_text, write_atomically
+from data.base.npz import read_npz
 from data.manifests import REGISTRY, load_corpus
 from data.nearest import search
 
@@ -109,12 +108,13 @@ def cached_neighbours(labels: Sequence[str], top: int, cache_dir: str | Path = C
     path = cache_file(labels, top, cache_dir)
     shape = (len(labels), max(0, min(top, len(labels) - 1)))
     try:
-        with open_regular(path) as file, np.load(file) as tables:
-            indices, distances = tables["indices"], tables["distances"]
+        with open_regular(path) as file:
+            tables = read_npz(file)
+        indices, distances = tables["indices"], tables["distances"]
         if indices.shape == distances.shape == shape and indices.dtype == np.int32 and (
                 not indices.size or 0 <= indices.min() <= indices.max() < len(labels)):
             return indices, distances
-    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error):
+    except (OSError, ValueError, KeyError):
         pass  # not there or not whole: computing takes seconds
     indices, distances = neighbours(labels, top)
     try:

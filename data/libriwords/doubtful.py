@@ -8,13 +8,11 @@ Jung et al. (2022) found their word embeddings to need.
 
 import hashlib
 import os
-import zlib
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from tqdm import tqdm
@@ -22,6 +20,7 @@ from tqdm import tqdm
 from data.base.cores import ordered_map
 from data.base.errors import UserError
 from data.base.files import open_regular, write_atomically
+from data.base.npz import read_npz
 from data.libriwords.wordscan import WordClips
 
 UNLIKE, ELSEWHERE, LENGTH, NONE = REASONS = (
@@ -211,9 +210,10 @@ def _load(task: tuple[Sequence[tuple], Path]) -> dict[str, np.ndarray] | None:
     utterances, path = task
     count = sum(len(words) for _, _, words, *_ in utterances)
     try:
-        with open_regular(path) as file, np.load(file) as chunk:
-            columns = {name: chunk[name] for name in _COLUMNS}
+        with open_regular(path) as file:
+            chunk = read_npz(file)
+        columns = {name: chunk[name] for name in _COLUMNS}
         return columns if all(column.shape == (count,) and column.dtype == np.float64
                               for column in columns.values()) else None
-    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error):
+    except (OSError, ValueError, KeyError):
         return None

@@ -7,13 +7,11 @@ or one that goes on after a kill, takes over the chunks whose TextGrids and audi
 import hashlib
 import json
 import os
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from tqdm import tqdm
@@ -21,6 +19,7 @@ from tqdm import tqdm
 from data.base.cores import ordered_map
 from data.base.errors import UserError
 from data.base.files import check_regular, misshapen, open_regular, write_atomically
+from data.base.npz import read_npz
 from data.libriwords.pairs import pair_up, speaker_of, speaker_pattern
 from data.sources.find import AUDIO, find_files
 from data.sources.textgrids import TextGridError, read_words
@@ -199,16 +198,17 @@ def _load(task: tuple[list[tuple], Path, str | None]) -> tuple[dict[str, np.ndar
     """A chunk's columns and the rest of it; None where it is not there, damaged or of another shape."""
     pairs, path, _ = task
     try:
-        with open_regular(path) as file, np.load(file) as chunk:
-            rest = json.loads(str(chunk["rest"]))
-            columns = {name: chunk[name] for name in _COLUMNS}
+        with open_regular(path) as file:
+            chunk = read_npz(file)
+        rest = json.loads(str(chunk["rest"]))
+        columns = {name: chunk[name] for name in _COLUMNS}
         whole = misshapen(rest, {"words": [str], "marks": {str: int}, "problems": [[str]]}) is None and all(
             column.shape == columns["word"].shape and column.ndim == 1 and column.dtype == _COLUMNS[name]
             for name, column in columns.items()) and all(len(problem) == 3 for problem in rest["problems"])
         for name, size in (("utterance", len(pairs)), ("word", len(rest["words"]))):
             whole &= not len(columns[name]) or 0 <= columns[name].min() <= columns[name].max() < size
         return (columns, rest) if whole else None
-    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # the last, of JSON too deep
         return None
 
 

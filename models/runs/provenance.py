@@ -18,7 +18,8 @@ from functools import reduce
 import numpy as np
 
 from data.base.errors import UserError
-from data.base.files import check_regular, write_atomically
+from data.base.files import open_regular, write_atomically
+from data.base.npz import read_npz
 from data.dataset import Clips
 from data.manifests import Corpus, Manifest
 from models.runs.checkpoints import Run
@@ -61,12 +62,12 @@ class Record:
         if not os.path.lexists(path):
             return None
         try:
-            check_regular(path)
-            with np.load(path, allow_pickle=False) as arrays:
-                found = [arrays[f.name] for f in fields(cls)]
+            with open_regular(path) as file:
+                arrays = read_npz(file)
+            found = [arrays[f.name] for f in fields(cls)]
             if any(keys.dtype != np.uint64 or keys.ndim != 1 for keys in found):
                 raise ValueError("it holds other arrays")
-        except Exception as error:  # a damaged archive makes NumPy raise almost anything
+        except (OSError, UserError, ValueError, KeyError) as error:
             raise UserError(f"{path}: not the record of a run's training clips ({error}); restore it, or remove it to "
                             "test without") from None
         return cls(*found)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +20,7 @@ import numpy as np
 
 from data.base.errors import UserError
 from data.base.files import open_regular
+from data.base.npz import read_npz
 from spotting.encoders.facts import Facts
 
 KEPT = "cohort.npz"
@@ -108,11 +108,11 @@ def pack(embeddings: np.ndarray, spoken: Sequence[str], sha256: str) -> bytes:
 def unpack(content: bytes, sha256: str, width: int) -> Cohort | str:
     """A cohort, or what is wrong with its file for the encoder of this SHA-256 and width."""
     try:
-        with np.load(io.BytesIO(content)) as kept:
-            whole, spoken, of = kept["windows"], kept["spoken"], str(kept["sha256"])
+        kept = read_npz(io.BytesIO(content))
+        whole, spoken, of = kept["windows"], kept["spoken"], str(kept["sha256"])
     except KeyError:
         return "is an older version's"
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError) as error:
         return f"cannot be read ({error})"
     if of != sha256:
         return "is not of this encoder"

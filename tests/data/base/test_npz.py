@@ -1,0 +1,80 @@
+"""What was saved is read, and of a damaged file nothing is said but that it is one."""
+
+import io
+import random
+import zipfile
+
+import numpy as np
+import pytest
+
+from data.base.npz import read_npz
+
+ARRAYS = {"counts": np.arange(40, dtype=np.int64), "names": np.array(["a", "bc"]), "number": np.float32(2.5)}
+
+
+def saved(save=np.savez, **arrays) -> bytes:
+    content = io.BytesIO()
+    save(content, **(arrays or ARRAYS))
+    return content.getvalue()
+
+
+def said(content: bytes) -> str | None:
+    """What `read_npz` has against a file, None if nothing. Any other error than its own ends the test."""
+    try:
+        read_npz(io.BytesIO(content))
+    except ValueError as error:
+        assert "damaged" in str(error)
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_what_was_saved_is_read(save):
+    found = read_npz(io.BytesIO(saved(save)))
+    assert found.keys() == ARRAYS.keys()
+    for name, array in ARRAYS.items():
+        assert np.array_equal(found[name], array) and found[name].dtype == array.dtype
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_a_byte_here_or_there_is_another(save):
+    rng, whole, refused = random.Random(0), saved(save), 0
+    for _ in range(1500):
+        content = bytearray(whole)
+        for _ in range(rng.choice((1, 2, 5))):
+            content[rng.randrange(len(content))] = rng.randrange(256)
+        refused += said(bytes(content)) is not None
+    assert refused > 500
+    for length in range(0, len(whole), 7):
+        assert said(whole[:length])
+
+
+def test_headers_of_arrays_are_odd():
+    """Checksums are right, so that all of it comes before NumPy."""
+    rng, one, refused = random.Random(0), io.BytesIO(), 0
+    np.save(one, ARRAYS["counts"])
+    for _ in range(1500):
+        array, content = bytearray(one.getvalue()), io.BytesIO()
+        for _ in range(rng.choice((1, 2, 4))):
+            array[rng.randrange(128)] = rng.choice(b"0123456789()[]{},'<>fiOUx \\\n\0")
+        with zipfile.ZipFile(content, "w") as archive:
+            archive.writestr("counts.npy", bytes(array))
+        refused += said(content.getvalue()) is not None
+    assert refused > 500
+
+
+@pytest.mark.parametrize("shape", [b"(4" + b"0" * 13 + b",)", b"(-1,)", b"('a',)", b"(9**9,)"])
+def test_shapes_that_no_array_has(shape):
+    array, content = io.BytesIO(), io.BytesIO()
+    np.save(array, ARRAYS["counts"])
+    with zipfile.ZipFile(content, "w") as archive:
+        before = b"(40,), }" + b" " * (len(shape) - len(b"(40,)"))
+        archive.writestr("counts.npy", array.getvalue().replace(before, shape + b", }"))
+    assert said(content.getvalue())
+
+
+def test_files_of_other_kinds():
+    array = io.BytesIO()
+    np.save(array, ARRAYS["counts"])
+    for content in (b"", b"text", array.getvalue(), saved(objects=np.array(["a", None], object))):
+        assert said(content)
