@@ -4,6 +4,7 @@ A file appears under its own name only when it is whole and has the right hash; 
 which the next attempt carries on with. An unpacked archive leaves a marker, so that it is not unpacked again.
 """
 
+import errno
 import gzip
 import hashlib
 import http.client
@@ -38,10 +39,14 @@ WAIT = 1.0  # seconds before the second attempt, doubled with every further one
 TIMEOUT = 60  # seconds without a byte before a connection counts as cut
 _CHUNK = 1 << 20
 _CUT = (http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError, urllib.error.URLError)
-# The last is zipfile's, of a compression method or a version that it does not know.
-_DAMAGED = (gzip.BadGzipFile, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError,
-            NotImplementedError, ValueError, OverflowError, RecursionError, struct.error,
-            NotADirectoryError, IsADirectoryError, FileExistsError)  # two members that cannot both be
+_DAMAGED = (  # what a damaged archive makes gzip, tarfile and zipfile raise, OSErrors of `_is_damage` aside
+    gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError,  # a stream that is none, or ends too early
+    tarfile.TarError, zipfile.BadZipFile, struct.error,  # a header that is none
+    ValueError,  # a name that is no text, a number that is none
+    OverflowError,  # a date that no clock has
+    NotImplementedError,  # a method of compression, or a version, that zipfile does not know
+    RecursionError,  # thousands of headers about the next header
+    NotADirectoryError, IsADirectoryError, FileExistsError)  # two members that cannot both be
 _DEEPEST, _LONGEST = 100, 255  # folders within folders, bytes of a name: what file systems and we ourselves take
 
 
@@ -157,9 +162,15 @@ def _unpack_members(members: Callable[[Path, Path], None], archive: Path, tempor
     except _DAMAGED as error:
         raise UserError(f"{archive}: damaged archive ({error}); get it again") from None
     except OSError as error:
-        if error.errno is not None:
+        if not _is_damage(error):
             raise
-        raise UserError(f"{archive}: damaged archive ({error}); get it again") from None  # as bz2 puts it
+        raise UserError(f"{archive}: damaged archive ({error}); get it again") from None
+
+
+def _is_damage(error: OSError) -> bool:
+    """Whether it is about what an archive holds, not about disks: bz2's have no number, and a member that would begin
+    before the archive does is an invalid argument, of no file by name."""
+    return error.errno is None or (error.errno == errno.EINVAL and error.filename is None)
 
 
 @contextmanager

@@ -269,6 +269,35 @@ def test_damaged_archives_leave_nothing(tmp_path, damage, ending):
     assert tree(unpack(archive, tmp_path / "out")) == {"one": BODY}
 
 
+@pytest.mark.parametrize("damage", [
+    (b"PK\5\6", 16, b"\xff\0\0\0"), (b"PK\1\2", 10, b"\x63\0"), (b"PK\1\2", 6, b"\xff\0")],
+    ids=["members before the beginning", "unknown compression", "unknown version"])
+def test_odd_entries_of_a_zip_are_a_damaged_archive_not_a_full_disk(tmp_path, damage):
+    archive, (mark, at, change) = tmp_path / "a.zip", damage
+    with zipfile.ZipFile(archive, "w") as zipped:
+        zipped.writestr("one", b"1" * 99)
+    content = bytearray(archive.read_bytes())
+    start = content.rfind(mark) + at
+    content[start:start + len(change)] = change
+    archive.write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.zip: damaged archive"):
+        unpack(archive, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_is_no_damaged_archive(tmp_path, monkeypatch):
+    import errno
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(zipfile.ZipFile, "extract", full)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as zipped:
+        zipped.writestr("one", b"1")
+    with pytest.raises(UserError, match="No space left on device"):
+        unpack(tmp_path / "a.zip", tmp_path / "out")
+
+
 def odd_tar(path, name):
     """A tar whose only member has any name at all: PAX headers take what a TarInfo does not."""
     with tarfile.open(path, "w:gz", format=tarfile.PAX_FORMAT) as tar:
