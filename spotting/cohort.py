@@ -4,8 +4,9 @@
     python -m spotting.cohort --name my_encoder --manifest 1000
 
 Windows of running speech, at random places. Where the words of a recording are known, from TextGrids or the manifest,
-those windows in which a word is said do not count against it once it is enrolled. The cohort lies in the run's folder,
-cohort.npz, and goes where the encoder goes, exports included, without the recordings.
+those windows in which a word is said do not count against it once it is enrolled, and what clips of one word differ in
+is learnt: embeddings are whitened by that before they are compared, and fewer words are missed. The cohort lies in the
+run's folder, cohort.npz, and goes where the encoder goes, exports included, without the recordings.
 """
 
 import argparse
@@ -60,6 +61,9 @@ def main(args: argparse.Namespace) -> int:
     known = sum(bool(said) for said in cohort.spoken)
     print(f"wrote {path}: {len(cohort.spoken):,} windows of {len(files):,} recordings, in {known:,} of which words are "
           f"known; {len(cohort.content) / 1e3:.0f} kB")
+    if cohort.whitening is None:
+        warn("embeddings are compared without whitening, for words said several times are known in too few places; "
+             "more recordings with --alignments or of a --manifest mend that")
     return 0
 
 

@@ -53,6 +53,15 @@ class Whitening:
         factor = np.linalg.cholesky(np.linalg.inv(within))
         return cls(means.mean(0).astype(np.float32), factor.astype(np.float32))
 
+    @classmethod
+    def read(cls, centre: np.ndarray | None, factor: np.ndarray, width: int) -> Whitening | None:
+        """From arrays that were kept in a file; None if they cannot be those of embeddings of this width."""
+        if centre is None or any(x.dtype.kind != "f" or not np.isfinite(x).all() for x in (centre, factor)):
+            return None
+        if centre.shape != (width,) or factor.shape != (width, width) or np.linalg.matrix_rank(factor) < width:
+            return None
+        return cls(centre.astype(np.float32), factor.astype(np.float32))
+
     def __call__(self, vectors: np.ndarray) -> np.ndarray:
         """Embeddings of length 1, (N, D) float32, to as many of length 1."""
         return unit((vectors - self.centre) @ self.factor)

@@ -5,6 +5,9 @@ sorts of speech. So a window's score is its similarity less its level, the mean 
 are most like it: the centre of speaker verification's adaptive t-norm (Matejka et al., 2017) without its division,
 which by measurement made it worse. And how alike the cohort's windows are to a word tells, without any recording of
 the user's, how often speech will reach a threshold.
+
+Where words are known in its recordings, the cohort also keeps what clips of one word differ in (`Whitening`). Then
+everything, windows, enrolled clips and the cohort itself, is compared after whitening, which misses fewer.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +26,9 @@ from data.base.errors import UserError
 from data.base.files import open_regular
 from data.base.npz import read_npz
 from spotting.encoders.facts import Facts
+
+if TYPE_CHECKING:
+    from models.evaluation.whiten import Whitening
 
 KEPT = "cohort.npz"
 NEAREST = 50  # windows of the cohort whose mean similarity is a window's level
@@ -35,19 +42,30 @@ class Cohort:
     """Windows of speech of many people.
 
     Attributes:
-        embeddings: (M, D) float32, rows of length 1.
+        plain: (M, D) float32, what the encoder makes of them, rows of length 1.
         spoken: of each, the words that are said in it, blanks between them, as far as they are known.
         digest: tells this cohort from others.
         content: the file that it is kept in.
+        whitening: what embeddings go through before they are compared; None compares them as they are.
     """
 
-    embeddings: np.ndarray
+    plain: np.ndarray
     spoken: np.ndarray
     digest: str
     content: bytes
+    whitening: Whitening | None = None
+
+    @cached_property
+    def embeddings(self) -> np.ndarray:
+        """(M, D) float32, rows of length 1, as they are compared."""
+        return self.whitened(self.plain)
+
+    def whitened(self, embeddings: np.ndarray) -> np.ndarray:
+        """(N, D) embeddings of the encoder to (N, D) as they are compared."""
+        return embeddings if self.whitening is None else self.whitening(embeddings)
 
     def level(self, embeddings: np.ndarray) -> np.ndarray:
-        """(N, D) embeddings of length 1 to (N,) float32, the mean similarity of the `NEAREST` windows of the cohort."""
+        """(N, D) embeddings as they are compared to (N,) float32, the mean similarity of the cohort's `NEAREST`."""
         return np.concatenate([np.zeros(0, np.float32), *(_nearest(embeddings[i:i + _ROWS] @ self.embeddings.T)
                                                           for i in range(0, len(embeddings), _ROWS))])
 
@@ -66,13 +84,15 @@ class Cohort:
         """(K, D) templates to (K, M') float64: the scores that the windows get in which none of ``names`` is said.
 
         Args:
-            by: the cohort whose levels are taken off; None takes similarities as they are.
+            by: the cohort by which the templates were whitened, and whose levels are taken off; None takes
+                similarities of what the encoder makes of them.
         """
         rows = self.without(names)
-        similar = template @ self.embeddings[rows].T.astype(np.float64)
+        windows = self.plain[rows] if by is None else by.whitened(self.plain[rows])
+        similar = template @ windows.T.astype(np.float64)
         if by is None:
             return similar
-        return similar - (self.own_levels[rows] if by is self else by.level(self.embeddings[rows]))
+        return similar - (self.own_levels[rows] if by is self else by.level(windows))
 
     def without(self, names: Sequence[str]) -> np.ndarray:
         """(M',) the windows in which none of ``names``, words or phrases, is known to be said."""
@@ -97,11 +117,12 @@ def _words(text: str) -> str:
     return f" {' '.join(map(same_name, str(text).split()))} "
 
 
-def pack(embeddings: np.ndarray, spoken: Sequence[str], sha256: str) -> bytes:
+def pack(embeddings: np.ndarray, spoken: Sequence[str], sha256: str, whitening: Whitening | None = None) -> bytes:
     """The file of a cohort: embeddings (M, D) as whole numbers of 1/127, what is said, and its encoder's SHA-256."""
     content = io.BytesIO()
+    kept = {} if whitening is None else {"centre": whitening.centre, "factor": whitening.factor}
     np.savez_compressed(content, windows=np.round(_STEP * embeddings).astype(np.int8), spoken=np.array(spoken, str),
-                        sha256=sha256)
+                        sha256=sha256, **kept)
     return content.getvalue()
 
 
@@ -120,7 +141,14 @@ def unpack(content: bytes, sha256: str, width: int) -> Cohort | str:
     length = np.linalg.norm(embeddings, axis=1, keepdims=True) if embeddings.ndim == 2 else np.zeros(0)
     if embeddings.shape != (len(spoken), width) or not len(spoken) or not (length > 0).all():
         return "is damaged"
-    return Cohort(embeddings / length, spoken, hashlib.sha1(content).hexdigest(), content)
+    whitening = None
+    if "factor" in kept:
+        from models.evaluation.whiten import Whitening
+
+        whitening = Whitening.read(kept.get("centre"), kept["factor"], width)
+        if whitening is None:
+            return "is damaged"
+    return Cohort(embeddings / length, spoken, hashlib.sha1(content).hexdigest(), content, whitening)
 
 
 def place_of(facts: Facts) -> Path | None:

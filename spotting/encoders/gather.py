@@ -1,15 +1,17 @@
-"""Windows of other people's speech for a cohort: from which recordings, and what is said in them."""
+"""Windows of other people's speech for a cohort: from which recordings, what is said in them, and where which word."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from data.base.errors import UserError
-from data.decoding import SAMPLE_RATE, decode, fit, open_audio
+from data.decoding import SAMPLE_RATE, decode, open_audio
+from models.evaluation.whiten import Whitening
 from spotting.encoders.cohort import Cohort, pack, unpack
 from spotting.encoders.load import Embedder
 from spotting.sound.blocks import has_sound
@@ -17,6 +19,9 @@ from spotting.sound.blocks import has_sound
 WINDOWS = 5_000  # 450 kB; more than an hour of speech
 LEAST = 30  # below which there is no tail worth the name
 RUNNING = 2.0  # times a window's length, from which on a recording is running speech, not a word
+WORDS = 4_000  # windows that the whitening is learnt from; by measurement, twice as many are no better
+PER_WORD = 150
+SHORTEST = 0.15  # seconds of a word
 Spoken = dict[str, list[tuple[float, float, str]]]  # of files: start, end, word
 
 
@@ -58,45 +63,76 @@ def aligned(files: list[str], folder: Path, say: Callable[[str], None]) -> Spoke
 def gather(embedder: Embedder, files: list[str], spoken: Spoken, seed: int, say: Callable[[str], None]) -> Cohort | str:
     """A cohort of windows at random places of recordings, about as many a second from each; or why there is none.
 
-    Recordings of single words are passed over where there is running speech.
+    Recordings of single words are passed over where there is running speech. Windows in the middle of which a word is
+    said that is said in others, too, give the whitening, if they are enough.
     """
     import soundfile
-    from tqdm import tqdm
 
-
-    length, rng, lengths, broken = embedder.facts.clip_seconds, np.random.default_rng(seed), {}, []
+    facts, rng, lengths, broken = embedder.facts, np.random.default_rng(seed), {}, []
     for file in files:
         try:
             with open_audio(file) as sound:
                 lengths[file] = sound.frames / sound.samplerate
         except (UserError, OSError, soundfile.LibsndfileError) as error:
             broken.append(str(error))
-    running = {file: seconds for file, seconds in lengths.items() if seconds >= RUNNING * length} or lengths
-    places = [(file, rng.uniform(0, max(0.0, seconds - length)))
-              for file, seconds in running.items() for _ in range(max(1, round(seconds / length)))]
-    chosen = sorted(rng.permutation(len(places))[:WINDOWS])
-    by_file = defaultdict(list)
-    for i in chosen:
-        by_file[places[i][0]].append(places[i][1])
-    clips, said = [], []
+    running = {file: s for file, s in lengths.items() if s >= RUNNING * facts.clip_seconds} or lengths
+    places = [(file, rng.uniform(0, max(0.0, seconds - facts.clip_seconds)))
+              for file, seconds in running.items() for _ in range(max(1, round(seconds / facts.clip_seconds)))]
+    places = [places[i] for i in sorted(rng.permutation(len(places))[:WINDOWS])]
+    words = words_to_compare(spoken, lengths, facts.clip_seconds, rng)
+    clips = cut([*places, *((file, start) for file, start, _ in words)], facts.clip_samples, broken)
+    for reason in broken[:5]:
+        say(f"left out {reason}")
+    if len(broken) > 5:
+        say(f"left out {len(broken) - 5} more that cannot be used")
+    heard = [i for i in range(len(places)) if i in clips]
+    if len(heard) < LEAST:
+        return f"only {len(heard)} windows with sound, and a cohort needs {LEAST}: name more recordings"
+    encoder = replace(embedder, cohort=None)
+    said = [" ".join(word for begun, ended, word in spoken.get(file, ())
+                     if begun < start + facts.clip_seconds and ended > start)
+            for file, start in (places[i] for i in heard)]
+    whitening, there = None, [i for i in range(len(words)) if len(places) + i in clips]
+    if there:
+        whitening = Whitening.fit(encoder(np.stack([clips[len(places) + i] for i in there])),
+                                  np.array([words[i][2] for i in there]))
+    content = pack(encoder(np.stack([clips[i] for i in heard])), said, facts.sha256, whitening)
+    return unpack(content, facts.sha256, facts.width)
+
+
+def words_to_compare(spoken: Spoken, lengths: dict[str, float], clip_seconds: float,
+                     rng: np.random.Generator) -> list[tuple[str, float, str]]:
+    """(file, start, word) of at most `WORDS` windows with a word in the middle, in the order of ``spoken``: words that
+    are said twice at least and last long enough to be heard, and of each at most `PER_WORD`."""
+    by_word = defaultdict(list)
+    for file, entries in spoken.items():
+        for begun, ended, word in entries:
+            if file in lengths and ended - begun >= SHORTEST:
+                by_word[word].append((file, (begun + ended - clip_seconds) / 2, word))
+    chosen = [group[i] for group in by_word.values() if len(group) > 1 for i in rng.permutation(len(group))[:PER_WORD]]
+    return [chosen[i] for i in sorted(rng.permutation(len(chosen))[:WORDS])]
+
+
+def cut(places: list[tuple[str, float]], length: int, broken: list[str]) -> dict[int, np.ndarray]:
+    """(S,) int16 of ``length`` samples from each place, a file and a second in it, that has sound; by its number.
+
+    What lies before a file's beginning or after its end is zeros. What cannot be decoded is added to ``broken``.
+    """
+    from tqdm import tqdm
+
+    by_file, clips = defaultdict(list), {}
+    for i, (file, start) in enumerate(places):
+        by_file[file].append((i, round(start * SAMPLE_RATE)))
     for file, starts in tqdm(by_file.items(), desc="cohort", unit=" files", disable=None, leave=False):
         try:
             samples = decode(file)
         except UserError as error:
             broken.append(str(error))
             continue
-        for start in starts:
-            first = round(start * SAMPLE_RATE)
-            clip = fit(samples[first:first + embedder.facts.clip_samples], embedder.facts.clip_samples)
+        for i, first in starts:
+            missing = max(0, -first)
+            found = samples[max(0, first):max(0, first + length)]
+            clip = np.pad(found, (missing, length - missing - len(found)))
             if has_sound(clip[None])[0]:
-                clips.append(clip)
-                said.append(" ".join(word for begun, ended, word in spoken.get(file, ())
-                                     if begun < start + length and ended > start))
-    for reason in broken[:5]:
-        say(f"left out {reason}")
-    if len(broken) > 5:
-        say(f"left out {len(broken) - 5} more that cannot be used")
-    if len(clips) < LEAST:
-        return f"only {len(clips)} windows with sound, and a cohort needs {LEAST}: name more recordings"
-    facts = embedder.facts
-    return unpack(pack(embedder(np.stack(clips)), said, facts.sha256), facts.sha256, facts.width)
+                clips[i] = clip
+    return clips

@@ -35,7 +35,8 @@ METADATA = ("run", "model", "step", "sha256", "width", "clip_samples", "sample_r
 class Embedder:
     """An encoder ready to use: ``embed`` takes (B, S) int16, S = ``facts.clip_samples``, to (B, D) float32.
 
-    ``cohort`` is what scores are held against; None takes similarities as they are.
+    ``cohort`` is what scores are held against, and what embeddings are whitened by if it can; None takes similarities
+    of what the encoder makes of sound.
     """
 
     facts: Facts
@@ -44,9 +45,10 @@ class Embedder:
     cohort: Cohort | None = None
 
     def __call__(self, waveforms: np.ndarray) -> np.ndarray:
-        """(N, S) int16 to (N, D) float32 of length 1, ``batch`` at a time."""
+        """(N, S) int16 to (N, D) float32 of length 1 that can be compared, ``batch`` at a time."""
         parts = [self.embed(waveforms[i:i + self.batch]) for i in range(0, len(waveforms), self.batch)]
-        return np.concatenate([np.zeros((0, self.facts.width), np.float32), *parts])
+        found = np.concatenate([np.zeros((0, self.facts.width), np.float32), *parts])
+        return found if self.cohort is None else self.cohort.whitened(found)
 
 
 def add_encoder(parser: argparse.ArgumentParser, default: str, onnx: bool = True) -> None:

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from data.decoding import decode
 from data.manifests import Utterance, register, write_manifest
 from data.sources.textgrids import write_words
+from models.evaluation.whiten import Whitening
 from spotting import cohort
+from spotting.detection.thresholds import tail
 from spotting.encoders.cohort import KEPT, pack, read_kept
 from spotting.encoders.load import load_onnx, load_torch
 from spotting.words.words_file import read_words
@@ -53,6 +56,113 @@ def test_what_is_kept_are_windows_and_what_is_said_in_them(kept):
     assert len(found.without(["other"])) < 60
 
 
+SAID = [(at, at + 0.6) for at in (0.1, 1.3, 2.5, 3.7, 4.9)]  # of a much-said recording, from where to where
+
+
+@pytest.fixture(scope="module")
+def much_said(tmp_path_factory):
+    """40 recordings of five words each: enough to learn a whitening from. The first word begins after 0.1 s."""
+    folder, rng = tmp_path_factory.mktemp("much"), np.random.default_rng(6)
+    (folder / "talk").mkdir()
+    (folder / "grids").mkdir()
+    for i in range(40):
+        words = [2 + (i + k) % 4 for k in range(5)]
+        sound = scene(rng, [(word, start) for word, (start, _) in zip(words, SAID, strict=True)], 6.0)
+        soundfile.write(folder / "talk" / f"{i:02}.wav", sound, RATE)
+        write_words(folder / "grids" / f"{i:02}.TextGrid",
+                    [(f"word{word}", *place) for word, place in zip(words, SAID, strict=True)], 6.0)
+    return folder
+
+
+@pytest.fixture
+def whitening(run, much_said, tiny, tmp_path):
+    """A copy of the tiny encoder's run, with a cohort beside it that whitens."""
+    shutil.copytree(tiny, tmp_path / "tiny")
+    done = run("spotting.cohort", f"--encoder={tmp_path / 'tiny'}", "--recordings", much_said / "talk", "--alignments",
+               much_said / "grids")
+    assert done.code == 0, done.error
+    assert "without whitening" not in done.error
+    return tmp_path / "tiny"
+
+
+def test_words_said_several_times_give_a_whitening(whitening, much_said):
+    embedder = load_torch(whitening, None, None, 0)
+    clips, labels = [], []
+    for i in range(40):
+        samples = np.pad(decode(str(much_said / "talk" / f"{i:02}.wav")), RATE)
+        for k, (start, end) in enumerate(SAID):
+            first = RATE + round(RATE * ((start + end) / 2 - 0.5))
+            clips.append(samples[first:first + RATE])
+            labels.append((i + k) % 4)
+    plain = embedder.embed(np.stack(clips))
+    wanted = Whitening.fit(plain, np.array(labels))
+    assert np.allclose(embedder.cohort.whitening.centre, wanted.centre, atol=1e-5)
+    assert np.allclose(embedder.cohort.whitening.factor, wanted.factor, rtol=1e-2, atol=1e-2 * abs(wanted.factor).max())
+    assert np.allclose(embedder(np.stack(clips)), wanted(plain), atol=1e-3)
+    found = embedder.cohort
+    assert np.allclose(found.embeddings, found.whitening(found.plain))
+    assert np.abs(found.embeddings - found.plain).max() > 0.1
+
+
+def test_all_that_is_compared_is_whitened(whitening, run, spotter, tmp_path):
+    said = spotter.said / "bed" / "0.wav"
+    done = run("spotting.enroll", f"--encoder={whitening}", "--clips", spotter.clips, "--out", tmp_path / "w.json")
+    assert done.code == 0, done.error
+    words, embedder = read_words(tmp_path / "w.json"), load_torch(whitening, None, None, 0)
+    word, found = words.words[0], embedder.cohort
+    whole = embedder.embed(np.stack([decode(clip.file, clip.offset, 1.0) for clip in word.clips]))
+    mine = found.whitening(whole)
+    assert np.allclose(np.concatenate([clip.embedding for clip in word.clips]), mine, atol=1e-4)
+    template = mine.mean(0) / np.linalg.norm(mine.mean(0))
+    others = [np.sort(np.delete(found.embeddings, i, 0) @ found.embeddings[i])[-50:].mean()
+              for i in range(len(found.embeddings))]
+    scores = np.sort(found.embeddings.astype(np.float64) @ template - others)[::-1]
+    assert word.threshold == pytest.approx(tail(scores, 0.5 * 0.1 / 3600), abs=1e-3)
+    assert run("spotting.find", tmp_path / "w.json", said, "--threshold=-1", "--out", tmp_path / "hits.json").code == 0
+    hits = json.loads((tmp_path / "hits.json").read_text())["recordings"][0]["hits"]
+    samples = decode(str(said))
+    windows = found.whitening(embedder.embed(np.stack([samples[i:i + RATE]
+                                                       for i in range(0, len(samples) - RATE + 1, 1600)])))
+    level = [np.sort(found.embeddings @ window)[-50:].mean() for window in windows]
+    best = max(hit["score"] for hit in hits if hit["word"] == word.name)
+    assert best == pytest.approx(float((windows @ template - level).max()), abs=1e-3)
+
+
+def test_the_export_whitens_as_torch_does(whitening, run, spotter, tmp_path):
+    pytest.importorskip("onnxscript")
+    flags = f"--encoder={whitening}", "--clips", spotter.clips, "--out", tmp_path / "w.json"
+    assert run("spotting.enroll", *flags).code == 0
+    done = run("spotting.export", flags[0], "--out", tmp_path / "e.onnx", "--check", spotter.said)
+    assert done.code == 0, done.error
+    hits = [run("spotting.find", tmp_path / "w.json", spotter.said / "cat" / "1.wav", "--threshold=-1", *flags).out
+            for flags in ([], ["--onnx", tmp_path / "e.onnx"])]
+    assert hits[0] == hits[1]
+    clips = np.stack([decode(str(path), 0.0, 1.0) for path in sorted(spotter.said.glob("*/*.wav"))])
+    assert np.abs(load_onnx(tmp_path / "e.onnx")(clips) - load_torch(whitening, None, None, 0)(clips)).max() < 1e-3
+
+
+def test_words_enrolled_before_there_was_a_cohort_stay_as_they_are(whitening, run, spotter, tmp_path):
+    """And so do words added to them: their thresholds come from the cohort's windows as the encoder has them."""
+    aside, out = (whitening / KEPT).rename(tmp_path / "aside"), tmp_path / "w.json"
+    first = tmp_path / "first"
+    shutil.copytree(spotter.clips / "bed", first / "bed")
+    assert run("spotting.enroll", f"--encoder={whitening}", "--clips", first, "--out", out).code == 0
+    shutil.move(aside, whitening / KEPT)
+    done = run("spotting.enroll", "--clips", spotter.clips, "--out", out, "--add")
+    assert done.code == 0, done.error
+    words, embedder = read_words(out), load_torch(whitening, None, None, 0)
+    assert words.cohort is None
+    word = next(word for word in words.words if word.name == "cat")
+    whole = embedder.embed(np.stack([decode(clip.file, clip.offset, 1.0) for clip in word.clips]))
+    assert np.allclose(np.concatenate([clip.embedding for clip in word.clips]), whole, atol=1e-4)
+    scores = np.sort(embedder.cohort.plain.astype(np.float64) @ word.template()[0])[::-1]
+    assert word.threshold == pytest.approx(tail(scores, 0.5 * 0.1 / 3600), abs=1e-3)
+
+
+def test_too_few_words_give_none(kept):
+    assert load_torch(kept, None, None, 0).cohort.whitening is None  # words are known there, but only twenty
+
+
 def test_a_level_is_the_mean_of_the_nearest(kept):
     found, rng = load_torch(kept, None, None, 0).cohort, np.random.default_rng(0)
     queries = rng.normal(size=(7, 45)).astype(np.float32)
@@ -84,8 +194,6 @@ def test_scores_and_thresholds_rest_on_it(kept, run, spotter, tmp_path):
     assert found.code == 0, found.error
     hit = max(json.loads((tmp_path / "hits.json").read_text())["recordings"][0]["hits"], key=lambda hit: hit["score"])
     embedder = load_torch(kept, None, None, 0)
-    from data.decoding import decode
-
     samples = decode(str(spotter.said / "bed" / "0.wav"))
     clips = np.stack([samples[i:i + RATE] for i in range(0, len(samples) - RATE + 1, 1600)])
     word = next(word for word in words.words if word.name == hit["word"])

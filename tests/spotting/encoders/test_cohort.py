@@ -3,8 +3,11 @@
 import random
 
 import numpy as np
+import pytest
 
+from models.evaluation.whiten import Whitening
 from spotting.encoders.cohort import Cohort, pack, unpack
+from spotting.encoders.gather import PER_WORD, words_to_compare
 
 
 def test_a_damaged_file_is_told_never_a_traceback():
@@ -18,3 +21,34 @@ def test_a_damaged_file_is_told_never_a_traceback():
         assert isinstance(found, Cohort | str)
         refused += isinstance(found, str)
     assert refused > 150
+
+
+def test_a_whitening_is_kept_and_read_back():
+    windows = np.eye(8).repeat(40, axis=0)
+    factor = np.random.default_rng(0).normal(size=(8, 8)).astype(np.float32)
+    whitening = Whitening(np.full(8, 0.1, np.float32), factor)
+    found = unpack(pack(windows, ["a"] * 320, "f", whitening), "f", 8)
+    assert np.allclose(found.plain, windows)
+    wanted = (windows - 0.1) @ factor
+    assert np.allclose(found.embeddings, wanted / np.linalg.norm(wanted, axis=1, keepdims=True), atol=1e-5)
+    assert unpack(pack(windows, ["a"] * 320, "f"), "f", 8).whitening is None
+
+
+@pytest.mark.parametrize("centre, factor", [
+    (np.zeros(7), np.eye(8)), (np.zeros(8), np.eye(7)), (np.full(8, np.nan), np.eye(8)),
+    (np.zeros(8), np.zeros((8, 8))), (np.zeros(8), np.full((8, 8), np.inf)), (np.zeros(8, int), np.eye(8)),
+    (np.zeros(8), np.array(["a"] * 8))])
+def test_a_whitening_that_cannot_be_right(centre, factor):
+    assert unpack(pack(np.eye(8), ["a"] * 8, "f", Whitening(centre, factor)), "f", 8) == "is damaged"
+
+
+def test_words_to_compare_are_said_twice_long_enough_and_not_too_often():
+    spoken = {"a": [(0.0, 0.4, "once"), (1.0, 1.4, "twice"), (2.0, 2.1, "short"), (3.0, 3.1, "short")],
+              "b": [(0.1, 0.3, "twice"), *((float(i), i + 0.5, "often") for i in range(1, 500))],
+              "lost": [(0.0, 0.5, "twice")]}
+    found = words_to_compare(spoken, {"a": 5.0, "b": 500.0}, 1.0, np.random.default_rng(0))
+    twice = [(file, start) for file, start, word in found if word == "twice"]
+    assert [file for file, _ in twice] == ["a", "b"]
+    assert np.allclose([start for _, start in twice], [0.7, -0.3])
+    assert sum(word == "often" for *_, word in found) == PER_WORD
+    assert {word for *_, word in found} == {"twice", "often"}
