@@ -55,6 +55,8 @@ def parts() -> list[Part]:
           for run in ("res15_35", "res15_12")),
         Part("mining", checks.mining),
         Part("masks, shift, noise and speed", checks.augmentation),
+        Part("rooms, voices, bands, gain and vocal tracts", checks.rooms_and_voices),
+        Part("the other losses", checks.losses),
         Part("nearest neighbours", checks.neighbours),
         *(Part(f"steps of {model}", partial(figures.steps, model=model, times=1), step) for model in both),
         Part("resident, copied, augmented, by the Trainer", figures.variants, "Around the network"),

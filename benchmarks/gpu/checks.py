@@ -1,4 +1,4 @@
-"""Whether a GPU computes what the CPU does: embeddings, mining, augmentation, nearest neighbours.
+"""Whether a GPU computes what the CPU does: embeddings, mining, losses, augmentation, nearest neighbours.
 
 Each check takes a `Here` and returns what it found; it raises `Failed` where the two differ by more than they may. On
 a CPU both sides are the CPU, and the same code runs.
@@ -15,6 +15,7 @@ from benchmarks.gpu.here import Failed, Here, Skipped, arithmetic
 # square in bfloat16, whose eight bits move single values of a trained encoder by 5e-3 on a CPU too.
 FP32, BF16, TOGETHER = 1e-4, 2e-3, 1e-5
 SUMS, SPEED = 1e-5, 1e-3  # of a sample in [-1, 1]: noise's power is a sum; a position between samples has 24 bits
+LOSS = 1e-3  # of the largest value
 WIDTH = 45
 
 
@@ -140,6 +141,71 @@ def augmentation(here: Here) -> str:
         shown.append(f"{name} by {apart:.1e} ({most:g})")
         right &= apart <= most and _largest(both[0] - given.numpy()) > 0
     return _verdict("differ: " + ", ".join(shown), right)
+
+
+def rooms_and_voices(here: Here) -> str:
+    """Rooms, voices in the background, band limits, gain and vocal tracts of the same seed."""
+    import torch
+
+    from data.augment import babble, band_limit, change_gain
+    from data.dataset import scale
+    from data.rooms import Reverb
+    from models.encoders.frontend import LogMel
+    from models.training.vocal_tract import VocalTracts
+
+    waveforms = scale(here.sounds[np.arange(len(here.sounds))][0])
+    labels, samples = torch.arange(len(waveforms)) // 2, waveforms.shape[1]
+    reverb, frontend = Reverb(samples, 0.5), LogMel().eval()
+    tracts = VocalTracts(frontend.filters, 0.5)
+    shown, right = [], True
+    for name, work, unchanged, most in (
+            ("rooms", lambda x, g: reverb.to(x.device)(x, g), waveforms, SUMS),
+            ("voices", lambda x, g: babble(x, labels.to(x.device), g, (5.0, 20.0), 0.5), waveforms, SUMS),
+            ("band limits", lambda x, g: band_limit(x, g, 0.5), waveforms, SUMS),
+            ("gain", lambda x, g: change_gain(x, g, (-20.0, 10.0), 0.5), waveforms, SUMS),
+            ("vocal tracts' filters", lambda x, g: tracts.to(x.device)(len(x), g), frontend.filters, 0)):
+        both = [work(waveforms.to(device), torch.Generator().manual_seed(4)).cpu().numpy()
+                for device in (torch.device("cpu"), here.device)]
+        apart = _largest(both[0] - both[1])
+        shown.append(f"{name} by {apart:.1e} ({most:g})")
+        right &= apart <= most and _largest(both[0] - unchanged.cpu().numpy()) > 0
+    return _verdict("differ: " + ", ".join(shown), right)
+
+
+def losses(here: Here) -> str:
+    """The other losses and their gradients, from the same embeddings and proxies on."""
+    from argparse import Namespace
+
+    import torch
+    from torch.nn import functional
+
+    from models.losses.build import make_loss
+    from models.runs.options.loss import LOSSES, resolve_loss
+
+    per_class, classes = 3, here.classes
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(classes).repeat_interleave(per_class)
+    centres = torch.randn(classes, WIDTH, generator=generator)
+    clips = functional.normalize(centres[labels] + torch.randn(len(labels), WIDTH, generator=generator), dim=1)
+    shown, right = [], True
+    for name in LOSSES:
+        args = Namespace(loss=name, per_class=per_class, embedding_size=WIDTH, margin=None, mining=None, scale=None,
+                         sub_centres=None, loss_lr=None, lr=1e-3, lr_end=0.0, given=())
+        resolve_loss(args)
+        torch.manual_seed(1)
+        if (loss := make_loss(args, classes)) is None:
+            continue  # the triplet loss, of which the check of mining tells
+        both = []
+        for device in (torch.device("cpu"), here.device):
+            moved, embedded = copy.deepcopy(loss).to(device), clips.detach().to(device).requires_grad_()
+            value, _ = moved(embedded, labels.to(device))
+            value.backward()
+            both.append([value.detach().cpu().numpy(), embedded.grad.cpu().numpy(),
+                         *(p.grad.cpu().numpy() for p in moved.parameters() if p.grad is not None)])
+        apart = max(_largest(a - b) / max(_largest(a), 1e-9) for a, b in zip(*both, strict=True))
+        shown.append(f"{name} by {apart:.1e}")
+        right &= apart <= LOSS and _largest(both[0][1]) > 0
+    return _verdict(f"values and gradients differ, of their largest ({LOSS:g}): " + ", ".join(shown), right)
 
 
 def neighbours(here: Here) -> str:

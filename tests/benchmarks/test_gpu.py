@@ -15,9 +15,11 @@ from benchmarks.gpu import here as gpu_here
 from benchmarks.gpu import rates as gpu_rates
 from benchmarks.gpu import scripts as gpu_scripts
 from benchmarks.gpu.here import Failed, Here, Skipped
+from data import rooms
 from models.encoders.build import make_encoder
 from models.evaluation import knn
 from models.losses import triplet
+from models.losses.supcon import SupervisedContrastive
 from models.training import masks
 
 
@@ -40,13 +42,14 @@ def report(monkeypatch, tmp_path):
 
 def test_checks_and_tables_come_out_as_markdown_and_json(report, capsys):
     done = report(("embeddings", lambda here: gpu_checks.embeddings(here, "Res8")), ("mining", gpu_checks.mining),
-                  ("augmentation", gpu_checks.augmentation), ("kNN", gpu_checks.neighbours),
+                  ("augmentation", gpu_checks.augmentation), ("rooms", gpu_checks.rooms_and_voices),
+                  ("losses", gpu_checks.losses), ("kNN", gpu_checks.neighbours),
                   ("steps", lambda here: gpu_figures.steps(here, "Res8", 1), "A step"),
                   ("around", gpu_figures.variants, "Around"),
                   ("rates", lambda here: gpu_rates.embedding_rates(here, "Res8"), "Embedding"),
                   ("fifteen epochs", gpu_rates.epochs, "Epochs"))
     assert done.code == 0 and set(done.verdicts) == {"passed"}, done.markdown
-    assert done.markdown.rstrip().endswith("checks: 4 passed, 0 failed, 0 skipped")
+    assert done.markdown.rstrip().endswith("checks: 6 passed, 0 failed, 0 skipped")
     assert done.markdown.strip() in capsys.readouterr().out
     steps, around, rates, epochs = (part["rows"] for part in done.json["parts"] if part["table"])
     assert [row["arithmetic"] for row in steps] == ["fp32", "bf16"]
@@ -132,6 +135,30 @@ def test_another_mask_fails(here, monkeypatch):
     monkeypatch.setattr(masks, "send", other)
     with pytest.raises(Failed, match="full masks"):
         gpu_checks.augmentation(here)
+
+
+def test_another_room_fails(here, monkeypatch):
+    send, calls = rooms.send, []
+
+    def other(tensor, device):
+        calls.append(0)
+        return send(tensor.roll(1) if len(calls) == 2 else tensor, device)
+
+    monkeypatch.setattr(rooms, "send", other)
+    with pytest.raises(Failed, match=r"rooms by [0-9.]+e-01"):
+        gpu_checks.rooms_and_voices(here)
+
+
+def test_another_loss_fails(here, monkeypatch):
+    forward, calls = SupervisedContrastive.forward, []
+
+    def other(self, embeddings, labels):
+        calls.append(0)
+        return forward(self, embeddings * (1.01 if len(calls) == 2 else 1), labels)
+
+    monkeypatch.setattr(SupervisedContrastive, "forward", other)
+    with pytest.raises(Failed, match=r"supcon by [0-9.]+e-0[12]"):
+        gpu_checks.losses(here)
 
 
 @pytest.mark.parametrize("moved", [(3e-4, 0, 0), (0, 3e-5, 0), (0, 0, 5e-3)])
