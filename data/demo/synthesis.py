@@ -164,6 +164,9 @@ def _build(out: Path, recipe: dict, old: dict | None) -> None:
     try:
         building.chmod(0o755)  # mkdtemp makes private folders
         splits, unsaid = _synthesise(building, recipe)
+        if len(said := {u.label for u in splits["train"]}) < 2:
+            raise UserError(f"--words: of {len(recipe.get('words', WORDS))} words, voices can say "
+                            f"{', '.join(sorted(said)) or 'none'} within a second, and two are needed; give others")
         for split in SPLITS:
             write_manifest(building / f"{split}.json", splits[split])
         (building / _RECORD).write_text(json.dumps(recipe) + "\n", encoding="utf-8", newline="\n")
