@@ -5,6 +5,7 @@ import json
 import os
 import re
 import stat
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -152,10 +153,18 @@ def read_json(path: str | Path, what: str = "file", way_out: str = "check the na
         shape: what it must be, see `misshapen`.
 
     Raises:
-        UserError: as `read_text`; not JSON, nested too deep, or of another shape.
+        UserError: as `read_text`; not JSON, nested too deep, with a key twice, or of another shape.
     """
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) < len(pairs):  # JSON would take the last one, silently
+            keys = [key for key, _ in pairs]
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise UserError(f"{path}: {_shown(twice)} is there twice in one JSON object; remove one, or {way_out}")
+        return made
+
     try:
-        value = json.loads(read_text(path, what, way_out))
+        value = json.loads(read_text(path, what, way_out), object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON ({error}); {way_out}") from None
     if problem := misshapen(value, shape):
@@ -182,10 +191,13 @@ def misshapen(value: Any, shape: Any, name: str = "it") -> str | None:
                                   if every or key in shape)), None)
     types = shape if isinstance(shape, tuple) else (shape,)
     fits = isinstance(value, types) and (not isinstance(value, bool) or bool in types or object in types)
+    if fits and float in types and isinstance(value, int) and abs(value) > _MOST:
+        return f"{name} must be a number that a computer can hold, not {len(str(value))} digits"
     return None if fits else (f"{name} must be {' or '.join(_NAMES.get(t, t.__name__) for t in types)}, not "
                               f"{_shown(value)}")
 
 
+_MOST = int(sys.float_info.max)  # JSON's whole numbers have no end
 _NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", dict: "a JSON object",
           list: "a list", type(None): "null"}
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from data.base.files import misshapen, open_regular
 from data.decoding import SAMPLE_RATE
 
+_MOST = 2**31 - 1  # samples of a clip, or numbers of an embedding
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -57,6 +59,6 @@ def facts_of(value: object) -> Facts | str:
         return problem
     if missing := [key for key in shape if key not in value]:
         return f"'encoder' lacks {missing[0]!r}"
-    if value["clip_samples"] < 1 or value["width"] < 1:
-        return "'encoder' has no clip length or width"
+    if odd := [key for key in ("clip_samples", "width") if not 1 <= value[key] <= _MOST]:
+        return f"'encoder' has a {odd[0]!r} that no encoder has"
     return Facts(**{key: value[key] for key in shape})

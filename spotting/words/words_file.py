@@ -1,11 +1,13 @@
 """The words file: enrolled words as embeddings of a few clips each, what they are matched by, and which encoder's.
 
-JSON that a person can read; an embedding is a line. Nothing in it is run, and what was edited by hand is found out:
-embeddings have length 1 and the encoder's size.
+JSON that a person can read; an embedding is a line. Nothing in it is run. Names and thresholds may be edited by hand,
+clips and words removed. What else was changed is found out: embeddings have length 1, the encoder's size and a check sum,
+and no number may be one that enrolling cannot give.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -17,6 +19,7 @@ import numpy as np
 
 from data.base.errors import UserError
 from data.base.files import misshapen, read_json, write_atomically
+from data.labels import has_controls, one_form
 from spotting.encoders.cohort import Cohort
 from spotting.encoders.facts import Facts, facts_of
 from spotting.encoders.load import Embedder
@@ -24,9 +27,13 @@ from spotting.encoders.load import Embedder
 FORMAT = "keyword-spotting words 1"
 NORMALISED = "keyword-spotting words 2"  # of words whose scores are held against a cohort
 _NUMBER = (int, float)
-_CLIP = {"file": str, "offset": _NUMBER, "seconds": _NUMBER, "sha1": str, "embedding": [[_NUMBER]]}
+_CLIP = {"file": str, "offset": _NUMBER, "seconds": _NUMBER, "sha1": str, "embedding": [[_NUMBER]],
+         "check": str}
 _WORD = {"threshold": _NUMBER, "spacing": _NUMBER, "start": _NUMBER, "end": _NUMBER, "clips": [_CLIP]}
-_SHAPE = {"format": str, "words": {str: _WORD}, "calibration": dict}
+_SHAPE = {"format": str, "words": {str: _WORD}, "calibration": {"background": [str]}}
+_LATER = ("check",)  # keys that files of before lack
+_LONGEST = 255  # bytes of a name, as of the folder that a word is named after
+_ROUNDING = 0.01
 _WAY_OUT = "restore it, or enrol the words again with python -m spotting.enroll"
 
 
@@ -108,13 +115,14 @@ def read_words(path: str | Path) -> Words:
     facts = facts_of(value.get("encoder"))
     normalised = value["format"] == NORMALISED
     problem = facts if isinstance(facts, str) else misshapen(value, _SHAPE | ({"cohort": str} if normalised else {}))
-    if not problem and normalised and "cohort" not in value:
-        problem = "does not say which cohort its scores are held against"
+    if not problem and normalised != ("cohort" in value):
+        problem = ("does not say which cohort its scores are held against" if normalised else
+                   f"names a cohort, which {value['format']!r} does not have")
     if problem or not value.get("words"):
         raise UserError(f"{path}: {problem or 'has no words'}; {_WAY_OUT}")
-    words = []
+    words, seen = [], {}
     for name, entry in value["words"].items():
-        if problem := misfit(name, entry, facts):
+        if problem := misfit(name, entry, facts, normalised) or repeated(name, entry, seen):
             raise UserError(f"{path}: word {name!r}: {problem}; {_WAY_OUT}")
         clips = [Clip(**{key: clip[key] for key in ("file", "offset", "seconds", "sha1")},
                       embedding=np.array(clip["embedding"], np.float32)) for clip in entry["clips"]]
@@ -123,17 +131,35 @@ def read_words(path: str | Path) -> Words:
     return Words(facts, words, value.get("calibration", {}), value["cohort"] if normalised else None)
 
 
-def misfit(name: str, entry: dict, facts: Facts) -> str | None:
-    """What cannot be right about a word of a file whose shape is."""
+def misfit(name: str, entry: dict, facts: Facts, normalised: bool = False) -> str | None:
+    """What cannot be right about a word of a file whose shape is.
+
+    Args:
+        normalised: whether its scores are held against a cohort.
+    """
+    try:
+        length = len(name.encode())
+    except UnicodeEncodeError:
+        return "its name is no text that can be written"
+    if one_form(name) != name or not name or has_controls(name) or length > _LONGEST:
+        return ("its name is blank, too long, has blanks around it or control characters, or accents that are not one "
+                "character with their letter (NFC)")
     for value, keys in ((entry, _WORD), *((clip, _CLIP) for clip in entry.get("clips", ()))):
-        if missing := [key for key in keys if key not in value]:
+        if missing := [key for key in keys if key not in value and key not in _LATER]:
             return f"lacks {missing[0]!r}"
     if not entry["clips"]:
         return "has no clips"
-    numbers = [entry[key] for key in ("threshold", "spacing", "start", "end")]
-    if not all(map(math.isfinite, numbers)) or entry["spacing"] < 0 or not 0 <= entry["start"] < entry["end"]:
-        return "its threshold, spacing, start or end cannot be right"
-    windows = len(entry["clips"][0]["embedding"])
+    windows, most = len(entry["clips"][0]["embedding"]), 2 if normalised else 1
+    for clip in entry["clips"]:
+        if not (0 <= clip["offset"] < math.inf and 0 < clip["seconds"] < math.inf):  # also NaN
+            return f"the clip {clip['file']} has an offset or length that cannot be right"
+    if not abs(entry["threshold"]) <= most + _ROUNDING:
+        return f"its threshold {entry['threshold']:g} cannot be right: scores lie between {-most} and {most}"
+    if not 0 <= entry["spacing"] <= facts.clip_seconds:
+        return f"its spacing {entry['spacing']:g} cannot be right: windows of {facts.clip_seconds:g} s overlap"
+    lasts = facts.clip_seconds + max(0, windows - 1) * entry["spacing"]
+    if not 0 <= entry["start"] < entry["end"] <= lasts + _ROUNDING:
+        return (f"its start {entry['start']:g} or end {entry['end']:g} cannot be right: it lies in {lasts:g} s")
     for clip in entry["clips"]:
         rows = clip["embedding"]
         if len(rows) != windows or not rows:
@@ -143,9 +169,25 @@ def misfit(name: str, entry: dict, facts: Facts) -> str | None:
         length = np.linalg.norm(np.array(rows, np.float64), axis=1)
         if not (np.abs(length - 1) < 1e-3).all():  # also NaN
             return f"an embedding of {clip['file']} has length {length.min():.3f}, not 1: it was changed"
+        if clip.get("check", (now := check_sum(clip["sha1"], rows))) != now:
+            return f"the embedding of {clip['file']} is not the one that was enrolled: it was changed"
     if windows > 1 and entry["spacing"] == 0:
         return "has several windows with no spacing"
     return None
+
+
+def repeated(name: str, entry: dict, seen: dict[str, str]) -> str | None:
+    """Which of a word's clips a file has twice. ``seen`` has digests of clips with their words, and gets this one's."""
+    for clip in entry["clips"]:
+        if (other := seen.setdefault(clip["sha1"], name)) != name or \
+                sum(c["sha1"] == clip["sha1"] for c in entry["clips"]) > 1:
+            return f"the clip {clip['file']} is there twice" + (f", also under {other!r}" if other != name else "")
+    return None
+
+
+def check_sum(sha1: str, embedding: Sequence[Sequence[float]]) -> str:
+    """What ties an embedding (K, D), to the six decimals that are kept, to its clip."""
+    return hashlib.sha1(" ".join([sha1, *(f"{x:.6f}" for row in embedding for x in row)]).encode()).hexdigest()[:16]
 
 
 def write_words(path: str | Path, words: Words) -> None:
@@ -155,8 +197,8 @@ def write_words(path: str | Path, words: Words) -> None:
                  "threshold": round(word.threshold, 6), "calibrated": word.calibrated,
                  "spacing": round(word.spacing, 4), "start": round(word.start, 3), "end": round(word.end, 3),
                  "clips": [{"file": clip.file, "offset": round(clip.offset, 4), "seconds": round(clip.seconds, 4),
-                            "sha1": clip.sha1, "embedding": [[round(float(x), 6) for x in row]
-                                                             for row in clip.embedding]}
+                            "sha1": clip.sha1, "check": check_sum(clip.sha1, clip.embedding),
+                            "embedding": [[round(float(x), 6) for x in row] for row in clip.embedding]}
                            for clip in word.clips]} for word in words.words}}
     text = json.dumps(value, indent=1, ensure_ascii=False)
     text = re.sub(r"\[\s+(-?[\d.e-]+(?:,\s+-?[\d.e-]+)*)\s+\]", lambda m: "[" + " ".join(m[1].split()) + "]", text)

@@ -73,6 +73,20 @@ CLIP = ("words", "cat", "clips", 0)
     ((*CLIP, "embedding"), [[float("nan")] * 8], "length nan"),
     ((*CLIP, "embedding"), [["1"] * 8], "embedding"),
     ((*CLIP, "sha1"), None, "sha1"),
+    (("words", "cat", "threshold"), 10**400, "threshold"),
+    (("words", "cat", "threshold"), 5, "between -1 and 1"),
+    (("words", "cat", "threshold"), -1e308, "between -1 and 1"),
+    (("words", "cat", "spacing"), 30.0, "spacing"),
+    (("words", "cat", "end"), 1000.0, "lies in 1 s"),
+    (("words", "cat", "end"), float("inf"), "end"),
+    (("encoder", "clip_samples"), 10**400, "clip_samples"),
+    (("encoder", "width"), 10**400, "width"),
+    ((*CLIP, "offset"), float("nan"), "offset"),
+    ((*CLIP, "embedding"), [[10**400] * 8], "embedding"),
+    ((*CLIP, "embedding"), [[0.0] * 7 + [1.0]], "was changed"),
+    (("calibration", "background"), 5, "background"),
+    (("calibration", "background"), [["a.wav"]], "background"),
+    (("cohort",), "c" * 40, "names a cohort"),
 ])
 def test_what_was_edited_so_that_it_cannot_be_right(path, keys, to, message):
     change(path, *keys, to=to)
@@ -80,6 +94,65 @@ def test_what_was_edited_so_that_it_cannot_be_right(path, keys, to, message):
         read_words(path)
     assert str(path) in str(error.value)
     assert "spotting.enroll" in str(error.value)
+
+
+def edited(path, change_it):
+    value = json.loads(path.read_text())
+    change_it(value["words"])
+    path.write_text(json.dumps(value))
+
+
+def swap_embeddings(words):
+    a, b = words["häuser"]["clips"][0], words["cat"]["clips"][0]
+    a["embedding"], b["embedding"] = b["embedding"], a["embedding"]
+
+
+def permute(words):
+    words["cat"]["clips"][2]["embedding"][0].reverse()
+
+
+def negate(words):
+    words["cat"]["clips"][2]["embedding"] = [[-x for x in row] for row in words["cat"]["clips"][2]["embedding"]]
+
+
+@pytest.mark.parametrize("change_it", [swap_embeddings, permute, negate])
+def test_embeddings_of_length_1_that_are_not_the_clips(path, change_it):
+    edited(path, change_it)
+    with pytest.raises(UserError, match=r"embedding of \d.wav is not the one that was enrolled"):
+        read_words(path)
+
+
+@pytest.mark.parametrize("name", ["", " ", " cat", "a\nb", "\x1b[31mcat", "x" * 300, "e\u0301", "\ud800"])
+def test_names_that_no_folder_of_clips_could_have(path, name):
+    edited(path, lambda words: words.update({name: words.pop("cat")}))
+    with pytest.raises(UserError, match="its name"):
+        read_words(path)
+
+
+def test_a_clip_that_is_there_twice(path):
+    text = path.read_text()
+    edited(path, lambda words: words["cat"]["clips"].append(words["cat"]["clips"][0]))
+    with pytest.raises(UserError, match=r"'cat': the clip 0.wav is there twice;"):
+        read_words(path)
+    path.write_text(text)
+    edited(path, lambda words: words.update({"dog": words["cat"]}))
+    with pytest.raises(UserError, match="'dog': the clip 0.wav is there twice, also under 'cat'"):
+        read_words(path)
+
+
+@pytest.mark.parametrize(("key", "other"), [('"cat":', '"häuser":'), ('"threshold":', '"threshold": 0.9, "threshold":')])
+def test_a_key_that_is_there_twice(path, key, other):
+    path.write_text(path.read_text().replace(key, other, 1))
+    with pytest.raises(UserError, match=f"{other.split(':')[0][1:-1]}' is there twice"):
+        read_words(path)
+
+
+def test_what_may_be_edited_by_hand(path):
+    edited(path, lambda words: words.update({"Katze": words.pop("cat")}))
+    edited(path, lambda words: words["Katze"]["clips"].pop(1))
+    assert [(w.name, len(w.clips)) for w in read_words(path).words] == [("häuser", 5), ("Katze", 4)]
+    edited(path, lambda words: [clip.pop("check") for word in words.values() for clip in word["clips"]])
+    assert len(read_words(path).words) == 2  # a file of before
 
 
 def test_a_threshold_may_be_set_by_hand(path):
