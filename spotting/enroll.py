@@ -87,6 +87,11 @@ def main(args: argparse.Namespace) -> int:
         warn(f"too close: {a.name!r} and {b.name!r} are as alike ({similar:.2f}) as clips of one of them; one will be "
              "taken for the other")
     if background:
+        from spotting.sound.repeats import without_repeats
+
+        background = without_repeats(background, "--background", warn,
+                                     [clip.file for word in words.words for clip in word.clips],
+                                     "are enrolled recordings")
         set_thresholds(args, words, background, embedder, hop_samples(args.hop, embedder.facts.clip_seconds))
     else:
         thresholds_without_background(args, words, before, embedder, kept)
@@ -97,10 +102,12 @@ def main(args: argparse.Namespace) -> int:
 
 def set_thresholds(args, words, files, embedder, hop) -> None:
     """By the background."""
-    from spotting.detection.thresholds import calibrate, hear, look_for_the_word
+    from spotting.detection.thresholds import about_silence, calibrate, hear, look_for_the_word
     from spotting.sound.blocks import open_file
 
     background = hear(((file, open_file(file, warn)) for file in files), embedder, words.words, hop, "background")
+    for line in about_silence(background, "--background"):
+        warn(line)
     for line in calibrate(words, background, args.fa_per_hour, embedder.cohort):
         print(line)
     words.calibration["hop"] = args.hop

@@ -122,6 +122,9 @@ def hits_in(args, name, embedder, words, hop, found):
         raise UserError(f"{sound.name}: no sound came")
     if not heard.any_sound:
         warn(f"{sound.name}: silent to the bit")
+    elif not heard.loud:
+        warn(f"{sound.name}: nothing in it is above -60 dB of full scale, which is too quiet to hear a word in; make it "
+             "louder")
 
 
 if __name__ == "__main__":

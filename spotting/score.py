@@ -46,9 +46,10 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> int:
     from models.evaluation.page.page import check_html
-    from spotting.detection.thresholds import hear
+    from spotting.detection.thresholds import about_silence, hear
     from spotting.sound.blocks import files_of, open_file
     from spotting.sound.noise import Noise, check_noise
+    from spotting.sound.repeats import without_repeats
     from spotting.words.words_file import read_words, suited
 
     check_flags(args)
@@ -70,6 +71,10 @@ def main(args: argparse.Namespace) -> int:
         tested = draw_words(args, embedder)
     hop, clip_seconds = hop_samples(args.hop, embedder.facts.clip_seconds), embedder.facts.clip_seconds
     said = leave_out_enrolled(said, tested, clip_seconds)
+    negatives = without_repeats(negatives, "--negatives", warn,
+                                [path for _, path, *_ in said] +
+                                [clip.file for one in tested for word in one.words for clip in word.clips],
+                                "are recordings of the words, tested or enrolled")
     notes = []
     if words and (both := set(words.calibration.get("background", ())) & set(negatives)):
         notes.append(f"{len(both)} of the negatives, such as {min(both)}, set the thresholds of {args.words}: at "
@@ -85,6 +90,8 @@ def main(args: argparse.Namespace) -> int:
 
     every = [word for one in tested for word in one.words]
     background = hear(((path, opened(i)) for i, path in enumerate(negatives)), embedder, every, hop, "negatives")
+    for line in about_silence(background, "--negatives"):
+        warn(line)
     best, at = best_scores((opened(len(negatives) + i) for i in range(len(said))), embedder, every, hop, len(said))
     printed = report(args, tested, [label for label, *_ in said], best, background, embedder.facts)
     if args.html:
@@ -217,7 +224,7 @@ def report(args, tested, labels, best, background, facts) -> dict:
         cells = [("word", "wanted/h", "an hour (95 %)", "miss rate, mean ± standard deviation over draws (95 %)",
                   "least", "most"), *map(cells_of, results)]
     print_table(cells)
-    content = {"hours": hours, "negatives": background.files,
+    content = {"hours": hours, "silent_hours": background.silent, "negatives": background.files,
                "recordings": {n: int((labels == n).sum()) for n in names},
                "encoder": facts.to_json(), "hop": args.hop, "noise": args.noise and str(args.noise),
                "snr": args.snr, "seed": args.seed, "draws": len(tested),

@@ -31,7 +31,8 @@ class Background:
     """All peaks of each word in recordings without it.
 
     Attributes:
-        hours: what was heard.
+        hours: what was heard, stretches of silence left out, which cannot have a false alarm.
+        silent: hours of those stretches.
         scores: of each word (A,) float64, descending.
         file, start: of each word (A,), in which of ``files`` a peak is, and where, in seconds.
     """
@@ -41,6 +42,7 @@ class Background:
     scores: list[np.ndarray]
     file: list[np.ndarray]
     start: list[np.ndarray]
+    silent: float = 0.0
 
 
 def hear(sounds: Iterable[tuple[str, Sound]], embedder: Embedder, words: Sequence[Word], hop: int,
@@ -56,7 +58,7 @@ def hear(sounds: Iterable[tuple[str, Sound]], embedder: Embedder, words: Sequenc
     from tqdm import tqdm
 
     found = [(array("d"), array("l"), array("d")) for _ in words]
-    files, seconds, any_sound = [], 0.0, False
+    files, seconds, silent, any_sound = [], 0.0, 0.0, False
     for name, sound in tqdm(sounds, desc=title, unit=" files", disable=None, leave=False):
         heard = Heard()
         for peak in search(sound, embedder, words, hop, heard):
@@ -64,14 +66,21 @@ def hear(sounds: Iterable[tuple[str, Sound]], embedder: Embedder, words: Sequenc
                                                                                       hop).start), strict=True):
                 column.append(value)
         files.append(name)
-        seconds, any_sound = seconds + heard.seconds, any_sound or heard.any_sound
-    if not any_sound:
-        raise UserError(f"{', '.join(files[:3])}: silent to the bit; recordings without sound tell nothing about false "
-                        "alarms")
+        seconds, silent = seconds + heard.telling, silent + heard.seconds - heard.telling
+        any_sound = any_sound or heard.any_sound
+    if not seconds:
+        raise UserError(f"{', '.join(files[:3])}: {'silent to the bit' if not any_sound else 'nothing above -60 dB'}; "
+                        "recordings without sound tell nothing about false alarms")
     columns = [[np.array(column) for column in word] for word in found]
     orders = [np.argsort(-scores, kind="stable") for scores, _, _ in columns]
     return Background(files, seconds / 3600, *([word[i][order] for word, order in zip(columns, orders, strict=True)]
-                                               for i in range(3)))
+                                               for i in range(3)), silent / 3600)
+
+
+def about_silence(background: Background, flag: str) -> list[str]:
+    """What to tell of stretches that cannot have a false alarm."""
+    return [f"{background.silent:.2f} h of {flag} are silent (nothing above -60 dB of full scale), cannot have a false "
+            "alarm, and do not count"] if background.silent >= 0.01 * background.hours else []
 
 
 def lowest(scores: np.ndarray, count: int, room: float = 0.0) -> float:

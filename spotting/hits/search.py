@@ -14,10 +14,23 @@ from spotting.words.words_file import Word
 
 @dataclass
 class Heard:
-    """How much of a sound has been heard, in seconds, and whether any of it was more than zeros."""
+    """How much of a sound has been heard.
+
+    Attributes:
+        seconds: of it.
+        any_sound: whether any of it was more than zeros.
+        windows, loud: how many windows it has, and of those how many in which something can have been said.
+    """
 
     seconds: float = 0.0
     any_sound: bool = False
+    windows: int = 0
+    loud: int = 0
+
+    @property
+    def telling(self) -> float:
+        """Seconds that can tell something about false alarms: the share of those windows."""
+        return self.seconds * self.loud / max(1, self.windows)
 
 
 def search(sound: Sound, embedder: Embedder, words: Sequence[Word], hop: int, heard: Heard | None = None,
@@ -41,6 +54,8 @@ def search(sound: Sound, embedder: Embedder, words: Sequence[Word], hop: int, he
     def embedded() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for _, clips in windows(counted(), length, hop, batch or embedder.batch):
             clips = np.ascontiguousarray(clips)
-            yield embedder(clips), has_sound(clips)
+            loud = has_sound(clips)
+            heard.windows, heard.loud = heard.windows + len(loud), heard.loud + int(loud.sum())
+            yield embedder(clips), loud
 
     return peaks(embedded(), words, hop, length, embedder.cohort)

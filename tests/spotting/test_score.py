@@ -74,3 +74,40 @@ def test_flags_that_do_not_fit(run, words_file, spotter, tmp_path):
     refused(score(run, words_file, spotter, said=tmp_path / "no.json"), "no.json")
     record(tmp_path / "x" / "other" / "a.wav")
     refused(score(run, words_file, spotter, said=tmp_path / "x"), "no recording of 'bed', 'cat'")
+
+
+def figures(run, words_file, spotter, tmp_path, *negatives, said=None):
+    done = run("spotting.score", words_file, "--positives", said or spotter.said, "--negatives", *negatives, "--rates",
+               "200", "--out", tmp_path / "s")
+    assert done.code == 0, done.error
+    value = json.loads((tmp_path / "s.json").read_text())
+    return done, value["hours"], value["results"]
+
+
+def test_negatives_that_are_there_twice_count_once(run, words_file, spotter, tmp_path):
+    _, *once = figures(run, words_file, spotter, tmp_path, spotter.background)
+    shutil.copytree(spotter.background, tmp_path / "copies")
+    done, *twice = figures(run, words_file, spotter, tmp_path, spotter.background, spotter.background / "0.flac",
+                           tmp_path / "copies")
+    assert twice == once
+    assert "left out 3 of --negatives that repeat another" in done.error
+
+
+def test_negatives_that_are_the_words_themselves(run, words_file, spotter, tmp_path):
+    _, *without = figures(run, words_file, spotter, tmp_path, spotter.background)
+    shutil.copytree(spotter.said / "bed", tmp_path / "copies")
+    done, *found = figures(run, words_file, spotter, tmp_path, spotter.background, tmp_path / "copies", spotter.clips)
+    assert found == without
+    assert "left out 16 of --negatives that are recordings of the words" in done.error
+
+
+def test_silence_among_the_negatives_is_no_hour_without_false_alarms(run, words_file, spotter, tmp_path):
+    _, *without = figures(run, words_file, spotter, tmp_path, spotter.background)
+    record(tmp_path / "zeros.wav", np.zeros(30 * RATE), RATE)
+    record(tmp_path / "faint.wav", 2e-4 * RNG.standard_normal(30 * RATE), RATE)
+    done, hours, results = figures(run, words_file, spotter, tmp_path, spotter.background, tmp_path / "zeros.wav",
+                                   tmp_path / "faint.wav")
+    assert [hours, results] == without
+    assert "0.02 h of --negatives are silent" in done.error
+    refused(run("spotting.score", words_file, "--positives", spotter.said, "--negatives", tmp_path / "faint.wav"),
+            "faint.wav", "-60 dB")

@@ -136,11 +136,12 @@ def test_a_clip_that_is_there_twice(path):
         read_words(path)
     path.write_text(text)
     edited(path, lambda words: words.update({"dog": words["cat"]}))
-    with pytest.raises(UserError, match="'dog': the clip 0.wav is there twice, also under 'cat'"):
+    with pytest.raises(UserError, match=r"'dog': the clip 0.wav is there twice, also under 'cat'"):
         read_words(path)
 
 
-@pytest.mark.parametrize(("key", "other"), [('"cat":', '"häuser":'), ('"threshold":', '"threshold": 0.9, "threshold":')])
+@pytest.mark.parametrize(("key", "other"), [('"cat":', '"häuser":'),
+                                            ('"threshold":', '"threshold": 0.9, "threshold":')])
 def test_a_key_that_is_there_twice(path, key, other):
     path.write_text(path.read_text().replace(key, other, 1))
     with pytest.raises(UserError, match=f"{other.split(':')[0][1:-1]}' is there twice"):

@@ -1,0 +1,75 @@
+"""Recordings that are there more than once: by links, copies under other names, or in other lossless formats."""
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+
+from data.base.errors import UserError
+from data.decoding import open_audio
+from spotting.sound.blocks import open_file
+
+
+def without_repeats(files: Sequence[str], flag: str, say: Callable[[str], None], spoken: Iterable[str] = (),
+                    what: str = "") -> list[str]:
+    """Each recording once, so that no hour counts twice; what is left out is told.
+
+    Args:
+        spoken: recordings of the words, none of which may be among ``files``; ``what`` says what they are.
+
+    Raises:
+        UserError: none is left.
+    """
+    spoken = [path for path in dict.fromkeys(spoken) if os.path.isfile(path)]
+    first = _firsts([*spoken, *files])
+    kept, said, repeats = [], [], []
+    for i, path in enumerate(files, len(spoken)):
+        if first[i] == i:
+            kept.append(path)
+        elif first[i] < len(spoken):
+            said.append(path)
+        else:
+            repeats.append(f"{path} ({files[first[i] - len(spoken)]})")
+    if said:
+        say(f"left out {len(said):,} of {flag} that {what}, such as {said[0]}")
+    if repeats:
+        say(f"left out {len(repeats):,} of {flag} that repeat another, such as {repeats[0]}")
+    if not kept:
+        raise UserError(f"{flag}: nothing is left; name recordings without the words")
+    return kept
+
+
+def _firsts(files: Sequence[str]) -> list[int]:
+    """Of each file the position of the first with the same sound."""
+    position: dict[str, int] = {}
+    by_place = [position.setdefault(os.path.realpath(path), i) for i, path in enumerate(files)]
+    unsure: list[list[int]] = [sorted(set(by_place))]
+    # Few recordings are of one length, fewer begin alike: most are not read for this.
+    for key in (_length, lambda path: _digest(path, 1.0), _digest):
+        groups = defaultdict(list)
+        for g, group in enumerate(unsure):
+            for i in group:
+                groups[g, key(files[i])].append(i)
+        unsure = [group for (_, value), group in groups.items() if value is not None and len(group) > 1]
+    same = {i: group[0] for group in unsure for i in group}
+    return [same.get(i, i) for i in by_place]
+
+
+def _length(path: str) -> float | None:
+    """Seconds; None for what cannot be read, which is told when it is searched."""
+    try:
+        with open_audio(path) as file:
+            return file.frames / file.samplerate
+    except UserError:
+        return None
+
+
+def _digest(path: str, seconds: float | None = None) -> str | None:
+    """Of the samples at 16 kHz, or of the first ``seconds``; None for what cannot be read."""
+    digest = hashlib.sha1()
+    try:
+        for block in open_file(path, lambda _: None, end=seconds).blocks:
+            digest.update(block.tobytes())
+    except UserError:
+        return None
+    return digest.hexdigest()
