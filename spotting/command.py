@@ -1,13 +1,16 @@
 """What the commands share: flags, tables, lines beside the results."""
 
 import argparse
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from data.base.errors import UserError
 from data.base.files import check_output as check_output
+from data.base.files import open_regular
 from data.decoding import SAMPLE_RATE
-from models.runs.values import positive
+from models.runs.values import positive, score
 
 FA_PER_HOUR = 0.5  # false alarms that thresholds allow, unless another rate is asked for
 
@@ -15,6 +18,22 @@ FA_PER_HOUR = 0.5  # false alarms that thresholds allow, unless another rate is 
 def add_hop(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--hop", type=positive, default=0.1, metavar="S",
                         help="seconds between windows of the encoder's clip length (default: 0.1)")
+
+
+def add_threshold(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("--threshold", type=score, metavar="T",
+                        help="the least score of a hit of any word (default: each word's own)")
+
+
+def check_kept(flag: str, path: Path, inputs: Iterable[str | Path]) -> None:
+    """Raise UserError for an output that would replace what is read, or a file of words."""
+    if not path.is_file():
+        return
+    with open_regular(path) as file:
+        words = b'"keyword-spotting words' in file.read(200)
+    if words or any(os.path.exists(name) and os.path.samefile(path, name) for name in inputs):
+        what = "a file of words" if words else "read here, too"
+        raise UserError(f"{flag} {path}: is {what}, and would be lost; choose another name")
 
 
 def hop_samples(hop: float, clip_seconds: float) -> int:

@@ -7,12 +7,13 @@ stretch is taken for the word.
 """
 
 import argparse
+import os
 from pathlib import Path
 
 import numpy as np
 
 from data.base.errors import UserError, exit_cleanly
-from data.base.files import ROOT
+from data.base.files import ROOT, locked
 from models.runs.values import positive
 from spotting.command import FA_PER_HOUR, add_hop, check_output, hop_samples, print_table, warn
 from spotting.encoders.load import add_encoder, check_flags, load
@@ -49,14 +50,15 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> int:
+    from spotting.words.copies import copies
     from spotting.words.recordings import enrol, find_recordings
     from spotting.words.words_file import misfits, read_words, suited, too_close, write_words
 
     check_flags(args)
-    before = None
+    before, found = None, content_of(args.out)
     if args.add:
         before = read_words(args.out)
-    elif args.out.exists():
+    elif os.path.lexists(args.out):
         raise UserError(f"--out {args.out}: is there already; add to it with --add, or choose another name")
     check_output(args.out)
     background = None
@@ -83,6 +85,8 @@ def main(args: argparse.Namespace) -> int:
         warn(f"warning: fewer than {FEW} clips of {', '.join(few)}; enrol five or more, spoken as they will be")
     for clip, why in misfits(words.words):
         warn(f"does not fit: {clip.file} {why}; listen to it at {clip.offset:.2f} s")
+    for line in copies(words.words):
+        warn(line)
     for a, b, similar in too_close(words.words):
         warn(f"too close: {a.name!r} and {b.name!r} are as alike ({similar:.2f}) as clips of one of them; one will be "
              "taken for the other")
@@ -95,9 +99,18 @@ def main(args: argparse.Namespace) -> int:
         set_thresholds(args, words, background, embedder, hop_samples(args.hop, embedder.facts.clip_seconds))
     else:
         thresholds_without_background(args, words, before, embedder, kept)
-    write_words(args.out, words)
+    with locked(args.out.absolute().parent):
+        if content_of(args.out) != found:
+            raise UserError(f"--out {args.out}: has been written by another process meanwhile, and stays as it is; "
+                            + ("run this again" if args.add else "add to it with --add, or choose another name"))
+        write_words(args.out, words)
     print(f"wrote {args.out}: {len(words.words)} words of {embedder.facts}")
     return 0
+
+
+def content_of(path: Path) -> bytes | None:
+    """Of a file, to tell later whether it is the same; None of what is no file."""
+    return path.read_bytes() if path.is_file() else None
 
 
 def set_thresholds(args, words, files, embedder, hop) -> None:

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
-from models.runs.values import count
-from spotting.command import add_hop, check_output, hop_samples, warn
+from models.runs.values import channels, sample_rate
+from spotting.command import add_hop, add_threshold, check_kept, check_output, hop_samples, warn
 from spotting.encoders.load import add_encoder, check_flags, load
 from spotting.sound.blocks import PCM
 
@@ -29,11 +29,10 @@ def parse_args(argv=None) -> argparse.Namespace:
                         help="also write the hits: .csv, .json, .TextGrid (Praat) or .txt (Audacity's labels); what "
                              "was found is written too if the search is interrupted")
     add_hop(parser)
-    parser.add_argument("--threshold", type=float, metavar="T",
-                        help="the least score of a hit of any word (default: each word's own)")
+    add_threshold(parser)
     raw = parser.add_argument_group("raw samples", "What comes on standard input.")
-    raw.add_argument("--rate", type=count, default=16_000, help="samples a second (default: 16000)")
-    raw.add_argument("--channels", type=count, default=1, help="(default: 1)")
+    raw.add_argument("--rate", type=sample_rate, default=16_000, help="samples a second (default: 16000)")
+    raw.add_argument("--channels", type=channels, default=1, help="(default: 1)")
     raw.add_argument("--pcm", choices=tuple(PCM), default="s16",
                      help="little-endian 16-bit integers, or floats of 32 bits (default: s16)")
     add_encoder(parser, "the one that the words were enrolled with")
@@ -51,10 +50,13 @@ def main(args: argparse.Namespace) -> int:
         [name] if name == STDIN else files_of([name], "RECORDING") for name in args.recordings))
     if recordings.count(STDIN) > 1:
         raise UserError(f"RECORDING {STDIN}: standard input can be read once")
+    if STDIN in recordings and sys.stdin is None:
+        raise UserError(f"RECORDING {STDIN}: standard input is closed; pipe raw samples to it")
     if STDIN in recordings and sys.stdin.isatty():
         raise UserError(f"RECORDING {STDIN}: standard input is a terminal; pipe raw samples to it")
     if args.out:
         check_ending(args.out, len(recordings))
+        check_kept("--out", args.out, [args.words, *recordings])
         check_output(args.out)
     embedder = suited(words, load(args, words.encoder), args.words)
     hop = hop_samples(args.hop, embedder.facts.clip_seconds)
@@ -80,7 +82,7 @@ def main(args: argparse.Namespace) -> int:
                     raise
                 warn(f"error: {error}")  # the others can be searched all the same
                 failed += 1
-        complete = not failed
+        complete = not failed and all(f.whole for f in found)
     finally:
         took = time.perf_counter() - begun
         if args.out:
@@ -118,13 +120,13 @@ def hits_in(args, name, embedder, words, hop, found):
                     yield this.hits[-1]
         finally:
             this.seconds = heard.seconds
+    this.whole = sound.seconds is None or heard.seconds > sound.seconds - 0.1  # else it was told that it ends early
     if not heard.seconds:
         raise UserError(f"{sound.name}: no sound came")
     if not heard.any_sound:
         warn(f"{sound.name}: silent to the bit")
     elif not heard.loud:
-        warn(f"{sound.name}: nothing in it is above -60 dB of full scale, which is too quiet to hear a word in; make it "
-             "louder")
+        warn(f"{sound.name}: nothing in it is above -60 dB of full scale, too quiet to hear a word in; make it louder")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
 from models.runs.values import positive
-from spotting.command import add_hop, hop_samples, warn
+from spotting.command import add_hop, add_threshold, hop_samples, warn
 from spotting.encoders.load import add_encoder, check_flags, load
 
 PATIENCE = 2  # windows that must not score higher before a hit is told; those after them can only be the same hit
@@ -24,8 +24,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument("--device", help="number of the microphone, or part of its name (default: the system's)")
     parser.add_argument("--devices", action="store_true", help="list the microphones and end")
     parser.add_argument("--seconds", type=positive, help="listen for so long (default: until Ctrl-C)")
-    parser.add_argument("--threshold", type=float, metavar="T",
-                        help="the least score of a hit of any word (default: each word's own)")
+    add_threshold(parser)
     add_hop(parser)
     add_encoder(parser, "the one that the words were enrolled with")
     return parser.parse_args(argv)

@@ -8,14 +8,17 @@ Or over several draws of the clips to enrol, for figures that do not hang on one
 """
 
 import argparse
+import math
+import os
 import shlex
 import sys
 from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
+from data.labels import look_alike
 from models.runs.options.testing import add_html
-from models.runs.values import count, positive, whole
-from spotting.command import FA_PER_HOUR, add_hop, check_output, hop_samples, print_table, warn
+from models.runs.values import count, decibels, positive, whole
+from spotting.command import FA_PER_HOUR, add_hop, check_kept, check_output, hop_samples, print_table, warn
 from spotting.encoders.load import add_encoder, check_flags, load
 
 
@@ -28,7 +31,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument("--negatives", type=Path, nargs="+", required=True, metavar="PATH",
                         help="recordings without the words, and folders of such")
     parser.add_argument("--noise", type=Path, metavar="DIR", help="noise to add to all of them (default: none)")
-    parser.add_argument("--snr", type=float, metavar="DB", help="its ratio, of speech to noise, in decibels")
+    parser.add_argument("--snr", type=decibels, metavar="DB", help="its ratio, of speech to noise, in decibels")
     parser.add_argument("--seed", type=whole, default=0, help="of the noise and of --draws (default: 0)")
     parser.add_argument("--out", type=Path, metavar="STEM", help="write STEM.json and STEM.png, the curve")
     add_html(parser, "the curve, a map of the embeddings, and recordings missed and false alarms to listen to, each "
@@ -45,6 +48,8 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> int:
+    import numpy as np
+
     from models.evaluation.page.page import check_html
     from spotting.detection.thresholds import about_silence, hear
     from spotting.sound.blocks import files_of, open_file
@@ -61,6 +66,7 @@ def main(args: argparse.Namespace) -> int:
     negatives = files_of(args.negatives, "--negatives")
     said = find_positives(args.positives)
     for ending in (".json", ".png") if args.out else ():
+        check_kept("--out", Path(f"{args.out}{ending}"), [args.positives, *filter(None, [args.words])])
         check_output(Path(f"{args.out}{ending}"))
     noise = Noise(args.noise, args.snr, args.seed) if args.noise else None
     embedder = load(args, words.encoder if words else None)
@@ -70,16 +76,16 @@ def main(args: argparse.Namespace) -> int:
     else:
         tested = draw_words(args, embedder)
     hop, clip_seconds = hop_samples(args.hop, embedder.facts.clip_seconds), embedder.facts.clip_seconds
-    said = leave_out_enrolled(said, tested, clip_seconds)
+    said, stretches = leave_out_enrolled(said, tested, clip_seconds)
     negatives = without_repeats(negatives, "--negatives", warn,
                                 [path for _, path, *_ in said] +
                                 [clip.file for one in tested for word in one.words for clip in word.clips],
                                 "are recordings of the words, tested or enrolled")
-    notes = []
+    notes = copied(stretches, tested, embedder)
     if words and (both := set(words.calibration.get("background", ())) & set(negatives)):
         notes.append(f"{len(both)} of the negatives, such as {min(both)}, set the thresholds of {args.words}: at "
                      "these, false alarms look rarer than they are")
-        warn(f"warning: {notes[0]}")
+        warn(f"warning: {notes[-1]}")
     files = [*((path, 0.0, None) for path in negatives), *(entry[1:] for entry in said)]
 
     def opened(number, say=warn):
@@ -93,6 +99,9 @@ def main(args: argparse.Namespace) -> int:
     for line in about_silence(background, "--negatives"):
         warn(line)
     best, at = best_scores((opened(len(negatives) + i) for i in range(len(said))), embedder, every, hop, len(said))
+    if mute := [entry[1] for entry, row in zip(said, best, strict=True) if not np.isfinite(row).any()]:
+        warn(f"warning: {len(mute)} recordings of words, such as {mute[0]}, have nothing above -60 dB of full scale; "
+             "too quiet to hear a word in, they count as missed")
     printed = report(args, tested, [label for label, *_ in said], best, background, embedder.facts)
     if args.html:
         write_html(args, tested, said, best, at, background, embedder, lambda i: opened(i, lambda _: None), printed,
@@ -102,6 +111,8 @@ def main(args: argparse.Namespace) -> int:
 
 def find_positives(path: Path) -> list[tuple[str, str, float, float | None]]:
     """(word, file, start, end) of recordings of words; a manifest's stretches with half a second on both sides."""
+    if not path.exists():
+        raise UserError(f"--positives {path}: no such folder or manifest; check the name")
     if path.is_dir():
         from data.folder.find_words import find_words
 
@@ -114,7 +125,7 @@ def find_positives(path: Path) -> list[tuple[str, str, float, float | None]]:
 
 
 def leave_out_enrolled(said, tested, clip_seconds):
-    """Recordings of the words tested that were not enrolled themselves.
+    """Recordings of the words tested that were not enrolled themselves, each once; and the stretches that were heard.
 
     Raises:
         UserError: none of some word, or none at all.
@@ -123,18 +134,29 @@ def leave_out_enrolled(said, tested, clip_seconds):
 
     names = {word.name for words in tested for word in words.words}
     enrolled = {clip.sha1 for words in tested for word in words.words for clip in word.clips}
-    files = {clip.file for words in tested for word in words.words for clip in word.clips}
-    kept, same, broken = [], [], []
+    files = {os.path.realpath(clip.file) for words in tested for word in words.words for clip in word.clips}
+    kept, stretches, same, broken, repeats, seen = [], [], [], [], [], {}
     for entry in (entry for entry in said if entry[0] in names):
         heard = examine(([entry[1]], clip_seconds))[0] if entry[3] is None else None
         if isinstance(heard, str):
             broken.append(heard)
-        elif entry[1] in files or (heard and heard.digest in enrolled):
+        elif os.path.realpath(entry[1]) in files or (heard and heard.digest in enrolled):
             same.append(entry[1])
+        elif (first := seen.setdefault(_identity(entry, heard), entry)) is not entry:
+            repeats.append(f"{entry[1]} ({first[1]})")
         else:
             kept.append(entry)
+            stretches += [heard] if heard else []
+    if others := sorted({entry[0] for entry in said} - names):
+        count = sum(entry[0] not in names for entry in said)
+        warn(f"left out {count} recordings of {', '.join(map(repr, others[:8]))}"
+             + (f" and {len(others) - 8} more" if len(others) > 8 else "") + ", which are not enrolled")
+    for line in look_alike({*names, *others}):
+        warn(f"warning: {line}")
     if same:
         warn(f"left out {len(same)} recordings that are enrolled, such as {same[0]}")
+    if repeats:
+        warn(f"left out {len(repeats)} recordings that repeat another, such as {repeats[0]}")
     for reason in broken[:5]:
         warn(f"left out {reason}")
     if len(broken) > 5:
@@ -142,7 +164,33 @@ def leave_out_enrolled(said, tested, clip_seconds):
     if lacking := sorted(names - {label for label, *_ in kept}):
         raise UserError(f"--positives: no recording of {', '.join(map(repr, lacking))} that can be tested; its folders "
                         f"or labels are {', '.join(map(repr, sorted({label for label, *_ in said})[:8]))}")
-    return kept
+    return kept, stretches
+
+
+def _identity(entry, heard) -> tuple:
+    """What recordings of one word that are the same share: their sound, or their place in a file."""
+    label, path, *stretch = entry
+    return (label, heard.digest) if heard else (label, os.path.realpath(path), *stretch)
+
+
+def copied(stretches, tested, embedder) -> list[str]:
+    """A line, which is told, on recordings that seem to be copies of enrolled ones; none if there are none."""
+    import numpy as np
+
+    from data.decoding import decode, fit
+    from spotting.words.copies import same_sound
+    from spotting.words.words_file import Clip
+
+    clips = [Clip(s.path, s.offset, s.duration, s.digest, embedder(fit(
+        decode(s.path, s.offset, s.duration), embedder.facts.clip_samples)[np.newaxis])) for s in stretches]
+    enrolled = list({clip.sha1: clip for words in tested for word in words.words for clip in word.clips}.values())
+    found = same_sound(clips, enrolled)
+    lines = [f"{len(found)} of the recordings of words seem to be copies of enrolled ones, such as "
+             f"{clips[found[0][0]].file} of {enrolled[found[0][1]].file}: misses look rarer than they are"] if found \
+        else []
+    for line in lines:
+        warn(f"warning: {line}")
+    return lines
 
 
 def draw_words(args, embedder):
@@ -158,6 +206,9 @@ def draw_words(args, embedder):
         if len(word.clips) < args.shots:
             raise UserError(f"--shots {args.shots}: {args.enroll_from} has {len(word.clips)} usable clips of "
                             f"{word.name!r}; ask for fewer, or record more")
+        if (ways := math.comb(len(word.clips), args.shots)) < args.draws:
+            warn(f"warning: {args.shots} of {len(word.clips)} clips of {word.name!r} can be drawn in {ways} "
+                 f"way{'s' * (ways > 1)} only, so the deviation over {args.draws} draws says less than it seems")
     drawn = []
     for i in range(args.draws):
         rows = [np.random.default_rng([args.seed, i, w]).permutation(len(word.clips))[:args.shots]

@@ -49,6 +49,19 @@ def decibels(text: str) -> float:
     return _number(text, float, lambda x: -100 <= x <= 100, "a number of decibels from -100 to 100")
 
 
+def score(text: str) -> float:
+    """Of a similarity, from which the level of others may have been taken."""
+    return _number(text, float, lambda x: -2 <= x <= 2, "a score from -2 to 2")
+
+
+def sample_rate(text: str) -> int:
+    return _number(text, int, lambda x: 1_000 <= x <= 1_000_000, "a number of samples a second from 1000 to 1000000")
+
+
+def channels(text: str) -> int:
+    return _number(text, int, lambda x: 1 <= x <= 1024, "a number of channels from 1 to 1024")
+
+
 def _number(text: str, kind, condition, wanted: str):
     try:
         value = kind(text)

@@ -18,11 +18,12 @@ COLUMNS = ("recording", "start", "end", "word", "score")
 
 @dataclass
 class Found:
-    """What was found in one recording, of which ``seconds`` were heard."""
+    """What was found in one recording, of which ``seconds`` were heard; ``whole``: as many as its header says."""
 
     recording: str
     seconds: float
     hits: list[Hit]
+    whole: bool = True
 
 
 def check_ending(path: Path, recordings: int) -> None:
@@ -80,7 +81,7 @@ def _textgrid(found: Sequence[Found], words: Sequence[str]) -> str:
     seconds = max([0.001, *(f.seconds for f in found), *(hit.end for hit in hits)])
     grid = TextGrid(maxTime=seconds)
     for word in words:
-        tier = IntervalTier(word, 0, seconds)
+        tier = IntervalTier(word.replace('"', '""'), 0, seconds)  # as Praat has it; the library does not
         end = 0.0
         for hit in sorted((hit for hit in hits if hit.word == word), key=lambda hit: hit.start):
             tier.add(max(hit.start, end), hit.end, f"{hit.score:.3f}")

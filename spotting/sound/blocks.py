@@ -3,6 +3,7 @@
 The blocks' sizes bear on nothing: put together, they are the samples that `data.audio.decode` gives of the whole.
 """
 
+import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import soundfile
 import soxr
 
 from data.base.errors import UserError
@@ -19,8 +21,8 @@ BLOCK = 1.0  # seconds read at a time
 QUIET = 64  # of a window's highest sample less its lowest, of 65,536
 PCM = {"s16": np.dtype("<i2"), "f32": np.dtype("<f4")}
 _LOUD = 1.5  # full scales; lossy coding and mixing may go up to here
-_HEADERS = {b"RIFF": "a WAV file", b"fLaC": "a FLAC file", b"OggS": "an Ogg file", b"ID3\x03": "an MP3 file",
-            b"ID3\x04": "an MP3 file", b"FORM": "an AIFF file", b"caff": "a CAF file"}
+_MP3 = (b"ID3", b"\xff\xfb", b"\xff\xfa", b"\xff\xf3", b"\xff\xf2")  # what one can begin with
+_PRINTABLE = frozenset(range(32, 127)) | frozenset(b"\t\n\r")
 
 
 @dataclass
@@ -90,11 +92,10 @@ def open_raw(stream: BinaryIO, name: str, rate: int, channels: int, encoding: st
         left, begun = b"", False
         while data := stream.read1(size) if hasattr(stream, "read1") else stream.read(size):
             data = left + data
-            if not begun and len(data) >= 4:
-                if what := _HEADERS.get(data[:4]):
-                    raise UserError(f"{name}: begins as {what} does, and raw samples are wanted; name the file itself, "
-                                    "or send samples without a header")
-                begun = True
+            if not begun and (what := no_samples(data)):
+                raise UserError(f"{name}: begins as {what} does, and raw samples are wanted; name the file itself, or "
+                                "send samples without a header")
+            begun = True
             whole = len(data) // frame * frame
             left = data[whole:]
             if whole:
@@ -108,6 +109,23 @@ def open_raw(stream: BinaryIO, name: str, rate: int, channels: int, encoding: st
     return Sound(name, _at_16_khz(frames(), rate, name))
 
 
+def no_samples(data: bytes) -> str | None:
+    """The file whose first bytes these are, such as "a WAV file"; None if they may be raw samples."""
+    if data[4:8] == b"ftyp":
+        return "an MP4 file"
+    if data[:4] == b"caff":  # which libsndfile does not know by its beginning
+        return "a CAF file"
+    if len(data) >= 64 and _PRINTABLE.issuperset(data[:64]):
+        return "a text"
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            kind = file.format
+    except soundfile.SoundFileError:
+        return None
+    # To its decoder faint noise can look like the middle of an MP3 file.
+    return None if kind == "MP3" and not data.startswith(_MP3) else f"a file of the format {kind}"
+
+
 def _at_16_khz(blocks: Iterable[np.ndarray], rate: int, name: str) -> Iterator[np.ndarray]:
     """Mono int16 at 16 kHz. Blocks (n, C) are float at ``rate``; those of one axis are mono int16 at 16 kHz already."""
     resampler, done = None, 0
@@ -115,13 +133,13 @@ def _at_16_khz(blocks: Iterable[np.ndarray], rate: int, name: str) -> Iterator[n
         if block.ndim == 1:
             yield np.ascontiguousarray(block, np.int16)
             continue
-        if (peak := np.abs(block).max(initial=0)) > _LOUD:
-            raise UserError(f"{name}: its samples reach {peak:g} times full scale, as integers written as floats do; "
-                            "convert it anew")
         if not np.isfinite(block).all():
             at = done + int(np.argmin(np.isfinite(block).all(1)))
             raise UserError(f"{name}: contains samples that are not numbers (NaN or infinite), the first at "
                             f"{at / rate:.2f} s; mend the recording")
+        if (peak := np.abs(block).max(initial=0)) > _LOUD:
+            raise UserError(f"{name}: its samples reach {peak:g} times full scale, as integers written as floats do; "
+                            "convert it anew")
         done += len(block)
         mono = block.mean(1, dtype=np.float32)
         if rate != SAMPLE_RATE:

@@ -11,6 +11,7 @@ import numpy as np
 
 from data.base.errors import UserError
 from data.decoding import SAMPLE_RATE, decode, fit
+from data.labels import look_alike
 from spotting.encoders.load import Embedder
 from spotting.words.words_file import Clip, Word, Words
 
@@ -23,7 +24,8 @@ _CHUNK = 50
 
 @dataclass
 class Recorded:
-    """A recording of a word: the stretch of the encoder's clip length that has it, and from where to where it lasts."""
+    """A recording of a word: the stretch of the encoder's clip length that has it, from where to where it lasts, and
+    how long the whole recording is."""
 
     word: str
     path: str
@@ -33,6 +35,7 @@ class Recorded:
     samples: np.ndarray
     start: float
     end: float
+    seconds: float
 
     @property
     def lasts(self) -> float:
@@ -50,6 +53,7 @@ def find_recordings(folder: Path, clip_seconds: float, say: Callable[[str], None
     from data.base.cores import ordered_map
     from data.folder.find_words import find_words
     from data.folder.word_stretch import examine
+    from data.sources.vetting import doubtful
 
     findings = find_words(folder)
     files = findings.files
@@ -69,6 +73,9 @@ def find_recordings(folder: Path, clip_seconds: float, say: Callable[[str], None
             say(f"left out {recording.path}: the same sound as {before[1]}")
             continue
         usable.append((word, recording))
+    for line in (*look_alike(sorted({word for word, _ in usable})),
+                 *doubtful((recording.path, recording.remarks) for _, recording in usable)):
+        say(f"warning: {line}")
     if lost := sorted({word for word, _ in files} - {word for word, _ in usable}):
         reason = next(r for (word, _), r in zip(files, heard, strict=True) if word == lost[0])
         raise UserError(f"{folder}: no usable recording of {', '.join(map(repr, lost))}, for instance {reason}")
@@ -83,7 +90,7 @@ def _where(word: str, recording, clip_seconds: float) -> Recorded:
     first = round(before * SAMPLE_RATE)
     samples = around[first:first + round(recording.duration * SAMPLE_RATE)]
     return Recorded(word, recording.path, recording.offset, recording.duration, recording.digest, samples,
-                    recording.offset - before + start, recording.offset - before + end)
+                    recording.offset - before + start, recording.offset - before + end, recording.seconds)
 
 
 def speech_span(samples: np.ndarray) -> tuple[float, float]:
@@ -129,6 +136,9 @@ def enrol(recorded: list[Recorded], embedder: Embedder, say: Callable[[str], Non
         if not group:
             continue
         word = old.get(name)
+        if word_seconds and word_seconds > (longest := max(r.seconds for r in group)):
+            raise UserError(f"--word_seconds {word_seconds:g}: no recording of {name!r} lasts longer than "
+                            f"{longest:.2f} s; leave it out to have the word's length heard in them")
         lasts = word_seconds or float(np.median([r.lasts for r in group]))
         windows = word.windows if word else 1
         if not word and lasts > LONGER * facts.clip_seconds:

@@ -1,8 +1,8 @@
 """The words file: enrolled words as embeddings of a few clips each, what they are matched by, and which encoder's.
 
 JSON that a person can read; an embedding is a line. Nothing in it is run. Names and thresholds may be edited by hand,
-clips and words removed. What else was changed is found out: embeddings have length 1, the encoder's size and a check sum,
-and no number may be one that enrolling cannot give.
+clips and words removed. What else was changed is found out: embeddings have length 1, the encoder's size and a check
+sum, and no number may be one that enrolling cannot give.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def read_words(path: str | Path) -> Words:
     words, seen = [], {}
     for name, entry in value["words"].items():
         if problem := misfit(name, entry, facts, normalised) or repeated(name, entry, seen):
-            raise UserError(f"{path}: word {name!r}: {problem}; {_WAY_OUT}")
+            raise UserError(f"{path}: word {name[:40]!r}: {problem}; {_WAY_OUT}")
         clips = [Clip(**{key: clip[key] for key in ("file", "offset", "seconds", "sha1")},
                       embedding=np.array(clip["embedding"], np.float32)) for clip in entry["clips"]]
         words.append(Word(name, clips, *(float(entry[key]) for key in ("spacing", "start", "end", "threshold")),
@@ -159,7 +159,7 @@ def misfit(name: str, entry: dict, facts: Facts, normalised: bool = False) -> st
         return f"its spacing {entry['spacing']:g} cannot be right: windows of {facts.clip_seconds:g} s overlap"
     lasts = facts.clip_seconds + max(0, windows - 1) * entry["spacing"]
     if not 0 <= entry["start"] < entry["end"] <= lasts + _ROUNDING:
-        return (f"its start {entry['start']:g} or end {entry['end']:g} cannot be right: it lies in {lasts:g} s")
+        return f"its start {entry['start']:g} or end {entry['end']:g} cannot be right: it lies in {lasts:g} s"
     for clip in entry["clips"]:
         rows = clip["embedding"]
         if len(rows) != windows or not rows:

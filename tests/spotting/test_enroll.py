@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+import soundfile
 
 from spotting.words.words_file import read_words
 from tests.conftest import refused
@@ -202,3 +203,57 @@ def test_a_cohort_sets_thresholds_where_no_background_does(run, spotter, tmp_pat
     assert "keep one with python -m spotting.cohort" in done.error
     assert not any(word.calibrated for word in read_words(tmp_path / "w.json").words)
     refused(enroll(run, spotter, tmp_path / "x.json", "--cohort=none", *flags), "none")
+
+
+def test_copies_that_no_digest_tells_are_named(run, spotter, tmp_path, clips):
+    samples, rate = soundfile.read(clips / "bed" / "2.wav")
+    record(clips / "bed" / "copy.wav", samples[1234:], rate)
+    record(clips / "cat" / "copy.wav", 0.5 * samples, rate)
+    done = enroll(run, spotter, tmp_path / "w.json", clips=clips)
+    assert done.code == 0
+    assert f"{clips / 'bed' / 'copy.wav'} seems to be a copy of {clips / 'bed' / '2.wav'}, and clips look" in done.error
+    assert f"{clips / 'cat' / 'copy.wav'} seems to be a copy of {clips / 'bed' / '2.wav'}, which is under 'bed'" in \
+        done.error
+
+
+def test_what_is_odd_about_recordings_is_told(run, spotter, tmp_path, clips):
+    samples, rate = soundfile.read(clips / "bed" / "2.wav")
+    record(clips / "bed" / "loud.wav", 20 * samples[::-1], rate, subtype="FLOAT")
+    record(clips / "Bed" / "a.wav", samples[3000:-3000], rate)
+    done = enroll(run, spotter, tmp_path / "w.json", clips=clips)
+    assert "warning: 1 clips reach beyond full scale" in done.error
+    assert "differ only by case or blanks count as different words: 'Bed' and 'bed'" in done.error
+
+
+def test_background_that_is_there_twice_or_enrolled(run, spotter, tmp_path):
+    shutil.copytree(spotter.background, tmp_path / "copies")
+    done = [enroll(run, spotter, tmp_path / f"{i}.json", "--background", spotter.background, *more)
+            for i, more in enumerate(([], [tmp_path / "copies", spotter.clips]))]
+    one, two = (read_words(tmp_path / f"{i}.json") for i in range(2))
+    assert two.calibration == one.calibration
+    assert [word.threshold for word in two.words] == [word.threshold for word in one.words]
+    assert "left out 2 of --background that repeat another" in done[1].error
+    assert "left out 12 of --background that are enrolled recordings" in done[1].error
+
+
+@pytest.mark.parametrize("add", [True, False])
+def test_what_another_process_wrote_meanwhile_is_kept(run, spotter, tmp_path, words_file, monkeypatch, add):
+    import spotting.words.recordings as recordings
+
+    out, enrol = tmp_path / "w.json", recordings.enrol
+    if add:
+        shutil.copy(words_file, out)
+
+    def slowly(*args):
+        made = enrol(*args)
+        out.write_text("what another wrote")
+        return made
+
+    monkeypatch.setattr(recordings, "enrol", slowly)
+    refused(enroll(run, spotter, out, *["--add"] * add, clips=spotter.said), str(out), "another process")
+    assert out.read_text() == "what another wrote"
+
+
+def test_a_length_that_no_recording_has(run, spotter, tmp_path):
+    refused(enroll(run, spotter, tmp_path / "w.json", "--word_seconds", "1e9"), "--word_seconds", "2.50 s")
+    assert not (tmp_path / "w.json").exists()

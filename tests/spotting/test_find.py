@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -11,6 +13,8 @@ import pytest
 import soundfile
 
 from data.base.files import ROOT
+from spotting.hits.hits_file import Found, write_hits
+from spotting.hits.match import Hit
 from tests.conftest import refused
 from tests.sounds import record
 from tests.spotting.conftest import RATE, scene
@@ -222,10 +226,54 @@ def test_help_is_given_before_heavy_imports(command):
 
 
 def test_a_terminal_and_a_named_pipe_are_refused(run, words_file, tmp_path, monkeypatch):
-    import os
-
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: True))
     refused(run("spotting.find", words_file, "-"), "terminal")
     os.mkfifo(tmp_path / "a.wav")
     refused(run("spotting.find", words_file, tmp_path / "a.wav"), "a.wav", "named pipe")
     refused(run("spotting.find", tmp_path / "a.wav", "-"), "a.wav", "named pipe")
+
+
+def test_an_output_that_is_a_file_of_words_is_kept(run, words_file, recording, tmp_path):
+    mine, other = (shutil.copy(words_file, tmp_path / name) for name in ("mine.json", "other.json"))
+    for out in (mine, other):
+        refused(run("spotting.find", mine, recording, "--out", out), str(out), "would be lost")
+        assert out.read_bytes() == words_file.read_bytes()
+    os.symlink(mine, tmp_path / "link.json")
+    refused(run("spotting.find", mine, recording, "--out", tmp_path / "link.json"), "link.json", "would be lost")
+
+
+@pytest.mark.parametrize(("flag", "value"), [("--threshold", "nan"), ("--threshold", "inf"), ("--threshold", "7"),
+                                             ("--hop", "nan"), ("--hop", "0"), ("--rate", "1"),
+                                             ("--rate", "2000000000"), ("--channels", "2000000000")])
+def test_values_that_no_search_could_use(run, words_file, recording, flag, value):
+    done = run("spotting.find", words_file, recording, flag, value)
+    assert done.code == 2
+    assert f"{flag}: '{value}' is not a" in done.error
+
+
+def test_standard_input_that_is_closed(run, words_file, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    refused(run("spotting.find", words_file, "-"), "RECORDING -", "closed")
+
+
+def test_recordings_too_quiet_to_be_heard_are_told(run, words_file, recording, tmp_path):
+    samples, rate = soundfile.read(recording)
+    done = run("spotting.find", words_file, record(tmp_path / "quiet.wav", 0.002 * samples, rate))
+    assert done.code == 0
+    assert "quiet.wav: nothing in it is above -60 dB" in done.error
+
+
+def test_what_ends_early_is_not_complete(run, words_file, recording, tmp_path):
+    samples, rate = soundfile.read(recording)
+    path = record(tmp_path / "a.mp3", samples, rate)
+    path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+    done = run("spotting.find", words_file, path, "--out", tmp_path / "h.json")
+    assert done.code == 0
+    assert "ends early" in done.error
+    assert "not all was heard" in done.error
+    assert not json.loads((tmp_path / "h.json").read_text())["complete"]
+
+
+def test_a_textgrid_of_a_word_with_quotes_is_as_praat_has_it(tmp_path):
+    write_hits(tmp_path / "h.TextGrid", [Found("a.wav", 2.0, [Hit('"q"', 0.5, 1.0, 0.7)])], ['"q"'], True)
+    assert 'name = """q"""' in (tmp_path / "h.TextGrid").read_text()

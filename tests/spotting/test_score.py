@@ -1,10 +1,12 @@
 """spotting.score on made-up recordings: what it says is what was recorded."""
 
 import json
+import re
 import shutil
 
 import numpy as np
 import pytest
+import soundfile
 
 from tests.conftest import refused
 from tests.sounds import record
@@ -111,3 +113,61 @@ def test_silence_among_the_negatives_is_no_hour_without_false_alarms(run, words_
     assert "0.02 h of --negatives are silent" in done.error
     refused(run("spotting.score", words_file, "--positives", spotter.said, "--negatives", tmp_path / "faint.wav"),
             "faint.wav", "-60 dB")
+
+
+def test_recordings_that_are_there_twice_or_of_other_words(run, words_file, spotter, tmp_path):
+    _, *once = figures(run, words_file, spotter, tmp_path, spotter.background)
+    shutil.copytree(spotter.said, tmp_path / "said")
+    shutil.copy(spotter.said / "bed" / "1.wav", tmp_path / "said" / "bed" / "again.wav")
+    samples, rate = soundfile.read(spotter.said / "cat" / "2.wav", dtype="int16")
+    soundfile.write(tmp_path / "said" / "cat" / "again.flac", samples, rate)
+    for name in ("dog", "Bed"):
+        record(tmp_path / "said" / name / "a.wav", scene(RNG, [(4, 0.2)], 1.0), RATE)
+    done, *found = figures(run, words_file, spotter, tmp_path, spotter.background, said=tmp_path / "said")
+    assert found == once
+    assert "left out 2 recordings that repeat another" in done.error
+    assert "left out 2 recordings of 'Bed', 'dog', which are not enrolled" in done.error
+    assert "differ only by case" in done.error
+
+
+def test_copies_of_enrolled_recordings_that_no_digest_tells(run, words_file, spotter, tmp_path):
+    shutil.copytree(spotter.said / "cat", tmp_path / "said" / "cat")
+    samples, rate = soundfile.read(spotter.clips / "bed" / "3.wav")
+    record(tmp_path / "said" / "bed" / "copy.wav", 0.7 * samples[1234:], rate)
+    done, *_ = figures(run, words_file, spotter, tmp_path, spotter.background, said=tmp_path / "said")
+    assert re.search(r"of the recordings of words seem to be copies of enrolled ones, such as \S+copy.wav of "
+                     r"\S+bed/\d.wav: misses look rarer", done.error)
+
+
+def test_recordings_too_quiet_to_be_heard_are_told(run, words_file, spotter, tmp_path):
+    shutil.copytree(spotter.said, tmp_path / "said")
+    samples, rate = soundfile.read(spotter.said / "bed" / "3.wav")
+    record(tmp_path / "said" / "bed" / "quiet.wav", 0.002 * samples, rate)
+    done, *_ = figures(run, words_file, spotter, tmp_path, spotter.background, said=tmp_path / "said")
+    assert "1 recordings of words, such as" in done.error
+    assert "quiet.wav, have nothing above -60 dB" in done.error
+
+
+def test_draws_of_which_there_are_fewer_than_asked_for(run, spotter):
+    done = run("spotting.score", "--enroll_from", spotter.clips, "--shots", "6", "--draws", "2", "--positives",
+               spotter.said, "--negatives", spotter.background, "--rates", "200", *spotter.flags)
+    assert done.code == 0
+    assert "6 of 6 clips of 'bed' can be drawn in 1 way only" in done.error
+
+
+@pytest.mark.parametrize("name", ["words.json", "said.json"])
+def test_an_output_that_is_read_is_kept(run, words_file, spotter, tmp_path, name):
+    words = shutil.copy(words_file, tmp_path / "words.json")
+    line = {"audio_filepath": str(spotter.said / "bed" / "1.wav"), "offset": 0.5, "duration": 1.0, "label": "bed"}
+    (tmp_path / "said.json").write_text(json.dumps(line) + "\n")
+    before = (tmp_path / name).read_bytes()
+    refused(score(run, words, spotter, "--out", tmp_path / name.removesuffix(".json"), said=tmp_path / "said.json"),
+            name, "would be lost")
+    assert (tmp_path / name).read_bytes() == before
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "1e9"])
+def test_ratios_of_noise_that_are_none(run, words_file, spotter, value):
+    done = score(run, words_file, spotter, "--noise", spotter.background, "--snr", value)
+    assert done.code == 2
+    assert f"--snr: '{value}' is not a number of decibels" in done.error

@@ -335,3 +335,13 @@ def test_a_signal_ends_it_with_one_line(name):
     process.send_signal(getattr(signal, name))
     assert process.communicate()[1] == f"stopped by {name}\n"
     assert process.returncode == 128 + getattr(signal, name)
+
+
+def test_json_with_a_key_twice_or_a_number_beyond_all_floats(tmp_path):
+    (tmp_path / "a.json").write_text('{"a": {"b": 1, "b": 2}}')
+    with pytest.raises(UserError, match=r"a.json: 'b' is there twice"):
+        read_json(tmp_path / "a.json")
+    (tmp_path / "a.json").write_text(f'{{"a": 1{"0" * 400}}}')
+    with pytest.raises(UserError, match=r"a.json: 'a' must be a number that a computer can hold, not 401 digits"):
+        read_json(tmp_path / "a.json", shape={"a": (int, float)})
+    assert read_json(tmp_path / "a.json", shape={"a": int})["a"] == 10**400
