@@ -10,13 +10,14 @@ run's folder, cohort.npz, and goes where the encoder goes, exports included, wit
 """
 
 import argparse
+import hashlib
 from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
 from data.base.files import ROOT, write_atomically
 from models.runs.values import whole
 from spotting.command import check_output, warn
-from spotting.encoders.cohort import place_of
+from spotting.encoders.cohort import Cohort, place_of
 from spotting.encoders.load import add_encoder, check_flags, load
 
 
@@ -38,12 +39,13 @@ def parse_args(argv=None) -> argparse.Namespace:
 def main(args: argparse.Namespace) -> int:
     from spotting.encoders.gather import aligned, gather, training_files
     from spotting.sound.blocks import files_of
+    from spotting.sound.repeats import without_repeats
 
     check_flags(args)
     if (args.manifest is None) == (args.recordings is None):
         raise UserError("--manifest and --recordings: give one of them, the speech to take windows of")
     if args.recordings:
-        files, spoken = files_of(args.recordings, "--recordings"), {}
+        files, spoken = without_repeats(files_of(args.recordings, "--recordings"), "--recordings", warn), {}
     else:
         files, spoken = training_files(args.manifest, args.registry)
     if args.alignments:
@@ -56,6 +58,7 @@ def main(args: argparse.Namespace) -> int:
     cohort = gather(embedder, files, spoken, args.seed, warn)
     if isinstance(cohort, str):
         raise UserError(cohort)
+    keep_former(path, cohort)
     with write_atomically(path, "wb") as file:
         file.write(cohort.content)
     known = sum(bool(said) for said in cohort.spoken)
@@ -65,6 +68,17 @@ def main(args: argparse.Namespace) -> int:
         warn("embeddings are compared without whitening, for words said several times are known in too few places; "
              "more recordings with --alignments or of a --manifest mend that")
     return 0
+
+
+def keep_former(path: Path, cohort: Cohort) -> None:
+    """Keep the cohort that is there under another name: words enrolled with it can be found with no other."""
+    if not path.is_file() or (former := path.read_bytes()) == cohort.content:
+        return
+    kept = path.with_name(f"{path.stem}-{hashlib.sha1(former).hexdigest()[:12]}{path.suffix}")
+    with write_atomically(kept, "wb") as file:
+        file.write(former)
+    warn(f"the former cohort is kept as {kept}; words enrolled with it need it back as {path.name}, or are enrolled "
+         "again")
 
 
 if __name__ == "__main__":

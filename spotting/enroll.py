@@ -161,19 +161,15 @@ def thresholds_without_background(args, words, before, embedder, kept) -> None:
 
 def cohort_of(args, embedder, kept):
     """The cohort for thresholds, or why there is none. Raises UserError for --cohort."""
-    from models.runs.checkpoints import Run
-    from spotting.encoders.cohort import place_of
-    from spotting.encoders.gather import gather, training_files
+    from spotting.encoders.gather import gather, training_data, training_files
 
     if args.cohort is None and kept is not None:
         return kept
     name, registry = args.cohort, args.registry
     if name is None:
-        place = place_of(embedder.facts)
-        begun = (Run(place.parent.parent, place.parent.name, "run").config() if place else {}).get("arguments")
-        name, registry = (begun.get(key) if isinstance(begun, dict) else None for key in ("manifest", "registry"))
-        if not isinstance(name, str) or not isinstance(registry, str):
+        if (known := training_data(embedder.facts)) is None:
             return "no cohort is kept with this encoder, nor does it say what it was trained on; see spotting.cohort"
+        name, registry = known
     try:
         found = gather(embedder, *training_files(name, Path(registry)), 0, warn)
     except UserError as error:

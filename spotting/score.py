@@ -52,6 +52,7 @@ def main(args: argparse.Namespace) -> int:
 
     from models.evaluation.page.page import check_html
     from spotting.detection.thresholds import about_silence, hear
+    from spotting.encoders.gather import trained_on
     from spotting.sound.blocks import files_of, open_file
     from spotting.sound.noise import Noise, check_noise
     from spotting.sound.repeats import without_repeats
@@ -85,6 +86,11 @@ def main(args: argparse.Namespace) -> int:
     if words and (both := set(words.calibration.get("background", ())) & set(negatives)):
         notes.append(f"{len(both)} of the negatives, such as {min(both)}, set the thresholds of {args.words}: at "
                      "these, false alarms look rarer than they are")
+        warn(f"warning: {notes[-1]}")
+    trained = trained_on(embedder.facts)
+    if heard := [path for path in negatives if os.path.realpath(path) in trained]:
+        notes.append(f"{len(heard)} of the negatives, such as {heard[0]}, are recordings that the encoder was trained "
+                     "on: at these, false alarms look rarer than they are")
         warn(f"warning: {notes[-1]}")
     files = [*((path, 0.0, None) for path in negatives), *(entry[1:] for entry in said)]
 

@@ -5,6 +5,7 @@ rejects the clip. Every figure is exact: clips of equal score are accepted or re
 """
 
 import difflib
+import math
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -133,6 +134,15 @@ def draw(train_labels: np.ndarray, labels: Sequence[str], enrolled: np.ndarray, 
     clips = [grouped[end[c] - counts[c]:end[c]] for c in enrolled]
     return np.stack([np.stack([np.random.default_rng([seed, repeat, c]).permutation(rows)[:shots]
                                for c, rows in zip(enrolled, clips, strict=True)]) for repeat in range(repeats)])
+
+
+def few_draws(counts: np.ndarray, labels: Sequence[str], enrolled: np.ndarray, shots: Sequence[int],
+              repeats: int) -> list[str]:
+    """A line for each number of shots of which there are fewer different draws of all classes than ``repeats``."""
+    ways = {n: math.prod(math.comb(int(counts[c]), n) for c in enrolled) for n in shots}
+    return [f"--shots {n}: the clips of {', '.join(visible(labels[c]) for c in enrolled[:3])}"
+            f"{', ...' * (len(enrolled) > 3)} can be drawn in {count} way{'s' * (count > 1)} only, so the deviation "
+            f"over {repeats} draws says less than it seems" for n, count in ways.items() if count < repeats]
 
 
 def check_clips(train: Manifest, test: Manifest, enrolled: np.ndarray, unknown: np.ndarray, shots: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from models.evaluation.pairs import count_pairs
 from models.evaluation.plots import map_of, plot
 from models.evaluation.report import save_arrays
 from models.evaluation.whiten import Whitening
+from models.runs.provenance import Record
 
 if TYPE_CHECKING:
     from torch import nn
@@ -60,6 +62,11 @@ def test_enrolled_words(args: Namespace, words: Words, encoder: nn.Module, front
     pool, rows = np.unique(drawn, return_inverse=True)  # only these are embedded
     tested = np.flatnonzero(np.isin(test.manifest.label, np.concatenate(words)))
     truth = enrol.targets(test.manifest.label[tested], enrolled)
+    for line in enrol.few_draws(train.manifest.counts(), labels, enrolled, args.shots, args.repeats):
+        print(f"warning: {line}", file=sys.stderr)
+    if same := Record.of(train, corpus).seen(test, corpus, tested)[0]:
+        print(f"warning: {same:,} of the {len(tested):,} test clips are among the clips to enrol from, too: the "
+              "figures are too good", file=sys.stderr)
     templates, queries = embedded("train", pool), embedded("test", tested)
     others = None
     if len(unknown):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +13,9 @@ import numpy as np
 from data.base.errors import UserError
 from data.decoding import SAMPLE_RATE, decode, open_audio
 from models.evaluation.whiten import Whitening
-from spotting.encoders.cohort import Cohort, pack, unpack
+from models.runs.checkpoints import Run
+from spotting.encoders.cohort import Cohort, pack, place_of, unpack
+from spotting.encoders.facts import Facts
 from spotting.encoders.load import Embedder
 from spotting.sound.blocks import has_sound
 
@@ -23,6 +26,23 @@ WORDS = 4_000  # windows that the whitening is learnt from; by measurement, twic
 PER_WORD = 150
 SHORTEST = 0.15  # seconds of a word
 Spoken = dict[str, list[tuple[float, float, str]]]  # of files: start, end, word
+
+
+def training_data(facts: Facts) -> tuple[str, Path] | None:
+    """The data set that a run's encoder was trained on, and its registry; None where that is not known."""
+    place = place_of(facts)
+    begun = (Run(place.parent.parent, place.parent.name, "run").config() if place else {}).get("arguments")
+    name, registry = (begun.get(key) if isinstance(begun, dict) else None for key in ("manifest", "registry"))
+    return (name, Path(registry)) if isinstance(name, str) and isinstance(registry, str) else None
+
+
+def trained_on(facts: Facts) -> set[str]:
+    """The real paths of the recordings that an encoder was trained on; empty where they are not known."""
+    try:
+        known = training_data(facts)
+        return {os.path.realpath(path) for path in training_files(*known)[0]} if known else set()
+    except UserError:  # the data set is no longer there
+        return set()
 
 
 def training_files(name: str, registry: Path) -> tuple[list[str], Spoken]:

@@ -278,3 +278,23 @@ def test_a_checkpoint_in_no_runs_folder(run, tiny, talk, tmp_path):
     done = run("spotting.cohort", f"--encoder={path}", "--recordings", talk / "talk")
     assert done.code == 2
     assert cohort.place_of(load_torch(tiny, None, None, 0).facts) == tiny / KEPT
+
+
+def test_the_former_cohort_is_kept(run, kept, spotter, talk, tmp_path):
+    assert run("spotting.enroll", f"--encoder={kept}", "--clips", spotter.clips, "--out", tmp_path / "w.json").code == 0
+    former = (kept / KEPT).read_bytes()
+    command = ["spotting.cohort", f"--encoder={kept}", "--recordings", talk / "talk"]
+    assert "is kept as" in run(*command, "--seed=1").error
+    there, = kept.glob("cohort-*.npz")
+    assert there.read_bytes() == former
+    said = spotter.said / "bed" / "0.wav"
+    refused(run("spotting.find", tmp_path / "w.json", said), there.stem.removeprefix("cohort-"))
+    there.replace(kept / KEPT)  # as that message says
+    assert run("spotting.find", tmp_path / "w.json", said).code == 0
+    assert "is kept as" not in run(*command, talk / "talk", "--alignments", talk / "grids").error  # just the same
+
+
+def test_recordings_that_are_named_twice_count_once(run, kept, talk):
+    done = run("spotting.cohort", f"--encoder={kept}", "--recordings", talk / "talk", talk / "talk" / "0.flac")
+    assert "left out 1 of --recordings that repeat another" in done.error
+    assert "60 windows of 10 recordings" in done.out

@@ -171,3 +171,18 @@ def test_ratios_of_noise_that_are_none(run, words_file, spotter, value):
     done = score(run, words_file, spotter, "--noise", spotter.background, "--snr", value)
     assert done.code == 2
     assert f"--snr: '{value}' is not a number of decibels" in done.error
+
+
+def test_negatives_that_the_encoder_was_trained_on_are_told(run, words, spotter, tmp_path):
+    shutil.copytree(spotter.run, tmp_path / "seen")
+    about = json.loads((tmp_path / "seen" / "config.json").read_text())
+    about["arguments"] = {"manifest": "words", "registry": str(words.registry)}
+    (tmp_path / "seen" / "config.json").write_text(json.dumps(about))
+    encoder = f"--encoder={tmp_path / 'seen'}"
+    assert run("spotting.enroll", "--clips", spotter.clips, "--out", tmp_path / "w.json", encoder, "--background",
+               spotter.background).code == 0
+    trained = sorted((words.folder / "dog").glob("train*.wav"))[:3]
+    done = run("spotting.score", tmp_path / "w.json", "--positives", spotter.said, "--negatives", spotter.background,
+               *trained, "--html", tmp_path / "p.html")
+    assert f"3 of the negatives, such as {trained[0]}, are recordings that the encoder was trained on" in done.error
+    assert "recordings that the encoder was trained on" in (tmp_path / "p.html").read_text()

@@ -24,6 +24,7 @@ from models.evaluation.enrol import (
     draw,
     equal_error_rate,
     evaluate,
+    few_draws,
     figures,
     misses,
     recognise,
@@ -316,3 +317,12 @@ def test_importing_it_is_light():
                "print(sorted({'torch', 'faiss', 'sklearn', 'librosa', 'matplotlib'} & set(sys.modules)))")
     run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert run.stdout == "[]\n"
+
+
+def test_draws_of_which_there_are_fewer_than_asked_for():
+    ways = len(list(itertools.product(itertools.combinations(range(5), 3), itertools.combinations(range(4), 3))))
+    counts, enrolled = np.array([5, 9, 4]), np.array([0, 2])
+    assert few_draws(counts, LABELS, enrolled, [3], ways) == []
+    line, = few_draws(counts, LABELS, enrolled, [3], ways + 1)
+    assert f"--shots 3: the clips of bed, dog can be drawn in {ways} ways only" in line
+    assert "in 1 way only" in few_draws(counts, LABELS, enrolled[1:], [4], 20)[0]
