@@ -15,9 +15,9 @@ from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
 from data.base.files import ROOT, write_atomically
+from models.evaluation.kept_cohort import Cohort, place_of
 from models.runs.values import whole
 from spotting.command import check_output, warn
-from spotting.encoders.cohort import Cohort, place_of
 from spotting.encoders.load import add_encoder, check_flags, load
 
 
@@ -51,7 +51,7 @@ def main(args: argparse.Namespace) -> int:
     if args.alignments:
         spoken |= aligned(files, args.alignments, warn)
     embedder = load(args, with_cohort=False)
-    path = place_of(embedder.facts)
+    path = place_of(Path(embedder.facts.path))
     if path is None:
         raise UserError(f"{embedder.facts.path}: lies in no run's folder, where a cohort could be kept")
     check_output(path)

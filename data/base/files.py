@@ -1,6 +1,7 @@
 """The one place that opens files to read and to write: regular files only, and written ones are whole or not there."""
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -116,6 +117,12 @@ def open_regular(path: str | Path, mode: str = "rb", **how) -> IO:
     """
     check_regular(path)
     return open(path, mode, **how)
+
+
+def file_digest(path: str | Path) -> str:
+    """SHA-256 of a regular file, in hexadecimal."""
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_regular(path: str | Path) -> os.stat_result:

@@ -4,13 +4,15 @@ A similarity of 0.7 says much for a word that nothing resembles and little for o
 verification normalises such scores by what a cohort of impostors gets: z-norm by the enrolled model's scores against
 the cohort, t-norm by the tested clip's (Auckenthaler et al., 2000), s-norm by the mean of both (Kenny, 2010), and the
 adaptive ones by the cohort's most similar clips alone (Matejka et al., 2017), as here. The cohort's classes also teach
-`models.evaluation.whiten` what clips of one word differ in.
+`models.evaluation.whiten` what clips of one word differ in. A cohort is clips of a data set, or the windows of running
+speech that `models.evaluation.kept_cohort` keeps beside an encoder, which need no recordings.
 """
 
 from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,18 @@ from data.base.errors import UserError
 from data.joined import load
 from data.manifests import Corpus, Manifest
 from data.sampler import spread
-from models.evaluation.enrol import NEAREST, Comparison, by_clip, by_mean, clip_scores, same_name, unit_means
+from models.evaluation.enrol import (
+    BOTH,
+    NEAREST,
+    Comparison,
+    by_both,
+    by_clip,
+    by_mean,
+    clip_scores,
+    same_name,
+    unit_means,
+)
+from models.evaluation.kept_cohort import KEPT, Cohort
 from models.evaluation.whiten import Whitening
 
 TOP = 300  # most similar clips of the cohort that scores are held against
@@ -29,6 +42,35 @@ LEAST = 30  # below which there is no mean and deviation worth the name
 WHITENED = "whitened embedding"  # the name of these ways of scoring
 _FLOOR = 1e-6  # of a deviation: a cohort whose clips are all alike
 _CELLS = 1 << 24  # similarities held at a time
+
+
+@dataclass(frozen=True)
+class Held:
+    """What scores are held against.
+
+    Attributes:
+        vectors: (M, D) embeddings of length 1.
+        whitening: by the words of the cohort; None if they are too few.
+    """
+
+    vectors: np.ndarray
+    whitening: Whitening | None
+
+    @classmethod
+    def of_clips(cls, vectors: np.ndarray, labels: np.ndarray) -> Held:
+        """Of embeddings (N, D) of a cohort's clips and their classes (N,): `MOST` of them are held against."""
+        return cls(vectors[spread(labels, MOST)], Whitening.fit(vectors, labels))
+
+    @classmethod
+    def of_kept(cls, kept: Cohort, taken: Sequence[str]) -> Held:
+        """Of a cohort that is kept beside the encoder, without windows in which one of ``taken`` is known to be said.
+
+        Raises:
+            UserError: too few are left.
+        """
+        rows = kept.without(taken)
+        check_enough(KEPT, len(rows), "windows")
+        return cls(kept.plain[rows], kept.whitening)
 
 
 def statistics(vectors: np.ndarray, cohort: np.ndarray, top: int = TOP) -> tuple[np.ndarray, np.ndarray]:
@@ -105,18 +147,20 @@ def comparisons(queries: np.ndarray, pool: np.ndarray, cohort: np.ndarray, top: 
             for how, compare in (("", by_means), (NEAREST, by_clips))}
 
 
-def whitened(queries: np.ndarray, pool: np.ndarray, cohort: np.ndarray, labels: np.ndarray) -> dict[str, Comparison]:
-    """Comparisons of embeddings whitened by the cohort's classes, plain and t-normalised; none where it is too small.
+def whitened(queries: np.ndarray, pool: np.ndarray, held: Held) -> dict[str, Comparison]:
+    """Comparisons of whitened embeddings, plain and t-normalised; none where the cohort gives no whitening.
 
     Args:
-        queries: (Q, D), pool: (P, D) and cohort: (M, D), rows of length 1.
-        labels: (M,) the cohort's classes.
+        queries: (Q, D) and pool: (P, D), rows of length 1.
     """
-    if (whiten := Whitening.fit(cohort, labels)) is None:
+    if held.whitening is None:
         return {}
-    queries, pool, cohort = whiten(queries), whiten(pool), whiten(cohort[spread(labels, MOST)])
-    return {WHITENED: by_mean(queries, pool), f"{WHITENED}{NEAREST}": by_clip(queries, pool)} | comparisons(
-        queries, pool, cohort, kinds="t", name=WHITENED)
+    queries, pool, cohort = (held.whitening(x) for x in (queries, pool, held.vectors))
+    clips, both = statistics(queries, cohort), by_both(queries, pool)
+    return {WHITENED: by_mean(queries, pool), f"{WHITENED}{NEAREST}": by_clip(queries, pool),
+            f"{WHITENED}{BOTH}": both} | comparisons(queries, pool, cohort, kinds="t", name=WHITENED) | {
+            f"{WHITENED}, t-norm{BOTH}": lambda rows, part: t_norm(both(rows, part), tuple(
+                of[part] for of in clips)).astype(np.float32)}
 
 
 def choose(corpus: Corpus, taken: Sequence[str]) -> Manifest:
@@ -134,11 +178,11 @@ def choose(corpus: Corpus, taken: Sequence[str]) -> Manifest:
     return train.subset(rows[spread(train.label[rows], LEARN)])
 
 
-def check_enough(name: str, clips: int) -> None:
+def check_enough(name: str, clips: int, what: str = "training clips") -> None:
     """Raise UserError unless a cohort has clips enough for a mean and a deviation."""
     if clips < LEAST:
-        raise UserError(f"the cohort {name!r} has {clips} training clips of words that are neither enrolled nor "
-                        f"unknown, at least {LEAST} are needed; name another data set with --cohort")
+        raise UserError(f"the cohort {name!r} has {clips} {what} of words that are neither enrolled nor unknown, at "
+                        f"least {LEAST} are needed; name another data set with --cohort")
 
 
 def find(args: Namespace, config: dict, taken: Sequence[str]) -> tuple[str, Manifest] | str:

@@ -22,6 +22,8 @@ MOST_NAMED = 40  # labels listed in a message
 UNKNOWN = -1  # the class of a test clip whose word is not enrolled
 PERCENTS = (1, 5)  # of unknown clips accepted, at which accuracy is reported
 NEAREST = ", nearest clip"  # ending of the names of methods by the most similar enrolled clip, not by the class's mean
+BOTH = ", mean and nearest three"  # by the class's mean and its most similar clips, half each
+FEW = 3  # most similar clips of these
 _SCORES = 1 << 24  # (Q, C) similarities computed at a time: bounds memory with thousands of classes
 
 # From the enrolled clips of C classes, (C, N) rows of the pool, and a slice of the queries, to similarities (q, C).
@@ -188,6 +190,19 @@ def by_clip(queries: np.ndarray, pool: np.ndarray) -> Comparison:
     return lambda rows, part: clip_scores(queries[part], pool[rows]).max(2)
 
 
+def by_both(queries: np.ndarray, pool: np.ndarray) -> Comparison:
+    """Compare vectors of length 1, (Q, D), with each class's mean and its `FEW` most similar of (P, D), half each."""
+    def scores(rows: np.ndarray, part: slice) -> np.ndarray:
+        return (queries[part] @ unit_means(pool[rows]).T + few_nearest(clip_scores(queries[part], pool[rows]))) / 2
+    return scores
+
+
+def few_nearest(similarities: np.ndarray) -> np.ndarray:
+    """(Q, C, N) similarities to (Q, C), the mean of the `FEW` highest of each class."""
+    few = min(FEW, similarities.shape[2])
+    return np.partition(similarities, similarities.shape[2] - few, axis=2)[:, :, -few:].mean(2)
+
+
 def clip_scores(queries: np.ndarray, enrolled: np.ndarray) -> np.ndarray:
     """Similarities of (Q, D) to every one of (C, N, D) enrolled clips: (Q, C, N)."""
     return (queries @ enrolled.reshape(-1, enrolled.shape[2]).T).reshape(len(queries), *enrolled.shape[:2])
@@ -202,7 +217,7 @@ def evaluate(methods: dict[str, Comparison], drawn: np.ndarray, shots: Sequence[
              truth: np.ndarray) -> list[Result]:
     """Test every method with every number of shots on every draw.
 
-    With one clip enrolled, the most similar clip is the mean: methods by `NEAREST` are left out.
+    With one clip enrolled, the most similar clip is the mean: methods by `NEAREST` and `BOTH` are left out.
 
     Args:
         drawn: (R, C, N) rows of the pool, as `draw` gives them.
@@ -214,7 +229,7 @@ def evaluate(methods: dict[str, Comparison], drawn: np.ndarray, shots: Sequence[
     """
     results = []
     for method, compare in methods.items():
-        for n in (n for n in shots if n > 1 or not method.endswith(NEAREST)):
+        for n in (n for n in shots if n > 1 or not method.endswith((NEAREST, BOTH))):
             found = [recognise(compare, rows[:, :n], len(truth)) for rows in drawn]
             best, score = (np.stack(arrays) for arrays in zip(*found, strict=True))
             if not np.isfinite(score).all():

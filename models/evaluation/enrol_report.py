@@ -11,7 +11,7 @@ import numpy as np
 
 from data.base.files import write_atomically
 from models.evaluation.drawing import markdown, png, visible
-from models.evaluation.enrol import NEAREST, PERCENTS, UNKNOWN, Result, accepted_at, misses, same_name
+from models.evaluation.enrol import BOTH, NEAREST, PERCENTS, UNKNOWN, Result, accepted_at, misses, same_name
 from models.evaluation.report import to_json
 from models.runs.versions import versions
 
@@ -171,7 +171,7 @@ def draw_errors(results: Sequence[Result], truth: np.ndarray, title: str) -> byt
 
 def _drawn(result: Result) -> bool:
     """Few ways are drawn, lest no curve can be told from another: the class's mean, as it is or by t-norm."""
-    return not result.method.endswith((NEAREST, "z-norm", "s-norm"))
+    return not result.method.endswith((NEAREST, BOTH, "z-norm", "s-norm"))
 
 
 def _deviates(shares: np.ndarray) -> np.ndarray:

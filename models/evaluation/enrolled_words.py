@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from data.base.files import file_digest
 from data.dataset import Clips
 from data.manifests import Corpus
-from data.sampler import spread
 from models.encoders.embedding import embed_clips
 from models.evaluation import choice, cohort, enrol
 from models.evaluation.enrol_report import draw_errors, report_enrolment, tell_trained
+from models.evaluation.kept_cohort import place_of, read_kept
 from models.evaluation.knn import check_finite
 from models.evaluation.pairs import count_pairs
 from models.evaluation.plots import map_of, plot
 from models.evaluation.report import save_arrays
-from models.evaluation.whiten import Whitening
 from models.runs.provenance import Record
 
 if TYPE_CHECKING:
@@ -47,13 +47,12 @@ def test_enrolled_words(args: Namespace, words: Words, encoder: nn.Module, front
         return vectors
 
     def methods(queries):
-        """Ways to score (Q, D) embeddings: against a class's mean or nearest clip, as they are or normalised."""
+        """Ways to score (Q, D) embeddings: against a class's mean or nearest clips, as they are or normalised."""
         plain = {"embedding": enrol.by_mean(queries, templates),
                  f"embedding{enrol.NEAREST}": enrol.by_clip(queries, templates)}
-        if others is None:
+        if held is None:
             return plain
-        held = others[0][spread(others[1], cohort.MOST)]
-        return plain | cohort.comparisons(queries, templates, held) | cohort.whitened(queries, templates, *others)
+        return plain | cohort.comparisons(queries, templates, held.vectors) | cohort.whitened(queries, templates, held)
 
     (enrolled, unknown), train, test = words, clips["train"], clips["test"]
     labels, most = train.manifest.labels, max(args.shots)
@@ -68,9 +67,11 @@ def test_enrolled_words(args: Namespace, words: Words, encoder: nn.Module, front
         print(f"warning: {same:,} of the {len(tested):,} test clips are among the clips to enrol from, too: the "
               "figures are too good", file=sys.stderr)
     templates, queries = embedded("train", pool), embedded("test", tested)
-    others = None
+    held = None
     if len(unknown):
-        others, facts["cohort"] = embed_cohort(args, words, encoder, frontend, labels, config)
+        taken = [labels[c] for c in np.concatenate(words)]
+        held, facts["cohort"] = (args.cohort is None and kept_cohort(Path(facts["encoder"]), args.embedding_size, taken)
+                                 ) or embed_cohort(args, taken, encoder, frontend, config)
     tried, drawn = methods(queries), rows.reshape(drawn.shape)
     if args.baselines:
         from models.evaluation.baselines import comparisons
@@ -125,10 +126,24 @@ def choose_on_dev(words: Words, corpus: Corpus, clips: dict[str, Clips],
                 key: float(np.mean(values)) for key, values in r.figures.items()} for r in results]}
 
 
-def embed_cohort(args: Namespace, words: Words, encoder: nn.Module, frontend: LogMel, labels: list[str],
-                 config: dict) -> tuple[tuple[np.ndarray, np.ndarray], dict] | tuple[None, None]:
-    """The embeddings and classes of a cohort to normalise scores by, and what that is; None, None without one."""
-    found = cohort.find(args, config, [labels[c] for c in np.concatenate(words)])
+def kept_cohort(checkpoint: Path, width: int, taken: list[str]) -> tuple[cohort.Held, dict] | None:
+    """The cohort that is kept beside an encoder, and what it is; None if there is none."""
+    kept = read_kept(checkpoint, file_digest(checkpoint), width, checkpoint)
+    if kept is None:
+        return None
+    held = cohort.Held.of_kept(kept, taken)
+    used, count = min(cohort.TOP, len(held.vectors)), len(held.vectors)
+    path = place_of(checkpoint)
+    print(f"cohort: {count:,} windows of running speech kept in {path}; scores are also normalised by the {used} most "
+          "similar of them, and embeddings whitened by " + ("it" if held.whitening else "none: it has no whitening"))
+    return held, {"file": str(path), "sha1": kept.digest, "windows": count, "held_against": count,
+                  "most_similar": used}
+
+
+def embed_cohort(args: Namespace, taken: list[str], encoder: nn.Module, frontend: LogMel,
+                 config: dict) -> tuple[cohort.Held, dict] | tuple[None, None]:
+    """A data set's clips as a cohort to normalise scores by, and what that is; None, None without one."""
+    found = cohort.find(args, config, taken)
     if isinstance(found, str):
         print(f"no cohort to normalise scores by: {found}")
         return None, None
@@ -137,11 +152,11 @@ def embed_cohort(args: Namespace, words: Words, encoder: nn.Module, frontend: Lo
     embedded = embed_clips(encoder, frontend, clips, title="embedding cohort")
     check_finite(embedded, "cohort", clips.manifest)
     cohort.check_enough(name, len(clips))  # again: bad audio may have been left out
-    classes = clips.manifest.label
-    held, others = min(cohort.MOST, len(clips)), len(np.unique(classes))
-    used = min(cohort.TOP, held)
+    held, others = cohort.Held.of_clips(embedded, clips.manifest.label), len(np.unique(clips.manifest.label))
+    count = len(held.vectors)
+    used = min(cohort.TOP, count)
     print(f"cohort: {len(clips):,} clips of {others} other words of --manifest {name}; scores are also normalised "
-          f"by the {used} most similar of {held:,}, and embeddings whitened by "
-          + ("all" if Whitening.fit(embedded, classes) else "none: too few clips of a word"))
-    return (embedded, classes), {"manifest": name, "path": str(chosen.path), "clips": len(clips), "words": others,
-                                 "held_against": held, "most_similar": used}
+          f"by the {used} most similar of {count:,}, and embeddings whitened by "
+          + ("all" if held.whitening else "none: too few clips of a word"))
+    return held, {"manifest": name, "path": str(chosen.path), "clips": len(clips), "words": others,
+                  "held_against": count, "most_similar": used}

@@ -11,8 +11,9 @@ from functools import cache
 
 import numpy as np
 
+from data.base.files import file_digest
 from data.decoding import SAMPLE_RATE, decode, fit
-from models.evaluation.page.origin import file_digest, said
+from models.evaluation.page.origin import said
 from models.evaluation.page.parts import Clip, Matrix, Mistake, Page, Table, named
 from spotting.detection.thresholds import Background
 from spotting.encoders.load import Embedder

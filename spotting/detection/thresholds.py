@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.base.errors import UserError
+from models.evaluation.kept_cohort import Cohort
 from spotting.detection.intervals import allowed, of_rate
-from spotting.encoders.cohort import Cohort
 from spotting.encoders.load import Embedder
 from spotting.hits.match import hit_of
 from spotting.hits.search import Heard, search

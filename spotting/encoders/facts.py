@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
-from data.base.files import misshapen, open_regular
+from data.base.files import misshapen
 from data.decoding import SAMPLE_RATE
 
 _MOST = 2**31 - 1  # samples of a clip, or numbers of an embedding
@@ -43,12 +41,6 @@ class Facts:
 
     def to_json(self) -> dict:
         return asdict(self)
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def facts_of(value: object) -> Facts | str:

@@ -12,9 +12,9 @@ import numpy as np
 
 from data.base.errors import UserError
 from data.decoding import SAMPLE_RATE, decode, open_audio
+from models.evaluation.kept_cohort import Cohort, pack, place_of, unpack
 from models.evaluation.whiten import Whitening
 from models.runs.checkpoints import Run
-from spotting.encoders.cohort import Cohort, pack, place_of, unpack
 from spotting.encoders.facts import Facts
 from spotting.encoders.load import Embedder
 from spotting.sound.blocks import has_sound
@@ -30,7 +30,7 @@ Spoken = dict[str, list[tuple[float, float, str]]]  # of files: start, end, word
 
 def training_data(facts: Facts) -> tuple[str, Path] | None:
     """The data set that a run's encoder was trained on, and its registry; None where that is not known."""
-    place = place_of(facts)
+    place = place_of(Path(facts.path))
     begun = (Run(place.parent.parent, place.parent.name, "run").config() if place else {}).get("arguments")
     name, registry = (begun.get(key) if isinstance(begun, dict) else None for key in ("manifest", "registry"))
     return (name, Path(registry)) if isinstance(name, str) and isinstance(registry, str) else None

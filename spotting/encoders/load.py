@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from data.base.errors import UserError
-from data.base.files import ROOT, open_regular
+from data.base.files import ROOT, file_digest, open_regular
 from data.decoding import SAMPLE_RATE
+from models.evaluation.kept_cohort import Cohort, read_kept, unpack
 from models.runs.options.common import MODELS
 from models.runs.values import whole
-from spotting.encoders.cohort import Cohort, read_kept, unpack
-from spotting.encoders.facts import Facts, digest
+from spotting.encoders.facts import Facts
 
 SHIPPED = ROOT / "pretrained" / "words"  # the run folder of the encoder that comes with the project
 # Windows embedded at once, counted from a recording's first, so that no score depends on how it is read.
@@ -116,9 +116,9 @@ def load_torch(source: Path, step: int | None, model: str | None, gpu: int, with
 
     path = run.path(model, step)
     encoder = load_encoder(path)
-    facts = Facts(str(path), run.name, model, step, digest(path), encoder.width, encoder.clip_samples,
+    facts = Facts(str(path), run.name, model, step, file_digest(path), encoder.width, encoder.clip_samples,
                   settings(encoder.frontend.compression))
-    cohort = read_kept(facts) if with_cohort else None
+    cohort = read_kept(path, facts.sha256, facts.width, facts) if with_cohort else None
     device = pick_device(gpu)
     if device.type == "cpu":
         from spotting.encoders.folded import folded

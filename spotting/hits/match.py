@@ -1,8 +1,8 @@
 """From windows' embeddings to scores, and from scores to hits; what was read how bears on neither.
 
 A word of one window scores by the similarity of that window, less the window's level where there is a cohort
-(`spotting.encoders.cohort`). A word of K windows, longer than the encoder's clip, scores by the mean similarity of K
-windows in order, each between half and one and a half of the enrolled spacing after the one before: the best such
+(`models.evaluation.kept_cohort`). A word of K windows, longer than the encoder's clip, scores by the mean similarity of
+K windows in order, each between half and one and a half of the enrolled spacing after the one before: the best such
 sequence that ends at a window, found by dynamic programming.
 
 A hit is a window that scores higher than all that overlap it (of several equal ones the first), and at least the
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.decoding import SAMPLE_RATE
-from spotting.encoders.cohort import Cohort
+from models.evaluation.kept_cohort import Cohort
 from spotting.words.words_file import Word
 
 ELASTIC = 0.5  # of the spacing of a long word's windows: how much shorter or longer it may be

@@ -10,10 +10,9 @@ import soundfile
 from data.decoding import decode
 from data.manifests import Utterance, register, write_manifest
 from data.sources.textgrids import write_words
+from models.evaluation.kept_cohort import KEPT, pack, place_of
 from models.evaluation.whiten import Whitening
-from spotting import cohort
 from spotting.detection.thresholds import tail
-from spotting.encoders.cohort import KEPT, pack, read_kept
 from spotting.encoders.load import load_onnx, load_torch
 from spotting.words.words_file import read_words
 from tests.conftest import refused
@@ -248,7 +247,7 @@ def test_by_a_manifest_words_are_known_and_running_speech_goes_first(run, talk, 
     shutil.copytree(tiny, tmp_path / "tiny")
     flags = f"--encoder={tmp_path / 'tiny'}", f"--registry={words.registry}"
     assert "72 windows of 72 recordings, in 72 of which" in run("spotting.cohort", *flags, "--manifest=words").out
-    assert len(read_kept(load_torch(tmp_path / "tiny", None, None, 0).facts).without(["Cat"])) == 60
+    assert len(load_torch(tmp_path / "tiny", None, None, 0).cohort.without(["Cat"])) == 60
     clips = sorted(words.folder.glob("*/train*.wav"))[:40]
     both = [Utterance(str(path), "x", 1.0) for path in clips] + [
         Utterance(str(talk / "talk" / f"{i}.flac"), "y", 0.6, 0.3) for i in range(10)]
@@ -258,7 +257,7 @@ def test_by_a_manifest_words_are_known_and_running_speech_goes_first(run, talk, 
              registry=tmp_path / "m.json")
     done = run("spotting.cohort", flags[0], f"--registry={tmp_path / 'm.json'}", "--manifest=both")
     assert "60 windows" in done.out
-    found = read_kept(load_torch(tmp_path / "tiny", None, None, 0).facts)
+    found = load_torch(tmp_path / "tiny", None, None, 0).cohort
     assert {"", "y"} == set(found.spoken)
 
 
@@ -277,7 +276,7 @@ def test_a_checkpoint_in_no_runs_folder(run, tiny, talk, tmp_path):
     path = shutil.copy(tiny / "checkpoints" / "Res8-STEP-1.pt", tmp_path / "Res8-STEP-1.pt")
     done = run("spotting.cohort", f"--encoder={path}", "--recordings", talk / "talk")
     assert done.code == 2
-    assert cohort.place_of(load_torch(tiny, None, None, 0).facts) == tiny / KEPT
+    assert place_of(tiny / "checkpoints" / "Res8-STEP-1.pt") == tiny / KEPT
 
 
 def test_the_former_cohort_is_kept(run, kept, spotter, talk, tmp_path):

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.base.files import open_regular
+from data.base.files import file_digest
 
 if TYPE_CHECKING:
     from data.dataset import Clips
@@ -59,12 +59,6 @@ def said(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value[:NAMED])) + f" and {len(value) - NAMED:,} more" * (len(value) > NAMED) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def file_digest(path: str | Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sound_digest(clips: Clips) -> str:

@@ -39,8 +39,8 @@ def add_enrolment(parser: Parser) -> None:
                        help="of --new_words: at most so many clips, spread over the words (default: 2000)")
     group.add_argument("--cohort", metavar="MANIFEST",
                        help="where there are unknown words, a data set whose training clips of other words all scores "
-                            "are also normalised and embeddings whitened by (default: what the encoder was trained "
-                            "on, if it is still there)")
+                            "are also normalised and embeddings whitened by (default: the cohort that spotting.cohort "
+                            "kept beside the encoder, or else what it was trained on, if that is still there)")
     group.add_argument("--baselines", action="store_true",
                        help="compare with what needs no encoder, dynamic time warping of MFCCs and the cosine of "
                             "log-mel spectrograms; the former takes minutes (default: off)")

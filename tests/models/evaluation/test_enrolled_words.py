@@ -1,7 +1,15 @@
 """What the test of enrolled words says of clips that are enrolled and tested, and of draws that are all alike."""
 
+import json
+import shutil
+
+import numpy as np
+
+from data.base.files import file_digest
 from data.manifests import register
-from tests.conftest import infer
+from models.evaluation.kept_cohort import KEPT, pack
+from models.evaluation.whiten import Whitening
+from tests.conftest import infer, refused
 
 
 def test_clips_that_are_enrolled_and_tested_are_told(run, words, runs, encoder, tmp_path):
@@ -22,3 +30,30 @@ def test_draws_that_are_all_alike_are_told(run, words, runs, encoder):
     assert done.code == 0, done.error
     assert "--shots 12: the clips of bed, cat can be drawn in 1 way only" in done.error
     assert "--shots 2:" not in done.error
+
+
+def test_the_cohort_kept_beside_an_encoder_is_what_scores_are_held_against(run, words, runs, encoder, tmp_path):
+    flags = ["--shots", "1", "4", "--repeats=2", "--enroll", "bed", "cat", "--unknown"]
+    shutil.copytree(runs / "enc", tmp_path / "enc")
+    assert "running speech" not in infer(run, words, tmp_path, *flags).out
+    newest = file_digest(max((tmp_path / "enc" / "checkpoints").glob("Res8-*.pt"), key=lambda p: int(p.stem[10:])))
+    rng, kept = np.random.default_rng(0), tmp_path / "enc" / KEPT
+    windows = rng.standard_normal((80, 12)) + 1
+    windows /= np.linalg.norm(windows, axis=1, keepdims=True)
+    said = ["Bed and more"] * 20 + ["other"] * 60
+    whitening = Whitening(np.full(12, 0.1, np.float32), np.diag(np.linspace(0.5, 2, 12)).astype(np.float32))
+    kept.write_bytes(pack(windows, said, newest, whitening))
+    done = infer(run, words, tmp_path, *flags)
+    assert done.code == 0, done.error
+    assert "60 windows of running speech kept in" in done.out and "by the 60 most similar" in done.out
+    content = json.loads(next((tmp_path / "enc").glob("**/shots-unknown-*.json")).read_text())
+    assert content["facts"]["cohort"]["windows"] == 60
+    got = {(row["method"], row["shots"]) for row in content["results"]}
+    for method in ("embedding, t-norm", "whitened embedding", "whitened embedding, t-norm, mean and nearest three"):
+        assert (method, 4) in got
+    assert ("whitened embedding, t-norm, mean and nearest three", 1) not in got  # one clip is its mean and its nearest
+    refused(infer(run, words, tmp_path, *flags, "--cohort=words"), "cohort 'words'")  # --cohort goes before
+    kept.write_bytes(pack(windows, ["bed"] * 70 + ["other"] * 10, newest))
+    refused(infer(run, words, tmp_path, *flags), "cohort.npz", "10 windows", "--cohort")
+    kept.write_bytes(pack(windows, said, "0" * 64))
+    refused(infer(run, words, tmp_path, *flags), "cohort.npz", "not of this encoder", "spotting.cohort")

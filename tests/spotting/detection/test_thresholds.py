@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
+from models.evaluation.kept_cohort import pack, unpack
 from spotting.detection.thresholds import Background, by_cohort, calibrate, lowest, tail
-from spotting.encoders.cohort import pack, unpack
 from spotting.encoders.facts import Facts
 from spotting.words.words_file import Words
 from tests.spotting.words.test_words_file import FACTS, word

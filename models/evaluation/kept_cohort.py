@@ -25,7 +25,6 @@ import numpy as np
 from data.base.errors import UserError
 from data.base.files import open_regular
 from data.base.npz import read_npz
-from spotting.encoders.facts import Facts
 
 if TYPE_CHECKING:
     from models.evaluation.whiten import Whitening
@@ -151,19 +150,23 @@ def unpack(content: bytes, sha256: str, width: int) -> Cohort | str:
     return Cohort(embeddings / length, spoken, hashlib.sha1(content).hexdigest(), content, whitening)
 
 
-def place_of(facts: Facts) -> Path | None:
-    """Where an encoder's cohort is kept; None for one that lies in no run's folder."""
-    path = Path(facts.path)
-    return path.parent.parent / KEPT if path.suffix == ".pt" and path.parent.name == "checkpoints" else None
+def place_of(checkpoint: Path) -> Path | None:
+    """Where the cohort of a checkpoint's encoder is kept; None for one that lies in no run's folder."""
+    inside = checkpoint.suffix == ".pt" and checkpoint.parent.name == "checkpoints"
+    return checkpoint.parent.parent / KEPT if inside else None
 
 
-def read_kept(facts: Facts) -> Cohort | None:
+def read_kept(checkpoint: Path, sha256: str, width: int, encoder: object) -> Cohort | None:
     """The cohort kept beside an encoder; None if there is none.
+
+    Args:
+        sha256, width: of its checkpoint, and of its embeddings.
+        encoder: names it in messages.
 
     Raises:
         UserError: the file is damaged, or another encoder's.
     """
-    path = place_of(facts)
+    path = place_of(checkpoint)
     if path is None or not path.exists():
         return None
     try:
@@ -171,7 +174,7 @@ def read_kept(facts: Facts) -> Cohort | None:
             content = file.read()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); {_AGAIN}") from None
-    cohort = unpack(content, facts.sha256, facts.width)
+    cohort = unpack(content, sha256, width)
     if isinstance(cohort, str):
-        raise UserError(f"{path}: {cohort}, {facts}; {_AGAIN}")
+        raise UserError(f"{path}: {cohort}, {encoder}; {_AGAIN}")
     return cohort

@@ -5,8 +5,8 @@ import random
 import numpy as np
 import pytest
 
+from models.evaluation.kept_cohort import Cohort, pack, unpack
 from models.evaluation.whiten import Whitening
-from spotting.encoders.cohort import Cohort, pack, unpack
 from spotting.encoders.gather import PER_WORD, words_to_compare
 
 
