@@ -16,6 +16,7 @@ import soxr
 
 from data.base.errors import UserError
 from data.decoding import SAMPLE_RATE, audio_files, open_audio, to_int16
+from spotting.sound.unheard import goes_on
 
 BLOCK = 1.0  # seconds read at a time
 QUIET = 64  # of a window's highest sample less its lowest, of 65,536
@@ -55,6 +56,9 @@ def open_file(path: str | Path, warn: Callable[[str], None], start: float = 0.0,
         first, last = (min(round(at * rate), file.frames) for at in (start, file.frames if end is None else end))
         if end is None:
             last = file.frames
+            if goes_on(file, path):
+                warn(f"{path}: goes on after the {file.frames / rate:.1f} s that its header gives, of which nothing is "
+                     "heard (several files joined into one?); convert it anew, or give its parts")
 
     def frames() -> Iterator[np.ndarray]:
         done, size, power = 0, max(1, round(block * rate)), np.zeros(2)

@@ -122,7 +122,7 @@ def read_words(path: str | Path) -> Words:
         raise UserError(f"{path}: {problem or 'has no words'}; {_WAY_OUT}")
     words, seen = [], {}
     for name, entry in value["words"].items():
-        if problem := misfit(name, entry, facts, normalised) or repeated(name, entry, seen):
+        if problem := misfit(name, entry, facts, value.get("cohort")) or repeated(name, entry, seen):
             raise UserError(f"{path}: word {name[:40]!r}: {problem}; {_WAY_OUT}")
         clips = [Clip(**{key: clip[key] for key in ("file", "offset", "seconds", "sha1")},
                       embedding=np.array(clip["embedding"], np.float32)) for clip in entry["clips"]]
@@ -131,11 +131,11 @@ def read_words(path: str | Path) -> Words:
     return Words(facts, words, value.get("calibration", {}), value["cohort"] if normalised else None)
 
 
-def misfit(name: str, entry: dict, facts: Facts, normalised: bool = False) -> str | None:
+def misfit(name: str, entry: dict, facts: Facts, cohort: str | None = None) -> str | None:
     """What cannot be right about a word of a file whose shape is.
 
     Args:
-        normalised: whether its scores are held against a cohort.
+        cohort: the digest of the one that its scores are held against.
     """
     try:
         length = len(name.encode())
@@ -149,7 +149,7 @@ def misfit(name: str, entry: dict, facts: Facts, normalised: bool = False) -> st
             return f"lacks {missing[0]!r}"
     if not entry["clips"]:
         return "has no clips"
-    windows, most = len(entry["clips"][0]["embedding"]), 2 if normalised else 1
+    windows, most = len(entry["clips"][0]["embedding"]), 2 if cohort else 1
     for clip in entry["clips"]:
         if not (0 <= clip["offset"] < math.inf and 0 < clip["seconds"] < math.inf):  # also NaN
             return f"the clip {clip['file']} has an offset or length that cannot be right"
@@ -169,8 +169,8 @@ def misfit(name: str, entry: dict, facts: Facts, normalised: bool = False) -> st
         length = np.linalg.norm(np.array(rows, np.float64), axis=1)
         if not (np.abs(length - 1) < 1e-3).all():  # also NaN
             return f"an embedding of {clip['file']} has length {length.min():.3f}, not 1: it was changed"
-        if clip.get("check", (now := check_sum(clip["sha1"], rows))) != now:
-            return f"the embedding of {clip['file']} is not the one that was enrolled: it was changed"
+        if clip.get("check", (now := check_sum(clip["sha1"], rows, cohort))) != now:
+            return f"the embedding of {clip['file']} is not the one that was enrolled: it, or the cohort, was changed"
     if windows > 1 and entry["spacing"] == 0:
         return "has several windows with no spacing"
     return None
@@ -185,9 +185,11 @@ def repeated(name: str, entry: dict, seen: dict[str, str]) -> str | None:
     return None
 
 
-def check_sum(sha1: str, embedding: Sequence[Sequence[float]]) -> str:
-    """What ties an embedding (K, D), to the six decimals that are kept, to its clip."""
-    return hashlib.sha1(" ".join([sha1, *(f"{x:.6f}" for row in embedding for x in row)]).encode()).hexdigest()[:16]
+def check_sum(sha1: str, embedding: Sequence[Sequence[float]], cohort: str | None) -> str:
+    """What ties an embedding (K, D), to the six decimals that are kept, to its clip, and to the cohort that may have
+    whitened it."""
+    text = " ".join([*([cohort] if cohort else []), sha1, *(f"{x:.6f}" for row in embedding for x in row)])
+    return hashlib.sha1(text.encode()).hexdigest()[:16]
 
 
 def write_words(path: str | Path, words: Words) -> None:
@@ -197,7 +199,7 @@ def write_words(path: str | Path, words: Words) -> None:
                  "threshold": round(word.threshold, 6), "calibrated": word.calibrated,
                  "spacing": round(word.spacing, 4), "start": round(word.start, 3), "end": round(word.end, 3),
                  "clips": [{"file": clip.file, "offset": round(clip.offset, 4), "seconds": round(clip.seconds, 4),
-                            "sha1": clip.sha1, "check": check_sum(clip.sha1, clip.embedding),
+                            "sha1": clip.sha1, "check": check_sum(clip.sha1, clip.embedding, words.cohort),
                             "embedding": [[round(float(x), 6) for x in row] for row in clip.embedding]}
                            for clip in word.clips]} for word in words.words}}
     text = json.dumps(value, indent=1, ensure_ascii=False)

@@ -148,6 +148,16 @@ def test_a_key_that_is_there_twice(path, key, other):
         read_words(path)
 
 
+def test_a_file_made_to_look_as_if_it_had_no_cohort(path):
+    words = read_words(path)
+    words.cohort = "c" * 40
+    write_words(path, words)
+    change(path, "format", to="keyword-spotting words 1")
+    change(path, "cohort", to=None)
+    with pytest.raises(UserError, match="not the one that was enrolled"):
+        read_words(path)
+
+
 def test_what_may_be_edited_by_hand(path):
     edited(path, lambda words: words.update({"Katze": words.pop("cat")}))
     edited(path, lambda words: words["Katze"]["clips"].pop(1))
