@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from data.base.files import file_digest
 from models.encoders import load_encoder
 from models.encoders.frontend import SETTINGS, settings
 from models.runs.checkpoints import Run
-from spotting.encoders.facts import digest
 from spotting.encoders.load import load_onnx, load_torch
 from spotting.export import export
 from tests.conftest import refused
@@ -77,7 +77,7 @@ def test_the_file_says_what_it_is_and_has_no_complex_numbers(tiny, exported):
     assert not {"STFT", "DFT", "Complex", "ATen"} & {node.op_type for node in model.graph.node}
     assert {node.domain for node in model.graph.node} <= {"", "ai.onnx"}
     facts = [load_torch(tiny, None, None, 0).facts, load_onnx(exported).facts]
-    assert [f.sha256 for f in facts] == [digest(tiny / "checkpoints" / "Res8-STEP-1.pt")] * 2
+    assert [f.sha256 for f in facts] == [file_digest(tiny / "checkpoints" / "Res8-STEP-1.pt")] * 2
 
 
 @pytest.mark.parametrize("compression", ["log", "pcen"])
