@@ -15,7 +15,6 @@ import sys
 from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
-from data.labels import look_alike
 from models.runs.options.testing import add_html
 from models.runs.values import count, decibels, positive, whole
 from spotting.command import FA_PER_HOUR, add_hop, check_kept, check_output, hop_samples, print_table, warn
@@ -56,6 +55,7 @@ def main(args: argparse.Namespace) -> int:
     from spotting.sound.blocks import files_of, open_file
     from spotting.sound.noise import Noise, check_noise
     from spotting.sound.repeats import without_repeats
+    from spotting.words.positives import copied, find_positives, leave_out_enrolled
     from spotting.words.words_file import read_words, suited
 
     check_flags(args)
@@ -77,21 +77,21 @@ def main(args: argparse.Namespace) -> int:
     else:
         tested = draw_words(args, embedder)
     hop, clip_seconds = hop_samples(args.hop, embedder.facts.clip_seconds), embedder.facts.clip_seconds
-    said, stretches = leave_out_enrolled(said, tested, clip_seconds)
+    said, stretches = leave_out_enrolled(said, tested, clip_seconds, warn)
     negatives = without_repeats(negatives, "--negatives", warn,
                                 [path for _, path, *_ in said] +
                                 [clip.file for one in tested for word in one.words for clip in word.clips],
                                 "are recordings of the words, tested or enrolled")
-    notes = copied(stretches, tested, embedder)
+    notes = [line for line in [copied(stretches, tested, embedder)] if line]
     if words and (both := set(words.calibration.get("background", ())) & set(negatives)):
         notes.append(f"{len(both)} of the negatives, such as {min(both)}, set the thresholds of {args.words}: at "
                      "these, false alarms look rarer than they are")
-        warn(f"warning: {notes[-1]}")
     trained = trained_on(embedder.facts)
     if heard := [path for path in negatives if os.path.realpath(path) in trained]:
         notes.append(f"{len(heard)} of the negatives, such as {heard[0]}, are recordings that the encoder was trained "
                      "on: at these, false alarms look rarer than they are")
-        warn(f"warning: {notes[-1]}")
+    for line in notes:
+        warn(f"warning: {line}")
     files = [*((path, 0.0, None) for path in negatives), *(entry[1:] for entry in said)]
 
     def opened(number, say=warn):
@@ -113,90 +113,6 @@ def main(args: argparse.Namespace) -> int:
         write_html(args, tested, said, best, at, background, embedder, lambda i: opened(i, lambda _: None), printed,
                    notes)
     return 0
-
-
-def find_positives(path: Path) -> list[tuple[str, str, float, float | None]]:
-    """(word, file, start, end) of recordings of words; a manifest's stretches with half a second on both sides."""
-    if not path.exists():
-        raise UserError(f"--positives {path}: no such folder or manifest; check the name")
-    if path.is_dir():
-        from data.folder.find_words import find_words
-
-        return [(word, file, 0.0, None) for word, file in find_words(path).files]
-    from data.manifests import read_manifest
-
-    manifest = read_manifest(path)
-    entries = (manifest[i] for i in range(len(manifest)))
-    return [(u.label, u.path, max(0.0, u.offset - 0.5), u.offset + u.duration + 0.5) for u in entries]
-
-
-def leave_out_enrolled(said, tested, clip_seconds):
-    """Recordings of the words tested that were not enrolled themselves, each once; and the stretches that were heard.
-
-    Raises:
-        UserError: none of some word, or none at all.
-    """
-    from data.folder.word_stretch import examine
-
-    names = {word.name for words in tested for word in words.words}
-    enrolled = {clip.sha1 for words in tested for word in words.words for clip in word.clips}
-    files = {os.path.realpath(clip.file) for words in tested for word in words.words for clip in word.clips}
-    kept, stretches, same, broken, repeats, seen = [], [], [], [], [], {}
-    for entry in (entry for entry in said if entry[0] in names):
-        heard = examine(([entry[1]], clip_seconds))[0] if entry[3] is None else None
-        if isinstance(heard, str):
-            broken.append(heard)
-        elif os.path.realpath(entry[1]) in files or (heard and heard.digest in enrolled):
-            same.append(entry[1])
-        elif (first := seen.setdefault(_identity(entry, heard), entry)) is not entry:
-            repeats.append(f"{entry[1]} ({first[1]})")
-        else:
-            kept.append(entry)
-            stretches += [heard] if heard else []
-    if others := sorted({entry[0] for entry in said} - names):
-        count = sum(entry[0] not in names for entry in said)
-        warn(f"left out {count} recordings of {', '.join(map(repr, others[:8]))}"
-             + (f" and {len(others) - 8} more" if len(others) > 8 else "") + ", which are not enrolled")
-    for line in look_alike({*names, *others}):
-        warn(f"warning: {line}")
-    if same:
-        warn(f"left out {len(same)} recordings that are enrolled, such as {same[0]}")
-    if repeats:
-        warn(f"left out {len(repeats)} recordings that repeat another, such as {repeats[0]}")
-    for reason in broken[:5]:
-        warn(f"left out {reason}")
-    if len(broken) > 5:
-        warn(f"left out {len(broken) - 5} more that cannot be used")
-    if lacking := sorted(names - {label for label, *_ in kept}):
-        raise UserError(f"--positives: no recording of {', '.join(map(repr, lacking))} that can be tested; its folders "
-                        f"or labels are {', '.join(map(repr, sorted({label for label, *_ in said})[:8]))}")
-    return kept, stretches
-
-
-def _identity(entry, heard) -> tuple:
-    """What recordings of one word that are the same share: their sound, or their place in a file."""
-    label, path, *stretch = entry
-    return (label, heard.digest) if heard else (label, os.path.realpath(path), *stretch)
-
-
-def copied(stretches, tested, embedder) -> list[str]:
-    """A line, which is told, on recordings that seem to be copies of enrolled ones; none if there are none."""
-    import numpy as np
-
-    from data.decoding import decode, fit
-    from spotting.words.copies import same_sound
-    from spotting.words.words_file import Clip
-
-    clips = [Clip(s.path, s.offset, s.duration, s.digest, embedder(fit(
-        decode(s.path, s.offset, s.duration), embedder.facts.clip_samples)[np.newaxis])) for s in stretches]
-    enrolled = list({clip.sha1: clip for words in tested for word in words.words for clip in word.clips}.values())
-    found = same_sound(clips, enrolled)
-    lines = [f"{len(found)} of the recordings of words seem to be copies of enrolled ones, such as "
-             f"{clips[found[0][0]].file} of {enrolled[found[0][1]].file}: misses look rarer than they are"] if found \
-        else []
-    for line in lines:
-        warn(f"warning: {line}")
-    return lines
 
 
 def draw_words(args, embedder):
@@ -251,6 +167,7 @@ def report(args, tested, labels, best, background, facts) -> dict:
     from data.base.files import write_atomically
     from models.evaluation.report import to_json
     from spotting.detection import tradeoff
+    from spotting.detection.draws import cells_of, over_draws
 
     rates, hours, names = args.rates or tradeoff.RATES, background.hours, tested[0].names
     labels = np.array(labels)
@@ -320,50 +237,6 @@ def write_html(args, tested, said, best, at, background, embedder, opened, print
     write_page(args.html, page.page_of_score(
         f"Misses and false alarms: {printed['title']}", printed["line"], printed["cells"], printed["curve"], words,
         thresholds, where, places, opened, embedder, hours, origin, notes), args.html_mb)
-
-
-def over_draws(scores, rates, hours, thresholds) -> list[dict]:
-    """Of each word and rate, the miss rates over the draws; and at the thresholds that enrolling sets by the cohort.
-
-    Draws share the recordings, so the intervals are those of one draw with the mean counts.
-    """
-    import numpy as np
-
-    from spotting.detection.intervals import of_rate, of_share
-    from spotting.detection.tradeoff import at_rate, at_threshold
-
-    results = []
-    for name in scores[0]:
-        for rate in ([None] if thresholds else []) + list(rates):
-            points = [at_rate(*one[name], rate, hours) if rate else at_threshold(*one[name], thresholds[i][name])
-                      for i, one in enumerate(scores)]
-            value = {"word": name, "fa_per_hour_wanted": rate, "claimed": points[0].threshold is not None}
-            if value["claimed"]:
-                missed, said = np.array([point.missed for point in points]), points[0].said
-                alarms = np.array([point.alarms for point in points])
-                value |= {"miss_rate_mean": float(missed.mean()) / said,
-                          "miss_rate_std": float(missed.std(ddof=1)) / said,
-                          "miss_rate_min": float(missed.min()) / said, "miss_rate_max": float(missed.max()) / said,
-                          "miss_rate_95": of_share(round(missed.mean()), said), "recordings": said,
-                          "fa_per_hour_mean": float(alarms.mean()) / hours,
-                          "fa_per_hour_95": of_rate(round(alarms.mean()), hours),
-                          "false_alarms_max": int(alarms.max())}
-            else:
-                value["hours_needed"] = 1 / rate
-            results.append(value)
-    return results
-
-
-def cells_of(result: dict) -> tuple[str, ...]:
-    """A row of the table over draws."""
-    wanted = "enrolled" if result["fa_per_hour_wanted"] is None else f"{result['fa_per_hour_wanted']:g}"
-    if not result["claimed"]:
-        return result["word"], wanted, f"not claimed: needs {result['hours_needed']:.3g} h", "-", "-", "-"
-    mean, spread, least, most = (100 * result[f"miss_rate_{of}"] for of in ("mean", "std", "min", "max"))
-    low, high = result["fa_per_hour_95"]
-    below, above = (100 * share for share in result["miss_rate_95"])
-    return (result["word"], wanted, f"{result['fa_per_hour_mean']:.2f} ({low:.2f}-{high:.2f})",
-            f"{mean:.1f} ± {spread:.1f} % ({below:.1f}-{above:.1f})", f"{least:.1f}", f"{most:.1f}")
 
 
 if __name__ == "__main__":

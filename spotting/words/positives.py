@@ -1,0 +1,95 @@
+"""Recordings of words to test with: which there are, and which must be left out lest figures come out too good."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data.base.errors import UserError
+from data.decoding import decode, fit
+from data.folder.find_words import find_words
+from data.folder.word_stretch import Recording, examine
+from data.labels import look_alike
+from data.manifests import read_manifest
+from spotting.encoders.load import Embedder
+from spotting.words.copies import same_sound
+from spotting.words.words_file import Clip, Words
+
+Positive = tuple[str, str, float, float | None]  # word, file, start and end of its stretch; None is the file's end
+
+
+def find_positives(path: Path) -> list[Positive]:
+    """Of a folder of a folder a word, or a manifest, of whose stretches half a second more is taken on both sides.
+
+    Raises:
+        UserError: nothing is there, or no such folder or manifest.
+    """
+    if not path.exists():
+        raise UserError(f"--positives {path}: no such folder or manifest; check the name")
+    if path.is_dir():
+        return [(word, file, 0.0, None) for word, file in find_words(path).files]
+    manifest = read_manifest(path)
+    entries = (manifest[i] for i in range(len(manifest)))
+    return [(u.label, u.path, max(0.0, u.offset - 0.5), u.offset + u.duration + 0.5) for u in entries]
+
+
+def leave_out_enrolled(said: list[Positive], tested: Sequence[Words], clip_seconds: float, say: Callable[[str], None]
+                       ) -> tuple[list[Positive], list[Recording]]:
+    """Recordings of the words tested that were not enrolled themselves, each once; and the stretches that were heard.
+
+    Raises:
+        UserError: none of some word, or none at all.
+    """
+    names = {word.name for words in tested for word in words.words}
+    enrolled = {clip.sha1 for words in tested for word in words.words for clip in word.clips}
+    files = {os.path.realpath(clip.file) for words in tested for word in words.words for clip in word.clips}
+    kept, stretches, same, broken, repeats, seen = [], [], [], [], [], {}
+    for entry in (entry for entry in said if entry[0] in names):
+        heard = examine(([entry[1]], clip_seconds))[0] if entry[3] is None else None
+        if isinstance(heard, str):
+            broken.append(heard)
+        elif os.path.realpath(entry[1]) in files or (heard and heard.digest in enrolled):
+            same.append(entry[1])
+        elif (first := seen.setdefault(_identity(entry, heard), entry)) is not entry:
+            repeats.append(f"{entry[1]} ({first[1]})")
+        else:
+            kept.append(entry)
+            stretches += [heard] if heard else []
+    if others := sorted({entry[0] for entry in said} - names):
+        count = sum(entry[0] not in names for entry in said)
+        say(f"left out {count} recordings of {', '.join(map(repr, others[:8]))}"
+             + (f" and {len(others) - 8} more" if len(others) > 8 else "") + ", which are not enrolled")
+    for line in look_alike({*names, *others}):
+        say(f"warning: {line}")
+    if same:
+        say(f"left out {len(same)} recordings that are enrolled, such as {same[0]}")
+    if repeats:
+        say(f"left out {len(repeats)} recordings that repeat another, such as {repeats[0]}")
+    for reason in broken[:5]:
+        say(f"left out {reason}")
+    if len(broken) > 5:
+        say(f"left out {len(broken) - 5} more that cannot be used")
+    if lacking := sorted(names - {label for label, *_ in kept}):
+        raise UserError(f"--positives: no recording of {', '.join(map(repr, lacking))} that can be tested; its folders "
+                        f"or labels are {', '.join(map(repr, sorted({label for label, *_ in said})[:8]))}")
+    return kept, stretches
+
+
+def _identity(entry: Positive, heard: Recording | None) -> tuple:
+    """What recordings of one word that are the same share: their sound, or their place in a file."""
+    label, path, *stretch = entry
+    return (label, heard.digest) if heard else (label, os.path.realpath(path), *stretch)
+
+
+def copied(stretches: Sequence[Recording], tested: Sequence[Words], embedder: Embedder) -> str | None:
+    """A line on recordings that seem to be copies of enrolled ones; None if there are none."""
+    clips = [Clip(s.path, s.offset, s.duration, s.digest, embedder(fit(
+        decode(s.path, s.offset, s.duration), embedder.facts.clip_samples)[np.newaxis])) for s in stretches]
+    enrolled = list({clip.sha1: clip for words in tested for word in words.words for clip in word.clips}.values())
+    found = same_sound(clips, enrolled)
+    if not found:
+        return None
+    copy, first = clips[found[0][0]].file, enrolled[found[0][1]].file
+    return (f"{len(found)} of the recordings of words seem to be copies of enrolled ones, such as {copy} of {first}: "
+            "misses look rarer than they are")
