@@ -1,6 +1,7 @@
 """What the commands share: flags, tables, lines beside the results."""
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -42,6 +43,15 @@ def hop_samples(hop: float, clip_seconds: float) -> int:
         raise UserError(f"--hop {hop:g}: from 0.01 to {clip_seconds:g}, the encoder's clip length, beyond which sound "
                         "between windows would go unheard")
     return round(hop * SAMPLE_RATE)
+
+
+def tell_hop(path: Path, calibration: dict, hop: float) -> None:
+    """Warn where thresholds were set with windows at another distance: more windows an hour, more false alarms."""
+    then = calibration.get("hop")
+    if isinstance(then, int | float) and not math.isclose(then, hop):
+        warn(f"warning: {path}: its thresholds were set with --hop {then:g}; with --hop {hop:g} there are "
+             f"{'more' if hop < then else 'fewer'} false alarms an hour than they are for, and "
+             f"{'fewer' if hop < then else 'more'} misses")
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:

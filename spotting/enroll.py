@@ -149,6 +149,11 @@ def thresholds_without_background(args, words, before, embedder, kept) -> None:
         warn(f"threshold {THRESHOLD:g} for {', '.join(word.name for word in changed)}, which rests on no recording "
              f"({cohort}); set it with --background and recordings without the words")
         return
+    then = words.calibration.get("hop")
+    if len(changed) < len(words.words) and isinstance(then, int | float) and then != args.hop:
+        raise UserError(f"--hop {args.hop:g}: the thresholds in {args.out} were set with --hop {then:g}; add with "
+                        "that, or enrol all words again")
+    words.calibration["hop"] = args.hop
     by_cohort(changed, cohort, embedder.cohort, args.fa_per_hour, args.hop, embedder.facts.clip_seconds)
     for word in changed:
         own = word.left_out_scores(embedder.cohort)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
 from models.runs.values import channels, sample_rate
-from spotting.command import add_hop, add_threshold, check_kept, check_output, hop_samples, warn
+from spotting.command import add_hop, add_threshold, check_kept, check_output, hop_samples, tell_hop, warn
 from spotting.encoders.load import add_encoder, check_flags, load
 from spotting.sound.blocks import PCM
 
@@ -60,6 +60,8 @@ def main(args: argparse.Namespace) -> int:
         check_output(args.out)
     embedder = suited(words, load(args, words.encoder), args.words)
     hop = hop_samples(args.hop, embedder.facts.clip_seconds)
+    if args.threshold is None:
+        tell_hop(args.words, words.calibration, args.hop)
     if args.threshold is not None:
         for word in words.words:
             word.threshold = args.threshold

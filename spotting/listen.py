@@ -9,7 +9,7 @@ from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
 from models.runs.values import positive
-from spotting.command import add_hop, add_threshold, hop_samples, warn
+from spotting.command import add_hop, add_threshold, hop_samples, tell_hop, warn
 from spotting.encoders.load import add_encoder, check_flags, load
 
 PATIENCE = 2  # windows that must not score higher before a hit is told; those after them can only be the same hit
@@ -44,6 +44,8 @@ def main(args: argparse.Namespace) -> int:
     words = read_words(args.words)
     embedder = suited(words, load(args, words.encoder), args.words)
     hop = hop_samples(args.hop, embedder.facts.clip_seconds)
+    if args.threshold is None:
+        tell_hop(args.words, words.calibration, args.hop)
     for word in words.words if args.threshold is not None else ():
         word.threshold = args.threshold
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from data.base.errors import UserError, exit_cleanly
 from models.runs.options.testing import add_html
 from models.runs.values import count, decibels, positive, whole
-from spotting.command import FA_PER_HOUR, add_hop, check_kept, check_output, hop_samples, print_table, warn
+from spotting.command import FA_PER_HOUR, add_hop, check_kept, check_output, hop_samples, print_table, tell_hop, warn
 from spotting.encoders.load import add_encoder, check_flags, load
 
 
@@ -38,8 +38,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     add_hop(parser)
     group = parser.add_argument_group("draws", "Instead of WORDS, for an average over what is enrolled.")
     group.add_argument("--enroll_from", type=Path, metavar="DIR", help="folder of a folder a word to draw clips from")
-    group.add_argument("--shots", type=count, default=10, help="clips of each word a draw (default: 10)")
-    group.add_argument("--draws", type=count, default=20, help="(default: 20)")
+    group.add_argument("--shots", type=count, help="clips of each word a draw (default: 10)")
+    group.add_argument("--draws", type=count, help="(default: 20)")
     group.add_argument("--rates", type=positive, nargs="+", metavar="RATE",
                        help="false alarms an hour of the table (default: 0.1 0.5 1 2)")
     add_encoder(parser, "the one that WORDS was enrolled with, or the shipped one")
@@ -63,6 +63,11 @@ def main(args: argparse.Namespace) -> int:
     check_html(args)
     if (args.words is None) == (args.enroll_from is None):
         raise UserError("WORDS and --enroll_from: give the file of words, or recordings to draw words from")
+    for flag, value in (("shots", 10), ("draws", 20)):
+        if args.words and getattr(args, flag) is not None:
+            raise UserError(f"--{flag} is about drawing clips of --enroll_from, and {args.words} is enrolled; leave "
+                            "one of them out")
+        setattr(args, flag, getattr(args, flag) or value)
     words = read_words(args.words) if args.words else None
     negatives = files_of(args.negatives, "--negatives")
     said = find_positives(args.positives)
@@ -74,6 +79,7 @@ def main(args: argparse.Namespace) -> int:
     if words:
         embedder = suited(words, embedder, args.words)
         tested = [words]
+        tell_hop(args.words, words.calibration, args.hop)
     else:
         tested = draw_words(args, embedder)
     hop, clip_seconds = hop_samples(args.hop, embedder.facts.clip_seconds), embedder.facts.clip_seconds

@@ -66,7 +66,7 @@ def find_checkpoint(source: str | Path, step: int | None = None, model: str | No
         saved = [name for name in MODELS if run.steps(name)]
         model = config.get("model") or (saved[0] if len(saved) == 1 else None)
     if model is None:
-        raise UserError(f"{path}: no run with a checkpoint of {', '.join(MODELS)}" if not saved else
+        raise UserError(f"{path}: no run with a checkpoint of {', '.join(MODELS)}; check the name" if not saved else
                         f"{path}: has checkpoints of {', '.join(saved)}; say which by model")
     if model not in MODELS:
         raise UserError(f"{path}: model {model!r} is none of {', '.join(MODELS)}")

@@ -297,3 +297,15 @@ def test_recordings_that_are_named_twice_count_once(run, kept, talk):
     done = run("spotting.cohort", f"--encoder={kept}", "--recordings", talk / "talk", talk / "talk" / "0.flac")
     assert "left out 1 of --recordings that repeat another" in done.error
     assert "60 windows of 10 recordings" in done.out
+
+
+def test_words_added_keep_the_hop_of_the_others_thresholds(kept, run, spotter, tmp_path):
+    first, out = tmp_path / "first", tmp_path / "w.json"
+    shutil.copytree(spotter.clips / "bed", first / "bed")
+    assert run("spotting.enroll", f"--encoder={kept}", "--clips", first, "--out", out, "--hop=0.2").code == 0
+    before = out.read_bytes()
+    refused(run("spotting.enroll", "--clips", spotter.clips, "--out", out, "--add"), "--hop 0.1", "--hop 0.2")
+    assert out.read_bytes() == before
+    assert run("spotting.enroll", "--clips", spotter.clips, "--out", out, "--add", "--hop=0.2").code == 0
+    assert json.loads(out.read_text())["calibration"]["hop"] == 0.2
+    assert "set with --hop 0.2" in run("spotting.find", out, spotter.said / "bed" / "0.wav").error

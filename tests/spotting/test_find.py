@@ -277,3 +277,11 @@ def test_what_ends_early_is_not_complete(run, words_file, recording, tmp_path):
 def test_a_textgrid_of_a_word_with_quotes_is_as_praat_has_it(tmp_path):
     write_hits(tmp_path / "h.TextGrid", [Found("a.wav", 2.0, [Hit('"q"', 0.5, 1.0, 0.7)])], ['"q"'], True)
     assert 'name = """q"""' in (tmp_path / "h.TextGrid").read_text()
+
+
+def test_another_hop_than_the_thresholds_were_set_with_is_told(run, words_file, recording):
+    assert "--hop" not in run("spotting.find", words_file, recording).error
+    done = run("spotting.find", words_file, recording, "--hop=0.2")
+    assert done.code == 0, done.error
+    assert "set with --hop 0.1; with --hop 0.2 there are fewer false alarms an hour" in done.error
+    assert "--hop" not in run("spotting.find", words_file, recording, "--hop=0.2", "--threshold=0.9").error

@@ -186,3 +186,9 @@ def test_negatives_that_the_encoder_was_trained_on_are_told(run, words, spotter,
                *trained, "--html", tmp_path / "p.html")
     assert f"3 of the negatives, such as {trained[0]}, are recordings that the encoder was trained on" in done.error
     assert "recordings that the encoder was trained on" in (tmp_path / "p.html").read_text()
+
+
+@pytest.mark.parametrize("flag", ["--shots=3", "--draws=2"])
+def test_flags_of_draws_have_no_meaning_with_words(run, words_file, spotter, flag):
+    refused(run("spotting.score", words_file, "--positives", spotter.said, "--negatives", spotter.background, flag),
+            flag.split("=")[0], "--enroll_from")
