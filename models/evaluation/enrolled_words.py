@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from data.base.errors import UserError
 from data.base.files import file_digest
 from data.dataset import Clips
 from data.manifests import Corpus
@@ -127,11 +128,15 @@ def choose_on_dev(words: Words, corpus: Corpus, clips: dict[str, Clips],
 
 
 def kept_cohort(checkpoint: Path, width: int, taken: list[str]) -> tuple[cohort.Held, dict] | None:
-    """The cohort that is kept beside an encoder, and what it is; None if there is none."""
-    kept = read_kept(checkpoint, file_digest(checkpoint), width, checkpoint)
-    if kept is None:
+    """The cohort that is kept beside an encoder, and what it is; None if there is none that can be used."""
+    try:
+        kept = read_kept(checkpoint, file_digest(checkpoint), width, checkpoint)
+        if kept is None:
+            return None
+        held = cohort.Held.of_kept(kept, taken)
+    except UserError as error:  # another step's, perhaps, which is no reason not to test this one
+        print(f"the cohort beside the encoder is not used: {error}")
         return None
-    held = cohort.Held.of_kept(kept, taken)
     used, count = min(cohort.TOP, len(held.vectors)), len(held.vectors)
     path = place_of(checkpoint)
     print(f"cohort: {count:,} windows of running speech kept in {path}; scores are also normalised by the {used} most "
