@@ -144,15 +144,15 @@ def thresholds_without_background(args, words, before, embedder, kept) -> None:
     words.calibration = before.calibration if before else {}
     if not changed:
         return
+    then = words.calibration.get("hop")
+    if len(changed) < len(words.words) and isinstance(then, int | float) and then != args.hop:
+        raise UserError(f"--hop {args.hop:g}: the thresholds in {args.out} were set with --hop {then:g}; add with "
+                        "that, or enrol all words again")
     cohort = cohort_of(args, embedder, kept)
     if isinstance(cohort, str):
         warn(f"threshold {THRESHOLD:g} for {', '.join(word.name for word in changed)}, which rests on no recording "
              f"({cohort}); set it with --background and recordings without the words")
         return
-    then = words.calibration.get("hop")
-    if len(changed) < len(words.words) and isinstance(then, int | float) and then != args.hop:
-        raise UserError(f"--hop {args.hop:g}: the thresholds in {args.out} were set with --hop {then:g}; add with "
-                        "that, or enrol all words again")
     words.calibration["hop"] = args.hop
     by_cohort(changed, cohort, embedder.cohort, args.fa_per_hour, args.hop, embedder.facts.clip_seconds)
     for word in changed:

@@ -62,7 +62,7 @@ def main(args: argparse.Namespace) -> int:
     hop = hop_samples(args.hop, embedder.facts.clip_seconds)
     if args.threshold is None:
         tell_hop(args.words, words.calibration, args.hop)
-    if args.threshold is not None:
+    else:
         for word in words.words:
             word.threshold = args.threshold
 

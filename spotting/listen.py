@@ -46,8 +46,9 @@ def main(args: argparse.Namespace) -> int:
     hop = hop_samples(args.hop, embedder.facts.clip_seconds)
     if args.threshold is None:
         tell_hop(args.words, words.calibration, args.hop)
-    for word in words.words if args.threshold is not None else ():
-        word.threshold = args.threshold
+    else:
+        for word in words.words:
+            word.threshold = args.threshold
 
     with Microphone(args.device, SILENCE, warn) as microphone:
         print(f"listening to {microphone.name} for {', '.join(words.names)}; end with Ctrl-C", flush=True)

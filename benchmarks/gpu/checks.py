@@ -128,19 +128,12 @@ def augmentation(here: Here) -> str:
     waveforms = scale(here.sounds[np.arange(len(here.sounds))][0])
     spectrograms = torch.randn(len(waveforms), 64, 112, generator=torch.Generator().manual_seed(2))
     bank = NoiseBank(folder, waveforms.shape[1])
-    shown, right = [], True
-    for name, work, given, most in (
-            ("full masks", lambda x, g: SpectrogramMasks(**MASKS["full"])(x, 100, g), spectrograms, 0),
-            ("light masks", lambda x, g: SpectrogramMasks(**MASKS["light"])(x, 100, g), spectrograms, 0),
-            ("shift", time_shift, waveforms, 0),
-            ("noise", lambda x, g: bank.to(x.device)(x, g), waveforms, SUMS),
-            ("speed", change_speed, waveforms, SPEED)):
-        both = [work(given.to(device), torch.Generator().manual_seed(3)).cpu().numpy()
-                for device in (torch.device("cpu"), here.device)]
-        apart = _largest(both[0] - both[1])
-        shown.append(f"{name} by {apart:.1e} ({most:g})")
-        right &= apart <= most and _largest(both[0] - given.numpy()) > 0
-    return _verdict("differ: " + ", ".join(shown), right)
+    return _alike(here, (
+        ("full masks", lambda x, g: SpectrogramMasks(**MASKS["full"])(x, 100, g), spectrograms, spectrograms, 0),
+        ("light masks", lambda x, g: SpectrogramMasks(**MASKS["light"])(x, 100, g), spectrograms, spectrograms, 0),
+        ("shift", time_shift, waveforms, waveforms, 0),
+        ("noise", lambda x, g: bank.to(x.device)(x, g), waveforms, waveforms, SUMS),
+        ("speed", change_speed, waveforms, waveforms, SPEED)))
 
 
 def rooms_and_voices(here: Here) -> str:
@@ -157,19 +150,12 @@ def rooms_and_voices(here: Here) -> str:
     labels, samples = torch.arange(len(waveforms)) // 2, waveforms.shape[1]
     reverb, frontend = Reverb(samples, 0.5), LogMel().eval()
     tracts = VocalTracts(frontend.filters, 0.5)
-    shown, right = [], True
-    for name, work, unchanged, most in (
-            ("rooms", lambda x, g: reverb.to(x.device)(x, g), waveforms, SUMS),
-            ("voices", lambda x, g: babble(x, labels.to(x.device), g, (5.0, 20.0), 0.5), waveforms, SUMS),
-            ("band limits", lambda x, g: band_limit(x, g, 0.5), waveforms, SUMS),
-            ("gain", lambda x, g: change_gain(x, g, (-20.0, 10.0), 0.5), waveforms, SUMS),
-            ("vocal tracts' filters", lambda x, g: tracts.to(x.device)(len(x), g), frontend.filters, 0)):
-        both = [work(waveforms.to(device), torch.Generator().manual_seed(4)).cpu().numpy()
-                for device in (torch.device("cpu"), here.device)]
-        apart = _largest(both[0] - both[1])
-        shown.append(f"{name} by {apart:.1e} ({most:g})")
-        right &= apart <= most and _largest(both[0] - unchanged.cpu().numpy()) > 0
-    return _verdict("differ: " + ", ".join(shown), right)
+    return _alike(here, (
+        ("rooms", lambda x, g: reverb.to(x.device)(x, g), waveforms, waveforms, SUMS),
+        ("voices", lambda x, g: babble(x, labels.to(x.device), g, (5.0, 20.0), 0.5), waveforms, waveforms, SUMS),
+        ("band limits", lambda x, g: band_limit(x, g, 0.5), waveforms, waveforms, SUMS),
+        ("gain", lambda x, g: change_gain(x, g, (-20.0, 10.0), 0.5), waveforms, waveforms, SUMS),
+        ("vocal tracts' filters", lambda x, g: tracts.to(x.device)(len(x), g), waveforms, frontend.filters, 0)))
 
 
 def losses(here: Here) -> str:
@@ -231,6 +217,25 @@ def neighbours(here: Here) -> str:
         raise Failed(str(error)) from None
     return (f"{queries:,} queries among {count:,}: the same neighbours, {share:.3%} ties apart; "
             f"FAISS {seconds[0]:.3g} s, torch {seconds[1]:.3g} s")
+
+
+def _alike(here: Here, ways) -> str:
+    """Whether each augmentation gives on the device what it gives on the CPU, and changes something.
+
+    Args:
+        ways: name, what takes clips and a generator, the clips, what it gives where it changes nothing, and by how much
+            values may differ.
+    """
+    import torch
+
+    shown, right = [], True
+    for name, work, given, unchanged, most in ways:
+        both = [work(given.to(device), torch.Generator().manual_seed(3)).cpu().numpy()
+                for device in (torch.device("cpu"), here.device)]
+        apart = _largest(both[0] - both[1])
+        shown.append(f"{name} by {apart:.1e} ({most:g})")
+        right &= apart <= most and _largest(both[0] - unchanged.cpu().numpy()) > 0
+    return _verdict("differ: " + ", ".join(shown), right)
 
 
 def _verdict(found: str, right: bool) -> str:

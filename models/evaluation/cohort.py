@@ -110,7 +110,7 @@ def s_norm(scores: np.ndarray, models: tuple[np.ndarray, np.ndarray],
 
 
 def comparisons(queries: np.ndarray, pool: np.ndarray, cohort: np.ndarray, top: int = TOP, kinds: str = "zts",
-                name: str = "embedding") -> dict[str, Comparison]:
+                name: str = "embedding", both: Comparison | None = None) -> dict[str, Comparison]:
     """`models.evaluation.enrol.by_mean` and `by_clip` with their scores normalised, by the method's name.
 
     By the nearest clip, each enrolled clip is a model of its own, and its class has the best of their scores.
@@ -119,6 +119,7 @@ def comparisons(queries: np.ndarray, pool: np.ndarray, cohort: np.ndarray, top: 
         queries: (Q, D), pool: (P, D) and cohort: (M, D), rows of length 1.
         kinds: z-, t- and s-norm by their letters.
         name: of the vectors, which the methods' names begin with.
+        both: `models.evaluation.enrol.by_both` of these vectors, to be t-normalised, too.
     """
     clips = statistics(queries, cohort, top)
     enrolled = None if kinds == "t" else statistics(pool, cohort, top)  # t-norm looks at the tested clip alone
@@ -143,8 +144,11 @@ def comparisons(queries: np.ndarray, pool: np.ndarray, cohort: np.ndarray, top: 
             models = None if kind == "t" else tuple(of[rows.ravel()] for of in enrolled)
             return normalised(kind, each, models, part).reshape(-1, *rows.shape).max(2)
         return scores
-    return {f"{name}, {kind}-norm{how}": compare(kind) for kind in kinds
-            for how, compare in (("", by_means), (NEAREST, by_clips))}
+    found = {f"{name}, {kind}-norm{how}": compare(kind) for kind in kinds
+             for how, compare in (("", by_means), (NEAREST, by_clips))}
+    if both is None:
+        return found
+    return found | {f"{name}, t-norm{BOTH}": lambda rows, part: normalised("t", both(rows, part), None, part)}
 
 
 def whitened(queries: np.ndarray, pool: np.ndarray, held: Held) -> dict[str, Comparison]:
@@ -156,11 +160,9 @@ def whitened(queries: np.ndarray, pool: np.ndarray, held: Held) -> dict[str, Com
     if held.whitening is None:
         return {}
     queries, pool, cohort = (held.whitening(x) for x in (queries, pool, held.vectors))
-    clips, both = statistics(queries, cohort), by_both(queries, pool)
-    return {WHITENED: by_mean(queries, pool), f"{WHITENED}{NEAREST}": by_clip(queries, pool),
-            f"{WHITENED}{BOTH}": both} | comparisons(queries, pool, cohort, kinds="t", name=WHITENED) | {
-            f"{WHITENED}, t-norm{BOTH}": lambda rows, part: t_norm(both(rows, part), tuple(
-                of[part] for of in clips)).astype(np.float32)}
+    both = by_both(queries, pool)
+    return {WHITENED: by_mean(queries, pool), f"{WHITENED}{NEAREST}": by_clip(queries, pool), f"{WHITENED}{BOTH}": both
+            } | comparisons(queries, pool, cohort, kinds="t", name=WHITENED, both=both)
 
 
 def choose(corpus: Corpus, taken: Sequence[str]) -> Manifest:

@@ -36,12 +36,18 @@ def talk(tmp_path_factory):
 @pytest.fixture
 def kept(run, talk, tiny, tmp_path):
     """A copy of the tiny encoder's run, with a cohort beside it."""
-    shutil.copytree(tiny, tmp_path / "tiny")
-    done = run("spotting.cohort", f"--encoder={tmp_path / 'tiny'}", "--recordings", talk / "talk", "--alignments",
-               talk / "grids")
-    assert done.code == 0, done.error
+    done = with_cohort(run, tiny, talk, tmp_path / "tiny")
     assert "60 windows of 10 recordings" in done.out
     return tmp_path / "tiny"
+
+
+def with_cohort(run, tiny, speech, folder):
+    """Copy the tiny encoder's run to ``folder``, and keep a cohort of recordings and their TextGrids beside it."""
+    shutil.copytree(tiny, folder)
+    done = run("spotting.cohort", f"--encoder={folder}", "--recordings", speech / "talk", "--alignments",
+               speech / "grids")
+    assert done.code == 0, done.error
+    return done
 
 
 def test_what_is_kept_are_windows_and_what_is_said_in_them(kept):
@@ -76,11 +82,7 @@ def much_said(tmp_path_factory):
 @pytest.fixture
 def whitening(run, much_said, tiny, tmp_path):
     """A copy of the tiny encoder's run, with a cohort beside it that whitens."""
-    shutil.copytree(tiny, tmp_path / "tiny")
-    done = run("spotting.cohort", f"--encoder={tmp_path / 'tiny'}", "--recordings", much_said / "talk", "--alignments",
-               much_said / "grids")
-    assert done.code == 0, done.error
-    assert "without whitening" not in done.error
+    assert "without whitening" not in with_cohort(run, tiny, much_said, tmp_path / "tiny").error
     return tmp_path / "tiny"
 
 
