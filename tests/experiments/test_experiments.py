@@ -183,6 +183,13 @@ def test_a_row_is_held_against_cross_entropy_of_its_own_setting_and_seeds():
     assert "0.25, 0.38" in table
 
 
+def test_the_mean_of_the_words_recalls_stands_beside_the_accuracy():
+    """Of which neighbours, who vote by frequency, get more where words are unequally frequent."""
+    head, _, first = (line.split(" | ") for line in summary.markdown([RUNS[2]]).splitlines()[2:5])
+    told = dict(zip(head, first, strict=True))
+    assert told["accuracy %"] == "50.00" and told["recall, mean of words %"] == "75.00"  # of 0.5 and 1
+
+
 def test_rows_of_other_batches_say_so_in_every_table():
     lines = summary.markdown([*RUNS, result(replace(BASE, per_class=2), "1111000000")]).splitlines()
     assert sum("4 x 2" in line for line in lines) == 2  # by method, and by neighbours
