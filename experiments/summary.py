@@ -159,7 +159,7 @@ def _tests(tests: list[tuple[int, int, float]]) -> list[str]:
     if not tests:
         return ["", ""]
     only_this, only_other = (sum(test[i] for test in tests) for i in range(2))
-    return [f"{only_this} : {only_other}", ", ".join(f"{test[2]:.2g}" for test in tests)]
+    return [f"{only_this} : {only_other}", ", ".join(f"{test[2]:.2g}" if test[2] else "below 1e-307" for test in tests)]
 
 
 def _describe(found: list[dict], varying: list[str], batches: set[tuple[int, int]]) -> str:

@@ -190,6 +190,11 @@ def test_the_mean_of_the_words_recalls_stands_beside_the_accuracy():
     assert told["accuracy %"] == "50.00" and told["recall, mean of words %"] == "75.00"  # of 0.5 and 1
 
 
+def test_a_probability_below_what_a_float_holds_is_not_called_zero():
+    table = summary.markdown([result(BASE, "1" * 1200), result(BASE.of("ce"), "0" * 1200)])
+    assert "| 1200 : 0 | below 1e-307 |" in table
+
+
 def test_rows_of_other_batches_say_so_in_every_table():
     lines = summary.markdown([*RUNS, result(replace(BASE, per_class=2), "1111000000")]).splitlines()
     assert sum("4 x 2" in line for line in lines) == 2  # by method, and by neighbours
