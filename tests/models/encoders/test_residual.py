@@ -90,7 +90,9 @@ def test_bfloat16_on_a_cpu_does_not_run_by_parts_and_dilated_layers_not_channels
     with torch.autocast("cpu", torch.bfloat16):
         encoder(spectrograms).float().sum().backward()
     dilated = any(max(m.dilation) > 1 for m in encoder.modules() if isinstance(m, torch.nn.Conv2d))
-    assert len(layouts) >= encoder.layers + 1 and set(layouts[1:]) == {(torch.bfloat16, dilated, dilated)}
+    if not dilated:
+        del layouts[0]  # weights of one input channel lie the same way in either layout
+    assert len(layouts) >= encoder.layers + dilated and set(layouts) == {(torch.bfloat16, dilated, dilated)}
 
 
 def test_undilated_layers_in_bfloat16_are_as_near_in_either_layout():
