@@ -1,6 +1,6 @@
 """Test a head: classify the test clips by the softmax over an encoder's embedding."""
 
-from data.base.errors import exit_cleanly
+from data.base.errors import UserError, exit_cleanly
 from models.runs.options.common import add_data, add_model, add_run
 from models.runs.options.testing import add_k, add_test
 from models.runs.parser import Parser
@@ -17,6 +17,10 @@ def parse_args(argv=None):
     group = add_test(parser)
     group.add_argument("--cl_name", required=True, help="run of the head")
     group.add_argument("--cl_step", type=whole, help="step of the head's checkpoint (default: the newest)")
+    group.add_argument("--add_prior", action="store_true",
+                       help="add the logarithm of each word's share of the training clips to the scores, which a head "
+                            "trained on equally many clips a word (--batch_classes) knows nothing of, while "
+                            "neighbours vote by it (default: off)")
     add_k(parser.add_argument_group("ignored", "The original's command lines have it."))
     return parser.parse(argv)
 
@@ -33,6 +37,8 @@ def main(args) -> int:
     run, step = session.encoder_of_head(args, head_run, head_step, head_config)
     corpus = session.open_corpus(args, ("train", "test"))
     session.check_labels(args, corpus, head_config, head_run)
+    if args.add_prior:
+        check_balanced(head_config, head_run)
     config = find_encoder(args, run, step)
 
     import numpy as np
@@ -40,7 +46,7 @@ def main(args) -> int:
     from models.encoders.device import pick_device, place
     from models.encoders.embedding import embed_clips
     from models.encoders.frontend import LogMel
-    from models.encoders.head import ClassificationNet, head_scores
+    from models.encoders.head import ClassificationNet, add_prior, head_scores
     from models.evaluation.report import report, save_arrays
     from models.runs.checkpoints import HEAD, load_module
     from models.runs.provenance import tell_changed, tell_seen
@@ -57,20 +63,33 @@ def main(args) -> int:
     embeddings = embed_clips(encoder, frontend, test, title="embedding test",
                              normalise=head_config.get("frozen_encoder", True))
     scores = head_scores(head, embeddings)
+    stem = f"head-{args.manifest}-{args.model}-{step}-{head_step}"
+    if args.add_prior:
+        scores = add_prior(scores, np.bincount(corpus.splits["train"].label, minlength=len(corpus.labels)))
+        stem += "-prior"
     predicted = scores.argmax(1)
 
-    stem = f"head-{args.manifest}-{args.model}-{step}-{head_step}"
     probability = np.exp(scores.max(1))
     result = report(head_run.folder, stem, corpus.labels, test.manifest.label, predicted, test.manifest,
                     scores=probability,
                     facts={"encoder": str(run.path(args.model, step)), "head": str(head_run.path(HEAD, head_step)),
-                           "manifest": args.manifest, "clip_seconds": args.clip_seconds} | facts)
+                           "manifest": args.manifest, "clip_seconds": args.clip_seconds,
+                           "add_prior": args.add_prior} | facts)
     if args.save:
         save_arrays(head_run.folder, stem, test_embeddings=embeddings, test_labels=test.manifest.label,
                     predictions=predicted)
     if args.html:
         write_html(args, stem, result, encoder, frontend, train, test, embeddings, predicted, probability)
     return 0
+
+
+def check_balanced(config: dict, run) -> None:
+    """Raise UserError unless a head was trained on batches of equally many clips a class, as far as is known."""
+    if not config.get("arguments", {}).get("batch_classes"):
+        raise UserError(f"--add_prior: the head of run {run.name!r} was " + (
+            "trained on clips at random, so its scores have the words' frequencies already; leave --add_prior out"
+            if "arguments" in config else "not trained by this program, which does not know what frequencies its "
+                                          "scores have; leave --add_prior out"))
 
 
 def write_html(args, stem, result, encoder, frontend, train, test, embeddings, predicted, probability) -> None:

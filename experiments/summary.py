@@ -27,6 +27,11 @@ def mcnemar(a: str, b: str) -> tuple[int, int, float]:
     return only_a, only_b, float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
 
 
+def p_value(p: float) -> str:
+    """A probability in two digits; 0 is one that a float is too coarse for."""
+    return f"{p:.2g}" if p else "below 1e-307"
+
+
 def rows(runs: Iterable[dict]) -> list[dict]:
     """A row for each setting and method, with the figures of its seeds.
 
@@ -159,7 +164,7 @@ def _tests(tests: list[tuple[int, int, float]]) -> list[str]:
     if not tests:
         return ["", ""]
     only_this, only_other = (sum(test[i] for test in tests) for i in range(2))
-    return [f"{only_this} : {only_other}", ", ".join(f"{test[2]:.2g}" if test[2] else "below 1e-307" for test in tests)]
+    return [f"{only_this} : {only_other}", ", ".join(p_value(test[2]) for test in tests)]
 
 
 def _describe(found: list[dict], varying: list[str], batches: set[tuple[int, int]]) -> str:

@@ -121,6 +121,7 @@ def test_a_head_on_the_frozen_encoder(encoder, runs, words, run):
     line = trained.out.strip().splitlines()[-1].split("python ")[1].split()
     tested = run("infer_notl", *line[1:], "--save")
     assert accuracy(tested.out) >= 80
+    refused(run("infer_notl", *line[1:], "--add_prior"), "--add_prior", "'head'", "clips at random")
     wrong = run("infer_notl", "--name=enc", "--cl_name=head", "--enc_step=10", *flags)
     assert wrong.code == 2
     assert "--enc_step 10" in wrong.error and "40" in wrong.error
@@ -174,6 +175,10 @@ def test_the_baseline_without_triplets(runs, words, run, encoder):
     assert Run(runs, "base").steps("Res8") == Run(runs, "base").steps("ClassificationNet") == [150]
     tested = run("infer_notl", "--name=base", "--cl_name=base", "--enc_step=150", "--cl_step=150", *flags)
     assert accuracy(tested.out) >= 60
+    assert run("infer_notl", "--name=base", "--cl_name=base", *flags, "--add_prior").code == 0
+    # Words have equally many clips here: what was most probable is so still, and as probable.
+    plain, with_prior = (runs / "base" / f"head-words-Res8-150-150{end}.csv" for end in ("", "-prior"))
+    assert with_prior.read_text() == plain.read_text()
     # The same flags as for a head on test_encoder test the encoder that the head was trained with.
     other = run("infer_notl", "--name=enc", "--cl_name=base", "--enc_step=10", "--cl_step=150", *flags)
     assert "trained together with an encoder of its own" in other.out

@@ -34,3 +34,22 @@ def head_scores(head: ClassificationNet, embeddings: np.ndarray) -> np.ndarray:
                         f"{bad[0]}): its training, or the encoder's, diverged; use an earlier step, or train with a "
                         "lower --lr")
     return scores
+
+
+def add_prior(scores: np.ndarray, clips: np.ndarray) -> np.ndarray:
+    """A head's log-probabilities as they are where classes are as frequent as among ``clips``.
+
+    A head that was trained on batches of equally many clips a class takes all classes for equally frequent. By Bayes'
+    rule, the logarithm of each class's share of the clips makes up for it (Menon et al., 2021, arXiv:2007.07314, train
+    with it); a class without a clip is never predicted.
+
+    Args:
+        scores: (N, C) log-probabilities.
+        clips: (C,) numbers of clips of each class, not all of them 0.
+
+    Returns:
+        (N, C) log-probabilities.
+    """
+    with np.errstate(divide="ignore"):
+        scores = scores + np.log(clips / clips.sum(), dtype=np.float64)
+    return scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
