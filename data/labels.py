@@ -36,6 +36,16 @@ def folded(name: str) -> str:
     return "".join(c for c in name if not c.isspace() and unicodedata.category(c) != "Cf")
 
 
+def joined(speakers: Sequence[str | None]) -> tuple[list[str | None], list[list[str]]]:
+    """Speakers with one spelling of each, and the groups of spellings that were joined.
+
+    Two spellings of one person in two splits would test on a speaker that was trained on.
+    """
+    groups = twins(sorted({speaker for speaker in speakers if speaker}))
+    one = {name: group[0] for group in groups for name in group}
+    return [one.get(speaker, speaker) for speaker in speakers], groups
+
+
 def look_alike(labels: Iterable[str]) -> list[str]:
     """One line that names labels that `twins` groups; none if there are none."""
     alike = [" and ".join(map(repr, names)) for names in twins(labels)]

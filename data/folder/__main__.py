@@ -16,8 +16,8 @@ from pathlib import Path
 from data.base.errors import UserError, exit_cleanly
 from data.folder.divide import MANY_SPEAKERS, divide
 from data.folder.find_words import NOISE, Findings, find_words
-from data.folder.speaker_of_file import OFFICIAL_STYLE, PREFIX_STYLE, by_likely_style, by_regex, by_table, joined
-from data.labels import look_alike
+from data.folder.speaker_of_file import OFFICIAL_STYLE, PREFIX_STYLE, by_likely_style, by_regex, by_table
+from data.labels import joined, look_alike
 from data.manifests import REGISTRY, ROOT, SPLITS, Utterance
 from data.sources.word_folders import doubt_words
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from data.base.errors import UserError
 from data.base.files import read_text
 from data.folder.find_words import Found
-from data.labels import one_form, twins
+from data.labels import one_form
 from data.sources.speaker_regex import speaker_regex
 
 OFFICIAL_STYLE = r"^(.+?)_nohash_"  # as in Speech Commands: 0a7c2a8d_nohash_0.wav
@@ -142,13 +142,3 @@ def _no_speakers(files: Sequence[Found], prefixes: Sequence[str | None]) -> str 
             and sum(n > 1 for n in pairs.values()) < 0.1 * len(pairs)):
         return "the number of a take"
     return None
-
-
-def joined(speakers: Sequence[str | None]) -> tuple[list[str | None], list[list[str]]]:
-    """Speakers with one spelling of each, and the groups of spellings that were joined.
-
-    Two spellings of one person in two splits would test on a speaker that was trained on.
-    """
-    groups = twins(sorted({speaker for speaker in speakers if speaker}))
-    one = {name: group[0] for group in groups for name in group}
-    return [one.get(speaker, speaker) for speaker in speakers], groups

@@ -19,7 +19,7 @@ from data.base.errors import UserError, exit_cleanly
 from data.base.files import check_name, write_atomically
 from data.libriwords.doubtful import thinned, without_doubtful
 from data.libriwords.selection import Words, held_out, only, select, split_speakers, stay
-from data.libriwords.wordscan import WordClips
+from data.libriwords.wordscan import WordClips, as_word
 from data.manifests import REGISTRY, ROOT, SPLITS, Utterance, read_registry, register, write_manifest
 
 PARTS = {  # md5 of <part>.tar.gz as published at openslr.org/12
@@ -122,7 +122,7 @@ def main(args: argparse.Namespace) -> None:
         raise
     clips, keep = _drop_doubtful(clips, args)
     _report_scan(clips, args)
-    if absent := sorted(set(map(str.lower, args.exclude_words)) - set(clips.words)):
+    if absent := sorted(set(map(as_word, args.exclude_words)) - set(clips.words)):
         print(f"--exclude_words: {len(absent):,} of {len(args.exclude_words):,} are not in this corpus, such as "
               f"{absent[0]}")
     stays = stay(clips, args.exclude_words, args.exclude_speakers)
@@ -175,11 +175,11 @@ def _write(size: int, clips, words: Words, new: np.ndarray, args: argparse.Names
         write_manifest(folder / f"{name}.json", utterances)
         return folder / f"{name}.json"
 
+    if args.new_words and not len(new):  # before anything that is there is replaced
+        raise UserError(f"--new_words {args.new_words:g}: the dev speakers say none of the words held out twice; "
+                        "hold out more of them, or give more of LibriSpeech")
     paths = {name: write(name, words.clips[name]) for name in SPLITS}
     if args.new_words:
-        if not len(new):
-            raise UserError(f"--new_words {args.new_words:g}: the dev speakers say none of the words held out twice; "
-                            "hold out more of them, or give more of LibriSpeech")
         paths["new_words"] = write("new_words", new)
         print(f"new words: {len(new):,} clips of {len(np.unique(clips.word[new])):,} words held out, in "
               f"{paths['new_words']}")

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from data.base.cores import ordered_map
 from data.base.errors import UserError
-from data.base.files import open_regular, write_atomically
+from data.base.files import file_state, open_regular, write_atomically
 from data.base.npz import read_npz
 from data.libriwords.wordscan import WordClips
 
@@ -141,7 +141,7 @@ def _measure(clips: WordClips, cache: Path) -> dict[str, np.ndarray]:
     spoken = np.flatnonzero(np.diff(first))
     for begin in range(0, len(spoken), _CHUNK):
         files = spoken[begin:begin + _CHUNK]
-        utterances = [(clips.files[f], _state(clips.files[f]), [clips.words[w] for w in clips.word[own]],
+        utterances = [(clips.files[f], _state(clips.files[f])[:2], [clips.words[w] for w in clips.word[own]],
                        clips.start[own].tolist(), clips.end[own].tolist())
                       for f in files for own in [slice(first[f], first[f + 1])]]
         key = hashlib.sha256(repr((_FORMAT, utterances)).encode(errors="surrogateescape")).hexdigest()[:20]
@@ -169,12 +169,11 @@ def _measure(clips: WordClips, cache: Path) -> dict[str, np.ndarray]:
     return columns
 
 
-def _state(path: str) -> tuple[int, int]:
+def _state(path: str) -> tuple[int, ...]:
     try:
-        state = os.stat(path)
+        return file_state(path)
     except OSError:
-        return 0, 0  # gone since the scan: what reads it says so
-    return state.st_size, state.st_mtime_ns
+        return 0, 0, 0, 0  # gone since the scan: what reads it says so
 
 
 def _align_chunk(task: tuple[Sequence[tuple], Path]) -> int:
@@ -184,6 +183,7 @@ def _align_chunk(task: tuple[Sequence[tuple], Path]) -> int:
 
     utterances, path = task
     columns: dict[str, list[float]] = {name: [] for name in _COLUMNS}
+    states = _states(utterances)
     for audio, _, words, starts, ends in utterances:
         letters = [max(1, sum(map(str.isalpha, word))) for word in words]  # near enough, where there are no phones
         try:
@@ -201,8 +201,13 @@ def _align_chunk(task: tuple[Sequence[tuple], Path]) -> int:
         columns["phones"] += [a.phones for a in found]
         columns["guessed"] += [float(a.guessed) for a in found]
     with write_atomically(path, "wb") as out:
-        np.savez(out, **{name: np.asarray(values, float) for name, values in columns.items()})
+        np.savez(out, states=states, **{name: np.asarray(values, float) for name, values in columns.items()})
     return len(utterances)
+
+
+def _states(utterances: Sequence[tuple]) -> np.ndarray:
+    """(U, 4) int64, the `file_state` of each recording. The key has the half of it that chunks were first known by."""
+    return np.array([_state(audio) for audio, *_ in utterances], np.int64)
 
 
 def _load(task: tuple[Sequence[tuple], Path]) -> dict[str, np.ndarray] | None:
@@ -213,6 +218,9 @@ def _load(task: tuple[Sequence[tuple], Path]) -> dict[str, np.ndarray] | None:
         with open_regular(path) as file:
             chunk = read_npz(file)
         columns = {name: chunk[name] for name in _COLUMNS}
+        now = _states(utterances)
+        if not np.array_equal(chunk.get("states", now), now):  # older chunks have none
+            return None
         return columns if all(column.shape == (count,) and column.dtype == np.float64
                               for column in columns.values()) else None
     except (OSError, ValueError, KeyError):

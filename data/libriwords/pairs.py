@@ -4,10 +4,13 @@ import os
 import re
 from pathlib import Path
 
+from data.base.files import file_state
 from data.sources.speaker_regex import speaker_regex as compiled
 
 # LibriSpeech's and LibriTTS's names: 84-121123-0000, 84_121123_000007_000001.
 LIBRI_NAMES = r"^(?:.*/)?([^-/]+)-[^-/]+-[^-/]+\.\w+$|^(?:.*/)?(\d+)_\d+_\d+_\d+\.\w+$"
+
+SEVERAL = "several files have its name, and none of the other kind its path"
 
 
 def speaker_pattern(speaker_regex: str | None) -> re.Pattern:
@@ -37,27 +40,29 @@ def pair_up(audio: dict[str, os.DirEntry], grids: dict[str, os.DirEntry], folder
         given: ``--speaker_regex``, if there was one.
 
     Returns:
-        What has no partner or no speaker, as problems; and (TextGrid, its size and time, audio, its size and time) in
+        What has no partner or no speaker, as problems; and (TextGrid, its state, audio, its state) in
         order of the audio's path.
     """
     problems, pairs = [], []
-    matched = _same_paths(audio, grids, folders)
-    taken = {entry.path for pair in matched for entry in pair}
-    names = {_stem(entry) for _, entry in matched}
+    several = _of_several(audio, grids)
+    matched = _same_paths(audio, grids, folders, several)
     matched += [(grid, audio[name]) for name, grid in grids.items() if name in audio and os.sep not in name
-                and not {grid.path, audio[name].path} & taken]
+                and name not in several]
     taken = {entry.path for pair in matched for entry in pair}
     for files, second, alone in ((grids, "second TextGrid of one utterance", "TextGrid without audio"),
                                  (audio, "second audio file of one utterance", "audio without TextGrid")):
-        problems += [(second if os.sep in name or _stem(entry) in names else alone, entry.path, "")
-                     for name, entry in files.items() if entry.path not in taken]
+        for name, entry in files.items():
+            if entry.path not in taken and _stem(entry) in several:
+                problems.append((alone, entry.path, SEVERAL))
+            elif entry.path not in taken:
+                problems.append((second if os.sep in name else alone, entry.path, ""))
     for grid, recording in matched:
         if speaker_of(recording.path, folders[0], regex) is None:
             problems.append(("name is not speaker-chapter-number" if given is None else
                              f"name that --speaker_regex {given!r} does not fit", recording.path, ""))
             continue
         try:
-            state = [(s.st_size, s.st_mtime_ns) for s in (os.stat(grid.path), os.stat(recording.path))]
+            state = [file_state(entry.path) for entry in (grid, recording)]
         except OSError as error:  # gone since it was listed
             problems.append(("cannot be reached", grid.path, error.strerror or ""))
             continue
@@ -65,16 +70,20 @@ def pair_up(audio: dict[str, os.DirEntry], grids: dict[str, os.DirEntry], folder
     return problems, sorted(pairs, key=lambda pair: pair[2])
 
 
-def _same_paths(audio: dict[str, os.DirEntry], grids: dict[str, os.DirEntry],
-                folders: tuple[Path, Path]) -> list[tuple[os.DirEntry, os.DirEntry]]:
-    """(TextGrid, audio) of names met more than once, as anna/01.wav and ben/01.wav, whose paths are the same.
+def _of_several(audio: dict[str, os.DirEntry], grids: dict[str, os.DirEntry]) -> set[str]:
+    """Names met more than once, as anna/01.wav and ben/01.wav, which do not tell what belongs together.
 
     A name as LibriSpeech has them is of one utterance: further files are copies.
     """
-    twice = {_stem(entry) for files in (audio, grids) for name, entry in files.items()
-             if os.sep in name and not re.search(LIBRI_NAMES, entry.name)}
+    return {_stem(entry) for files in (audio, grids) for name, entry in files.items()
+            if os.sep in name and not re.search(LIBRI_NAMES, entry.name)}
+
+
+def _same_paths(audio: dict[str, os.DirEntry], grids: dict[str, os.DirEntry], folders: tuple[Path, Path],
+                several: set[str]) -> list[tuple[os.DirEntry, os.DirEntry]]:
+    """(TextGrid, audio) of the names that several have, whose paths are the same."""
     recordings, texts = ({os.path.splitext(_inside(entry.path, folder))[0]: entry for entry in files.values()
-                          if _stem(entry) in twice} for files, folder in zip((audio, grids), folders, strict=True))
+                          if _stem(entry) in several} for files, folder in zip((audio, grids), folders, strict=True))
     return [(texts[path], recordings[path]) for path in sorted(texts.keys() & recordings.keys())]
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from data.base.errors import UserError
+from data.labels import folded
+from data.libriwords.wordscan import as_word
 from data.manifests import SPLITS
 
 _SPLIT_WORDS = 10_000  # the most frequent ones decide the split, whatever --sizes, so that all sizes share it
@@ -68,10 +70,13 @@ def select(clips, split: np.ndarray, size: int, min_seconds: float = 0.0, min_co
 
 
 def _quota(usable: np.ndarray, cap: int) -> np.ndarray:
-    """(V, 3) clips to keep of each word, their sum at most ``cap``; dev and test at least one where they have any."""
+    """(V, 3) clips to keep of each word, their sum at most ``cap``, 3 or more; at least one where a split has any."""
     total = usable.sum(1, keepdims=True)
     quota = np.maximum(usable * cap // np.maximum(total, 1), usable > 0)
     quota[:, 0] = cap - quota[:, 1:].sum(1)  # what rounding left
+    none = np.flatnonzero((quota[:, 0] < 1) & (usable[:, 0] > 0))  # said nearly only by others
+    quota[none, 1 + quota[none, 1:].argmax(1)] -= 1
+    quota[none, 0] = 1
     return np.where(total > cap, np.minimum(quota, usable), usable)
 
 
@@ -116,11 +121,12 @@ def stay(clips, words: Iterable[str] = (), speakers: Iterable[str] = ()) -> np.n
     Raises:
         UserError: a speaker that is not there. A word need not be.
     """
-    words, speakers = {word.lower() for word in words}, set(speakers)
-    if unknown := sorted(speakers - set(clips.speakers)):
+    words = set(map(as_word, words))
+    there, out = set(map(folded, clips.speakers)), {folded(speaker): speaker for speaker in speakers}
+    if unknown := sorted(speaker for name, speaker in out.items() if name not in there):
         raise UserError(f"--exclude_speakers {unknown[0]}: no such speaker in this corpus; leave it out, or check it")
     return np.array([word not in words for word in clips.words], bool)[clips.word] & \
-        np.array([speaker not in speakers for speaker in clips.speakers], bool)[clips.file]
+        np.array([folded(speaker) not in out for speaker in clips.speakers], bool)[clips.file]
 
 
 def only(clips, stays: np.ndarray):

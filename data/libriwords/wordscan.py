@@ -7,6 +7,7 @@ or one that goes on after a kill, takes over the chunks whose TextGrids and audi
 import hashlib
 import json
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -20,13 +21,15 @@ from data.base.cores import ordered_map
 from data.base.errors import UserError
 from data.base.files import check_regular, misshapen, open_regular, write_atomically
 from data.base.npz import read_npz
-from data.libriwords.pairs import pair_up, speaker_of, speaker_pattern
+from data.labels import joined, one_form
+from data.libriwords.pairs import SEVERAL, pair_up, speaker_of, speaker_pattern
 from data.sources.find import AUDIO, find_files
 from data.sources.textgrids import TextGridError, read_words
 
 CHUNK = 1_000  # TextGrids: 13 MB of text, a second or less of work
 SLACK = 0.025  # seconds that an aligner's last frame may reach past the audio
-_FORMAT = 2  # of the chunk files and of what is read; part of their names
+_FORMAT = 3  # of the chunk files and of what is read; part of their names
+_WITHIN = "'\u2019\u200c\u200d"  # in words: apostrophes, and what keeps letters of some scripts apart or together
 _COLUMNS = {"utterance": np.int32, "word": np.int32, "start": np.float64, "end": np.float64}  # of a chunk
 
 
@@ -102,7 +105,9 @@ def scan(librispeech: str | Path, alignments: str | Path, cache: str | Path, spe
                                    "as speaker-chapter-number does; give a --speaker_regex, such as '^([a-z]+)[0-9]'"
                                    if speaker_regex is None else f"by --speaker_regex {speaker_regex!r}"), problems)
         raise NothingToUse(f"--alignments {alignments}: none of its {len(grids):,} TextGrids is named like one of the "
-                           f"{len(audio):,} audio files in {librispeech}; give alignments of the same utterances",
+                           f"{len(audio):,} audio files in {librispeech}"
+                           + " and lies at its path, as it must where several have the name"
+                           * any(detail == SEVERAL for *_, detail in more) + "; give alignments of the same utterances",
                            problems)
     cache = Path(cache)
     chunks = [pairs[i:i + CHUNK] for i in range(0, len(pairs), CHUNK)]
@@ -120,6 +125,11 @@ def scan(librispeech: str | Path, alignments: str | Path, cache: str | Path, spe
             with suppress(OSError):
                 old.unlink()
     clips = _merge(tasks, problems, lambda path: speaker_of(path, librispeech, regex))
+    speakers, groups = joined(clips.speakers.tolist())
+    clips.speakers = np.asarray(speakers, object)
+    if groups:
+        print(f"joined {len(groups):,} speakers whose names look the same: "
+              + "; ".join(" and ".join(group) for group in groups[:5]) + "; ..." * (len(groups) > 5))
     if not len(clips):
         raise NothingToUse(f"--alignments {alignments}: no word in any of its {len(pairs):,} TextGrids that have audio"
                            f"{_most(clips.problems)}", clips.problems)
@@ -162,7 +172,7 @@ def _read_chunk(task: tuple[list[tuple], Path, str | None]) -> int:
             if mark not in known:
                 known[mark] = len(words) if _is_word(mark) else -1
                 if known[mark] >= 0:
-                    words.append(mark.lower())
+                    words.append(as_word(mark))
             if known[mark] < 0:
                 marks[mark] += 1
             elif a < length:
@@ -177,8 +187,15 @@ def _read_chunk(task: tuple[list[tuple], Path, str | None]) -> int:
     return len(pairs)
 
 
+def as_word(mark: str) -> str:
+    """A mark, or a word that somebody typed, as the word it is: lower case, one Unicode form, a plain apostrophe."""
+    return one_form(mark.replace("\u2019", "'").lower())
+
+
 def _is_word(mark: str) -> bool:
-    return mark.replace("'", "").isalpha()
+    """Whether a mark is letters, with what stands above, below or between them in many scripts, and apostrophes."""
+    letters = "".join(c for c in one_form(mark) if c not in _WITHIN and unicodedata.category(c) not in ("Mn", "Mc"))
+    return letters.isalpha()
 
 
 def _seconds(audio: str) -> float:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.labels import has_controls, look_alike, one_form, two_labels, under_two_labels
+from data.labels import has_controls, joined, look_alike, one_form, two_labels, under_two_labels
 from data.manifests import Manifest
 
 
@@ -74,3 +74,10 @@ def test_clips_under_two_labels_against_brute_force():
         some += bool(expected)
     assert 20 < some < 200
     assert under_two_labels([]) == []
+
+
+def test_speakers_spelt_alike_are_one():
+    composed, decomposed = "M\u00fcller", "Mu\u0308ller"
+    assert joined(["Anna", "anna", None, composed, decomposed, "ben"]) == (
+        ["Anna", "Anna", None, decomposed, decomposed, "ben"], [["Anna", "anna"], [decomposed, composed]])
+    assert joined([None, "a", "b"]) == ([None, "a", "b"], [])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from data.base.errors import UserError
-from data.folder.speaker_of_file import OFFICIAL_STYLE, by_likely_style, by_regex, by_table, joined
+from data.folder.speaker_of_file import OFFICIAL_STYLE, by_likely_style, by_regex, by_table
 
 
 def files(*names):
@@ -110,10 +110,3 @@ def test_tables_that_are_none(tmp_path):
 def test_a_regular_expression_sees_folders_joined_into_one_word():
     names = [("yes", "/r/yes /anna/1.wav"), ("yes", "/r/yes/ben/1.wav")]
     assert by_regex(names, r"^(\w+)/", Path("/r")) == ["anna", "ben"]
-
-
-def test_speakers_spelt_alike_are_one():
-    composed, decomposed = "M\u00fcller", "Mu\u0308ller"
-    assert joined(["Anna", "anna", None, composed, decomposed, "ben"]) == (
-        ["Anna", "Anna", None, decomposed, decomposed, "ben"], [["Anna", "anna"], [decomposed, composed]])
-    assert joined([None, "a", "b"]) == ([None, "a", "b"], [])

@@ -123,6 +123,14 @@ def test_new_words_are_said_by_dev_speakers_and_trained_on_nowhere(corpus, tmp_p
     assert new.counts().min() > 1
 
 
+def test_a_refusal_for_want_of_new_words_leaves_the_manifests_that_are_there(corpus, tmp_path, monkeypatch):  # noqa: F811
+    run(monkeypatch, corpus, *flags(tmp_path, "--new_words", 30))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out" / "any-15").iterdir()}
+    with pytest.raises(UserError, match=r"--new_words 0\.01: the dev speakers say none"):
+        run(monkeypatch, corpus, *flags(tmp_path, "--new_words", 0.01))
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out" / "any-15").iterdir()} == before
+
+
 def test_names_of_their_own(corpus, tmp_path, monkeypatch):  # noqa: F811
     for given in (["--context"], ["--train_only"], ["--new_words", 10], ["--exclude_words", "the"]):
         with pytest.raises(UserError, match="give them a name with --name"):

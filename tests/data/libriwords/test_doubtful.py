@@ -1,5 +1,8 @@
 """Doubtful alignments: planted faults in real (machine-spoken) recordings are found, and what is sound stays."""
 
+import os
+import shutil
+
 import numpy as np
 import pytest
 import soundfile
@@ -187,6 +190,26 @@ def test_damaged_measurements_are_made_again(clips, tmp_path, monkeypatch):
     (tmp_path / "second" / "old.npz").write_bytes(b"")
     np.testing.assert_array_equal(doubts(clips, tmp_path / "second")[0], first)
     assert sorted((tmp_path / "second").glob("*.npz")) == files
+
+
+def test_a_replaced_recording_is_aligned_again_and_older_chunks_are_taken(clips, tmp_path, monkeypatch):
+    tried = []
+    by_hand(monkeypatch, lambda words: tried.append(words) or [Aligned(w, 0.0, 0.1, -3.0, 3, False) for w in words])
+    doubts(clips, tmp_path / "second")
+    first, path = len(tried), clips.files[0]
+    state = os.stat(path)
+    shutil.copy(path, tmp_path / "other")
+    os.utime(tmp_path / "other", ns=(state.st_atime_ns, state.st_mtime_ns))
+    os.replace(tmp_path / "other", path)  # another of the same size and date
+    doubts(clips, tmp_path / "second")
+    assert first < len(tried) < 2 * first  # its chunk alone
+    for file in (tmp_path / "second").glob("*.npz"):  # as they were before they had the recordings' states
+        with np.load(file) as arrays:
+            rest = {name: arrays[name] for name in arrays if name != "states"}
+        np.savez(file, **rest)
+    again = len(tried)
+    doubts(clips, tmp_path / "second")
+    assert len(tried) == again
 
 
 def test_the_command_leaves_them_out_lists_them_and_keeps_the_speakers_split(corpus, tmp_path, monkeypatch, capsys):  # noqa: F811

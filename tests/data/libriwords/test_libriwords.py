@@ -14,8 +14,10 @@ import soundfile
 import textgrid
 
 from data.base.errors import UserError
+from data.labels import folded
 from data.libriwords import __main__ as libriwords
 from data.libriwords import wordscan
+from data.libriwords.selection import _quota
 from data.manifests import SPLITS, load_corpus, register
 from data.sources.divide_speakers import SHARES, balanced_split
 from data.sources.textgrids import write_words
@@ -180,6 +182,19 @@ def test_a_changed_textgrid_is_read_again(tmp_path, monkeypatch):
     assert len(list((tmp_path / "out" / "scan").iterdir())) == 1
 
 
+def test_a_textgrid_replaced_by_one_of_the_same_size_and_date_is_read_again(tmp_path, monkeypatch):
+    for speaker in range(4):
+        grid = add_utterance(tmp_path, f"{speaker}-1-0", [("yes", 0.1, 0.5), ("cat", 0.5, 0.8)])[1]
+    run(monkeypatch, tmp_path, tmp_path / "out", "--sizes", 3)
+    state, other = grid.stat(), tmp_path / "other"
+    other.write_text(grid.read_text().replace("cat", "yes"))
+    os.utime(other, ns=(state.st_atime_ns, state.st_mtime_ns))
+    other.replace(grid)
+    assert (grid.stat().st_size, grid.stat().st_mtime_ns) == (state.st_size, state.st_mtime_ns)
+    run(monkeypatch, tmp_path, tmp_path / "out", "--sizes", 3)
+    assert [table(tmp_path / "out", 3)[word]["aligned"] for word in ("yes", "cat")] == ["5", "3"]
+
+
 def test_broken_textgrids_are_named_and_the_rest_goes_on(corpus, tmp_path, monkeypatch, capsys):
     run(monkeypatch, corpus, tmp_path / "clean", "--sizes", 10)
     clean = {split: entries(tmp_path / "clean", 10, split) for split in SPLITS}
@@ -284,6 +299,26 @@ def test_the_reason_is_that_names_tell_no_speaker(tmp_path, monkeypatch):
     assert len((tmp_path / "out" / "problems.tsv").read_text().splitlines()) == 4
 
 
+def test_one_name_in_several_folders_is_paired_by_its_path_or_not_at_all(tmp_path, monkeypatch):
+    """Another speaker's TextGrid of the same name would label what was never said."""
+    who = [f"{name}/0001" for name in ("al", "bo", "cy")]
+    source = foreign(tmp_path, who)
+    foreign(tmp_path / "more", ["dee/0001", "di/0001"])
+    (tmp_path / "more" / "LibriSpeech" / "dee").rename(source / "LibriSpeech" / "dee")  # without its TextGrid
+    (tmp_path / "more" / "alignments" / "di").rename(source / "alignments" / "di")
+    flags = "--sizes", 3, "--speaker_regex", "^([^/]+)/"
+    run(monkeypatch, source, tmp_path / "out", *flags)
+    assert {e[-1] for split in SPLITS for e in entries(tmp_path / "out", 3, split)} == {"al", "bo", "cy"}
+    rows = [line.split("\t") for line in (tmp_path / "out" / "problems.tsv").read_text().splitlines()]
+    assert [(kind, path.split("/")[-2]) for kind, path, _ in rows] == [
+        ("TextGrid without audio", "di"), ("audio without TextGrid", "dee")]
+    assert all("several files have its name" in detail for *_, detail in rows)
+    for name in ("al", "bo", "cy"):  # nobody is at its own path any more
+        (source / "alignments" / name).rename(source / "alignments" / f"{name}s")
+    with pytest.raises(UserError, match=r"none of its 4 TextGrids is named like .* and lies at its path"):
+        run(monkeypatch, source, tmp_path / "out", *flags)
+
+
 @pytest.mark.parametrize("where", ["zz_{}", "zz"])  # at other paths, at the same path in both folders
 def test_second_files_of_one_utterance_are_named(tmp_path, monkeypatch, where):
     source = foreign(tmp_path, PLAIN)
@@ -362,6 +397,48 @@ def test_marks_that_are_no_words_are_left_out(tmp_path, monkeypatch, capsys):
     run(monkeypatch, tmp_path, tmp_path / "out", "--sizes", 10)
     assert list(table(tmp_path / "out", 10)) == ["no", "yes"]
     assert "6 intervals whose mark is no word" in capsys.readouterr().out
+
+
+def test_words_of_other_scripts_and_unicode_forms_are_words(tmp_path, monkeypatch, capsys):
+    marks = ["cafe\u0301", "CAF\u00c9", "\u0939\u093f\u0928\u094d\u0926\u0940", "don\u2019t", "don't", "ni\u200cst",
+             "\u0301", "'", "x\u0301-y"]
+    for speaker in range(3):
+        add_utterance(tmp_path, f"{speaker}-1-0", [(m, i / 10, (i + 1) / 10) for i, m in enumerate(marks)])
+    run(monkeypatch, tmp_path, tmp_path / "out", "--sizes", 10)
+    aligned = {word: int(row["aligned"]) for word, row in table(tmp_path / "out", 10).items()}
+    assert aligned == {"caf\u00e9": 6, marks[2]: 3, "don't": 6, marks[5]: 3}
+    assert "9 intervals whose mark is no word" in capsys.readouterr().out
+    run(monkeypatch, tmp_path, tmp_path / "out", "--sizes", 10, "--name", "x", "--exclude_words", "CAFE\u0301",
+        "DON\u2019T")
+    assert {entry[1] for entry in entries(tmp_path / "out", "x-10", "train")} == {marks[2], marks[5]}
+    assert "not in this corpus" not in capsys.readouterr().out
+
+
+def test_one_person_spelt_two_ways_is_one_speaker(tmp_path, monkeypatch, capsys):
+    names = [f"{who}{n}/0001" for n in range(12) for who in ("M\u00fcller", "mu\u0308ller")]
+    source = foreign(tmp_path, names)
+    run(monkeypatch, source, tmp_path / "out", "--sizes", 3, "--speaker_regex", "^([^/]+)/")
+    assert "joined 12 speakers whose names look the same" in capsys.readouterr().out
+    home = defaultdict(set)
+    for split in SPLITS:
+        for *_, speaker in entries(tmp_path / "out", 3, split):
+            home[folded(speaker)].add((split, speaker))
+    assert len(home) == 12
+    assert all(len(where) == 1 for where in home.values())
+    run(monkeypatch, source, tmp_path / "out", "--sizes", 3, "--speaker_regex", "^([^/]+)/", "--name", "x",
+        "--exclude_speakers", "M\u00fcller3", "mu\u0308ller5")
+    assert len({s for split in SPLITS for *_, s in entries(tmp_path / "out", "x-3", split)}) == 10
+
+
+@pytest.mark.parametrize(("train", "dev", "test"), [(1, 1, 20), (5, 1, 200), (1, 1, 8), (1, 200, 199)])
+def test_a_capped_word_keeps_a_clip_in_each_split(train, dev, test):
+    """A name out of a test speaker's book, without a training clip, made a data set that could not be loaded."""
+    for cap in (3, 4, 10):
+        quota = _quota(np.array([[train, dev, test], [8, 1, 1], [0, 5, 50], [2, 1, 0]]), cap)
+        assert (quota[0] >= 1).all()
+        assert quota[0].sum() == min(cap, train + dev + test) or quota[0, 0] == train
+        assert (quota.sum(1) <= cap).all()
+        assert quota[2, 0] == 0 and quota[3].tolist() == [2, 1, 0]
 
 
 @pytest.mark.parametrize("seed", range(2))
