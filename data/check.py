@@ -1,5 +1,7 @@
 """Check a registered data set again: files, durations, labels, and that no speaker and no audio is in two splits.
 
+Words held out as new, and noise, are looked at too.
+
     python -m data.check 35
 """
 
@@ -14,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from data.base.errors import UserError, exit_cleanly
-from data.labels import look_alike, one_form
+from data.labels import SAME, folded, look_alike, one_form
 from data.manifests import REGISTRY, SPLITS, Manifest, read_manifest, registered
 
 _CHUNK = 1_000    # clips a task
@@ -61,6 +63,9 @@ def check(name: str, registry: str | Path = REGISTRY, clip_seconds: float = 1.0,
     _check_labels(splits, labels, problems)
     _check_speakers(splits, problems)
     _check_audio(name, splits, clip_seconds, problems, warnings)
+    if "new_words" in entry:
+        _check_new_words(Path(registry).absolute().parent / entry["new_words"], splits.get("train"), clip_seconds,
+                         problems, warnings)
     if "noise" in entry:
         _check_noise(Path(registry).absolute().parent / entry["noise"], problems)
     for line in look_alike(dict.fromkeys(label for manifest in splits.values() for label in manifest.labels)):
@@ -124,11 +129,13 @@ def _check_labels(splits: dict[str, Manifest], labels: list[str], problems: Prob
 
 
 def _check_speakers(splits: dict[str, Manifest], problems: Problems) -> None:
-    home: dict[str, str] = {}
+    home: dict[str, tuple[str, str]] = {}
     for split, manifest in splits.items():
         for speaker in sorted(set(manifest.speaker) - {None}):
-            if (first := home.setdefault(speaker, split)) != split:
-                problems.add("speakers in two splits", f"speaker {speaker!r} is in {first} and in {split}")
+            first, other = home.setdefault(folded(speaker), (split, speaker))
+            if first != split:
+                spelt = "" if speaker == other else f"as {speaker!r} "
+                problems.add("speakers in two splits", f"speaker {other!r} is in {first} and {spelt}in {split}")
 
 
 def _check_audio(name: str, splits: dict[str, Manifest], clip_seconds: float, problems: Problems,
@@ -184,8 +191,13 @@ def _check_audio(name: str, splits: dict[str, Manifest], clip_seconds: float, pr
     # Those of one length, and so of one digest, have been told of.
     same_place = (np.diff(file) == 0) & (np.diff(offset) == 0)
     for i in 1 + np.flatnonzero(same_place & (np.diff(label) != 0) & (np.diff(duration) != 0)):
-        problems.add("one recording under two labels", f"{paths[file[i]]} at {offset[i]:g} s is {word[label[i - 1]]!r} "
-                     f"in {names[split[i - 1]]} and {word[label[i]]!r} in {names[split[i]]}")
+        told = (f"{paths[file[i]]} at {offset[i]:g} s is {word[label[i - 1]]!r} in {names[split[i - 1]]} and "
+                f"{word[label[i]]!r} in {names[split[i]]}")
+        if offset[i] or abs(duration[i] - duration[i - 1]) < SAME:
+            problems.add("one recording under two labels", told)
+        else:
+            warnings.add("clips of two labels that begin with one recording, as its first words with context do",
+                         f"{told}, of other lengths")
     if cut:
         print(f"note: {len(cut):,} clips are only the start of their file, such as {cut[0]}; right if so meant")
     _check_overlaps(paths, names, file, split, offset, duration, problems)
@@ -235,6 +247,32 @@ def _check_overlaps(paths: list[str], names: list[str], file: np.ndarray, split:
             s, end = split[i], offset[i] + duration[i]
             if s not in reach or end > reach[s][0]:
                 reach[s] = (end, i)
+
+
+def _check_new_words(path: Path, train: Manifest | None, clip_seconds: float, problems: Problems,
+                     warnings: Problems) -> None:
+    """The words held out to judge an encoder by: usable, and neither they nor who says them are trained on."""
+    from data.base.cores import ordered_map
+    from data.joined import named, trained_on
+
+    try:
+        new = read_manifest(path)
+    except UserError as error:
+        problems.add("broken manifests", str(error))
+        return
+    for line in _counts({path.stem: new}, []):
+        print(line)
+    paths = [new.files[f] for f in new.file]
+    tasks = [(paths[a:a + _CHUNK], new.offset[a:a + _CHUNK], new.duration[a:a + _CHUNK], clip_seconds)
+             for a in range(0, len(new), _CHUNK)]
+    examined = (result for results in ordered_map(_examine, tasks) for result in results)
+    for audio, offset, (kind, detail, _, remarks) in zip(paths, new.offset, examined, strict=True):
+        if kind != "digest":
+            problems.add(kind, f"{path.stem}: {detail}")
+        for remark in remarks:
+            warnings.add(f"clips that {remark}", f"{path.stem}: {audio} at {offset:g} s")
+    for what, both in trained_on(new, train) if train is not None else ():
+        problems.add(f"{what} held out as new that are trained on", f"{path}: {named(both)}")
 
 
 def _check_noise(folder: Path, problems: Problems) -> None:

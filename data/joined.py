@@ -80,13 +80,17 @@ def new_words(corpus: Corpus, registry: str | Path = REGISTRY) -> Manifest:
                         "data.libriwords --new_words")
     labels = sorted(set().union(*(manifest.labels for manifest in found)))
     held = concatenate(found, labels, {label: i for i, label in enumerate(labels)})
-    train = corpus.splits["train"]
-    for what, both in (("words", _alike(labels, train.labels)), ("speakers", _alike(held.speaker, train.speaker)),
-                       ("recordings", {*map(_real, held.files)} & {*map(_real, train.files)})):
-        if both:
-            raise UserError(f"{len(both):,} {what} held out as new are in the training of --manifest {corpus.name}: "
-                            f"{_named(both)}; leave them out of it")
+    for what, both in trained_on(held, corpus.splits["train"]):
+        raise UserError(f"{len(both):,} {what} held out as new are in the training of --manifest {corpus.name}: "
+                        f"{named(both)}; leave them out of it")
     return held
+
+
+def trained_on(held: Manifest, train: Manifest) -> list[tuple[str, set[str]]]:
+    """What a manifest of words held out as new shares with a training: ("words", which), of speakers and recordings."""
+    found = [("words", _alike(held.labels, train.labels)), ("speakers", _alike(held.speaker, train.speaker)),
+             ("recordings", {*map(_real, held.files)} & {*map(_real, train.files)})]
+    return [(what, both) for what, both in found if both]
 
 
 def trained_new_words(corpus: Corpus, registry: str | Path = REGISTRY) -> list[str]:
@@ -97,7 +101,7 @@ def trained_new_words(corpus: Corpus, registry: str | Path = REGISTRY) -> list[s
             words = _alike(read_manifest(folder / path).labels, corpus.splits["train"].labels)
             if words:
                 found.append(f"{len(words):,} words that {part!r} holds out as new are in this training: "
-                             f"{_named(words)}; they cannot judge this encoder")
+                             f"{named(words)}; they cannot judge this encoder")
     return found
 
 
@@ -154,7 +158,7 @@ def _refuse(both: Iterable[str], what: str, trained: str, held: str, split: str)
     if found := sorted(both):
         others = ", or give them other names if they are other people" if what == "speaker" else ""
         raise UserError(f"{what}{'s' * (len(found) > 1)} of the {split} split of {held!r} in the training of "
-                        f"{trained!r} ({len(found):,}): {_named(found)}; leave them out of one set{others}")
+                        f"{trained!r} ({len(found):,}): {named(found)}; leave them out of one set{others}")
 
 
 def _refuse_contradictions(name: str, names: Sequence[str], parts: Sequence[Corpus], labels: Sequence[str]) -> None:
@@ -165,7 +169,7 @@ def _refuse_contradictions(name: str, names: Sequence[str], parts: Sequence[Corp
     for a, part in zip(names, parts, strict=True):
         if UNKNOWN in part.labels and (others := set(labels) - set(part.labels)):
             raise UserError(f"--manifest {name}: {UNKNOWN!r} of {a!r} stands for any word that this set does not name, "
-                            f"and the others name {len(others):,} more: {_named(others)}; join a set without it")
+                            f"and the others name {len(others):,} more: {named(others)}; join a set without it")
     splits = [(a, split, part.splits[split]) for a, part in zip(names, parts, strict=True) for split in part.splits]
     for m, i, n, j in under_two_labels([manifest for *_, manifest in splits]):
         (a, _, one), (b, _, other) = splits[m], splits[n]
@@ -201,6 +205,6 @@ def _alike(names: Iterable[str | None], others: Iterable[str | None]) -> set[str
     return {name for name in set(names) - {None} if folded(name) in there}
 
 
-def _named(names: Iterable[str]) -> str:
+def named(names: Iterable[str]) -> str:
     names = sorted(names)
     return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else "")

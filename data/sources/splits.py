@@ -8,6 +8,7 @@ from pathlib import Path
 
 from data.base.errors import UserError
 from data.decoding import decode
+from data.labels import folded
 from data.manifests import REGISTRY, SPLITS, Utterance, read_registry, register, write_manifest
 
 Splits = dict[str, list[Utterance]]  # "train", "dev", "test"
@@ -28,6 +29,7 @@ def split_of(speaker: str, dev_percent: float = 10, test_percent: float = 10) ->
 def check_disjoint(splits: Splits, content: bool = True) -> None:
     """Make sure that no speaker and no audio is in two splits.
 
+    Speakers are the same when their names differ by case, blanks or Unicode form only, as `data.labels.joined` has it.
     Audio is the same when its file and offset are, or, with ``content``, when its decoded samples are. Clips
     without a speaker are only checked for audio.
 
@@ -39,7 +41,7 @@ def check_disjoint(splits: Splits, content: bool = True) -> None:
     for split, utterances in splits.items():
         for u in utterances:
             if u.speaker is not None:
-                first, other = speakers.setdefault(u.speaker, (split, u))
+                first, other = speakers.setdefault(folded(u.speaker), (split, u))
                 if first != split:
                     raise UserError(f"{u.path}: speaker {u.speaker!r} is in {split}, but {other.path} of the same "
                                     f"speaker is in {first}; put all of a speaker's clips into one split")

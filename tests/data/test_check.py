@@ -108,6 +108,9 @@ def spoil(corpus, kind):
     if kind == "speaker":
         dev[0]["speaker"] = "train1"
         return "speakers in two splits: 1", "speaker 'train1' is in train and in dev"
+    if kind == "speaker, spelt another way":
+        dev[0]["speaker"], train[0]["speaker"] = "M\u00fcller", "mu\u0308ller"
+        return "speakers in two splits: 1", "is in train and as 'M\u00fcller' in dev"
     if kind == "copied audio":
         samples, rate = soundfile.read(first, dtype="int16")
         soundfile.write(corpus.folder / "twin.flac", samples, rate)
@@ -128,8 +131,25 @@ def spoil(corpus, kind):
         train.append(train[0] | {"audio_filepath": "twin.wav", "label": "no"})
         return "one recording under two labels: 1", "twin.wav at 0 s"
     if kind == "two labels, other length":
-        train.append(train[0] | {"label": "no", "duration": 0.5})
-        return "one recording under two labels: 1", "train_yes_0.wav at 0 s is ", "'yes' in train", "'no' in train"
+        train.append(train[0] | {"offset": 0.2, "duration": 0.5})
+        train.append(train[0] | {"offset": 0.2, "duration": 0.3, "label": "no"})
+        return "one recording under two labels: 1", "train_yes_0.wav at 0.2 s is ", "'yes' in train", "'no' in train"
+    if kind == "two labels, hardly another length":
+        train.append(train[0] | {"duration": 0.996, "label": "no"})
+        return "one recording under two labels: 1", "train_yes_0.wav at 0 s is "
+    if kind.startswith("new words"):
+        corpus.registered["new_words"] = "new_words.json"
+        word = dev[0] | {"label": "stop"}
+        word |= {"new words, trained on": {"label": "YES"}, "new words, a speaker": {"speaker": "train0"},
+                 "new words, a recording": {"audio_filepath": train[0]["audio_filepath"]},
+                 "new words, unusable": {"audio_filepath": "nowhere.wav"}}.get(kind, {})
+        if kind != "new words, missing":
+            (corpus.folder / "new_words.json").write_text(json.dumps(word) + "\n")
+        return {"new words, trained on": ("words held out as new that are trained on: 1", "new_words.json: YES"),
+                "new words, a speaker": ("speakers held out as new that are trained on: 1", ": train0"),
+                "new words, a recording": ("recordings held out as new that are trained on: 1", "train_yes_0.wav"),
+                "new words, unusable": ("missing files: 1", "new_words: ", "nowhere.wav: no such audio file"),
+                "new words, missing": ("broken manifests: 1", "new_words.json: cannot read")}[kind]
     if kind == "pipe":
         first.unlink()
         os.mkfifo(first)
@@ -151,7 +171,9 @@ def spoil(corpus, kind):
     "missing file", "empty file", "no audio", "truncated", "truncated flac", "silent", "not a number", "duration",
     "offset past the end", "unknown label", "label without training clips", "speaker", "copied audio", "linked audio",
     "overlapping audio", "noise folder", "empty noise folder", "two labels", "two labels, copied",
-    "two labels, other length", "pipe", "unusable noise"])
+    "two labels, other length", "two labels, hardly another length", "speaker, spelt another way",
+    "new words, trained on", "new words, a speaker", "new words, a recording", "new words, unusable",
+    "new words, missing", "pipe", "unusable noise"])
 def test_each_defect_is_found_and_is_the_only_one(corpus, capsys, kind):
     expected = spoil(corpus, kind)
     well, lines = corpus.check(capsys)
@@ -171,9 +193,12 @@ def test_what_is_no_defect(corpus, capsys):
     corpus.sound("long.wav", np.random.default_rng(9).uniform(-0.5, 0.5, 96_000))
     for split, offset in (("train", 0.0), ("dev", 2.0), ("test", 4.0)):  # stretches side by side, as of noise
         corpus.entries[split].append({"audio_filepath": "long.wav", "offset": offset, "duration": 2.0, "label": "no"})
+    corpus.registered["new_words"] = "new_words.json"
+    (corpus.folder / "new_words.json").write_text(json.dumps(corpus.entries["dev"][0] | {"label": "stop"}) + "\n")
     well, lines = corpus.check(capsys)
     assert well, lines
     assert any("2 of them name no speaker" in line for line in lines)
+    assert any(line.startswith("new_words:         1 clips of 1 classes") for line in lines)
 
 
 def test_what_is_odd_but_may_be_meant_is_a_warning(corpus, capsys):
@@ -187,15 +212,17 @@ def test_what_is_odd_but_may_be_meant_is_a_warning(corpus, capsys):
     corpus.entries["train"].append(corpus.entries["train"][0] | {"label": "Yes", "audio_filepath": "Yes.wav"})
     corpus.sound("Yes.wav", rng.uniform(-0.5, 0.5, 16_000))
     (corpus.folder / "noise" / "._hum.wav").write_bytes(b"a Mac's")
+    # The first two words of a recording, with context, begin where it begins.
+    corpus.entries["train"].append(corpus.entries["train"][0] | {"label": "no", "duration": 0.8})
     well, lines = corpus.check(capsys)
     assert well
     warned = [line for line in lines if line.startswith("warning: ")]
     for kind in ("have fewer than 16 levels", "shorter than 50 ms", "last 2 times what the manifest says",
-                 "reach beyond full scale", "labels that look alike"):
+                 "reach beyond full scale", "labels that look alike", "begin with one recording"):
         assert sum(kind in line and line.endswith(": 1") for line in warned) == 1, kind
-    assert len(warned) == 5
+    assert len(warned) == 6
     assert any("'Yes' and 'yes'" in line for line in lines)
-    assert lines[-1].startswith("mine: OK but for 5 warnings, 7 train, 2 dev, 4 test clips")
+    assert lines[-1].startswith("mine: OK but for 6 warnings, 8 train, 2 dev, 4 test clips")
 
 
 def test_a_class_missing_from_a_later_split_and_a_file_cut_short_are_noted(corpus, capsys):

@@ -57,6 +57,9 @@ def test_a_speaker_in_two_splits_is_named(tmp_path):
     with pytest.raises(UserError, match=r"c.wav: speaker 'anna' is in test, but .*a.wav.*is in train"):
         check_disjoint({"train": [clip("a.wav", speaker="anna")], "dev": [clip("b.wav", speaker="ben")],
                         "test": [clip("c.wav", speaker="anna")]}, content=False)
+    with pytest.raises(UserError, match="of the same speaker is in train"):  # however it is spelt
+        check_disjoint({"train": [clip("a.wav", speaker="M\u00fcller")], "dev": [clip("b.wav", speaker="ben")],
+                        "test": [clip("c.wav", speaker="mu\u0308ller")]}, content=False)
     check_disjoint({"train": [clip("a.wav")], "dev": [clip("b.wav")], "test": [clip("c.wav")]}, content=False)
 
 
