@@ -191,8 +191,11 @@ def address(url: str, file: str, main_archive: bool) -> str:
 
 def choose_words(args: argparse.Namespace, found: set[str], root: Path) -> set[str]:
     """The words to use of those found. Raises UserError when some are not there."""
-    from data.speech_commands.labels import COMMANDS
+    from data.speech_commands.labels import COMMANDS, SILENCE
 
+    if args.classes == "12" and SILENCE in found:  # else its clips would be drawn as other words
+        raise UserError(f"{root}: has a folder {SILENCE!r}, as the test-set archive has; --classes 12 makes that class "
+                        "of background noise from the archive of words; name that, or take the folder out")
     if missing := sorted(set(args.words or (COMMANDS if args.classes == "12" or args.silence else ())) - found):
         close = difflib.get_close_matches(missing[0], found, 1)
         raise UserError(f"{root}: no clips of the word {missing[0]!r}"

@@ -23,6 +23,7 @@ from data.speech_commands.labels import COMMANDS, SILENCE, UNKNOWN
 SHARE = 0.1  # of the ten words' clips, for each of the two others
 STRETCHES = {"train": (0.0, 0.8), "dev": (0.8, 0.9), "test": (0.9, 1.0)}  # parts of every noise file
 _STEPS = 100  # starts a second that silence clips may have
+_RINGS = SAMPLE_RATE // 50  # samples that a sound reaches beyond its end when it is resampled, and more
 
 
 def share(words: int) -> int:
@@ -80,16 +81,18 @@ def silence(noise: Path, counts: dict[str, int]) -> Splits:
 def _starts(file: Path, split: str) -> Sequence[int]:
     """Where a clip of ``split`` may start in a noise file, in steps."""
     try:
-        seconds = soundfile.info(file).duration
+        info = soundfile.info(file)
     except (soundfile.SoundFileError, OSError, TypeError, UnicodeError) as error:
         raise UserError(f"{file}: cannot be decoded ({error}); mend or remove it") from None
-    first, last = STRETCHES[split]
-    first, last = math.ceil(first * seconds * _STEPS), math.floor(last * seconds * _STEPS) - _STEPS
+    first, last = (stretch * info.duration * _STEPS for stretch in STRETCHES[split])
+    first, last = math.ceil(first), math.floor(last) - _STEPS
     if last < first:
         return []
     heard = np.concatenate([[0], np.cumsum(decode(str(file)) != 0)])
     starts = np.arange(first, last + 1)
-    begin = starts * SAMPLE_RATE // _STEPS
-    end = np.minimum(begin + SAMPLE_RATE, len(heard) - 1)
+    # Resampled as a whole, a sound rings into the silence beside it; resampled alone, the silence is silent.
+    margin = 0 if info.samplerate == SAMPLE_RATE else _RINGS
+    begin = starts * SAMPLE_RATE // _STEPS + margin
+    end = np.minimum(begin + SAMPLE_RATE - 2 * margin, len(heard) - 1)
     return starts[heard[end] > heard[np.minimum(begin, len(heard) - 1)]].tolist()
 

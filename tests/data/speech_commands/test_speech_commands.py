@@ -216,6 +216,16 @@ def test_silence_passes_over_what_is_silent_to_the_bit(tmp_path):
         silence(tmp_path, {"train": 2502})
 
 
+@pytest.mark.parametrize("rate", [8_000, 44_100])
+def test_silence_beside_sound_of_another_rate_is_passed_over(tmp_path, rate):
+    """A sound rings into the silence beside it where the whole file is resampled; the second alone is silent."""
+    samples = np.random.default_rng(5).uniform(-0.9, 0.9, 10 * rate)
+    samples[2 * rate:5 * rate] = 0
+    soundfile.write(tmp_path / "a.wav", samples, rate, subtype="PCM_16")
+    sounding = silence(tmp_path, {"train": 494})["train"]  # 701 starts, less 201 in the silence, and some
+    assert all(len(decode(c.path, c.offset, c.duration)) == RATE for c in sounding)  # raises on bit silence
+
+
 @pytest.fixture
 def test_set(tmp_path):
     folder = tmp_path / "official"
@@ -315,6 +325,14 @@ def test_copies_within_a_split_stay(run, root):
                 root / "yes" / f"{SPEAKERS['train'][1]}_nohash_8.wav")
     _, corpus = run(root)
     assert sum(u.label == "yes" for u in clips(corpus)["train"]) == 13
+
+
+def test_silence_is_not_drawn_as_an_unknown_word(run, root):
+    for speaker in SPEAKERS["train"]:
+        write_wav(root / SILENCE / f"{speaker}_nohash_0.wav", noise((77, 7, int(speaker, 16))))
+    with pytest.raises(UserError, match="has a folder '_silence_', as the test-set archive has"):
+        run(root, "--classes", "12")
+    assert SILENCE in run(root)[1].labels
 
 
 @pytest.mark.parametrize("content", [b"", b"no audio", None])
