@@ -98,7 +98,14 @@ class BalancedBatchSampler:
         exact = np.array(shares) / sum(shares) * self.batch_classes
         quota = np.floor(exact).astype(int)
         quota[np.argsort(quota - exact, kind="stable")[:self.batch_classes - quota.sum()]] += 1  # largest remainders
+        if not self.mixture[0]:
+            raise UserError("--shares is about classes that are drawn uniformly, which these --data_probs never do; "
+                            "leave one of the two out")
         for g, (pool, wanted) in enumerate(zip(pools, quota, strict=True)):
+            if not wanted and shares[g] > 0 and len(pool):
+                raise UserError(f"--shares: none of a batch's {self.batch_classes} classes would come from data set "
+                                f"{g + 1} of --manifest, whose share is less than a class; raise it or "
+                                "--batch_classes, or leave the set out")
             if wanted > len(pool):
                 raise UserError(f"--shares: {wanted} of a batch's {self.batch_classes} classes would come from data "
                                 f"set {g + 1} of --manifest, which has {len(pool)} of its own; lower its share or "
