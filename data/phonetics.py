@@ -27,6 +27,7 @@ import numpy as np
 from data.base.errors import UserError, exit_cleanly
 from data.base.files import CACHE, open_regular, read_text, write_atomically
 from data.base.npz import read_npz
+from data.labels import one_form
 from data.manifests import REGISTRY, load_corpus
 from data.nearest import search
 
@@ -147,13 +148,13 @@ def neighbours(labels: Sequence[str], top: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def read_words(path: str | Path) -> list[str]:
-    """The distinct words of a text file, one a line, in order of appearance; blank lines are skipped.
+    """The distinct words of a text file, one a line, in one Unicode form and in order; blank lines are skipped.
 
     Raises:
         UserError: the file cannot be read or is not UTF-8.
     """
     lines = read_text(path, "list of words", "give --words a text file with one word a line").split("\n")
-    return list(dict.fromkeys(word for line in lines if (word := line.strip())))
+    return list(dict.fromkeys(word for line in lines if (word := one_form(line))))
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

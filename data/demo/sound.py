@@ -48,13 +48,16 @@ def coloured_noise(length: int, slope: float, rng: np.random.Generator) -> np.nd
 
 
 def write_noise(folder: Path, words: list[np.ndarray], rng: np.random.Generator) -> None:
-    """White noise, pink noise, and a babble of the training voices."""
+    """White noise, pink noise, and a babble of the training voices: of those ``words`` that are heard and fit in."""
     import soundfile
 
     from data.decoding import to_int16
 
     length = NOISE_SECONDS * SAMPLE_RATE
     babble = np.zeros(length)
+    words = [word for word in words if 0 < len(word) < length]
+    if not words:
+        return  # of such a set nothing else is left either
     for i in rng.integers(len(words), size=8 * NOISE_SECONDS):  # about four voices at any time
         start = rng.integers(length - len(words[i]))
         babble[start:start + len(words[i])] += words[i] / np.sqrt(np.mean(words[i] ** 2))

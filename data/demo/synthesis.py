@@ -24,6 +24,7 @@ from data.base.cores import cores
 from data.base.errors import UserError
 from data.base.files import check_name, read_json
 from data.demo.sound import NOISES, SAMPLE_RATE, place, trim, write_noise
+from data.labels import look_alike
 from data.manifests import REGISTRY, ROOT, SPLITS, Utterance, register, write_manifest
 from data.sources.claim import claim
 
@@ -189,6 +190,8 @@ def _build(out: Path, recipe: dict, old: dict | None) -> None:
         print(count_table(splits, labels))
     else:
         print(f"{len(labels):,} words: " + ", ".join(f"{len(splits[split]):,} {split}" for split in SPLITS) + " clips")
+    for line in look_alike(labels):
+        print(f"warning: {line}")
     if unsaid:
         print(f"left out {sum(unsaid.values()):,} clips of {len(unsaid):,} words that a voice cannot say within a "
               f"second, such as {min(unsaid)}")

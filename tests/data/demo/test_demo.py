@@ -19,6 +19,7 @@ from data.demo import synthesis as demo
 from data.demo.__main__ import main, parse_args
 from data.demo.espeak import Saying, speak
 from data.manifests import ROOT, SPLITS, load_corpus, read_registry
+from data.phonetics import read_words
 from data.sources.splits import check_disjoint
 
 
@@ -371,6 +372,23 @@ def test_words_that_cannot_be(tmp_path, words, message):
     with pytest.raises(UserError, match=message):
         demo.make(tmp_path / "x", registry=tmp_path / "manifests.json", name="x", voices=3, takes=1, words=words)
     assert not (tmp_path / "x").exists()
+
+
+def test_what_cannot_be_said_and_twins_among_the_words(tmp_path, capsys, recwarn):
+    """Nothing to hear, 35 s of digits, an accent typed two ways, and a capital letter."""
+    (tmp_path / "words.txt").write_text("cat\n?\n" + "9 " * 90 + "\ncafe\u0301\ncaf\u00e9\nCat\n", encoding="utf-8")
+    words = read_words(tmp_path / "words.txt")
+    assert words == ["cat", "?", ("9 " * 90).strip(), "caf\u00e9", "Cat"]
+    demo.make(tmp_path / "new", registry=tmp_path / "m.json", name="new", voices=3, takes=1, words=words)
+    printed = capsys.readouterr().out
+    assert "warning: labels that differ only by case or blanks count as different words: 'Cat' and 'cat'" in printed
+    assert "dropped 2 words of which no training clip is left" in printed
+    assert load_corpus("new", registry=tmp_path / "m.json").labels == ["Cat", "caf\u00e9", "cat"]
+    babble, _ = soundfile.read(tmp_path / "new" / "_background_noise_" / "babble.wav", dtype="int16")
+    assert np.abs(babble).max() == 16_384
+    with pytest.raises(UserError, match="of 2 words, voices can say none within a second"):
+        demo.make(tmp_path / "none", registry=tmp_path / "m.json", name="none", voices=3, takes=1, words=["?", ",,"])
+    assert not [w for w in recwarn if w.category is RuntimeWarning]
 
 
 def test_a_list_of_words_wants_a_name_of_its_own(tmp_path):
