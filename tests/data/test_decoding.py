@@ -58,6 +58,19 @@ def test_lossy_formats_come_near(tmp_path, extension):
     assert np.abs(error).max() < 0.02
 
 
+@pytest.mark.parametrize(("rate", "mode"), [(44_100, "VARIABLE"), (48_000, "VARIABLE"), (32_000, None)])
+def test_a_part_of_an_mp3_is_what_the_whole_has_there(tmp_path, rate, mode):
+    """After a seek, some 35 ms of an MP3 were those of another signal, as loud as the rest."""
+    t = np.arange(8 * rate) / rate
+    sweep = 0.4 * np.sin(2 * np.pi * (200 * t + 150 * t ** 2)) * (1 + np.sin(2 * np.pi * 3 * t)) / 2
+    how = {} if mode is None else {"bitrate_mode": mode, "compression_level": 0.5}
+    soundfile.write(tmp_path / "a.mp3", sweep, rate, **how)
+    soundfile.write(tmp_path / "whole.wav", soundfile.read(tmp_path / "a.mp3")[0], rate, "FLOAT")
+    for start in np.arange(0, 7.5, 0.13):
+        part, wanted = (decode(str(tmp_path / name), start, 0.5).astype(int) for name in ("a.mp3", "whole.wav"))
+        np.testing.assert_allclose(part, wanted, atol=1, err_msg=str(start))
+
+
 @pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 44_100, 48_000, 96_000])
 def test_resampling_keeps_pitch_level_and_length(tmp_path, rate):
     found = decode(wav(tmp_path / "a.wav", tone(1, rate), rate)) / 32768
