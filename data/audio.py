@@ -123,7 +123,8 @@ def pack(manifest: Manifest, clip_seconds: float, name: str, cache_dir: str | Pa
 
 
 def usable(packed: PackedClips, manifest: Manifest, skip_bad_audio: bool) -> np.ndarray:
-    """Indices of the clips that can be used. What is odd about some is said on stderr in one line.
+    """Indices of the clips that can be used. What is odd about some is said on stderr in one line, and which classes
+    have none that can.
 
     Raises:
         UserError: some cannot, and ``skip_bad_audio`` is off; or none can.
@@ -139,7 +140,11 @@ def usable(packed: PackedClips, manifest: Manifest, skip_bad_audio: bool) -> np.
         print(f"warning: {manifest.path}: of its {len(packed):,} clips "
               + "; ".join(f"{count:,} {remark} (first: {first})" for remark, (count, first) in packed.remarks.items()),
               file=sys.stderr)
-    return np.setdiff1d(np.arange(len(packed)), list(packed.bad)) if packed.bad else np.arange(len(packed))
+    rows = np.delete(np.arange(len(packed)), list(packed.bad))
+    if len(lost := np.setdiff1d(manifest.label, manifest.label[rows])):
+        print(f"warning: {manifest.path}: no clip is left of {len(lost):,} of its classes: "
+              + ", ".join(repr(manifest.labels[i]) for i in lost[:5]) + ", ..." * (len(lost) > 5), file=sys.stderr)
+    return rows
 
 
 def _packed(samples: np.ndarray, length: np.ndarray, clip_samples: int, bad: dict[int, str],

@@ -198,6 +198,10 @@ def test_bad_clips_stop_the_run_or_are_left_out_and_named(tmp_path, capsys):
     assert usable(clips, mine, skip_bad_audio=True).tolist() == [0, 3]
     said = capsys.readouterr().err
     assert "leaving out 2 of 4 clips" in said and "silent.wav" in said and "past its end" in said
+    assert "no clip is left" not in said
+    mine.labels, mine.label = ["yes", "no", "go"], np.array([0, 1, 1, 2], np.int32)
+    assert usable(clips, mine, skip_bad_audio=True).tolist() == [0, 3]
+    assert "no clip is left of 1 of its classes: 'no'" in capsys.readouterr().err
     only_bad = manifest(tmp_path, ("silent.wav", 0, 1), name="bad.json")
     with pytest.raises(UserError, match="silent to the bit"):
         usable(pack(only_bad, 1.0, "y", tmp_path / "cache"), only_bad, skip_bad_audio=True)
