@@ -21,6 +21,7 @@ from data.libriwords.doubtful import thinned, without_doubtful
 from data.libriwords.selection import Words, held_out, only, select, split_speakers, stay
 from data.libriwords.wordscan import WordClips, as_word
 from data.manifests import REGISTRY, ROOT, SPLITS, Utterance, read_registry, register, write_manifest
+from data.sources.claim import claim
 
 PARTS = {  # md5 of <part>.tar.gz as published at openslr.org/12
     "dev-clean": "42e2234ba48799c1f50f24a7926300a1",
@@ -259,7 +260,7 @@ def _name(size: int, args: argparse.Namespace) -> str:
 
 
 def _check_names(args: argparse.Namespace) -> str:
-    """The command that makes the data sets, unless another's has one of their names."""
+    """The command that makes the data sets, unless another's has one of their names or folders."""
     made_by = MADE_BY
     if args.name:
         check_name("--name", args.name)
@@ -278,6 +279,8 @@ def _check_names(args: argparse.Namespace) -> str:
                 else other == MADE_BY):
             raise UserError(f"--sizes {size}: {args.registry} has another data set of the name {name!r}; take another "
                             "size, --name or --registry")
+    for name in (_name(size, args) for size in args.sizes):
+        claim(name, args.out / name, args.registry, "python -m data.libriwords", "--name" if args.name else "--sizes")
     return made_by
 
 

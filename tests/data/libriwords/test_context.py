@@ -123,6 +123,17 @@ def test_new_words_are_said_by_dev_speakers_and_trained_on_nowhere(corpus, tmp_p
     assert new.counts().min() > 1
 
 
+def test_another_data_sets_manifests_are_not_replaced(corpus, tmp_path, monkeypatch):  # noqa: F811
+    run(monkeypatch, corpus, *flags(tmp_path))
+    registry = tmp_path / "out" / "registry.json"
+    entry = json.loads(registry.read_text())["any-15"]
+    registry.write_text(json.dumps({"mine": entry | {"made_by": "python -m data.folder"}}))
+    before = (tmp_path / "out" / "any-15" / "train.json").read_bytes()
+    with pytest.raises(UserError, match="has the manifests of the data set 'mine' in it"):
+        run(monkeypatch, corpus, *flags(tmp_path, "--min_seconds", 0.2))
+    assert (tmp_path / "out" / "any-15" / "train.json").read_bytes() == before
+
+
 def test_a_refusal_for_want_of_new_words_leaves_the_manifests_that_are_there(corpus, tmp_path, monkeypatch):  # noqa: F811
     run(monkeypatch, corpus, *flags(tmp_path, "--new_words", 30))
     before = {path.name: path.read_bytes() for path in (tmp_path / "out" / "any-15").iterdir()}
