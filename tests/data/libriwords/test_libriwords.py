@@ -414,6 +414,21 @@ def test_words_of_other_scripts_and_unicode_forms_are_words(tmp_path, monkeypatc
     assert "not in this corpus" not in capsys.readouterr().out
 
 
+def test_words_of_no_length_and_textgrids_that_end_elsewhere_are_named(tmp_path, monkeypatch):
+    """One word of a rounding error's length made a data set that no script could load."""
+    for speaker in range(4):
+        _, grid = add_utterance(tmp_path, f"{speaker}-1-0", [("yes", 0.1, 0.5), ("no", 0.5, 0.8), ("so", 0.8, 0.9)])
+        text = grid.read_text().replace("xmax = 0.8 ", "xmax = 0.8999999 ").replace("xmin = 0.8 ", "xmin = 0.8999999 ")
+        grid.write_text(text)
+    soundfile.write(tmp_path / "LibriSpeech" / "train-clean-5" / "3" / "1" / "3-1-0.flac", np.ones(2 * RATE) / 2, RATE)
+    run(monkeypatch, tmp_path, tmp_path / "out", "--sizes", 2)
+    assert load_corpus("2", registry=tmp_path / "out" / "registry.json").labels == ["no", "yes"]
+    rows = [line.split("\t") for line in (tmp_path / "out" / "problems.tsv").read_text().splitlines()]
+    assert Counter(kind for kind, *_ in rows) == {"word of no length": 4,
+                                                 "odd: ends elsewhere than its audio, but read": 1}
+    assert rows[0][2] == "at 1.15 s of 2 s"
+
+
 def test_one_person_spelt_two_ways_is_one_speaker(tmp_path, monkeypatch, capsys):
     names = [f"{who}{n}/0001" for n in range(12) for who in ("M\u00fcller", "mu\u0308ller")]
     source = foreign(tmp_path, names)
