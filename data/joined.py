@@ -55,6 +55,10 @@ def load(name: str, splits: Sequence[str] = SPLITS, registry: str | Path = REGIS
         for label in part.labels:
             first.setdefault(label, i)
     joined = {split: concatenate([part.splits[split] for part in parts], labels, place) for split in splits}
+    for split, manifest in joined.items():
+        if twice := sum(len(part.splits[split]) for part in parts) - len(manifest):
+            print(f"--manifest {name}: {twice:,} {split} clips are in several of the sets and count once",
+                  file=sys.stderr)
     return Corpus(name, labels, joined, next((part.noise for part in parts if part.noise), None),
                   np.array([first[label] for label in labels]))
 
@@ -106,7 +110,10 @@ def trained_new_words(corpus: Corpus, registry: str | Path = REGISTRY) -> list[s
 
 
 def concatenate(manifests: Sequence[Manifest], labels: list[str], place: dict[str, int]) -> Manifest:
-    """The utterances of several manifests, one after another, with classes by ``place`` in ``labels``."""
+    """The utterances of several manifests, one after another, with classes by ``place`` in ``labels``.
+
+    One that an earlier manifest has, too, is there once: a clip beside itself would be a pair of one word for nothing.
+    """
     files: dict[str, int] = {}
     file, label = [], []
     for manifest in manifests:
@@ -115,8 +122,16 @@ def concatenate(manifests: Sequence[Manifest], labels: list[str], place: dict[st
         label.append(np.array([place[name] for name in manifest.labels], np.int32)[manifest.label])
     columns = {column: np.concatenate([getattr(manifest, column) for manifest in manifests])
                for column in ("offset", "duration", "speaker")}
-    return Manifest(manifests[0].path, labels, list(files), np.concatenate(file), columns["offset"],
-                    columns["duration"], np.concatenate(label), columns["speaker"])
+    whole = Manifest(manifests[0].path, labels, list(files), np.concatenate(file), columns["offset"],
+                     columns["duration"], np.concatenate(label), columns["speaker"])
+    of = np.repeat(np.arange(len(manifests)), [len(manifest) for manifest in manifests])
+    clip = whole.file, whole.label, whole.offset, whole.duration
+    order = np.lexsort((of, *clip))
+    new = np.ones(len(order), bool)
+    new[1:] = np.any([np.diff(column[order]) != 0 for column in clip], axis=0)
+    first = of[order][np.flatnonzero(new)[np.cumsum(new) - 1]]  # manifest that has the clip of each of order first
+    again = order[of[order] != first]
+    return whole.subset(np.delete(np.arange(len(whole)), again)) if len(again) else whole
 
 
 def _refuse_one_set(names: Sequence[str], parts: Sequence[Corpus]) -> None:

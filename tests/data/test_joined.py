@@ -44,6 +44,28 @@ def test_every_clip_of_every_set_keeps_its_label(sets):
     assert set(load("a+b", ("test",), registry).splits) == {"test"}
 
 
+def test_a_clip_of_two_sets_is_there_once(sets, tmp_path, capsys):
+    """Also of two lists of new words, where a clip's distance to itself made the figures too good."""
+    rng = np.random.default_rng(0)
+    held = {"dev": [("cat", "s4", "d.wav")], "test": [("cat", "s5", "t.wav")]}
+    for name, clips in (("a", 30), ("b", 40)):
+        drawn = [("cat", f"/x/{i}.wav") for i in rng.permutation(50)[:clips]]
+        registry = sets(name, train=[(word, "s0", file) for word, file in [*drawn, drawn[0]]], **held)
+    for name in "ab":
+        write_manifest(tmp_path / name / "new.json", [Utterance("/y.wav", "eel", 0.5, at, "s4") for at in (1, 2)])
+        register(name, **{split: tmp_path / name / f"{split}.json" for split in ("train", "dev", "test")},
+                 new_words=tmp_path / name / "new.json", registry=registry)
+    alone = [load_corpus(name, registry=registry).splits["train"] for name in "ab"]
+    a, b = ([manifest[i] for i in range(len(manifest))] for manifest in alone)
+    joined = load("a+b", registry=registry)
+    train = joined.splits["train"]
+    assert 0 < len(set(a) & set(b)) < 30
+    # What a set itself has twice stays.
+    assert [train[i] for i in range(len(train))] == a + [clip for clip in b if clip not in a]
+    assert f"{len(a) + len(b) - len(train)} train clips are in several of the sets" in capsys.readouterr().err
+    assert len(new_words(joined, registry)) == 2
+
+
 def test_one_set_is_itself(sets):
     registry = usual(sets, "a", ["cat", "dog"], 0)
     assert load("a", registry=registry).parts is None
@@ -56,7 +78,7 @@ def test_one_file_of_two_sets_is_one_file(sets, tmp_path):
     held = {"dev": [("cat", "s4", None)], "test": [("cat", "s5", None)]}
     registry = sets("b", train=[("cat", "s0", "../a/x.wav"), ("cat", "s0", "y.wav")], **held)
     train = load("a+b", registry=registry).splits["train"]
-    assert len(train) == 3
+    assert [train[i].path for i in range(len(train))] == train.files
     assert train.files == [str(tmp_path / "a" / "x.wav"), str(tmp_path / "b" / "y.wav")]
 
 
