@@ -193,10 +193,10 @@ def _check_audio(name: str, splits: dict[str, Manifest], clip_seconds: float, pr
     for i in 1 + np.flatnonzero(same_place & (np.diff(label) != 0) & (np.diff(duration) != 0)):
         told = (f"{paths[file[i]]} at {offset[i]:g} s is {word[label[i - 1]]!r} in {names[split[i - 1]]} and "
                 f"{word[label[i]]!r} in {names[split[i]]}")
-        if offset[i] or abs(duration[i] - duration[i - 1]) < SAME:
+        if abs(duration[i] - duration[i - 1]) < SAME:
             problems.add("one recording under two labels", told)
         else:
-            warnings.add("clips of two labels that begin with one recording, as its first words with context do",
+            warnings.add("clips of two labels that begin at one place, as words with context may",
                          f"{told}, of other lengths")
     if cut:
         print(f"note: {len(cut):,} clips are only the start of their file, such as {cut[0]}; right if so meant")

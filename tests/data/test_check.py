@@ -130,13 +130,9 @@ def spoil(corpus, kind):
         shutil.copy(corpus.folder / train[0]["audio_filepath"], corpus.folder / "twin.wav")
         train.append(train[0] | {"audio_filepath": "twin.wav", "label": "no"})
         return "one recording under two labels: 1", "twin.wav at 0 s"
-    if kind == "two labels, other length":
-        train.append(train[0] | {"offset": 0.2, "duration": 0.5})
-        train.append(train[0] | {"offset": 0.2, "duration": 0.3, "label": "no"})
-        return "one recording under two labels: 1", "train_yes_0.wav at 0.2 s is ", "'yes' in train", "'no' in train"
     if kind == "two labels, hardly another length":
         train.append(train[0] | {"duration": 0.996, "label": "no"})
-        return "one recording under two labels: 1", "train_yes_0.wav at 0 s is "
+        return "one recording under two labels: 1", "train_yes_0.wav at 0 s is ", "'yes' in train", "'no' in train"
     if kind.startswith("new words"):
         corpus.registered["new_words"] = "new_words.json"
         word = dev[0] | {"label": "stop"}
@@ -171,7 +167,7 @@ def spoil(corpus, kind):
     "missing file", "empty file", "no audio", "truncated", "truncated flac", "silent", "not a number", "duration",
     "offset past the end", "unknown label", "label without training clips", "speaker", "copied audio", "linked audio",
     "overlapping audio", "noise folder", "empty noise folder", "two labels", "two labels, copied",
-    "two labels, other length", "two labels, hardly another length", "speaker, spelt another way",
+    "two labels, hardly another length", "speaker, spelt another way",
     "new words, trained on", "new words, a speaker", "new words, a recording", "new words, unusable",
     "new words, missing", "pipe", "unusable noise"])
 def test_each_defect_is_found_and_is_the_only_one(corpus, capsys, kind):
@@ -212,13 +208,13 @@ def test_what_is_odd_but_may_be_meant_is_a_warning(corpus, capsys):
     corpus.entries["train"].append(corpus.entries["train"][0] | {"label": "Yes", "audio_filepath": "Yes.wav"})
     corpus.sound("Yes.wav", rng.uniform(-0.5, 0.5, 16_000))
     (corpus.folder / "noise" / "._hum.wav").write_bytes(b"a Mac's")
-    # The first two words of a recording, with context, begin where it begins.
+    # The first two words of a recording, with context, begin where it begins; others may by chance, or by a mistake.
     corpus.entries["train"].append(corpus.entries["train"][0] | {"label": "no", "duration": 0.8})
     well, lines = corpus.check(capsys)
     assert well
     warned = [line for line in lines if line.startswith("warning: ")]
     for kind in ("have fewer than 16 levels", "shorter than 50 ms", "last 2 times what the manifest says",
-                 "reach beyond full scale", "labels that look alike", "begin with one recording"):
+                 "reach beyond full scale", "labels that look alike", "that begin at one place"):
         assert sum(kind in line and line.endswith(": 1") for line in warned) == 1, kind
     assert len(warned) == 6
     assert any("'Yes' and 'yes'" in line for line in lines)
