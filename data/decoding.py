@@ -89,6 +89,10 @@ def open_audio(path: str) -> Iterator[soundfile.SoundFile]:
             if there + _SLACK < stated < _STREAMED:
                 raise UserError(f"{path}: ends early: its header says {stated:,} bytes of audio, but it has {there:,}; "
                                 "is the file complete?")
+            if file.format == "MP3":
+                # Its frames lend one another room, so that some 35 ms after a seek are another signal; and soundfile
+                # seeks after every read of what it can seek in, which is to where it is already.
+                file.seekable = lambda: False
             yield file
     except UnicodeError:
         raise UserError(f"{path!a}: the file's name is not valid UTF-8; rename it") from None
@@ -133,8 +137,8 @@ def decode_with_remarks(path: str, offset: float = 0.0, duration: float | None =
         if longest is not None and frames > (keep := -(-round(longest * SAMPLE_RATE) * rate // SAMPLE_RATE)):
             start, frames = start + (frames - keep) // 2, keep
         exact = file.subtype == "PCM_16" and rate == SAMPLE_RATE and file.channels == 1
-        before = _go_to(file, start)
-        samples = file.read(before + frames, dtype="int16" if exact else "float32", always_2d=True)[before:]
+        _go_to(file, start)
+        samples = file.read(frames, dtype="int16" if exact else "float32", always_2d=True)
     if len(samples) < frames - rate // 10:
         raise UserError(f"{path}: ends early: its header says {total / rate:g} s, but {len(samples) / rate:g} s "
                         f"can be read from {start / rate:g} s on; is the file complete?")
@@ -204,19 +208,21 @@ def _refusal(path: str, error: Exception) -> str:
         return f"cannot be decoded ({refused.strerror})"
 
 
-def _go_to(file: soundfile.SoundFile, start: int) -> int:
-    """Go to a frame of a file just opened, or before it: returns how many frames to read, and forget, with the next.
+def _go_to(file: soundfile.SoundFile, start: int) -> None:
+    """Go to a frame of a file just opened.
 
-    Telephone formats, such as GSM 6.10, can only be read from the beginning. The frames of an MP3 lend one another
-    room, so that some 35 ms after a seek are wrong; and soundfile seeks after every read: one read has to pass them.
+    Telephone formats, such as GSM 6.10, can only be read from the beginning; what follows a seek in an MP3 is wrong,
+    see `open_audio`, and is read and forgotten.
     """
-    if start and file.seekable():
-        before = min(start, file.samplerate // 2) if file.format == "MP3" else 0
+    before = start
+    if file.format == "MP3":
+        before = min(start, file.samplerate // 2)
         file.seek(start - before)
-        return before
-    while start > 0 and (passed := len(file.read(min(start, 1 << 16), dtype="int16"))):
-        start -= passed
-    return 0
+    elif start and file.seekable():
+        file.seek(start)
+        return
+    while before > 0 and (passed := len(file.read(min(before, 1 << 16), dtype="int16"))):
+        before -= passed
 
 
 def _about_length(seconds: float, offset: float, duration: float | None) -> list[str]:

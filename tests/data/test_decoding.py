@@ -23,6 +23,7 @@ from data.decoding import (
     decode_with_remarks,
     fit,
     has_few_levels,
+    open_audio,
     to_int16,
 )
 
@@ -59,13 +60,17 @@ def test_lossy_formats_come_near(tmp_path, extension):
 
 
 @pytest.mark.parametrize(("rate", "mode"), [(44_100, "VARIABLE"), (48_000, "VARIABLE"), (32_000, None)])
-def test_a_part_of_an_mp3_is_what_the_whole_has_there(tmp_path, rate, mode):
-    """After a seek, some 35 ms of an MP3 were those of another signal, as loud as the rest."""
+def test_parts_and_blocks_of_an_mp3_are_what_the_whole_has_there(tmp_path, rate, mode):
+    """After a seek, and after every read, some 35 ms of an MP3 were those of another signal, as loud as the rest."""
     t = np.arange(8 * rate) / rate
     sweep = 0.4 * np.sin(2 * np.pi * (200 * t + 150 * t ** 2)) * (1 + np.sin(2 * np.pi * 3 * t)) / 2
     how = {} if mode is None else {"bitrate_mode": mode, "compression_level": 0.5}
     soundfile.write(tmp_path / "a.mp3", sweep, rate, **how)
-    soundfile.write(tmp_path / "whole.wav", soundfile.read(tmp_path / "a.mp3")[0], rate, "FLOAT")
+    whole = soundfile.read(tmp_path / "a.mp3", dtype="float32")[0]
+    with open_audio(str(tmp_path / "a.mp3")) as file:
+        blocks = [file.read(size, dtype="float32") for size in (1, 999, *[10_001] * (len(whole) // 10_001 + 1))]
+    np.testing.assert_allclose(np.concatenate(blocks), whole, atol=1e-6)
+    soundfile.write(tmp_path / "whole.wav", whole, rate, "FLOAT")
     for start in np.arange(0, 7.5, 0.13):
         part, wanted = (decode(str(tmp_path / name), start, 0.5).astype(int) for name in ("a.mp3", "whole.wav"))
         np.testing.assert_allclose(part, wanted, atol=1, err_msg=str(start))
