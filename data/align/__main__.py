@@ -22,8 +22,9 @@ _LONGEST = 255  # bytes of a file's name
 _OF_FILES = ("not a file", "name that is not UTF-8")  # problems of other files than transcripts are not ours
 
 
-def read_transcripts(folder: str | Path) -> tuple[dict[str, str], list[tuple[str, str, str]]]:
-    """Transcripts by utterance id, of every ``*.trans.txt`` below ``folder``; and what could not be read.
+def read_transcripts(folder: str | Path) -> tuple[dict[str, str], dict[str, float], list[tuple[str, str, str]]]:
+    """Transcripts by utterance id, of every ``*.trans.txt`` below ``folder``, when their files changed, as `_changed`
+    has it, and what could not be read.
 
     An utterance with two different ones has none.
     """
@@ -32,6 +33,7 @@ def read_transcripts(folder: str | Path) -> tuple[dict[str, str], list[tuple[str
     entries, problems = find_files(folder, (".txt",))
     problems = [problem for problem in problems if problem[0] not in _OF_FILES or _is_transcript(problem[1])]
     transcripts: dict[str, str] = {}
+    times: dict[str, float] = {}
     differing = set()
     for entry in entries.values():
         if not _is_transcript(entry.name):
@@ -41,12 +43,14 @@ def read_transcripts(folder: str | Path) -> tuple[dict[str, str], list[tuple[str
         except UserError as error:
             problems.append(("transcript file unreadable", entry.path, str(error)))
             continue
+        changed = _changed(os.stat(entry.path))
         for line in filter(str.strip, lines):
             name, *text = line.split(maxsplit=1)
+            times[name] = max(changed, times.get(name, changed))
             if transcripts.setdefault(name, text[0] if text else "") != (text[0] if text else ""):
                 differing.add(name)
                 problems.append(("second, different transcript of one utterance", entry.path, name))
-    return {name: text for name, text in transcripts.items() if name not in differing}, problems
+    return {name: text for name, text in transcripts.items() if name not in differing}, times, problems
 
 
 def _is_transcript(name: str) -> bool:
@@ -136,13 +140,13 @@ def _pending(librispeech: Path, out: Path) -> tuple[list[tuple[str, str, str]], 
     from data.sources.find import AUDIO, find_files
 
     audio, problems = find_files(librispeech, AUDIO)
-    transcripts, more = read_transcripts(librispeech)
+    transcripts, changed, more = read_transcripts(librispeech)
     problems = list(dict.fromkeys([*problems, *more]))  # both name closed folders
     if not audio or not transcripts:
         lacking = "audio file" if not audio else "*.trans.txt that can be read" if more else "*.trans.txt"
         why = "".join(f"; {kind}: {path} {detail}".rstrip() for kind, path, detail in (more or problems)[:1])
         raise UserError(f"--librispeech {librispeech}: no {lacking} in it{why}")
-    todo, sizes, done = [], [], 0
+    todo, sizes, done, older = [], [], 0, []
     for name, entry in sorted(audio.items()):
         if os.sep in name:
             problems.append(("second audio file of one utterance", name, ""))
@@ -158,19 +162,29 @@ def _pending(librispeech: Path, out: Path) -> tuple[list[tuple[str, str, str]], 
             problems.append(("name too long for a TextGrid's", entry.path, "rename it"))
             continue
         try:
-            size = os.stat(entry.path).st_size
+            state = os.stat(entry.path)
         except OSError as error:  # gone since it was listed
             problems.append(("cannot be reached", entry.path, error.strerror or ""))
             continue
         written = grid.is_file() and grid.stat().st_size > 0
         if written:
             done += 1
+            if _changed(grid.stat()) < max(_changed(state), changed[name]):
+                older.append(str(grid))
         else:
             todo.append((entry.path, transcripts[name], str(grid)))
-            sizes.append(size)
+            sizes.append(state.st_size)
     problems += [("transcript without audio", name, "") for name in sorted(transcripts.keys() - audio.keys())]
     print(f"{len(todo):,} utterances to align" + (f", {done:,} are done" if done else ""))
+    if older:  # they may well be somebody's own, so they stay
+        print(f"warning: of {len(older):,} that are done the recording or transcript has changed since, such as "
+              f"{older[0]}; remove these TextGrids to align them anew", file=sys.stderr)
     return todo, sizes, done, problems
+
+
+def _changed(state: os.stat_result) -> float:
+    """When a file came to be what it is where it is: a replaced one may keep the date of its content."""
+    return max(state.st_mtime, state.st_ctime)
 
 
 def _align_all(todo: list[tuple[str, str, str]], sizes: list[int], out: Path) -> list[tuple[str, str, str]]:

@@ -152,6 +152,26 @@ def test_writes_the_public_layout_and_resumes_to_the_same_bytes(corpus, tmp_path
     assert f"{len(gone)} utterances to align, {len(kept)} are done" in capsys.readouterr().out
 
 
+def test_what_changed_since_it_was_aligned_is_told(corpus, tmp_path, monkeypatch, capsys):
+    shutil.copytree(corpus, tmp_path / "c")
+    for entry in (tmp_path / "c").rglob("*.flac"):
+        write_words(tmp_path / "out" / entry.relative_to(tmp_path / "c" / "LibriSpeech").with_suffix(".TextGrid"),
+                    [("ah", 0.3, 0.9)], 2.0)
+    run(monkeypatch, tmp_path / "c", tmp_path / "out")
+    said = capsys.readouterr()
+    assert "0 utterances to align, 6 are done" in said.out and "changed" not in said.err
+    a, b = sorted((tmp_path / "c").rglob("1-7-*.flac"))[:2]
+    os.rename(a, tmp_path / "a")  # exchanged: their dates are as they were
+    os.rename(b, a)
+    os.rename(tmp_path / "a", b)
+    run(monkeypatch, tmp_path / "c", tmp_path / "out")
+    assert "warning: of 2 that are done the recording or transcript has changed since" in capsys.readouterr().err
+    (text,) = (tmp_path / "c").rglob("2-7.trans.txt")
+    text.write_text(text.read_text().replace("AH AH", "AH"))
+    run(monkeypatch, tmp_path / "c", tmp_path / "out")
+    assert "warning: of 5 that are done the recording or transcript has changed since" in capsys.readouterr().err
+
+
 def test_what_is_skipped_is_named(corpus, tmp_path, monkeypatch, capsys):
     source = tmp_path / "source" / "1" / "7"
     source.mkdir(parents=True)
@@ -180,21 +200,21 @@ def test_transcripts_lose_their_punctuation(transcript, words):
 
 def test_transcripts_saved_on_windows(corpus, tmp_path):
     shutil.copytree(corpus, tmp_path / "c")
-    expected, problems = command.read_transcripts(tmp_path / "c")
+    expected, _, problems = command.read_transcripts(tmp_path / "c")
     assert len(expected) == 6 and not problems
     files = sorted((tmp_path / "c").rglob("*.trans.txt"))
     for file in files:
         file.write_text(file.read_text().replace("\n", "\r\n"), encoding="utf-8-sig", newline="")
-    assert command.read_transcripts(tmp_path / "c") == (expected, [])
+    assert command.read_transcripts(tmp_path / "c")[::2] == (expected, [])
     files[0].write_text(files[0].read_text(encoding="utf-8-sig"), encoding="utf-16")
-    fewer, ((kind, path, detail),) = command.read_transcripts(tmp_path / "c")
+    fewer, _, ((kind, path, detail),) = command.read_transcripts(tmp_path / "c")
     assert len(fewer) == 3 and (kind, path) == ("transcript file unreadable", str(files[0])) and "UTF-8" in detail
 
 
 def test_an_utterance_with_two_transcripts_has_none(corpus, tmp_path):
     shutil.copytree(corpus, tmp_path / "c")
     (tmp_path / "c" / "z.trans.txt").write_text("1-7-0000 AH AH\n1-7-0001 SOMETHING ELSE\n")
-    transcripts, problems = command.read_transcripts(tmp_path / "c")
+    transcripts, _, problems = command.read_transcripts(tmp_path / "c")
     assert "1-7-0000" in transcripts and "1-7-0001" not in transcripts and len(problems) == 1
 
 
