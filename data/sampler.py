@@ -102,14 +102,15 @@ class BalancedBatchSampler:
             raise UserError("--shares is about classes that are drawn uniformly, which these --data_probs never do; "
                             "leave one of the two out")
         for g, (pool, wanted) in enumerate(zip(pools, quota, strict=True)):
-            if not wanted and shares[g] > 0 and len(pool):
-                raise UserError(f"--shares: none of a batch's {self.batch_classes} classes would come from data set "
-                                f"{g + 1} of --manifest, whose share is less than a class; raise it or "
-                                "--batch_classes, or leave the set out")
             if wanted > len(pool):
                 raise UserError(f"--shares: {wanted} of a batch's {self.batch_classes} classes would come from data "
                                 f"set {g + 1} of --manifest, which has {len(pool)} of its own; lower its share or "
                                 "--batch_classes")
+        for g, (pool, wanted) in enumerate(zip(pools, quota, strict=True)):
+            if not wanted and shares[g] > 0 and len(pool):
+                raise UserError(f"--shares: none of a batch's {self.batch_classes} classes would come from data set "
+                                f"{g + 1} of --manifest, whose share is less than a class; raise it or "
+                                "--batch_classes, or leave the set out")
         return pools, quota.tolist()
 
     def __len__(self) -> int:
