@@ -9,7 +9,7 @@ import pytest
 
 from data.base.errors import UserError
 from data.manifests import Utterance, load_corpus, register, write_manifest
-from experiments import cells, compare
+from experiments import cells, chain, compare, summary
 from experiments.belongs import Data, alone, data_of, make_room
 from experiments.cells import Cell
 from experiments.chain import run_chain
@@ -116,6 +116,46 @@ def test_a_run_from_before_there_were_marks_goes_by_its_result(tmp_path, stale):
     (tmp_path / "cell" / "config.json").write_text("{}")
     make_room(tmp_path / "cell", OURS, stale)
     assert (tmp_path / "cell" / "config.json").exists() != stale
+
+
+@pytest.fixture
+def scripts(monkeypatch):
+    """In place of the scripts: what was called, and runs that only say what they were trained with."""
+    called = []
+
+    def call(cell, command, setup):
+        called.append(command)
+        if command[0].startswith("Triplet"):
+            checkpoints = setup.runs_dir / cell.run / "checkpoints"
+            checkpoints.mkdir(exist_ok=True)
+            (checkpoints / f"trainer-STEP-{cell.steps}.pt").touch()
+            (checkpoints.parent / "config.json").write_text(json.dumps({"arguments": {"precision": "bf16"}}))
+
+    monkeypatch.setattr(chain, "call", call)
+    monkeypatch.setattr(chain, "collect", lambda cell, setup: result(cell, setup.data, data=setup.data.content))
+    return called
+
+
+@pytest.mark.parametrize("theirs", [False, True])
+def test_a_head_is_not_trained_on_an_encoder_of_other_data(tmp_path, scripts, theirs):
+    """Whose own result, of these data, is known: the run that bears its name may be of others all the same."""
+    head = BASE.of("head")
+    run_chain([BASE], set(), Setup(tmp_path, tmp_path / "manifests.json", OTHERS if theirs else OURS))
+    scripts.clear()
+    found = run_chain([BASE, head], {BASE.name}, Setup(tmp_path, tmp_path / "manifests.json", OURS))
+    assert [one["name"] for one in found] == [head.name]
+    assert [command[0] for command in scripts] == [
+        *["TripletEncoder.py"] * theirs, "TripletClassifier.py", "infer_notl.py"]
+    assert not any("--resume" in command for command in scripts)
+    assert (tmp_path / f"{BASE.name}.other-data-1").exists() == theirs
+
+
+@pytest.mark.parametrize("asked", [(), ("--precision=bf16",)])
+def test_a_result_says_what_its_run_was_trained_in_asked_for_or_not(tmp_path, scripts, asked):
+    """As where the device's best is taken, or a run goes on that was begun with it."""
+    found, = run_chain([BASE], set(), Setup(tmp_path, tmp_path / "manifests.json", OURS, training=asked))
+    assert found["commands"][0].split().count("--precision=bf16") == 1
+    assert "1 of 1 results were trained in bf16" in summary.markdown([found])
 
 
 def _add(path, seed):
