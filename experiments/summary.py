@@ -22,13 +22,15 @@ def mcnemar(a: str, b: str) -> tuple[int, int, float]:
     """
     from numpy import arange, exp, log
     from scipy.special import logsumexp
-    from scipy.stats import binom
+    from scipy.stats import binom, binomtest
 
     only_a = sum(x > y for x, y in zip(a, b, strict=True))
     only_b = sum(x < y for x, y in zip(a, b, strict=True))
-    # In logarithms: binomtest and binom.cdf say 0 for sums that a float holds, as of 1e-281.
-    fewer = binom.logpmf(arange(min(only_a, only_b) + 1), only_a + only_b, 0.5)
-    return only_a, only_b, float(min(1.0, exp(log(2) + logsumexp(fewer))))
+    differ = only_a + only_b
+    p = float(binomtest(only_a, differ).pvalue) if differ else 1.0
+    if p < 1e-200:  # of some sums that a float holds, from 1e-281 on, binomtest makes 0; logarithms do not
+        p = float(exp(log(2) + logsumexp(binom.logpmf(arange(min(only_a, only_b) + 1), differ, 0.5))))
+    return only_a, only_b, p
 
 
 def p_value(p: float) -> str:

@@ -95,6 +95,38 @@ def test_results_of_other_data_are_planned_again_and_neither_shown_nor_lost(tmp_
     assert (tmp_path / "out" / "compare.json").read_bytes() == before
 
 
+def test_flags_that_make_one_name_are_not_taken_for_one_another(tmp_path):
+    data = data_of(small(tmp_path))
+    cell = replace(BASE, batch_classes=2, per_class=10, extra=("--noise_dir=a/b",))
+    Results(tmp_path / "out" / "compare.json").add([result(cell, data, data=data.content)])
+    flags = ["--manifest=small", f"--registry={tmp_path / 'manifests.json'}", "--methods", "knn", "--steps", "6",
+             f"--runs_dir={tmp_path / 'runs'}", f"--out={tmp_path / 'out'}", "--seeds", "0", "--dry_run", "--extra"]
+    assert compare.main(compare.parse_args([*flags, "noise_dir=a/b"])) == 0
+    with pytest.raises(UserError, match=r"--extra --noise_dir=a_b: .*--noise_dir=a/b; give it another --out"):
+        compare.main(compare.parse_args([*flags, "noise_dir=a_b"]))
+
+
+def test_tables_have_what_another_comparison_added_meanwhile(tmp_path, monkeypatch):
+    from experiments import pool
+
+    data = data_of(small(tmp_path))
+    one, two = (replace(BASE, batch_classes=2, per_class=10, seed=seed) for seed in range(2))
+    path = tmp_path / "out" / "compare.json"
+
+    def run_all(todo, results, *_):
+        results.add([result(one, data, data=data.content)])
+        Results(path).add([result(two, data, data=data.content)])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pool, "run_all", run_all)
+    monkeypatch.setattr(compare, "_open_once", lambda *_: None)
+    with pytest.raises(KeyboardInterrupt):
+        compare.main(compare.parse_args([
+            "--manifest=small", f"--registry={tmp_path / 'manifests.json'}", "--methods", "knn", "--steps", "6",
+            f"--runs_dir={tmp_path / 'runs'}", f"--out={path.parent}", "--seeds", "0"]))
+    assert "| triplet + kNN | 2 |" in (path.parent / "compare.md").read_text(encoding="utf-8")
+
+
 def test_a_run_of_other_data_makes_room_and_is_kept(tmp_path, capsys):
     folder = tmp_path / "cell"
     make_room(folder, OURS, stale=False)
