@@ -79,14 +79,8 @@ def make_room(folder: Path, data: Data, stale: bool, new_words: bool = False) ->
         new_words: whether the run will be looked at with the new words of ``data``, which then are part of them.
     """
     mark = folder / _MARK
-    try:
-        began = json.loads(mark.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        began = None if stale else data.content
-    except (OSError, ValueError):
-        began = None
     others = new_words and looked_at_with(folder) not in (None, data.new_words)
-    if folder.exists() and (began != data.content or others):
+    if is_of_others(folder, data, stale) or (folder.exists() and others):
         number = next(n for n in range(1, 1 << 20) if not _aside(folder, n).exists())
         folder.rename(_aside(folder, number))
         print(f"{folder}: is of other data; kept as {_aside(folder, number).name}", flush=True)
@@ -96,6 +90,21 @@ def make_room(folder: Path, data: Data, stale: bool, new_words: bool = False) ->
     if new_words and looked_at_with(folder) is None:
         with write_atomically(folder / _NEW_WORDS) as file:
             json.dump(data.new_words, file)
+
+
+def is_of_others(folder: Path, data: Data, stale: bool) -> bool:
+    """Whether a cell's run is there and of other data, as `make_room` tells it."""
+    return folder.exists() and _began_with(folder, data, stale) != data.content
+
+
+def _began_with(folder: Path, data: Data, stale: bool) -> str | None:
+    """The content of the data that a run was begun with; None for what is not known and not these."""
+    try:
+        return json.loads((folder / _MARK).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None if stale else data.content
+    except (OSError, ValueError):
+        return None
 
 
 def looked_at_with(folder: Path) -> str | None:

@@ -12,6 +12,7 @@ from experiments import belongs, cells
 from experiments.cells import Cell
 from experiments.collect import collect
 from experiments.setup import Setup
+from models.runs.checkpoints import Run
 
 LOOKS = 6  # at the dev set in a run
 
@@ -39,7 +40,8 @@ def _run_chain(chain: list[Cell], known: set[str], setup: Setup) -> list[dict]:
     for cell in chain:
         folder = setup.runs_dir / cell.run
         checkpoint = folder / "checkpoints" / f"trainer-STEP-{cell.steps}.pt"
-        needed = cell.method == "knn" and not checkpoint.exists() and any(
+        lacking = not checkpoint.exists() or belongs.is_of_others(folder, setup.data, cell.name in setup.stale)
+        needed = cell.method == "knn" and lacking and any(
             other.method == "head" and other.name not in known for other in chain)
         if cell.name in known and not needed:
             continue
@@ -53,13 +55,21 @@ def _run_chain(chain: list[Cell], known: set[str], setup: Setup) -> list[dict]:
                     "--checkpoints_to_keep=1", *["--eval=new_words"] * looks, *resume], setup)
         if cell.name not in known:
             call(cell, test, setup)
-            commands = (cells.train_command(cell, list(setup.training)),
+            commands = (cells.train_command(cell, _bearing(cell, setup)),
                         cells.test_command(cell, [], setup.protocol))
             results.append(collect(cell, setup) | {"commands": [shlex.join(["python", *words]) for words in commands]})
             if not setup.data.has(results[-1]):
                 raise UserError(f"{cell.name}: the clips it was tested on are no longer those that this comparison "
                                 "began with; run the same command again")
     return results
+
+
+def _bearing(cell: Cell, setup: Setup) -> list[str]:
+    """The flags of this machine that bear on a result: the precision that its run was trained in, asked for or not."""
+    if setup.training:  # a run begun with another would have refused to go on
+        return list(setup.training)
+    half = Run(setup.runs_dir, cell.run).config()["arguments"]["precision"] == "bf16"
+    return ["--precision=bf16"] * (half and "--precision=bf16" not in cell.extra)
 
 
 def call(cell: Cell, command: list[str], setup: Setup) -> None:

@@ -10,8 +10,8 @@ import argparse
 from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
-from data.base.files import CACHE, ROOT
-from experiments import cells, protocol
+from data.base.files import CACHE, ROOT, locked
+from experiments import cells, extra, protocol
 from models.runs.options.common import MODELS
 from models.runs.options.loss import LOSSES, MINING
 from models.runs.options.recipe import RECIPES
@@ -19,12 +19,6 @@ from models.runs.values import count, positive, whole, width
 
 ON_OFF = {"on": True, "off": False}
 STEPS = 480
-# What --extra cannot say, because the grid does: a result would have another name than its run's.
-TAKEN = {"name": "--out", "manifest": "--manifest", "model": "--models", "recipe": "--recipe", "num_steps": "--steps",
-         "num_epochs": "--epochs", "batch_classes": "--batch_classes", "per_class": "--per_class", "seed": "--seeds",
-         "hidden_size": "--widths", "embedding_size": "--embedding_sizes", "data_probs": "--data_probs",
-         "shares": "--shares", "loss": "--losses", "mining": "--mining", "margin": "--margins", "augment": "--augment",
-         "eval": "--eval", "runs_dir": "--runs_dir", "registry": "--registry"}
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -77,7 +71,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     shared.add_argument("--eval", choices=("dev", "new_words"), default="dev",
                         help="what encoders are looked at with while they are trained, as in TripletEncoder.py: with "
                              "new_words, the table of words never heard has their AUROC (default: dev)")
-    shared.add_argument("--extra", nargs="+", default=[], type=_extra, metavar="FLAG=VALUE",
+    shared.add_argument("--extra", nargs="+", default=[], type=extra.one, metavar="FLAG=VALUE",
                         help="further flags of both training scripts, without their dashes, as lr=1e-3, and of the "
                              "losses, as loss_lr=1e-2, which those losses get that take them (default: none)")
     words = parser.add_argument_group("words never heard", "How --methods shots enrols, as in infer_train.py.")
@@ -108,6 +102,9 @@ def parse_args(argv=None) -> argparse.Namespace:
     place.add_argument("--skip_bad_audio", action="store_true", help="as in the scripts (default: off)")
     args = parser.parse_args(argv)
     args.out = args.out or args.runs_dir / args.manifest
+    if args.precision and any(flag != f"--precision={args.precision}" for flag in args.extra
+                              if cells.flag_name(flag) == "precision"):
+        parser.error(f"--extra precision contradicts --precision {args.precision}; leave one of them out")
     if "shots" in args.methods:
         if not args.shots_manifest:
             parser.error("--methods shots: name with --shots_manifest the data set that has the words to enrol")
@@ -144,6 +141,7 @@ def main(args: argparse.Namespace) -> int:
         extra=[tuple(args.extra)], shares=[tuple(args.shares or ())], words=[enrolling.name if enrolling else ""])
     data = data_of(corpus, _usable(args, corpus, "test") if args.skip_bad_audio else None, _new_words(args, corpus))
     results = Results(args.out / "compare.json", data, args.manifest)
+    extra.check_names(todo, results.known.values())
     chains = [chain for chain in cells.chains(todo) if any(cell.name not in results.known for cell in chain)]
     estimate = Estimate(results, lambda: _rate(args))
     wanted = [cell for chain in chains for cell in chain if cell.name not in results.known]
@@ -181,7 +179,10 @@ def main(args: argparse.Namespace) -> int:
             with _threads(args.jobs):
                 problems = run_all(chains, results, setup, args.jobs, estimate)
     finally:
-        write(args.out, list(results.known.values()))
+        args.out.mkdir(parents=True, exist_ok=True)
+        with locked(args.out):  # of two comparisons that write the tables, the later one has all results
+            results.reread()
+            write(args.out, list(results.known.values()))
     if problems:
         raise UserError(f"{len(problems)} of {len(chains)} runs failed, the first: {problems[0]}")
     return 0
@@ -287,13 +288,6 @@ def _fraction(text: str) -> float:
     if not 0 < value <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a share above 0 and up to 1")
     return value
-
-
-def _extra(text: str) -> str:
-    name = cells.flag_name(text)
-    if name in TAKEN:
-        raise argparse.ArgumentTypeError(f"{text!r}: say it with {TAKEN[name]}")
-    return f"--{text.lstrip('-')}"
 
 
 if __name__ == "__main__":

@@ -51,6 +51,10 @@ class Results:
                 once = f', "protocols": {json.dumps(protocols, ensure_ascii=False)}' if protocols else ""
                 file.write(f'{{"runs": [\n{lines}\n]{once}}}\n')
 
+    def reread(self) -> None:
+        """Take in what another comparison has added since."""
+        self.runs = self._read()
+
     def _read(self) -> dict[str, dict]:
         if not self.path.exists():
             return {}

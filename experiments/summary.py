@@ -20,16 +20,22 @@ def mcnemar(a: str, b: str) -> tuple[int, int, float]:
         clips that only ``a`` has right, clips that only ``b`` has, and the probability of so uneven a split if each
         clip is as likely to be the one's as the other's.
     """
-    from scipy.stats import binomtest
+    from numpy import arange, exp, log
+    from scipy.special import logsumexp
+    from scipy.stats import binom, binomtest
 
     only_a = sum(x > y for x, y in zip(a, b, strict=True))
     only_b = sum(x < y for x, y in zip(a, b, strict=True))
-    return only_a, only_b, float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    differ = only_a + only_b
+    p = float(binomtest(only_a, differ).pvalue) if differ else 1.0
+    if p < 1e-200:  # of some sums that a float holds, from 1e-281 on, binomtest makes 0; logarithms do not
+        p = float(exp(log(2) + logsumexp(binom.logpmf(arange(min(only_a, only_b) + 1), differ, 0.5))))
+    return only_a, only_b, p
 
 
 def p_value(p: float) -> str:
-    """A probability in two digits; 0 is one that a float is too coarse for."""
-    return f"{p:.2g}" if p else "below 1e-307"
+    """A probability in two digits; "below" is one that a float is too coarse for."""
+    return f"{p:.2g}" if p >= 1e-307 else "below 1e-307"
 
 
 def rows(runs: Iterable[dict]) -> list[dict]:

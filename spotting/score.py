@@ -93,7 +93,10 @@ def main(args: argparse.Namespace) -> int:
         notes.append(f"{len(both)} of the negatives, such as {min(both)}, set the thresholds of {args.words}: at "
                      "these, false alarms look rarer than they are")
     trained = trained_on(embedder.facts)
-    if heard := [path for path in negatives if os.path.realpath(path) in trained]:
+    if trained is None:
+        warn("what the encoder was trained on is not here: if negatives are among it, or of its speakers, false alarms "
+             "look rarer than they are, and nothing will say so")
+    elif heard := [path for path in negatives if os.path.realpath(path) in trained]:
         notes.append(f"{len(heard)} of the negatives, such as {heard[0]}, are recordings that the encoder was trained "
                      "on: at these, false alarms look rarer than they are")
     for line in notes:

@@ -1,5 +1,6 @@
 """What the checks and figures of `benchmarks.gpu` share: where they run, sounds to run on, arithmetic, a stopwatch."""
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -163,15 +164,17 @@ def script(*command: str, timeout: float = 150) -> tuple[float, str]:
                               timeout=timeout)
     except subprocess.TimeoutExpired:
         raise Failed(f"{command[0]} took more than {timeout:.0f} s") from None
-    if missing := missing_package(done.stderr):
-        raise Skipped(missing)
     if done.returncode:
+        if missing := missing_package(done.stderr):
+            raise Skipped(missing)
         lines = done.stderr.strip().splitlines() or [""]
         raise Failed(f"{command[0]} ended with code {done.returncode}: {lines[-1]}")
     return time.perf_counter() - began, done.stdout
 
 
 def missing_package(said: str) -> str | None:
-    """Which package an error says is not installed."""
+    """Which package an error says is not installed; None for part of one that is there, the project's own included."""
     found = re.search(r"No module named '(\w+)", said)
-    return found and f"{found[1]} is not installed"
+    if found is None or importlib.util.find_spec(found[1]):
+        return None
+    return f"{found[1]} is not installed"

@@ -47,11 +47,10 @@ def epochs(here: Here) -> list[dict[str, object]]:
     for (model, mode), seconds in here.steps.items():
         count = EPOCHS * (TRAINING_CLIPS // (here.classes * per_class(here, model, 1)))
         rows.append({"model": model, "arithmetic": mode, "steps": count, "a step": measure.duration(seconds),
-                     f"{EPOCHS} epochs of {TRAINING_CLIPS:,} clips": measure.duration(count * seconds),
-                     "with the start": measure.duration(count * seconds + here.noted.get("start", 0))})
+                     f"{EPOCHS} epochs of {TRAINING_CLIPS:,} clips": measure.duration(count * seconds)})
+        if "start" in here.noted:
+            rows[-1]["with the start"] = measure.duration(count * seconds + here.noted["start"])
     return rows
-
-
 
 
 def layouts(here: Here, model: str) -> list[dict[str, object]]:

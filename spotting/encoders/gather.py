@@ -36,13 +36,13 @@ def training_data(facts: Facts) -> tuple[str, Path] | None:
     return (name, Path(registry)) if isinstance(name, str) and isinstance(registry, str) else None
 
 
-def trained_on(facts: Facts) -> set[str]:
-    """The real paths of the recordings that an encoder was trained on; empty where they are not known."""
+def trained_on(facts: Facts) -> set[str] | None:
+    """The real paths of the recordings that an encoder was trained on; None where they are not known."""
     try:
         known = training_data(facts)
-        return {os.path.realpath(path) for path in training_files(*known)[0]} if known else set()
-    except UserError:  # the data set is no longer there
-        return set()
+        return {os.path.realpath(path) for path in training_files(*known)[0]} if known else None
+    except UserError:  # the data set is no longer there, or is another machine's
+        return None
 
 
 def training_files(name: str, registry: Path) -> tuple[list[str], Spoken]:

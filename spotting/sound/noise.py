@@ -17,15 +17,19 @@ class Noise:
     """Noise recordings, from which each sound gets a stretch of one: which, a seed and the sound's number decide.
 
     Args:
-        snr: decibels, of the mean power of the sound's frames with speech to the mean power of the noise.
+        snr: decibels, of the mean power of the sound's frames with speech to the mean power of the noise about its
+            mean: an offset, as cheap converters have it, is nothing to hear.
 
     Raises:
-        UserError: no audio in the folder, or some that cannot be decoded.
+        UserError: no audio in the folder, or some that cannot be decoded or has nothing to hear.
     """
 
     def __init__(self, folder: Path, snr: float, seed: int = 0):
         self.files = files_of([folder], "--noise")
         self.noises = [decode(file) for file in self.files]
+        for file, noise in zip(self.files, self.noises, strict=True):
+            if noise.min() == noise.max():
+                raise UserError(f"--noise: {file} is one value throughout, which is no noise; leave it out")
         self.ratio, self.seed = 10 ** (-snr / 10), seed
 
     def added_to(self, number: int, again: Callable[[], Sound]) -> Sound:
@@ -34,7 +38,8 @@ class Noise:
         rng = np.random.default_rng([self.seed, number])
         noise = self.noises[rng.integers(len(self.noises))].astype(np.float32)
         start = int(rng.integers(len(noise)))
-        gain = np.sqrt(level * self.ratio / max(float(np.square(noise, dtype=np.float64).mean()), 1.0))
+        noise -= noise.mean(dtype=np.float64)
+        gain = np.sqrt(level * self.ratio / noise.var(dtype=np.float64))
         sound = again()
 
         def blocks() -> Iterator[np.ndarray]:

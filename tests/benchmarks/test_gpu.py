@@ -1,5 +1,6 @@
 """`benchmarks.gpu` does on a CPU, at a small size, what it does on a GPU; and what it says when something is wrong."""
 
+import importlib
 import json
 import sys
 from types import SimpleNamespace
@@ -63,7 +64,7 @@ def test_checks_and_tables_come_out_as_markdown_and_json(report, capsys):
 
 def test_what_fails_or_lacks_a_package_stops_nothing_else(report, capsys):
     def missing(_):
-        raise ModuleNotFoundError("No module named 'nemo.collections'", name="nemo.collections")
+        raise ModuleNotFoundError("No module named 'nowhere.collections'", name="nowhere.collections")
 
     def wrong(_):
         raise Failed("3 of 4 differ")
@@ -73,12 +74,27 @@ def test_what_fails_or_lacks_a_package_stops_nothing_else(report, capsys):
 
     done = report(("a", missing), ("b", wrong), ("c", broken), ("d", lambda _: "well"), ("e", broken, "Figures"))
     assert done.code == 1 and done.verdicts == ["skipped", "failed", "failed", "passed", "failed"]
-    for line in ("| a | skipped | nemo is not installed |", "| b | failed | 3 of 4 differ |",
+    for line in ("| a | skipped | nowhere is not installed |", "| b | failed | 3 of 4 differ |",
                  "| c | failed | RuntimeError: CUDA error: no |", "| d | passed | well |",
                  "e: failed, RuntimeError: CUDA error: no", "checks: 1 passed, 2 failed, 1 skipped",
                  "tables of figures that failed: 1"):
         assert line in done.markdown
     assert "b: failed: 3 of 4 differ" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("module", ["models.nothing", "infer_train.nothing", "numpy.nothing"])
+def test_a_part_of_what_is_there_that_lacks_is_a_fault(report, module):
+    """As after a module was renamed, or in a broken package: skipped, it would pass for a machine that lacks it."""
+    done = report(("a", lambda _: importlib.import_module(module)))
+    assert done.code == 1 and done.verdicts == ["failed"] and module in done.markdown
+
+
+def test_a_start_that_was_not_measured_takes_no_time_of_any_table(here):
+    here.steps["Res8", "fp32"] = 0.01
+    row, = gpu_rates.epochs(here)
+    assert "with the start" not in row
+    here.noted["start"] = 5.0
+    assert "with the start" in gpu_rates.epochs(here)[0]
 
 
 def test_nothing_begins_after_the_limit(report):

@@ -9,7 +9,7 @@ import pytest
 
 from data.base.errors import UserError
 from data.manifests import Utterance, load_corpus, register, write_manifest
-from experiments import cells, compare
+from experiments import cells, chain, compare, summary
 from experiments.belongs import Data, alone, data_of, make_room
 from experiments.cells import Cell
 from experiments.chain import run_chain
@@ -95,6 +95,38 @@ def test_results_of_other_data_are_planned_again_and_neither_shown_nor_lost(tmp_
     assert (tmp_path / "out" / "compare.json").read_bytes() == before
 
 
+def test_flags_that_make_one_name_are_not_taken_for_one_another(tmp_path):
+    data = data_of(small(tmp_path))
+    cell = replace(BASE, batch_classes=2, per_class=10, extra=("--noise_dir=a/b",))
+    Results(tmp_path / "out" / "compare.json").add([result(cell, data, data=data.content)])
+    flags = ["--manifest=small", f"--registry={tmp_path / 'manifests.json'}", "--methods", "knn", "--steps", "6",
+             f"--runs_dir={tmp_path / 'runs'}", f"--out={tmp_path / 'out'}", "--seeds", "0", "--dry_run", "--extra"]
+    assert compare.main(compare.parse_args([*flags, "noise_dir=a/b"])) == 0
+    with pytest.raises(UserError, match=r"--extra --noise_dir=a_b: .*--noise_dir=a/b; give it another --out"):
+        compare.main(compare.parse_args([*flags, "noise_dir=a_b"]))
+
+
+def test_tables_have_what_another_comparison_added_meanwhile(tmp_path, monkeypatch):
+    from experiments import pool
+
+    data = data_of(small(tmp_path))
+    one, two = (replace(BASE, batch_classes=2, per_class=10, seed=seed) for seed in range(2))
+    path = tmp_path / "out" / "compare.json"
+
+    def run_all(todo, results, *_):
+        results.add([result(one, data, data=data.content)])
+        Results(path).add([result(two, data, data=data.content)])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pool, "run_all", run_all)
+    monkeypatch.setattr(compare, "_open_once", lambda *_: None)
+    with pytest.raises(KeyboardInterrupt):
+        compare.main(compare.parse_args([
+            "--manifest=small", f"--registry={tmp_path / 'manifests.json'}", "--methods", "knn", "--steps", "6",
+            f"--runs_dir={tmp_path / 'runs'}", f"--out={path.parent}", "--seeds", "0"]))
+    assert "| triplet + kNN | 2 |" in (path.parent / "compare.md").read_text(encoding="utf-8")
+
+
 def test_a_run_of_other_data_makes_room_and_is_kept(tmp_path, capsys):
     folder = tmp_path / "cell"
     make_room(folder, OURS, stale=False)
@@ -116,6 +148,46 @@ def test_a_run_from_before_there_were_marks_goes_by_its_result(tmp_path, stale):
     (tmp_path / "cell" / "config.json").write_text("{}")
     make_room(tmp_path / "cell", OURS, stale)
     assert (tmp_path / "cell" / "config.json").exists() != stale
+
+
+@pytest.fixture
+def scripts(monkeypatch):
+    """In place of the scripts: what was called, and runs that only say what they were trained with."""
+    called = []
+
+    def call(cell, command, setup):
+        called.append(command)
+        if command[0].startswith("Triplet"):
+            checkpoints = setup.runs_dir / cell.run / "checkpoints"
+            checkpoints.mkdir(exist_ok=True)
+            (checkpoints / f"trainer-STEP-{cell.steps}.pt").touch()
+            (checkpoints.parent / "config.json").write_text(json.dumps({"arguments": {"precision": "bf16"}}))
+
+    monkeypatch.setattr(chain, "call", call)
+    monkeypatch.setattr(chain, "collect", lambda cell, setup: result(cell, setup.data, data=setup.data.content))
+    return called
+
+
+@pytest.mark.parametrize("theirs", [False, True])
+def test_a_head_is_not_trained_on_an_encoder_of_other_data(tmp_path, scripts, theirs):
+    """Whose own result, of these data, is known: the run that bears its name may be of others all the same."""
+    head = BASE.of("head")
+    run_chain([BASE], set(), Setup(tmp_path, tmp_path / "manifests.json", OTHERS if theirs else OURS))
+    scripts.clear()
+    found = run_chain([BASE, head], {BASE.name}, Setup(tmp_path, tmp_path / "manifests.json", OURS))
+    assert [one["name"] for one in found] == [head.name]
+    assert [command[0] for command in scripts] == [
+        *["TripletEncoder.py"] * theirs, "TripletClassifier.py", "infer_notl.py"]
+    assert not any("--resume" in command for command in scripts)
+    assert (tmp_path / f"{BASE.name}.other-data-1").exists() == theirs
+
+
+@pytest.mark.parametrize("asked", [(), ("--precision=bf16",)])
+def test_a_result_says_what_its_run_was_trained_in_asked_for_or_not(tmp_path, scripts, asked):
+    """As where the device's best is taken, or a run goes on that was begun with it."""
+    found, = run_chain([BASE], set(), Setup(tmp_path, tmp_path / "manifests.json", OURS, training=asked))
+    assert found["commands"][0].split().count("--precision=bf16") == 1
+    assert "1 of 1 results were trained in bf16" in summary.markdown([found])
 
 
 def _add(path, seed):

@@ -190,6 +190,15 @@ def test_the_mean_of_the_words_recalls_stands_beside_the_accuracy():
     assert told["accuracy %"] == "50.00" and told["recall, mean of words %"] == "75.00"  # of 0.5 and 1
 
 
+@pytest.mark.parametrize("only_a, only_b", [(1193, 37), (30, 1100), (580, 87), (0, 9), (5000, 5000), (5300, 4900)])
+def test_mcnemar_of_many_clips_against_whole_numbers(only_a, only_b):
+    """Where a library's own sum of the split's tail is 0 long before a float is."""
+    n, few = only_a + only_b, min(only_a, only_b)
+    found = summary.mcnemar("1" * only_a + "0" * only_b, "0" * only_a + "1" * only_b)
+    assert found[:2] == (only_a, only_b)
+    assert found[2] == pytest.approx(min(1, 2 * sum(comb(n, k) for k in range(few + 1)) / 2 ** n), rel=1e-9, abs=0)
+
+
 def test_a_probability_below_what_a_float_holds_is_not_called_zero():
     table = summary.markdown([result(BASE, "1" * 1200), result(BASE.of("ce"), "0" * 1200)])
     assert "| 1200 : 0 | below 1e-307 |" in table

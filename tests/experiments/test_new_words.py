@@ -254,6 +254,9 @@ def test_what_will_not_do_is_said_before_anything_is_trained(sets, tmp_path, fla
     (["--enroll", "a"], "add shots to --methods"),
     (["--methods", "shots", "--shots_manifest=new", "--cohort=one"], "say with --unknown"),
     (["--extra", "margin=0.3"], "say it with --margins"), (["--extra", "seed=3"], "say it with --seeds"),
+    (["--extra", "gpu=1"], "say it with --gpu"), (["--extra", "skip_bad_audio"], "say it with --skip_bad_audio"),
+    (["--extra", "k=1"], "say it with --ks"), (["--extra", "ties=lowest"], "leave it out"),
+    (["--extra", "eval_freq=1"], "leave it out"), (["--extra", "precision=bf16", "--precision=32"], "contradicts"),
     (["--losses", "arcface"], "invalid choice"), (["--epochs", "0"], "from 1 up")])
 def test_flags_that_contradict_are_refused_by_name(flags, message, capsys):
     with pytest.raises(SystemExit) as stop:

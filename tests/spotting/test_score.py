@@ -186,6 +186,12 @@ def test_negatives_that_the_encoder_was_trained_on_are_told(run, words, spotter,
                *trained, "--html", tmp_path / "p.html")
     assert f"3 of the negatives, such as {trained[0]}, are recordings that the encoder was trained on" in done.error
     assert "recordings that the encoder was trained on" in (tmp_path / "p.html").read_text()
+    assert "is not here" not in done.error
+    about["arguments"]["registry"] = str(tmp_path / "moved" / "manifests.json")
+    (tmp_path / "seen" / "config.json").write_text(json.dumps(about))
+    done = run("spotting.score", tmp_path / "w.json", "--positives", spotter.said, "--negatives", spotter.background,
+               *trained)
+    assert done.code == 0 and "what the encoder was trained on is not here" in done.error
 
 
 @pytest.mark.parametrize("flag", ["--shots=3", "--draws=2"])
