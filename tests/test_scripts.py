@@ -127,6 +127,24 @@ def test_a_head_on_the_frozen_encoder(encoder, runs, words, run):
     assert "--enc_step 10" in wrong.error and "40" in wrong.error
 
 
+def test_a_head_is_tested_on_clips_as_long_as_it_was_trained_on(encoder, runs, words, run):
+    """An encoder without configuration, as the published ones, does not say how long they are."""
+    published, flags = Run(runs, "published"), [f"--runs_dir={runs}", *words.flags, "--model=Res8"]
+    published.checkpoints.mkdir(parents=True)
+    published.path("Res8", 40).write_bytes(Run(runs, "enc").path("Res8", 40).read_bytes())
+    assert run("TripletClassifier", "--name=short", "--enc_name=published", *flags, "--clip_seconds=0.4",
+               "--num_steps=1").code == 0
+    line = ["--name=published", "--cl_name=short", *flags, "--save"]
+    refused(run("infer_notl", *line, "--clip_seconds=1.0"), "--clip_seconds 1.0", "'short'", "0.4")
+    found = []
+    for given in ([], ["--clip_seconds=0.4"]):
+        assert run("infer_notl", *line, *given).code == 0
+        facts = json.loads((runs / "short" / "head-words-Res8-40-1.json").read_text())["facts"]
+        assert facts["clip_seconds"] == 0.4
+        found.append(np.load(runs / "short" / "head-words-Res8-40-1-test_embeddings.npy"))
+    np.testing.assert_array_equal(*found)
+
+
 def test_the_pages_figures_are_the_printed_ones(encoder, runs, words, run, tmp_path):
     flags = [f"--runs_dir={runs}", *words.flags, "--model=Res8"]
     assert run("TripletClassifier", "--name=paged", "--enc_name=enc", "--enc_step=40", *flags,
