@@ -150,8 +150,8 @@ def encoder_of_head(args: Namespace, head: Run, head_step: int, config: dict) ->
     """
     run = Run(args.runs_dir, args.name)
     if "clip_seconds" in config:
-        check_fixed("--clip_seconds", args.clip_seconds, config["clip_seconds"], f"the head of run {head.name!r}, which "
-                    "was trained on clips of")
+        check_fixed("--clip_seconds", args.clip_seconds, config["clip_seconds"],
+                    f"the head of run {head.name!r}, which was trained on clips of")
         args.clip_seconds = config["clip_seconds"]
     if config.get("frozen_encoder", True):
         begun = config.get("arguments", {})
