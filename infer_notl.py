@@ -55,8 +55,8 @@ def main(args) -> int:
     encoder = place(build_encoder(args, run, step, config), device)
     head = load_module(head_run.path(HEAD, head_step), ClassificationNet(args.embedding_size, len(corpus.labels)), HEAD)
     test = session.open_clips(args, corpus, "test")
-    if "k" in args.given:
-        print("--k: a head has no vote of neighbours; it classifies every clip by itself")
+    for flag in (flag for flag in ("k", "ties") if flag in args.given):
+        print(f"--{flag}: a head has no vote of neighbours; it classifies every clip by itself")
     train = session.open_clips(args, corpus, "train") if args.html else None
     facts = tell_changed(head_run, head_config, args, corpus) | tell_seen([head_run, run], test, corpus)
     frontend = LogMel(args.compression).to(device)
