@@ -5,7 +5,7 @@ and head are trained together from scratch: the no-triplet baseline.
 """
 
 from data.base.errors import UserError, exit_cleanly
-from models.runs.options.common import add_data, add_model, add_run, repeated
+from models.runs.options.common import add_data, add_model, add_run, repeated, tell_idle
 from models.runs.options.recipe import (
     HEAD,
     add_augmentation,
@@ -56,6 +56,14 @@ def main(args) -> int:
     before = begin.begin(args, run, "TripletClassifier.py")
     frozen = args.enc_step is not None or args.enc_name is not None
     resolve_recipe(args, HEAD if frozen else None)
+    if args.batch_classes:
+        tell_idle(args, ["batch_size"], "with --batch_classes: a batch is of so many x --per_class clips")
+    else:
+        tell_idle(args, ["per_class"], "without --batch_classes")
+    if frozen:
+        tell_idle(args, ["compile"], "on a frozen encoder")
+        if not varied(args):
+            tell_idle(args, ["precision"], "on a frozen encoder whose clips are the same at every step")
     parallel.join(args)
     with parallel.first():
         corpus = session.open_corpus(args, ("train", "dev"))

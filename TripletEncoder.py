@@ -5,7 +5,7 @@ margin. Vygon & Mikhaylovskiy, "Learning Efficient Representations for Keyword S
 """
 
 from data.base.errors import exit_cleanly
-from models.runs.options.common import add_data, add_model, add_run, repeated
+from models.runs.options.common import add_data, add_model, add_run, repeated, tell_idle
 from models.runs.options.loss import add_loss, resolve_loss
 from models.runs.options.recipe import add_augmentation, add_per_class, add_recipe, best_precision, resolve_recipe
 from models.runs.options.testing import add_k
@@ -59,6 +59,10 @@ def main(args) -> int:
     before = begin.begin(args, run, "TripletEncoder.py")
     resolve_recipe(args)
     resolve_loss(args)
+    if args.eval == "new_words":
+        tell_idle(args, ["classify_gpu"], "with --eval new_words, which has no vote of neighbours")
+        if not args.cl:
+            tell_idle(args, ["k", "ties"], "with --eval new_words, which has no vote of neighbours, and without --cl")
     initial = find_initial(args) if not run.begun() else None
     args.clip_seconds = args.clip_seconds or session.CLIP_SECONDS
     args.compression = args.compression or "log"
@@ -85,6 +89,8 @@ def main(args) -> int:
         sampler = BalancedBatchSampler(train.manifest.label, corpus.labels, args.batch_classes, args.per_class,
                                        args.data_probs, args.seed, tables=train.manifest.path.parent,
                                        groups=corpus.parts, shares=args.shares)
+        if not sampler.mixture[0]:
+            tell_idle(args, ["shares"], f"with --data_probs {args.data_probs}, by which no batch is drawn uniformly")
         held = session.open_new_words(args, corpus) if args.eval == "new_words" else None
         check_apart(train, {"dev": dev} | ({} if held is None else {"new_words": held}), corpus)
     session.check_memory(sampler.batch_clips, args.clip_seconds)

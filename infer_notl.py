@@ -55,9 +55,11 @@ def main(args) -> int:
     encoder = place(build_encoder(args, run, step, config), device)
     head = load_module(head_run.path(HEAD, head_step), ClassificationNet(args.embedding_size, len(corpus.labels)), HEAD)
     test = session.open_clips(args, corpus, "test")
-    if "k" in args.given:
-        print("--k: a head has no vote of neighbours; it classifies every clip by itself")
-    train = session.open_clips(args, corpus, "train") if args.html else None
+    for flag in (flag for flag in ("k", "ties") if flag in args.given):
+        print(f"--{flag}: a head has no vote of neighbours; it classifies every clip by itself")
+    # Of bad clips that were left out, the head has not learnt, nor would they vote.
+    wanted = args.html or (args.add_prior and args.skip_bad_audio)
+    train = session.open_clips(args, corpus, "train") if wanted else None
     facts = tell_changed(head_run, head_config, args, corpus) | tell_seen([head_run, run], test, corpus)
     frontend = LogMel(args.compression).to(device)
     embeddings = embed_clips(encoder, frontend, test, title="embedding test",
@@ -65,7 +67,7 @@ def main(args) -> int:
     scores = head_scores(head, embeddings)
     stem = f"head-{args.manifest}-{args.model}-{step}-{head_step}"
     if args.add_prior:
-        scores = add_prior(scores, np.bincount(corpus.splits["train"].label, minlength=len(corpus.labels)))
+        scores = add_prior(scores, (corpus.splits["train"] if train is None else train.manifest).counts())
         stem += "-prior"
     predicted = scores.argmax(1)
 

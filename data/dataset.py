@@ -38,6 +38,10 @@ class Clips(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.rows)
 
+    def subset(self, indices: np.ndarray) -> "Clips":
+        """Those at ``indices``."""
+        return Clips(self.packed, self.manifest.subset(indices), self.rows[indices])
+
     def __getitem__(self, indices) -> tuple[torch.Tensor, torch.Tensor]:
         """Waveforms (B, S) int16 and classes (B,) int64. int16 halves what travels to a GPU; `scale` makes it float."""
         indices = np.asarray(indices)

@@ -17,6 +17,7 @@ from data.base.errors import UserError
 
 PATIENCE = timedelta(hours=12)  # processes wait for the one that decodes a data set
 _joined = False
+_left = False  # whether it has parted from them again
 
 
 def launched() -> bool:
@@ -49,8 +50,8 @@ def local_rank() -> int:
 
 
 def refuse(script: str) -> None:
-    """Raise UserError if torchrun started a script that runs in one process."""
-    if launched():
+    """Raise UserError if torchrun started a script that runs in one process, and not another that goes on by it."""
+    if launched() and not _left:
         raise UserError(f"{script} runs in one process; start it with python instead of torchrun")
 
 
@@ -90,13 +91,13 @@ def join(args: Namespace) -> None:
 
 def leave() -> bool:
     """Part from the other processes. Returns whether this was the first, which goes on alone."""
-    global _joined
+    global _joined, _left
     alone = rank() == 0
     if _joined:
         from torch import distributed
 
         distributed.destroy_process_group()
-        _joined = False
+        _joined, _left = False, True
     return alone
 
 

@@ -102,6 +102,29 @@ def test_bad_audio_is_named_and_can_be_left_out(kind, run, words, tmp_path):
     assert "72 train" in left.out
 
 
+def test_bad_clips_that_are_left_out_count_for_nothing_in_a_prior(run, words, tmp_path):
+    manifests = words.folder / "gaps.json", words.folder / "whole.json"  # beside the others, whose paths they have
+    lines = (words.folder / "train.json").read_text().splitlines()
+    gone = [line.replace("/train", "/gone") for line in lines if '"cat"' in line]
+    assert len(gone) == 12 and not set(gone) & set(lines)
+    whole = [line for line in lines if '"bed"' not in line] + [line for line in lines if '"bed"' in line][:3]
+    for path, rows in zip(manifests, (whole + gone, whole), strict=True):
+        path.write_text("".join(f"{row}\n" for row in rows))
+        register(path.stem, train=path, dev=words.folder / "dev.json", test=words.folder / "test.json",
+                 registry=tmp_path / "manifests.json")
+    flags = [f"--runs_dir={tmp_path / 'runs'}", f"--registry={tmp_path / 'manifests.json'}", words.flags[2],
+             "--model=Res8"]
+    assert run("TripletClassifier", "--name=h", *flags, "--manifest=gaps", "--hidden_size=6", "--num_steps=2",
+               "--batch_classes=6", "--per_class=3", "--eval_clips=6", "--skip_bad_audio").code == 0
+    for name in ("gaps", "whole"):
+        done = run("infer_notl", "--name=h", "--cl_name=h", *flags, f"--manifest={name}", "--add_prior",
+                   "--skip_bad_audio")
+        assert done.code == 0, done.error
+    gaps, same = ((tmp_path / "runs" / "h" / f"head-{name}-Res8-2-2-prior.csv").read_text() for name in
+                  ("gaps", "whole"))
+    assert gaps == same
+
+
 def test_a_test_label_that_train_lacks(encoder, run, words, tmp_path, runs):
     path = tmp_path / "test.json"
     write_manifest(path, [Utterance(str(words.folder / "cat" / "test0_nohash_0.wav"), "caat", 1.0)])

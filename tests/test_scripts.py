@@ -119,12 +119,31 @@ def test_a_head_on_the_frozen_encoder(encoder, runs, words, run):
     assert Run(runs, "head").steps("ClassificationNet") == [100, 150]
     assert Run(runs, "head").steps("Res8") == []
     line = trained.out.strip().splitlines()[-1].split("python ")[1].split()
-    tested = run("infer_notl", *line[1:], "--save")
+    tested = run("infer_notl", *line[1:], "--save", "--ties=lowest")
     assert accuracy(tested.out) >= 80
+    assert "--ties: a head has no vote" in tested.out and "--k:" not in tested.out
     refused(run("infer_notl", *line[1:], "--add_prior"), "--add_prior", "'head'", "clips at random")
     wrong = run("infer_notl", "--name=enc", "--cl_name=head", "--enc_step=10", *flags)
     assert wrong.code == 2
     assert "--enc_step 10" in wrong.error and "40" in wrong.error
+
+
+def test_a_head_is_tested_on_clips_as_long_as_it_was_trained_on(encoder, runs, words, run):
+    """An encoder without configuration, as the published ones, does not say how long they are."""
+    published, flags = Run(runs, "published"), [f"--runs_dir={runs}", *words.flags, "--model=Res8"]
+    published.checkpoints.mkdir(parents=True)
+    published.path("Res8", 40).write_bytes(Run(runs, "enc").path("Res8", 40).read_bytes())
+    assert run("TripletClassifier", "--name=short", "--enc_name=published", *flags, "--clip_seconds=0.4",
+               "--num_steps=1").code == 0
+    line = ["--name=published", "--cl_name=short", *flags, "--save"]
+    refused(run("infer_notl", *line, "--clip_seconds=1.0"), "--clip_seconds 1.0", "'short'", "0.4")
+    found = []
+    for given in ([], ["--clip_seconds=0.4"]):
+        assert run("infer_notl", *line, *given).code == 0
+        facts = json.loads((runs / "short" / "head-words-Res8-40-1.json").read_text())["facts"]
+        assert facts["clip_seconds"] == 0.4
+        found.append(np.load(runs / "short" / "head-words-Res8-40-1-test_embeddings.npy"))
+    np.testing.assert_array_equal(*found)
 
 
 def test_the_pages_figures_are_the_printed_ones(encoder, runs, words, run, tmp_path):
@@ -364,6 +383,23 @@ def test_a_resume_keeps_to_what_was_begun(encoder, runs, words, run):
     done = run("TripletEncoder", "--name=enc", f"--runs_dir={runs}", *words.flags, "--model=Res8", "--resume")
     assert done.code == 0
     assert "40 of 40 steps done" in done.out
+
+
+@pytest.mark.parametrize("script, flags, idle", [
+    ("TripletEncoder", ["--noise_dir=/nowhere", "--noise_snr", "0", "5"], {"noise_dir", "noise_snr"}),
+    ("TripletEncoder", ["--augment", "--noise_snr", "0", "5", "--shares", "1", "--data_probs=4", "--k=3"], set()),
+    ("TripletEncoder", ["--shares", "1", "--data_probs=5"], {"shares"}),
+    ("TripletClassifier", ["--per_class=3", "--batch_size=12", "--precision=32"], {"per_class"}),
+    ("TripletClassifier", ["--per_class=3", "--batch_size=12", "--batch_classes=4"], {"batch_size"}),
+    ("TripletClassifier", ["--enc_name=enc", "--compile", "--precision=bf16"], {"compile", "precision"}),
+    ("TripletClassifier", ["--enc_name=enc", "--precision=bf16", "--shift"], set())])
+def test_a_flag_without_effect_is_told(encoder, runs, words, run, request, script, flags, idle):
+    name = f"idle-{request.node.callspec.indices['flags']}"
+    small = ["--num_steps=1", "--eval_clips=6", *([] if "--enc_name=enc" in flags else ["--hidden_size=6"])]
+    done = run(script, f"--name={name}", f"--runs_dir={runs}", *words.flags, "--model=Res8", "--recipe=fast", *small,
+               *flags)
+    assert done.code == 0, done.error
+    assert set(re.findall(r"warning: --(\w+) has no effect", done.error)) == idle
 
 
 def test_more_batch_classes_than_labels_is_said_once(encoder):

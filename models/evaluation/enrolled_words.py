@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from collections.abc import Callable
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,7 +73,8 @@ def test_enrolled_words(args: Namespace, words: Words, encoder: nn.Module, front
     if len(unknown):
         taken = [labels[c] for c in np.concatenate(words)]
         held, facts["cohort"] = (args.cohort is None and kept_cohort(Path(facts["encoder"]), args.embedding_size, taken)
-                                 ) or embed_cohort(args, taken, encoder, frontend, config)
+                                 ) or embed_cohort(args, taken, recordings_of(words, corpus, clips), encoder, frontend,
+                                                   config)
     tried, drawn = methods(queries), rows.reshape(drawn.shape)
     if args.baselines:
         from models.evaluation.baselines import comparisons
@@ -145,18 +147,39 @@ def kept_cohort(checkpoint: Path, width: int, taken: list[str]) -> tuple[cohort.
                   "most_similar": used}
 
 
-def embed_cohort(args: Namespace, taken: list[str], encoder: nn.Module, frontend: LogMel,
+def recordings_of(words: Words, corpus: Corpus, clips: dict[str, Clips]) -> Record:
+    """Of the enrolled and the unknown words, in all splits."""
+    rows = {split: np.flatnonzero(np.isin(part.manifest.label, np.concatenate(words))) for split, part in clips.items()}
+    return reduce(Record.__or__, (Record.of(clips[split].subset(of), corpus) for split, of in rows.items() if len(of)))
+
+
+def embed_cohort(args: Namespace, taken: list[str], recorded: Record, encoder: nn.Module, frontend: LogMel,
                  config: dict) -> tuple[cohort.Held, dict] | tuple[None, None]:
-    """A data set's clips as a cohort to normalise scores by, and what that is; None, None without one."""
+    """A data set's clips as a cohort to normalise scores by, and what that is; None, None without one.
+
+    Args:
+        taken, recorded: the enrolled and the unknown words, and their clips, which it must have under no label, as
+            that of "all other words" is one.
+    """
     found = cohort.find(args, config, taken)
     if isinstance(found, str):
         print(f"no cohort to normalise scores by: {found}")
         return None, None
     name, chosen = found
     clips = Clips.of(chosen, f"{name}-cohort", args.clip_seconds, args.cache_dir, args.skip_bad_audio)
+    if (known := recorded.known(clips)).any():
+        print(f"{known.sum():,} of the cohort's {len(clips):,} clips, whose labels are other words, are clips of "
+              "enrolled or unknown words in what is tested, and left out")
+        clips = clips.subset(np.flatnonzero(~known))
+    try:
+        cohort.check_enough(name, len(clips))  # again: bad audio may have been left out
+    except UserError as error:
+        if args.cohort:
+            raise
+        print(f"no cohort to normalise scores by: of what this encoder was trained on: {error}")
+        return None, None
     embedded = embed_clips(encoder, frontend, clips, title="embedding cohort")
     check_finite(embedded, "cohort", clips.manifest)
-    cohort.check_enough(name, len(clips))  # again: bad audio may have been left out
     held, others = cohort.Held.of_clips(embedded, clips.manifest.label), len(np.unique(clips.manifest.label))
     count = len(held.vectors)
     used = min(cohort.TOP, count)

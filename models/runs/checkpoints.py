@@ -25,9 +25,10 @@ if TYPE_CHECKING:  # torch takes seconds to import, and a missing step should be
 TRAINER = "trainer"
 HEAD = "ClassificationNet"
 # What config.json may hold, see `data.base.files.misshapen`.
-_CONFIG = {"script": str, "shipped": bool, "model": str, "hidden_size": int, "clip_seconds": (int, float),
-           "arguments": dict, "train_clips": int, "train_manifest": str, "labels": [str], "frontend": dict,
-           "frozen_encoder": bool, "init_from": str, "extended": [dict], "versions": dict, "threads": int}
+_CONFIG = {"script": str, "shipped": bool, "model": str, "hidden_size": int, "embedding_size": int,
+           "clip_seconds": (int, float), "arguments": dict, "train_clips": int, "train_manifest": str,
+           "labels": [str], "frontend": dict, "frozen_encoder": bool, "init_from": str, "extended": [dict],
+           "versions": dict, "threads": int}
 _RESTORE = "restore it, or remove it to give all flags"
 
 
@@ -106,7 +107,8 @@ class Run:
         config = read_json(path, "configuration of a run", _RESTORE, _CONFIG)
         if not isinstance(config, dict):
             raise UserError(f"{path}: not a JSON object; {_RESTORE}")
-        for key, check in (("hidden_size", values.width), ("clip_seconds", values.positive)):
+        for key, check in (("hidden_size", values.width), ("embedding_size", values.width),
+                           ("clip_seconds", values.positive)):
             try:
                 check(repr(config.get(key, 1)))
             except argparse.ArgumentTypeError as error:

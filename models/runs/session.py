@@ -141,12 +141,18 @@ def find_head(args: Namespace) -> tuple[Run, int, dict]:
 
 
 def encoder_of_head(args: Namespace, head: Run, head_step: int, config: dict) -> tuple[Run, int]:
-    """The run and step of the encoder that a head was trained with.
+    """The run and step of the encoder that a head was trained with; fills in ``args.clip_seconds``.
+
+    The head's configuration says how long its clips were: that of a published encoder, which has none, does not.
 
     Raises:
-        UserError: --name or --enc_step contradicts what the head's configuration says.
+        UserError: --name, --enc_step or --clip_seconds contradicts what the head's configuration says.
     """
     run = Run(args.runs_dir, args.name)
+    if "clip_seconds" in config:
+        check_fixed("--clip_seconds", args.clip_seconds, config["clip_seconds"],
+                    f"the head of run {head.name!r}, which was trained on clips of")
+        args.clip_seconds = config["clip_seconds"]
     if config.get("frozen_encoder", True):
         begun = config.get("arguments", {})
         where = f"the head of run {head.name!r}, which was trained on an encoder of"

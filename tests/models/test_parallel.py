@@ -1,5 +1,6 @@
 """Several processes under torchrun train as one does, and only one of them writes and speaks."""
 
+import json
 import os
 import re
 import subprocess
@@ -38,11 +39,14 @@ def test_two_processes_get_the_losses_and_gradients_of_one(words, tmp_path, kind
 def test_torchrun_trains_saves_and_speaks_once(words, tmp_path):
     flags = [*words.flags, f"--runs_dir={tmp_path}", "--name=two", "--model=Res8", "--hidden_size=12", "--recipe=fast",
              "--per_class=4", "--step_freq=10", "--eval_freq=10"]
-    ran = torchrun("TripletEncoder.py", *flags, "--num_steps=30", "--num_nodes=1", "--save_emb")
+    ran = torchrun("TripletEncoder.py", *flags, "--num_steps=30", "--num_nodes=1", "--save_emb", "--cl", "--k=3")
     assert ran.returncode == 0, ran.stderr
     assert [line.split("/")[0] for line in ran.stdout.splitlines() if line.startswith("step ")] == \
         ["step 10", "step 20", "step 30"]
-    assert len(re.findall("test it with", ran.stdout)) == 1 and ran.stderr.count("running on the CPU") == 1
+    # At the end the first process tests alone, as by infer_train.py.
+    assert len(re.findall("^Accuracy: ", ran.stdout, re.M)) == 1 and "test it with" not in ran.stdout
+    assert json.loads((tmp_path / "two" / "knn-words-Res8-30.json").read_text())["facts"]["k"] == 3
+    assert ran.stderr.count("running on the CPU") == 2
     run = Run(tmp_path, "two")
     assert run.steps("Res8") == run.steps(TRAINER) == [10, 20, 30]
     first, last = (load_state(run.path("Res8", step)) for step in (10, 30))

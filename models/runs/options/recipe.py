@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from data.base.errors import UserError
+from models.runs.options.common import tell_idle
 from models.runs.parser import Parser
 from models.runs.values import count, decibels, not_negative, positive, probability, share, whole
 
@@ -118,6 +119,8 @@ def resolve_recipe(args: argparse.Namespace, changes: dict | None = None) -> Non
             raise UserError(f"--{flag} {low:g} {high:g}: give the lower one first")
         if flag in args.given and not getattr(args, of) and flag != "noise_snr":  # which runs were begun with
             raise UserError(f"--{flag} has no effect without --{of}; give that too, or leave --{flag} out")
+    if not args.augment:
+        tell_idle(args, ("noise_snr", "noise_dir"), "without --augment")
 
 
 def _default(flag: str, changes: dict | None) -> str:

@@ -25,6 +25,29 @@ def test_clips_that_are_enrolled_and_tested_are_told(run, words, runs, encoder, 
     assert "among the clips to enrol from" not in infer(run, words, runs, *flags).error
 
 
+def test_a_cohort_has_no_clip_of_a_tested_word_under_another_label(run, words, runs, encoder, tmp_path):
+    """As the label of all other words hides, whose clips are those of the unknown ones."""
+    registry = tmp_path / "manifests.json"
+    splits = {split: words.folder / f"{split}.json" for split in ("train", "dev", "test")}
+    others = [line for line in splits["train"].read_text().splitlines()
+              if not any(f'"{word}"' in line for word in ("cat", "dog"))]
+    hidden = [line.replace('"dog"', '"_unknown_"') for split in ("train", "test")
+              for line in splits[split].read_text().splitlines() if '"dog"' in line]
+    assert len(hidden) == 12 + 5 and all("_unknown_" in line for line in hidden)
+    for name, lines in (("pure", others), ("leaky", others + hidden), ("dogs", others[:20] + hidden)):
+        path = words.folder / f"{name}.json"  # beside the others, whose paths it has
+        path.write_text("".join(f"{line}\n" for line in lines))
+        register(name, train=path, dev=splits["dev"], test=splits["test"], registry=registry)
+    register("words", **splits, registry=registry)
+    flags = ["--shots", "2", "--repeats=2", "--enroll", "cat", "--unknown", "dog", f"--registry={registry}"]
+    pure, leaky = (infer(run, words, runs, *flags, f"--cohort={name}") for name in ("pure", "leaky"))
+    assert "17 of the cohort's 65 clips, whose labels are other words, are clips of enrolled" in leaky.out
+    assert "cohort: 48 clips of 4 other words of --manifest leaky" in leaky.out and "left out" not in pure.out
+    tables = [[line for line in done.out.splitlines() if line.startswith("|")] for done in (pure, leaky)]
+    assert tables[0] == tables[1] and len(tables[0]) > 6
+    refused(infer(run, words, runs, *flags, "--cohort=dogs"), "'dogs' has 20 training clips", "--cohort")
+
+
 def test_draws_that_are_all_alike_are_told(run, words, runs, encoder):
     done = infer(run, words, runs, "--shots", "2", "12", "--repeats=3", "--enroll", "bed", "cat")
     assert done.code == 0, done.error

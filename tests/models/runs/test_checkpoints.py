@@ -136,9 +136,11 @@ def test_config_round_trip_and_damage(tmp_path):
     run.write_config({"labels": ["yes", "ünü"], "arguments": {"lr": 1e-3}})
     assert run.config() == {"labels": ["yes", "ünü"], "arguments": {"lr": 1e-3}}
     for broken in ("{", "[]", "null", '"x"', "[" * 100_000, '{"hidden_size": "x"}', '{"hidden_size": 0}',
-                   '{"hidden_size": 45.0}', '{"clip_seconds": "x"}', '{"clip_seconds": NaN}', '{"clip_seconds": -1}',
-                   '{"clip_seconds": 1e999}', '{"labels": "yes"}', '{"labels": [1]}', '{"arguments": []}',
-                   '{"arguments": null}', '{"model": 1}', '{"frozen_encoder": 1}', '{"train_clips": true}'):
+                   '{"hidden_size": 45.0}', '{"embedding_size": "6"}', '{"embedding_size": -1}',
+                   '{"embedding_size": 1.5}', '{"embedding_size": 1000000000}', '{"clip_seconds": "x"}',
+                   '{"clip_seconds": NaN}', '{"clip_seconds": -1}', '{"clip_seconds": 1e999}', '{"labels": "yes"}',
+                   '{"labels": [1]}', '{"arguments": []}', '{"arguments": null}', '{"model": 1}',
+                   '{"frozen_encoder": 1}', '{"train_clips": true}'):
         (run.folder / "config.json").write_text(broken)
         with pytest.raises(UserError, match=r"config.json.*restore it") as told:
             run.config()
