@@ -89,8 +89,6 @@ def main(args) -> int:
         sampler = BalancedBatchSampler(train.manifest.label, corpus.labels, args.batch_classes, args.per_class,
                                        args.data_probs, args.seed, tables=train.manifest.path.parent,
                                        groups=corpus.parts, shares=args.shares)
-        if not sampler.mixture[0]:
-            tell_idle(args, ["shares"], f"with --data_probs {args.data_probs}, by which no batch is drawn uniformly")
         held = session.open_new_words(args, corpus) if args.eval == "new_words" else None
         check_apart(train, {"dev": dev} | ({} if held is None else {"new_words": held}), corpus)
     session.check_memory(sampler.batch_clips, args.clip_seconds)

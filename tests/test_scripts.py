@@ -388,7 +388,6 @@ def test_a_resume_keeps_to_what_was_begun(encoder, runs, words, run):
 @pytest.mark.parametrize("script, flags, idle", [
     ("TripletEncoder", ["--noise_dir=/nowhere", "--noise_snr", "0", "5"], {"noise_dir", "noise_snr"}),
     ("TripletEncoder", ["--augment", "--noise_snr", "0", "5", "--shares", "1", "--data_probs=4", "--k=3"], set()),
-    ("TripletEncoder", ["--shares", "1", "--data_probs=5"], {"shares"}),
     ("TripletClassifier", ["--per_class=3", "--batch_size=12", "--precision=32"], {"per_class"}),
     ("TripletClassifier", ["--per_class=3", "--batch_size=12", "--batch_classes=4"], {"batch_size"}),
     ("TripletClassifier", ["--enc_name=enc", "--compile", "--precision=bf16"], {"compile", "precision"}),
