@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -76,14 +77,24 @@ def test_unwritable_folder(tmp_path):
         pass
 
 
-def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)  # a file too large fails as a full disk does
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+@contextmanager
+def no_more_than(size):
+    """Let this process write no more than so many bytes into a file, which fails as on a full disk.
+
+    Not longer than it must: pytest's own output may go to a file.
+    """
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
     try:
-        with pytest.raises(UserError, match="make room"), write_atomically(tmp_path / "a", "wb") as file:
-            file.write(bytes(100_000))
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
+    with no_more_than(4096), pytest.raises(UserError, match="make room"), \
+            write_atomically(tmp_path / "a", "wb") as file:
+        file.write(bytes(100_000))
     assert not list(tmp_path.iterdir())
 
 
@@ -120,21 +131,12 @@ def test_a_reader_that_leaves_ends_it_quietly(lines):
     assert (done.returncode, done.stderr) == (141, "")
 
 
-@pytest.fixture
-def no_more_than():
-    """Let this process write no more than so many bytes into a file, as on a full disk."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
 @pytest.mark.parametrize("write", [
     lambda file: np.save(file, np.zeros(30_000)), lambda file: np.savez(file, a=np.zeros(30_000)),
     lambda file: torch.save({"a": torch.zeros(30_000)}, file)])
 @pytest.mark.parametrize("size", [1, 4096, 90_000, 119_000])
-def test_a_full_disk_is_one_line_whatever_library_writes(tmp_path, no_more_than, write, size):
-    no_more_than(size)
-    with pytest.raises(UserError, match=r"a\.bin: cannot be written .*make room"), \
+def test_a_full_disk_is_one_line_whatever_library_writes(tmp_path, write, size):
+    with no_more_than(size), pytest.raises(UserError, match=r"a\.bin: cannot be written .*make room"), \
             write_atomically(tmp_path / "a.bin", "wb") as file:
         write(file)
     assert not list(tmp_path.iterdir())
