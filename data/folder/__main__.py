@@ -156,7 +156,7 @@ def _split(args: argparse.Namespace, clips: list, speakers: list[str | None],
         if not group:
             continue
         units = [speakers[i] or clips[i][1].digest for i in group]
-        home = divide(units, [clips[i][0] for i in group], args.dev_percent, args.test_percent)
+        home = divide(units, [clips[i][0] for i in group], args.dev_percent, args.test_percent, args.split_seed)
         shares = f"{args.dev_percent:g} % dev, {args.test_percent:g} % test"
         if len(home) >= MANY_SPEAKERS:
             say(f"split: each {what} by a hash of its {'name' if what == 'speaker' else 'audio'}, {shares}; recordings "
@@ -216,6 +216,8 @@ def _parser() -> argparse.ArgumentParser:
                      "relative to DIR)")
     split.add_argument("--dev_percent", type=float, default=10.0, metavar="P", help="share of the dev split")
     split.add_argument("--test_percent", type=float, default=10.0, metavar="P", help="share of the test split")
+    split.add_argument("--split_seed", type=int, default=0, metavar="N", help="another number divides otherwise, for "
+                       "a test over several divisions of a small folder")
     output = parser.add_argument_group("output")
     output.add_argument("--name", required=True, help="name to register, for --manifest")
     output.add_argument("--out", type=Path, metavar="DIR", help="folder of the manifests (default: datasets/<name>)")

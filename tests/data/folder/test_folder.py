@@ -71,6 +71,20 @@ def test_many_speakers_are_divided_by_hash_alone():
     assert divide(units, ["a"] * len(units), 10, 10) == {unit: split_of(unit) for unit in units}
 
 
+@pytest.mark.parametrize("count", [30, 400])
+def test_every_seed_divides_otherwise_and_nobody_is_always_tested(count):
+    units = [f"s{i}" for i in range(count) for _ in range(4)]
+    labels = ["a", "b"] * (2 * count)
+    found = [divide(units, labels, 10, 25, seed) for seed in range(20)]
+    assert found[0] == divide(units, labels, 10, 25)
+    assert found[3] == divide(units[::-1], labels[::-1], 10, 25, 3)
+    assert len({tuple(sorted(homes.items())) for homes in found}) == 20
+    for homes in found:
+        assert list(homes.values()).count("test") == pytest.approx(count / 4, abs=count / 12)
+    tested = np.sum([[homes[unit] == "test" for unit in sorted(homes)] for homes in found], 0)
+    assert (tested > 0).mean() > 0.95 and tested.max() < 20  # 0.75 ** 20 of them are never drawn
+
+
 # -- the command
 
 def a_folder(root, speakers=5, words=("ja", "nein", "_unknown_")):
@@ -117,8 +131,20 @@ def test_twice_gives_the_same_bytes_and_a_command_to_repeat_it(tmp_path):
     before = [path.read_bytes() for path in paths]
     run(root, "--dev_percent", "20")
     assert [path.read_bytes() for path in paths] == before
+    assert "--split_seed" not in registered("mine", tmp_path / "registry.json")["made_by"]
     made_by = registered("mine", tmp_path / "registry.json")["made_by"]
     assert made_by.startswith(f"python -m data.folder '{root}' --name mine --dev_percent 20.0 --out")
+
+
+def test_another_division_says_so_and_parts_no_speaker(tmp_path):
+    root = a_folder(tmp_path / "r")
+    first = home(run(root)[1])
+    others = [run(root, "--split_seed", str(seed))[1] for seed in (1, 2, 3)]
+    assert any(home(corpus) != first for corpus in others)
+    assert "--split_seed 3" in registered("mine", tmp_path / "registry.json")["made_by"]
+    for corpus in others:
+        where = {u.speaker: split for split, manifest in corpus.splits.items() for u in manifest}
+        assert all(where[u.speaker] == split for split, manifest in corpus.splits.items() for u in manifest)
 
 
 def test_many_speakers_agree_with_the_hash_rule(tmp_path):
