@@ -98,7 +98,7 @@ def test_new_words(args, run, step, config, corpus) -> int:
     embedded = embed_clips(encoder, LogMel(args.compression).to(device), clips, rows, title="embedding new words")
     check_finite(embedded, "new words", held)
     facts = {"encoder": str(run.path(args.model, step)), "manifest": args.manifest, "clip_seconds": args.clip_seconds}
-    facts |= tell_trained([], held.labels, config) | tell_seen([run], clips, corpus, rows)
+    facts |= tell_trained([], held.labels, config, all_words=True) | tell_seen([run], clips, corpus, rows)
     out = session.own_run(args, args.name).folder
     new_words.report_new_words(out, f"new_words-{args.manifest}-{args.model}-{step}",
                                new_words.measure(embedded, held), held, facts)

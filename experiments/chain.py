@@ -40,13 +40,14 @@ def _run_chain(chain: list[Cell], known: set[str], setup: Setup) -> list[dict]:
     for cell in chain:
         folder = setup.runs_dir / cell.run
         checkpoint = folder / "checkpoints" / f"trainer-STEP-{cell.steps}.pt"
-        lacking = not checkpoint.exists() or belongs.is_of_others(folder, setup.data, cell.name in setup.stale)
+        stale, noise = cell.name in setup.stale, setup.data.noise_of(cell.augment, cell.extra)
+        lacking = not checkpoint.exists() or belongs.is_of_others(folder, setup.data, stale, noise)
         needed = cell.method == "knn" and lacking and any(
             other.method == "head" and other.name not in known for other in chain)
         if cell.name in known and not needed:
             continue
         looks = setup.at_new_words(cell)
-        belongs.make_room(folder, setup.data, cell.name in setup.stale, looks)
+        belongs.make_room(folder, setup.data, stale, looks, noise)
         steps = max(1, cell.steps // LOOKS)
         resume = ["--resume"] if (folder / "config.json").exists() else []
         train = cells.train_command(cell, setup.flags(cell))

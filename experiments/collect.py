@@ -19,9 +19,10 @@ def collect(cell: Cell, setup: Setup) -> dict:
 
     ``right`` has a digit for each test clip, 1 where the prediction was right, in the order of the test manifest, which
     ``test_set`` identifies, as ``data`` does all three manifests; ``curve`` has step, seconds of training, and accuracy
-    on dev for each look at it, or, as ``looks`` says then, AUROC of the new words that ``new_words_set`` identifies. Of
-    enrolled words ``shots`` has the figures instead, means over the draws. On a CPU, ``threads`` in training bear on
-    how sums are rounded, and so on the figures as another seed does.
+    on dev for each look at it, or, as ``looks`` says then, AUROC of the new words that ``new_words_set`` identifies.
+    ``noise_set`` identifies the noise that clips were augmented with, if they were. Of enrolled words ``shots`` has the
+    figures instead, means over the draws. On a CPU, ``threads`` in training bear on how sums are rounded, and so on the
+    figures as another seed does.
     """
     folder = setup.runs_dir / cell.run
     stem = cells.written_to(cell, setup.runs_dir, setup.protocol)
@@ -34,6 +35,8 @@ def collect(cell: Cell, setup: Setup) -> dict:
         result |= {"looks": looks, "new_words_set": belongs.looked_at_with(folder) or ""}
     else:
         result["dev_accuracy"] = curve[-1][2]
+    if cell.augment and (noise := belongs.augmented_with(folder)) is not None:
+        result["noise_set"] = noise
     if cell.method == "shots":
         facts = test["facts"]
         return result | {

@@ -147,8 +147,8 @@ def main(args: argparse.Namespace) -> int:
     wanted = [cell for chain in chains for cell in chain if cell.name not in results.known]
     if stale := results.stale:
         again = len({cell.name for cell in wanted} & set(stale))
-        print(f"{results.path}: {len(stale)} results are of other data than --manifest {args.manifest} has now: "
-              f"{again} to run again, {len(stale) - again} left out", flush=True)
+        print(f"{results.path}: {len(stale)} results are of other data, or noise, than --manifest {args.manifest} has "
+              f"now: {again} to run again, {len(stale) - again} left out", flush=True)
     if args.eval == "new_words" and (otherwise := [
             cell.name for cell in todo if cell.method in ("knn", "shots") and cell.name in results.known
             and results.known[cell.name].get("looks") != "new_words"]):

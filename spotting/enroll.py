@@ -148,7 +148,7 @@ def thresholds_without_background(args, words, before, embedder, kept) -> None:
     if len(changed) < len(words.words) and isinstance(then, int | float) and then != args.hop:
         raise UserError(f"--hop {args.hop:g}: the thresholds in {args.out} were set with --hop {then:g}; add with "
                         "that, or enrol all words again")
-    cohort = cohort_of(args, embedder, kept)
+    cohort = cohort_of(args, embedder, kept, [word.name for word in changed])
     if isinstance(cohort, str):
         warn(f"threshold {THRESHOLD:g} for {', '.join(word.name for word in changed)}, which rests on no recording "
              f"({cohort}); set it with --background and recordings without the words")
@@ -160,12 +160,13 @@ def thresholds_without_background(args, words, before, embedder, kept) -> None:
         passed = "" if np.isnan(own).any() else \
             f"; {int((own >= word.threshold).sum())} of its {len(own)} clips pass, each left out in turn"
         print(f"{word.name}: threshold {word.threshold:.3f} for about {args.fa_per_hour:g} false alarms an hour, by "
-              f"{len(cohort.embeddings):,} seconds of others' speech{passed}")
+              f"{len(cohort.without([word.name for word in changed])):,} seconds of others' speech{passed}")
     warn("of your recordings, only --background can tell how many false alarms an hour these thresholds give")
 
 
-def cohort_of(args, embedder, kept):
-    """The cohort for thresholds, or why there is none. Raises UserError for --cohort."""
+def cohort_of(args, embedder, kept, names):
+    """The cohort for the thresholds of words of these names, or why there is none. Raises UserError for --cohort."""
+    from spotting.detection.thresholds import few_without
     from spotting.encoders.gather import gather, training_data, training_files
 
     if args.cohort is None and kept is not None:
@@ -177,6 +178,7 @@ def cohort_of(args, embedder, kept):
         name, registry = known
     try:
         found = gather(embedder, *training_files(name, Path(registry)), 0, warn)
+        found = found if isinstance(found, str) else few_without(found, names) or found
     except UserError as error:
         found = str(error)
     if isinstance(found, str):

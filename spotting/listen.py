@@ -8,12 +8,14 @@ import time
 from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
+from data.decoding import SAMPLE_RATE
 from models.runs.values import positive
 from spotting.command import add_hop, add_threshold, hop_samples, tell_hop, warn
 from spotting.encoders.load import add_encoder, check_flags, load
 
 PATIENCE = 2  # windows that must not score higher before a hit is told; those after them can only be the same hit
 SILENCE = 3.0  # seconds without a sample, after which the device is taken for gone
+MUTE = 5.0  # seconds from the first on without anything to be heard in, after which it is said
 BEHIND = 2.0  # seconds of sound not looked at yet, from which on it is said
 
 
@@ -53,11 +55,13 @@ def main(args: argparse.Namespace) -> int:
     with Microphone(args.device, SILENCE, warn) as microphone:
         print(f"listening to {microphone.name} for {', '.join(words.names)}; end with Ctrl-C", flush=True)
         count = 0
-        for word, hit in hits(microphone.blocks(args.seconds), embedder, words.words, hop, microphone.behind):
-            delay = time.monotonic() - microphone.begun - hit.end
-            print(f"{hit.end:8.2f} s  {word.name}  {hit.score:.3f}  {delay:.2f} s after its end", flush=True)
-            count += 1
-    warn(f"{count} hits in {microphone.heard:.1f} s of sound")
+        try:
+            for word, hit in hits(microphone.blocks(args.seconds), embedder, words.words, hop, microphone.behind):
+                delay = time.monotonic() - microphone.begun - hit.end
+                print(f"{hit.end:8.2f} s  {word.name}  {hit.score:.3f}  {delay:.2f} s after its end", flush=True)
+                count += 1
+        finally:  # mostly by Ctrl-C
+            warn(f"{count} hits in {microphone.heard:.1f} s of sound")
     return 0
 
 
@@ -70,11 +74,17 @@ def hits(blocks, embedder, words, hop, behind=lambda: 0.0):
     from spotting.hits.match import Early, Scorer, hit_of, reach
     from spotting.sound.blocks import has_sound, windows
 
-    length, warned = embedder.facts.clip_samples, False
+    length, warned, heard = embedder.facts.clip_samples, False, False
     scorer = Scorer(words, hop, embedder.cohort)
     early = [Early(reach(word, hop, length), PATIENCE, word.threshold) for word in words]
     for first, clips in windows(blocks, length, hop, 1):
-        scores, backs = scorer(embedder(clips), has_sound(clips))
+        loud = has_sound(clips)
+        scores, backs = scorer(embedder(clips), loud)
+        heard = heard or loud.any()
+        if not heard and first * hop >= MUTE * SAMPLE_RATE:
+            warn(f"nothing is above -60 dB of full scale in the first {MUTE:g} s, too quiet to hear a word in: is the "
+                 "microphone muted, or another one meant (--devices)?")
+            heard = True  # said once
         for i, (word, one) in enumerate(zip(words, early, strict=True)):
             if peak := one.push(i, first, float(scores[0, i]), int(backs[0, i])):
                 yield word, hit_of(peak, word, hop)

@@ -55,7 +55,7 @@ def main(args: argparse.Namespace) -> int:
     from spotting.sound.blocks import files_of, open_file
     from spotting.sound.noise import Noise, check_noise
     from spotting.sound.repeats import without_repeats
-    from spotting.words.positives import copied, find_positives, leave_out_enrolled
+    from spotting.words.positives import copied, find_positives, heard_with, leave_out_enrolled
     from spotting.words.words_file import read_words, suited
 
     check_flags(args)
@@ -101,7 +101,7 @@ def main(args: argparse.Namespace) -> int:
                      "on: at these, false alarms look rarer than they are")
     for line in notes:
         warn(f"warning: {line}")
-    files = [*((path, 0.0, None) for path in negatives), *(entry[1:] for entry in said)]
+    files = [*((path, 0.0, None) for path in negatives), *map(heard_with, said)]
 
     def opened(number, say=warn):
         def again():

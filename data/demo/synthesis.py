@@ -104,7 +104,7 @@ def _checked(words: Sequence[str]) -> list[str]:
         raise UserError(f"--words: {len(found)} word{'s' * (len(found) != 1)}; give at least two")
     for word in found:
         check_name("--words", word)
-        if word.startswith((".", "_")):
+        if word.startswith((".", "_", "#")):
             raise UserError(f"--words {word!r}: starts with {word[0]!r}, as no word does; leave it out")
     return found
 

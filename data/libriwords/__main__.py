@@ -127,10 +127,11 @@ def main(args: argparse.Namespace) -> None:
         print(f"--exclude_words: {len(absent):,} of {len(args.exclude_words):,} are not in this corpus, such as "
               f"{absent[0]}")
     stays = stay(clips, args.exclude_words, args.exclude_speakers)
+    new = held_out(clips.words, args.new_words)
+    unlearnt = _sayings(clips, {*map(as_word, args.exclude_words), *new}) if args.context else []
     clips = only(clips, stays)
     split = split_speakers(clips, args.min_seconds)  # whatever is doubtful, speakers stay where they are
     clips = thinned(clips, keep[stays])
-    new = held_out(clips.words, args.new_words)
     for size in sorted(set(args.sizes)):
         words = select(clips, split, size, args.min_seconds, args.min_count, args.max_per_word,
                        ("train",) if args.train_only else SPLITS, args.min_speakers, new)
@@ -138,7 +139,13 @@ def main(args: argparse.Namespace) -> None:
         if len(words.rows) - len(words.dropped()) < 2:
             raise UserError(f"--sizes {size}: fewer than two words have clips in train, dev and test; give more of "
                             "LibriSpeech, or lower --min_count and --min_seconds")
-        _write(size, clips, words, _new_clips(clips, split, words, new, args), args, made_by)
+        _write(size, clips, words, _new_clips(clips, split, words, new, args), args, made_by, unlearnt)
+
+
+def _sayings(clips: WordClips, words: set[str]) -> list[tuple[str, float, float]]:
+    """File, start and end of each saying of some words."""
+    rows = np.flatnonzero(np.array([word in words for word in clips.words], bool)[clips.word])
+    return [(clips.files[clips.file[i]], float(clips.start[i]), float(clips.end[i])) for i in rows]
 
 
 def _drop_doubtful(clips: WordClips, args: argparse.Namespace) -> tuple[WordClips, np.ndarray]:
@@ -163,16 +170,20 @@ def _new_clips(clips, split: np.ndarray, words: Words, new: set[str], args: argp
     return chosen[np.argsort(clips.word[chosen], kind="stable")]
 
 
-def _write(size: int, clips, words: Words, new: np.ndarray, args: argparse.Namespace, made_by: str) -> None:
+def _write(size: int, clips, words: Words, new: np.ndarray, args: argparse.Namespace, made_by: str,
+           unlearnt: list[tuple[str, float, float]]) -> None:
+    from data.libriwords.context import Overheard, with_context
+
     registered = _name(size, args)
     folder = args.out / registered
+    overheard = Overheard(unlearnt)
 
     def write(name: str, chosen: np.ndarray) -> Path:
         utterances = _utterances(clips, chosen)
         if args.context:
-            from data.libriwords.context import with_context
-
             utterances = with_context(utterances, args.clip_seconds, args.context)
+        if name == "train":
+            utterances = overheard.counted(utterances)
         write_manifest(folder / f"{name}.json", utterances)
         return folder / f"{name}.json"
 
@@ -184,6 +195,9 @@ def _write(size: int, clips, words: Words, new: np.ndarray, args: argparse.Names
         paths["new_words"] = write("new_words", new)
         print(f"new words: {len(new):,} clips of {len(np.unique(clips.word[new])):,} words held out, in "
               f"{paths['new_words']}")
+    if overheard.clips:
+        print(f"in {overheard.clips:,} of the {len(words.clips['train']):,} training clips a word of --exclude_words "
+              "or --new_words is said beside their own, by --context: it is no label, but not unheard")
     with write_atomically(folder / "words.tsv") as file:
         file.write("\t".join(["word", "aligned", "too_short", "usable", *SPLITS, "verdict"]) + "\n")
         file.writelines("\t".join(map(str, row)) + "\n" for row in words.rows)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from data.base.errors import UserError, exit_cleanly
 
 if TYPE_CHECKING:
+    from data.manifests import Utterance
     from data.sources.splits import Splits
     from data.sources.vetting import Digests
 
@@ -119,8 +120,13 @@ def main(args: argparse.Namespace) -> None:
     splits = {"train": [], "dev": [], "test": []}
     for clip in usable:
         splits[splits_of["/".join(Path(clip.path).parts[-2:])]].append(clip)
+    if args.protocol == "official":
+        splits["test"], more = official_test(args, test_root)
+        digests |= more
+    if args.drop_duplicates:  # before other words and silence are drawn, whose number goes by what there is
+        splits = without_copies(splits, digests, args.drop_duplicates)
     if args.classes == "12":
-        splits, more = twelve_classes(args, splits, root / NOISE, test_root)
+        splits, more = twelve_classes(args, splits, root / NOISE)
         digests |= more
     elif args.silence:
         splits, more = with_silence(splits, root / NOISE)
@@ -207,25 +213,31 @@ def choose_words(args: argparse.Namespace, found: set[str], root: Path) -> set[s
     return set(args.words or found)
 
 
-def twelve_classes(args: argparse.Namespace, splits: "Splits", noise: Path,
-                   test_root: Path) -> "tuple[Splits, Digests]":
-    """Splits of the 12-class task from splits of all words; and the hashes of the clips that are new in them."""
+def official_test(args: argparse.Namespace, test_root: Path) -> "tuple[list[Utterance], Digests]":
+    """The clips of the test-set archive, and their hashes. Raises UserError unless it has the 12 classes."""
     from data.sources.vetting import vet
     from data.speech_commands.archive import find_clips
     from data.speech_commands.labels import COMMANDS, SILENCE, UNKNOWN
+
+    clips, digests = vet(list(find_clips(test_root, "--test_root").values()), args.skip_bad_audio)
+    labels = {clip.label for clip in clips}
+    if differing := sorted(labels ^ {*COMMANDS, UNKNOWN, SILENCE}):
+        raise UserError(f"{test_root}: {'no' if differing[0] not in labels else 'a'} folder {differing[0]!r}; the "
+                        "test-set archive has one for each of the 12 classes and no other")
+    return clips, digests
+
+
+def twelve_classes(args: argparse.Namespace, splits: "Splits", noise: Path) -> "tuple[Splits, Digests]":
+    """Splits of the 12-class task from splits of all words; and the hashes of the clips that are new in them.
+
+    A test split of --protocol official is of these classes already.
+    """
     from data.speech_commands.twelve import with_unknown
 
-    official, digests = [], {}
-    if args.protocol == "official":
-        official, digests = vet(list(find_clips(test_root, "--test_root").values()), args.skip_bad_audio)
-        labels = {clip.label for clip in official}
-        if differing := sorted(labels ^ {*COMMANDS, UNKNOWN, SILENCE}):
-            raise UserError(f"{test_root}: {'no' if differing[0] not in labels else 'a'} folder {differing[0]!r}; the "
-                            "test-set archive has one for each of the 12 classes and no other")
-        splits = {split: clips for split, clips in splits.items() if split != "test"}
-    splits = with_unknown(splits, args.seed)
-    splits, more = with_silence(splits, noise)
-    return splits | ({"test": official} if official else {}), digests | more
+    official = {"test": splits["test"]} if args.protocol == "official" else {}
+    drawn, digests = with_silence(with_unknown({split: clips for split, clips in splits.items()
+                                                if split not in official}, args.seed), noise)
+    return drawn | official, digests
 
 
 def with_silence(splits: "Splits", noise: Path) -> "tuple[Splits, Digests]":

@@ -19,6 +19,7 @@ HEADINGS = {"accuracy": "accuracy", "auroc": "AUROC", "equal_error_rate": "equal
             **{f"accuracy_at_{percent}_percent": f"accuracy at {percent} % FA" for percent in PERCENTS}}
 TICKS = np.array([0.001, 0.01, 0.1, 0.5, 1, 2, 5, 10, 20, 40, 60, 80, 90, 95, 98, 99, 99.9, 99.99, 99.999]) / 100
 _NAMED = 10  # words in a line
+_ANYTHING = {"unknown", "silence", "noise", "background", "other", "others"}  # words, and names of classes of no word
 _STYLES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 3)), (0, (7, 2, 1, 2, 1, 2)))  # as many as methods drawn
 
 
@@ -79,24 +80,31 @@ def report_enrolment(out: Path, stem: str, results: Sequence[Result], truth: np.
     return content
 
 
-def tell_trained(enrolled: Sequence[str], unknown: Sequence[str], config: dict) -> dict:
+def tell_trained(enrolled: Sequence[str], unknown: Sequence[str], config: dict, all_words: bool = False) -> dict:
     """Say in a line which of the words an encoder was trained on, if any; the same as facts, {} where none knows.
 
-    A word that it was trained on is no new word, whoever says it.
+    A word that it was trained on is no new word, whoever says it. A class to reject that is called "unknown" or the
+    like mostly has whatever is not enrolled, and none of that word in it: that is said apart, and no such fact.
 
     Args:
         config: of the encoder's run.
+        all_words: there is no such class among these.
     """
     if not isinstance(config.get("labels"), list):
         return {}
     trained = {same_name(str(label)) for label in config["labels"]}
     found = {what: [label for label in labels if same_name(label) in trained]
              for what, labels in (("enrolled", enrolled), ("unknown", unknown))}
+    doubtful = [label for label in found["unknown"] if same_name(label) in _ANYTHING and not all_words]
+    found["unknown"] = [label for label in found["unknown"] if label not in doubtful]
     if any(found.values()):
         print("the encoder was trained on " + " and ".join(
             f"{len(known)} of the {len(labels)} {what} words ({', '.join(map(visible, known[:_NAMED]))}"
             f"{', ...' * (len(known) > _NAMED)})" for (what, known), labels in
             zip(found.items(), (enrolled, unknown), strict=True) if known) + ": these are not new to it")
+    if doubtful:
+        print(f"{', '.join(map(visible, doubtful))}: a label of the encoder's training, too; where it is the word "
+              "there and any other sound here, that says nothing")
     return {f"{what}_words_trained_on": known for what, known in found.items()}
 
 

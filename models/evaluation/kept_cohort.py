@@ -76,7 +76,7 @@ class Cohort:
             others = self.embeddings[start:start + _ROWS] @ self.embeddings.T
             rows = np.arange(len(others))
             others[rows, start + rows] = -1
-            levels.append(_nearest(others))
+            levels.append(_nearest(others, others.shape[1] - 1))
         return np.concatenate(levels)
 
     def scores(self, template: np.ndarray, names: Sequence[str], by: Cohort | None) -> np.ndarray:
@@ -104,8 +104,9 @@ class Cohort:
         return [_words(text) for text in self.spoken]
 
 
-def _nearest(similar: np.ndarray) -> np.ndarray:
-    count = min(NEAREST, similar.shape[1])
+def _nearest(similar: np.ndarray, there: int | None = None) -> np.ndarray:
+    """(N, M) similarities to (N,), the mean of the `NEAREST` highest; ``there`` is how many do count, if not all."""
+    count = max(1, min(NEAREST, similar.shape[1] if there is None else there))
     return np.partition(similar, similar.shape[1] - count, axis=1)[:, similar.shape[1] - count:].mean(1)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from data.base.errors import UserError
 from models.evaluation.kept_cohort import Cohort
 from spotting.detection.intervals import allowed, of_rate
+from spotting.encoders.gather import LEAST as LEAST_WINDOWS
 from spotting.encoders.load import Embedder
 from spotting.hits.match import hit_of
 from spotting.hits.search import Heard, search
@@ -134,13 +135,27 @@ def by_cohort(words: Sequence[Word], cohort: Cohort, by: Cohort | None, fa_per_h
 
     Args:
         by: the cohort whose levels are taken off scores; None takes similarities as they are.
+
+    Raises:
+        UserError: the cohort has too few windows without these words.
     """
     names, share = [word.name for word in words], fa_per_hour * hop_seconds / 3600
+    if few := few_without(cohort, names):
+        raise UserError(f"{few}; set thresholds with spotting.enroll --background, or keep a cohort of other speech "
+                        "with python -m spotting.cohort")
     for word in words:
         lengths = 1 + (word.windows - 1) * word.spacing / clip_seconds
         word.threshold = float(np.mean([tail(np.sort(scores)[::-1], share ** (1 / lengths))
                                         for scores in cohort.scores(word.template(), names, by)]))
         word.calibrated = False
+
+
+def few_without(cohort: Cohort, names: Sequence[str]) -> str | None:
+    """That a cohort has too few windows in which none of some words is said; None if it has enough."""
+    left = len(cohort.without(names))
+    return None if left >= LEAST_WINDOWS else (
+        f"the cohort has {left} windows without {', '.join(names[:3])}{', ...' * (len(names) > 3)}, of "
+        f"{len(cohort.plain):,}, and thresholds need {LEAST_WINDOWS}")
 
 
 def tail(scores: np.ndarray, share: float) -> float:

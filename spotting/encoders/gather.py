@@ -58,7 +58,7 @@ def training_files(name: str, registry: Path) -> tuple[list[str], Spoken]:
 
 def aligned(files: list[str], folder: Path, say: Callable[[str], None]) -> Spoken:
     """What is said in recordings by the TextGrids of the same names in a folder. Raises UserError if none has one."""
-    from data.sources.textgrids import SILENCE, TextGridError, read_words
+    from data.sources.textgrids import TextGridError, read_words
 
     grids = {path.stem: path for path in sorted(folder.rglob("*.TextGrid"))}
     spoken, problems = {}, []
@@ -70,8 +70,7 @@ def aligned(files: list[str], folder: Path, say: Callable[[str], None]) -> Spoke
         except TextGridError as error:
             problems.append(f"{grid}: {error}")
             continue
-        spoken[file] = [(start, end, mark) for start, end, mark in zip(tier.start, tier.end, tier.mark, strict=True)
-                        if mark not in SILENCE]
+        spoken[file] = [(start, end, word) for word, start, end in tier.words()]
     if problems:
         say(f"left out {len(problems)} TextGrids, such as {problems[0]}")
     if not spoken:

@@ -13,7 +13,7 @@ BLOCK = 0.05  # seconds that the device gives at a time
 
 
 def driver():
-    """The module sounddevice. Raises UserError where it, or the system's PortAudio, is not installed."""
+    """The module sounddevice. Raises UserError where it, or the system's PortAudio, is not installed or not working."""
     try:
         import sounddevice
     except ImportError:
@@ -21,6 +21,9 @@ def driver():
     except OSError as error:
         raise UserError(f"sounddevice finds no PortAudio on this system ({error}); install it (Debian, Ubuntu: apt "
                         "install libportaudio2)") from None
+    except Exception as error:  # its own PortAudioError, which there is no module yet to name by
+        raise UserError(f"PortAudio cannot be started ({' '.join(str(error).split())}); is the sound system running?"
+                        ) from None
     return sounddevice
 
 
@@ -55,9 +58,10 @@ class Microphone:
     def __init__(self, device: str | None, patience: float, warn: Callable[[str], None]):
         self._driver, self._patience, self._warn = driver(), patience, warn
         self._queue: queue.Queue[np.ndarray] = queue.Queue()
-        self._waiting, self.heard, self.begun, self.lost = 0, 0.0, time.monotonic(), 0
+        # Frames recorded and given out: each is written by one thread only.
+        self._taken, self._given, self.begun, self.lost = 0, 0, time.monotonic(), 0
         devices()
-        self._device = int(device) if device is not None and device.isdigit() else device
+        self._device = int(device) if device is not None and device.isdecimal() else device
         try:
             about = self._driver.query_devices(self._device, "input")
             self.name, self._rate = about["name"], SAMPLE_RATE
@@ -68,7 +72,7 @@ class Microphone:
             self._stream = self._driver.InputStream(device=self._device, channels=1, samplerate=self._rate,
                                                     dtype="int16", blocksize=round(BLOCK * self._rate),
                                                     callback=self._take)
-        except (self._driver.PortAudioError, ValueError) as error:
+        except (self._driver.PortAudioError, ValueError, OverflowError) as error:
             which = "the system's microphone" if device is None else f"--device {device}"
             raise UserError(f"{which} cannot be opened ({' '.join(str(error).split())}); --devices lists what there is"
                             ) from None
@@ -86,15 +90,19 @@ class Microphone:
 
     def _take(self, data, frames, _, status) -> None:
         """Called by the driver's thread: nothing here may wait."""
-        if not self._waiting and not self.heard:
+        if not self._taken:
             self.begun = time.monotonic() - frames / self._rate
         self.lost += bool(status.input_overflow)
-        self._waiting += frames
+        self._taken += frames
         self._queue.put(np.array(data[:, 0]))
 
     def behind(self) -> float:
         """Seconds recorded, but not given out."""
-        return self._waiting / self._rate
+        return (self._taken - self._given) / self._rate
+
+    @property
+    def heard(self) -> float:
+        return self._given / self._rate
 
     def blocks(self, seconds: float | None = None) -> Iterator[np.ndarray]:
         """(n,) int16 at 16 kHz, as they come.
@@ -116,6 +124,5 @@ class Microphone:
             if self.lost > told:
                 told = self.lost
                 self._warn(f"{self.name}: the system dropped sound {told} times; what was said then is not heard")
-            self._waiting -= len(block)
-            self.heard += len(block) / self._rate
+            self._given += len(block)
             yield resampler.resample_chunk(block) if resampler else block

@@ -1,6 +1,7 @@
 """Recordings of words to test with: which there are, and which must be left out lest figures come out too good."""
 
 import os
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,11 +17,12 @@ from spotting.encoders.load import Embedder
 from spotting.words.copies import same_sound
 from spotting.words.words_file import Clip, Words
 
-Positive = tuple[str, str, float, float | None]  # word, file, start and end of its stretch; None is the file's end
+Positive = tuple[str, str, float, float | None]  # word, file, where it begins and ends in it; None is the file's end
+_BESIDE = 0.5  # seconds on both sides of a stretch that are heard with it
 
 
 def find_positives(path: Path) -> list[Positive]:
-    """Of a folder of a folder a word, or a manifest, of whose stretches half a second more is taken on both sides.
+    """Of a folder of a folder a word, or a manifest.
 
     Raises:
         UserError: nothing is there, or no such folder or manifest.
@@ -31,7 +33,13 @@ def find_positives(path: Path) -> list[Positive]:
         return [(word, file, 0.0, None) for word, file in find_words(path).files]
     manifest = read_manifest(path)
     entries = (manifest[i] for i in range(len(manifest)))
-    return [(u.label, u.path, max(0.0, u.offset - 0.5), u.offset + u.duration + 0.5) for u in entries]
+    return [(u.label, u.path, u.offset, u.offset + u.duration) for u in entries]
+
+
+def heard_with(entry: Positive) -> tuple[str, float, float | None]:
+    """The file and the stretch of it in which a recording's word is searched for: half a second more on both sides."""
+    _, path, start, end = entry
+    return path, max(0.0, start - _BESIDE), None if end is None else end + _BESIDE
 
 
 def leave_out_enrolled(said: list[Positive], tested: Sequence[Words], clip_seconds: float, say: Callable[[str], None]
@@ -44,17 +52,18 @@ def leave_out_enrolled(said: list[Positive], tested: Sequence[Words], clip_secon
     names = {word.name for words in tested for word in words.words}
     enrolled = {clip.sha1 for words in tested for word in words.words for clip in word.clips}
     files = {os.path.realpath(clip.file) for words in tested for word in words.words for clip in word.clips}
-    kept, stretches, same, broken, repeats, seen = [], [], [], [], [], {}
+    kept, stretches, same, broken, repeats, seen = [], [], [], [], [], defaultdict(list)
     for entry in (entry for entry in said if entry[0] in names):
         heard = examine(([entry[1]], clip_seconds))[0] if entry[3] is None else None
         if isinstance(heard, str):
             broken.append(heard)
         elif os.path.realpath(entry[1]) in files or (heard and heard.digest in enrolled):
             same.append(entry[1])
-        elif (first := seen.setdefault(_identity(entry, heard), entry)) is not entry:
-            repeats.append(f"{entry[1]} ({first[1]})")
+        elif first := next((one for one in seen[_place(entry, heard)] if _is_again(entry, one)), None):
+            repeats.append(f"{_said(entry)} ({_said(first)})")
         else:
             kept.append(entry)
+            seen[_place(entry, heard)].append(entry)
             stretches += [heard] if heard else []
     if others := sorted({entry[0] for entry in said} - names):
         count = sum(entry[0] not in names for entry in said)
@@ -76,10 +85,25 @@ def leave_out_enrolled(said: list[Positive], tested: Sequence[Words], clip_secon
     return kept, stretches
 
 
-def _identity(entry: Positive, heard: Recording | None) -> tuple:
-    """What recordings of one word that are the same share: their sound, or their place in a file."""
-    label, path, *stretch = entry
-    return (label, heard.digest) if heard else (label, os.path.realpath(path), *stretch)
+def _place(entry: Positive, heard: Recording | None) -> tuple[str, str]:
+    """What recordings of one word that are the same share: their sound, or their file."""
+    label, path, *_ = entry
+    return label, heard.digest if heard else os.path.realpath(path)
+
+
+def _is_again(entry: Positive, other: Positive) -> bool:
+    """Whether two labels of one word in one place are about one saying of it: they share most of the shorter one.
+
+    Labels by two hands, or of two tiers, seldom agree to the sample.
+    """
+    (start, end), (first, last) = entry[2:], other[2:]
+    if end is None or last is None:
+        return True
+    return min(end, last) - max(start, first) > min(end - start, last - first) / 2
+
+
+def _said(entry: Positive) -> str:
+    return entry[1] + (f" at {entry[2]:g} s" if entry[3] is not None else "")
 
 
 def copied(stretches: Sequence[Recording], tested: Sequence[Words], embedder: Embedder) -> str | None:

@@ -10,7 +10,7 @@ import pytest
 from data.base.errors import UserError
 from data.manifests import Utterance, load_corpus, register, write_manifest
 from experiments import cells, chain, compare, summary
-from experiments.belongs import Data, alone, data_of, make_room
+from experiments.belongs import Data, alone, augmented_with, data_of, hash_of_noise, make_room
 from experiments.cells import Cell
 from experiments.chain import run_chain
 from experiments.results_file import Results
@@ -55,6 +55,16 @@ def test_moved_data_are_the_same(tmp_path):
     assert found[0] == found[1]
 
 
+def noisy(folder, content=b"hum", name="hum.wav"):
+    """The set of `small` with a folder of noise, in which there is one file."""
+    (folder / "noise").mkdir(exist_ok=True)
+    for path in (folder / "noise").iterdir():
+        path.unlink()
+    (folder / "noise" / name).write_bytes(content)
+    hash_of_noise.cache_clear()  # as in a later process
+    return replace(data_of(small(folder)), noise=str(folder / "noise"))
+
+
 def result(cell, of, right="1110", **more):
     return {"name": cell.name, "cell": cells.to_dict(cell), "accuracy": 0.75, "f1_macro": 0.7, "dev_accuracy": 0.5,
             "seconds": 2.0, "classes": {"bed": 0.5, "cat": 1.0}, "right": right, "test_set": of.test_set,
@@ -73,6 +83,29 @@ def test_a_result_counts_for_its_own_data_and_an_old_one_by_its_test_set(tmp_pat
         assert set(read.known) == {seeds[0].name, seeds[2].name}
         assert set(read.stale) == {seeds[1].name, seeds[3].name}
     assert len(Results(tmp_path / "compare.json").known) == 5
+
+
+@pytest.mark.parametrize("change", [{"content": b"hiss"}, {"name": "hiss.wav"}, None])
+def test_a_result_made_with_noise_counts_for_that_noise_alone(tmp_path, change):
+    data = noisy(tmp_path)
+    cell = replace(BASE, augment=True)
+    made = result(cell, data, data=data.content, noise_set=data.noise_of(cell.augment, cell.extra))
+    plain, before = result(BASE, data, data=data.content), result(replace(cell, seed=1), data, data=data.content)
+    assert data.noise_of(False, ()) is None and all(map(data.has, (made, plain, before)))
+    data = noisy(tmp_path, **change or {})
+    assert data.has(made) == (change is None)
+    assert data.has(plain) and data.has(before)  # the latter of when results did not say with which noise
+    assert not replace(data, noise=None).has(made)
+
+
+def test_a_folder_of_noise_that_a_cell_names_is_its_noise(tmp_path):
+    data = noisy(tmp_path)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "hiss.wav").write_bytes(b"hiss")
+    cell = replace(BASE, augment=True)
+    named = replace(cell, extra=(f"--noise_dir={tmp_path / 'own'}",))
+    assert len({data.noise_of(cell.augment, cell.extra), data.noise_of(True, named.extra)}) == 2
+    assert data.noise_of(True, named.extra) == replace(data, noise=None).noise_of(True, named.extra)
 
 
 def test_results_of_other_data_are_planned_again_and_neither_shown_nor_lost(tmp_path, capsys):
@@ -142,6 +175,21 @@ def test_a_run_of_other_data_makes_room_and_is_kept(tmp_path, capsys):
     assert (tmp_path / "cell.other-data-2" / "config.json").read_text() == "others'"
 
 
+def test_a_run_that_was_begun_with_other_noise_makes_room_one_that_needs_none_does_not(tmp_path):
+    folder = tmp_path / "cell"
+    make_room(folder, OURS, stale=False, noise="hum")
+    (folder / "config.json").write_text("hum")
+    for noise in ("hum", None):
+        make_room(folder, OURS, stale=False, noise=noise)
+        assert (folder / "config.json").exists()
+    make_room(folder, OURS, stale=False, noise="hiss")
+    assert (tmp_path / "cell.other-data-1" / "config.json").read_text() == "hum" and not list(folder.glob("config*"))
+    (tmp_path / "old").mkdir()
+    make_room(tmp_path / "old", OURS, stale=False)
+    make_room(tmp_path / "old", OURS, stale=False, noise="hum")  # begun when runs did not say
+    assert augmented_with(tmp_path / "old") == "hum" and not (tmp_path / "old.other-data-1").exists()
+
+
 @pytest.mark.parametrize("stale", [False, True])
 def test_a_run_from_before_there_were_marks_goes_by_its_result(tmp_path, stale):
     (tmp_path / "cell").mkdir()
@@ -180,6 +228,16 @@ def test_a_head_is_not_trained_on_an_encoder_of_other_data(tmp_path, scripts, th
         *["TripletEncoder.py"] * theirs, "TripletClassifier.py", "infer_notl.py"]
     assert not any("--resume" in command for command in scripts)
     assert (tmp_path / f"{BASE.name}.other-data-1").exists() == theirs
+
+
+def test_an_encoder_is_trained_again_with_the_noise_that_there_is_now(tmp_path, scripts):
+    cell = replace(BASE, augment=True)
+    for content, trains in ((b"hum", True), (b"hum", False), (b"hiss", True)):
+        setup = Setup(tmp_path, tmp_path / "manifests.json", noisy(tmp_path, content))
+        scripts.clear()
+        run_chain([cell, cell.of("head")], {cell.name}, setup)
+        assert ["TripletEncoder.py" in command for command in scripts].count(True) == trains
+        assert augmented_with(tmp_path / cell.name) == setup.data.noise_of(cell.augment, cell.extra)
 
 
 @pytest.mark.parametrize("asked", [(), ("--precision=bf16",)])

@@ -29,7 +29,7 @@ def talk(tmp_path_factory):
         soundfile.write(folder / "talk" / f"{i}.flac", scene(rng, said, 6.0), RATE)
         (folder / "grids").mkdir(exist_ok=True)
         write_words(folder / "grids" / f"{i}.TextGrid",
-                    [("Bed" if i == 0 else "other", 0.3, 0.9), ("word", 2.3, 2.9)], 6.0)
+                    [("Bed" if i == 0 else "other", 0.3, 0.9), (" SIL ", 1.0, 1.5), ("word", 2.3, 2.9)], 6.0)
     return folder
 
 
@@ -56,6 +56,7 @@ def test_what_is_kept_are_windows_and_what_is_said_in_them(kept):
     assert np.allclose(np.linalg.norm(found.embeddings, axis=1), 1, atol=1e-5)
     bed = ["Bed" in said.split() for said in found.spoken]
     assert 0 < sum(bed) <= 6
+    assert not any("SIL" in said for said in found.spoken)  # an aligner's mark, which is no word
     assert list(found.without(["bed"])) == list(np.flatnonzero(~np.array(bed)))  # as people spell it
     assert len(found.without(["be", "wor"])) == 60  # whole words only
     assert len(found.without(["other"])) < 60
@@ -180,7 +181,8 @@ def test_scores_and_thresholds_rest_on_it(kept, run, spotter, tmp_path):
     flags = "--clips", spotter.clips, "--out", tmp_path / "w.json"
     done = run("spotting.enroll", f"--encoder={kept}", *flags)
     assert done.code == 0, done.error
-    assert "for about 0.5 false alarms an hour, by 60 seconds of others' speech; " in done.out
+    others = len(load_torch(kept, None, None, 0).cohort.without(["bed", "cat"]))
+    assert others < 60 and f"for about 0.5 false alarms an hour, by {others} seconds of others' speech; " in done.out
     words = read_words(tmp_path / "w.json")
     assert words.cohort == load_torch(kept, None, None, 0).cohort.digest
     assert len({word.threshold for word in words.words}) == len(words.words)  # each its own
@@ -261,6 +263,24 @@ def test_by_a_manifest_words_are_known_and_running_speech_goes_first(run, talk, 
     assert "60 windows" in done.out
     found = load_torch(tmp_path / "tiny", None, None, 0).cohort
     assert {"", "y"} == set(found.spoken)
+
+
+def test_a_cohort_in_which_the_words_are_said_all_over_sets_no_threshold(run, tiny, spotter, tmp_path):
+    """As that of an encoder which was trained on the very words that are enrolled, and no others."""
+    shutil.copytree(tiny, tmp_path / "tiny")
+    embedder = load_torch(tiny, None, None, 0)
+    windows = np.random.default_rng(0).normal(size=(80, 45))
+    windows /= np.linalg.norm(windows, axis=1, keepdims=True)
+    for others, refuses in ((5, True), (40, False)):
+        said = ["bed", "a cat"] * ((80 - others) // 2 + 1)
+        (tmp_path / "tiny" / KEPT).write_bytes(
+            pack(windows, [*said[:80 - others], *["word"] * others], embedder.facts.sha256))
+        done = run("spotting.enroll", f"--encoder={tmp_path / 'tiny'}", "--clips", spotter.clips, "--out",
+                   tmp_path / "w.json")
+        if refuses:
+            refused(done, "the cohort has 5 windows without bed, cat, of 80", "--background")
+        else:
+            assert done.code == 0 and "by 40 seconds of others' speech" in done.out
 
 
 def test_no_speech_to_speak_of(run, tiny, spotter, talk, tmp_path):

@@ -198,7 +198,7 @@ def test_a_cohort_sets_thresholds_where_no_background_does(run, spotter, tmp_pat
     done = enroll(run, spotter, tmp_path / "w.json", "--cohort=words", *flags)
     assert done.code == 0
     assert "bed: threshold" in done.out
-    assert "by 72 seconds of others' speech" in done.out
+    assert "by 48 seconds of others' speech" in done.out
     assert read_words(tmp_path / "w.json").cohort is None  # none is kept, so find could not do the same
     assert "keep one with python -m spotting.cohort" in done.error
     assert not any(word.calibrated for word in read_words(tmp_path / "w.json").words)

@@ -27,6 +27,8 @@ class Device:
         about = {"name": "stand-in", "max_input_channels": self.inputs, "default_samplerate": float(self.rate)}
         if kind is None:
             return [{"name": "loudspeaker", "max_input_channels": 0, "default_samplerate": 48_000.0}, about]
+        if isinstance(device, int) and device >= 2**31:
+            raise OverflowError("integer does not fit 'int'")  # as cffi says it
         if device not in (None, 1, "stand"):
             raise ValueError(f"No input device matching {device!r}")
         return about
@@ -83,10 +85,35 @@ def test_words_are_heard_as_they_come(run, words_file, device, rate):
     assert "2 hits in 7.0 s" in done.error
 
 
+def test_a_muted_microphone_is_told_once_and_a_quiet_beginning_is_not(run, words_file, device):
+    device(np.concatenate([np.zeros(4 * RATE), SAID]), pace=50.0)
+    assert "muted" not in run("spotting.listen", words_file, "--seconds", "8").error
+    device(np.zeros(RATE), pace=50.0)
+    done = run("spotting.listen", words_file, "--seconds", "8")
+    assert done.code == 0 and done.error.count("is the microphone muted") == 1
+
+
+def test_what_was_heard_is_said_when_ctrl_c_ends_it(run, words_file, device, monkeypatch, capsys):
+    from spotting import listen
+
+    def until_ctrl_c(blocks, *_):
+        for i, _ in enumerate(blocks):
+            if i == 19:
+                raise KeyboardInterrupt
+            yield from ()
+
+    device(SAID, pace=50.0)
+    monkeypatch.setattr(listen, "hits", until_ctrl_c)
+    with pytest.raises(KeyboardInterrupt):
+        run("spotting.listen", words_file)
+    assert "0 hits in 1.0 s of sound" in capsys.readouterr().err
+
+
 def test_devices_are_listed_and_missing_ones_told(run, words_file, device, monkeypatch):
     device(SAID)
     assert run("spotting.listen", "--devices").out == "  1  stand-in  (1 channels, 16000 Hz)\n"
-    refused(run("spotting.listen", words_file, "--device", "7"), "--device 7", "--devices")
+    for unknown in ("7", "²", "99999999999999999999"):
+        refused(run("spotting.listen", words_file, "--device", unknown), f"--device {unknown}", "--devices")
     refused(run("spotting.listen"), "WORDS")
     device(SAID, inputs=0)
     for flags in (["--devices"], [words_file]):
@@ -95,11 +122,13 @@ def test_devices_are_listed_and_missing_ones_told(run, words_file, device, monke
     refused(run("spotting.listen", "--devices"), "requirements-spotting.txt")
 
 
-def test_a_system_without_portaudio(run, monkeypatch, tmp_path):
-    (tmp_path / "sounddevice.py").write_text("raise OSError('PortAudio library not found')\n")
+@pytest.mark.parametrize(("raised", "told"), [("OSError('PortAudio library not found')", "libportaudio2"),
+                                              ("RuntimeError('Unanticipated host error')", "cannot be started")])
+def test_a_system_without_portaudio_that_works(run, monkeypatch, tmp_path, raised, told):
+    (tmp_path / "sounddevice.py").write_text(f"raise {raised}\n")
     monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
     monkeypatch.syspath_prepend(str(tmp_path))
-    refused(run("spotting.listen", "--devices"), "PortAudio", "libportaudio2")
+    refused(run("spotting.listen", "--devices"), "PortAudio", told)
 
 
 def test_a_device_that_vanishes(run, words_file, device, monkeypatch):

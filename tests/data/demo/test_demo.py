@@ -367,7 +367,7 @@ def test_any_words_are_said_by_some_of_the_voices(tmp_path, capsys):
 
 @pytest.mark.parametrize(("words", "message"), [
     (["one"], "at least two"), ([LONG, "apple"], "of 2 words, voices can say apple"),
-    (["a/b", "c"], "a/b"), (["..", "c"], r"\.\."), (["_x", "c"], "_x")])
+    (["a/b", "c"], "a/b"), (["..", "c"], r"\.\."), (["_x", "c"], "_x"), (["# words", "b", "c"], "# words")])
 def test_words_that_cannot_be(tmp_path, words, message):
     with pytest.raises(UserError, match=message):
         demo.make(tmp_path / "x", registry=tmp_path / "manifests.json", name="x", voices=3, takes=1, words=words)

@@ -42,6 +42,15 @@ def test_a_whitening_that_cannot_be_right(centre, factor):
     assert unpack(pack(np.eye(8), ["a"] * 8, "f", Whitening(centre, factor)), "f", 8) == "is damaged"
 
 
+@pytest.mark.parametrize("windows", [30, 50, 51, 120])
+def test_a_windows_own_level_is_without_itself_however_few_there_are(windows):
+    x = np.random.default_rng(0).normal(size=(windows, 8)).astype(np.float32)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    similar = x @ x.T
+    wanted = [np.sort(np.delete(row, i))[-50:].mean() for i, row in enumerate(similar)]
+    assert np.allclose(Cohort(x, [""] * windows, "", b"").own_levels, wanted, atol=1e-6)
+
+
 def test_words_to_compare_are_said_twice_long_enough_and_not_too_often():
     spoken = {"a": [(0.0, 0.4, "once"), (1.0, 1.4, "twice"), (2.0, 2.1, "short"), (3.0, 3.1, "short")],
               "b": [(0.1, 0.3, "twice"), *((float(i), i + 0.5, "often") for i in range(1, 500))],
