@@ -191,8 +191,9 @@ class NoiseBank(torch.nn.Module):
         files, unreadable = find_noise(folder)
         if not files:
             unlike = f" ({unreadable[0].name} is in a format that cannot be read: convert it)" if unreadable else ""
-            raise UserError(f"{folder}: no noise recordings in this folder{unlike}; --augment needs some "
-                            "(--noise_dir, or \"noise\" in manifests.json)")
+            what = "no noise recordings in this folder" if Path(folder).is_dir() else "no such folder"
+            raise UserError(f"{folder}: {what}{unlike}; name one that has some (--noise_dir, or \"noise\" in "
+                            "manifests.json)")
         if unreadable:
             print(f"{folder}: left out {len(unreadable):,} noise recordings in formats that cannot be read: "
                   + shortened(path.name for path in unreadable), file=sys.stderr)

@@ -15,6 +15,7 @@ from data.base.errors import UserError
 from data.base.files import check_regular, open_regular
 
 SAMPLE_RATE = 16_000
+SHORTEST, LONGEST = 0.1, 60.0  # seconds of a clip: a syllable, and far more than a word
 TOLERANCE = 0.02  # seconds that a clip may pass its file's end: rounding, and the ends that aligners give
 FEW_LEVELS = 16   # distinct values of a clip with fewer of which little of a word is left
 SHORT = SAMPLE_RATE // 20  # samples; 50 ms are less than the shortest word

@@ -17,7 +17,7 @@ COMMANDS = ("enroll", "find", "listen", "score", "cohort", "export")  # of spott
 ROOMS = {
     "data": (("base", "labels"), ("manifests", "decoding", "nearest"), ("audio", "phonetics", "sources"), "dataset",
              ("sampler", "augment", "rooms", "align"),
-             ("check", "joined", "speech_commands", "libriwords", "folder", "demo")),
+             ("check", "joined", "degrade", "speech_commands", "libriwords", "folder", "demo")),
     "models": ("parallel", ("runs", "losses"), "encoders", ("evaluation", "roofline"), "training"),
     "spotting": ("sound", "encoders", "words", "hits", "detection", "command", COMMANDS),
 }

@@ -21,7 +21,6 @@ from data.labels import joined, look_alike
 from data.manifests import REGISTRY, ROOT, SPLITS, Utterance
 from data.sources.word_folders import doubt_words
 
-SHORTEST, LONGEST = 0.1, 60.0  # seconds of a clip: a syllable, and far more than a word
 _CHUNK = 200  # files a task
 
 
@@ -227,6 +226,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = _parser().parse_args(argv)
+    from data.decoding import LONGEST, SHORTEST
     from data.sources.claim import check_data_set_name
 
     check_data_set_name(args.name)

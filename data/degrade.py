@@ -1,0 +1,166 @@
+"""Make the test clips of a data set again as they are heard in rooms, beside noise or voices, or by a cheap microphone.
+
+    python -m data.degrade --manifest 35 --name 35-rooms --reverb
+
+The new data set has the old one's training and dev clips, so its test asks how well what was learnt, or enrolled, in
+quiet is known elsewhere. All test clips are changed, each in its own way, by the same methods as training's
+augmentations: those of `data.rooms` and `data.augment`.
+"""
+
+import argparse
+import hashlib
+import io
+import os
+import shlex
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from data.base.errors import UserError, exit_cleanly
+from data.base.files import CACHE, ROOT
+from data.manifests import REGISTRY
+
+PROGRAM = "python -m data.degrade"
+_BATCH = 256  # clips at a time
+_UNFINISHED = "unfinished-"
+_ROOMS = 10**6  # added to the seed of rooms, so that no training's bank has the same
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM, description=__doc__.split("\n")[0], allow_abbrev=False,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        epilog=f"example: {PROGRAM} --manifest demo --name demo-rooms --reverb")
+    source = parser.add_argument_group("data")
+    source.add_argument("--manifest", required=True, help="registered data set, or several joined by +")
+    source.add_argument("--clip_seconds", type=float, default=1.0, metavar="S",
+                        help="length of a clip: longer ones are cut around their centre, shorter ones zero-padded")
+    source.add_argument("--cache_dir", type=Path, default=CACHE, help="where decoded audio is kept")
+    source.add_argument("--skip_bad_audio", action="store_true", help="leave out clips that cannot be decoded or are "
+                        "silent")
+    how = parser.add_argument_group("what happens to a clip", "in this order; at least one")
+    how.add_argument("--reverb", action="store_true", help="it is heard in one of 200 simulated rooms, other ones than "
+                     "in training")
+    how.add_argument("--noise_dir", type=Path, metavar="DIR", help="a random stretch of a recording in this folder, "
+                     "noise or speech, is added")
+    how.add_argument("--noise_snr", type=float, nargs=2, metavar=("LOW", "HIGH"), help="range of signal-to-noise "
+                     "ratios, dB (default: 5 5)")
+    how.add_argument("--band_limit", action="store_true", help="it loses low frequencies, high ones or both")
+    how.add_argument("--seed", type=int, default=0, help="of rooms, noise and bands")
+    output = parser.add_argument_group("output")
+    output.add_argument("--name", required=True, help="name to register, for --manifest")
+    output.add_argument("--out", type=Path, metavar="DIR", help="folder of the clips and manifests (default: "
+                        "datasets/<name>)")
+    output.add_argument("--registry", type=Path, default=REGISTRY, metavar="FILE", help="registry of data sets")
+    args = parser.parse_args(argv)
+    _check(args)
+    args.made_by = f"{PROGRAM} {shlex.join(sys.argv[1:] if argv is None else argv)}"
+    return args
+
+
+def _check(args: argparse.Namespace) -> None:
+    from math import isfinite
+
+    from data.decoding import LONGEST, SHORTEST
+    from data.sources.claim import check_data_set_name
+
+    check_data_set_name(args.name)
+    if not SHORTEST <= args.clip_seconds <= LONGEST:
+        raise UserError(f"--clip_seconds {args.clip_seconds:g}: must be {SHORTEST:g} to {LONGEST:g} seconds")
+    if not (args.reverb or args.noise_dir or args.band_limit):
+        raise UserError("nothing would happen to the clips: give --reverb, --noise_dir or --band_limit")
+    if args.noise_snr and not args.noise_dir:
+        raise UserError("--noise_snr has no effect without --noise_dir; give that too, or leave it out")
+    low, high = args.noise_snr = args.noise_snr or [5.0, 5.0]
+    if not (isfinite(low) and isfinite(high) and low <= high):
+        raise UserError(f"--noise_snr {low:g} {high:g}: give two numbers, the lower one first")
+    if args.name == args.manifest:
+        raise UserError(f"--name {args.name}: is the data set that is read; give the new one another name")
+
+
+def main(args: argparse.Namespace) -> None:
+    from data import joined
+    from data.dataset import Clips
+    from data.manifests import SPLITS
+    from data.sources.claim import claim
+    from data.sources.splits import write_corpus
+
+    out = (args.out or ROOT / "datasets" / args.name).absolute()
+    claim(args.name, out, args.registry, PROGRAM)
+    corpus = joined.load(args.manifest, registry=args.registry)
+    clips = Clips.of(corpus.splits["test"], f"{args.manifest}-test", args.clip_seconds, args.cache_dir,
+                     args.skip_bad_audio)
+    splits = {split: [manifest[i] for i in range(len(manifest))] for split in SPLITS
+              for manifest in [corpus.splits[split]]}
+    tested = {_place(clips.manifest[i]): u for i, u in enumerate(degrade(clips, out, args))}
+    splits["test"] = list(tested.values())
+    for split in ("train", "dev"):  # where a clip of these is tested, too, whoever looks for such must still find it
+        splits[split] = [tested.get(_place(u), u) for u in splits[split]]
+    write_corpus(args.name, splits, out, noise=corpus.noise and Path(corpus.noise), made_by=args.made_by,
+                 registry=args.registry)
+
+
+def _place(u) -> tuple[str, float, float]:
+    return os.path.realpath(u.path), u.offset, u.duration
+
+
+def degrade(clips, out: Path, args: argparse.Namespace) -> list:
+    """Write ``clips`` as they are heard; returns their utterances.
+
+    Clips are FLAC of 16 bits; one that would pass full scale is made quieter as a whole, never clipped.
+
+    Args:
+        clips: a `data.dataset.Clips` of N.
+        out: the files are in a folder of it that is named by what is in them, so that a data set that was there before
+            stays whole, whatever ends this one.
+    """
+    import soundfile
+    import torch
+
+    from data.augment import NoiseBank, band_limit
+    from data.base.files import locked
+    from data.dataset import InOrder, scale
+    from data.decoding import SAMPLE_RATE
+    from data.rooms import Reverb
+
+    samples = clips.packed.clip_samples
+    steps = []
+    if args.reverb:
+        steps.append(Reverb(samples, 1.0, args.seed + _ROOMS))
+    if args.noise_dir:
+        steps.append(NoiseBank(args.noise_dir, samples, tuple(args.noise_snr), 1.0))
+    if args.band_limit:
+        steps.append(lambda x, generator: band_limit(x, generator, 1.0))
+    generator = torch.Generator().manual_seed(args.seed)
+    digest, names = hashlib.sha1(), []
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out):
+        for left in out.glob(f"{_UNFINISHED}*"):  # by a run that was killed
+            shutil.rmtree(left)
+        unfinished = out / f"{_UNFINISHED}{os.getpid()}"
+        unfinished.mkdir()
+        try:
+            for rows in InOrder(len(clips), _BATCH):
+                x = scale(clips[rows][0])  # (B, S)
+                for step in steps:
+                    x = step(x, generator)
+                x = x / x.abs().amax(1, keepdim=True).clamp_min(1)
+                for row, one in zip(rows, (x * 32767).round().to(torch.int16).numpy(), strict=True):
+                    names.append(f"{row:06d}.flac")
+                    content = io.BytesIO()  # a full disk is then an error of the system's, which says so
+                    soundfile.write(content, one, SAMPLE_RATE, format="FLAC")
+                    (unfinished / names[-1]).write_bytes(content.getvalue())
+                    digest.update(one.tobytes())
+            folder = out / f"clips-{digest.hexdigest()[:12]}"
+            folder.mkdir(exist_ok=True)
+            for name in names:
+                (unfinished / name).replace(folder / name)
+        finally:
+            shutil.rmtree(unfinished)
+    return [replace(clips.manifest[i], path=str(folder / name), duration=samples / SAMPLE_RATE, offset=0.0)
+            for i, name in enumerate(names)]
+
+
+if __name__ == "__main__":
+    exit_cleanly(lambda: main(parse_args()))
