@@ -44,8 +44,10 @@ def collect(cell: Cell, setup: Setup) -> dict:
             "shots": [_rounded(one) for one in test["results"]],
             **({"chosen_on_dev": {str(one["shots"]): one["method"] for one in facts["chosen_on_dev"]["chosen"]}}
                if facts.get("chosen_on_dev") else {}),
-            **{key: facts[key] for key in ("cohort", "test_clips_trained_on", "test_speakers_trained_on")
-               if facts.get(key)}}
+            # Where the cohort lay is left out: results are published, and a path is of one machine.
+            **({"cohort": {key: value for key, value in facts["cohort"].items() if key != "path"}}
+               if facts.get("cohort") else {}),
+            **{key: facts[key] for key in ("test_clips_trained_on", "test_speakers_trained_on") if facts.get(key)}}
     with Path(f"{stem}.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     result |= {"accuracy": test["accuracy"], "f1_macro": test["f1_macro"],
