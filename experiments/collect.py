@@ -44,10 +44,7 @@ def collect(cell: Cell, setup: Setup) -> dict:
             "shots": [_rounded(one) for one in test["results"]],
             **({"chosen_on_dev": {str(one["shots"]): one["method"] for one in facts["chosen_on_dev"]["chosen"]}}
                if facts.get("chosen_on_dev") else {}),
-            # Where the cohort lay is left out: results are published, and a path is of one machine.
-            **({"cohort": {key: value for key, value in facts["cohort"].items() if key != "path"}}
-               if facts.get("cohort") else {}),
-            **{key: facts[key] for key in ("test_clips_trained_on", "test_speakers_trained_on") if facts.get(key)}}
+            **about_the_test(facts)}
     with Path(f"{stem}.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     result |= {"accuracy": test["accuracy"], "f1_macro": test["f1_macro"],
@@ -57,6 +54,18 @@ def collect(cell: Cell, setup: Setup) -> dict:
     if cell.method == "knn":
         result |= {"k": by_k(stem, setup.ks), "ties": test["facts"]["ties"]}
     return result
+
+
+def about_the_test(facts: dict) -> dict:
+    """What of a test's facts bears on its figures: the cohort, and what the encoder was trained on.
+
+    Where the cohort lay is left out, since results are published, and a path is of one machine.
+    """
+    found = {key: facts[key] for key in ("cohort", "test_clips_trained_on", "test_speakers_trained_on")
+             if facts.get(key)}
+    if "cohort" in found:
+        found["cohort"] = {key: value for key, value in found["cohort"].items() if key != "path"}
+    return found
 
 
 def _rounded(one: dict) -> dict:

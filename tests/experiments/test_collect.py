@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from experiments.collect import by_k
+from experiments.collect import about_the_test, by_k
 
 
 def test_neighbours_are_counted_from_the_saved_embeddings_by_the_same_vote(tmp_path, capsys):
@@ -18,3 +18,10 @@ def test_neighbours_are_counted_from_the_saved_embeddings_by_the_same_vote(tmp_p
     found = by_k(tmp_path / "s", (1, 5, 12, 13))
     assert found == {str(k): np.mean(classify(train, labels, test, k, 6).labels == truth) for k in (1, 5, 12)}
     assert "--ks 13 left out, the training set has 12 clips" in capsys.readouterr().out
+
+
+def test_a_result_keeps_what_its_cohort_was_but_not_where_it_lay():
+    facts = {"cohort": {"manifest": "ten", "path": "/home/me/ten/train.json", "clips": 400}, "known_clips": 3,
+             "test_clips_trained_on": 2, "test_speakers_trained_on": 0}
+    assert about_the_test(facts) == {"cohort": {"manifest": "ten", "clips": 400}, "test_clips_trained_on": 2}
+    assert facts["cohort"]["path"] and about_the_test({}) == {}
