@@ -15,7 +15,7 @@ from data.base.errors import UserError
 from data.base.files import check_regular, open_regular
 
 SAMPLE_RATE = 16_000
-SHORTEST, LONGEST = 0.1, 60.0  # seconds of a clip: a syllable, and far more than a word
+_SHORTEST, _LONGEST = 0.1, 60.0  # seconds of a clip: a syllable, and far more than a word
 TOLERANCE = 0.02  # seconds that a clip may pass its file's end: rounding, and the ends that aligners give
 FEW_LEVELS = 16   # distinct values of a clip with fewer of which little of a word is left
 SHORT = SAMPLE_RATE // 20  # samples; 50 ms are less than the shortest word
@@ -157,6 +157,12 @@ def decode_with_remarks(path: str, offset: float = 0.0, duration: float | None =
     elif few:
         remarks.append(FEW)
     return samples, remarks
+
+
+def check_clip_seconds(seconds: float) -> None:
+    """Raise UserError, naming the flag, unless clips can be of this length."""
+    if not _SHORTEST <= seconds <= _LONGEST:
+        raise UserError(f"--clip_seconds {seconds:g}: must be {_SHORTEST:g} to {_LONGEST:g} seconds")
 
 
 def to_int16(samples: np.ndarray) -> np.ndarray:

@@ -62,12 +62,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def _check(args: argparse.Namespace) -> None:
     from math import isfinite
 
-    from data.decoding import LONGEST, SHORTEST
+    from data.decoding import check_clip_seconds
     from data.sources.claim import check_data_set_name
 
     check_data_set_name(args.name)
-    if not SHORTEST <= args.clip_seconds <= LONGEST:
-        raise UserError(f"--clip_seconds {args.clip_seconds:g}: must be {SHORTEST:g} to {LONGEST:g} seconds")
+    check_clip_seconds(args.clip_seconds)
     if not (args.reverb or args.noise_dir or args.band_limit):
         raise UserError("nothing would happen to the clips: give --reverb, --noise_dir or --band_limit")
     if args.noise_snr and not args.noise_dir:
@@ -93,10 +92,11 @@ def main(args: argparse.Namespace) -> None:
                      args.skip_bad_audio)
     splits = {split: [manifest[i] for i in range(len(manifest))] for split in SPLITS
               for manifest in [corpus.splits[split]]}
-    tested = {_place(clips.manifest[i]): u for i, u in enumerate(degrade(clips, out, args))}
-    splits["test"] = list(tested.values())
+    splits["test"] = degrade(clips, out, args)
+    changed = {_place(clips.manifest[i]): {"path": u.path, "offset": u.offset, "duration": u.duration}
+               for i, u in enumerate(splits["test"])}
     for split in ("train", "dev"):  # where a clip of these is tested, too, whoever looks for such must still find it
-        splits[split] = [tested.get(_place(u), u) for u in splits[split]]
+        splits[split] = [replace(u, **changed.get(_place(u), {})) for u in splits[split]]
     write_corpus(args.name, splits, out, noise=corpus.noise and Path(corpus.noise), made_by=args.made_by,
                  registry=args.registry)
 
@@ -121,7 +121,7 @@ def degrade(clips, out: Path, args: argparse.Namespace) -> list:
     from data.augment import NoiseBank, band_limit
     from data.base.files import locked
     from data.dataset import InOrder, scale
-    from data.decoding import SAMPLE_RATE
+    from data.decoding import SAMPLE_RATE, to_int16
     from data.rooms import Reverb
 
     samples = clips.packed.clip_samples
@@ -146,7 +146,7 @@ def degrade(clips, out: Path, args: argparse.Namespace) -> list:
                 for step in steps:
                     x = step(x, generator)
                 x = x / x.abs().amax(1, keepdim=True).clamp_min(1)
-                for row, one in zip(rows, (x * 32767).round().to(torch.int16).numpy(), strict=True):
+                for row, one in zip(rows, to_int16(x.numpy()), strict=True):
                     names.append(f"{row:06d}.flac")
                     content = io.BytesIO()  # a full disk is then an error of the system's, which says so
                     soundfile.write(content, one, SAMPLE_RATE, format="FLAC")

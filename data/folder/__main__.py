@@ -226,12 +226,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = _parser().parse_args(argv)
-    from data.decoding import LONGEST, SHORTEST
+    from data.decoding import check_clip_seconds
     from data.sources.claim import check_data_set_name
 
     check_data_set_name(args.name)
-    if not SHORTEST <= args.clip_seconds <= LONGEST:
-        raise UserError(f"--clip_seconds {args.clip_seconds:g}: must be {SHORTEST:g} to {LONGEST:g} seconds")
+    check_clip_seconds(args.clip_seconds)
     if not (args.dev_percent > 0 and args.test_percent > 0 and args.dev_percent + args.test_percent < 100):
         raise UserError(f"--dev_percent {args.dev_percent:g} --test_percent {args.test_percent:g}: must be positive "
                         "and leave something for training")

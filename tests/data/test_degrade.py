@@ -119,6 +119,18 @@ def test_dev_clips_that_are_tested_are_the_changed_ones_there(source):
     assert after.splits["dev"].files == after.splits["test"].files  # so a choice on dev is refused, as it was before
 
 
+def test_a_clip_that_is_there_twice_or_under_two_labels_stays_so(source):
+    test, train = (source / "plain" / f"{split}.json" for split in ("test", "train"))
+    first = test.read_text().split("\n")[0]
+    train.write_text(train.read_text() + first.replace('"low"', '"high"') + "\n")
+    test.write_text(test.read_text() + first + "\n")
+    after = make(source, "--reverb")
+    assert len(after.splits["test"]) == 13
+    tested = set(after.splits["test"].files)
+    [again] = [u for i in range(len(after.splits["train"])) if (u := after.splits["train"][i]).path in tested]
+    assert again.label == "high" and again.speaker == "test0"
+
+
 def test_a_run_that_fails_leaves_the_set_that_was_there(source, monkeypatch):
     make(source, "--reverb")
     before = {path: path.read_bytes() for path in source.rglob("*") if path.is_file()}
@@ -156,5 +168,4 @@ def test_bad_input_is_one_line(source, flags, said):
     with pytest.raises(UserError) as error:
         make(source, *flags)
     assert said in str(error.value) and "\n" not in str(error.value)
-    assert [path for path in sorted(source.rglob("*")) if "cache" not in path.parts
-            and path != source / "other"] == before
+    assert [path for path in sorted(source.rglob("*")) if "cache" not in path.parts] == before
