@@ -107,14 +107,15 @@ def main(args) -> int:
     session.check_memory(sampler.batch_clips, args.clip_seconds)
     sampler.num_steps = args.num_steps = args.num_steps or args.num_epochs * sampler.epoch_steps
 
+    noise = session.open_noise(args, corpus)
     torch.manual_seed(args.seed % 2**63)
     encoder = build_encoder(args, *initial) if initial else make_encoder(args.model, args.hidden_size,
                                                                          args.embedding_size)
     task = ClassifierTask(encoder, ClassificationNet(args.embedding_size, args.num_classes), args, args.num_steps,
-                          session.open_noise(args, corpus), frozen)
+                          noise, frozen)
     begin.go_on(run, task, args)
     config = begin.describe(args, "TripletClassifier.py", corpus, len(train), frontend=settings(args.compression),
-                            frozen_encoder=frozen, initial=initial)
+                            frozen_encoder=frozen, noise=noise, initial=initial)
     begin.commit(run, config, before, train, corpus, initial[:1] if initial else ())
     sampler.start = task.done
     print(f"head on {args.enc_name}'s {args.model} of step {args.enc_step}" if frozen else

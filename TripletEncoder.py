@@ -103,7 +103,7 @@ def main(args) -> int:
     task = TripletTask(encoder, args, args.num_steps, noise, make_loss(args, len(corpus.labels)))
     begin.go_on(run, task, args)
     config = begin.describe(args, "TripletEncoder.py", corpus, len(train), frontend=settings(args.compression),
-                            initial=initial)
+                            noise=noise, initial=initial)
     begin.commit(run, config, before, train, corpus, initial[:1] if initial else ())
     sampler.start = task.done
     print(f"{args.model} {args.embedding_size}-d on {args.manifest}: {len(train):,} train and {len(dev):,} dev clips "

@@ -6,6 +6,7 @@ speech recognition"); nor are voices, level and bands. Rooms are in `data.rooms`
 one of the mel filters, in `models.training.vocal_tract`.
 """
 
+import hashlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -181,6 +182,9 @@ class NoiseBank(torch.nn.Module):
         snr: lowest and highest signal-to-noise ratio, dB, drawn uniformly.
         probability: of a clip getting noise.
 
+    Attributes:
+        digest: SHA-1 of the recordings' samples, in the order they are drawn from.
+
     Raises:
         UserError: no such folder, no noise in it, or some that cannot be decoded.
     """
@@ -200,7 +204,9 @@ class NoiseBank(torch.nn.Module):
         noises = [decode(str(path)) for path in files]
         noises = [np.resize(noise, max(len(noise), clip_samples)) for noise in noises]
         length = torch.tensor([len(noise) for noise in noises])
-        self.register_buffer("noise", torch.from_numpy(np.concatenate(noises)), persistent=False)  # int16
+        joined = np.concatenate(noises)
+        self.digest = hashlib.sha1(joined).hexdigest()
+        self.register_buffer("noise", torch.from_numpy(joined), persistent=False)  # int16
         self.first = torch.cumsum(length, 0) - length  # (files,), where each begins in self.noise
         self.starts = length - clip_samples + 1  # (files,), how many excerpts each has
         self.clip_samples, self.snr, self.probability = clip_samples, snr, probability

@@ -15,6 +15,7 @@ from models.runs.claim import claim
 from models.runs.options.recipe import CHANCES, RECIPES
 
 if TYPE_CHECKING:
+    from data.augment import NoiseBank
     from data.dataset import Clips
     from data.manifests import Corpus
 
@@ -112,10 +113,11 @@ def go_on(run: Run, task, args: Namespace) -> None:
 
 
 def describe(args: Namespace, script: str, corpus: Corpus, clips: int, *, frontend: dict,
-             initial: tuple[Run, int, dict] | None = None, **more) -> dict:
+             noise: NoiseBank | None = None, initial: tuple[Run, int, dict] | None = None, **more) -> dict:
     """A run's configuration: what a later script needs to know, and what a reader wants to.
 
     Args:
+        noise: what clips are augmented with, kept by its digest.
         initial: the run and step of the encoder that it begins with, and that run's configuration.
     """
     import torch
@@ -125,6 +127,7 @@ def describe(args: Namespace, script: str, corpus: Corpus, clips: int, *, fronte
 
     return {"script": script, "model": args.model, "hidden_size": args.hidden_size,
             "embedding_size": args.embedding_size, "clip_seconds": args.clip_seconds, **more,
+            **({"noise": noise.digest} if noise else {}),
             **({"init_from": str(initial[0].path(args.model, initial[1]))} if initial else {}),
             "arguments": _plain(vars(args)), "train_clips": clips,
             "train_manifest": fingerprint(corpus.splits["train"]), "labels": corpus.labels,
@@ -140,13 +143,16 @@ def commit(run: Run, config: dict, before: dict, train: Clips, corpus: Corpus, p
 
     Raises:
         UserError: another process took the name since `begin`; the labels, the number of training clips or the training
-            manifest have changed.
+            manifest or the noise have changed.
     """
     for key, what in (("labels", "labels"), ("train_clips", "number of training clips"),
                       ("train_manifest", "training clips or their labels")):
         if key in before and config[key] != before[key]:
             raise UserError(f"--resume: the {what} of --manifest {config['arguments']['manifest']} changed since run "
                             f"{run.name!r} was begun; restore the manifest, or choose another --name")
+    if "noise" in before and config.get("noise") != before["noise"]:
+        raise UserError(f"--resume: the noise recordings of --augment changed since run {run.name!r} was begun; "
+                        "restore them, or choose another --name")
     if parallel.rank():
         return
     from models.runs.provenance import Record

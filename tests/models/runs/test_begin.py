@@ -7,6 +7,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+import soundfile
 import torch
 
 from data.base.files import ROOT
@@ -136,6 +137,21 @@ def test_a_resume_refuses_other_labels_of_the_same_clips(copy, words, tmp_path):
     assert copy.resume().code == 0
     assert all(torch.equal(value, load_state(copy.run.path("Res8", 4))[name])
                for name, value in whole["Res8-STEP-4.pt"].items())
+
+
+@pytest.mark.parametrize("script", ["TripletEncoder", "TripletClassifier"])
+def test_a_resume_refuses_other_noise(run, words, tmp_path, script):
+    own = tmp_path / "noise"
+    shutil.copytree(words.folder / "noise", own)
+    flags = [f"--name=n{script}", f"--runs_dir={tmp_path}", *words.flags, "--model=Res8"]
+    noisy = [*TINY, "--augment", f"--noise_dir={own}"]
+    assert run(script, *flags, *noisy, "--num_steps=1").code == 0
+    assert run(script, *flags, *noisy, "--num_steps=2", "--resume").code == 0  # the same
+    hiss, rate = soundfile.read(own / "hiss.wav")
+    soundfile.write(own / "hiss.wav", hiss[::-1], rate, "PCM_16")
+    refused(run(script, *flags, "--num_steps=3", "--resume"), "--augment", "restore", "another --name")
+    soundfile.write(own / "hiss.wav", hiss, rate, "PCM_16")
+    assert run(script, *flags, "--num_steps=3", "--resume").code == 0
 
 
 def test_a_name_without_a_checkpoint_is_free(copy, run):
