@@ -104,11 +104,17 @@ def _add_words(decoder, words: list[str]) -> set[str]:
 
     for word in words:
         if decoder.lookup_word(word) is None:
-            phones = pronounce(word, decoder.lookup_word)
+            phones = pronounce(word, lambda known: _looked_up(decoder, known))
             if phones is None:
                 raise AlignmentError("word that cannot be pronounced", repr(word))
             decoder.add_word(word, phones, False)
     return {word for word in words if word not in _dictionary()}
+
+
+def _looked_up(decoder, word: str) -> str | None:
+    """A word's phones in the dictionary; none of a word taught before, for what is derived from it would hang on that.
+    """
+    return decoder.lookup_word(word) if word in _dictionary() else None
 
 
 def words_of(transcript: str) -> list[str]:
@@ -151,8 +157,9 @@ def align_task(task: list[tuple[str, str, str]]) -> tuple[float, list[tuple[str,
         write_words(grid, aligned, len(samples) / 16_000)
         seconds += len(samples) / 16_000
         new.update(word for word in words if word not in _dictionary())
-    lookup = _decoder(*_BEAMS[0]).lookup_word
-    return seconds, problems, [(word, lookup(word) or pronounce(word, lookup)) for word in sorted(new)]
+    decoder = _decoder(*_BEAMS[0])
+    return seconds, problems, [(word, pronounce(word, lambda known: _looked_up(decoder, known)))
+                               for word in sorted(new)]
 
 
 @lru_cache(1)
