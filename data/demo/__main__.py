@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
-from data.demo.synthesis import VOICES, make
+from data.demo.synthesis import DEFAULTS, VOICES, make
 from data.manifests import REGISTRY, ROOT
 from data.sources.claim import check_data_set_name
 
@@ -17,9 +17,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         epilog="example: python -m data.demo --name=demo1 --out=datasets/demo1 --seed=1")
     size = parser.add_argument_group("what to make")
-    size.add_argument("--seed", type=int, default=0, help="of the split, dialects, rates, pitches, levels and noise")
-    size.add_argument("--voices", type=int, default=len(VOICES), help=f"how many speakers, 3 to {len(VOICES)}")
-    size.add_argument("--takes", type=int, default=4, help="clips of every word by every speaker")
+    size.add_argument("--seed", type=int, default=DEFAULTS["seed"],
+                      help="of the split, dialects, rates, pitches, levels and noise")
+    size.add_argument("--voices", type=int, default=DEFAULTS["voices"], help=f"how many speakers, 3 to {len(VOICES)}")
+    size.add_argument("--takes", type=int, default=DEFAULTS["takes"], help="clips of every word by every speaker")
     size.add_argument("--words", type=Path, metavar="FILE", help="a text file of other words to say, one a line; give "
                       "the data set a name of its own")
     size.add_argument("--voices_per_word", type=int, metavar="N", help="let only N of the training voices say each "

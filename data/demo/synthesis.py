@@ -9,6 +9,7 @@ layout is that of Speech Commands: ``<word>/<speaker>_nohash_<take>.wav``, and n
 import glob
 import json
 import os
+import shlex
 import shutil
 import tempfile
 import time
@@ -47,6 +48,7 @@ VOICES = [
 DIALECTS, DIALECT_SHARES = ("en-us", "en", "en-gb-x-rp"), (0.5, 0.25, 0.25)
 HELD_OUT = 0.125  # share of the voices in dev, and again in test
 RATES, PITCHES, RANGES = (130, 191), (35, 66), (30, 71)  # words a minute; eSpeak's 0-99, 50 being the voice's own
+DEFAULTS = {"seed": 0, "voices": len(VOICES), "takes": 4}
 _FORMAT = 1  # of the recipe below: a changed one makes the data anew
 _PLAIN = ("format", "seed", "voices", "takes", "voices_per_word")  # of a recipe, numbers all
 _RECORD = "made.json"  # what a folder was made with; marks it as ours
@@ -55,8 +57,9 @@ MOST_SHOWN = 60  # words whose counts are printed one by one
 NOISE = "_background_noise_"
 
 
-def make(out: str | Path = ROOT / "datasets" / "demo", seed: int = 0, registry: str | Path = REGISTRY, *,
-         name: str = "demo", voices: int = len(VOICES), takes: int = 4, words: Sequence[str] | None = None,
+def make(out: str | Path = ROOT / "datasets" / "demo", seed: int = DEFAULTS["seed"],
+         registry: str | Path = REGISTRY, *, name: str = "demo", voices: int = DEFAULTS["voices"],
+         takes: int = DEFAULTS["takes"], words: Sequence[str] | None = None,
          voices_per_word: int | None = None, made_by: str | None = None) -> None:
     """Synthesise the data set into ``out`` and register it as ``name``; the same arguments give the same bytes.
 
@@ -89,7 +92,9 @@ def make(out: str | Path = ROOT / "datasets" / "demo", seed: int = 0, registry: 
     old = _recipe_of(out)
     if old != recipe or not all((out / f"{split}.json").exists() for split in SPLITS):
         _build(out, recipe, old)
-    made_by = made_by or "python -m data.demo" + (f" --name={name} --out={out}" if name != "demo" else "")
+    flags = [f"--name={name}", f"--out={out}"] * (name != "demo")
+    flags += [f"--{flag}={recipe[flag]}" for flag, plain in DEFAULTS.items() if recipe[flag] != plain]
+    made_by = made_by or shlex.join(["python", "-m", "data.demo", *flags])
     register(name, **{split: out / f"{split}.json" for split in SPLITS}, noise=out / NOISE,
              made_by=made_by, registry=registry)
 

@@ -67,6 +67,12 @@ def test_corpus_loads_with_all_words_in_every_split(made):
     assert {path.name for path in corpus.noise.glob("*.wav")} == {"white.wav", "pink.wav", "babble.wav"}
 
 
+def test_the_registered_command_makes_the_same_set_again(made):
+    entry = json.loads((made / "manifests.json").read_text())["demo"]
+    again = parse_args(entry["made_by"].removeprefix("python -m data.demo").split())
+    assert (again.name, again.seed, again.voices, again.takes) == ("demo", 3, 4, 2)
+
+
 def test_files_are_one_second_int16_unclipped(made):
     for path in (made / "demo").rglob("*.wav"):
         info = soundfile.info(path)
