@@ -38,7 +38,15 @@ ALIGNMENTS = {"md5": "2bab567d0ace651a4ba254e813629f46", "size": 623_023_332}
 MADE_BY = "python -m data.libriwords --download train-clean-360 --download_alignments"
 
 
+# Flags that tell what a data set of a size alone is made of, beside its source.
+_CONTENT = ("speaker_regex", "tier", "min_seconds", "min_count", "max_per_word", "min_speakers")
+
+
 def parse_args() -> argparse.Namespace:
+    return _parser().parse_args()
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m data.libriwords", description=__doc__.split("\n\n")[0],
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -103,13 +111,13 @@ def parse_args() -> argparse.Namespace:
                         help="manifests go to DIR/<N>/, the resumable scan to DIR/scan/ (default datasets/libriwords)")
     result.add_argument("--registry", type=Path, default=REGISTRY, metavar="FILE",
                         help="registers the data sets as <N> (default manifests.json)")
-    return parser.parse_args()
+    return parser
 
 
 def main(args: argparse.Namespace) -> None:
     from data.libriwords.wordscan import NothingToUse, scan
 
-    made_by = _check_names(args)
+    _check_names(args)
     _download(args)
     for flag, folder, hint in (("librispeech", args.librispeech, "--download train-clean-360"),
                                ("alignments", args.alignments, "--download_alignments, or make them with "
@@ -139,7 +147,7 @@ def main(args: argparse.Namespace) -> None:
         if len(words.rows) - len(words.dropped()) < 2:
             raise UserError(f"--sizes {size}: fewer than two words have clips in train, dev and test; give more of "
                             "LibriSpeech, or lower --min_count and --min_seconds")
-        _write(size, clips, words, _new_clips(clips, split, words, new, args), args, made_by, unlearnt)
+        _write(size, clips, words, _new_clips(clips, split, words, new, args), args, unlearnt)
 
 
 def _sayings(clips: WordClips, words: set[str]) -> list[tuple[str, float, float]]:
@@ -170,7 +178,7 @@ def _new_clips(clips, split: np.ndarray, words: Words, new: set[str], args: argp
     return chosen[np.argsort(clips.word[chosen], kind="stable")]
 
 
-def _write(size: int, clips, words: Words, new: np.ndarray, args: argparse.Namespace, made_by: str,
+def _write(size: int, clips, words: Words, new: np.ndarray, args: argparse.Namespace,
            unlearnt: list[tuple[str, float, float]]) -> None:
     from data.libriwords.context import Overheard, with_context
 
@@ -201,6 +209,10 @@ def _write(size: int, clips, words: Words, new: np.ndarray, args: argparse.Names
     with write_atomically(folder / "words.tsv") as file:
         file.write("\t".join(["word", "aligned", "too_short", "usable", *SPLITS, "verdict"]) + "\n")
         file.writelines("\t".join(map(str, row)) + "\n" for row in words.rows)
+    made_by = _made_by(size, args)
+    old = read_registry(args.registry).get(registered, {}).get("made_by") if args.registry.exists() else None
+    if old not in (None, made_by):
+        print(f"replaces the data set {registered!r} that was made by: {old}")
     register(registered, **paths, made_by=made_by, registry=args.registry)
     speakers = [len(set(clips.speakers[np.unique(clips.file[words.clips[name]])])) for name in SPLITS]
     counts = [len(words.clips[name]) for name in SPLITS]
@@ -273,12 +285,22 @@ def _name(size: int, args: argparse.Namespace) -> str:
     return f"{args.name}-{size}" if args.name else str(size)
 
 
-def _check_names(args: argparse.Namespace) -> str:
-    """The command that makes the data sets, unless another's has one of their names or folders."""
-    made_by = MADE_BY
+def _made_by(size: int, args: argparse.Namespace) -> str:
+    """The command that makes a data set again; of one without --name from LibriSpeech as it is published."""
+    if args.name:
+        return shlex.join(["python", "-m", "data.libriwords", *sys.argv[1:]])
+    default = _parser().get_default
+    flags = [] if size in default("sizes") else ["--sizes", size]
+    for flag in _CONTENT:
+        if (value := getattr(args, flag)) != default(flag):
+            flags += [f"--{flag}", value]
+    return " ".join([MADE_BY, *map(shlex.quote, map(str, flags))])
+
+
+def _check_names(args: argparse.Namespace) -> None:
+    """Raise UserError where another data set has one of the names or folders."""
     if args.name:
         check_name("--name", args.name)
-        made_by = shlex.join(["python", "-m", "data.libriwords", *sys.argv[1:]])
     elif (args.context or args.train_only or args.exclude_words or args.exclude_speakers or args.new_words
           or args.drop_doubtful is not None):
         raise UserError("--context, --train_only, --exclude_words, --exclude_speakers, --new_words and --drop_doubtful "
@@ -288,14 +310,11 @@ def _check_names(args: argparse.Namespace) -> str:
         name = _name(size, args)
         if (entry := entries.get(name)) is None:
             continue
-        other = entry.get("made_by")
-        if not (isinstance(other, str) and other.startswith("python -m data.libriwords ") if args.name
-                else other == MADE_BY):
+        if not str(entry.get("made_by")).startswith("python -m data.libriwords "):
             raise UserError(f"--sizes {size}: {args.registry} has another data set of the name {name!r}; take another "
                             "size, --name or --registry")
     for name in (_name(size, args) for size in args.sizes):
         claim(name, args.out / name, args.registry, "python -m data.libriwords", "--name" if args.name else "--sizes")
-    return made_by
 
 
 def _at_least(least: int):

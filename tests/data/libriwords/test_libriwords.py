@@ -18,7 +18,7 @@ from data.labels import folded
 from data.libriwords import __main__ as libriwords
 from data.libriwords import wordscan
 from data.libriwords.selection import _quota
-from data.manifests import SPLITS, load_corpus, register
+from data.manifests import SPLITS, load_corpus, register, registered
 from data.sources.divide_speakers import SHARES, balanced_split
 from data.sources.textgrids import write_words
 
@@ -135,6 +135,20 @@ def test_flags_on_words_drop_what_they_say(corpus, tmp_path, monkeypatch, capsys
             assert sum(e[1] == word for e in clips) == min(long[word], 40) == sum(int(row[s]) for s in SPLITS)
     dropped = [word for word, row in rows.items() if row["verdict"] != "kept"]
     assert all(word in capsys.readouterr().out for word in dropped[:1])
+
+
+def test_the_registered_command_tells_what_the_flags_made(corpus, tmp_path, monkeypatch, capsys):
+    run(monkeypatch, corpus, tmp_path, "--sizes", 10, 4)
+    entry = registered("10", tmp_path / "registry.json")
+    assert entry["made_by"] == libriwords.MADE_BY
+    assert registered("4", tmp_path / "registry.json")["made_by"] == libriwords.MADE_BY + " --sizes 4"
+    assert "replaces" not in capsys.readouterr().out
+    run(monkeypatch, corpus, tmp_path, "--sizes", 10, "--min_seconds", 0.1, "--max_per_word", 40)
+    other = registered("10", tmp_path / "registry.json")["made_by"]
+    assert other == libriwords.MADE_BY + " --min_seconds 0.1 --max_per_word 40"
+    assert f"replaces the data set '10' that was made by: {libriwords.MADE_BY}\n" in capsys.readouterr().out
+    run(monkeypatch, corpus, tmp_path, "--sizes", 10)
+    assert registered("10", tmp_path / "registry.json") == entry
 
 
 def test_equally_frequent_words_rank_alphabetically(tmp_path, monkeypatch):
