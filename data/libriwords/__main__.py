@@ -117,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     from data.libriwords.wordscan import NothingToUse, scan
 
-    _check_names(args)
+    _check_flags(args)
     _download(args)
     for flag, folder, hint in (("librispeech", args.librispeech, "--download train-clean-360"),
                                ("alignments", args.alignments, "--download_alignments, or make them with "
@@ -297,8 +297,13 @@ def _made_by(size: int, args: argparse.Namespace) -> str:
     return " ".join([MADE_BY, *map(shlex.quote, map(str, flags))])
 
 
-def _check_names(args: argparse.Namespace) -> None:
-    """Raise UserError where another data set has one of the names or folders."""
+def _check_flags(args: argparse.Namespace) -> None:
+    """Raise UserError for flags that do not go together, or where another data set has one of the names or folders."""
+    for flag, needed, given in (("clip_seconds", "--context", args.context),
+                                ("mirror", "--download", args.download),
+                                ("alignments_url", "--download_alignments", args.download_alignments)):
+        if not given and getattr(args, flag) != _parser().get_default(flag):
+            raise UserError(f"--{flag} has no effect without {needed}; give that too, or leave it out")
     if args.name:
         check_name("--name", args.name)
     elif (args.context or args.train_only or args.exclude_words or args.exclude_speakers or args.new_words

@@ -154,6 +154,9 @@ def check_flags(args: argparse.Namespace) -> str:
         raise UserError("--words and --classes 12 exclude each other; leave one of them out")
     if args.protocol == "official" and args.classes != "12":
         raise UserError("--protocol official is about the 12-class task; add --classes 12")
+    if args.seed and args.classes != "12":
+        raise UserError(f"--seed {args.seed} has no effect without --classes 12, whose other words it draws; add that "
+                        "or leave it out")
     if args.silence and (args.words or args.classes == "12"):
         raise UserError("--silence adds background noise to all words; leave out "
                         + ("--words" if args.words else "--classes 12, which has it"))

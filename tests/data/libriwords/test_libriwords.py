@@ -507,6 +507,9 @@ def test_bad_input_is_one_clear_error(corpus, tmp_path, monkeypatch):
     refused("none of its 1 TextGrids is named like", "--alignments", tmp_path / "other" / "alignments")
     refused("1 speaker .*too few", source=tmp_path / "other")
     refused("fewer than two words", "--min_count", 10_000)
+    refused("--clip_seconds has no effect without --context", "--clip_seconds", 1.5, "--name", "x")
+    refused("--mirror has no effect without --download", "--mirror", tmp_path)
+    refused("--alignments_url has no effect without --download_alignments", "--alignments_url", tmp_path)
     same = tmp_path / "out" / "registry.json"
     register("35", train=same, dev=same, test=same, made_by="python -m data.speech_commands", registry=same)
     refused("--sizes 35: .* another data set", "--sizes", 35)

@@ -375,6 +375,7 @@ def test_speaker_in_two_splits_is_an_error(run, root):
 @pytest.mark.parametrize(("flags", "message"), [
     (["--words", "yes", "--silence"], "leave out --words"), (["--classes", "12", "--silence"], "leave out --classes"),
     (["--words", "yes", "--classes", "12"], "exclude each other"), (["--protocol", "official"], "--classes 12"),
+    (["--seed", "1"], "--seed 1 has no effect without --classes 12"),
     (["--test_root", "x"], "--protocol official"), (["--url", "x"], "--download"), (["--sha256", "0"], "--download"),
     (["--download", "--sha256", "0"], "64 hexadecimal"),
     (["--words", "yess", "no"], r"'yess' \(did you mean 'yes'\?\)"),
