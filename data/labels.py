@@ -29,9 +29,11 @@ def twins(names: Iterable[str]) -> list[list[str]]:
 
 
 def folded(name: str) -> str:
-    """A name without what the eye hardly tells apart: case, blanks, invisible characters, Unicode's forms of a text."""
+    """A name without what the eye hardly tells apart: case, blanks, invisible characters, Unicode's forms of a text and
+    its apostrophes."""
     if name.isascii():
         return "".join(name.casefold().split())
+    name = name.replace("\u2019", "'").replace("\u02bc", "'")
     name = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
     return "".join(c for c in name if not c.isspace() and unicodedata.category(c) != "Cf")
 

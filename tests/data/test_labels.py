@@ -26,7 +26,7 @@ def test_labels_of_ascii_stay_what_they_are():
 @pytest.mark.parametrize(("labels", "named"), [
     (["alfa", "Alfa", "bravo"], "'alfa' and 'Alfa'"), (["left", "a b", "a  b"], "'a b' and 'a  b'"),
     (["straße", "STRASSE"], "'straße' and 'STRASSE'"), (["up", "u\u200bp"], "'up' and 'u\\u200bp'"),
-    (["A", "a", "Ａ"], "'A' and 'a' and 'Ａ'")])
+    (["don't", "don\u2019t", "dont"], "\"don't\" and 'don\u2019t'"), (["A", "a", "Ａ"], "'A' and 'a' and 'Ａ'")])
 def test_labels_that_look_alike_are_named(labels, named):
     (line,) = look_alike(labels)
     assert named in line and "bravo" not in line and "left" not in line
