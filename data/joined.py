@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -114,15 +115,18 @@ def concatenate(manifests: Sequence[Manifest], labels: list[str], place: dict[st
 
     One that an earlier manifest has, too, is there once: a clip beside itself would be a pair of one word for nothing.
     """
-    files: dict[str, int] = {}
-    file, label = [], []
+    number_of: dict[str, int] = {}  # by real path, so that a link is the file it leads to
+    files, file, label = [], [], []
     for manifest in manifests:
-        number = np.array([files.setdefault(path, len(files)) for path in manifest.files], np.int32)
+        for path in manifest.files:
+            if number_of.setdefault(_real(path), len(files)) == len(files):
+                files.append(path)
+        number = np.array([number_of[_real(path)] for path in manifest.files], np.int32)
         file.append(number[manifest.file])
         label.append(np.array([place[name] for name in manifest.labels], np.int32)[manifest.label])
     columns = {column: np.concatenate([getattr(manifest, column) for manifest in manifests])
                for column in ("offset", "duration", "speaker")}
-    whole = Manifest(manifests[0].path, labels, list(files), np.concatenate(file), columns["offset"],
+    whole = Manifest(manifests[0].path, labels, files, np.concatenate(file), columns["offset"],
                      columns["duration"], np.concatenate(label), columns["speaker"])
     of = np.repeat(np.arange(len(manifests)), [len(manifest) for manifest in manifests])
     clip = whole.file, whole.label, whole.offset, whole.duration
@@ -186,7 +190,8 @@ def _refuse_contradictions(name: str, names: Sequence[str], parts: Sequence[Corp
             raise UserError(f"--manifest {name}: {UNKNOWN!r} of {a!r} stands for any word that this set does not name, "
                             f"and the others name {len(others):,} more: {named(others)}; join a set without it")
     splits = [(a, split, part.splits[split]) for a, part in zip(names, parts, strict=True) for split in part.splits]
-    for m, i, n, j in under_two_labels([manifest for *_, manifest in splits]):
+    for m, i, n, j in under_two_labels([replace(manifest, files=[*map(_real, manifest.files)])
+                                        for *_, manifest in splits]):
         (a, _, one), (b, _, other) = splits[m], splits[n]
         if a != b:  # a set alone has been warned of
             raise UserError(f"--manifest {name}: {one[i].path} at {one.offset[i]:g} s is {other[j].label!r} in {b!r} "

@@ -123,6 +123,20 @@ def test_one_recording_has_one_label_in_all_sets(sets):
         load("a+b", registry=registry)
 
 
+def test_a_recording_that_a_link_leads_to_is_the_same_in_all_sets(sets, tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    held = {"dev": [("cat", "s1", None)], "test": [("cat", "s2", None)]}
+    sets("a", train=[("cat", "s0", "../real/x.wav"), ("cat", "s0", "../real/y.wav")], **held)
+    registry = sets("b", train=[("cat", "s0", "../link/y.wav"), ("cat", "s0", "../link/z.wav")], **held)
+    train = load("a+b", registry=registry).splits["train"]
+    assert train.files == [str(tmp_path / path) for path in ("real/x.wav", "real/y.wav", "link/z.wav")]
+    assert train.file.tolist() == [0, 1, 2]
+    sets("b", train=[("cat", "s0", "z.wav"), ("eel", "s0", "../link/y.wav")], **held)
+    with pytest.raises(UserError, match="'cat' in 'a' and 'eel' in 'b'; mend"):
+        load("a+b", registry=registry)
+
+
 def test_all_other_words_are_not_a_word_beside_them(sets):
     usual(sets, "a", ["cat", "_unknown_", "_silence_"], 0)
     registry = usual(sets, "b", ["cat", "eel"], 3)
