@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from data.base.errors import UserError
-from data.base.files import ROOT, locked, misshapen, open_regular, read_json, write_atomically
+from data.base.files import ROOT, locked, misshapen, open_regular, read_json, without_twins, write_atomically
 from data.labels import has_controls, look_alike, one_form, two_labels
 
 REGISTRY = ROOT / "manifests.json"
@@ -115,6 +115,7 @@ def read_manifest(path: str | Path, labels: Sequence[str] | None = None) -> Mani
     spelling: dict[str, str] = {}  # of labels, as given
     files: dict[str, int] = {}
     file, offset, duration, label, speaker = [], [], [], [], []
+    decode = json.JSONDecoder(object_pairs_hook=without_twins).decode
     try:
         lines = open_regular(path, "r", encoding="utf-8-sig")  # an editor may have put a byte-order mark in front
     except OSError as error:
@@ -127,7 +128,9 @@ def read_manifest(path: str | Path, labels: Sequence[str] | None = None) -> Mani
                 continue
             where = f"{path}, line {number}"
             try:
-                entry = json.loads(line)
+                entry = decode(line)
+            except UserError as error:
+                raise UserError(f"{where}: {error}") from None
             except (ValueError, RecursionError):
                 raise UserError(f"{where}: not JSON; a manifest has one JSON object a line") from None
             if not isinstance(entry, dict):

@@ -170,21 +170,26 @@ def read_json(path: str | Path, what: str = "file", way_out: str = "check the na
     Raises:
         UserError: as `read_text`; not JSON, nested too deep, with a key twice, or of another shape.
     """
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        made = dict(pairs)
-        if len(made) < len(pairs):  # JSON would take the last one, silently
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise UserError(f"{path}: {_shown(twice)} is there twice in one JSON object; remove one, or {way_out}")
-        return made
-
+    text = read_text(path, what, way_out)
     try:
-        value = json.loads(read_text(path, what, way_out), object_pairs_hook=once)
+        value = json.loads(text, object_pairs_hook=without_twins)
+    except UserError as error:
+        raise UserError(f"{path}: {error}, or {way_out}") from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON ({error}); {way_out}") from None
     if problem := misshapen(value, shape):
         raise UserError(f"{path}: {problem}; {way_out}")
     return value
+
+
+def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object of its keys and values. Raises UserError if a key is there twice: JSON takes the last, silently."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise UserError(f"{_shown(twice)} is there twice in one JSON object; remove one")
+    return made
 
 
 def misshapen(value: Any, shape: Any, name: str = "it") -> str | None:

@@ -88,6 +88,7 @@ def test_byte_order_mark_and_windows_line_ends(tmp_path):
 
 @pytest.mark.parametrize(("line", "complaint"), [
     ("{broken", "not JSON"), ("[1, 2]", "not a JSON object"), ("[" * 100_000, "not JSON"),
+    ('{"audio_filepath": "a.wav", "duration": 1, "label": "yes", "label": "no"}', "'label' is there twice"),
     ({"duration": 1, "label": "a"}, "no field 'audio_filepath' or 'audio_filename'"),
     ({"audio_filepath": "a.wav", "label": "a"}, "no field 'duration'"),
     ({"audio_filepath": "a.wav", "duration": 1}, "no field 'label' or 'command' or 'target'"),
