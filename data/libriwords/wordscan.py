@@ -30,7 +30,7 @@ CHUNK = 1_000  # TextGrids: 13 MB of text, a second or less of work
 SLACK = 0.025  # seconds that an aligner's last frame may reach past the audio
 _SHORTEST = 1e-3  # seconds of a word; a manifest and a clip cannot have less than a sample
 _DIFFERS = 0.1  # seconds between the ends of a TextGrid and of its audio that are told
-_FORMAT = 3  # of the chunk files and of what is read; part of their names
+_FORMAT = 4  # of the chunk files and of what is read; part of their names
 _WITHIN = "'\u2019\u200c\u200d"  # in words: apostrophes, and what keeps letters of some scripts apart or together
 _COLUMNS = {"utterance": np.int32, "word": np.int32, "start": np.float64, "end": np.float64}  # of a chunk
 
@@ -180,9 +180,9 @@ def _read_chunk(task: tuple[list[tuple], Path, str | None]) -> int:
                     words.append(as_word(mark))
             if known[mark] < 0:
                 marks[mark] += 1
-            elif a < length and min(b, length) - a < _SHORTEST:
+            elif min(b, length) - a < _SHORTEST:  # also one that begins past the audio's end, by what SLACK allows
                 problems.append(("word of no length", grid, f"{mark!r} at {a:g} s"))
-            elif a < length:
+            else:
                 file.append(number)
                 word.append(known[mark])
                 start.append(a)

@@ -443,6 +443,15 @@ def test_words_of_no_length_and_textgrids_that_end_elsewhere_are_named(tmp_path,
     assert rows[0][2] == "at 1.15 s of 2 s"
 
 
+def test_a_word_in_the_last_frame_past_the_audio_is_named(tmp_path, monkeypatch, capsys):
+    for speaker in range(4):
+        add_utterance(tmp_path, f"{speaker}-1-0", [("yes", 0.1, 0.5), ("no", 0.5, 0.8), ("so", 1, 1.02)], 1.02)
+        soundfile.write(tmp_path / "LibriSpeech" / "train-clean-5" / str(speaker) / "1" / f"{speaker}-1-0.flac",
+                        np.ones(RATE) / 2, RATE)
+    run(monkeypatch, tmp_path, tmp_path / "out", "--sizes", 2)
+    assert "skipped: word of no length (4)" in capsys.readouterr().err
+
+
 def test_one_person_spelt_two_ways_is_one_speaker(tmp_path, monkeypatch, capsys):
     names = [f"{who}{n}/0001" for n in range(12) for who in ("M\u00fcller", "mu\u0308ller")]
     source = foreign(tmp_path, names)
