@@ -69,12 +69,12 @@ def compare(folder: str | Path, other: str | Path) -> str:
     from data.sources.textgrids import TextGridError, read_words
 
     (ours, _), (theirs, passed) = find_files(folder, (".textgrid",)), find_files(other, (".textgrid",))
-    difference, different, utterances = [], [], 0
+    difference, different, unread, utterances = [], [], [], 0
     for name in sorted(ours.keys() & theirs.keys()):
         try:
             a, b = (list(read_words(files[name].path).words()) for files in (ours, theirs))
         except TextGridError:
-            different.append(name)
+            unread.append(name)
             continue
         if [word.lower() for word, *_ in a] != [word.lower() for word, *_ in b]:
             different.append(name)
@@ -85,7 +85,8 @@ def compare(folder: str | Path, other: str | Path) -> str:
         raise UserError(f"--compare {other}: no TextGrid there has the utterance and words of one in {folder}"
                         + (f"; {passed[0][0]}: {passed[0][1]}" if passed else ""))
     lines = [f"compared with {other}: {len(difference):,} words of {utterances:,} utterances"
-             + (f"; {len(different):,} have other words, such as {different[0]}" if different else "")]
+             + (f"; {len(different):,} have other words, such as {different[0]}" if different else "")
+             + (f"; {len(unread):,} cannot be read, such as {unread[0]}" if unread else "")]
     for name, column in zip(("start", "end"), 1000 * np.asarray(difference).T, strict=True):
         median, ninety, worst = np.percentile(column, [50, 90, 100])
         lines.append(f"  word {name:5}  median {median:.0f} ms, 90th percentile {ninety:.0f} ms, most {worst:.0f} ms; "

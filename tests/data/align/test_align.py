@@ -267,8 +267,10 @@ def test_comparison_finds_a_known_shift(tmp_path):
         write_words(tmp_path / "a" / f"1-1-{n}.TextGrid", words, 4.0)
         write_words(tmp_path / "b" / f"1-1-{n}.TextGrid", [(w, a + 0.02, b + 0.02) for w, a, b in words], 4.0)
     write_words(tmp_path / "b" / "1-1-0.TextGrid", [("other", 0.1, 0.2)], 4.0)
+    (tmp_path / "b" / "1-1-1.TextGrid").write_text("File type =")
     report = command.compare(tmp_path / "a", tmp_path / "b")
-    assert "114 words of 19 utterances; 1 have other words, such as 1-1-0" in report
+    assert ("108 words of 18 utterances; 1 have other words, such as 1-1-0; 1 cannot be read, such as 1-1-1\n"
+            in report)
     assert report.count("median 20 ms, 90th percentile 20 ms, most 20 ms; 0.0% equal, 100.0% within 50 ms") == 2
     (tmp_path / "c").mkdir()
     with pytest.raises(UserError, match="no TextGrid there"):
