@@ -195,7 +195,11 @@ def _write(size: int, clips, words: Words, new: np.ndarray, args: argparse.Names
         write_manifest(folder / f"{name}.json", utterances)
         return folder / f"{name}.json"
 
-    if args.new_words and not len(new):  # before anything that is there is replaced
+    # Before anything that is there is replaced.
+    if empty := [name for name in SPLITS if not len(words.clips[name])]:
+        raise UserError(f"--sizes {size}: no clip of its words falls into {' and '.join(empty)}; take more words, or "
+                        "give more of LibriSpeech")
+    if args.new_words and not len(new):
         raise UserError(f"--new_words {args.new_words:g}: the dev speakers say none of the words held out twice; "
                         "hold out more of them, or give more of LibriSpeech")
     paths = {name: write(name, words.clips[name]) for name in SPLITS}

@@ -171,6 +171,16 @@ def test_a_refusal_for_want_of_new_words_leaves_the_manifests_that_are_there(cor
     assert {path.name: path.read_bytes() for path in (tmp_path / "out" / "any-15").iterdir()} == before
 
 
+def test_a_split_without_a_clip_is_refused_before_it_is_registered(tmp_path, monkeypatch):
+    for speaker in range(6):
+        for number in range(2 + speaker):
+            add_utterance(tmp_path, f"{speaker}-1-{number}",
+                          [(f"{'abcdef'[speaker]}{letter}", at, at + 0.4) for at, letter in enumerate("ab")])
+    with pytest.raises(UserError, match=r"--sizes 2: no clip of its words falls into dev and test"):
+        run(monkeypatch, tmp_path, tmp_path / "out", "--sizes", 2, "--name", "any", "--train_only")
+    assert not (tmp_path / "out" / "registry.json").exists()
+
+
 def test_names_of_their_own(corpus, tmp_path, monkeypatch):  # noqa: F811
     for given in (["--context"], ["--train_only"], ["--new_words", 10], ["--exclude_words", "the"]):
         with pytest.raises(UserError, match="give them a name with --name"):
