@@ -132,8 +132,9 @@ def decode_with_remarks(path: str, offset: float = 0.0, duration: float | None =
         if start >= total:
             raise UserError(f"{path}: offset {offset:g} s is past its end at {total / rate:g} s")
         frames = total - start if duration is None else min(round(duration * rate), total - start)
-        if frames == 0:
-            raise UserError(f"{path}: a duration of {duration:g} s is less than one sample")
+        if 2 * frames * SAMPLE_RATE < rate:
+            raise UserError(f"{path}: {frames / rate if duration is None else duration:g} s from {offset:g} s on are "
+                            "less than one sample")
         remarks = _about_length(total / rate, offset, duration)
         if longest is not None and frames > (keep := -(-round(longest * SAMPLE_RATE) * rate // SAMPLE_RATE)):
             start, frames = start + (frames - keep) // 2, keep

@@ -189,6 +189,9 @@ def test_offset_past_the_end_and_parts_without_sound(tmp_path):
         decode(path, 3.0, 1.0)
     with pytest.raises(UserError, match="silent to the bit from 1 s to 2 s"):
         decode(path, 1.0, 1.0)
+    soundfile.write(tmp_path / "fast.wav", np.ones(200) / 2, 48_000)
+    with pytest.raises(UserError, match="less than one sample"):  # of 16 kHz
+        decode(str(tmp_path / "fast.wav"), 0.001, 1 / 48_000)
     with pytest.raises(UserError, match="less than one sample"):
         decode(path, 0.0, 1e-6)
     assert len(decode(path, 2.99, 1.0)) == 160
