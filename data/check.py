@@ -80,9 +80,11 @@ def check(name: str, registry: str | Path = REGISTRY, clip_seconds: float = 1.0,
         return False
     speakers = {speaker for manifest in splits.values() for speaker in manifest.speaker} - {None}
     hours = sum(manifest.duration.sum() for manifest in splits.values()) / 3600
+    unnamed = sum(speaker is None for manifest in splits.values() for speaker in manifest.speaker)
     odd = f" but for {warnings.count.total():,} warnings" if warnings.count else ""
     print(f"{name}: OK{odd}, {clips} clips of {len(labels)} classes, {len(speakers):,} speakers, {hours:.2f} h; "
-          "all readable, no speaker and no audio in two splits")
+          "all readable, no speaker and no audio in two splits"
+          + f", as far as is known: {unnamed:,} clips name no speaker" * bool(unnamed))
     return True
 
 

@@ -194,6 +194,7 @@ def test_what_is_no_defect(corpus, capsys):
     well, lines = corpus.check(capsys)
     assert well, lines
     assert any("2 of them name no speaker" in line for line in lines)
+    assert lines[-1].endswith("in two splits, as far as is known: 4 clips name no speaker")
     assert any(line.startswith("new_words:         1 clips of 1 classes") for line in lines)
 
 
