@@ -1,7 +1,7 @@
 """Labels as people write them: one spelling for each, twins, and clips that have two of them."""
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -46,6 +46,23 @@ def joined(speakers: Sequence[str | None]) -> tuple[list[str | None], list[list[
     groups = twins(sorted({speaker for speaker in speakers if speaker}))
     one = {name: group[0] for group in groups for name in group}
     return [one.get(speaker, speaker) for speaker in speakers], groups
+
+
+def in_two_splits(speakers: Mapping[str, Iterable[str | None]]) -> list[str]:
+    """One line that tells of speakers of more than one split; none if there are none.
+
+    Args:
+        speakers: of every clip, by split.
+    """
+    home: dict[str, str] = {}
+    both: dict[str, str] = {}  # a speaker, and where
+    for split, names in speakers.items():
+        for name in sorted(set(names) - {None}):
+            if (first := home.setdefault(folded(name), split)) != split:
+                both.setdefault(folded(name), f"{name!r} in {first} and in {split}")
+    many = len(both) > 1
+    return [f"{len(both):,} speaker{'s are' if many else ' is'} in two splits, as {next(iter(both.values()))}; what is "
+            "measured on them does not tell how new speakers do; data.check lists them"] if both else []
 
 
 def look_alike(labels: Iterable[str]) -> list[str]:

@@ -22,7 +22,7 @@ import numpy as np
 
 from data.base.errors import UserError
 from data.base.files import ROOT, locked, misshapen, open_regular, read_json, without_twins, write_atomically
-from data.labels import has_controls, look_alike, one_form, two_labels
+from data.labels import has_controls, in_two_splits, look_alike, one_form, two_labels
 
 REGISTRY = ROOT / "manifests.json"
 SPLITS = ("train", "dev", "test")
@@ -266,7 +266,8 @@ def load_corpus(name: str, splits: Sequence[str] = SPLITS, registry: str | Path 
     for split in splits:
         if split not in found:
             found[split] = read_manifest(folder / entry[split], train.labels)
-    for remark in (*look_alike(train.labels), *two_labels(list(found.values()))):
+    for remark in (*look_alike(train.labels), *two_labels(list(found.values())),
+                   *in_two_splits({split: manifest.speaker for split, manifest in found.items()})):
         print(f"warning: {name}: {remark}", file=sys.stderr)
     noise = folder / entry["noise"] if "noise" in entry else None
     return Corpus(name, train.labels, {split: found[split] for split in splits}, noise)

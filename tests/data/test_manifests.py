@@ -138,6 +138,20 @@ def test_paths_as_people_write_them_name_one_file(tmp_path, monkeypatch):
     assert found.files == [str(tmp_path / other) for other in others]
 
 
+def test_speakers_of_two_splits_are_told(tmp_path, capsys):
+    registry = corpus(tmp_path)
+    load_corpus("mine", registry=registry)
+    assert not capsys.readouterr().err
+    write(tmp_path / "test.json", *(GOOD | {"label": "a", "speaker": name} for name in ("TRAIN", "dev", "x", "dev")))
+    load_corpus("mine", ["train", "dev"], registry)
+    assert not capsys.readouterr().err
+    load_corpus("mine", ["test"], registry)
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("warning: mine: 1 speaker is in two splits, as 'TRAIN' in train and in test; ")
+    load_corpus("mine", registry=registry)
+    assert "2 speakers are in two splits" in capsys.readouterr().err
+
+
 def test_twins_and_clips_with_two_labels_are_told_once(tmp_path, capsys):
     registry = corpus(tmp_path, train=["alfa", "Alfa", "bravo"], dev=["alfa"], test=["bravo"])
     load_corpus("mine", registry=registry)
