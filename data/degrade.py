@@ -74,7 +74,7 @@ def _check(args: argparse.Namespace) -> None:
     low, high = args.noise_snr = args.noise_snr or [5.0, 5.0]
     if not (isfinite(low) and isfinite(high) and low <= high):
         raise UserError(f"--noise_snr {low:g} {high:g}: give two numbers, the lower one first")
-    if args.name == args.manifest:
+    if args.name in (args.manifest, *args.manifest.split("+")):
         raise UserError(f"--name {args.name}: is the data set that is read; give the new one another name")
 
 

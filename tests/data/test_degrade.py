@@ -160,6 +160,7 @@ def test_clips_are_of_the_length_that_a_test_takes(source):
     (["--noise_dir", "DIR"], "no such folder"),
     (["--reverb", "--clip_seconds", "0"], "--clip_seconds 0"),
     (["--reverb", "--name", "plain"], "is the data set that is read"),
+    (["--reverb", "--name", "plain", "--manifest", "more+plain"], "--name plain: is the data set that is read"),
     (["--reverb", "--name", "a/b"], "a/b"),
     (["--reverb", "--manifest", "nowhere"], "'nowhere' is not registered"),
 ])
