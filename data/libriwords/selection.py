@@ -53,7 +53,8 @@ def select(clips, split: np.ndarray, size: int, min_seconds: float = 0.0, min_co
     quota = usable if max_per_word is None else _quota(usable, max_per_word)
     speakers = _speakers_of_words(clips, fits)
     rows, keep = [], np.zeros(vocabulary, bool)
-    for w in np.lexsort((np.arange(vocabulary), -aligned))[:size]:  # words are sorted
+    ranked = np.lexsort((np.arange(vocabulary), -aligned))  # words are sorted
+    for w in ranked[aligned[ranked] > 0][:size]:  # the rest were left out before, or said by those who were
         total = usable[w].sum()
         lacking = [name for name, n in zip(SPLITS, usable[w], strict=True) if not n and name in needed]
         why = ("held out as new" if clips.words[w] in new else

@@ -171,6 +171,12 @@ def test_a_refusal_for_want_of_new_words_leaves_the_manifests_that_are_there(cor
     assert {path.name: path.read_bytes() for path in (tmp_path / "out" / "any-15").iterdir()} == before
 
 
+def test_words_that_were_left_out_are_not_among_those_there_are(corpus, tmp_path, monkeypatch, capsys):  # noqa: F811
+    run(monkeypatch, corpus, *flags(tmp_path, "--exclude_words", "the", "fox", "--sizes", 15))
+    assert f"(there are {len(VOCABULARY) - 2} words in all)" in capsys.readouterr().out
+    assert set(table(tmp_path / "out", "any-15")) == set(VOCABULARY) - {"the", "fox"}
+
+
 def test_a_split_without_a_clip_is_refused_before_it_is_registered(tmp_path, monkeypatch):
     for speaker in range(6):
         for number in range(2 + speaker):
