@@ -36,8 +36,6 @@ MIRROR = "https://www.openslr.org/resources/12"
 ALIGNMENTS_URL = "https://zenodo.org/records/2619474/files/librispeech_alignments.zip"
 ALIGNMENTS = {"md5": "2bab567d0ace651a4ba254e813629f46", "size": 623_023_332}
 MADE_BY = "python -m data.libriwords --download train-clean-360 --download_alignments"
-
-
 # Flags that tell what a data set of a size alone is made of, beside its source.
 _CONTENT = ("speaker_regex", "tier", "min_seconds", "min_count", "max_per_word", "min_speakers")
 
