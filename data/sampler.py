@@ -91,8 +91,8 @@ class BalancedBatchSampler:
             return [np.arange(len(self.classes))], [self.batch_classes]
         sets = 1 if groups is None else int(groups.max()) + 1
         if len(shares) != sets:
-            raise UserError(f"--shares gives {len(shares)} shares, --manifest names {sets} data set{'s' * (sets > 1)}; "
-                            "give one for each")
+            named = f"{sets} data set{'s' * (sets > 1)}" + " with labels that no earlier one has" * (groups is not None)
+            raise UserError(f"--shares gives {len(shares)} shares, --manifest names {named}; give one for each")
         pools = [np.flatnonzero(groups[self.classes] == g) if groups is not None else np.arange(len(self.classes))
                  for g in range(sets)]
         exact = np.array(shares) / sum(shares) * self.batch_classes

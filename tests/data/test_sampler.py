@@ -302,6 +302,8 @@ def test_shares_that_cannot_be():
     for shares, message in (((1,), "2 data sets"), ((1, 1, 1), "3 shares"), ((1, 1), "has 1 of its own")):
         with pytest.raises(UserError, match=message):
             BalancedBatchSampler(labels, [], 4, 2, groups=groups, shares=shares)
+    with pytest.raises(UserError, match="2 shares, --manifest names 1 data set with labels that no earlier one has"):
+        BalancedBatchSampler(labels, [], 4, 2, groups=np.zeros(6, int), shares=(1, 1))  # the second has the first's
     labels, groups = np.repeat(np.arange(40), 2), np.arange(40) // 36
     with pytest.raises(UserError, match="none of a batch's 35 classes would come from data set 2"):
         BalancedBatchSampler(labels, [], 35, 2, groups=groups, shares=(100, 1))
