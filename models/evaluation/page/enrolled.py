@@ -34,8 +34,8 @@ def page_of_enrolment(stem: str, content: dict, results: Sequence[Result], truth
     labels, method = test[0].manifest.labels, results[0].method
     result = max((r for r in results if r.method == method), key=lambda r: r.shots)
     draws, rejects = len(result.best), bool((truth == UNKNOWN).any())
-    decided, thresholds = decide(result, truth)  # (R, Q), (R,)
     none = len(enrolled)  # the column of what is rejected
+    decided, thresholds = decide(result, truth, none)  # (R, Q), (R,)
     goal = np.where(truth == UNKNOWN, none, truth)
     names = {c: labels[c] for c in range(len(labels))}
     columns = {i: labels[c] for i, c in enumerate(enrolled)} | ({none: "(rejected)"} if rejects else {})
@@ -69,16 +69,15 @@ def page_of_enrolment(stem: str, content: dict, results: Sequence[Result], truth
         "what --save writes")
 
 
-def decide(result: Result, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What each draw makes of each clip, (R, Q): an enrolled class, or as many as there are for what is rejected; and
-    the draws' thresholds, (R,), which a score must exceed, -inf without unknown clips."""
+def decide(result: Result, truth: np.ndarray, none: int) -> tuple[np.ndarray, np.ndarray]:
+    """What each draw makes of each clip, (R, Q): an enrolled class, or ``none`` for what is rejected; and the draws'
+    thresholds, (R,), which a score must exceed, -inf without unknown clips."""
     unknown = truth == UNKNOWN
     if not unknown.any():
         return result.best, np.full(len(result.best), -np.inf)
     scores = -np.sort(-result.score[:, unknown], axis=1)
     thresholds = scores[:, accepted_at(PERCENT, int(unknown.sum()))]
-    classes = int(max(result.best.max(), truth.max())) + 1
-    return np.where(result.score > thresholds[:, None], result.best, classes), thresholds
+    return np.where(result.score > thresholds[:, None], result.best, none), thresholds
 
 
 def _mistakes(result: Result, decided: np.ndarray, thresholds: np.ndarray, goal: np.ndarray, classes: np.ndarray,
