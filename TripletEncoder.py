@@ -78,7 +78,7 @@ def main(args) -> int:
     from models.encoders.device import pick_device, search_device
     from models.encoders.frontend import settings
     from models.losses.build import make_loss
-    from models.runs.provenance import check_apart
+    from models.runs.provenance import check_apart, tell_not_new
     from models.training.loop import fit
     from models.training.tasks import TripletTask
 
@@ -91,6 +91,8 @@ def main(args) -> int:
                                        groups=corpus.parts, shares=args.shares)
         held = session.open_new_words(args, corpus) if args.eval == "new_words" else None
         check_apart(train, {"dev": dev} | ({} if held is None else {"new_words": held}), corpus)
+    if held is not None and initial and parallel.leads():
+        tell_not_new(held.manifest, initial[2])
     session.check_memory(sampler.batch_clips, args.clip_seconds)
     noise = session.open_noise(args, corpus)
     if sampler.batch_classes < args.batch_classes:

@@ -90,6 +90,16 @@ def test_words_of_the_other_set_are_not_new(run, parts):
     refused(train(run, parts, "--eval=new_words", manifest="b"), "no words held out as new")
 
 
+def test_words_that_the_encoder_to_begin_with_was_trained_on_are_not_new(run, parts):
+    assert train(run, parts, "--num_steps=1", manifest="b").code == 0  # four and five
+    further = ["--name=further", "--init_from=joined", "--manifest=a", *parts.flags, "--eval=new_words"]
+    done = run("TripletEncoder", *further, "--num_steps=1")
+    assert done.code == 0, done.error
+    assert "1 of the 2 words held out as new were in the training of that encoder (five)" in done.error
+    tested = run("infer_train", "--name=further", "--model=Res8", *parts.flags[:3], "--manifest=a", "--new_words")
+    assert "the encoder was trained on 1 of the 2 unknown words (five)" in tested.out
+
+
 def test_a_finished_run_reports_what_its_looks_at_new_words_saw(run, parts):
     done = train(run, parts, "--eval=new_words", manifest="a")
     looked = [float(line.split("AUROC of new words ")[1].split(" %")[0]) for line in done.out.splitlines()

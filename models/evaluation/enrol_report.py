@@ -13,6 +13,7 @@ from data.base.files import write_atomically
 from models.evaluation.drawing import markdown, png, visible
 from models.evaluation.enrol import BOTH, NEAREST, PERCENTS, UNKNOWN, Result, accepted_at, misses, same_name
 from models.evaluation.report import to_json
+from models.runs.provenance import words_heard
 from models.runs.versions import versions
 
 HEADINGS = {"accuracy": "accuracy", "auroc": "AUROC", "equal_error_rate": "equal-error rate",
@@ -92,7 +93,7 @@ def tell_trained(enrolled: Sequence[str], unknown: Sequence[str], config: dict, 
     """
     if not isinstance(config.get("labels"), list):
         return {}
-    trained = {same_name(str(label)) for label in config["labels"]}
+    trained = {same_name(label) for label in words_heard(config)}
     found = {what: [label for label in labels if same_name(label) in trained]
              for what, labels in (("enrolled", enrolled), ("unknown", unknown))}
     doubtful = [label for label in found["unknown"] if same_name(label) in _ANYTHING and not all_words]

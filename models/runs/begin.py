@@ -122,13 +122,14 @@ def describe(args: Namespace, script: str, corpus: Corpus, clips: int, *, fronte
     """
     import torch
 
-    from models.runs.provenance import fingerprint
+    from models.runs.provenance import fingerprint, words_heard
     from models.runs.versions import versions
 
     return {"script": script, "model": args.model, "hidden_size": args.hidden_size,
             "embedding_size": args.embedding_size, "clip_seconds": args.clip_seconds, **more,
             **({"noise": noise.digest} if noise else {}),
-            **({"init_from": str(initial[0].path(args.model, initial[1]))} if initial else {}),
+            **({"init_from": str(initial[0].path(args.model, initial[1])),
+                "labels_before": sorted(words_heard(initial[2]))} if initial else {}),
             "arguments": _plain(vars(args)), "train_clips": clips,
             "train_manifest": fingerprint(corpus.splits["train"]), "labels": corpus.labels,
             "frontend": frontend, "versions": versions(), "threads": torch.get_num_threads()}

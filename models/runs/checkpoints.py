@@ -27,8 +27,8 @@ HEAD = "ClassificationNet"
 # What config.json may hold, see `data.base.files.misshapen`.
 _CONFIG = {"script": str, "shipped": bool, "model": str, "hidden_size": int, "embedding_size": int,
            "clip_seconds": (int, float), "arguments": dict, "train_clips": int, "train_manifest": str,
-           "labels": [str], "frontend": dict, "frozen_encoder": bool, "init_from": str, "extended": [dict],
-           "versions": dict, "threads": int}
+           "labels": [str], "labels_before": [str], "frontend": dict, "frozen_encoder": bool, "init_from": str,
+           "extended": [dict], "versions": dict, "threads": int}
 _RESTORE = "restore it, or remove it to give all flags"
 
 

@@ -21,6 +21,8 @@ from data.base.errors import UserError
 from data.base.files import open_regular, write_atomically
 from data.base.npz import read_npz
 from data.dataset import Clips
+from data.joined import named
+from data.labels import folded
 from data.manifests import Corpus, Manifest
 from models.runs.checkpoints import Run
 
@@ -130,6 +132,29 @@ def check_apart(train: Clips, others: dict[str, Clips], corpus: Corpus) -> None:
         if corpus.parts is not None:
             raise UserError(f"{message}; leave them out of one set")
         print(f"warning: {message}: the figures of looks are too good", file=sys.stderr)
+
+
+def words_heard(config: dict) -> list[str]:
+    """The labels that the encoder of a run of this configuration was trained on, also before it was trained further."""
+    found: dict[str, None] = {}
+    looked_at: set[str] = set()
+    while True:
+        found |= dict.fromkeys([*config.get("labels", ()), *config.get("labels_before", ())])
+        begun = config.get("init_from", "")
+        if "labels_before" in config or "shipped" in config or not begun or begun in looked_at:
+            return list(found)
+        looked_at.add(begun)  # a run from before runs kept these, and a name that may have been taken anew since
+        parent = os.path.dirname(os.path.dirname(begun))
+        config = Run(os.path.dirname(parent), os.path.basename(parent)).config()
+
+
+def tell_not_new(held: Manifest, config: dict) -> None:
+    """Warn that words held out as new are not new to the encoder that --init_from names, of this configuration."""
+    heard = {folded(label) for label in words_heard(config)}
+    if known := [label for label in held.labels if folded(label) in heard]:
+        print(f"warning: --init_from: {len(known):,} of the {len(held.labels):,} words held out as new were in the "
+              f"training of that encoder ({named(known)}): looks at them do not tell how it does on new words",
+              file=sys.stderr)
 
 
 def tell_changed(run: Run, config: dict, args: Namespace, corpus: Corpus) -> dict:

@@ -11,8 +11,9 @@ import soundfile
 from data.base.errors import UserError
 from data.dataset import Clips
 from data.manifests import Utterance, load_corpus, register, write_manifest
+from models.evaluation.enrol_report import tell_trained
 from models.runs.checkpoints import Run
-from models.runs.provenance import Record, fingerprint, tell_seen
+from models.runs.provenance import Record, fingerprint, tell_seen, words_heard
 from tests.conftest import infer, refused
 from tests.models.runs.test_begin import TINY
 
@@ -177,8 +178,28 @@ def test_an_encoder_trained_further_keeps_what_it_heard(encoder, run, words, run
                "--num_steps=2").code == 0
     assert "30 of the 30 test clips" in infer(run, words, runs, name="further").out
     assert "72 of the 72 test clips" in infer(run, words, runs, other, name="further").out
+    assert Run(runs, "further").config()["labels_before"] == words.labels
     assert run("TripletEncoder", "--name=further", *flags, other, "--model=Res8", "--resume", "--num_steps=3").code == 0
     assert "72 of the 72 test clips" in infer(run, words, runs, other, name="further").out
+
+
+def test_words_heard_before_an_encoder_was_trained_further_are_not_new_to_it(tmp_path, capsys):
+    def begun_with(parent, step=2):
+        return str(Run(tmp_path, parent).path("Res8", step))
+
+    first, second = {"labels": ["bed", "cat"]}, {"labels": ["dog"], "init_from": begun_with("first")}
+    for name, config in (("first", first), ("second", second)):
+        Run(tmp_path, name).write_config(config)
+    third = {"labels": ["dog", "four"], "init_from": begun_with("second"), "labels_before": ["cat", "dog"]}
+    assert words_heard(third) == ["dog", "four", "cat"] and words_heard({}) == []
+    # Runs from before configurations had these: what the runs that they began with say, as far as they are there.
+    assert words_heard(second) == ["dog", "bed", "cat"]
+    assert words_heard(second | {"init_from": begun_with("gone")}) == words_heard(second | {"shipped": True}) == ["dog"]
+    Run(tmp_path, "first").write_config(first | {"init_from": begun_with("second")})  # the name was taken anew
+    assert words_heard(second) == ["dog", "bed", "cat"]
+    assert tell_trained(["tree", "Cat"], ["bird"], third) == {
+        "enrolled_words_trained_on": ["Cat"], "unknown_words_trained_on": []}
+    assert "trained on 1 of the 2 enrolled words (Cat)" in capsys.readouterr().out
 
 
 def test_a_test_with_a_training_manifest_that_changed_says_so(encoder, run, words, runs):
