@@ -90,6 +90,7 @@ def main(args) -> int:
 
     import torch
 
+    from data.base.files import file_digest
     from models.encoders.build import make_encoder
     from models.encoders.device import pick_device
     from models.encoders.frontend import settings
@@ -115,7 +116,9 @@ def main(args) -> int:
                           noise, frozen)
     begin.go_on(run, task, args)
     config = begin.describe(args, "TripletClassifier.py", corpus, len(train), frontend=settings(args.compression),
-                            frozen_encoder=frozen, noise=noise, initial=initial)
+                            frozen_encoder=frozen, noise=noise, initial=initial,
+                            **({"encoder_sha256": file_digest(initial[0].path(args.model, args.enc_step))} if frozen
+                               else {}))
     begin.commit(run, config, before, train, corpus, initial[:1] if initial else ())
     sampler.start = task.done
     print(f"head on {args.enc_name}'s {args.model} of step {args.enc_step}" if frozen else

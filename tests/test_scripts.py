@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -126,6 +127,29 @@ def test_a_head_on_the_frozen_encoder(encoder, runs, words, run):
     wrong = run("infer_notl", "--name=enc", "--cl_name=head", "--enc_step=10", *flags)
     assert wrong.code == 2
     assert "--enc_step 10" in wrong.error and "40" in wrong.error
+
+
+def test_a_head_is_neither_trained_further_nor_tested_on_an_encoder_that_took_its_ones_name(encoder, runs, words, run,
+                                                                                             tmp_path):
+    ours = Run(tmp_path, "enc")
+    shutil.copytree(Run(runs, "enc").folder, ours.folder)
+    flags = [f"--runs_dir={tmp_path}", *words.flags, "--model=Res8"]
+    train = ["--name=head", "--enc_name=enc", "--enc_step=40", *flags, "--step_freq=1"]
+    test = ["--name=enc", "--cl_name=head", *flags]
+    assert run("TripletClassifier", *train, "--num_steps=1").code == 0
+    assert run("infer_notl", *test).code == 0
+    whole = ours.path("Res8", 40).read_bytes()
+    ours.path("Res8", 40).write_bytes(ours.path("Res8", 10).read_bytes())  # as one trained anew by that name
+    refused(run("infer_notl", *test), str(ours.path("Res8", 40)), "another encoder", "'head'", "--runs_dir")
+    refused(run("TripletClassifier", *train, "--num_steps=2", "--resume"), "--resume", "encoder", "restore it")
+    head = Run(tmp_path, "head")
+    config = head.config()
+    head.write_config({key: value for key, value in config.items() if key != "encoder_sha256"})  # as made before
+    assert run("infer_notl", *test).code == 0
+    head.write_config(config)
+    ours.path("Res8", 40).write_bytes(whole)
+    assert run("TripletClassifier", *train, "--num_steps=2", "--resume").code == 0
+    assert run("infer_notl", *test).code == 0
 
 
 def test_a_head_is_tested_on_clips_as_long_as_it_was_trained_on(encoder, runs, words, run):

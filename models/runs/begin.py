@@ -144,7 +144,7 @@ def commit(run: Run, config: dict, before: dict, train: Clips, corpus: Corpus, p
 
     Raises:
         UserError: another process took the name since `begin`; the labels, the number of training clips or the training
-            manifest or the noise have changed.
+            manifest or the noise or a head's frozen encoder have changed.
     """
     for key, what in (("labels", "labels"), ("train_clips", "number of training clips"),
                       ("train_manifest", "training clips or their labels")):
@@ -154,6 +154,9 @@ def commit(run: Run, config: dict, before: dict, train: Clips, corpus: Corpus, p
     if "noise" in before and config.get("noise") != before["noise"]:
         raise UserError(f"--resume: the noise recordings of --augment changed since run {run.name!r} was begun; "
                         "restore them, or choose another --name")
+    if before.get("encoder_sha256", config.get("encoder_sha256")) != config.get("encoder_sha256"):
+        raise UserError(f"--resume: the encoder that run {run.name!r} was begun on is another now, "
+                        f"{config['init_from']}; restore it, or choose another --name")
     if parallel.rank():
         return
     from models.runs.provenance import Record

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from data import joined
 from data.base.errors import UserError
-from data.base.files import check_name
+from data.base.files import check_name, file_digest
 from data.manifests import ROOT, Corpus, read_registry, registered
 from models.runs.checkpoints import HEAD, Run
 
@@ -146,7 +146,8 @@ def encoder_of_head(args: Namespace, head: Run, head_step: int, config: dict) ->
     The head's configuration says how long its clips were: that of a published encoder, which has none, does not.
 
     Raises:
-        UserError: --name, --enc_step or --clip_seconds contradicts what the head's configuration says.
+        UserError: --name, --enc_step or --clip_seconds contradicts what the head's configuration says, or that
+            encoder's file is another than the head was trained on.
     """
     run = Run(args.runs_dir, args.name)
     if "clip_seconds" in config:
@@ -159,6 +160,10 @@ def encoder_of_head(args: Namespace, head: Run, head_step: int, config: dict) ->
         check_fixed("--name", args.name, begun.get("enc_name", args.name), where)
         step = run.step(args.model, begun.get("enc_step") if args.enc_step is None else args.enc_step, "--enc_step")
         check_fixed("--enc_step", step, begun.get("enc_step", step), where)
+        path = run.path(args.model, step)
+        if "encoder_sha256" in config and file_digest(path) != config["encoder_sha256"]:
+            raise UserError(f"{path}: is another encoder than the one of this name that the head of run {head.name!r} "
+                            "was trained on; restore that one, name its --runs_dir, or train the head again")
         return run, step
     if args.name == head.name:
         check_fixed("--enc_step", args.enc_step, head_step,
