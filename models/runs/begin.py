@@ -144,7 +144,7 @@ def commit(run: Run, config: dict, before: dict, train: Clips, corpus: Corpus, p
 
     Raises:
         UserError: another process took the name since `begin`; the labels, the number of training clips or the training
-            manifest or the noise or a head's frozen encoder have changed.
+            manifest, recordings or noise or a head's frozen encoder have changed.
     """
     for key, what in (("labels", "labels"), ("train_clips", "number of training clips"),
                       ("train_manifest", "training clips or their labels")):
@@ -165,6 +165,10 @@ def commit(run: Run, config: dict, before: dict, train: Clips, corpus: Corpus, p
     if not before and run.begun():
         raise UserError(_taken(run))
     record = Record.of(train, corpus)
+    if before and (changed := record.unlike(Record.read(run))):
+        raise UserError(f"--resume: {changed:,} of the {len(train):,} training clips of --manifest "
+                        f"{config['arguments']['manifest']} sound otherwise than when run {run.name!r} was begun; "
+                        "restore the recordings, or choose another --name")
     for heard in (Record.read(other) for other in ([run] if before else parents)):
         record |= heard
     record.write(run)

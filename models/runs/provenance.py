@@ -74,6 +74,10 @@ class Record:
                             "test without") from None
         return cls(*found)
 
+    def unlike(self, before: Record | None) -> int:
+        """How many sounds of this record an earlier one of the same manifest lacks: recordings that changed since."""
+        return 0 if before is None else int((~np.isin(self.sounds, before.sounds)).sum())
+
     def known(self, clips: Clips) -> np.ndarray:
         """(N,) bool, which clips are among those trained on."""
         sounds, heard = _sounds(clips)

@@ -139,6 +139,23 @@ def test_a_resume_refuses_other_labels_of_the_same_clips(copy, words, tmp_path):
                for name, value in whole["Res8-STEP-4.pt"].items())
 
 
+def test_a_resume_refuses_recordings_that_changed(run, words, tmp_path):
+    set_ = tmp_path / "set"
+    shutil.copytree(words.folder, set_, ignore=shutil.ignore_patterns("cache"))
+    flags = ["--name=r", f"--runs_dir={tmp_path}", "--manifest=words", f"--registry={set_ / 'manifests.json'}",
+             f"--cache_dir={set_ / 'cache'}", "--model=Res8"]
+    assert run("TripletEncoder", *flags, *TINY, "--num_steps=1").code == 0
+    path = next((set_ / "bed").glob("train3*"))
+    sound, rate = soundfile.read(path)
+    soundfile.write(path, sound[::-1], rate, "PCM_16")
+    refused(run("TripletEncoder", *flags, "--num_steps=2", "--resume"), "1 of the 72 training clips", "'r'", "restore")
+    soundfile.write(path, sound, rate, "PCM_16")
+    assert run("TripletEncoder", *flags, "--num_steps=2", "--resume").code == 0
+    soundfile.write(path, sound[::-1], rate, "PCM_16")
+    (tmp_path / "r" / "trained_on.npz").unlink()  # a run from before there were such records
+    assert run("TripletEncoder", *flags, "--num_steps=3", "--resume").code == 0
+
+
 @pytest.mark.parametrize("script", ["TripletEncoder", "TripletClassifier"])
 def test_a_resume_refuses_other_noise(run, words, tmp_path, script):
     own = tmp_path / "noise"
