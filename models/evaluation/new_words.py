@@ -40,10 +40,13 @@ def measure(embeddings: np.ndarray, held: Manifest) -> list[dict]:
     distance = np.clip(squares[one] + squares[other] - 2 * (x @ x.T)[one, other], 0, 4)  # squared Euclidean
     bins = np.minimum((distance * (BINS / 4)).astype(np.int64), BINS - 1)
     kind = (held.label[one] != held.label[other]).astype(np.int64)
-    speaker = np.unique([str(name) for name in held.speaker], return_inverse=True)[1]  # none named is one speaker
+    named = np.array([name is not None for name in held.speaker])
+    speaker = np.unique([str(name) for name in held.speaker], return_inverse=True)[1]
     rows = []
     for name, group in (("all", None), ("of two recordings", held.file), ("of two speakers", speaker)):
         taken = np.ones(len(one), bool) if group is None else group[one] != group[other]
+        if group is speaker:
+            taken &= named[one] & named[other]  # who is not named may be anyone
         # (P,) of the pairs taken: bin and kind as one number, and the words of both clips
         cell, words = (kind * BINS + bins)[taken], (held.label[one[taken]], held.label[other[taken]])
         means = [distance[taken & (kind == k)].mean() if (kind[taken] == k).any() else np.nan for k in (0, 1)]

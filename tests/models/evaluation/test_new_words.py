@@ -46,6 +46,15 @@ def test_figures_equal_counting_the_pairs_that_are_taken(made):
         assert low < row["auroc"] < high
 
 
+def test_a_clip_whose_speaker_is_not_named_is_in_no_pair_of_two_speakers(made):
+    vectors, manifest = made
+    unnamed = np.arange(40) % 4 == 0
+    of_some = held(manifest.label.tolist(), manifest.file, np.where(unnamed, None, manifest.speaker))
+    figures, alone = measure(vectors, of_some)[2], measure(vectors[~unnamed], manifest.subset(~unnamed))[2]
+    for name in ("same_word_pairs", "different_word_pairs", "same_word_mean", "auroc", "equal_error_rate"):
+        assert figures[name] == pytest.approx(alone[name])
+
+
 def test_the_first_row_is_what_a_look_while_training_gives(made):
     vectors, manifest = made
     looked, measured = count_pairs(vectors, manifest.label).figures(), measure(vectors, manifest)[0]
