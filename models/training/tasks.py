@@ -20,7 +20,7 @@ from models.encoders.device import place
 from models.encoders.embedding import embed_clips
 from models.encoders.frontend import HOP, LogMel
 from models.encoders.head import ClassificationNet, head_scores
-from models.evaluation.knn import classify, few_clips
+from models.evaluation.knn import check_finite, classify, few_clips
 from models.evaluation.pairs import count_pairs
 from models.losses.triplet import own_class, positive_pairs, triplet_loss
 from models.runs.checkpoints import HEAD
@@ -200,7 +200,9 @@ class TripletTask(Task):
     def auroc(self, held: Clips) -> float:
         """How well distances tell pairs of one word from pairs of two, of words that are not trained on."""
         asked = spread(held.manifest.label, self.args.eval_clips)
-        return count_pairs(self.embed(held, asked, "new words"), held.manifest.label[asked]).figures()["auroc"]
+        embedded = self.embed(held, asked, "new words")
+        check_finite(embedded, "new words", held.manifest.subset(asked))
+        return count_pairs(embedded, held.manifest.label[asked]).figures()["auroc"]
 
     def accuracy(self, train: Clips, dev: Clips, where: torch.device | None = None) -> float:
         """Share of dev clips that their nearest training clips classify rightly; ``where`` as in `knn_search`."""
