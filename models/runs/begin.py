@@ -132,7 +132,8 @@ def describe(args: Namespace, script: str, corpus: Corpus, clips: int, *, fronte
                 "labels_before": sorted(words_heard(initial[2]))} if initial else {}),
             "arguments": _plain(vars(args)), "train_clips": clips,
             "train_manifest": fingerprint(corpus.splits["train"]), "labels": corpus.labels,
-            "frontend": frontend, "versions": versions(), "threads": torch.get_num_threads()}
+            "frontend": frontend, "versions": versions(), "threads": torch.get_num_threads(),
+            "processes": parallel.size()}
 
 
 def commit(run: Run, config: dict, before: dict, train: Clips, corpus: Corpus, parents: Sequence[Run]) -> None:
@@ -177,6 +178,10 @@ def commit(run: Run, config: dict, before: dict, train: Clips, corpus: Corpus, p
             path.unlink()  # of a run of that name that never took a step
         run.write_config(config)
         return
+    for key, what in (("processes", "draws"), ("threads", "rounds sums")):
+        if key in before and config[key] != before[key]:
+            print(f"run {run.name!r} was begun with {before[key]} {key} and goes on with {config[key]}, which {what} "
+                  "otherwise: its weights will not be those of an uninterrupted run")
     planned, steps = before["arguments"]["num_steps"], config["arguments"]["num_steps"]
     if steps != planned:
         print(f"{planned} steps were planned, {steps} are now: the learning rates are stretched over all of them")

@@ -28,7 +28,8 @@ HEAD = "ClassificationNet"
 _CONFIG = {"script": str, "shipped": bool, "model": str, "hidden_size": int, "embedding_size": int,
            "clip_seconds": (int, float), "arguments": dict, "train_clips": int, "train_manifest": str,
            "labels": [str], "labels_before": [str], "frontend": dict, "frozen_encoder": bool, "init_from": str,
-           "encoder_sha256": str, "extended": [dict], "versions": dict, "threads": int}
+           "encoder_sha256": str, "extended": [dict], "versions": dict, "threads": int,
+           "processes": int}
 _RESTORE = "restore it, or remove it to give all flags"
 
 

@@ -213,6 +213,20 @@ def test_a_name_that_another_run_took_meanwhile(made, copy, words):
     assert copy.run.config() == made.config()
 
 
+def test_a_run_that_goes_on_with_more_threads_or_processes_says_that_it_will_be_another(copy):
+    back_to_step_2(copy.run)
+    threads = copy.run.config()["threads"]
+    assert copy.run.config()["processes"] == 1
+    copy.config(lambda config: config.update(threads=threads + 1, processes=2))
+    done = copy.resume()
+    assert done.code == 0
+    for what in ("2 processes and goes on with 1", f"{threads + 1} threads and goes on with {threads}"):
+        assert f"run 'r' was begun with {what}, which " in done.out
+    copy.config(lambda config: (config.update(threads=threads), config.pop("processes")))  # of before it was kept
+    back_to_step_2(copy.run)
+    assert "goes on with" not in copy.resume().out
+
+
 @pytest.mark.parametrize("flags", [["--num_steps=7"], ["--num_epochs=2"]])  # of six steps: 72 clips by twelve
 def test_a_longer_run_goes_on_and_says_so(copy, flags):
     done = copy.resume(*flags)
