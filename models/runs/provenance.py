@@ -11,7 +11,7 @@ import hashlib
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import reduce
 
@@ -35,7 +35,9 @@ _PRIMES = np.random.default_rng(0).integers(0, 2**63, _LOOKED_AT // 4, np.uint64
 
 @dataclass
 class Record:
-    """Sorted uint64 hashes of what was trained on: of places (file and offset), of sounds, and of speakers."""
+    """Sorted uint64 hashes of what was trained on: of places (file and offset), of sounds, and of speakers, who have
+    one for each folder that they are known in.
+    """
 
     places: np.ndarray
     sounds: np.ndarray
@@ -46,7 +48,7 @@ class Record:
         """Of clips, whose speakers are those of ``corpus``."""
         sounds, heard = _sounds(clips)
         return cls(np.unique(_places(clips.manifest)), np.unique(sounds[heard]),
-                   _speakers(clips.manifest, corpus))
+                   np.unique(_speakers(clips.manifest, corpus)[0]))
 
     def __or__(self, other: Record | None) -> Record:
         """What either holds, as for an encoder that was trained further."""
@@ -87,8 +89,8 @@ class Record:
         """How many of the clips at ``rows`` (all by default) were trained on; of how many speakers, among how many."""
         rows = np.arange(len(clips)) if rows is None else rows
         known = self.known(clips)
-        speakers = _speakers(clips.manifest.subset(rows), corpus)
-        return int(known[rows].sum()), int(np.isin(speakers, self.speakers).sum()), len(speakers)
+        hashes, of = _speakers(clips.manifest.subset(rows), corpus)
+        return (int(known[rows].sum()), len(np.unique(of[np.isin(hashes, self.speakers)])), len(np.unique(of)))
 
 
 def tell_seen(runs: Sequence[Run], clips: Clips, corpus: Corpus, rows: np.ndarray | None = None) -> dict:
@@ -214,11 +216,30 @@ def _sounds(clips: Clips) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(found), np.concatenate(heard)
 
 
-def _speakers(manifest: Manifest, corpus: Corpus) -> np.ndarray:
-    """Of the distinct speakers, each with the folder that all training recordings of its corpus lie in; sorted."""
-    folder = os.path.commonpath({os.path.dirname(file) for file in corpus.splits["train"].files})
-    names = {str(speaker) for speaker in manifest.speaker if speaker is not None}
-    return np.array(sorted(_hash(f"{folder}\0{name}") for name in names), np.uint64)
+def _speakers(manifest: Manifest, corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
+    """(H,) hashes of the distinct speakers, and (H,) the number of the speaker that each is of.
+
+    A speaker is hashed with the folder that all training recordings of the corpus lie in, and with each between it and
+    the speaker's own recordings: a set that was joined with another for the training is a folder of its own in a test.
+    """
+    top = os.path.commonpath({os.path.dirname(file) for file in corpus.splits["train"].files})
+    folders: dict[str, int] = {}
+    folder = np.array([folders.setdefault(os.path.dirname(file), len(folders)) for file in manifest.files], np.int64)
+    within = [{top, *_between(name, top)} for name in folders]
+    of_speaker: dict[str, set[str]] = {}
+    for speaker, place in set(zip(manifest.speaker, folder[manifest.file].tolist(), strict=True)):
+        if speaker is not None:
+            of_speaker.setdefault(str(speaker), set()).update(within[place])
+    hashes = [(_hash(f"{place}\0{name}"), number) for number, (name, places) in enumerate(of_speaker.items())
+              for place in places]
+    return np.array([one for one, _ in hashes], np.uint64), np.array([number for _, number in hashes], np.int64)
+
+
+def _between(folder: str, top: str) -> Iterator[str]:
+    """A folder and those above it, up to ``top`` but not that; none if it is not below."""
+    while folder.startswith(os.path.join(top, "")) and folder != top:
+        yield folder
+        folder = os.path.dirname(folder)
 
 
 def _mixed(keys: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ import soundfile
 
 from data.base.errors import UserError
 from data.dataset import Clips
+from data.joined import load
 from data.manifests import Utterance, load_corpus, register, write_manifest
 from models.evaluation.enrol_report import tell_trained
 from models.runs.checkpoints import Run
@@ -47,7 +48,7 @@ def opened(folder, recordings, train, test, name="one"):
 def test_none_of_a_proper_test_set_is_known(recordings, tmp_path):
     data = opened(tmp_path, recordings, range(5), range(5, 8))
     record = Record.of(data.train, data.corpus)
-    assert [len(record.places), len(record.sounds), len(record.speakers)] == [10, 10, 5]
+    assert [len(record.places), len(record.sounds), len(record.speakers)] == [10, 10, 5 * 3]  # in one, one/hi, one/ho
     assert record.seen(data.test, data.corpus) == (0, 0, 3)
     assert record.seen(data.train, data.corpus) == (10, 5, 5)
 
@@ -64,6 +65,24 @@ def test_speakers_and_clips_of_a_set_divided_anew_are_known(recordings, tmp_path
 def test_other_recordings_of_the_same_speaker_names_are_not(recordings, tmp_path):
     one, two = (opened(tmp_path / name, recordings, range(5), range(8), name) for name in ("one", "two"))
     assert Record.of(one.train, one.corpus).seen(two.test, two.corpus) == (0, 0, 8)
+
+
+def test_speakers_of_a_set_are_known_after_a_training_on_it_joined_with_another(recordings, tmp_path):
+    one = opened(tmp_path / "one", recordings, range(5), range(5, 8))
+    two = opened(tmp_path / "two", recordings, range(2), range(5, 8), "two")
+    for name in ("one", "two"):
+        register(name, **{split: tmp_path / name / f"{split}.json" for split in ("train", "dev", "test")},
+                 registry=tmp_path / "both.json")
+    corpus = load("one+two", ("train", "test"), tmp_path / "both.json")
+    train = Clips.of(corpus.splits["train"], "both", 0.5, tmp_path / "cache")
+    both = Record.of(train, corpus)
+    # Divided anew, the first set tests on five speakers that were trained on, of six, the second on two.
+    for name, known in (("one", 5), ("two", 2)):
+        anew = opened(tmp_path / f"anew-{name}", recordings, range(5, 8), range(6), name)
+        assert both.seen(anew.test, anew.corpus) == (2 * known, known, 6)
+    assert Record.of(one.train, one.corpus).seen(train, corpus) == (10, 5, 5)
+    assert Record.of(two.train, two.corpus).seen(train, corpus) == (4, 2, 5)
+    assert both.seen(one.test, one.corpus) == (0, 0, 3)
 
 
 def test_copied_and_renamed_recordings_are_known_by_their_sound(recordings, tmp_path):
