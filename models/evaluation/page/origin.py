@@ -47,6 +47,10 @@ def notes_of(facts: dict) -> list[str]:
     if clips or speakers:
         notes.append(f"{clips:,} of the test clips and {speakers:,} of the test speakers were in the training: the "
                      "figures are not those of new recordings")
+    for what in ("enrolled", "unknown"):
+        if words := facts.get(f"{what}_words_trained_on"):
+            notes.append(f"the encoder was trained on {len(words):,} of the {what} words ({said(words)}), which are "
+                         "not new to it")
     if facts.get("manifest_changed_since_training"):
         notes.append("the data set has other training clips or labels than when the run was trained on it")
     return notes

@@ -98,6 +98,12 @@ def test_notes_warn_of_clips_that_were_trained_on():
     assert "1,200 of the test clips and 3 of the test speakers" in seen and "other training clips" in changed
 
 
+def test_notes_warn_of_words_that_were_trained_on():
+    assert notes_of({"enrolled_words_trained_on": [], "unknown_words_trained_on": []}) == []
+    assert notes_of({"enrolled_words_trained_on": ["bed", "cat"], "unknown_words_trained_on": []}) == [
+        "the encoder was trained on 2 of the enrolled words (bed, cat), which are not new to it"]
+
+
 def test_facts_are_said_in_a_line():
     assert said({"a": 1.5, "b": []}) == "a 1.5, b none"
     assert said(["x", 2]) == "x, 2"
