@@ -3,7 +3,7 @@
 import hashlib
 import json
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from data.base.errors import UserError
@@ -80,16 +80,28 @@ def protocol_of(args: Namespace, trained: Corpus) -> Protocol | None:
     chosen = choose_words(corpus.labels, args.enroll, args.unknown, args.shots_manifest)
     check_clips(corpus.splits["train"], corpus.splits["test"], *chosen, max(args.shots))
     enroll, unknown = (tuple(corpus.labels[c] for c in classes) for classes in chosen)
-    heard = {same_name(label) for label in trained.labels}
-    if known := [label for label in enroll if same_name(label) in heard]:
-        raise UserError(f"--enroll: the encoders hear {_named(known)} in the training of --manifest {args.manifest}, "
-                        "and these figures are about words they never heard; enrol others, or train on others")
+    for where, labels in _heard(args, trained):
+        heard = {same_name(label) for label in labels}
+        if known := [label for label in enroll if same_name(label) in heard]:
+            raise UserError(f"--enroll: the encoders hear {_named(known)} in the training of {where}, and these "
+                            "figures are about words they never heard; enrol others, or train on others")
     hashed = [_content(corpus)]
     if args.cohort:
         manifest = cohort.choose(load(args.cohort, ("train",), args.registry), enroll + unknown)
         hashed.append(_content(Corpus(args.cohort, manifest.labels, {"train": manifest}, None)))
     return Protocol(args.shots_manifest, enroll, unknown, tuple(args.shots), args.repeats, args.cohort,
                     hashlib.sha1("".join(hashed).encode()).hexdigest())
+
+
+def _heard(args: Namespace, trained: Corpus) -> Iterator[tuple[str, Sequence[str]]]:
+    """What the encoders are trained on, and with which labels: the data set, and what --extra begins them with."""
+    from models.encoders.load import initial_checkpoint
+    from models.runs.provenance import words_heard
+
+    yield f"--manifest {args.manifest}", trained.labels
+    for name, _, source in (flag.lstrip("-").partition("=") for flag in args.extra):
+        if name == "init_from":
+            yield f"--extra init_from={source}", words_heard(initial_checkpoint(source, args.runs_dir)[0].config())
 
 
 def _content(corpus: Corpus) -> str:

@@ -80,13 +80,18 @@ def find_initial(args: Namespace) -> tuple[Run, int, dict] | None:
     """
     if args.init_from is None:
         return None
-    name, colon, number = args.init_from.rpartition(":")
-    source, step = (name, int(number)) if colon and re.fullmatch("[0-9]{1,18}", number) else (args.init_from, None)
-    if os.sep not in source:
-        Run(args.runs_dir, source, "--init_from")  # as every name of a run
-        source = Path(args.runs_dir) / source
-    run, _, step = find_checkpoint(source, step, args.model, "--init_from")
+    run, _, step = initial_checkpoint(args.init_from, args.runs_dir, args.model)
     return run, step, find_encoder(args, run, step)
+
+
+def initial_checkpoint(init_from: str, runs_dir: str | Path, model: str | None = None) -> tuple[Run, str, int]:
+    """The run, model and step that --init_from names; ``model`` as in `load_encoder`."""
+    name, colon, number = init_from.rpartition(":")
+    source, step = (name, int(number)) if colon and re.fullmatch("[0-9]{1,18}", number) else (init_from, None)
+    if os.sep not in source:
+        Run(runs_dir, source, "--init_from")  # as every name of a run
+        source = Path(runs_dir) / source
+    return find_checkpoint(source, step, model, "--init_from")
 
 
 def find_encoder(args: Namespace, run: Run, step: int) -> dict:

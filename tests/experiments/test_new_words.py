@@ -6,6 +6,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from torch import nn
 
 from data import joined
 from data.base.errors import UserError
@@ -15,6 +16,7 @@ from experiments.belongs import Data, data_of, make_room
 from experiments.cells import Cell
 from experiments.protocol import Protocol, from_dict, protocol_of
 from experiments.results_file import Results
+from models.runs.checkpoints import Run
 
 PROTOCOL = Protocol("wake", ("alexa", "jarvis"), ("unknown",), (1, 5), 3, None, "content")
 BASE = Cell("heard", "Res8", "shots", 6, 0, batch_classes=4, per_class=3, words=PROTOCOL.name)
@@ -217,7 +219,7 @@ def test_encoders_that_were_looked_at_with_dev_are_told_of(sets, tmp_path, capsy
     assert compare.main(compare.parse_args(flags)) == 0
     name = next(line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("one+two-"))
     args = SimpleNamespace(methods=["shots"], shots_manifest="new", registry=sets.registry, enroll=["five"],
-                           unknown=[], shots=[1, 3], repeats=2, cohort=None, manifest="one+two")
+                           unknown=[], shots=[1, 3], repeats=2, cohort=None, manifest="one+two", extra=[])
     corpus = joined.load("one+two", registry=sets.registry)
     protocol, data = protocol_of(args, corpus), data_of(corpus)
     cell, = cells.grid("one+two", ["Res8"], ["shots"], [4], [0], words=[protocol.name], batch_classes=[4],
@@ -267,7 +269,22 @@ def test_flags_that_contradict_are_refused_by_name(flags, message, capsys):
 
 def test_words_that_differ_by_case_are_heard_too(sets):
     args = SimpleNamespace(methods=["shots"], shots_manifest="new", registry=sets.registry, enroll=["five"],
-                           unknown=[], shots=[1], repeats=1, cohort=None, manifest="big")
+                           unknown=[], shots=[1], repeats=1, cohort=None, manifest="big", extra=[])
     assert protocol_of(args, Corpus("big", ["six"])).enroll == ("five",)
     with pytest.raises(UserError, match="hear five"):
         protocol_of(args, Corpus("big", ["FIVE"]))
+
+
+def test_words_that_an_encoder_heard_before_it_is_trained_further_are_heard(sets, tmp_path):
+    args = SimpleNamespace(methods=["shots"], shots_manifest="new", registry=sets.registry, enroll=["five"],
+                           unknown=[], shots=[1], repeats=1, cohort=None, manifest="big", runs_dir=tmp_path,
+                           extra=["--lr=1e-3", "--init_from=before:7"])
+    run = Run(tmp_path, "before")
+    run.save({"Res8": nn.Linear(1, 1)}, {}, 7, 1)
+    for labels, more in (["six"], {}), (["Five"], {}), (["six"], {"labels_before": ["Five"]}):
+        run.write_config({"model": "Res8", "labels": labels} | more)
+        if "Five" in [*labels, *more.get("labels_before", [])]:
+            with pytest.raises(UserError, match="hear five in the training of --extra init_from=before:7"):
+                protocol_of(args, Corpus("big", ["six"]))
+        else:
+            assert protocol_of(args, Corpus("big", ["six"])).enroll == ("five",)
