@@ -14,7 +14,7 @@ def parse_args(argv=None):
     add_run(parser, "run of the encoder")
     add_data(parser)
     add_model(parser, fixed=True)
-    group = add_test(parser)
+    group = add_test(parser, "the one that the head was trained on or with")
     group.add_argument("--cl_name", required=True, help="run of the head")
     group.add_argument("--cl_step", type=whole, help="step of the head's checkpoint (default: the newest)")
     group.add_argument("--add_prior", action="store_true",

@@ -9,10 +9,14 @@ from models.runs.values import count, megabytes, whole
 HTML_MB = 5.0  # megabytes of --html's page
 
 
-def add_test(parser: Parser):
-    """What the two test scripts share. Returns the group, for more of its kind."""
+def add_test(parser: Parser, step: str = "the newest"):
+    """What the two test scripts share. Returns the group, for more of its kind.
+
+    Args:
+        step: which of the encoder's is tested where none is named.
+    """
     group = parser.add_argument_group("test")
-    group.add_argument("--enc_step", type=whole, help="step of the encoder's checkpoint (default: the newest)")
+    group.add_argument("--enc_step", type=whole, help=f"step of the encoder's checkpoint (default: {step})")
     group.add_argument("--save", action="store_true",
                        help="also write embeddings, labels and predictions as .npy (default: off)")
     add_html(group, "what was taken for what, a map of the embeddings, and the mistakes to listen to, each beside the "

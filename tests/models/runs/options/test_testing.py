@@ -17,3 +17,10 @@ def test_pictures_of_embeddings_are_asked_for_where_embeddings_are_tested(capsys
         parsed("infer_notl", "--cl_name=b", "--plot")
     assert stop.value.code == 2
     assert "--plot" in capsys.readouterr().err
+
+
+def test_help_says_which_of_an_encoders_steps_is_tested(capsys):
+    for script, step in (("infer_train", "the newest"), ("infer_notl", "the one that the head was trained on or with")):
+        with pytest.raises(SystemExit):
+            parsed(script, "--help")
+        assert f"step of the encoder's checkpoint (default: {step})" in " ".join(capsys.readouterr().out.split())
