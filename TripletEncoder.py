@@ -91,8 +91,8 @@ def main(args) -> int:
                                        groups=corpus.parts, shares=args.shares)
         held = session.open_new_words(args, corpus) if args.eval == "new_words" else None
         check_apart(train, {"dev": dev} | ({} if held is None else {"new_words": held}), corpus)
-    if held is not None and initial and parallel.leads():
-        tell_not_new(held.manifest, initial[2])
+    if held is not None and parallel.leads():
+        tell_not_new(held.manifest, initial[2] if initial else before)
     session.check_memory(sampler.batch_clips, args.clip_seconds)
     noise = session.open_noise(args, corpus)
     if sampler.batch_classes < args.batch_classes:

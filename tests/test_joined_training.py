@@ -95,7 +95,10 @@ def test_words_that_the_encoder_to_begin_with_was_trained_on_are_not_new(run, pa
     further = ["--name=further", "--init_from=joined", "--manifest=a", *parts.flags, "--eval=new_words"]
     done = run("TripletEncoder", *further, "--num_steps=1")
     assert done.code == 0, done.error
-    assert "1 of the 2 words held out as new were in the training of that encoder (five)" in done.error
+    said = "1 of the 2 words held out as new were in the training of that encoder (five)"
+    assert said in done.error
+    assert said in run("TripletEncoder", *further, "--num_steps=2", "--resume").error
+    assert said not in train(run, parts, "--name=own", "--eval=new_words", "--num_steps=1", manifest="a").error
     tested = run("infer_train", "--name=further", "--model=Res8", *parts.flags[:3], "--manifest=a", "--new_words")
     assert "the encoder was trained on 1 of the 2 unknown words (five)" in tested.out
 
