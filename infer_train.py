@@ -45,7 +45,7 @@ def main(args) -> int:
 
     from models.encoders.device import pick_device, place
     from models.encoders.frontend import LogMel
-    from models.runs.provenance import tell_changed, tell_seen
+    from models.runs.provenance import tell_changed, tell_seen, tell_shared
 
     device = pick_device(args.gpu)
     encoder = place(build_encoder(args, run, step, config), device)
@@ -62,6 +62,7 @@ def main(args) -> int:
 
         test_enrolled_words(args, words, encoder, frontend, corpus, clips, out, name, facts, config)
     else:
+        facts |= tell_shared(train, test, corpus, "training clips that vote")
         test_all_clips(args, encoder, frontend, train, test, out, f"knn-{name}", facts)
     return 0
 

@@ -23,7 +23,7 @@ from models.evaluation.knn import check_finite
 from models.evaluation.pairs import count_pairs
 from models.evaluation.plots import map_of, plot
 from models.evaluation.report import save_arrays
-from models.runs.provenance import Record
+from models.runs.provenance import Record, tell_shared
 
 if TYPE_CHECKING:
     from torch import nn
@@ -65,9 +65,7 @@ def test_enrolled_words(args: Namespace, words: Words, encoder: nn.Module, front
     truth = enrol.targets(test.manifest.label[tested], enrolled)
     for line in enrol.few_draws(train.manifest.counts(), labels, enrolled, args.shots, args.repeats):
         print(f"warning: {line}", file=sys.stderr)
-    if same := Record.of(train, corpus).seen(test, corpus, tested)[0]:
-        print(f"warning: {same:,} of the {len(tested):,} test clips are among the clips to enrol from, too: the "
-              "figures are too good", file=sys.stderr)
+    facts |= tell_shared(train, test, corpus, "clips to enrol from", tested)
     templates, queries = embedded("train", pool), embedded("test", tested)
     held = None
     if len(unknown):

@@ -118,6 +118,24 @@ def tell_seen(runs: Sequence[Run], clips: Clips, corpus: Corpus, rows: np.ndarra
     return {"test_clips_trained_on": heard, "test_speakers_trained_on": speakers}
 
 
+def tell_shared(train: Clips, test: Clips, corpus: Corpus, what: str, rows: np.ndarray | None = None) -> dict:
+    """Warn of test clips that the test itself knows, whatever the encoder was trained on: they find themselves.
+
+    Args:
+        what: the train clips are to this test.
+        rows: of ``test``, those that are tested; None for all.
+
+    Returns:
+        the same as facts; {} where there are none.
+    """
+    same, count = Record.of(train, corpus).seen(test, corpus, rows)[0], len(test) if rows is None else len(rows)
+    if not same:
+        return {}
+    print(f"warning: {same:,} of the {count:,} test clips are among the {what}, too: the figures are too good",
+          file=sys.stderr)
+    return {"test_clips_in_train": same}
+
+
 def check_apart(train: Clips, others: dict[str, Clips], corpus: Corpus) -> None:
     """Say that clips to look at while training are training clips too, under whatever name and lossless format.
 

@@ -47,6 +47,9 @@ def notes_of(facts: dict) -> list[str]:
     if clips or speakers:
         notes.append(f"{clips:,} of the test clips and {speakers:,} of the test speakers were in the training: the "
                      "figures are not those of new recordings")
+    if same := facts.get("test_clips_in_train"):
+        notes.append(f"{same:,} of the test clips are among the training clips they are held against: the figures are "
+                     "too good")
     for what in ("enrolled", "unknown"):
         if words := facts.get(f"{what}_words_trained_on"):
             notes.append(f"the encoder was trained on {len(words):,} of the {what} words ({said(words)}), which are "

@@ -12,17 +12,23 @@ from models.evaluation.whiten import Whitening
 from tests.conftest import infer, refused
 
 
-def test_clips_that_are_enrolled_and_tested_are_told(run, words, runs, encoder, tmp_path):
+def test_clips_that_are_enrolled_or_vote_and_are_tested_are_told(run, words, runs, encoder, tmp_path):
     train, test = words.folder / "train.json", words.folder / "test.json"
     mixed = words.folder / "mixed.json"  # beside the others, whose paths it has
     bed = [line for line in train.read_text().splitlines() if '"bed"' in line][:3]
     mixed.write_text(test.read_text() + "".join(f"{line}\n" for line in bed))
     register("mixed", train=train, dev=words.folder / "dev.json", test=mixed, registry=tmp_path / "manifests.json")
     flags = ["--shots", "2", "--repeats=2", "--enroll", "bed", "cat"]
-    done = infer(run, words, runs, *flags, "--manifest=mixed", f"--registry={tmp_path / 'manifests.json'}")
+    mixed = ["--manifest=mixed", f"--registry={tmp_path / 'manifests.json'}"]
+    done = infer(run, words, runs, *flags, *mixed)
     assert done.code == 0, done.error
     assert "3 of the 13 test clips are among the clips to enrol from, too" in done.error
     assert "among the clips to enrol from" not in infer(run, words, runs, *flags).error
+    voted = infer(run, words, runs, *mixed)
+    assert "3 of the 33 test clips are among the training clips that vote, too" in voted.error
+    facts = json.loads((runs / "enc" / "knn-mixed-Res8-40.json").read_text())["facts"]
+    assert facts["test_clips_in_train"] == 3
+    assert "that vote" not in infer(run, words, runs).error
 
 
 def test_a_cohort_has_no_clip_of_a_tested_word_under_another_label(run, words, runs, encoder, tmp_path):

@@ -96,6 +96,7 @@ def test_notes_warn_of_clips_that_were_trained_on():
     seen, changed = notes_of({"test_clips_trained_on": 1200, "test_speakers_trained_on": 3,
                               "manifest_changed_since_training": True})
     assert "1,200 of the test clips and 3 of the test speakers" in seen and "other training clips" in changed
+    assert "3 of the test clips are among the training clips" in notes_of({"test_clips_in_train": 3})[0]
 
 
 def test_notes_warn_of_words_that_were_trained_on():
