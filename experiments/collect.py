@@ -22,7 +22,7 @@ def collect(cell: Cell, setup: Setup) -> dict:
     on dev for each look at it, or, as ``looks`` says then, AUROC of the new words that ``new_words_set`` identifies.
     ``noise_set`` identifies the noise that clips were augmented with, if they were. Of enrolled words ``shots`` has the
     figures instead, means over the draws. On a CPU, ``threads`` in training bear on how sums are rounded, and so on the
-    figures as another seed does.
+    figures as another seed does. How many test clips and speakers were trained on is there if any were.
     """
     folder = setup.runs_dir / cell.run
     stem = cells.written_to(cell, setup.runs_dir, setup.protocol)
@@ -50,7 +50,8 @@ def collect(cell: Cell, setup: Setup) -> dict:
     result |= {"accuracy": test["accuracy"], "f1_macro": test["f1_macro"],
                "classes": {c["label"]: c["accuracy"] for c in test["classes"]},
                "right": "".join("01"[row["label"] == row["prediction"]] for row in rows),
-               "test_set": belongs.hash_of_tested((row["path"], row.get("offset", ""), row["label"]) for row in rows)}
+               "test_set": belongs.hash_of_tested((row["path"], row.get("offset", ""), row["label"]) for row in rows),
+               **about_the_test(test["facts"])}
     if cell.method == "knn":
         result |= {"k": by_k(stem, setup.ks), "ties": test["facts"]["ties"]}
     return result
@@ -64,7 +65,7 @@ def about_the_test(facts: dict) -> dict:
     found = {key: facts[key] for key in ("cohort", "test_clips_trained_on", "test_speakers_trained_on")
              if facts.get(key)}
     if "cohort" in found:
-        found["cohort"] = {key: value for key, value in found["cohort"].items() if key != "path"}
+        found["cohort"] = {key: value for key, value in found["cohort"].items() if key not in ("path", "file")}
     return found
 
 

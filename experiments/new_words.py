@@ -98,7 +98,7 @@ def _table_of(runs: list[dict]) -> str:
     shared = [f"{name.replace('_', ' ')} {said}" for name in fixed
               if (said := summary.setting(kinds[0], name)) and name not in ("extra", "shares")]
     return "\n".join([f"{_describe(runs[0])} Encoders: {', '.join(shared)}. Per cent, mean ± standard deviation over "
-                      "seeds.", "", *summary.table(table), *_heard(runs)]) + "\n"
+                      "seeds.", "", *summary.table(table), *summary.heard(runs)]) + "\n"
 
 
 def _owner(run: dict) -> str:
@@ -122,14 +122,6 @@ def _describe(run: dict) -> str:
 
 def _several(words: list[str]) -> str:
     return ", ".join(words) if len(words) <= 5 else f"{len(words)} words"
-
-
-def _heard(runs: list[dict]) -> list[str]:
-    """What a reader must know where test clips or speakers were trained on."""
-    clips, speakers = (max(run.get(key, 0) for run in runs) for key in (
-        "test_clips_trained_on", "test_speakers_trained_on"))
-    return ["", f"Up to {clips:,} of the test clips and {speakers:,} of their speakers were in the training of an "
-                "encoder here."] if clips or speakers else []
 
 
 def _lines(results: list[dict]) -> list[tuple[str, int]]:

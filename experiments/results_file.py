@@ -98,6 +98,7 @@ _NUMBER = (int, float)
 _RESULT = {"name": str, "accuracy": _NUMBER, "f1_macro": _NUMBER, "dev_accuracy": _NUMBER, "seconds": _NUMBER,
            "classes": {str: _NUMBER}, "right": str, "data": str, "test_set": str, "curve": [[_NUMBER]],
            "k": {str: _NUMBER}, "ties": str, "looks": str, "new_words_set": str, "noise_set": str,
+           "test_clips_trained_on": int, "test_speakers_trained_on": int,
            "shots": [(dict, list)], "clips": [int], "cell": {
                "manifest": str, "model": str, "method": str, "steps": int, "seed": int, "batch_classes": int,
                "per_class": int, "recipe": str, "augment": bool, "fraction": _NUMBER, "width": int, "data_probs": int,

@@ -2,7 +2,7 @@
 
 import shlex
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 
 from experiments import cells
@@ -124,12 +124,20 @@ def markdown(runs: list[dict]) -> str:
         if voted:
             by_neighbours.append([*first, *(setting(cell, name) for name in varying), *(
                 spread([100 * of[str(k)] for of in voted if str(k) in of], 2) for k in ks)])
-    lines += ["", *table(by_method)]
+    lines += ["", *table(by_method), *heard(runs)]
     if len(ks) > 1:
         voted = {row["cell"].title for row in found if row["cell"].method == "knn"}
         of = voted.pop() if len(voted) == 1 else "kNN"
         lines += ["", f"Accuracy of {of} by the number of neighbours, %:", "", *table(by_neighbours)]
     return "\n".join(lines) + "\n"
+
+
+def heard(runs: Sequence[dict]) -> list[str]:
+    """What a reader must know where test clips or speakers were trained on."""
+    clips, speakers = (max(run.get(key, 0) for run in runs) for key in (
+        "test_clips_trained_on", "test_speakers_trained_on"))
+    return ["", f"Up to {clips:,} of the test clips and {speakers:,} of their speakers were in the training of an "
+                "encoder here."] if clips or speakers else []
 
 
 def setting(cell: Cell, name: str) -> str:

@@ -190,6 +190,12 @@ def test_the_mean_of_the_words_recalls_stands_beside_the_accuracy():
     assert told["accuracy %"] == "50.00" and told["recall, mean of words %"] == "75.00"  # of 0.5 and 1
 
 
+def test_a_table_says_that_test_clips_were_trained_on():
+    assert "were in the training" not in summary.markdown(RUNS)
+    leaky = summary.markdown([RUNS[0] | {"test_clips_trained_on": 7}, RUNS[3] | {"test_speakers_trained_on": 2}])
+    assert "Up to 7 of the test clips and 2 of their speakers were in the training" in leaky
+
+
 @pytest.mark.parametrize("only_a, only_b", [(1193, 37), (30, 1100), (580, 87), (0, 9), (5000, 5000), (5300, 4900)])
 def test_mcnemar_of_many_clips_against_whole_numbers(only_a, only_b):
     """Where a library's own sum of the split's tail is 0 long before a float is."""
