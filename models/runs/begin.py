@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Arguments that a resumed run may change: they do not bear on what is learnt.
 FREE = {"name", "runs_dir", "gpu", "registry", "cache_dir", "step_freq", "eval_freq", "checkpoints_to_keep",
         "eval_clips", "num_nodes", "compile", "resume",
-        "classify_gpu", "cl", "eval", "save_emb", "given", "fits"}
+        "classify_gpu", "cl", "eval", "save_emb", "given", "fits", "usual"}
 LENGTH = ("num_steps", "num_epochs")  # which it may change too, the schedule being stretched
 # What every configuration has had in its arguments, and never as null.
 _ALWAYS = {"manifest", "model", "hidden_size", "clip_seconds", "seed", "precision", "num_steps",
@@ -65,8 +65,11 @@ def begin(args: Namespace, run: Run, script: str) -> dict:
     for flag, value in _plain(vars(args)).items():
         if flag in FREE:
             continue
-        if flag not in before and flag not in _ALWAYS:
-            continue  # a flag that there was not
+        if flag not in before and flag not in _ALWAYS:  # a flag that there was not
+            if args.given.get(flag, False) not in (False, args.usual(flag)):
+                raise UserError(f"--{flag}: run {run.name!r} was begun when there was no such flag, and goes on "
+                                f"without; leave --{flag} out, or choose another --name")
+            continue
         if flag not in before or (before[flag] is None and flag in _ALWAYS) or not args.fits(flag, before[flag]):
             raise UserError(f"--resume: {path} has {before.get(flag)!r} for --{flag}; restore it, or choose another "
                             "--name")
@@ -198,4 +201,4 @@ def _taken(run: Run) -> str:
 def _plain(arguments: dict) -> dict:
     """Arguments as JSON has them."""
     return {flag: str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
-            for flag, value in arguments.items() if flag not in ("given", "fits")}
+            for flag, value in arguments.items() if flag not in ("given", "fits", "usual")}

@@ -14,7 +14,8 @@ class Parser(argparse.ArgumentParser):
                          formatter_class=argparse.RawDescriptionHelpFormatter)
 
     def parse(self, argv: Sequence[str] | None = None) -> argparse.Namespace:
-        """Like `parse_args`; the result's ``given`` holds the flags on the command line, ``fits`` is `Parser.fits`."""
+        """Like `parse_args`; the result's ``given`` holds the flags on the command line, ``fits`` is `Parser.fits`, and
+        ``usual`` gives a flag's default."""
         args = self.parse_args(argv)
         defaults = [(action, action.default) for action in self._actions]
         for action, _ in defaults:
@@ -22,7 +23,7 @@ class Parser(argparse.ArgumentParser):
         args.given = vars(self.parse_args(argv))
         for action, default in defaults:
             action.default = default
-        args.fits = self.fits
+        args.fits, args.usual = self.fits, self.get_default
         return args
 
     def fits(self, flag: str, value) -> bool:

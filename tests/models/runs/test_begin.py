@@ -116,6 +116,20 @@ def test_a_run_from_before_the_masks_had_names_goes_on_with_the_same(copy, begun
     assert args.spec_augment == goes_on
 
 
+@pytest.mark.parametrize("flags", [["--shares", "1"], ["--init_from=r"], ["--data_probs=2"]])
+def test_a_run_from_before_there_was_a_flag_goes_on_without_it(copy, flags):
+    from models.runs import begin
+    from TripletEncoder import parse_args
+
+    flag = flags[0].split("=")[0].lstrip("-")
+    copy.config(lambda config: config["arguments"].pop(flag))
+    with pytest.raises(begin.UserError, match=f"--{flag}: run 'r' was begun when there was no such flag"):
+        begin.begin(parse_args([*copy.flags, "--resume", *flags]), copy.run, "TripletEncoder.py")
+    copy.config(lambda config: config["arguments"].pop("speed"))
+    for same in ([], ["--data_probs=0"], ["--no-speed"]):  # which is what it is without
+        begin.begin(parse_args([*copy.flags, "--resume", *same]), copy.run, "TripletEncoder.py")
+
+
 def permuted(words, folder):
     """The data set with the labels of its training clips moved on: as many lines, of the same words."""
     lines = [json.loads(line) for line in (words.folder / "train.json").read_text().splitlines()]
