@@ -163,7 +163,7 @@ def commit(run: Run, config: dict, before: dict, train: Clips, corpus: Corpus, p
                         f"{config['init_from']}; restore it, or choose another --name")
     if parallel.rank():
         return
-    from models.runs.provenance import Record
+    from models.runs.provenance import RECORD, Record
 
     claim(run.folder, run.flag)
     if not before and run.begun():
@@ -172,7 +172,8 @@ def commit(run: Run, config: dict, before: dict, train: Clips, corpus: Corpus, p
     if before and (changed := record.unlike(Record.read(run))):
         raise UserError(f"--resume: {changed:,} of the {len(train):,} training clips of --manifest "
                         f"{config['arguments']['manifest']} sound otherwise than when run {run.name!r} was begun; "
-                        "restore the recordings, or choose another --name")
+                        "restore the recordings, or choose another --name; to go on all the same, remove "
+                        f"{run.folder / RECORD}")
     for heard in (Record.read(other) for other in ([run] if before else parents)):
         record |= heard
     record.write(run)

@@ -26,7 +26,7 @@ from data.labels import folded
 from data.manifests import Corpus, Manifest
 from models.runs.checkpoints import Run
 
-_FILE = "trained_on.npz"
+RECORD = "trained_on.npz"  # in a run's folder
 _LOOKED_AT = 64  # samples of a clip, spread over it, that its sound is known by
 _HEARD = 16  # of which at least so many are not zero: stretches of silence are alike
 _ROWS = 1 << 16  # clips hashed at a time
@@ -56,13 +56,13 @@ class Record:
                                                    for f in fields(self)))
 
     def write(self, run: Run) -> None:
-        with write_atomically(run.folder / _FILE, "wb") as file:
+        with write_atomically(run.folder / RECORD, "wb") as file:
             np.savez(file, **{f.name: getattr(self, f.name) for f in fields(self)})
 
     @classmethod
     def read(cls, run: Run) -> Record | None:
         """None for a run that has none: of before, or published."""
-        path = run.folder / _FILE
+        path = run.folder / RECORD
         if not os.path.lexists(path):
             return None
         try:

@@ -162,11 +162,12 @@ def test_a_resume_refuses_recordings_that_changed(run, words, tmp_path):
     path = next((set_ / "bed").glob("train3*"))
     sound, rate = soundfile.read(path)
     soundfile.write(path, sound[::-1], rate, "PCM_16")
-    refused(run("TripletEncoder", *flags, "--num_steps=2", "--resume"), "1 of the 72 training clips", "'r'", "restore")
+    refused(run("TripletEncoder", *flags, "--num_steps=2", "--resume"), "1 of the 72 training clips", "'r'", "restore",
+            f"remove {tmp_path / 'r' / 'trained_on.npz'}")
     soundfile.write(path, sound, rate, "PCM_16")
     assert run("TripletEncoder", *flags, "--num_steps=2", "--resume").code == 0
     soundfile.write(path, sound[::-1], rate, "PCM_16")
-    (tmp_path / "r" / "trained_on.npz").unlink()  # a run from before there were such records
+    (tmp_path / "r" / "trained_on.npz").unlink()  # or of a run from before there was one
     assert run("TripletEncoder", *flags, "--num_steps=3", "--resume").code == 0
 
 
