@@ -163,6 +163,8 @@ def commit(run: Run, config: dict, before: dict, train: Clips, corpus: Corpus, p
                         f"{config['init_from']}; restore it, or choose another --name")
     if parallel.rank():
         return
+    import torch
+
     from models.runs.provenance import RECORD, Record
 
     claim(run.folder, run.flag)
@@ -182,7 +184,8 @@ def commit(run: Run, config: dict, before: dict, train: Clips, corpus: Corpus, p
             path.unlink()  # of a run of that name that never took a step
         run.write_config(config)
         return
-    for key, what in (("processes", "draws"), ("threads", "rounds sums")):
+    bearing = {"processes": "draws"} | ({} if torch.cuda.is_available() else {"threads": "rounds sums"})
+    for key, what in bearing.items():
         if key in before and config[key] != before[key]:
             print(f"run {run.name!r} was begun with {before[key]} {key} and goes on with {config[key]}, which {what} "
                   "otherwise: its weights will not be those of an uninterrupted run")

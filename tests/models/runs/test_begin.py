@@ -228,7 +228,7 @@ def test_a_name_that_another_run_took_meanwhile(made, copy, words):
     assert copy.run.config() == made.config()
 
 
-def test_a_run_that_goes_on_with_more_threads_or_processes_says_that_it_will_be_another(copy):
+def test_a_run_that_goes_on_with_more_threads_or_processes_says_that_it_will_be_another(copy, monkeypatch):
     back_to_step_2(copy.run)
     threads = copy.run.config()["threads"]
     assert copy.run.config()["processes"] == 1
@@ -237,6 +237,9 @@ def test_a_run_that_goes_on_with_more_threads_or_processes_says_that_it_will_be_
     assert done.code == 0
     for what in ("2 processes and goes on with 1", f"{threads + 1} threads and goes on with {threads}"):
         assert f"run 'r' was begun with {what}, which " in done.out
+    back_to_step_2(copy.run)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # where a thread adds up nothing
+    assert f"{threads + 1} threads" not in copy.resume().out
     copy.config(lambda config: (config.update(threads=threads), config.pop("processes")))  # of before it was kept
     back_to_step_2(copy.run)
     assert "goes on with" not in copy.resume().out
