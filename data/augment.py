@@ -206,7 +206,9 @@ class NoiseBank(torch.nn.Module):
         length = torch.tensor([len(noise) for noise in noises])
         joined = np.concatenate(noises)
         self.digest = hashlib.sha1(joined).hexdigest()
-        self.register_buffer("noise", torch.from_numpy(joined), persistent=False)  # int16
+        # (samples,) int16. Not a buffer: processes that train together have it each from the files, and would send it to
+        # each other, which neither gloo nor NCCL does with int16.
+        self.noise = torch.from_numpy(joined)
         self.first = torch.cumsum(length, 0) - length  # (files,), where each begins in self.noise
         self.starts = length - clip_samples + 1  # (files,), how many excerpts each has
         self.clip_samples, self.snr, self.probability = clip_samples, snr, probability
@@ -224,5 +226,6 @@ class NoiseBank(torch.nn.Module):
         start, ratio, chosen = (send(x, waveforms.device)
                                 for x in ((self.first[which] + position)[:, None], ratio, chosen))
         index = start + torch.arange(self.clip_samples, device=waveforms.device)  # (B, S)
+        self.noise = self.noise.to(waveforms.device)  # once, as a module's own tensors
         noise = self.noise[index].float()
         return waveforms + noise * (_noise_gain(waveforms, noise, ratio, _FLOOR) * chosen)

@@ -56,6 +56,20 @@ def test_torchrun_trains_saves_and_speaks_once(words, tmp_path):
     assert np.load(run.folder / "enc30-train-embeddings.npy").shape == (72, 12)
 
 
+@pytest.mark.parametrize("script", ["TripletEncoder.py", "TripletClassifier.py"])
+def test_torchrun_with_every_change_of_clips(words, tmp_path, script):
+    flags = [*words.flags, f"--runs_dir={tmp_path}", "--name=two", "--model=Res8", "--hidden_size=6", "--recipe=fast",
+             "--step_freq=1", "--num_steps=3", "--augment", "--spec_augment=light", "--speed",
+             *(f"--{change}=0.5" for change in ("reverb", "babble", "band_limit", "gain", "vtlp"))]
+    ran = torchrun(script, *flags)
+    assert ran.returncode == 0, ran.stderr
+    run = Run(tmp_path, "two")
+    assert run.steps("Res8") == [1, 2, 3]
+    first, last = (load_state(run.path("Res8", step)) for step in (1, 3))
+    assert all(torch.isfinite(last[name]).all() and not torch.equal(first[name], last[name]) for name in first
+               if first[name].is_floating_point())
+
+
 @pytest.mark.parametrize(("script", "flags", "said"), [
     ("TripletEncoder.py", ["--gpu=0"], "--gpu: torchrun gives each process a GPU of its own"),
     ("TripletEncoder.py", ["--num_nodes=2"], "--num_nodes 2: torchrun started this on 1 machines"),
