@@ -206,8 +206,8 @@ class NoiseBank(torch.nn.Module):
         length = torch.tensor([len(noise) for noise in noises])
         joined = np.concatenate(noises)
         self.digest = hashlib.sha1(joined).hexdigest()
-        # (samples,) int16. Not a buffer: processes that train together have it each from the files, and would send it to
-        # each other, which neither gloo nor NCCL does with int16.
+        # (samples,) int16. Not a buffer: of processes that train together each has it from the files, and buffers are
+        # sent, which neither gloo nor NCCL does with int16.
         self.noise = torch.from_numpy(joined)
         self.first = torch.cumsum(length, 0) - length  # (files,), where each begins in self.noise
         self.starts = length - clip_samples + 1  # (files,), how many excerpts each has
