@@ -147,7 +147,7 @@ def test_a_run_begun_before_there_were_other_losses_is_a_triplet_run(runs, words
         del config["arguments"][flag]
     del config["embedding_size"]
     folder.write_config(config)
-    for flag, said in (("--loss=supcon", "--loss supcon contradicts"), ("--scale=3", "--scale has no meaning"),
+    for flag, said in (("--loss=supcon", "--loss supcon contradicts"), ("--scale=3", "no such flag, and goes on"),
                        ("--embedding_size=7", "--embedding_size 7 contradicts")):
         refused = run("TripletEncoder", *common, "--resume", flag)
         assert refused.code == 2 and said in refused.error
