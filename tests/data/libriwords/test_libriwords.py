@@ -17,6 +17,7 @@ from data.base.errors import UserError
 from data.labels import folded
 from data.libriwords import __main__ as libriwords
 from data.libriwords import wordscan
+from data.libriwords.flags import MADE_BY, PARTS, parse_args
 from data.libriwords.selection import _quota
 from data.manifests import SPLITS, load_corpus, register, registered
 from data.sources.divide_speakers import SHARES, balanced_split
@@ -62,7 +63,7 @@ def run(monkeypatch, source, out, *flags):
     flags = ["--librispeech", source / "LibriSpeech", "--alignments", source / "alignments", "--out", out,
              "--registry", out / "registry.json", *flags]
     monkeypatch.setattr(sys, "argv", ["libriwords", *map(str, flags)])
-    libriwords.main(libriwords.parse_args())
+    libriwords.main(parse_args())
 
 
 def entries(out, size, split):
@@ -140,13 +141,13 @@ def test_flags_on_words_drop_what_they_say(corpus, tmp_path, monkeypatch, capsys
 def test_the_registered_command_tells_what_the_flags_made(corpus, tmp_path, monkeypatch, capsys):
     run(monkeypatch, corpus, tmp_path, "--sizes", 10, 4)
     entry = registered("10", tmp_path / "registry.json")
-    assert entry["made_by"] == libriwords.MADE_BY
-    assert registered("4", tmp_path / "registry.json")["made_by"] == libriwords.MADE_BY + " --sizes 4"
+    assert entry["made_by"] == MADE_BY
+    assert registered("4", tmp_path / "registry.json")["made_by"] == MADE_BY + " --sizes 4"
     assert "replaces" not in capsys.readouterr().out
     run(monkeypatch, corpus, tmp_path, "--sizes", 10, "--min_seconds", 0.1, "--max_per_word", 40)
     other = registered("10", tmp_path / "registry.json")["made_by"]
-    assert other == libriwords.MADE_BY + " --min_seconds 0.1 --max_per_word 40"
-    assert f"replaces the data set '10' that was made by: {libriwords.MADE_BY}\n" in capsys.readouterr().out
+    assert other == MADE_BY + " --min_seconds 0.1 --max_per_word 40"
+    assert f"replaces the data set '10' that was made by: {MADE_BY}\n" in capsys.readouterr().out
     run(monkeypatch, corpus, tmp_path, "--sizes", 10)
     assert registered("10", tmp_path / "registry.json") == entry
 
@@ -529,7 +530,7 @@ def test_bad_input_is_one_clear_error(corpus, tmp_path, monkeypatch):
 def test_senseless_flags_are_refused(monkeypatch, flags):
     monkeypatch.setattr(sys, "argv", ["libriwords", *flags])
     with pytest.raises(SystemExit) as error:
-        libriwords.parse_args()
+        parse_args()
     assert error.value.code == 2
 
 
@@ -547,8 +548,8 @@ def test_download_checks_then_unpacks_then_makes_the_manifests(corpus, tmp_path,
     assert not (source / "LibriSpeech").exists()
     part, grids = (hashlib.md5((tmp_path / name).read_bytes()).hexdigest()
                    for name in ("dev-clean.tar.gz", "grids.zip"))
-    monkeypatch.setitem(libriwords.PARTS, "dev-clean", part)
-    monkeypatch.setattr(libriwords, "ALIGNMENTS", {"md5": grids})
+    monkeypatch.setitem(PARTS, "dev-clean", part)
+    monkeypatch.setattr("data.libriwords.flags.ALIGNMENTS", {"md5": grids})
     run(monkeypatch, source, tmp_path / "out", *flags)
     run(monkeypatch, corpus, tmp_path / "direct", "--sizes", 5)
     for split in SPLITS:
