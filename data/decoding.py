@@ -68,17 +68,30 @@ def audio_files(folder: str | Path, endings: Collection[str] | None = None) -> l
     return sorted(found)
 
 
+def check_channel(name: str, channel: int | None, channels: int) -> None:
+    """Raise UserError unless a sound of so many channels has the one that --channel chooses, counted from 1."""
+    if channel and channel > channels:
+        raise UserError(f"{name}: --channel {channel}, but it has {channels} channel{'s' * (channels > 1)}; give a "
+                        "number up to that, or leave --channel out to average them")
+
+
+def chosen(samples: np.ndarray, channel: int | None) -> np.ndarray:
+    """(T, C) to (T, 1): the channel that --channel chooses, counted from 1; (T, C) unchanged if it is None."""
+    return samples if channel is None else samples[:, channel - 1:channel]
+
+
 @contextmanager
-def open_audio(path: str) -> Iterator[soundfile.SoundFile]:
+def open_audio(path: str, channel: int | None = None) -> Iterator[soundfile.SoundFile]:
     """Open an audio file that is whole, as far as its header tells.
 
     Raises:
-        UserError: missing, no regular file, unreadable, empty, cut short, or without a length; also what goes wrong
-            while it is read.
+        UserError: missing, no regular file, unreadable, empty, cut short, without a length, or without ``channel``;
+            also what goes wrong while it is read.
     """
     try:
         check_regular(path)
         with soundfile.SoundFile(path) as file:
+            check_channel(path, channel, file.channels)
             if file.frames > _ENDLESS:
                 raise UserError(f"{path}: its header does not say how long it is (a streamed file?); "
                                 "convert it anew, for instance to WAV")
@@ -101,7 +114,8 @@ def open_audio(path: str) -> Iterator[soundfile.SoundFile]:
         raise UserError(f"{path}: {_refusal(path, error)}") from None
 
 
-def decode(path: str, offset: float = 0.0, duration: float | None = None, longest: float | None = None) -> np.ndarray:
+def decode(path: str, offset: float = 0.0, duration: float | None = None, longest: float | None = None,
+           channel: int | None = None) -> np.ndarray:
     """Decode part of an audio file to 16 kHz mono.
 
     A part that passes full scale, as floats can, is made quieter by its own peak, never clipped. One so quiet that
@@ -113,6 +127,7 @@ def decode(path: str, offset: float = 0.0, duration: float | None = None, longes
         offset: start, seconds.
         duration: length, seconds; None, or more than there is, reads to the file's end.
         longest: of a part longer than this many seconds, only so much around its centre is decoded.
+        channel: take this one, counted from 1, instead of the mean.
 
     Returns:
         (T,) int16.
@@ -120,13 +135,13 @@ def decode(path: str, offset: float = 0.0, duration: float | None = None, longes
     Raises:
         UserError: missing, unreadable, empty, truncated, all-zero or not-a-number audio, or an offset past its end.
     """
-    return decode_with_remarks(path, offset, duration, longest)[0]
+    return decode_with_remarks(path, offset, duration, longest, channel)[0]
 
 
 def decode_with_remarks(path: str, offset: float = 0.0, duration: float | None = None,
-                        longest: float | None = None) -> tuple[np.ndarray, list[str]]:
+                        longest: float | None = None, channel: int | None = None) -> tuple[np.ndarray, list[str]]:
     """`decode`, and what is odd about the clip though it can be used, such as `LOUD`: phrases that go with "clips"."""
-    with open_audio(path) as file:
+    with open_audio(path, channel) as file:
         rate, total = file.samplerate, file.frames
         start = round(offset * rate)
         if start >= total:
@@ -140,7 +155,7 @@ def decode_with_remarks(path: str, offset: float = 0.0, duration: float | None =
             start, frames = start + (frames - keep) // 2, keep
         exact = file.subtype == "PCM_16" and rate == SAMPLE_RATE and file.channels == 1
         _go_to(file, start)
-        samples = file.read(frames, dtype="int16" if exact else "float32", always_2d=True)
+        samples = chosen(file.read(frames, dtype="int16" if exact else "float32", always_2d=True), channel)
     if len(samples) < frames - rate // 10:
         raise UserError(f"{path}: ends early: its header says {total / rate:g} s, but {len(samples) / rate:g} s "
                         f"can be read from {start / rate:g} s on; is the file complete?")

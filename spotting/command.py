@@ -11,7 +11,7 @@ from data.base.errors import UserError
 from data.base.files import check_output as check_output
 from data.base.files import open_regular
 from data.decoding import SAMPLE_RATE
-from models.runs.values import positive, score
+from models.runs.values import channels, positive, score
 
 FA_PER_HOUR = 0.5  # false alarms that thresholds allow, unless another rate is asked for
 
@@ -19,6 +19,11 @@ FA_PER_HOUR = 0.5  # false alarms that thresholds allow, unless another rate is 
 def add_hop(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--hop", type=positive, default=0.1, metavar="S",
                         help="seconds between windows of the encoder's clip length (default: 0.1)")
+
+
+def add_channel(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("--channel", type=channels, metavar="N",
+                        help="which channel to hear where there are several, the first is 1 (default: their mean)")
 
 
 def add_threshold(parser: argparse._ActionsContainer) -> None:

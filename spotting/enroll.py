@@ -15,7 +15,7 @@ import numpy as np
 from data.base.errors import UserError, exit_cleanly
 from data.base.files import ROOT, locked
 from models.runs.values import positive
-from spotting.command import FA_PER_HOUR, add_hop, check_output, hop_samples, print_table, warn
+from spotting.command import FA_PER_HOUR, add_channel, add_hop, check_output, hop_samples, print_table, warn
 from spotting.encoders.load import add_encoder, check_flags, load
 
 REGISTRY = ROOT / "manifests.json"
@@ -33,6 +33,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument("--word_seconds", type=positive, metavar="S",
                         help="how long the words last; longer ones than the encoder's clip are enrolled as a sequence "
                              "of windows (default: heard in the recordings)")
+    add_channel(parser)
     group = parser.add_argument_group("threshold")
     group.add_argument("--background", type=Path, nargs="+", metavar="PATH",
                        help="recordings without the words, and folders of such: they set each word's threshold")
@@ -71,7 +72,7 @@ def main(args: argparse.Namespace) -> int:
     if before:
         embedder = suited(before, embedder, args.out)
 
-    recorded = find_recordings(args.clips, embedder.facts.clip_seconds, warn)
+    recorded = find_recordings(args.clips, embedder.facts.clip_seconds, warn, args.channel)
     words = enrol(recorded, embedder, warn, before, args.word_seconds)
     words.cohort = embedder.cohort and embedder.cohort.digest
     rows = [("word", "clips", "alike", "least")]
@@ -118,7 +119,8 @@ def set_thresholds(args, words, files, embedder, hop) -> None:
     from spotting.detection.thresholds import about_silence, calibrate, hear, look_for_the_word
     from spotting.sound.blocks import open_file
 
-    background = hear(((file, open_file(file, warn)) for file in files), embedder, words.words, hop, "background")
+    background = hear(((file, open_file(file, warn, channel=args.channel)) for file in files), embedder, words.words,
+                      hop, "background")
     for line in about_silence(background, "--background"):
         warn(line)
     for line in calibrate(words, background, args.fa_per_hour, embedder.cohort):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
 from models.runs.values import channels, sample_rate
-from spotting.command import add_hop, add_threshold, check_kept, check_output, hop_samples, tell_hop, warn
+from spotting.command import add_channel, add_hop, add_threshold, check_kept, check_output, hop_samples, tell_hop, warn
 from spotting.encoders.load import add_encoder, check_flags, load
 from spotting.sound.blocks import PCM
 
@@ -28,6 +28,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, metavar="FILE",
                         help="also write the hits: .csv, .json, .TextGrid (Praat) or .txt (Audacity's labels); what "
                              "was found is written too if the search is interrupted")
+    add_channel(parser)
     add_hop(parser)
     add_threshold(parser)
     raw = parser.add_argument_group("raw samples", "What comes on standard input.")
@@ -107,8 +108,8 @@ def hits_in(args, name, embedder, words, hop, found):
     from spotting.sound.blocks import open_file, open_raw
 
     live = name == STDIN
-    sound = open_raw(sys.stdin.buffer, "standard input", args.rate, args.channels, args.pcm, warn) if live else \
-        open_file(name, warn)
+    sound = open_raw(sys.stdin.buffer, "standard input", args.rate, args.channels, args.pcm, warn,
+                     channel=args.channel) if live else open_file(name, warn, channel=args.channel)
     heard, this = Heard(), Found(name, 0.0, [])
     found.append(this)
     with tqdm(total=sound.seconds and round(sound.seconds), desc=Path(name).name[:30], unit=" s", leave=False,

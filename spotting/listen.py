@@ -10,7 +10,7 @@ from pathlib import Path
 from data.base.errors import UserError, exit_cleanly
 from data.decoding import SAMPLE_RATE
 from models.runs.values import positive
-from spotting.command import add_hop, add_threshold, hop_samples, tell_hop, warn
+from spotting.command import add_channel, add_hop, add_threshold, hop_samples, tell_hop, warn
 from spotting.encoders.load import add_encoder, check_flags, load
 
 PATIENCE = 2  # windows that must not score higher before a hit is told; those after them can only be the same hit
@@ -26,6 +26,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument("--device", help="number of the microphone, or part of its name (default: the system's)")
     parser.add_argument("--devices", action="store_true", help="list the microphones and end")
     parser.add_argument("--seconds", type=positive, help="listen for so long (default: until Ctrl-C)")
+    add_channel(parser)
     add_threshold(parser)
     add_hop(parser)
     add_encoder(parser, "the one that the words were enrolled with")
@@ -52,7 +53,7 @@ def main(args: argparse.Namespace) -> int:
         for word in words.words:
             word.threshold = args.threshold
 
-    with Microphone(args.device, SILENCE, warn) as microphone:
+    with Microphone(args.device, args.channel, SILENCE, warn) as microphone:
         print(f"listening to {microphone.name} for {', '.join(words.names)}; end with Ctrl-C", flush=True)
         count = 0
         try:
@@ -83,7 +84,7 @@ def hits(blocks, embedder, words, hop, behind=lambda: 0.0):
         heard = heard or loud.any()
         if not heard and first * hop >= MUTE * SAMPLE_RATE:
             warn(f"nothing is above -60 dB of full scale in the first {MUTE:g} s, too quiet to hear a word in: is the "
-                 "microphone muted, or another one meant (--devices)?")
+                 "microphone muted, is another one meant (--devices), or do its channels cancel out (--channel)?")
             heard = True  # said once
         for i, (word, one) in enumerate(zip(words, early, strict=True)):
             if peak := one.push(i, first, float(scores[0, i]), int(backs[0, i])):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.base.errors import UserError
-from data.decoding import decode_with_remarks, open_audio
+from data.decoding import chosen, decode_with_remarks, open_audio
 
 _HOP = 0.01      # seconds; where a stretch may begin
 _BLOCK = 1_000   # of these, read at a time
@@ -35,22 +35,24 @@ class Recording:
     remarks: tuple[str, ...]
 
 
-def loudest(path: str, seconds: float) -> float:
+def loudest(path: str, seconds: float, channel: int | None = None) -> float:
     """Where the stretch of ``seconds`` that holds most of the word begins, in seconds, to 10 ms; 0 in a shorter file.
 
     How loud each 10 ms are is their variance, so that an offset of the zero line counts for nothing, over all
-    channels; see `loudest_stretch` for the rest. The file is read in blocks: memory does not grow with its length.
+    channels, or of ``channel``; see `loudest_stretch` for the rest. The file is read in blocks: memory does not grow
+    with its length.
 
     Raises:
         UserError: unreadable, or samples that are not numbers.
     """
     energy = []
-    with open_audio(path) as file:
+    with open_audio(path, channel) as file:
         rate = file.samplerate
         hop = max(1, round(_HOP * rate))
         # Not file.blocks: it cannot read formats that cannot be sought in.
         while len(block := file.read(_BLOCK * hop, dtype="float32", always_2d=True)):
-            hops = block[:len(block) // hop * hop].reshape(-1, hop, file.channels)
+            block = chosen(block, channel)
+            hops = block[:len(block) // hop * hop].reshape(-1, hop, block.shape[1])
             energy.append(hops.var(1, dtype=np.float64).mean(1))  # (block's hops,)
     energy = np.concatenate([np.zeros(0), *energy])
     if not np.isfinite(energy).all():
@@ -90,24 +92,28 @@ def loudest_stretch(energy: np.ndarray, width: int) -> int:
     return int(first + last) // 2
 
 
-def examine(task: tuple[list[str], float]) -> list[Recording | str]:
-    """Hear the files of a task (paths, clip seconds): a `Recording` each, or why it cannot be used."""
+def examine(task: tuple[list[str], float], channel: int | None = None) -> list[Recording | str]:
+    """Hear the files of a task (paths, clip seconds): a `Recording` each, or why it cannot be used.
+
+    Args:
+        channel: the one to hear, counted from 1; None averages them.
+    """
     paths, clip_seconds = task
     found: list[Recording | str] = []
     for path in paths:
         try:
-            found.append(_examine(path, clip_seconds))
+            found.append(_examine(path, clip_seconds, channel))
         except UserError as error:
             found.append(str(error))
     return found
 
 
-def _examine(path: str, clip_seconds: float) -> Recording:
-    with open_audio(path) as file:
+def _examine(path: str, clip_seconds: float, channel: int | None) -> Recording:
+    with open_audio(path, channel) as file:
         rate, kind, seconds = file.samplerate, file.format, file.frames / file.samplerate
     offset, duration = 0.0, seconds
     if seconds > clip_seconds + 0.5 / rate:
-        offset, duration = min(loudest(path, clip_seconds), seconds - clip_seconds), clip_seconds
-    samples, remarks = decode_with_remarks(path, offset, duration)
+        offset, duration = min(loudest(path, clip_seconds, channel), seconds - clip_seconds), clip_seconds
+    samples, remarks = decode_with_remarks(path, offset, duration, channel=channel)
     return Recording(path, offset, duration, seconds, rate, kind, hashlib.sha1(samples.tobytes()).hexdigest(),
                      tuple(remark for remark in remarks if "manifest" not in remark))  # there is none yet

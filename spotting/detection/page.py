@@ -191,14 +191,14 @@ def enrolled_clip(clip: Enrolled, label: str, clip_seconds: float) -> Clip:
     from data.base.errors import UserError
     from data.folder.word_stretch import examine
 
-    heard = examine(([clip.file], clip_seconds))[0]
+    heard = examine(([clip.file], clip_seconds), clip.channel)[0]
     lines, key = (clip.file, f"from {clip.offset:.2f} s, {clip.seconds:.2f} s"), ("enrolled", clip.file, clip.offset)
     if isinstance(heard, str):
         return Clip(lines, f"cannot be heard: {heard}", key, label)
     if heard.digest != clip.sha1:
         return Clip(lines, f"cannot be heard: {clip.file} has changed since it was enrolled", key, label)
     try:
-        samples = decode(clip.file, clip.offset, clip.seconds)
+        samples = decode(clip.file, clip.offset, clip.seconds, channel=clip.channel)
     except UserError as error:
         return Clip(lines, f"cannot be heard: {error}", key, label)
     return Clip(lines, lambda: samples, key, label)

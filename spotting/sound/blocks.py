@@ -15,7 +15,7 @@ import soundfile
 import soxr
 
 from data.base.errors import UserError
-from data.decoding import SAMPLE_RATE, audio_files, open_audio, to_int16
+from data.decoding import SAMPLE_RATE, audio_files, check_channel, chosen, open_audio, to_int16
 from spotting.sound.unheard import goes_on
 
 BLOCK = 1.0  # seconds read at a time
@@ -42,17 +42,17 @@ class Sound:
 
 
 def open_file(path: str | Path, warn: Callable[[str], None], start: float = 0.0, end: float | None = None,
-              block: float = BLOCK) -> Sound:
-    """A file's sound, from ``start`` to ``end`` seconds, its channels averaged.
+              block: float = BLOCK, channel: int | None = None) -> Sound:
+    """A file's sound, from ``start`` to ``end`` seconds: one channel, counted from 1, or the mean of all.
 
     Raises:
         UserError: as `data.decoding.open_audio`; and from its blocks, at samples that are not numbers, or far beyond
             full scale.
     """
     path = os.fspath(path)
-    with open_audio(path) as file:
-        rate, channels = file.samplerate, file.channels
-        exact = file.subtype == "PCM_16" and rate == SAMPLE_RATE and channels == 1
+    with open_audio(path, channel) as file:
+        rate, channels = file.samplerate, 1 if channel else file.channels
+        exact = file.subtype == "PCM_16" and rate == SAMPLE_RATE and file.channels == 1
         first, last = (min(round(at * rate), file.frames) for at in (start, file.frames if end is None else end))
         if end is None:
             last = file.frames
@@ -65,29 +65,31 @@ def open_file(path: str | Path, warn: Callable[[str], None], start: float = 0.0,
         with open_audio(path) as file:
             while done < last:
                 # What lies before the start is read, too: not all formats can be sought in.
-                part = file.read(min(size, (first if done < first else last) - done),
-                                 dtype="int16" if exact else "float32", always_2d=True)
+                part = chosen(file.read(min(size, (first if done < first else last) - done),
+                                        dtype="int16" if exact else "float32", always_2d=True), channel)
                 if not len(part):
                     break
                 if done >= first:
                     power += 0 if exact else (np.square(part.mean(1)).sum(), np.square(part).sum() / channels)
-                    yield part[:, 0] if exact else part
+                    yield part
                 done += len(part)
         if done < last - rate // 10:
             warn(f"{path}: ends early: its header says {last / rate:.1f} s, but {done / rate:.1f} s can be read")
         if channels > 1 and power[0] < 0.2 / channels * power[1]:
-            warn(f"{path}: its channels cancel out when averaged, so little of it was heard; give one of them")
+            warn(f"{path}: its channels cancel out when averaged, so little of it was heard; choose one with --channel")
 
-    return Sound(path, _at_16_khz(frames(), rate, path), (last - first) / rate)
+    return Sound(path, at_16_khz(frames(), rate, path), (last - first) / rate)
 
 
 def open_raw(stream: BinaryIO, name: str, rate: int, channels: int, encoding: str, warn: Callable[[str], None],
-             block: float = BLOCK) -> Sound:
+             block: float = BLOCK, channel: int | None = None) -> Sound:
     """Raw samples that come through a pipe; what comes is passed on at once, at most ``block`` seconds of it.
 
     Args:
         encoding: of `PCM`.
+        channel: the one to hear, counted from 1; None averages them.
     """
+    check_channel(f"{name} (--channels {channels})", channel, channels)
     kind = PCM[encoding]
     frame = kind.itemsize * channels
     size = max(1, round(block * rate)) * frame
@@ -103,14 +105,11 @@ def open_raw(stream: BinaryIO, name: str, rate: int, channels: int, encoding: st
             whole = len(data) // frame * frame
             left = data[whole:]
             if whole:
-                samples = np.frombuffer(data[:whole], kind).reshape(-1, channels)
-                if encoding == "s16" and (channels > 1 or rate != SAMPLE_RATE):
-                    samples = samples.astype(np.float32) / 32768
-                yield samples[:, 0] if encoding == "s16" and channels == 1 and rate == SAMPLE_RATE else samples
+                yield chosen(np.frombuffer(data[:whole], kind).reshape(-1, channels), channel)
         if left:
             warn(f"{name}: ended in the middle of a sample; its last {len(left)} bytes are left out")
 
-    return Sound(name, _at_16_khz(frames(), rate, name))
+    return Sound(name, at_16_khz(frames(), rate, name))
 
 
 def no_samples(data: bytes) -> str | None:
@@ -130,13 +129,15 @@ def no_samples(data: bytes) -> str | None:
     return None if kind == "MP3" and not data.startswith(_MP3) else f"a file of the format {kind}"
 
 
-def _at_16_khz(blocks: Iterable[np.ndarray], rate: int, name: str) -> Iterator[np.ndarray]:
-    """Mono int16 at 16 kHz. Blocks (n, C) are float at ``rate``; those of one axis are mono int16 at 16 kHz already."""
+def at_16_khz(blocks: Iterable[np.ndarray], rate: int, name: str) -> Iterator[np.ndarray]:
+    """Blocks (n, C) of floats or int16 at ``rate`` as mono int16 at 16 kHz: the channels' mean, resampled."""
     resampler, done = None, 0
     for block in blocks:
-        if block.ndim == 1:
-            yield np.ascontiguousarray(block, np.int16)
-            continue
+        if block.dtype.kind == "i":
+            if rate == SAMPLE_RATE and block.shape[1] == 1:
+                yield np.ascontiguousarray(block[:, 0], np.int16)
+                continue
+            block = block.astype(np.float32) / 32768
         if not np.isfinite(block).all():
             at = done + int(np.argmin(np.isfinite(block).all(1)))
             raise UserError(f"{name}: contains samples that are not numbers (NaN or infinite), the first at "

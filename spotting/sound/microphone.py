@@ -1,4 +1,4 @@
-"""The microphone, by sounddevice: blocks of 16 kHz int16 as they are recorded, whatever rate the device has."""
+"""The microphone, by sounddevice: blocks of 16 kHz int16 as they come, whatever rate and channels the device has."""
 
 import queue
 import time
@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from data.base.errors import UserError
-from data.decoding import SAMPLE_RATE
+from data.decoding import SAMPLE_RATE, check_channel, chosen
+from spotting.sound.blocks import at_16_khz
 
 BLOCK = 0.05  # seconds that the device gives at a time
 
@@ -43,6 +44,7 @@ class Microphone:
 
     Args:
         device: its number, or part of its name; None takes the system's.
+        channel: the one to hear, counted from 1; None averages them.
         patience: seconds without a sample after which it is taken for gone.
         warn: is told of sound that was lost.
 
@@ -52,11 +54,12 @@ class Microphone:
         heard: seconds given out.
 
     Raises:
-        UserError: no such device, or it cannot be opened.
+        UserError: no such device, it has no such channel, or it cannot be opened.
     """
 
-    def __init__(self, device: str | None, patience: float, warn: Callable[[str], None]):
+    def __init__(self, device: str | None, channel: int | None, patience: float, warn: Callable[[str], None]):
         self._driver, self._patience, self._warn = driver(), patience, warn
+        self._channel = channel
         self._queue: queue.Queue[np.ndarray] = queue.Queue()
         # Frames recorded and given out: each is written by one thread only.
         self._taken, self._given, self.begun, self.lost = 0, 0, time.monotonic(), 0
@@ -64,18 +67,30 @@ class Microphone:
         self._device = int(device) if device is not None and device.isdecimal() else device
         try:
             about = self._driver.query_devices(self._device, "input")
-            self.name, self._rate = about["name"], SAMPLE_RATE
-            try:
-                self._driver.check_input_settings(self._device, channels=1, samplerate=SAMPLE_RATE, dtype="int16")
-            except self._driver.PortAudioError:  # it records at its own rate only
-                self._rate = int(about["default_samplerate"])
-            self._stream = self._driver.InputStream(device=self._device, channels=1, samplerate=self._rate,
+            self.name, most = about["name"], about["max_input_channels"]
+            check_channel(self.name, channel, most)
+            channels, self._rate = self._settings(most if channel else 1, most, int(about["default_samplerate"]))
+            self._stream = self._driver.InputStream(device=self._device, channels=channels, samplerate=self._rate,
                                                     dtype="int16", blocksize=round(BLOCK * self._rate),
                                                     callback=self._take)
         except (self._driver.PortAudioError, ValueError, OverflowError) as error:
             which = "the system's microphone" if device is None else f"--device {device}"
             raise UserError(f"{which} cannot be opened ({' '.join(str(error).split())}); --devices lists what there is"
                             ) from None
+
+    def _settings(self, fewest: int, most: int, own_rate: int) -> tuple[int, int]:
+        """Channels and rate to open the device with: one channel at 16 kHz, else what it has.
+
+        Sound cards opened directly, such as ALSA's "hw:", give all their channels at their own rate and nothing else.
+        """
+        for channels in (fewest, most):
+            for rate in (SAMPLE_RATE, own_rate):
+                try:
+                    self._driver.check_input_settings(self._device, channels=channels, samplerate=rate, dtype="int16")
+                    return channels, rate
+                except self._driver.PortAudioError as error:
+                    refused = error
+        raise refused
 
     def __enter__(self):
         try:
@@ -94,7 +109,7 @@ class Microphone:
             self.begun = time.monotonic() - frames / self._rate
         self.lost += bool(status.input_overflow)
         self._taken += frames
-        self._queue.put(np.array(data[:, 0]))
+        self._queue.put(np.array(data))
 
     def behind(self) -> float:
         """Seconds recorded, but not given out."""
@@ -110,11 +125,10 @@ class Microphone:
         Raises:
             UserError: the device has stopped.
         """
-        import soxr
+        return at_16_khz(self._recorded(seconds), self._rate, self.name)
 
-        resampler, told = None, 0
-        if self._rate != SAMPLE_RATE:
-            resampler = soxr.ResampleStream(self._rate, SAMPLE_RATE, 1, dtype="int16")
+    def _recorded(self, seconds: float | None) -> Iterator[np.ndarray]:
+        told = 0
         while seconds is None or self.heard < seconds:
             try:
                 block = self._queue.get(timeout=self._patience)
@@ -125,4 +139,4 @@ class Microphone:
                 told = self.lost
                 self._warn(f"{self.name}: the system dropped sound {told} times; what was said then is not heard")
             self._given += len(block)
-            yield resampler.resample_chunk(block) if resampler else block
+            yield chosen(block, self._channel)

@@ -39,7 +39,7 @@ def same_sound(clips: Sequence[Clip], others: Sequence[Clip] | None = None) -> l
         for j, other in enumerate(clips[:i] if others is None else others):
             if other.embedding.shape == clip.embedding.shape and \
                     (clip.embedding * other.embedding).sum(1).mean() >= _SIMILAR and \
-                    correlation(*(sound((c.file, c.offset, c.seconds)) for c in (clip, other))) >= _SAME:
+                    correlation(*(sound((c.file, c.offset, c.seconds, c.channel)) for c in (clip, other))) >= _SAME:
                 found.append((i, j))
                 break
     return found
@@ -54,10 +54,10 @@ def correlation(a: np.ndarray | None, b: np.ndarray | None) -> float:
     return float(np.abs(at_shifts).max() / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-9))
 
 
-def _sound(file: str, offset: float, seconds: float) -> np.ndarray | None:
+def _sound(file: str, offset: float, seconds: float, channel: int | None) -> np.ndarray | None:
     """(T,) float64 around 0; None where the recording is no longer there, or another."""
     try:
-        samples = decode(file, offset, seconds).astype(np.float64)
+        samples = decode(file, offset, seconds, channel=channel).astype(np.float64)
     except UserError:
         return None
     return samples - samples.mean()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,16 +37,21 @@ class Recorded:
     start: float
     end: float
     seconds: float
+    channel: int | None
 
     @property
     def lasts(self) -> float:
         return self.end - self.start
 
 
-def find_recordings(folder: Path, clip_seconds: float, say: Callable[[str], None]) -> list[Recorded]:
+def find_recordings(folder: Path, clip_seconds: float, say: Callable[[str], None],
+                    channel: int | None = None) -> list[Recorded]:
     """Hear a folder of a folder a word.
 
     What is no usable audio is told; of equal audio under one word, one is kept.
+
+    Args:
+        channel: the one to hear, counted from 1; None averages them.
 
     Raises:
         UserError: nothing usable, of some word or at all; or the same audio under two words.
@@ -58,7 +64,7 @@ def find_recordings(folder: Path, clip_seconds: float, say: Callable[[str], None
     findings = find_words(folder)
     files = findings.files
     tasks = [([path for _, path in files[i:i + _CHUNK]], clip_seconds) for i in range(0, len(files), _CHUNK)]
-    heard = [result for results in ordered_map(examine, tasks) for result in results]
+    heard = [result for results in ordered_map(partial(examine, channel=channel), tasks) for result in results]
     for kind, paths in findings.left_out.items():
         say(f"left out {len(paths)} {kind}, such as {paths[0]}")
     usable, seen = [], {}
@@ -79,18 +85,18 @@ def find_recordings(folder: Path, clip_seconds: float, say: Callable[[str], None
     if lost := sorted({word for word, _ in files} - {word for word, _ in usable}):
         reason = next(r for (word, _), r in zip(files, heard, strict=True) if word == lost[0])
         raise UserError(f"{folder}: no usable recording of {', '.join(map(repr, lost))}, for instance {reason}")
-    return [_where(word, recording, clip_seconds) for word, recording in usable]
+    return [_where(word, recording, clip_seconds, channel) for word, recording in usable]
 
 
-def _where(word: str, recording, clip_seconds: float) -> Recorded:
+def _where(word: str, recording, clip_seconds: float, channel: int | None) -> Recorded:
     """Decode a recording's stretch, and find the word's ends in it and as much again on both sides."""
     before = min(recording.offset, clip_seconds)
-    around = decode(recording.path, recording.offset - before, clip_seconds * 2 + before)
+    around = decode(recording.path, recording.offset - before, clip_seconds * 2 + before, channel=channel)
     start, end = speech_span(around)
     first = round(before * SAMPLE_RATE)
     samples = around[first:first + round(recording.duration * SAMPLE_RATE)]
     return Recorded(word, recording.path, recording.offset, recording.duration, recording.digest, samples,
-                    recording.offset - before + start, recording.offset - before + end, recording.seconds)
+                    recording.offset - before + start, recording.offset - before + end, recording.seconds, channel)
 
 
 def speech_span(samples: np.ndarray) -> tuple[float, float]:
@@ -163,7 +169,7 @@ def _short(name: str, group: list[Recorded], embedder: Embedder) -> Word:
     embeddings = embedder(np.stack([fit(r.samples, length) for r in group]))
     spans = np.array([speech_span(fit(r.samples, length)) for r in group])
     start, end = np.median(spans, axis=0)
-    return Word(name, [Clip(r.path, r.offset, r.duration, r.digest, embedding[None])
+    return Word(name, [Clip(r.path, r.offset, r.duration, r.digest, embedding[None], r.channel)
                        for r, embedding in zip(group, embeddings, strict=True)], 0.0, float(start), float(end),
                 THRESHOLD)
 
@@ -177,15 +183,16 @@ def _long(name: str, group: list[Recorded], embedder: Embedder, lasts: float, wi
             end = start + lasts
         first, last = start - MARGIN, max(end + MARGIN - clip_seconds, start)
         starts = np.linspace(first, last, windows)
-        embeddings = embedder(np.stack([_cut(r.path, at, embedder.facts.clip_samples) for at in starts]))
-        clips.append(Clip(r.path, max(0.0, start), end - start, r.digest, embeddings))
+        embeddings = embedder(np.stack([_cut(r, at, embedder.facts.clip_samples) for at in starts]))
+        clips.append(Clip(r.path, max(0.0, start), end - start, r.digest, embeddings, r.channel))
         spacings.append((last - first) / (windows - 1))
     return Word(name, clips, float(np.mean(spacings)), MARGIN, MARGIN + float(np.mean([c.seconds for c in clips])),
                 THRESHOLD)
 
 
-def _cut(path: str, start: float, length: int) -> np.ndarray:
-    """``length`` samples of a file from ``start`` seconds on, zeros where it has none."""
+def _cut(recorded: Recorded, start: float, length: int) -> np.ndarray:
+    """``length`` samples of a recording from ``start`` seconds on, zeros where it has none."""
     missing = max(0, -round(start * SAMPLE_RATE))
-    found = decode(path, max(0.0, start), (length - missing) / SAMPLE_RATE)[:length - missing]
+    found = decode(recorded.path, max(0.0, start), (length - missing) / SAMPLE_RATE,
+                   channel=recorded.channel)[:length - missing]
     return np.pad(found, (missing, length - missing - len(found)))

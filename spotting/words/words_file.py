@@ -28,10 +28,10 @@ FORMAT = "keyword-spotting words 1"
 NORMALISED = "keyword-spotting words 2"  # of words whose scores are held against a cohort
 _NUMBER = (int, float)
 _CLIP = {"file": str, "offset": _NUMBER, "seconds": _NUMBER, "sha1": str, "embedding": [[_NUMBER]],
-         "check": str}
+         "check": str, "channel": int}
 _WORD = {"threshold": _NUMBER, "spacing": _NUMBER, "start": _NUMBER, "end": _NUMBER, "clips": [_CLIP]}
 _SHAPE = {"format": str, "words": {str: _WORD}, "calibration": {"background": [str]}}
-_LATER = ("check",)  # keys that files of before lack
+_LATER = ("check", "channel")  # keys that a clip may lack
 _LONGEST = 255  # bytes of a name, as of the folder that a word is named after
 _ROUNDING = 0.01
 _WAY_OUT = "restore it, or enrol the words again with python -m spotting.enroll"
@@ -39,13 +39,15 @@ _WAY_OUT = "restore it, or enrol the words again with python -m spotting.enroll"
 
 @dataclass
 class Clip:
-    """An enrolled clip: where it was found, the digest of its samples, and its windows' embeddings (K, D)."""
+    """An enrolled clip: where it was found, the digest of its samples, its windows' embeddings (K, D), and the channel
+    that --channel chose."""
 
     file: str
     offset: float
     seconds: float
     sha1: str
     embedding: np.ndarray
+    channel: int | None = None
 
 
 @dataclass
@@ -125,7 +127,8 @@ def read_words(path: str | Path) -> Words:
         if problem := misfit(name, entry, facts, value.get("cohort")) or repeated(name, entry, seen):
             raise UserError(f"{path}: word {name[:40]!r}: {problem}; {_WAY_OUT}")
         clips = [Clip(**{key: clip[key] for key in ("file", "offset", "seconds", "sha1")},
-                      embedding=np.array(clip["embedding"], np.float32)) for clip in entry["clips"]]
+                      embedding=np.array(clip["embedding"], np.float32), channel=clip.get("channel"))
+                 for clip in entry["clips"]]
         words.append(Word(name, clips, *(float(entry[key]) for key in ("spacing", "start", "end", "threshold")),
                           entry.get("calibrated") is True))
     return Words(facts, words, value.get("calibration", {}), value["cohort"] if normalised else None)
@@ -153,6 +156,8 @@ def misfit(name: str, entry: dict, facts: Facts, cohort: str | None = None) -> s
     for clip in entry["clips"]:
         if not (0 <= clip["offset"] < math.inf and 0 < clip["seconds"] < math.inf):  # also NaN
             return f"the clip {clip['file']} has an offset or length that cannot be right"
+        if clip.get("channel", 1) < 1:
+            return f"the clip {clip['file']} has the channel {clip['channel']}; the first is 1"
     if not abs(entry["threshold"]) <= most + _ROUNDING:
         return f"its threshold {entry['threshold']:g} cannot be right: scores lie between {-most} and {most}"
     if not 0 <= entry["spacing"] <= facts.clip_seconds:
@@ -199,6 +204,7 @@ def write_words(path: str | Path, words: Words) -> None:
                  "threshold": round(word.threshold, 6), "calibrated": word.calibrated,
                  "spacing": round(word.spacing, 4), "start": round(word.start, 3), "end": round(word.end, 3),
                  "clips": [{"file": clip.file, "offset": round(clip.offset, 4), "seconds": round(clip.seconds, 4),
+                            **({"channel": clip.channel} if clip.channel else {}),
                             "sha1": clip.sha1, "check": check_sum(clip.sha1, clip.embedding, words.cohort),
                             "embedding": [[round(float(x), 6) for x in row] for row in clip.embedding]}
                            for clip in word.clips]} for word in words.words}}

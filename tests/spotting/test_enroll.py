@@ -11,7 +11,7 @@ import soundfile
 
 from spotting.words.words_file import read_words
 from tests.conftest import refused
-from tests.sounds import record
+from tests.sounds import noise, record
 from tests.spotting.conftest import RATE, scene, spoken
 
 
@@ -49,6 +49,25 @@ def test_an_embedding_is_that_of_the_clip(spotter, words_file):
     embedder = load_torch(spotter.run, None, None, 0)
     clip = word.clips[2]
     assert np.allclose(embedder(decode(clip.file, clip.offset, 1.0)[None]), clip.embedding, atol=1e-5)
+
+
+def test_words_of_one_channel_are_those_of_its_recordings(run, spotter, clips, tmp_path):
+    from spotting.detection.page import enrolled_clip
+    from spotting.words.copies import same_sound
+
+    for path in clips.glob("*/*.wav"):  # the first channel is noise louder than the word
+        samples, rate = soundfile.read(path)
+        record(path, np.stack([noise(len(samples) / rate), samples], 1), rate)
+    refused(enroll(run, spotter, tmp_path / "w.json", "--channel=3", clips=clips), "--channel 3", "has 2 channels")
+    files = tmp_path / "one.json", tmp_path / "two.json"
+    assert enroll(run, spotter, files[0], "--word_seconds=1.3").code == 0
+    assert enroll(run, spotter, files[1], "--word_seconds=1.3", "--channel=2", clips=clips).code == 0
+    one, two = ([clip for word in read_words(path).words for clip in word.clips] for path in files)
+    assert [clip.sha1 for clip in one] == [clip.sha1 for clip in two]
+    assert np.allclose([clip.embedding for clip in one], [clip.embedding for clip in two], atol=1e-5)
+    assert [clip.channel for clip in two] == [2] * len(one)
+    assert same_sound(one[:1], two[:1]) == [(0, 0)]
+    assert callable(enrolled_clip(two[0], "bed", 1.0).sound)
 
 
 def test_add_keeps_what_is_there(run, spotter, tmp_path, words_file):

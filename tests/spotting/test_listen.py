@@ -19,9 +19,10 @@ class Device:
     class PortAudioError(Exception):
         pass
 
-    def __init__(self, samples, rate=RATE, pace=8.0, stops=False, inputs=1, overflow=False):
+    def __init__(self, samples, rate=RATE, pace=8.0, stops=False, inputs=1, overflow=False,
+                 only=1):
         self.samples, self.rate, self.pace, self.stops, self.inputs = samples, rate, pace, stops, inputs
-        self.overflow = overflow
+        self.overflow, self.only = overflow, only
 
     def query_devices(self, device=None, kind=None):
         about = {"name": "stand-in", "max_input_channels": self.inputs, "default_samplerate": float(self.rate)}
@@ -36,10 +37,13 @@ class Device:
     def check_input_settings(self, device, channels, samplerate, dtype):
         if samplerate != self.rate:
             raise self.PortAudioError("Invalid sample rate")
+        if channels != self.only:
+            raise self.PortAudioError("Invalid number of channels")
 
     def InputStream(self, device, channels, samplerate, dtype, blocksize, callback):
-        assert samplerate == self.rate
-        sound = np.clip(32768 * self.samples, -32768, 32767).astype(np.int16)
+        self.check_input_settings(device, channels, samplerate, dtype)
+        samples = self.samples if self.samples.ndim > 1 else np.stack([self.samples] * channels, 1)
+        sound = np.clip(32768 * samples, -32768, 32767).astype(np.int16)
         ended = threading.Event()
 
         def play():
@@ -50,8 +54,8 @@ class Device:
                 elif self.stops:
                     return
                 else:
-                    block = np.zeros(blocksize, np.int16)
-                callback(block[:, None], len(block), None, SimpleNamespace(input_overflow=self.overflow and at == 0))
+                    block = np.zeros((blocksize, channels), np.int16)
+                callback(block, len(block), None, SimpleNamespace(input_overflow=self.overflow and at == 0))
                 at += blocksize
                 time.sleep(blocksize / samplerate / self.pace)
 
@@ -83,6 +87,17 @@ def test_words_are_heard_as_they_come(run, words_file, device, rate):
         assert float(line.split()[0]) == pytest.approx(end, abs=0.35)
         assert line.endswith("s after its end")
     assert "2 hits in 7.0 s" in done.error
+
+
+@pytest.mark.parametrize(("count", "flags"), [(2, ()), (6, ("--channel=5",))])
+def test_a_device_that_gives_all_its_channels_and_nothing_else(run, words_file, device, count, flags):
+    samples = np.stack([SAID] * count, 1)
+    if flags:  # the other channels have no word in them, or what cancels the word out
+        samples *= [0, -1, 0, 0, 1, 0]
+    device(samples, inputs=count, only=count)
+    done = run("spotting.listen", words_file, "--seconds", "7", "--threshold", "0.85", *flags)
+    assert [line.split()[2] for line in done.out.splitlines()[1:]] == ["bed", "cat"]
+    refused(run("spotting.listen", words_file, "--channel=7"), "stand-in", "--channel 7", f"{count} channels")
 
 
 def test_a_muted_microphone_is_told_once_and_a_quiet_beginning_is_not(run, words_file, device):

@@ -24,6 +24,21 @@ def test_a_file_in_blocks_is_the_file_decoded(tmp_path, rate, channels, ending, 
     assert np.array_equal(heard(open_file(path, pytest.fail, block=block)), decode(str(path)))
 
 
+def test_one_channel_is_the_file_of_that_channel(tmp_path):
+    samples = np.random.default_rng(0).integers(-9000, 9000, (7001, 3), np.int16)
+    many = record(tmp_path / "many.wav", samples, 22_050, subtype="PCM_16")
+    for channel in (1, 2, 3):
+        one = decode(str(record(tmp_path / "one.wav", samples[:, channel - 1], 22_050, subtype="PCM_16")))
+        assert np.array_equal(decode(str(many), channel=channel), one)
+        assert np.array_equal(heard(open_file(many, pytest.fail, channel=channel)), one)
+        raw = io.BytesIO(samples.tobytes())
+        assert np.array_equal(heard(open_raw(raw, "-", 22_050, 3, "s16", pytest.fail, channel=channel)), one)
+    for call in (lambda: decode(str(many), channel=4), lambda: open_file(many, pytest.fail, channel=4),
+                 lambda: open_raw(io.BytesIO(), "many", 22_050, 3, "s16", pytest.fail, channel=4)):
+        with pytest.raises(UserError, match=r"many.*--channel 4.* has 3 channels"):
+            call()
+
+
 @pytest.mark.parametrize("sizes", [[1], [3, 1001], [100_000]])
 def test_raw_samples_are_the_file(tmp_path, sizes):
     samples = np.random.default_rng(0).integers(-9000, 9000, (7001, 2), np.int16)
