@@ -73,16 +73,17 @@ def protocol_of(args: Namespace, trained: Corpus) -> Protocol | None:
     if "shots" not in args.methods:
         return None
     from data.joined import load
+    from data.labels import folded
     from models.evaluation import cohort
-    from models.evaluation.enrol import check_clips, choose_words, same_name
+    from models.evaluation.enrol import check_clips, choose_words
 
     corpus = load(args.shots_manifest, ("train", "test"), args.registry)
     chosen = choose_words(corpus.labels, args.enroll, args.unknown, args.shots_manifest)
     check_clips(corpus.splits["train"], corpus.splits["test"], *chosen, max(args.shots))
     enroll, unknown = (tuple(corpus.labels[c] for c in classes) for classes in chosen)
     for where, labels in _heard(args, trained):
-        heard = {same_name(label) for label in labels}
-        if known := [label for label in enroll if same_name(label) in heard]:
+        heard = {folded(label) for label in labels}
+        if known := [label for label in enroll if folded(label) in heard]:
             raise UserError(f"--enroll: the encoders hear {_named(known)} in the training of {where}, and these "
                             "figures are about words they never heard; enrol others, or train on others")
     hashed = [_content(corpus)]

@@ -11,7 +11,7 @@ from pathlib import Path
 from data.base.errors import UserError
 from data.base.files import read_text
 from data.folder.find_words import Found
-from data.labels import one_form
+from data.labels import folded, one_form
 from data.sources.speaker_regex import speaker_regex
 
 OFFICIAL_STYLE = r"^(.+?)_nohash_"  # as in Speech Commands: 0a7c2a8d_nohash_0.wav
@@ -117,7 +117,7 @@ def by_likely_style(files: Sequence[Found]) -> tuple[list[str | None], str]:
         if pattern == OFFICIAL_STYLE:
             return found, f"from file names by {pattern}"
         if (3 <= len(words) <= len(files) / 2 and (in_several >= len(words) / 2 or not several)
-                and not {speaker.casefold() for speaker in words} & {word.casefold() for word, _ in files}):
+                and not set(map(folded, words)) & {folded(word) for word, _ in files}):
             if what := _no_speakers(files, found):
                 return [None] * len(files), (f"what stands before the first _ or -, such as {min(words)!r}, looks like "
                                              f"{what}; if it is the speaker, say --speaker_regex '{pattern}'")

@@ -19,6 +19,7 @@ import numpy as np
 
 from data.base.errors import UserError
 from data.joined import load
+from data.labels import folded
 from data.manifests import Corpus, Manifest
 from data.sampler import spread
 from models.evaluation.enrol import (
@@ -29,7 +30,6 @@ from models.evaluation.enrol import (
     by_clip,
     by_mean,
     clip_scores,
-    same_name,
     unit_means,
 )
 from models.evaluation.kept_cohort import KEPT, Cohort
@@ -173,8 +173,8 @@ def choose(corpus: Corpus, taken: Sequence[str]) -> Manifest:
     Raises:
         UserError: too few such clips.
     """
-    train, names = corpus.splits["train"], {same_name(label) for label in taken}
-    other = np.array([same_name(label) not in names for label in train.labels])
+    train, names = corpus.splits["train"], {folded(label) for label in taken}
+    other = np.array([folded(label) not in names for label in train.labels])
     rows = np.flatnonzero(other[train.label])
     check_enough(corpus.name, len(rows))
     return train.subset(rows[spread(train.label[rows], LEARN)])

@@ -6,13 +6,13 @@ rejects the clip. Every figure is exact: clips of equal score are accepted or re
 
 import difflib
 import math
-import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from data.base.errors import UserError
+from data.labels import folded
 from data.manifests import Corpus, Manifest
 from data.speech_commands.labels import SILENCE
 from models.evaluation.drawing import visible
@@ -94,14 +94,9 @@ def check_protocol(name: str, corpus: Corpus) -> None:
                         "words and silence with python -m data.speech_commands --silence, and name that")
 
 
-def same_name(label: str) -> str:
-    """The label without what the eye hardly tells apart: case, blanks, and the forms that Unicode has for one text."""
-    return "".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", label).casefold()).split())
-
-
 def _closest(wanted: str, labels: Sequence[str]) -> str:
     """The label that was meant, in brackets; nothing if none is near."""
-    if twins := [label for label in labels if same_name(label) == same_name(wanted)]:
+    if twins := [label for label in labels if folded(label) == folded(wanted)]:
         return f" (did you mean {twins[0]!r}?), only one that differs by case, blanks or Unicode form"
     close = difflib.get_close_matches(wanted, labels, 1)
     return f" (did you mean {close[0]!r}?)" if close else ""

@@ -10,8 +10,9 @@ from statistics import NormalDist
 import numpy as np
 
 from data.base.files import write_atomically
+from data.labels import folded
 from models.evaluation.drawing import markdown, png, visible
-from models.evaluation.enrol import BOTH, NEAREST, PERCENTS, UNKNOWN, Result, accepted_at, misses, same_name
+from models.evaluation.enrol import BOTH, NEAREST, PERCENTS, UNKNOWN, Result, accepted_at, misses
 from models.evaluation.report import to_json
 from models.runs.provenance import words_heard
 from models.runs.versions import versions
@@ -93,10 +94,10 @@ def tell_trained(enrolled: Sequence[str], unknown: Sequence[str], config: dict, 
     """
     if not isinstance(config.get("labels"), list):
         return {}
-    trained = {same_name(label) for label in words_heard(config)}
-    found = {what: [label for label in labels if same_name(label) in trained]
+    trained = {folded(label) for label in words_heard(config)}
+    found = {what: [label for label in labels if folded(label) in trained]
              for what, labels in (("enrolled", enrolled), ("unknown", unknown))}
-    doubtful = [label for label in found["unknown"] if same_name(label) in _ANYTHING and not all_words]
+    doubtful = [label for label in found["unknown"] if folded(label) in _ANYTHING and not all_words]
     found["unknown"] = [label for label in found["unknown"] if label not in doubtful]
     if any(found.values()):
         print("the encoder was trained on " + " and ".join(

@@ -25,6 +25,7 @@ import numpy as np
 from data.base.errors import UserError
 from data.base.files import open_regular
 from data.base.npz import read_npz
+from data.labels import folded
 
 if TYPE_CHECKING:
     from models.evaluation.whiten import Whitening
@@ -111,10 +112,8 @@ def _nearest(similar: np.ndarray, there: int | None = None) -> np.ndarray:
 
 
 def _words(text: str) -> str:
-    """Words between blanks, so that one is found only as a whole; case and Unicode form do not matter."""
-    from models.evaluation.enrol import same_name
-
-    return f" {' '.join(map(same_name, str(text).split()))} "
+    """Words between blanks, so that one is found only as a whole, however it is typed (`data.labels.folded`)."""
+    return f" {' '.join(filter(None, map(folded, str(text).split())))} "
 
 
 def pack(embeddings: np.ndarray, spoken: Sequence[str], sha256: str, whitening: Whitening | None = None) -> bytes:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.labels import has_controls, joined, look_alike, one_form, two_labels, under_two_labels
+from data.labels import folded, has_controls, joined, look_alike, one_form, two_labels, under_two_labels
 from data.manifests import Manifest
 
 
@@ -81,3 +81,9 @@ def test_speakers_spelt_alike_are_one():
     assert joined(["Anna", "anna", None, composed, decomposed, "ben"]) == (
         ["Anna", "Anna", None, decomposed, decomposed, "ben"], [["Anna", "anna"], [decomposed, composed]])
     assert joined([None, "a", "b"]) == ([None, "a", "b"], [])
+
+
+def test_one_folding_of_what_people_type():
+    assert folded("Straße ") == folded("STRASSE") and folded("e\u0301t\u00e9") == folded("\u00c9te\u0301")
+    assert folded("ice cream") == folded("Ice\u00a0Cream") != folded("icecreams")
+    assert folded("don\u2019t") == folded("Don't") == folded("don\u02bct") != folded("dont")

@@ -10,7 +10,7 @@ import soundfile
 from data.decoding import decode
 from data.manifests import Utterance, register, write_manifest
 from data.sources.textgrids import write_words
-from models.evaluation.kept_cohort import KEPT, pack, place_of
+from models.evaluation.kept_cohort import KEPT, pack, place_of, unpack
 from models.evaluation.whiten import Whitening
 from spotting.detection.thresholds import tail
 from spotting.encoders.load import load_onnx, load_torch
@@ -60,6 +60,14 @@ def test_what_is_kept_are_windows_and_what_is_said_in_them(kept):
     assert list(found.without(["bed"])) == list(np.flatnonzero(~np.array(bed)))  # as people spell it
     assert len(found.without(["be", "wor"])) == 60  # whole words only
     assert len(found.without(["other"])) < 60
+
+
+def test_a_word_is_found_in_what_is_said_however_it_is_typed():
+    said = ["I don't know", "i DON\u2019T know", "dont know", "ma\u0301s", "no"]
+    found = unpack(pack(np.eye(5), said, "f"), "f", 5)
+    for name in ("don\u2019t", "Don't", "I don\u2019t"):
+        assert list(found.without([name])) == [2, 3, 4]
+    assert list(found.without(["M\u00e1s", "do"])) == [0, 1, 2, 4]
 
 
 SAID = [(at, at + 0.6) for at in (0.1, 1.3, 2.5, 3.7, 4.9)]  # of a much-said recording, from where to where

@@ -28,7 +28,6 @@ from models.evaluation.enrol import (
     figures,
     misses,
     recognise,
-    same_name,
     targets,
     untested,
 )
@@ -224,11 +223,6 @@ def test_scores_that_are_no_numbers_end_in_no_figure(value):
     similarities[4] = value
     with pytest.raises(UserError, match=r"'warped' are no numbers for 1 of the 9 test clips \(first: clip 4\)"):
         evaluate({"warped": by_nearest(similarities)}, np.arange(6).reshape(1, 2, 3), [1, 3], np.arange(9) % 2)
-
-
-def test_words_that_are_the_same_but_for_their_writing():
-    assert same_name("Straße ") == same_name("STRASSE") and same_name("e\u0301t\u00e9") == same_name("\u00c9te\u0301")
-    assert same_name("ice cream") == same_name("Ice\u00a0Cream") != same_name("icecreams")
 
 
 def test_words_without_test_clips_are_known():
