@@ -65,7 +65,7 @@ def test_the_same_hits_by_stream_and_whatever_the_blocks(run, words_file, record
             assert hit["score"] == pytest.approx(same["score"], abs=2e-6)
             assert {**hit, "score": 0} == {**same, "score": 0}
     for block in (0.1, 7.7):
-        monkeypatch.setattr(blocks.open_file, "__defaults__", (0.0, None, block))
+        monkeypatch.setattr(blocks.open_file, "__defaults__", (0.0, None, block, None))
         assert run("spotting.find", words_file, recording, THRESHOLD, "--out", tmp_path / "f.json").code == 0
         assert hits_of(tmp_path / "f.json") == wanted
 
