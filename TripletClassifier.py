@@ -86,15 +86,15 @@ def main(args) -> int:
         initial = find_initial(args)
     args.clip_seconds = args.clip_seconds or session.CLIP_SECONDS
     args.compression = args.compression or "log"
-    session.resolve_sizes(args)
+    session.resolve_sizes(args, before)
 
     import torch
 
-    from data.base.files import file_digest
-    from models.encoders.build import make_encoder
+    from models.encoders.build import encoder_of
     from models.encoders.device import pick_device
     from models.encoders.frontend import settings
     from models.encoders.head import ClassificationNet
+    from models.runs.checkpoints import encoder_digest
     from models.runs.provenance import check_apart
     from models.training.loop import fit
     from models.training.tasks import ClassifierTask
@@ -110,14 +110,13 @@ def main(args) -> int:
 
     noise = session.open_noise(args, corpus)
     torch.manual_seed(args.seed % 2**63)
-    encoder = build_encoder(args, *initial) if initial else make_encoder(args.model, args.hidden_size,
-                                                                         args.embedding_size)
+    encoder = build_encoder(args, *initial) if initial else encoder_of(args)
     task = ClassifierTask(encoder, ClassificationNet(args.embedding_size, args.num_classes), args, args.num_steps,
                           noise, frozen)
     begin.go_on(run, task, args)
     config = begin.describe(args, "TripletClassifier.py", corpus, len(train), frontend=settings(args.compression),
                             frozen_encoder=frozen, noise=noise, initial=initial,
-                            **({"encoder_sha256": file_digest(initial[0].path(args.model, args.enc_step))} if frozen
+                            **({"encoder_sha256": encoder_digest(initial[0].path(args.model, args.enc_step))} if frozen
                                else {}))
     begin.commit(run, config, before, train, corpus, initial[:1] if initial else ())
     sampler.start = task.done

@@ -66,7 +66,7 @@ def main(args) -> int:
     initial = find_initial(args) if not run.begun() else None
     args.clip_seconds = args.clip_seconds or session.CLIP_SECONDS
     args.compression = args.compression or "log"
-    session.resolve_sizes(args)
+    session.resolve_sizes(args, before)
     parallel.join(args)
     with parallel.first():
         corpus = session.open_corpus(args, ("train", "dev"))
@@ -74,7 +74,7 @@ def main(args) -> int:
     import torch
 
     from data.sampler import BalancedBatchSampler
-    from models.encoders.build import make_encoder
+    from models.encoders.build import encoder_of
     from models.encoders.device import pick_device, search_device
     from models.encoders.frontend import settings
     from models.losses.build import make_loss
@@ -100,8 +100,7 @@ def main(args) -> int:
     sampler.num_steps = args.num_steps = args.num_steps or args.num_epochs * sampler.epoch_steps
 
     torch.manual_seed(args.seed % 2**63)
-    encoder = build_encoder(args, *initial) if initial else make_encoder(args.model, args.hidden_size,
-                                                                         args.embedding_size)
+    encoder = build_encoder(args, *initial) if initial else encoder_of(args)
     task = TripletTask(encoder, args, args.num_steps, noise, make_loss(args, len(corpus.labels)))
     begin.go_on(run, task, args)
     config = begin.describe(args, "TripletEncoder.py", corpus, len(train), frontend=settings(args.compression),
@@ -128,7 +127,7 @@ def main(args) -> int:
         place(task, device)  # Lightning leaves it on the CPU, where a data set takes a hundred times as long
         for split, clips in (("train", train), ("dev", dev)):
             save_arrays(run.folder, f"enc{step}-{split}", embeddings=task.embed(clips), labels=clips.manifest.label)
-    print(f"saved {run.path(args.model, step)}")
+    print("saved", " and ".join(map(str, run.paths(args.model, step))))
     test = ["infer_train.py", f"--name={args.name}", f"--manifest={args.manifest}", f"--model={args.model}",
             f"--enc_step={step}", *repeated(args)]
     if args.cl:

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from data.manifests import ROOT
+from models.encoders.load import load_encoder
 from models.runs.checkpoints import TRAINER, Run, load_state
 from tests.conftest import TRAIN, infer, refused
 from tests.pages import Read
@@ -228,14 +229,51 @@ def test_the_baseline_without_triplets(runs, words, run, encoder):
     assert accuracy(other.out) == accuracy(tested.out)
 
 
-@pytest.mark.parametrize("model", ["Res15", "Quartz"])
-def test_the_other_encoders_train_save_load_and_are_tested(model, runs, words, run):
-    flags = [f"--name={model}", f"--runs_dir={runs}", *words.flags, f"--model={model}"]
+def test_res15_trains_saves_loads_and_is_tested(runs, words, run):
+    flags = ["--name=Res15", f"--runs_dir={runs}", *words.flags, "--model=Res15"]
     assert run("TripletEncoder", *flags, "--hidden_size=6", "--num_steps=2", "--per_class=2",
                "--eval_clips=6").code == 0
     tested = run("infer_train", *flags, "--enc_step=2")
     assert tested.code == 0
     assert 0 <= accuracy(tested.out) <= 100
+
+
+def test_quartz_is_a_step_of_two_files(runs, words, run, tmp_path, monkeypatch):
+    """Everything that a run's checkpoint is for, with an encoder in two parts."""
+    quartz, flags = Run(runs, "quartz"), [f"--runs_dir={runs}", *words.flags, "--model=Quartz"]
+    small = ["--num_steps=3", "--step_freq=1", "--eval_clips=6", "--clip_seconds=0.2", "--per_class=2"]
+    assert run("TripletEncoder", "--name=quartz", *flags, *small, "--checkpoints_to_keep=2").code == 0
+    assert {path.name for path in quartz.checkpoints.iterdir()} == {
+        f"{part}-STEP-{step}.pt" for part in ("JasperEncoder", "LinearLayer", TRAINER) for step in (2, 3)}
+    config = quartz.config()
+    assert (config["filters"], config["hidden_size"], config["embedding_size"]) == (1024, 128, 128)
+    encoder, linear = quartz.paths("Quartz", 3)
+    whole, embedding = linear.read_bytes(), load_encoder(encoder)(torch.ones(1, 3200))
+    assert embedding.shape == (1, 128)
+
+    linear.unlink()  # as a kill between the two leaves it
+    assert quartz.steps("Quartz") == [2]
+    cut_short = infer(run, words, runs, "--enc_step=3", name="quartz", model="Quartz")
+    refused(cut_short, "JasperEncoder and LinearLayer", "it has 2")
+    encoder.unlink()
+    assert run("TripletEncoder", "--name=quartz", *flags, "--resume").code == 0
+    assert linear.read_bytes() == whole and torch.equal(load_encoder(linear)(torch.ones(1, 3200)), embedding)
+    tested = infer(run, words, runs, "--enc_step=3", name="quartz", model="Quartz")
+    assert tested.code == 0 and accuracy(tested.out) > 0
+
+    assert run("TripletClassifier", "--name=quartz-head", "--enc_name=quartz", *flags, "--num_steps=1").code == 0
+    notl = ["--name=quartz", "--cl_name=quartz-head", *flags]
+    assert run("infer_notl", *notl).code == 0
+    linear.write_bytes(quartz.paths("Quartz", 2)[1].read_bytes())
+    refused(run("infer_notl", *notl), "another encoder")
+    linear.write_bytes(whole)
+    assert run("TripletClassifier", "--name=quartz-tuned", "--init_from=quartz:2", *flags, "--num_steps=1").code == 0
+    assert Run(runs, "quartz-tuned").steps("Quartz") == [1]
+
+    (quartz.folder / "config.json").unlink()
+    monkeypatch.chdir(tmp_path)  # where what is made with a run without a configuration goes
+    by_weights = infer(run, words, runs, "--enc_step=3", "--clip_seconds=0.2", name="quartz", model="Quartz")
+    assert accuracy(by_weights.out) == accuracy(tested.out)
 
 
 def test_a_published_encoder_is_read_and_never_written_to(encoder, runs, words, run, tmp_path, monkeypatch):

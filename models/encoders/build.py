@@ -1,19 +1,32 @@
 """The encoders by name, untrained, and the one step from a spectrogram to a unit embedding."""
 
+from argparse import Namespace
+
 import torch
 from torch import nn
 from torch.nn import functional
 
+from data.audio import SAMPLE_RATE
+from models.encoders.frontend import frames_of
+
 BCRES = "BCRes"  # which the size follows
 
 
-def make_encoder(model: str, width: int, embedding: int | None = None) -> nn.Module:
+def encoder_of(args: Namespace) -> nn.Module:
+    """The untrained encoder of a script's arguments, its sizes filled in by `resolve_sizes` or `find_encoder`."""
+    frames = frames_of(round(args.clip_seconds * SAMPLE_RATE))
+    return make_encoder(args.model, args.hidden_size, args.embedding_size, args.filters, frames)
+
+
+def make_encoder(model: str, width: int, embedding: int | None = None, filters: int | None = None,
+                 frames: int = 112) -> nn.Module:
     """An untrained encoder: log-mel (B, F, T) to embeddings (B, D), not normalised.
 
     Args:
         model: one of `models.runs.options.common.MODELS`.
         width: channels of Res8 and Res15; of the others the size D of the embedding, whatever their channels.
         embedding: D, if it is to differ from ``width``.
+        filters, frames: as in `models.encoders.quartznet.Quartz`; others have no use for them.
     """
     if model.startswith(BCRES):
         from models.encoders.bcresnet import BCResNet
@@ -22,7 +35,7 @@ def make_encoder(model: str, width: int, embedding: int | None = None) -> nn.Mod
     if model == "Quartz":
         from models.encoders.quartznet import Quartz
 
-        return Quartz(embedding or width)
+        return Quartz(embedding or width, filters or 1024, frames)
     from models.encoders import resnet
 
     return getattr(resnet, model)(width, embedding)

@@ -21,6 +21,12 @@ PCEN_SCALE = 2.0**30  # a band's power is multiplied by it: that of int16 wavefo
 BLOCK = 128  # frames smoothed by one matrix product
 
 
+def frames_of(samples: int) -> int:
+    """T of the spectrogram of a clip."""
+    padded = SETTINGS["pad_frames_to"]
+    return -(-(samples // HOP + 1) // padded) * padded
+
+
 def settings(compression: str) -> dict:
     """What config.json records of the front end with that compression, "log" or "pcen"."""
     return SETTINGS | PCEN if compression == "pcen" else SETTINGS

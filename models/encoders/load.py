@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.base.errors import UserError
-from models.runs.checkpoints import Run, load_module, load_state
+from models.runs.checkpoints import MODEL_OF, Run, load_module, load_state, parts_of
 from models.runs.options.common import MODELS
 from models.runs.session import CLIP_SECONDS, check_fixed
 
@@ -52,9 +52,10 @@ def find_checkpoint(source: str | Path, step: int | None = None, model: str | No
     """
     path = Path(source)
     if named := _CHECKPOINT.fullmatch(path.name):
-        for what, given, fixed in (("--model", model, named[1]), (flag, step, int(named[2]))):
+        found = MODEL_OF.get(named[1], named[1])
+        for what, given, fixed in (("--model", model, found), (flag, step, int(named[2]))):
             check_fixed(what, given, fixed, f"{path}, which is of")
-        model, step, path = named[1], int(named[2]), path.absolute().parent.parent
+        model, step, path = found, int(named[2]), path.absolute().parent.parent
         if path / "checkpoints" != Path(source).absolute().parent:
             raise UserError(f"{source}: a checkpoint lies in a run's folder checkpoints/; put it there")
     path = path.absolute()
@@ -95,7 +96,7 @@ def initial_checkpoint(init_from: str, runs_dir: str | Path, model: str | None =
 
 
 def find_encoder(args: Namespace, run: Run, step: int) -> dict:
-    """Fill in ``args.hidden_size``, ``embedding_size``, ``clip_seconds`` and ``compression`` from an encoder's run.
+    """Fill in an encoder's sizes, ``clip_seconds`` and ``compression`` in ``args`` from its run.
 
     Returns:
         the run's configuration ({} for a run without one, as the published encoders).
@@ -113,17 +114,19 @@ def find_encoder(args: Namespace, run: Run, step: int) -> dict:
     check_fixed("--compression", getattr(args, "compression", None), compression, where)
     args.compression = compression
     path = run.path(args.model, step)
-    width = config.get("hidden_size") or saved_width(path, args.model)
+    width = config.get("hidden_size") or saved_width(run.paths(args.model, step)[-1], args.model)
     check_fixed("--hidden_size", args.hidden_size, width, where)
     embedding = config.get("embedding_size") or (width if "hidden_size" in config else saved_embedding(path, width))
     check_fixed("--embedding_size", args.embedding_size, embedding, where)
     args.hidden_size, args.embedding_size = width, embedding
+    args.filters = config.get("filters") or (saved_filters(path) if args.model == "Quartz" else None)
     return config
 
 
 def saved_width(path: Path, model: str) -> int:
     """A saved encoder's --hidden_size, from its weights."""
-    weight = load_state(path).get("conv0.weight" if model in ("Res8", "Res15") else "project.weight")
+    name = {"Res8": "conv0.weight", "Res15": "conv0.weight", "Quartz": "weight"}.get(model, "project.weight")
+    weight = load_state(path).get(name)
     if weight is None:
         raise UserError(f"{path}: not a checkpoint of {model}; check --model")
     return len(weight)
@@ -135,13 +138,23 @@ def saved_embedding(path: Path, width: int) -> int:
     return width if weight is None else len(weight)
 
 
+def saved_filters(path: Path) -> int:
+    """Filters of the last block of a saved QuartzNet."""
+    convolutions = [weight for weight in load_state(path).values() if getattr(weight, "ndim", None) == 3]
+    if not convolutions:
+        raise UserError(f"{path}: not a checkpoint of Quartz; check --model")
+    return len(convolutions[-1])
+
+
 def build_encoder(args: Namespace, run: Run, step: int, config: dict) -> nn.Module:
     """The encoder that `find_encoder` found, on the CPU."""
-    from models.encoders.build import make_encoder
+    from models.encoders.build import encoder_of
     from models.encoders.frontend import settings
 
     if config.get("frontend", settings("log")) != (ours := settings(args.compression)):
         raise UserError(f"{run.folder / 'config.json'}: trained with the front end {config['frontend']}, this version "
                         f"has {ours}; use the version it was trained with")
-    return load_module(run.path(args.model, step), make_encoder(args.model, args.hidden_size, args.embedding_size),
-                       args.model)
+    encoder = encoder_of(args)
+    for part, name in parts_of(args.model).items():
+        load_module(run.path(part, step), encoder.get_submodule(name), part)
+    return encoder

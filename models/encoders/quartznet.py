@@ -1,4 +1,4 @@
-"""QuartzNet (Kriman et al., 2020, arXiv:1910.10261): separable one-dimensional convolutions over time, from NeMo."""
+"""QuartzNet (Kriman et al., 2020, arXiv:1910.10261) as the original has it: convolutions over time, from NeMo."""
 
 import logging
 
@@ -7,35 +7,37 @@ from torch import nn
 
 from models.encoders.frontend import MELS
 
-# The eight blocks of a QuartzNet 5x1, (filters, kernel): C1, B1-B5, C2 and C3 of the paper.
-BLOCKS = ((256, 33), (256, 33), (256, 39), (512, 51), (512, 63), (512, 75), (512, 87), (1024, 1))
-RESIDUAL = range(1, 6)  # the blocks B
-STRIDE = {0: 2}  # C1 halves the frame rate
-DILATION = {6: 2}  # C2
+# (filters, kernel, repeats, stride, dilation, residual) of all blocks but the last, which is a 1x1 convolution.
+BLOCKS = (
+    (256, 33, 1, 2, 1, False),  # halves the frame rate
+    (256, 33, 5, 1, 1, True), (256, 39, 5, 1, 1, True), (256, 39, 5, 1, 1, True), (512, 51, 5, 1, 1, True),
+    (512, 51, 5, 1, 1, True), (512, 63, 5, 1, 1, True), (512, 75, 5, 1, 1, True),
+    (512, 87, 1, 1, 2, False))
 
 
 class Quartz(nn.Module):
-    """Spectrogram to embedding by a QuartzNet, the mean over time, and a linear projection to ``width``."""
+    """Spectrogram to embedding by a QuartzNet and a linear layer on all of its frames, which fixes their number.
 
-    def __init__(self, width: int = 45):
+    Args:
+        width: the embedding's size D.
+        filters: of the last block; the original has 128 or 1024, by data set.
+        frames: T of every spectrogram.
+    """
+
+    def __init__(self, width: int = 128, filters: int = 1024, frames: int = 112):
         super().__init__()
         logging.getLogger("nv_one_logger").setLevel(logging.ERROR)  # of telemetry, of which there is none
         from nemo.collections.asr.modules import ConvASREncoder  # eight seconds, so not before it is wanted
 
-        self.width = width
-        blocks = [{"filters": filters, "kernel": [kernel], "repeat": 1, "stride": [STRIDE.get(i, 1)],
-                   "dilation": [DILATION.get(i, 1)], "dropout": 0.0, "residual": i in RESIDUAL, "separable": True}
-                  for i, (filters, kernel) in enumerate(BLOCKS)]
+        self.width, self.frames = width, frames
+        blocks = [{"filters": size, "kernel": [kernel], "repeat": repeats, "stride": [stride], "dilation": [dilation],
+                   "dropout": 0.0, "residual": residual, "separable": kernel > 1}
+                  for size, kernel, repeats, stride, dilation, residual in (*BLOCKS, (filters, 1, 1, 1, 1, False))]
         # All frames are valid, so no convolution masks any.
-        self.quartznet = ConvASREncoder(blocks, activation="relu", feat_in=MELS, conv_mask=False).encoder
-        self.project = nn.LazyLinear(width)  # its input size is whatever the last block gives
-        with torch.no_grad():
-            self(torch.zeros(2, MELS, 16))  # sets it; two clips, since batch norm is in training mode
-        for module in self.modules():
-            if isinstance(module, nn.BatchNorm1d):
-                module.reset_running_stats()  # the zeros above are no data
+        self.quartznet = ConvASREncoder(blocks, activation="relu", feat_in=MELS, conv_mask=False)
+        self.linear = nn.Linear(filters * -(-frames // 2), width)
 
     def forward(self, spectrograms: torch.Tensor) -> torch.Tensor:
-        """(B, F, T) log-mel to (B, D), not normalised; any T."""
-        frames = self.quartznet(([spectrograms], None))[0][-1]  # (B, 1024, T / 2)
-        return self.project(frames.mean(2))
+        """(B, F, T) log-mel to (B, D), not normalised."""
+        frames = self.quartznet.encoder(([spectrograms], None))[0][-1]  # (B, filters, T / 2)
+        return self.linear(frames.flatten(1))

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data.base.errors import UserError
-from data.base.files import file_digest
 from data.dataset import Clips
 from data.manifests import Corpus
 from models.encoders.embedding import embed_clips
@@ -23,6 +22,7 @@ from models.evaluation.knn import check_finite
 from models.evaluation.pairs import count_pairs
 from models.evaluation.plots import map_of, plot
 from models.evaluation.report import save_arrays
+from models.runs.checkpoints import encoder_digest
 from models.runs.provenance import Record, tell_shared
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def choose_on_dev(words: Words, corpus: Corpus, clips: dict[str, Clips],
 def kept_cohort(checkpoint: Path, width: int, taken: list[str]) -> tuple[cohort.Held, dict] | None:
     """The cohort that is kept beside an encoder, and what it is; None if there is none that can be used."""
     try:
-        kept = read_kept(checkpoint, file_digest(checkpoint), width, checkpoint)
+        kept = read_kept(checkpoint, encoder_digest(checkpoint), width, checkpoint)
         if kept is None:
             return None
         held = cohort.Held.of_kept(kept, taken)

@@ -129,7 +129,8 @@ def describe(args: Namespace, script: str, corpus: Corpus, clips: int, *, fronte
     from models.runs.versions import versions
 
     return {"script": script, "model": args.model, "hidden_size": args.hidden_size,
-            "embedding_size": args.embedding_size, "clip_seconds": args.clip_seconds, **more,
+            "embedding_size": args.embedding_size, **({"filters": args.filters} if args.filters else {}),
+            "clip_seconds": args.clip_seconds, **more,
             **({"noise": noise.digest} if noise else {}),
             **({"init_from": str(initial[0].path(args.model, initial[1])),
                 "labels_before": sorted(words_heard(initial[2]))} if initial else {}),
@@ -205,4 +206,4 @@ def _taken(run: Run) -> str:
 def _plain(arguments: dict) -> dict:
     """Arguments as JSON has them."""
     return {flag: str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
-            for flag, value in arguments.items() if flag not in ("given", "fits", "usual")}
+            for flag, value in arguments.items() if flag not in ("given", "fits", "usual", "filters")}

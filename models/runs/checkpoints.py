@@ -1,6 +1,7 @@
 """runs/<name>/: checkpoints named by training step, and the configuration they were made with.
 
-``checkpoints/<Module>-STEP-<n>.pt`` is a module's plain state dict, as the original saved it;
+``checkpoints/<Module>-STEP-<n>.pt`` is a module's plain state dict, as the original saved it; an encoder of several
+parts has a file for each, and a step only where all of them are.
 ``checkpoints/trainer-STEP-<n>.pt`` is what a run needs beside its modules to go on. Nothing but tensors and plain
 values is ever unpickled.
 """
@@ -8,6 +9,7 @@ values is ever unpickled.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import re
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.base.errors import UserError, out_of_memory
-from data.base.files import check_name, open_regular, read_json, write_atomically
+from data.base.files import check_name, file_digest, open_regular, read_json, write_atomically
 from models.runs import values
 
 if TYPE_CHECKING:  # torch takes seconds to import, and a missing step should be told at once
@@ -24,13 +26,20 @@ if TYPE_CHECKING:  # torch takes seconds to import, and a missing step should be
 
 TRAINER = "trainer"
 HEAD = "ClassificationNet"
+PARTS = {"Quartz": {"JasperEncoder": "quartznet", "LinearLayer": "linear"}}  # files of a model: its submodules
+MODEL_OF = {part: model for model, parts in PARTS.items() for part in parts}
 # What config.json may hold, see `data.base.files.misshapen`.
-_CONFIG = {"script": str, "shipped": bool, "model": str, "hidden_size": int, "embedding_size": int,
+_CONFIG = {"script": str, "shipped": bool, "model": str, "hidden_size": int, "embedding_size": int, "filters": int,
            "clip_seconds": (int, float), "arguments": dict, "train_clips": int, "train_manifest": str,
            "labels": [str], "labels_before": [str], "frontend": dict, "frozen_encoder": bool, "init_from": str,
            "encoder_sha256": str, "extended": [dict], "versions": dict, "threads": int,
            "processes": int}
 _RESTORE = "restore it, or remove it to give all flags"
+
+
+def parts_of(module: str) -> dict[str, str]:
+    """The names of a module's files, and which of its submodules each holds; "" is all of it."""
+    return PARTS.get(module, {module: ""})
 
 
 class Run:
@@ -47,13 +56,19 @@ class Run:
         self.checkpoints = self.folder / "checkpoints"
 
     def path(self, module: str, step: int) -> Path:
-        return self.checkpoints / f"{module}-STEP-{step}.pt"
+        """A module's file, the first of several."""
+        return self.paths(module, step)[0]
+
+    def paths(self, module: str, step: int) -> list[Path]:
+        return [self.checkpoints / f"{part}-STEP-{step}.pt" for part in parts_of(module)]
 
     def steps(self, module: str) -> list[int]:
-        """The steps at which a module was saved, ascending."""
-        pattern = re.compile(re.escape(module) + r"-STEP-(0|[1-9][0-9]*)\.pt")
-        found = (pattern.fullmatch(path.name) for path in self.checkpoints.glob("*.pt"))
-        return sorted(int(match[1]) for match in found if match)
+        """The steps at which all of a module was saved, ascending."""
+        names = [path.name for path in self.checkpoints.glob("*.pt")]
+        saved = [{int(match[1]) for name in names
+                  if (match := re.fullmatch(re.escape(part) + r"-STEP-(0|[1-9][0-9]*)\.pt", name))}
+                 for part in parts_of(module)]
+        return sorted(set.intersection(*saved))
 
     def begun(self) -> bool:
         """Whether it has a checkpoint: a name whose run never got so far is free."""
@@ -65,15 +80,15 @@ class Run:
         Raises:
             UserError: listing what there is.
         """
-        steps = self.steps(module)
+        steps, what = self.steps(module), f"{module} ({' and '.join(PARTS[module])})" if module in PARTS else module
         if not steps:
             others = sorted({path.name.split("-STEP-")[0] for path in self.checkpoints.glob("*-STEP-*.pt")} - {TRAINER})
             have = f"it has {', '.join(others)}" if others else "train it first, or name another with " + self.flag
-            raise UserError(f"{self.checkpoints}: no checkpoint of {module} in run {self.name!r}; {have}")
+            raise UserError(f"{self.checkpoints}: no checkpoint of {what} in run {self.name!r}; {have}")
         if wanted is None:
             return steps[-1]
         if wanted not in steps:
-            raise UserError(f"{flag} {wanted}: run {self.name!r} has no such step of {module}; it has {_listed(steps)}")
+            raise UserError(f"{flag} {wanted}: run {self.name!r} has no such step of {what}; it has {_listed(steps)}")
         return wanted
 
     def save(self, modules: dict[str, nn.Module], trainer: dict, step: int, keep: int) -> list[Path]:
@@ -109,12 +124,19 @@ class Run:
         if not isinstance(config, dict):
             raise UserError(f"{path}: not a JSON object; {_RESTORE}")
         for key, check in (("hidden_size", values.width), ("embedding_size", values.width),
-                           ("clip_seconds", values.positive)):
+                           ("filters", values.width), ("clip_seconds", values.positive)):
             try:
                 check(repr(config.get(key, 1)))
             except argparse.ArgumentTypeError as error:
                 raise UserError(f"{path}: {key!r}: {error}; {_RESTORE}") from None
         return config
+
+
+def encoder_digest(path: Path) -> str:
+    """SHA-256 of a checkpoint, in hexadecimal; of a module in several files, of all their digests."""
+    name, step = path.name.split("-STEP-")
+    digests = [file_digest(path.with_name(f"{part}-STEP-{step}")) for part in parts_of(MODEL_OF.get(name, name))]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def load_state(path: Path) -> dict:

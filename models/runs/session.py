@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from data import joined
 from data.base.errors import UserError
-from data.base.files import check_name, file_digest
+from data.base.files import check_name
 from data.manifests import ROOT, Corpus, read_registry, registered
-from models.runs.checkpoints import HEAD, Run
+from models.runs.checkpoints import HEAD, Run, encoder_digest
 
 if TYPE_CHECKING:
     from data.augment import NoiseBank
@@ -26,13 +26,18 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 CLIP_SECONDS = 1.0
 WIDTH = 45
+QUARTZ_WIDTH = 128
+FILTERS = {"10": 128, "35": 128}  # of Quartz's last block, by --manifest; of others 1024. The original's rule.
 SMALLER = "take fewer by --per_class, --batch_classes or --batch_size, a smaller --clip_seconds or --hidden_size, " \
           "or a larger machine"  # the ways out of too little memory
 _BYTES = 6  # a sample of a batch takes at the least, as int16 and as float32
 
 
-def resolve_sizes(args: Namespace) -> None:
-    """Fill in --hidden_size and --embedding_size where no flag and no checkpoint did.
+def resolve_sizes(args: Namespace, before: dict) -> None:
+    """Fill in --hidden_size, --embedding_size and Quartz's filters where no flag and no checkpoint did.
+
+    Args:
+        before: the configuration of a run to go on with, or {}.
 
     Raises:
         UserError: they contradict one another.
@@ -42,8 +47,11 @@ def resolve_sizes(args: Namespace) -> None:
             raise UserError(f"--hidden_size {args.hidden_size} contradicts --embedding_size {args.embedding_size}: "
                             f"{args.model} has channels of its own, and both are its embedding's size; leave one out")
         args.hidden_size = args.hidden_size or args.embedding_size
-    args.hidden_size = args.hidden_size or WIDTH
+    quartz = args.model == "Quartz"
+    args.hidden_size = args.hidden_size or (QUARTZ_WIDTH if quartz else WIDTH)
     args.embedding_size = args.embedding_size or args.hidden_size
+    known = getattr(args, "filters", None) or before.get("filters")  # of a checkpoint
+    args.filters = (known or FILTERS.get(args.manifest, 1024)) if quartz else None
 
 
 def check_fixed(flag: str, given, fixed, where: str) -> None:
@@ -161,7 +169,7 @@ def encoder_of_head(args: Namespace, head: Run, head_step: int, config: dict) ->
         step = run.step(args.model, begun.get("enc_step") if args.enc_step is None else args.enc_step, "--enc_step")
         check_fixed("--enc_step", step, begun.get("enc_step", step), where)
         path = run.path(args.model, step)
-        if "encoder_sha256" in config and file_digest(path) != config["encoder_sha256"]:
+        if "encoder_sha256" in config and encoder_digest(path) != config["encoder_sha256"]:
             raise UserError(f"{path}: is another encoder than the one of this name that the head of run {head.name!r} "
                             "was trained on; restore that one, name its --runs_dir, or train the head again")
         return run, step

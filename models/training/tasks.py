@@ -23,7 +23,7 @@ from models.encoders.head import ClassificationNet, head_scores
 from models.evaluation.knn import check_finite, classify, few_clips
 from models.evaluation.pairs import count_pairs
 from models.losses.triplet import own_class, positive_pairs, triplet_loss
-from models.runs.checkpoints import HEAD
+from models.runs.checkpoints import HEAD, parts_of
 from models.training.masks import MASKS, SpectrogramMasks
 from models.training.optimisers import make_optimizer, make_schedule, misfit
 from models.training.vocal_tract import VocalTracts
@@ -60,7 +60,7 @@ class Task(lightning.LightningModule):
 
     def saved_modules(self) -> dict[str, nn.Module]:
         """What a checkpoint holds, by the name its file gets."""
-        return {self.args.model: self.encoder}
+        return {part: self.encoder.get_submodule(name) for part, name in parts_of(self.args.model).items()}
 
     def saved_state(self) -> dict:
         """What is saved beside the modules and the optimiser."""
@@ -232,7 +232,7 @@ class ClassifierTask(Task):
         encoder.requires_grad_(not frozen)
 
     def saved_modules(self) -> dict[str, nn.Module]:
-        return {HEAD: self.head} if self.frozen else {self.args.model: self.encoder, HEAD: self.head}
+        return ({} if self.frozen else super().saved_modules()) | {HEAD: self.head}
 
     def train(self, mode: bool = True):
         super().train(mode)

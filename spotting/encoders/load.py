@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from data.base.errors import UserError
-from data.base.files import ROOT, file_digest, open_regular
+from data.base.files import ROOT, open_regular
 from data.decoding import SAMPLE_RATE
 from models.evaluation.kept_cohort import Cohort, read_kept, unpack
 from models.runs.options.common import MODELS
@@ -113,10 +113,11 @@ def load_torch(source: Path, step: int | None, model: str | None, gpu: int, with
     from models.encoders import load_encoder
     from models.encoders.device import pick_device, place
     from models.encoders.frontend import settings
+    from models.runs.checkpoints import encoder_digest
 
     path = run.path(model, step)
     encoder = load_encoder(path)
-    facts = Facts(str(path), run.name, model, step, file_digest(path), encoder.width, encoder.clip_samples,
+    facts = Facts(str(path), run.name, model, step, encoder_digest(path), encoder.width, encoder.clip_samples,
                   settings(encoder.frontend.compression))
     cohort = read_kept(path, facts.sha256, facts.width, facts) if with_cohort else None
     device = pick_device(gpu)

@@ -72,7 +72,7 @@ def test_every_loss_and_encoder_gets_flags_that_its_script_takes(loss, model, si
     args = importlib.import_module(script.removesuffix(".py")).parse_args(flags)
     resolve_recipe(args)
     resolve_loss(args)
-    session.resolve_sizes(args)
+    session.resolve_sizes(args, {})
     assert (args.loss, args.shares, args.spec_augment) == (loss, [3.0, 1.5], "light")
     assert (args.hidden_size, args.embedding_size) == ((45 if model == "Res8" else size or 45), size or 45)
     for flag, value in (("scale", 20), ("sub_centres", 2), ("loss_lr", 0.5)):

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.base.files import file_digest
+from models.runs.checkpoints import encoder_digest
 
 if TYPE_CHECKING:
     from data.dataset import Clips
@@ -30,7 +30,7 @@ def origin_rows(content: dict, splits: dict[str, Clips]) -> list[tuple[str, str]
     for what in ("encoder", "head"):
         if what in facts:
             path = Path(facts.pop(what))
-            rows.append((what, f"run {path.parent.parent.name}, {path.stem}: {path} (SHA-256 {file_digest(path)})"))
+            rows.append((what, f"run {path.parent.parent.name}, {path.stem}: {path} (SHA-256 {encoder_digest(path)})"))
     for split, clips in splits.items():
         facts.pop(f"{split}_clips", None)
         rows.append((f"{split} clips", f"{len(clips):,} of {clips.manifest.path}; digest of the manifest "

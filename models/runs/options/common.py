@@ -43,7 +43,8 @@ def add_model(parser: Parser, fixed: bool = False) -> None:
     group.add_argument("--model", required=True, choices=MODELS, help="the encoder")
     group.add_argument("--hidden_size", type=width,
                        help="channels of Res8 and Res15, and size of the embedding (default: " + (
-                           "the checkpoint's)" if fixed else "45; a checkpoint's own where one is loaded)"))
+                           "the checkpoint's)" if fixed else
+                           "45, of Quartz 128; a checkpoint's own where one is loaded)"))
     group.add_argument("--embedding_size", type=width,
                        help="size of the embedding where it is to differ from the channels, by a linear projection "
                             "(default: --hidden_size; a checkpoint's own where one is loaded)")

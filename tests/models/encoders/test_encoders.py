@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional
 
 from models.encoders.build import embed, make_encoder
+from models.encoders.frontend import LogMel, frames_of
 from models.encoders.head import ClassificationNet
 from models.encoders.resnet import CHUNK
 from models.runs.checkpoints import load_module
@@ -80,7 +81,40 @@ def test_one_clip_one_embedding_whatever_its_batch(model):
 def test_any_clip_length_and_width(model):
     encoder = make_encoder(model, 20)
     for frames in (64, 112, 208):
+        if model == "Quartz":  # its linear layer is made for one length
+            encoder = make_encoder(model, 20, frames=frames)
         assert encoder(torch.randn(2, 64, frames)).shape == (2, 20)
+
+
+def test_frames_of_a_clip_are_its_spectrograms():
+    for samples in (1600, 12_800, 16_000, 16_001, 17_439, 17_440, 40_000):
+        assert LogMel()(torch.zeros(1, samples)).shape[2] == frames_of(samples)
+
+
+@pytest.mark.parametrize("filters, total", [(128, 9_296_320), (1024, 16_179_392)])
+def test_quartz_is_the_originals_network(filters, total):
+    """Ten blocks: parameters counted by hand, then stride, dilation and the frames that each one gives."""
+    def block(inputs, outputs, kernel, repeats):
+        """Depthwise, pointwise and batch norm, ``repeats`` times; of several, a 1x1 convolution and norm goes by."""
+        sizes = [inputs] + repeats * [outputs]
+        layers = sum(kernel * c + c * outputs + 2 * outputs for c in sizes[:-1])
+        return layers + (repeats > 1) * (inputs * outputs + 2 * outputs)
+
+    encoder = make_encoder("Quartz", 128, filters=filters)
+    blocks = encoder.quartznet.encoder
+    assert [sum(p.numel() for p in b.parameters()) for b in blocks] == [
+        block(64, 256, 33, 1), block(256, 256, 33, 5), block(256, 256, 39, 5), block(256, 256, 39, 5),
+        block(256, 512, 51, 5), block(512, 512, 51, 5), block(512, 512, 63, 5), block(512, 512, 75, 5),
+        block(512, 512, 87, 1), 512 * filters + 2 * filters]
+    assert encoder.linear.weight.shape == (128, filters * 56)
+    assert sum(p.numel() for p in encoder.parameters()) == total
+    kernels, found, x = [33, 33, 39, 39, 51, 51, 63, 75, 87, 1], [], torch.randn(1, 64, 112)
+    for b, kernel in zip(blocks, kernels, strict=True):
+        depthwise = [m for m in b.modules() if isinstance(m, torch.nn.Conv1d) and m.kernel_size == (kernel,)]
+        found.append((len(depthwise), depthwise[0].stride[0], depthwise[0].dilation[0], b.res is not None))
+        x = b(([x], None))[0][-1]
+        assert x.shape[2] == 56
+    assert found == [(1, 2, 1, False), *[(5, 1, 1, True)] * 7, (1, 1, 2, False), (1, 1, 1, False)]
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -110,7 +144,6 @@ def test_published_encoders_embed_as_they_did(golden, request, run):
     if folder is None:
         pytest.skip("needs the published encoders: --reference=FOLDER")
     encoder = load_module(folder / run / "checkpoints" / "Res15-STEP-14000.pt", make_encoder("Res15", 45), "Res15")
-    from models.encoders.frontend import LogMel
 
     waveforms = (np.random.RandomState(0).randn(4, 16000) * 0.1).astype(np.float32)
     for row, length in zip(waveforms, golden["noise_len"], strict=True):

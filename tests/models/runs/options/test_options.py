@@ -40,7 +40,7 @@ def test_the_originals_flags_and_defaults(script):
     if "lr" in ORIGINAL[script]:
         resolve_recipe(args, HEAD if script == "TripletClassifier" else None)
         from models.runs.session import resolve_sizes
-        resolve_sizes(args)
+        resolve_sizes(args, {})
         if script == "TripletEncoder":
             resolve_loss(args)
     assert {flag: getattr(args, flag) for flag in ORIGINAL[script]} == ORIGINAL[script]
