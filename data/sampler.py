@@ -1,5 +1,6 @@
 """Class-balanced batches: which classes, and which of their clips, each training step sees."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,12 +10,12 @@ from data.base.errors import UserError
 from data.base.files import CACHE
 from data.phonetics import nearest_words
 
-# --data_probs: the shares of batches whose classes are drawn (uniformly, phonetically near, in proportion to counts).
+# --data_probs: the shares of batches whose classes are drawn (uniformly, phonetically near, in proportion to counts),
+# as the original numbers them.
 MIXTURES = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1 / 2, 1 / 2, 0), (1 / 2, 0, 1 / 2), (0, 1 / 2, 1 / 2),
             (1 / 3, 1 / 3, 1 / 3))
-# A "near" batch is made of such groups, a random word and those that sound most like it: hard negatives for each
-# word, while the groups still differ from one another.
-GROUP = 5
+# The partner of a word in a "near" batch is one of so many words that sound most like it, as in the original.
+PARTNERS = 3
 
 
 class Deck:
@@ -38,11 +39,13 @@ class Deck:
 
 
 class BalancedBatchSampler:
-    """Batches of ``batch_classes`` distinct classes with ``per_class`` clips each, for ``num_steps`` steps.
+    """Batches of ``batch_classes`` classes with ``per_class`` clips each, for ``num_steps`` steps.
 
-    An epoch is as many batches as the clips fill, at least one. Within it every class deals its own clips without
-    repeating one before all were used; a class with fewer than ``per_class`` clips repeats its own. The batches of
-    epoch e follow from ``(seed, e)`` alone, so a run can be continued at any step.
+    Uniform draws take a class at most once. Near and proportional draws can take it several times, with other clips
+    each time; its clips then lie side by side. An epoch is as many batches as the clips fill, at least one. Within it
+    every class deals its own clips without repeating one before all were used; a class with fewer clips than are asked
+    of it repeats its own. The batches of epoch e follow from ``(seed, e)`` alone, so a run can be continued at any
+    step.
 
     Args:
         labels: (N,) class of every clip.
@@ -135,19 +138,20 @@ class BalancedBatchSampler:
             elif draw == 1:
                 chosen = self._near(rng)
             else:
-                chosen = rng.choice(len(self.classes), self.batch_classes, replace=False, p=self.share)
-            yield np.concatenate([clip_decks[c].deal(self.per_class) for c in chosen])
+                chosen = rng.choice(len(self.classes), self.batch_classes, p=self.share)
+            # One deal for a class that was drawn several times, so that its clips differ.
+            times = Counter(chosen.tolist())
+            yield np.concatenate([clip_decks[c].deal(n * self.per_class) for c, n in times.items()])
 
     def _near(self, rng: np.random.Generator) -> np.ndarray:
-        """Groups of words that sound alike: a word not yet chosen, and its nearest ones not yet chosen."""
-        chosen: dict[int, None] = {}  # an ordered set
-        for anchor in rng.permutation(len(self.classes)):
-            if anchor not in chosen:
-                group = [anchor, *(c for c in self.near[anchor] if c not in chosen)]
-                chosen.update(dict.fromkeys(group[:min(GROUP, self.batch_classes - len(chosen))]))
-            if len(chosen) == self.batch_classes:
-                break
-        return np.fromiter(chosen, int)
+        """Half of the classes at random, without repetition, and for each of them a partner that sounds like it.
+
+        The partner is the word's nearest, second or third nearest, by a draw. Of an odd number of classes one has none.
+        """
+        words = rng.permutation(len(self.classes))[:self.batch_classes - self.batch_classes // 2]
+        paired = words[:self.batch_classes // 2]
+        place = rng.integers(min(PARTNERS, self.near.shape[1]), size=len(paired))
+        return np.concatenate([words, self.near[paired, place]])
 
 
 def spread(labels: np.ndarray, most: int) -> np.ndarray:

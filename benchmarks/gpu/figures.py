@@ -62,8 +62,8 @@ def arguments(here: Here, model: str, times: int, mode: str, **more) -> Namespac
 
     return Namespace(**RECIPES["paper"] | {
         "schedule": "onecycle", "name": "gpu", "model": model, "precision": "bf16" if "bf16" in mode else "32",
-        "compile": "compiled" in mode, "spec_augment": None, "seed": 0, "margin": 0.5, "mining": "random",
-        "per_class": per_class(here, model, times), "step_freq": 10**9, "eval_freq": 10**9,
+        "compile": "compiled" in mode, "spec_augment": None, "seed": 0, "data_probs": 0, "margin": 0.5,
+        "mining": "random", "per_class": per_class(here, model, times), "step_freq": 10**9, "eval_freq": 10**9,
         "checkpoints_to_keep": 1, "compression": "log"} | more)
 
 

@@ -178,9 +178,10 @@ class TripletTask(Task):
         if self.loss is not None:
             loss, self.figures = self.loss(embeddings, parallel.gather(labels, len(embeddings)))
             return loss
-        if self.groups is None or len(self.groups) != len(embeddings):
-            # Every batch has the same layout, so classes are told apart by position, and pairs and masks found once.
-            groups = torch.arange(len(embeddings)) // self.args.per_class
+        if self.args.data_probs or self.groups is None or len(self.groups) != len(embeddings):
+            # Uniform draws give every batch the same layout, so pairs and masks are found once. Others repeat classes.
+            groups = parallel.gather(labels, len(embeddings)) if self.args.data_probs else \
+                torch.arange(len(embeddings)) // self.args.per_class
             self.groups, self.pairs, self.own = (
                 x.to(self.device) for x in (groups, positive_pairs(groups), own_class(groups)))
         result = triplet_loss(embeddings, self.groups, self.args.margin, self.args.mining, for_mining, self.pairs,

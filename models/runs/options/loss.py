@@ -59,5 +59,8 @@ def resolve_loss(args: argparse.Namespace) -> None:
         if args.lr_end > args.loss_lr:
             raise UserError(f"--loss_lr {args.loss_lr:g} is below --lr_end {args.lr_end:g}; the learning rate ends "
                             "below where it starts")
+    if args.loss in ("angular_prototypical", "ge2e") and args.data_probs:
+        raise UserError(f"--data_probs {args.data_probs} can draw a class twice for a batch, and --loss {args.loss} "
+                        "would take the two for different words; leave one of the two out")
     if args.loss == "subcenter_arcface" and args.margin >= math.pi / 2:
         raise UserError(f"--margin {args.margin:g}: that of subcenter_arcface is an angle in radians, below pi / 2")

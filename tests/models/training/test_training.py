@@ -16,8 +16,9 @@ from data.base.errors import UserError
 from data.dataset import Clips, ResidentClips
 from data.manifests import load_corpus
 from data.sampler import BalancedBatchSampler
-from models.encoders.build import make_encoder
+from models.encoders.build import embed, make_encoder
 from models.encoders.head import ClassificationNet, head_scores
+from models.losses.triplet import triplet_loss
 from models.runs.checkpoints import Run
 from models.runs.options.recipe import CHANCES, RECIPES
 from models.training import loop
@@ -29,8 +30,8 @@ from models.training.optimisers import make_optimizer, make_schedule
 def arguments(**changes):
     values = RECIPES["paper"] | {"model": "Res8", "precision": "32", "compile": False, "spec_augment": None,
                                  "augment": False, "seed": 0, "margin": 0.5, "mining": "random", "per_class": 3,
-                                 "eval_clips": 100, "k": 3, "clip_seconds": 1.0, "babble_snr": (5.0, 20.0),
-                                 "gain_db": (-20.0, 10.0), "compression": "log"} | changes
+                                 "data_probs": 0, "eval_clips": 100, "k": 3, "clip_seconds": 1.0,
+                                 "babble_snr": (5.0, 20.0), "gain_db": (-20.0, 10.0), "compression": "log"} | changes
     return SimpleNamespace(**values)
 
 
@@ -108,6 +109,24 @@ def batch_of(clips, task, step=0):
     waveforms, labels = clips[np.arange(len(clips)).reshape(6, -1)[:, :task.args.per_class].ravel()]
     task.done = step
     return waveforms, labels
+
+
+@pytest.mark.parametrize("data_probs", [1, 2])
+def test_a_class_drawn_twice_for_a_batch_is_one_class(clips, data_probs):
+    """Its clips are positives of each other, never negatives; as an oracle, the loss by the labels."""
+    task = training.TripletTask(make_encoder("Res8", 8), arguments(data_probs=data_probs, mining="hardest"), 10)
+    task.eval()
+    task.frontend.train()
+    waveforms, labels = batch_of(clips[0], task)
+    assert len(set(labels.tolist())) == 6
+    labels = labels % 4  # classes 0 and 1 twice
+    for batch in (waveforms, labels), (waveforms, labels % 2):  # and another layout of the same size
+        loss = task.training_step(batch, 0)
+        embeddings = embed(task.encoder, task.spectrograms(*batch, task.step_generators()[0]))
+        expected = triplet_loss(embeddings, batch[1], 0.5, "hardest")
+        assert loss.item() == pytest.approx(expected.loss.item(), rel=1e-5)
+    task.training_step((waveforms, labels * 0), 0).backward()  # one class alone: no triplet, and no NaN
+    assert all(p.grad is None or p.grad.isfinite().all() for p in task.parameters())
 
 
 def test_a_step_follows_from_seed_and_number_alone(clips):
