@@ -12,6 +12,7 @@ from models.runs.options.recipe import (
     add_per_class,
     add_recipe,
     best_precision,
+    resolve_masks,
     resolve_recipe,
     varied,
 )
@@ -60,13 +61,14 @@ def main(args) -> int:
         tell_idle(args, ["batch_size"], "with --batch_classes: a batch is of so many x --per_class clips")
     else:
         tell_idle(args, ["per_class"], "without --batch_classes")
+    parallel.join(args)
+    with parallel.first():
+        corpus = session.open_corpus(args, ("train", "dev"))
+    resolve_masks(args, corpus.speech_commands)
     if frozen:
         tell_idle(args, ["compile"], "on a frozen encoder")
         if not varied(args):
             tell_idle(args, ["precision"], "on a frozen encoder whose clips are the same at every step")
-    parallel.join(args)
-    with parallel.first():
-        corpus = session.open_corpus(args, ("train", "dev"))
     if args.num_classes is not None and args.num_classes != len(corpus.labels):
         raise UserError(f"--num_classes {args.num_classes} contradicts --manifest {args.manifest}, which has "
                         f"{len(corpus.labels)} labels; leave --num_classes out")

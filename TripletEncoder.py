@@ -7,7 +7,14 @@ margin. Vygon & Mikhaylovskiy, "Learning Efficient Representations for Keyword S
 from data.base.errors import exit_cleanly
 from models.runs.options.common import add_data, add_model, add_run, repeated, tell_idle
 from models.runs.options.loss import add_loss, resolve_loss
-from models.runs.options.recipe import add_augmentation, add_per_class, add_recipe, best_precision, resolve_recipe
+from models.runs.options.recipe import (
+    add_augmentation,
+    add_per_class,
+    add_recipe,
+    best_precision,
+    resolve_masks,
+    resolve_recipe,
+)
 from models.runs.options.testing import add_k
 from models.runs.options.training import NEW_WORDS, add_checkpoints, add_eval, add_init, add_parallel
 from models.runs.parser import Parser
@@ -70,6 +77,7 @@ def main(args) -> int:
     parallel.join(args)
     with parallel.first():
         corpus = session.open_corpus(args, ("train", "dev"))
+    resolve_masks(args, corpus.speech_commands)
 
     import torch
 

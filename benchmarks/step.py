@@ -102,8 +102,9 @@ def train(args, model: str) -> list[dict[str, float]]:
     macs = multiply_adds(encoder)
     settings = RECIPES[args.recipe] | {
         "name": "benchmark", "model": model, "precision": precision, "spec_augment": None, "seed": 0,
-        "data_probs": 0, "margin": 0.5, "mining": "random", "compile": args.compile, "per_class": args.per_class or PER_CLASS[model],
-        "compression": "log", "step_freq": steps + 1, "eval_freq": steps + 1, "checkpoints_to_keep": 1}
+        "data_probs": 0, "margin": 0.5, "mining": "random", "compile": args.compile,
+        "per_class": args.per_class or PER_CLASS[model], "compression": "log",
+        "step_freq": steps + 1, "eval_freq": steps + 1, "checkpoints_to_keep": 1}
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         clips = noise_clips(Path(folder))

@@ -61,7 +61,7 @@ def load(name: str, splits: Sequence[str] = SPLITS, registry: str | Path = REGIS
             print(f"--manifest {name}: {twice:,} {split} clips are in several of the sets and count once",
                   file=sys.stderr)
     return Corpus(name, labels, joined, next((part.noise for part in parts if part.noise), None),
-                  np.array([first[label] for label in labels]))
+                  np.array([first[label] for label in labels]), all(part.speech_commands for part in parts))
 
 
 def parts_of(name: str, registry: str | Path = REGISTRY) -> list[str]:

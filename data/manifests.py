@@ -89,6 +89,7 @@ class Corpus:
 
     Attributes:
         parts: of sets that were joined, (C,) which of them each label came from; see `data.joined`.
+        speech_commands: whether it is of Speech Commands: 12, 35, or made by ``data.speech_commands``.
     """
 
     name: str
@@ -96,6 +97,7 @@ class Corpus:
     splits: dict[str, Manifest] = field(default_factory=dict)
     noise: Path | None = None
     parts: np.ndarray | None = None
+    speech_commands: bool = False
 
 
 def read_manifest(path: str | Path, labels: Sequence[str] | None = None) -> Manifest:
@@ -270,7 +272,8 @@ def load_corpus(name: str, splits: Sequence[str] = SPLITS, registry: str | Path 
                    *in_two_splits({split: manifest.speaker for split, manifest in found.items()})):
         print(f"warning: {name}: {remark}", file=sys.stderr)
     noise = folder / entry["noise"] if "noise" in entry else None
-    return Corpus(name, train.labels, {split: found[split] for split in splits}, noise)
+    ours = name in ("12", "35") or entry.get("made_by", "").startswith("python -m data.speech_commands")
+    return Corpus(name, train.labels, {split: found[split] for split in splits}, noise, speech_commands=ours)
 
 
 def _audio_path(folder: Path, given: str) -> str:

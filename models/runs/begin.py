@@ -57,8 +57,8 @@ def begin(args: Namespace, run: Run, script: str) -> dict:
         if key not in config:
             raise UserError(f"--resume: {path} lacks {key!r}; restore it, or choose another --name")
     before = config["arguments"]
-    if isinstance(before.get("spec_augment"), bool):  # a run begun when the masks had no name
-        before = before | {"spec_augment": "full" if before["spec_augment"] else None}
+    if before.get("spec_augment") is None:  # begun when that was the name of no masks
+        before = before | {"spec_augment": "off"}
     # Before there were these flags.
     before = {"loss": "triplet", "embedding_size": before.get("hidden_size"), "compression": "log",
               **CHANCES} | before

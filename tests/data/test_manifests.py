@@ -39,6 +39,16 @@ def corpus(folder, **labels):
     return folder / "registry.json"
 
 
+def test_speech_commands_is_known_by_name_or_by_what_made_it(tmp_path):
+    registry = corpus(tmp_path)
+    paths = {split: tmp_path / f"{split}.json" for split in ("train", "dev", "test")}
+    register("sc", **paths, made_by="python -m data.speech_commands --root here", registry=registry)
+    for name in ("12", "35", "10"):
+        register(name, **paths, registry=registry)
+    found = {name: load_corpus(name, (), registry).speech_commands for name in ("mine", "sc", "12", "35", "10")}
+    assert found == {"mine": False, "sc": True, "12": True, "35": True, "10": False}
+
+
 def test_round_trip_keeps_every_field(tmp_path):
     utterances = [Utterance(str(tmp_path / "wörter/ja ✓.wav"), "ja", 1.0, 0.0, "0a7c"),
                   Utterance(str(tmp_path / "wörter/ja ✓.wav"), "nein", 0.25, 3.141593, None),

@@ -105,8 +105,8 @@ def test_a_trainers_state_of_later_than_the_run(copy):
     refused(copy.resume(), "trainer-STEP-100.pt", "remove it")
 
 
-@pytest.mark.parametrize("begun, goes_on", [(True, "full"), (False, None), ("light", "light")])
-def test_a_run_from_before_the_masks_had_names_goes_on_with_the_same(copy, begun, goes_on):
+@pytest.mark.parametrize("begun, goes_on", [(None, "off"), ("light", "light")])
+def test_a_run_goes_on_with_its_masks(copy, begun, goes_on):
     from models.runs import begin
     from TripletEncoder import parse_args
 

@@ -52,7 +52,7 @@ def test_what_is_said_names_the_value(kind):
 
 @pytest.mark.parametrize("flag, right, wrong", [
     ("lr", [0.001, 1], ["0.001", -1, float("nan"), True, [], {}]), ("seed", [0, 5], [None, "5", 1.5, -1]),
-    ("noise_snr", [[5.0, 30.0], [5, 30]], [[], [5.0], 5.0, ["a", "b"], None]),
+    ("noise_snr", [[5.0, 30.0], [5, 30]], [[], [5.0], 5.0, ["a", "b"]]),
     ("augment", [True, False], [None, 1, "yes"]), ("shift", [True, False, None], [1, "no"]),
     ("spec_augment", ["full", None], ["half", True]), ("model", ["Res8"], ["Res9", None, 8]),
     ("noise_dir", ["noises", None], [3]), ("data_probs", [0, 6], [7, "0", None]), ("no_such_flag", [None, 3], [])])

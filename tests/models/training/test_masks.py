@@ -1,5 +1,6 @@
 """Masks on spectrograms against what they promise."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -23,6 +24,25 @@ def test_bands_stretches_and_rectangles_have_their_sizes():
     assert rectangles.any(2).sum(1).max() == 15
     assert rectangles.any(1).sum(1).max() == 25
     assert torch.equal(rectangles, rectangles.any(2)[:, :, None] & rectangles.any(1)[:, None, :])
+
+
+def _chance(largest: int, size: int) -> np.ndarray:
+    """How likely each of ``size`` positions is in a span of 0 to ``largest``, by enumeration."""
+    chance = np.zeros(size)
+    for span in range(largest + 1):
+        for start in range(size - span + 1):
+            chance[start:start + span] += 1 / (largest + 1) / (size - span + 1)
+    return chance
+
+
+def test_the_originals_masks_hide_their_share_of_every_cell():
+    """2 bands of up to 15 mels, 2 stretches of up to 25 frames and 5 rectangles of up to 15 x 25, independent."""
+    band, stretch = _chance(15, 64)[:, None], _chance(25, 100)
+    expected = 1 - (1 - band) ** 2 * (1 - stretch) ** 2 * (1 - band * stretch) ** 5
+    found = _masked(SpectrogramMasks(**MASKS["full"]), batch=4000)[:, :, :100].float().mean(0).numpy()
+    assert abs(expected.mean() - 0.44) < 0.005
+    assert abs(found.mean() - expected.mean()) < 0.005
+    assert (np.abs(found - expected) < 5 * np.sqrt(expected * (1 - expected) / 4000)).all()
 
 
 @pytest.mark.parametrize("name, least, most", [("light", 0.1, 0.2), ("full", 0.3, 0.55)])

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from data.base.errors import UserError
-from models.runs.options.recipe import CHANCES, resolve_recipe, varied
+from models.runs.options.recipe import CHANCES, resolve_masks, resolve_recipe, varied
 from tests.models.runs.options.test_options import parsed
 
 
@@ -21,11 +21,32 @@ def test_recipes_fill_in_only_what_was_not_given():
     assert (args.optimizer, args.shift) == ("novograd", True)
 
 
+def test_the_papers_recipe_masks_speech_commands_always_and_nothing_else():
+    for flags, speech_commands, wanted in (
+            ([], True, "full"), (["--augment"], True, "full"), ([], False, "off"), (["--recipe=fast"], True, "off"),
+            (["--spec_augment=off"], True, "off"), (["--recipe=fast", "--spec_augment"], False, "full")):
+        args = parsed("TripletEncoder", *flags)
+        resolve_recipe(args)
+        resolve_masks(args, speech_commands)
+        assert args.spec_augment == wanted
+
+
+def test_each_recipe_has_its_range_of_noise():
+    for recipe, snr in (("paper", (40.0, 50.0)), ("fast", (5.0, 30.0))):
+        args = parsed("TripletEncoder", f"--recipe={recipe}", "--augment")
+        resolve_recipe(args)
+        assert args.noise_snr == snr
+        args = parsed("TripletEncoder", f"--recipe={recipe}", "--augment", "--noise_snr", "1", "2")
+        resolve_recipe(args)
+        assert tuple(args.noise_snr) == (1, 2)
+
+
 @pytest.mark.parametrize("flag", CHANCES)
 def test_a_probability_is_a_flags_own_or_the_one_given(flag):
     for given, wanted in (([], 0), ([f"--{flag}"], None), ([f"--{flag}=0.25"], 0.25), ([f"--{flag}=0"], 0)):
         args = parsed("TripletEncoder", *given, "--no-shift")
         resolve_recipe(args)
+        resolve_masks(args, False)
         found = getattr(args, flag)
         assert found == wanted if wanted is not None else 0 < found < 1
         assert varied(args) == (found > 0)
