@@ -126,16 +126,21 @@ def find_encoder(args: Namespace, run: Run, step: int) -> dict:
 def saved_width(path: Path, model: str) -> int:
     """A saved encoder's --hidden_size, from its weights."""
     name = {"Res8": "conv0.weight", "Res15": "conv0.weight", "Quartz": "weight"}.get(model, "project.weight")
-    weight = load_state(path).get(name)
-    if weight is None:
+    rows = _rows(path, name)
+    if rows is None:
         raise UserError(f"{path}: not a checkpoint of {model}; check --model")
-    return len(weight)
+    return rows
 
 
 def saved_embedding(path: Path, width: int) -> int:
     """The embedding's size D, from the weights of a saved encoder of ``width``, which it is without a projection."""
-    weight = load_state(path).get("project.weight")
-    return width if weight is None else len(weight)
+    return _rows(path, "project.weight") or width
+
+
+def _rows(path: Path, key: str) -> int | None:
+    """How many rows an entry of a checkpoint has; None for one that is not there, or is no tensor with rows."""
+    shape = getattr(load_state(path).get(key), "shape", None)
+    return shape[0] or None if shape else None
 
 
 def saved_filters(path: Path) -> int:

@@ -98,7 +98,8 @@ def go_on(run: Run, task, args: Namespace) -> None:
     if steps[-1] > task.steps and any(flag in args.given for flag in LENGTH):
         raise UserError(f"--num_steps {task.steps}: run {run.name!r} has done {steps[-1]} steps already; give more, or "
                         "test one of its earlier steps")
-    state = load_state(path)
+    way_out = "remove it to go on from the one before"
+    state = load_state(path, "what a resume needs", way_out)
     problem = misshapen(state, _STATE) or next((f"it lacks {key!r}" for key in ("step", "optimizer")
                                                 if key not in state), None)
     if problem is None and not steps[-1] == state["step"] <= task.steps:
@@ -107,7 +108,7 @@ def go_on(run: Run, task, args: Namespace) -> None:
         problem = "its seconds are no length of time"
     problem = problem or task.cannot_resume(state)
     if problem:
-        raise UserError(f"{path}: not what a resume needs ({problem}); remove it to go on from the one before")
+        raise UserError(f"{path}: not what a resume needs ({problem}); {way_out}")
     for name, module in modules.items():
         load_module(run.path(name, steps[-1]), module, name)
     if task.loss is not None:

@@ -14,6 +14,7 @@ import json
 import os
 import re
 import warnings
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -139,11 +140,16 @@ def encoder_digest(path: Path) -> str:
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def load_state(path: Path) -> dict:
+def load_state(path: Path, what: str = "what a checkpoint has", way_out: str = "use another step, or train again"
+               ) -> dict:
     """Read a file that `torch.save` wrote, old format or new, without running any code in it.
 
+    Args:
+        what, way_out: for messages.
+
     Raises:
-        UserError: missing, truncated, or not a checkpoint.
+        UserError: missing, truncated, not a checkpoint, or another than was saved: the new format is a zip archive, of
+            whose checksums torch takes no notice; or with a tensor that `odd_tensor` names.
     """
     import torch
 
@@ -151,19 +157,42 @@ def load_state(path: Path) -> dict:
         with open_regular(path) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the old format's storage classes
             try:
+                zipped = file.read(4) == b"PK\3\4"  # by which torch tells it, too
+                damaged = zipfile.ZipFile(file).testzip() if zipped else None
+                file.seek(0)
                 state = torch.load(file, map_location="cpu", weights_only=True)
+                odd = odd_tensor(state)
             except Exception as error:  # damaged files make torch raise almost anything
                 if out_of_memory(error):
                     raise
                 unsafe = re.search(r"GLOBAL|[Uu]nsupported (global|class|operand)|allowlisted", str(error))
                 truth = "holds objects that are not weights, which were not loaded" if unsafe else \
                     "is truncated or no checkpoint"
-                raise UserError(f"{path}: {truth}; use another step, or train again") from None
+                raise UserError(f"{path}: {truth}; {way_out}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    if damaged:
+        raise UserError(f"{path}: is damaged, the checksum of {damaged!r} does not fit; {way_out}")
     if not isinstance(state, dict):
-        raise UserError(f"{path}: holds a {type(state).__name__}, not a state dict; use another step")
+        raise UserError(f"{path}: holds a {type(state).__name__}, not a state dict; {way_out}")
+    if odd:
+        raise UserError(f"{path}: not {what} ({odd}); {way_out}")
     return state
+
+
+def odd_tensor(value: object, name: str = "") -> str | None:
+    """What is wrong with the first tensor, in dicts and lists of such, that is not plain, real numbers in memory."""
+    import torch
+
+    if isinstance(value, dict | list | tuple):
+        entries = value.items() if isinstance(value, dict) else enumerate(value)
+        return next(filter(None, (odd_tensor(v, f"{name}.{k}".lstrip(".")) for k, v in entries)), None)
+    if not isinstance(value, torch.Tensor):
+        return None
+    kinds = {"quantised": value.is_quantized, "nested": value.is_nested, "complex": value.is_complex(),
+             "without values": value.device.type != "cpu",
+             f"stored as {value.layout}".replace("torch.", ""): value.layout != torch.strided}
+    return next((f"{name!r} is {kind}" for kind, found in kinds.items() if found), None)
 
 
 def load_module(path: Path, module: nn.Module, name: str, part: str | None = None) -> nn.Module:
@@ -173,7 +202,10 @@ def load_module(path: Path, module: nn.Module, name: str, part: str | None = Non
         UserError: the file is no state dict of this module, of which the first difference is named, or holds weights
             that are not numbers.
     """
+    import torch
+
     found, wanted = load_state(path), module.state_dict()
+    floats = {torch.float16, torch.bfloat16, torch.float32, torch.float64}  # which can be taken for one another
     if part is not None:
         found = found.get(part)
         if not isinstance(found, dict):
@@ -186,6 +218,10 @@ def load_module(path: Path, module: nn.Module, name: str, part: str | None = Non
             shape = tuple(getattr(found[key], "shape", ()))
             raise UserError(f"{path}: {key!r} has shape {shape}, {name} needs {tuple(wanted[key].shape)}; "
                             "check --model and --hidden_size")
+        if found[key].dtype != wanted[key].dtype and not {found[key].dtype, wanted[key].dtype} <= floats:
+            raise UserError(f"{path}: {key!r} has values of {found[key].dtype}, {name} needs {wanted[key].dtype}; use "
+                            "another step, or train again")
+    found = {key: value.to(wanted[key].dtype) for key, value in found.items()}
     if bad := not_finite(found):
         raise UserError(f"{path}: {bad!r} has values that are not numbers, as when a training diverged; use an earlier "
                         "step, or train again with a lower --lr")

@@ -87,7 +87,9 @@ def of_weights(**entries):
     lambda s: s["optimizer"].update(param_groups=[]), lambda s: s["optimizer"].update(state={}),
     lambda s: s["optimizer"]["state"].pop(3), lambda s: s["optimizer"]["param_groups"][0].update(params=[0]),
     of_weights(exp_avg=torch.zeros(7)), of_weights(exp_avg=None), of_weights(step="x"),
-    of_weights(more=torch.zeros(1)), lambda s: s["optimizer"]["state"][0]["exp_avg"].fill_(float("nan"))])
+    of_weights(more=torch.zeros(1)), lambda s: s["optimizer"]["state"][0]["exp_avg"].fill_(float("nan")),
+    of_weights(step=torch.tensor(1j)), of_weights(exp_avg=torch.zeros(3).to_sparse()),
+    of_weights(exp_avg=torch.zeros(3, device="meta"))])
 def test_a_trainers_state_that_no_run_has(copy, change):
     back_to_step_2(copy.run)
     path = copy.run.path(TRAINER, 2)
@@ -95,7 +97,7 @@ def test_a_trainers_state_that_no_run_has(copy, change):
     change(state)
     torch.save(state, path)
     before = sorted(copy.run.checkpoints.iterdir())
-    refused(copy.resume(), "trainer-STEP-2.pt", "remove it")
+    refused(copy.resume(), "trainer-STEP-2.pt: not what a resume needs", "remove it")
     assert sorted(copy.run.checkpoints.iterdir()) == before
 
 

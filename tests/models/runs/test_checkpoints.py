@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from data.base.errors import UserError
+from models.encoders import load_encoder
 from models.encoders.head import ClassificationNet
 from models.encoders.resnet import Res8, Res15
-from models.runs.checkpoints import HEAD, TRAINER, Run, load_module, load_state, not_finite
+from models.runs.checkpoints import HEAD, TRAINER, Run, load_module, load_state, not_finite, odd_tensor
 
 
 @pytest.fixture
@@ -115,6 +116,55 @@ def test_a_file_of_another_kind(tmp_path, content):
     (tmp_path / "no.pt").write_bytes(content)
     with pytest.raises(UserError, match=r"no.pt"):
         load_state(tmp_path / "no.pt")
+
+
+@pytest.mark.parametrize("name", ["Res8", TRAINER])
+def test_a_checkpoint_with_a_changed_bit_is_refused_by_its_checksums(saved, name):
+    saved.save({"Res8": Res8(4)}, {"optimizer": {"exp_avg": torch.ones(999)}}, 20, keep=9)
+    path = saved.path(name, 20)
+    content = bytearray(path.read_bytes())
+    tensor = load_state(path)["conv3.weight" if name == "Res8" else "optimizer"]
+    at = content.find((tensor if name == "Res8" else tensor["exp_avg"]).numpy().tobytes())
+    assert at > 0
+    content[at + 7] ^= 0x80
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"{name}-STEP-20.pt: is damaged, the checksum of .*; use another step"):
+        load_state(path)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("change, said", [
+    (torch.Tensor.to_sparse, "stored as sparse_coo"), (lambda t: t.to("meta"), "without values"),
+    (lambda t: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8), "quantised"), (lambda t: t * 1j, "complex"),
+    (torch.Tensor.bool, "torch.bool"), (torch.Tensor.long, "torch.int64"),
+    (lambda t: t.to(torch.float8_e5m2), "float8"), (lambda t: torch.full_like(t, 1e300, dtype=torch.double), "numbers"),
+    (lambda t: 5, "shape"), (lambda t: None, "shape")])
+def test_tensors_that_no_encoder_has(saved, change, said):
+    state = Res8(4).state_dict()
+    torch.save(state | {"conv0.weight": change(state["conv0.weight"])}, saved.path("Res8", 20))
+    with pytest.raises(UserError, match=rf"Res8-STEP-20.pt: .*'conv0.weight'.*{said}") as told:
+        load_module(saved.path("Res8", 20), Res8(4), "Res8")
+    assert "\n" not in str(told.value)
+    with pytest.raises(UserError, match=r"Res8-STEP-20.pt"):  # also where its width is read from it
+        load_encoder(saved.path("Res8", 20))
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_in_another_precision_are_taken(saved, kind):
+    encoder = Res8(4).to(kind)
+    saved.save({"Res8": encoder}, {}, 20, keep=9)
+    found = load_module(saved.path("Res8", 20), Res8(4), "Res8")
+    assert torch.equal(found.conv3.weight, encoder.conv3.weight.float())
+
+
+def test_odd_tensors_are_found_however_deep_and_circles_are_no_checkpoint(tmp_path):
+    assert odd_tensor({"a": [1, {"b": torch.ones(2).to_sparse()}]}) == "'a.1.b' is stored as sparse_coo"
+    assert odd_tensor({"a": [torch.ones(2)], 0: torch.ones(2, dtype=torch.int64)}) is None
+    circle = {"conv0.weight": torch.ones(1)}
+    circle["again"] = circle
+    torch.save(circle, tmp_path / "circle.pt")
+    with pytest.raises(UserError, match=r"circle.pt: is truncated or no checkpoint"):
+        load_state(tmp_path / "circle.pt")
 
 
 def test_a_tensor_is_no_state_dict(tmp_path):
