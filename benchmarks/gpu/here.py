@@ -19,7 +19,7 @@ from data.base.files import ROOT
 from models.roofline import synchronise
 
 SAMPLES = 16_000
-MODES = ("fp32", "TF32", "bf16", "compiled bf16")  # of the network; TF32 is what --precision=32 takes on a GPU
+MODES = ("fp32", "TF32", "bf16", "compiled bf16")  # of the network; TF32 only to compare
 
 
 class Failed(Exception):

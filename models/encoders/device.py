@@ -2,6 +2,8 @@
 
 import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -37,6 +39,33 @@ def reuse_memory() -> None:
         libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: which does not shrink
     except (OSError, AttributeError):
         pass
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """A block, or as a decorator a function, in which float32 is computed in full, whatever was set before.
+
+    On a GPU torch otherwise takes TF32 for convolutions, which moves values of an embedding by more than 1e-4: a clip
+    would not have the same embedding as on a CPU. What is not float32, as under autocast, stays as it is.
+    """
+    cudnn, cpu = torch.backends.cudnn, torch.backends.mkldnn
+    operations = cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul, cpu.conv, cpu.matmul
+    before = [operation.fp32_precision for operation in operations]
+    try:
+        matmul = torch.get_float32_matmul_precision()
+    except RuntimeError:  # torch's old names for this cannot say what was set by its new ones
+        matmul = "highest"
+    cudnn.allow_tf32 = False  # by the old names, too, which libraries ask; they come first, for they change the new
+    torch.set_float32_matmul_precision("highest")
+    for operation in operations:
+        operation.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32 = before[0] == "tf32"
+        torch.set_float32_matmul_precision(matmul)
+        for operation, precision in zip(operations, before, strict=True):
+            operation.fp32_precision = precision
 
 
 def place(module: nn.Module, device: torch.device, precision: str = "32") -> nn.Module:

@@ -8,15 +8,17 @@ from tqdm import tqdm
 from data.dataset import Clips, InOrder, loader, scale
 from models import parallel
 from models.encoders.build import embed
+from models.encoders.device import full_float32
 from models.encoders.frontend import LogMel
 
 BATCH, BATCH_GPU = 128, 512  # clips embedded at once; the embeddings do not depend on it
 
 
 @torch.no_grad()
+@full_float32()  # one clip, one embedding: to 1e-5, on a GPU too
 def embed_clips(encoder: nn.Module, frontend: LogMel, clips: Clips, indices: np.ndarray | None = None,
                 title: str | None = None, normalise: bool = True) -> np.ndarray:
-    """Embeddings of a data set, in evaluation mode and full precision, whatever mode the modules are in.
+    """Embeddings of a data set, in evaluation mode and full float32, whatever mode the modules are in.
 
     Args:
         indices: the clips to embed; None takes all.
@@ -29,8 +31,6 @@ def embed_clips(encoder: nn.Module, frontend: LogMel, clips: Clips, indices: np.
     device = next(encoder.parameters()).device
     indices = np.arange(len(clips)) if indices is None else indices
     modes = [(module, module.training) for module in (encoder, frontend)]
-    tf32 = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False  # one clip, one embedding: to 1e-5, on a GPU too
     try:
         for module, _ in modes:
             module.eval()
@@ -44,6 +44,5 @@ def embed_clips(encoder: nn.Module, frontend: LogMel, clips: Clips, indices: np.
                 progress.update(len(waveforms))
         return torch.cat(parts).cpu().numpy()
     finally:
-        torch.backends.cudnn.allow_tf32 = tf32
         for module, training in modes:
             module.train(training)

@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from data.base.errors import UserError
+from models.encoders.device import full_float32
 
 
 class ClassificationNet(nn.Module):
@@ -25,6 +26,7 @@ class ClassificationNet(nn.Module):
 
 
 @torch.no_grad()
+@full_float32()
 def head_scores(head: ClassificationNet, embeddings: np.ndarray) -> np.ndarray:
     """Embeddings (N, D) to log-probabilities (N, C), both float32. Raises UserError for scores that are not numbers."""
     scores = head(torch.from_numpy(embeddings).to(next(head.parameters()).device)).cpu().numpy()

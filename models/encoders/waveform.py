@@ -7,6 +7,7 @@ from torch.nn import functional
 from data.audio import SAMPLE_RATE
 from data.dataset import scale
 from models.encoders.build import embed
+from models.encoders.device import full_float32
 from models.encoders.frontend import LogMel
 
 
@@ -24,8 +25,9 @@ class WaveformEncoder(nn.Module):
         self.width, self.clip_samples = encoder.width, round(clip_seconds * SAMPLE_RATE)
 
     @torch.no_grad()
+    @full_float32()
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
-        """Unit embeddings (B, D) float32 of waveforms.
+        """Unit embeddings (B, D) of waveforms, computed in full float32.
 
         Args:
             waveforms: (B, S) at 16 kHz, floating in [-1, 1] or int16. A longer one is cut around its centre, a shorter

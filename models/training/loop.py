@@ -22,7 +22,7 @@ from tqdm import tqdm
 from data.base.errors import Stopped, UserError, out_of_memory
 from data.dataset import Clips, ResidentClips, loader
 from models import parallel
-from models.encoders.device import place
+from models.encoders.device import full_float32, place
 from models.runs.checkpoints import TRAINER, Run, not_finite
 from models.runs.session import SMALLER
 from models.training.tasks import Task
@@ -173,7 +173,7 @@ def fit(task: Task, run: Run, data, batches, device: torch.device, look: Callabl
     loop = Loop(run, task.args, task.steps, look, what)
     if task.done >= task.steps:  # a finished run was resumed
         return loop
-    with warnings.catch_warnings(), loop.catching_signals(), _in_a_line(run, task):
+    with warnings.catch_warnings(), loop.catching_signals(), _in_a_line(run, task), full_float32():
         warnings.filterwarnings("ignore", message=".*(num_workers|does not have many workers|log_every_n_steps|"
                                                   "lr_scheduler.step|total_mem|TF32|isinstance).*")
         trainer = lightning.Trainer(

@@ -48,7 +48,8 @@ def add_recipe(parser: Parser, changes: dict | None = None) -> None:
     group.add_argument("--seed", type=whole, default=0, help="of weights, batches, augmentation and mining "
                                                               "(default: 0)")
     group.add_argument("--precision", choices=("32", "bf16"),
-                       help="arithmetic of the encoder in training (default: bf16 on a GPU that has it, 32 elsewhere)")
+                       help="arithmetic of the encoder in training: 32 is full float32, never TF32; tests and all that "
+                            "embeds clips take it in any case (default: bf16 on a GPU that has it, 32 elsewhere)")
     group.add_argument("--compile", action="store_true",
                        help="compile the encoder by torch.compile: a minute at the start, for a faster step on some "
                             "machines (default: off)")

@@ -1,0 +1,66 @@
+"""Float32 in full wherever clips are embedded, heads tested or encoders trained, whatever TF32 was set to."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.modules.module import register_module_forward_pre_hook
+
+from models.encoders import load_encoder
+from models.encoders.device import full_float32
+from models.encoders.waveform import WaveformEncoder
+from tests.conftest import TRAIN, infer
+
+CUDNN, PRODUCTS = torch.backends.cudnn, torch.backends.cuda.matmul
+
+
+@pytest.fixture
+def computed():
+    """Whether each call of a module may take TF32, for convolutions and for products; both may outside."""
+    seen, before = [], torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    assert CUDNN.allow_tf32 and PRODUCTS.allow_tf32
+    hook = register_module_forward_pre_hook(lambda module, _: seen.append((CUDNN.allow_tf32, PRODUCTS.allow_tf32)) if
+                                            not isinstance(module, WaveformEncoder) else None)  # within it, its parts
+    yield seen
+    hook.remove()
+    assert CUDNN.allow_tf32 and torch.get_float32_matmul_precision() == "medium"
+    torch.set_float32_matmul_precision(before)
+    assert set(seen) == {(False, False)}
+
+
+def test_a_test_and_a_call_of_an_encoder(encoder, run, words, runs, computed):
+    load_encoder(runs / "enc")(torch.zeros(1, 16_000))
+    calls = len(computed)
+    assert infer(run, words, runs).code == 0
+    assert len(computed) > calls > 0
+
+
+@pytest.mark.parametrize("precision", ["32", "bf16"])
+def test_training_and_the_test_of_a_head(run, words, tmp_path, computed, precision):
+    flags = [f"--runs_dir={tmp_path}", *words.flags]
+    assert run("TripletEncoder", "--name=e", *flags, *TRAIN, "--num_steps=2", f"--precision={precision}").code == 0
+    if precision == "32":
+        assert run("TripletClassifier", "--name=c", "--enc_name=e", *flags, "--model=Res8", "--num_steps=2").code == 0
+        assert run("infer_notl", "--name=e", "--cl_name=c", *flags, "--model=Res8").code == 0
+
+
+def test_a_spotter(encoder, runs, words, computed):
+    from spotting.encoders.load import load_torch
+
+    assert load_torch(runs / "enc", None, None, 0)(np.ones((2, 16_000), np.int16)).shape == (2, 12)
+
+
+def test_what_was_set_by_torchs_new_names_comes_back_too():
+    operations = CUDNN.conv, CUDNN.rnn, PRODUCTS
+    before = [operation.fp32_precision for operation in operations]
+    try:
+        CUDNN.conv.fp32_precision, CUDNN.rnn.fp32_precision, PRODUCTS.fp32_precision = "ieee", "tf32", "tf32"
+        with pytest.raises(ValueError, match="ours"), full_float32():
+            assert {operation.fp32_precision for operation in operations} == {"ieee"}
+            raise ValueError("ours")
+        assert [operation.fp32_precision for operation in operations] == ["ieee", "tf32", "tf32"]
+    finally:
+        CUDNN.allow_tf32 = True
+        torch.set_float32_matmul_precision("highest")
+        for operation, precision in zip(operations, before, strict=True):
+            operation.fp32_precision = precision
