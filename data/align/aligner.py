@@ -1,9 +1,6 @@
 """One utterance and its transcript to word times, by pocketsphinx."""
 
-import math
 import re
-import sys
-from dataclasses import dataclass
 from functools import lru_cache
 
 from data.base.errors import UserError
@@ -12,7 +9,6 @@ from data.base.errors import UserError
 # Wider still loses clean ones.
 _BEAMS = ((1e-48, 7e-29), (1e-80, 1e-60))
 _RATE = 100  # frames a second
-_LEAST = sys.float_info.min
 _PLAIN = str.maketrans(dict.fromkeys("\u2018\u2019\u02bc`\u00b4", "'") | dict.fromkeys("-\u2010\u2011\u2012\u2013\u2014"
                                                                                   "\u2026/", " ")
                        | dict.fromkeys("_*", ""))  # emphasis
@@ -21,25 +17,6 @@ _WORD = re.compile(r"(\W*)(\w.*\w|\w)(\W*)")
 
 class AlignmentError(Exception):
     """An utterance that cannot be aligned: a kind to count by, and the detail."""
-
-
-@dataclass(frozen=True)
-class Aligned:
-    """A word where the aligner found it: seconds, and the mean over its frames of the log likelihood of its sounds.
-
-    Attributes:
-        score: 0 or less; held against the best of all the acoustic model's sounds in each frame where `align_scored`
-            computed them all, and NaN where it did not.
-        phones: how many its pronunciation has.
-        guessed: its pronunciation is not the dictionary's.
-    """
-
-    word: str
-    start: float
-    end: float
-    score: float
-    phones: int
-    guessed: bool
 
 
 def align(samples, words: list[str]) -> list[tuple[str, float, float]]:
@@ -57,49 +34,39 @@ def align(samples, words: list[str]) -> list[tuple[str, float, float]]:
     Raises:
         AlignmentError: a word that cannot be pronounced, or no alignment found.
     """
-    return [(a.word, a.start, a.end) for a in _align(samples, words, False)]
-
-
-def align_scored(samples, words: list[str]) -> list[Aligned]:
-    """As `align`, with scores; four times as slow, for all the sounds that might have been said are scored as well."""
-    return _align(samples, words, True)
-
-
-def _align(samples, words: list[str], scored: bool) -> list[Aligned]:
     if not words:
         raise AlignmentError("empty transcript", "")
     for beams in _BEAMS:
-        decoder = _decoder(*beams, scored)
-        guessed = _add_words(decoder, words)
+        decoder = _decoder(*beams)
+        _add_words(decoder, words)
         try:
             decoder.reinit_feat()
             decoder.set_align_text(" ".join(words))
             decoder.start_utt()
             decoder.process_raw(samples.tobytes(), full_utt=True)
             decoder.end_utt()
-            found = [(s.word, s.start_frame, s.end_frame + 1, s.ascore)
+            found = [(s.word, s.start_frame, s.end_frame + 1)
                      for s in decoder.seg() or () if s.word[0] not in "<[("]  # those are silence and noise
         except (RuntimeError, IndexError):
             _decoder.cache_clear()  # it is left in the middle of an utterance
             continue
-        # The last frame may be cut short. A likelihood is too small for a float after 1.3 s or so: at most that much.
-        found = [Aligned(plain := re.sub(r"\(\d+\)$", "", word), a / _RATE, min(b / _RATE, len(samples) / 16_000),
-                         math.log(max(score, _LEAST)) / (b - a) if scored else math.nan,
-                         len(decoder.lookup_word(word).split()), plain in guessed) for word, a, b, score in found]
-        if [a.word for a in found] == words and all(a.start < a.end for a in found):
+        # The last frame may be cut short.
+        found = [(re.sub(r"\(\d+\)$", "", word), start / _RATE, min(end / _RATE, len(samples) / 16_000))
+                 for word, start, end in found]
+        if [word for word, *_ in found] == words and all(start < end for _, start, end in found):
             return found
     raise AlignmentError("no alignment found", f"{len(words)} words in {len(samples) / 16_000:.2f} s of audio")
 
 
-@lru_cache(2 * len(_BEAMS))
-def _decoder(beam: float, word_beam: float, scored: bool = False):
+@lru_cache(len(_BEAMS))
+def _decoder(beam: float, word_beam: float):
     from pocketsphinx import Decoder
 
-    return Decoder(lm=None, cmn="batch", loglevel="FATAL", beam=beam, pbeam=beam, wbeam=word_beam, compallsen=scored)
+    return Decoder(lm=None, cmn="batch", loglevel="FATAL", beam=beam, pbeam=beam, wbeam=word_beam)
 
 
-def _add_words(decoder, words: list[str]) -> set[str]:
-    """Teach the decoder the words that it does not know; those of them that the dictionary lacks."""
+def _add_words(decoder, words: list[str]) -> None:
+    """Teach the decoder the words that it does not know."""
     from data.align.lettersounds import pronounce
 
     for word in words:
@@ -108,7 +75,6 @@ def _add_words(decoder, words: list[str]) -> set[str]:
             if phones is None:
                 raise AlignmentError("word that cannot be pronounced", repr(word))
             decoder.add_word(word, phones, False)
-    return {word for word in words if word not in _dictionary()}
 
 
 def _looked_up(decoder, word: str) -> str | None:

@@ -9,7 +9,6 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,6 @@ import numpy as np
 from data.base.errors import UserError, exit_cleanly
 from data.base.files import write_atomically
 from data.libriwords import flags
-from data.libriwords.doubtful import thinned, without_doubtful
 from data.libriwords.selection import Words, held_out, only, select, split_speakers, stay
 from data.libriwords.wordscan import WordClips, as_word
 from data.manifests import SPLITS, Utterance, read_registry, register, write_manifest
@@ -38,17 +36,14 @@ def main(args: argparse.Namespace) -> None:
     except NothingToUse as error:
         _report_problems(error.problems, args.out)
         raise
-    clips, keep = _drop_doubtful(clips, args)
     _report_scan(clips, args)
     if absent := sorted(set(map(as_word, args.exclude_words)) - set(clips.words)):
         print(f"--exclude_words: {len(absent):,} of {len(args.exclude_words):,} are not in this corpus, such as "
               f"{absent[0]}")
-    stays = stay(clips, args.exclude_words, args.exclude_speakers)
     new = held_out(clips.words, args.new_words)
     unlearnt = _sayings(clips, {*map(as_word, args.exclude_words), *new}) if args.context else []
-    clips = only(clips, stays)
-    split = split_speakers(clips, args.min_seconds)  # whatever is doubtful, speakers stay where they are
-    clips = thinned(clips, keep[stays])
+    clips = only(clips, stay(clips, args.exclude_words, args.exclude_speakers))
+    split = split_speakers(clips, args.min_seconds)
     for size in sorted(set(args.sizes)):
         words = select(clips, split, size, args.min_seconds, args.min_count, args.max_per_word,
                        ("train",) if args.train_only else SPLITS, args.min_speakers, new)
@@ -63,17 +58,6 @@ def _sayings(clips: WordClips, words: set[str]) -> list[tuple[str, float, float]
     """File, start and end of each saying of some words."""
     rows = np.flatnonzero(np.array([word in words for word in clips.words], bool)[clips.word])
     return [(clips.files[clips.file[i]], float(clips.start[i]), float(clips.end[i])) for i in rows]
-
-
-def _drop_doubtful(clips: WordClips, args: argparse.Namespace) -> tuple[WordClips, np.ndarray]:
-    """The scan, its problems with the words that --drop_doubtful leaves out among them; and (M,) bool, which stay."""
-    if args.drop_doubtful is None:
-        return clips, np.ones(len(clips), bool)
-    keep = stay(clips, (), args.exclude_speakers)  # who else is left out need not be aligned
-    share = None if args.drop_doubtful is True else args.drop_doubtful
-    keep[keep], problems, said = without_doubtful(only(clips, keep), args.out / "second", share)
-    print(said)
-    return replace(clips, problems=[*clips.problems, *problems]), keep
 
 
 def _new_clips(clips, split: np.ndarray, words: Words, new: set[str], args: argparse.Namespace) -> np.ndarray:

@@ -69,11 +69,6 @@ def _parser() -> argparse.ArgumentParser:
                        help="drop words with fewer usable clips (default 3, one for each split)")
     words.add_argument("--max_per_word", "--max-per-word", type=_at_least(len(SPLITS)), metavar="N",
                        help="keep at most so many clips of a word, over all splits (default all)")
-    words.add_argument("--drop_doubtful", "--drop-doubtful", nargs="?", type=_percent, const=True,
-                       metavar="PERCENT",
-                       help="leave out words whose alignment is doubtful, by aligning every recording again: those "
-                            "that do not sound like the word, lie elsewhere or are of an odd length; with PERCENT, "
-                            "the most doubtful so many of all words; four times the work of data.align (default off)")
     new = parser.add_argument_group(
         "an encoder for words it never saw", "More words, as a spotter hears them, under a name of their own.")
     new.add_argument("--name", metavar="NAME", help="register as NAME-N, with manifests in DIR/NAME-N/ (default as N)")
@@ -127,10 +122,9 @@ def check_flags(args: argparse.Namespace) -> None:
             raise UserError(f"--{flag} has no effect without {needed}; give that too, or leave it out")
     if args.name:
         check_name("--name", args.name)
-    elif (args.context or args.train_only or args.exclude_words or args.exclude_speakers or args.new_words
-          or args.drop_doubtful is not None):
-        raise UserError("--context, --train_only, --exclude_words, --exclude_speakers, --new_words and --drop_doubtful "
-                        "make other data than the paper's; give them a name with --name")
+    elif args.context or args.train_only or args.exclude_words or args.exclude_speakers or args.new_words:
+        raise UserError("--context, --train_only, --exclude_words, --exclude_speakers and --new_words make other data "
+                        "than the paper's; give them a name with --name")
     entries = read_registry(args.registry) if args.registry.exists() else {}
     for size in args.sizes:
         name = name_of(size, args)
