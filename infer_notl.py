@@ -77,7 +77,7 @@ def main(args) -> int:
                     scores=probability,
                     facts={"encoder": str(run.path(args.model, step)), "head": str(head_run.path(HEAD, head_step)),
                            "manifest": args.manifest, "clip_seconds": args.clip_seconds,
-                           "add_prior": args.add_prior} | facts)
+                           "add_prior": args.add_prior} | facts, command=args.command)
     if args.save:
         save_arrays(head_run.folder, stem, test_embeddings=embeddings, test_labels=test.manifest.label,
                     predictions=predicted)

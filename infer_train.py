@@ -102,7 +102,7 @@ def test_new_words(args, run, step, config, corpus) -> int:
     facts |= tell_trained([], held.labels, config, all_words=True) | tell_seen([run], clips, corpus, rows)
     out = session.own_run(args, args.name).folder
     new_words.report_new_words(out, f"new_words-{args.manifest}-{args.model}-{step}",
-                               new_words.measure(embedded, held), held, facts)
+                               new_words.measure(embedded, held), held, facts, args.command)
     return 0
 
 
@@ -132,7 +132,7 @@ def test_all_clips(args, encoder, frontend, train, test, out, stem, facts) -> No
     facts |= {"k": ks[0], "ties": args.ties, "train_clips": len(train), "clip_seconds": args.clip_seconds}
     result = report(out, stem, labels, test.manifest.label, found.labels, test.manifest, distances=found.distances,
                     facts=facts, pairs=pairs and pairs.figures(),
-                    by_k={k: prediction.labels for k, prediction in by_k.items()})
+                    by_k={k: prediction.labels for k, prediction in by_k.items()}, command=args.command)
     if args.save:
         save_arrays(out, stem, train_embeddings=embedded["train"], train_labels=train.manifest.label,
                     test_embeddings=embedded["test"], test_labels=test.manifest.label, predictions=found.labels)

@@ -43,7 +43,9 @@ def parse_args(argv=None) -> argparse.Namespace:
     group.add_argument("--rates", type=positive, nargs="+", metavar="RATE",
                        help="false alarms an hour of the table (default: 0.1 0.5 1 2)")
     add_encoder(parser, "the one that WORDS was enrolled with, or the shipped one")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    args.command = f"{parser.prog} {shlex.join(sys.argv[1:] if argv is None else argv)}"
+    return args
 
 
 def main(args: argparse.Namespace) -> int:
@@ -212,7 +214,7 @@ def report(args, tested, labels, best, background, facts) -> dict:
                "encoder": facts.to_json(), "hop": args.hop, "noise": args.noise and str(args.noise),
                "snr": args.snr, "seed": args.seed, "draws": len(tested),
                "shots": args.shots if args.enroll_from else None, "results": results,
-               "command": shlex.join(["python", "-m", "spotting.score", *sys.argv[1:]])}
+               "command": args.command}
     title = str(args.words or f"{args.shots} clips of {args.enroll_from}, the first of {len(tested)} draws")
     curve = tradeoff.draw(scores[0], hours, title) if args.out or args.html else b""
     if args.out:

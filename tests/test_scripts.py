@@ -180,10 +180,12 @@ def test_the_pages_figures_are_the_printed_ones(encoder, runs, words, run, tmp_p
     shots = infer(run, words, runs, *ENROL, "--unknown", "--html", tmp_path / "shots.html")
     for name, done in (("knn", knn), ("head", head), ("shots", shots)):
         assert done.code == 0
+        script = "infer_notl.py" if name == "head" else "infer_train.py"
         html = (tmp_path / f"{name}.html").read_text()
         page = Read(html)
         assert f"wrote {tmp_path / name}.html, {len(html.encode()) / 1e6:.2f} MB: all " in done.out
         origin = dict(page.tables[-1])
+        assert origin["command"].startswith(f"python {script} --name=enc ") and "--html" in origin["command"]
         steps = {"knn": "Res8-STEP-10", "head": "Res8-STEP-40", "shots": "Res8-STEP-40"}
         assert f"run enc, {steps[name]}: " in origin["encoder"] and origin["manifest"] == "words"
         assert "30 of " in origin["test clips"] and "72 of " in origin["train clips"]
@@ -221,8 +223,11 @@ def test_the_baseline_without_triplets(runs, words, run, encoder):
     assert accuracy(tested.out) >= 60
     assert run("infer_notl", "--name=base", "--cl_name=base", *flags, "--add_prior").code == 0
     # Words have equally many clips here: what was most probable is so still, and as probable.
-    plain, with_prior = (runs / "base" / f"head-words-Res8-150-150{end}.csv" for end in ("", "-prior"))
-    assert with_prior.read_text() == plain.read_text()
+    plain, with_prior = ([line.rsplit(",", 1) for line in path.read_text().splitlines()[1:]] for path in (
+        runs / "base" / f"head-words-Res8-150-150{end}.csv" for end in ("", "-prior")))
+    assert [line[0] for line in with_prior] == [line[0] for line in plain]
+    np.testing.assert_allclose(*(np.array([float(line[1]) for line in lines]) for lines in (with_prior, plain)),
+                               atol=1e-5)  # the prior cancels but for rounding
     # The same flags as for a head on test_encoder test the encoder that the head was trained with.
     other = run("infer_notl", "--name=enc", "--cl_name=base", "--enc_step=10", "--cl_step=150", *flags)
     assert "trained together with an encoder of its own" in other.out
@@ -404,6 +409,9 @@ def test_augmentation_embeddings_and_test_in_one_go(runs, words, run):
     assert done.code == 0
     assert "Accuracy:" in done.out
     assert np.load(runs / "all" / "enc3-train-embeddings.npy").shape == (72, 12)
+    command = json.loads((runs / "all" / "knn-words-Res8-3.json").read_text())["command"].split()
+    assert command[:2] == ["python", "infer_train.py"] and "--enc_step=3" in command and "--cl" not in command
+    assert "command" not in Run(runs, "all").config()["arguments"]
     wrong = run("infer_train", "--name=all", f"--runs_dir={runs}", *words.flags, "--model=Res8", "--clip_seconds=1.0")
     assert wrong.code == 2
     assert "--clip_seconds 1.0" in wrong.error and "0.8" in wrong.error

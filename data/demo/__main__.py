@@ -29,7 +29,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     place.add_argument("--out", type=Path, default=None, help="folder to make (default: datasets/NAME)")
     place.add_argument("--name", default="demo", help="what --manifest calls it")
     place.add_argument("--registry", type=Path, default=REGISTRY, help="file to register it in")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    args.command = f"{parser.prog} {shlex.join(sys.argv[1:] if argv is None else argv)}"
+    return args
 
 
 def main(args: argparse.Namespace) -> None:
@@ -44,7 +46,7 @@ def main(args: argparse.Namespace) -> None:
         from data.phonetics import read_words
 
         more = {"words": args.words and read_words(args.words), "voices_per_word": args.voices_per_word,
-                "made_by": shlex.join(["python", "-m", "data.demo", *sys.argv[1:]])}
+                "made_by": args.command}
     make(out, args.seed, args.registry, name=args.name, voices=args.voices, takes=args.takes, **more)
     print(f"registered {args.name!r}; use it with --manifest={args.name}")
 

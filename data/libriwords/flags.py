@@ -3,6 +3,7 @@
 import argparse
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from data.base.errors import UserError
@@ -27,8 +28,11 @@ MADE_BY = "python -m data.libriwords --download train-clean-360 --download_align
 _CONTENT = ("speaker_regex", "tier", "min_seconds", "min_count", "max_per_word", "min_speakers")
 
 
-def parse_args() -> argparse.Namespace:
-    return _parser().parse_args()
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = _parser()
+    args = parser.parse_args(argv)
+    args.command = f"{parser.prog} {shlex.join(sys.argv[1:] if argv is None else argv)}"
+    return args
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -104,7 +108,7 @@ def name_of(size: int, args: argparse.Namespace) -> str:
 def made_by(size: int, args: argparse.Namespace) -> str:
     """The command that makes a data set again; of one without --name from LibriSpeech as it is published."""
     if args.name:
-        return shlex.join(["python", "-m", "data.libriwords", *sys.argv[1:]])
+        return args.command
     default = _parser().get_default
     flags = [] if size in default("sizes") else ["--sizes", size]
     for flag in _CONTENT:

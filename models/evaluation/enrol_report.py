@@ -1,8 +1,6 @@
 """What a test of enrolled words leaves: a table on the terminal, and JSON, CSV and detection-error curve as files."""
 
 import csv
-import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import NormalDist
@@ -26,7 +24,7 @@ _STYLES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 3)), (0, (7, 2, 1, 2, 1, 2
 
 
 def report_enrolment(out: Path, stem: str, results: Sequence[Result], truth: np.ndarray, facts: dict,
-                     pairs: dict | None = None) -> dict:
+                     pairs: dict | None = None, command: str | None = None) -> dict:
     """Print a table and write ``<stem>.json``, ``<stem>.csv`` and, with unknown clips, ``<stem>-det.png`` into ``out``.
 
     Args:
@@ -34,6 +32,7 @@ def report_enrolment(out: Path, stem: str, results: Sequence[Result], truth: np.
         facts: what was tested and how, with the lists ``enrolled``, ``unknown`` and ``untested`` of labels; goes into
             the JSON.
         pairs: the figures of `models.evaluation.pairs` over all tested clips; go into the JSON.
+        command: the one that makes this test again; goes into the JSON.
 
     Returns:
         What the JSON holds.
@@ -63,7 +62,7 @@ def report_enrolment(out: Path, stem: str, results: Sequence[Result], truth: np.
                **({"pairs": pairs} if pairs else {}),
                **({"unknown_clips_accepted": allowed} if unknown else {}),
                "facts": facts | {"known_clips": len(truth) - unknown, "unknown_clips": unknown},
-               "command": shlex.join(["python", *sys.argv]), "versions": versions()}
+               "command": command, "versions": versions()}
     picture = draw_errors(results, truth, stem) if unknown else None
     out, made = Path(out), [f"{stem}.json", f"{stem}.csv"]
     with write_atomically(out / made[0]) as file:

@@ -87,7 +87,7 @@ def test_enrolled_words(args: Namespace, words: Words, encoder: nn.Module, front
     facts |= tell_trained(facts["enrolled"], facts["unknown"], config)
     facts["chosen_on_dev"] = choose_on_dev(words, corpus, clips, embedded, methods, drawn, args.shots)
     pairs = count_pairs(queries, test.manifest.label[tested]) if args.plot else None
-    content = report_enrolment(out, stem, results, truth, facts, pairs and pairs.figures())
+    content = report_enrolment(out, stem, results, truth, facts, pairs and pairs.figures(), args.command)
     if args.save:
         save_arrays(out, stem, train_embeddings=templates, train_labels=train.manifest.label[pool],
                     test_embeddings=queries, test_labels=test.manifest.label[tested], drawn=drawn,

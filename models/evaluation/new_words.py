@@ -1,7 +1,5 @@
 """How well distances tell words that no training had: the dev set that decides between encoders for any word."""
 
-import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -88,15 +86,16 @@ def table(rows: Sequence[dict]) -> str:
     return markdown(cells)
 
 
-def report_new_words(out: Path, stem: str, rows: Sequence[dict], held: Manifest, facts: dict) -> None:
-    """Print a table of what `measure` gave and write it as ``<stem>.json`` into ``out``."""
+def report_new_words(out: Path, stem: str, rows: Sequence[dict], held: Manifest, facts: dict,
+                     command: str | None = None) -> None:
+    """Print a table of what `measure` gave and write it as ``<stem>.json``, made by ``command``, into ``out``."""
     speakers = len({name for name in held.speaker if name is not None})
     print(f"{len(held):,} clips of {len(np.unique(held.label)):,} words held out as new, said by {speakers:,} "
           "speakers; per cent")
     print(table(rows))
     content = {"pairs": rows, "facts": facts | {
         "clips": len(held), "words": [held.labels[c] for c in np.unique(held.label)], "speakers": speakers},
-        "command": shlex.join(["python", *sys.argv]), "versions": versions()}
+        "command": command, "versions": versions()}
     with write_atomically(out / f"{stem}.json") as file:
         file.write(to_json(content) + "\n")
     print(f"wrote {out / stem}.json")

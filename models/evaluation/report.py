@@ -6,8 +6,6 @@ occur in the test set: a label without a test clip has neither recall nor, fairl
 
 import csv
 import json
-import shlex
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -25,7 +23,8 @@ MOST_DRAWN, DRAWN_OF_MORE = 60, 40  # classes in a picture: all of them up to th
 
 def report(out: Path, stem: str, labels: Sequence[str], truth: np.ndarray, predicted: np.ndarray,
            utterances: Manifest, *, distances: np.ndarray | None = None, scores: np.ndarray | None = None,
-           facts: dict | None = None, pairs: dict | None = None, by_k: dict[int, np.ndarray] | None = None) -> dict:
+           facts: dict | None = None, pairs: dict | None = None, by_k: dict[int, np.ndarray] | None = None,
+           command: str | None = None) -> dict:
     """Print the figures of a test and write ``<stem>.json``, ``<stem>.csv`` and ``<stem>-confusion.png`` into ``out``.
 
     Args:
@@ -37,6 +36,7 @@ def report(out: Path, stem: str, labels: Sequence[str], truth: np.ndarray, predi
         facts: what was tested and how; goes into the JSON.
         pairs: the figures of `models.evaluation.pairs`; go into the JSON.
         by_k: (Q,) predictions by several numbers of neighbours, for a table of their accuracy.
+        command: the one that makes this test again; goes into the JSON.
 
     Returns:
         What the JSON holds.
@@ -59,7 +59,7 @@ def report(out: Path, stem: str, labels: Sequence[str], truth: np.ndarray, predi
         print("by the number of neighbours that vote, the figures above being of the first:")
         print(table_by_k(result["by_k"]))
     result |= {"pairs": pairs} if pairs else {}
-    result |= {"facts": facts or {}, "command": shlex.join(["python", *sys.argv]), "versions": versions()}
+    result |= {"facts": facts or {}, "command": command, "versions": versions()}
     picture = draw_confusion(labels, truth, predicted, f"{stem}: accuracy {100 * result['accuracy']:.2f} %")
     out = Path(out)
     with write_atomically(out / f"{stem}.json") as file:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Arguments that a resumed run may change: they do not bear on what is learnt.
 FREE = {"name", "runs_dir", "gpu", "registry", "cache_dir", "step_freq", "eval_freq", "checkpoints_to_keep",
         "eval_clips", "num_nodes", "compile", "resume",
-        "classify_gpu", "cl", "eval", "save_emb", "given", "fits", "usual"}
+        "classify_gpu", "cl", "eval", "save_emb", "given", "fits", "usual", "command"}
 LENGTH = ("num_steps", "num_epochs")  # which it may change too, the schedule being stretched
 # What every configuration has had in its arguments, and never as null.
 _ALWAYS = {"manifest", "model", "hidden_size", "clip_seconds", "seed", "precision", "num_steps",
@@ -207,4 +207,4 @@ def _taken(run: Run) -> str:
 def _plain(arguments: dict) -> dict:
     """Arguments as JSON has them."""
     return {flag: str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
-            for flag, value in arguments.items() if flag not in ("given", "fits", "usual", "filters")}
+            for flag, value in arguments.items() if flag not in ("given", "fits", "usual", "filters", "command")}

@@ -1,6 +1,8 @@
 """The scripts' parser: which flags were really given, and whether a value read back could be one's."""
 
 import argparse
+import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,14 +11,17 @@ class Parser(argparse.ArgumentParser):
     """Argument groups, an example line, and the flags that were really given."""
 
     def __init__(self, description: str, example: str):
-        super().__init__(description=description, epilog=f"example:\n  {example}", allow_abbrev=False,
+        super().__init__(prog=example.split()[1], description=description, epilog=f"example:\n  {example}",
+                         allow_abbrev=False,
                          usage="%(prog)s --name NAME --manifest MANIFEST --model MODEL [other flags]",
                          formatter_class=argparse.RawDescriptionHelpFormatter)
 
     def parse(self, argv: Sequence[str] | None = None) -> argparse.Namespace:
-        """Like `parse_args`; the result's ``given`` holds the flags on the command line, ``fits`` is `Parser.fits`, and
-        ``usual`` gives a flag's default."""
+        """Like `parse_args`; the result's ``given`` holds the flags on the command line, ``fits`` is `Parser.fits`,
+        ``usual`` gives a flag's default, and ``command`` is the command line, whichever script parses it."""
+        argv = sys.argv[1:] if argv is None else argv
         args = self.parse_args(argv)
+        args.command = shlex.join(["python", self.prog, *argv])
         defaults = [(action, action.default) for action in self._actions]
         for action, _ in defaults:
             action.default = argparse.SUPPRESS

@@ -42,7 +42,7 @@ def drawn(monkeypatch) -> list[Figure]:
 
 def test_files_hold_every_repeat_and_their_means(tmp_path, capsys):
     made, truth = results()
-    report_enrolment(tmp_path / "deep" / "run", "s", made, truth, FACTS)
+    report_enrolment(tmp_path / "deep" / "run", "s", made, truth, FACTS, command="python x.py --y")
     printed = capsys.readouterr().out.splitlines()
     folder = tmp_path / "deep" / "run"
     assert printed[0].startswith("3 words enrolled, 90 test clips of them, 210 of 2 unknown words; ")
@@ -51,7 +51,7 @@ def test_files_hold_every_repeat_and_their_means(tmp_path, capsys):
     assert not any("no more than" in line or "no test clip" in line for line in printed)
     stored = json.loads((folder / "s.json").read_text())
     assert stored["facts"] == FACTS | {"known_clips": 90, "unknown_clips": 210}
-    assert stored["command"].startswith("python ") and "numpy" in stored["versions"]
+    assert stored["command"] == "python x.py --y" and "numpy" in stored["versions"]
     rows = list(csv.DictReader(io.StringIO((folder / "s.csv").read_text())))
     assert len(stored["repeats"]) == 16 and len(stored["results"]) == len(rows) == 4
     names = ["accuracy", "auroc", "equal_error_rate", "accuracy_at_1_percent", "accuracy_at_5_percent"]

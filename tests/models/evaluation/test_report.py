@@ -116,7 +116,7 @@ def test_the_files_of_a_nearest_neighbour_test(tmp_path, capsys):
     distances = np.linspace(0, 1.5, 30, dtype=np.float32).reshape(10, 3)
     facts = {"k": np.int64(3), "encoder": Path("runs/x"), "note": "line\nbreak", "list": [1, {"a": 2}]}
     returned = report(tmp_path / "deep" / "run", "test", labels, truth, predicted, manifest(truth, labels),
-                      distances=distances, facts=facts)
+                      distances=distances, facts=facts, command="python x.py --y")
     printed = capsys.readouterr().out.split("\n")
     assert printed[:2] == ["Accuracy: 80.00", "f1_macro 0.6375"]
     folder = tmp_path / "deep" / "run"
@@ -127,7 +127,7 @@ def test_the_files_of_a_nearest_neighbour_test(tmp_path, capsys):
     expected = figures(labels, truth, predicted)
     assert {key: stored[key] for key in expected} == expected
     assert stored["facts"] == {"k": 3, "encoder": "runs/x", "note": "line\nbreak", "list": [1, {"a": 2}]}
-    assert stored["command"].startswith("python ") and {"python", "torch", "numpy"} <= set(stored["versions"])
+    assert stored["command"] == "python x.py --y" and {"python", "torch", "numpy"} <= set(stored["versions"])
     assert list(stored) == list(returned)
 
     rows = list(csv.reader(io.StringIO((folder / "test.csv").read_text())))

@@ -63,7 +63,8 @@ def test_figures_mistakes_and_sound_are_those_of_the_test(run, strict, spotter, 
         assert nearest["label"] == word.name and nearest["lines"][0] in {clip.file for clip in word.clips}
         assert len(sound_of(data["sounds"][nearest["sound"]])[0]) == 16_000 and -1 <= similar <= 1.001
     assert "set the thresholds" in page.text  # the background was tested again
-    assert next(row for row in page.tables[-1] if row[0] == "command")[1].startswith("python -m spotting.score")
+    assert next(row for row in page.tables[-1] if row[0] == "command")[1].startswith(
+        f"python -m spotting.score {strict} ")
 
 
 def test_the_nearest_enrolled_clip_is_the_recordings_own_copy(run, strict, spotter, tmp_path):
