@@ -1,7 +1,8 @@
 """What a test leaves: figures on the terminal, and under the run's folder JSON, CSV and a confusion matrix's picture.
 
-Accuracy is the share of clips whose prediction is right. Macro-F1 and the per-class figures are over the classes that
-occur in the test set: a label without a test clip has neither recall nor, fairly, an F1 of zero.
+Accuracy is the share of clips whose prediction is right. Macro-F1 is scikit-learn's: the mean over the classes that
+test clips have or are taken for, so that a class without test clips, but with wrong predictions, counts with F1 = 0.
+The figures of each class are over those that have test clips.
 """
 
 import csv
@@ -132,7 +133,8 @@ def figures(labels: Sequence[str], truth: np.ndarray, predicted: np.ndarray) -> 
     wrong = wrong[np.argsort(-count[wrong], kind="stable")]  # equal counts: in the order of the labels
     return {
         "accuracy": float(np.mean(truth == predicted)),
-        "f1_macro": float(f1_score(truth, predicted, labels=tested, average="macro", zero_division=0)),
+        "f1_macro": float(f1_score(truth, predicted, average="macro", zero_division=0)),
+        "f1_classes": len(np.union1d(truth, predicted)),
         "clips": len(truth),
         "correct": int(right.sum()),
         "labels": len(labels),
@@ -156,6 +158,8 @@ def summary(result: dict) -> str:
     lines = [f"Accuracy: {said['accuracy']}", f"f1_macro {said['f1_macro']}", f"{said['right']} clips right"]
     if len(result["classes"]) < result["labels"]:
         lines[-1] += f"; the test set has clips of {len(result['classes'])} of the {result['labels']} classes"
+    if result["f1_classes"] > len(result["classes"]):
+        lines[-1] += f"; f1_macro is over the {result['f1_classes']} that they have or are taken for"
     worst = sorted(result["classes"], key=lambda c: (c["accuracy"], -c["clips"]))[:WORST]
     width = max(len(visible(c["label"])) for c in worst)
     lines.append("worst classes:")

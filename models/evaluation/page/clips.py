@@ -42,7 +42,9 @@ def page_of_clips(stem: str, result: dict, test: Clips, predicted: np.ndarray, t
                 for q in wrong[np.argsort(-sure[wrong], kind="stable")]]
     return Page(
         stem, f"{len(truth):,} test clips of {len(result['classes'])} classes: how well {stem} recognises them.",
-        [("accuracy, %", said["accuracy"]), ("macro-F1", said["f1_macro"]), ("clips right", said["right"])],
+        [("accuracy, %", said["accuracy"]),
+         (f"macro-F1 of {result['f1_classes']:,} classes that clips have or are taken for", said["f1_macro"]),
+         ("clips right", said["right"])],
         {"clip": "clip", "row": "label", "column": "prediction", "values": list(columns),
          "nearest": "nearest training clip"}, names, names,
         Matrix("What was taken for what", caption.replace("\n", "; "), _counts(truth, predicted),

@@ -57,7 +57,7 @@ def small() -> tuple[list[str], np.ndarray, np.ndarray]:
 def test_small_case_counted_by_hand():
     result = figures(*small())
     assert (result["accuracy"], result["clips"], result["correct"], result["labels"]) == (0.8, 10, 8, 5)
-    # F1 = 2 TP / (2 TP + FP + FN): one 6/6, three 6/(6+1+1), tree 4/(4+1), two 0; "up" does not count.
+    # F1 = 2 TP / (2 TP + FP + FN): one 6/6, three 6/(6+1+1), tree 4/(4+1), two 0; "up" is no clip's and no prediction.
     assert result["f1_macro"] == pytest.approx((1 + 6 / 8 + 4 / 5 + 0) / 4)
     assert result["classes"] == [{"label": "one", "accuracy": 1.0, "correct": 3, "clips": 3},
                                  {"label": "three", "accuracy": 0.75, "correct": 3, "clips": 4},
@@ -67,6 +67,14 @@ def test_small_case_counted_by_hand():
                                         {"label": "two", "prediction": "three", "clips": 1}]
     assert result["confusion"] == {"one": {"one": 3}, "three": {"three": 3, "tree": 1}, "tree": {"tree": 2},
                                    "two": {"three": 1}}
+
+
+def test_a_class_without_test_clips_that_clips_are_taken_for_counts():
+    labels, truth, predicted = small()
+    predicted[9] = 4  # "two" is taken for "up"
+    result = figures(labels, truth, predicted)
+    assert result["f1_macro"] == pytest.approx((1 + 6 / 7 + 4 / 5 + 0 + 0) / 5)
+    assert result["f1_classes"] == 5 and "f1_macro is over the 5 that they have or are taken for" in summary(result)
 
 
 def test_small_case_as_printed():
@@ -82,12 +90,13 @@ def test_figures_equal_sklearn(classes, clips):
     truth, predicted = confused(classes, clips)
     labels = [f"w{i:03}" for i in range(classes)]
     result = figures(labels, truth, predicted)
-    present = np.unique(truth)
+    present, either = np.unique(truth), np.union1d(truth, predicted)
     matrix = confusion_matrix(truth, predicted, labels=range(classes))
     dense = np.array([[result["confusion"].get(a, {}).get(b, 0) for b in labels] for a in labels])
     np.testing.assert_array_equal(dense, matrix)
     assert result["accuracy"] == pytest.approx(np.trace(matrix) / clips)
-    assert result["f1_macro"] == pytest.approx(f1_score(truth, predicted, labels=present, average="macro"))
+    assert result["f1_macro"] == pytest.approx(f1_score(truth, predicted, average="macro", zero_division=0))
+    assert result["f1_classes"] == len(either)
     assert [c["label"] for c in result["classes"]] == [labels[i] for i in present]
     np.testing.assert_allclose([c["accuracy"] for c in result["classes"]],
                                matrix.diagonal()[present] / matrix.sum(1)[present])

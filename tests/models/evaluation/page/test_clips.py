@@ -17,7 +17,7 @@ def test_figures_are_those_that_were_printed(tested):
     page = Read(render(made.page, 5)[0])
     printed = made.printed
     assert f"{re.search(r'Accuracy: (.*)', printed)[1]}accuracy, %" in page.text
-    assert f"{re.search(r'f1_macro (.*)', printed)[1]}macro-F1" in page.text
+    assert f"{re.search(r'f1_macro (.*)', printed)[1]}macro-F1 of 3 classes" in page.text
     assert f"{re.search(r'(.*) clips right', printed)[1]}clips right" in page.text
     assert "fewer than k" in page.text
     worst = re.findall(r"^  (\w+) +([\d.]+)  \((\d+)/(\d+)\)$", printed, re.M)
