@@ -4,7 +4,8 @@
 
 Input "waveforms": (B, S) float32 in [-1, 1] at 16 kHz, S the encoder's clip length, any B. Output "embeddings":
 (B, D) float32 of length 1. The file's metadata say the sample rate, clip length, front end, run and step, and hold the
-cohort that is kept beside the encoder.
+cohort that is kept beside the encoder, the embedding of a fixed sound and a digest of the file: one that was changed is
+refused.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
 from spotting.command import check_output, warn
-from spotting.encoders.load import METADATA, add_encoder, check_flags, load_onnx
+from spotting.encoders.load import add_encoder, check_flags, load_onnx, probe, sealed
 
 MOST = 1e-4  # difference of an embedding's value from torch's
 CHECKED = 200  # clips at most
@@ -136,7 +137,6 @@ def known_clips(facts) -> list[str]:
 def export(facts, cohort=None) -> bytes:
     """The ONNX file of an encoder and its cohort."""
     import base64
-    import io
     import logging
     import warnings
 
@@ -158,15 +158,14 @@ def export(facts, cohort=None) -> bytes:
     values = {"sample_rate": facts.frontend["sample_rate"], **{key: getattr(facts, key) for key in
                                                                ("run", "model", "step", "sha256", "width",
                                                                 "clip_samples")},
-              "frontend": json.dumps(facts.frontend), "clip_seconds": facts.clip_seconds}
-    assert set(METADATA) <= set(values)
+              "frontend": json.dumps(facts.frontend), "clip_seconds": facts.clip_seconds,
+              "probe": base64.b64encode(encoder(torch.from_numpy(probe(facts.clip_samples))).numpy().astype("<f4"))
+              .decode()}
     if cohort:
         values["cohort"] = base64.b64encode(cohort.content).decode()
     onnx.helper.set_model_props(model, {key: str(value) for key, value in values.items()})
     onnx.checker.check_model(model, full_check=True)
-    content = io.BytesIO()
-    onnx.save(model, content)
-    return content.getvalue()
+    return sealed(model.SerializeToString())
 
 
 if __name__ == "__main__":

@@ -8,27 +8,31 @@ from __future__ import annotations
 
 import argparse
 import base64
+import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from data.base.errors import UserError
+from data.base.errors import UserError, out_of_memory
 from data.base.files import ROOT, open_regular
 from data.decoding import SAMPLE_RATE
 from models.evaluation.kept_cohort import Cohort, read_kept, unpack
 from models.runs.options.common import MODELS
 from models.runs.values import whole
-from spotting.encoders.facts import Facts
+from spotting.encoders.facts import Facts, facts_of
 
 SHIPPED = ROOT / "pretrained" / "words"  # the run folder of the encoder that comes with the project
 # Windows embedded at once, counted from a recording's first, so that no score depends on how it is read.
 BATCH = 16  # more take more memory and no less time on a CPU
 GPU_BATCH = 256
-METADATA = ("run", "model", "step", "sha256", "width", "clip_samples", "sample_rate", "frontend")  # of an export
+PROBE_MOST = 1e-3  # by which an export's embedding of `probe` may differ from the one that its metadata have
+_SEAL = b"\x72\x4a\x0a\x06digest\x12\x40"  # ONNX's protobuf of a metadata entry "digest", whose 64 characters follow
+_AGAIN = "write it again with python -m spotting.export"
 
 
 @dataclass(frozen=True)
@@ -45,9 +49,16 @@ class Embedder:
     cohort: Cohort | None = None
 
     def __call__(self, waveforms: np.ndarray) -> np.ndarray:
-        """(N, S) int16 to (N, D) float32 of length 1 that can be compared, ``batch`` at a time."""
+        """(N, S) int16 to (N, D) float32 of length 1 that can be compared, ``batch`` at a time.
+
+        Raises:
+            UserError: the encoder gives what is no embedding of length 1, as NaN is none.
+        """
         parts = [self.embed(waveforms[i:i + self.batch]) for i in range(0, len(waveforms), self.batch)]
         found = np.concatenate([np.zeros((0, self.facts.width), np.float32), *parts])
+        if not (np.abs(np.linalg.norm(found, axis=1) - 1) < 1e-3).all():
+            raise UserError(f"{self.facts.path}: this encoder gives embeddings that are not numbers, or not of length "
+                            "1; use another step, or train again")
         return found if self.cohort is None else self.cohort.whitened(found)
 
 
@@ -133,53 +144,77 @@ def load_torch(source: Path, step: int | None, model: str | None, gpu: int, with
     return Embedder(facts, embed, BATCH if device.type == "cpu" else GPU_BATCH, cohort)
 
 
+def sealed(content: bytes) -> bytes:
+    """An ONNX file with the SHA-256 of its bytes as a last metadata entry, by which a changed bit is told."""
+    return content + _SEAL + hashlib.sha256(content).hexdigest().encode()
+
+
+def probe(clip_samples: int) -> np.ndarray:
+    """(1, S) int16: a rising sawtooth up to 2 kHz a second, in whole numbers, so that it is the same everywhere."""
+    n = np.arange(clip_samples)
+    return (n * n // 8 % 32768 - 16384).astype(np.int16)[None]
+
+
 def load_onnx(path: Path, content: bytes | None = None) -> Embedder:
-    """An exported encoder.
+    """An exported encoder, which gives the embedding of `probe` that its metadata have.
 
     Args:
         content: of the file, if that is not written yet.
 
     Raises:
-        UserError: missing, not ONNX, not written by spotting.export, or onnxruntime is not installed.
+        UserError: missing, not as spotting.export wrote it, or onnxruntime is not installed or computes otherwise.
     """
     try:
         if content is None:
             with open_regular(path) as file:
                 content = file.read()
     except OSError as error:
-        raise UserError(f"--onnx {path}: cannot be read ({error.strerror}); write it with python -m spotting.export"
-                        ) from None
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {_AGAIN}") from None
+    if content != sealed(content[:-len(sealed(b""))]):
+        raise UserError(f"{path}: is not as this version's export writes it: it was changed or cut short, or is "
+                        f"another program's; {_AGAIN}")
     try:
         import onnxruntime
     except ImportError:
         raise UserError("--onnx needs onnxruntime: pip install -r requirements-spotting.txt") from None
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or _cores())
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    options.intra_op_num_threads = int(threads) if threads.isdecimal() else _cores()
     options.log_severity_level = 4  # what is wrong is said below
-    try:
+    with _in_a_line(path):
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # it has a class of its own for every kind of damage
-        raise UserError(f"--onnx {path}: is no ONNX file that can be used ({str(error).splitlines()[0][:100]}); write "
-                        "it again with python -m spotting.export") from None
-    about = session.get_modelmeta().custom_metadata_map
-    if missing := [key for key in METADATA if key not in about]:
-        raise UserError(f"--onnx {path}: does not say its {missing[0]}; only files that python -m spotting.export "
-                        "wrote can be used")
-    if about["sample_rate"] != str(SAMPLE_RATE):
-        raise UserError(f"--onnx {path}: is for {about['sample_rate']} Hz, this version works at {SAMPLE_RATE} Hz")
-    facts = Facts(str(path.absolute()), about["run"], about["model"], int(about["step"]), about["sha256"],
-                  int(about["width"]), int(about["clip_samples"]), json.loads(about["frontend"]))
-    name = session.get_inputs()[0].name
-    cohort = None
-    if "cohort" in about:
-        cohort = unpack(base64.b64decode(about["cohort"]), facts.sha256, facts.width)
+        about = session.get_modelmeta().custom_metadata_map
+        facts = facts_of({"path": str(path.absolute()), "frontend": json.loads(about["frontend"]),
+                          **{key: about[key] for key in ("run", "model", "sha256")},
+                          **{key: int(about[key]) for key in ("step", "width", "clip_samples")}})
+        if isinstance(facts, str) or about["sample_rate"] != str(SAMPLE_RATE):
+            raise ValueError(facts if isinstance(facts, str) else f"it is not for {SAMPLE_RATE} Hz")
+        cohort = unpack(base64.b64decode(about["cohort"]), facts.sha256, facts.width) if "cohort" in about else None
         if isinstance(cohort, str):
-            raise UserError(f"--onnx {path}: its cohort {cohort}; write it again with python -m spotting.export")
+            raise ValueError(f"its cohort {cohort}")
+        wanted = np.frombuffer(base64.b64decode(about["probe"]), "<f4")[None]
 
     def embed(waveforms: np.ndarray) -> np.ndarray:
-        return session.run(None, {name: waveforms.astype(np.float32) / np.float32(32768)})[0]
+        with _in_a_line(path):
+            return session.run(["embeddings"], {"waveforms": waveforms.astype(np.float32) / np.float32(32768)})[0]
 
+    with _in_a_line(path):
+        found = embed(probe(facts.clip_samples))
+        if not found.shape == wanted.shape == (1, facts.width) or not np.abs(found - wanted).max() <= PROBE_MOST:
+            raise ValueError(f"by onnxruntime {onnxruntime.__version__} it does not give its encoder's embeddings")
     return Embedder(facts, embed, cohort=cohort)
+
+
+@contextmanager
+def _in_a_line(path: Path) -> Iterator[None]:
+    """Turn what onnxruntime raises, which has a class of its own for every kind of damage, into a UserError."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, UserError) or out_of_memory(error):
+            raise
+        raise UserError(f"{path}: cannot be used ({type(error).__name__}: "
+                        f"{' '.join(str(error).split())[:100]}); {_AGAIN}") from None
 
 
 def _cores() -> int:

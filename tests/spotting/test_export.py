@@ -1,16 +1,18 @@
 """The export is the encoder: the front end without complex numbers, any batch, and what the file says of itself."""
 
+import hashlib
 import json
 
 import numpy as np
 import pytest
 import torch
 
+from data.base.errors import UserError
 from data.base.files import file_digest
 from models.encoders import load_encoder
 from models.encoders.frontend import SETTINGS, settings
-from models.runs.checkpoints import Run
-from spotting.encoders.load import load_onnx, load_torch
+from models.runs.checkpoints import Run, load_state
+from spotting.encoders.load import load_onnx, load_torch, sealed
 from spotting.export import export
 from tests.conftest import refused
 from tests.spotting.conftest import RATE, scene
@@ -107,17 +109,88 @@ def test_an_export_that_differs_is_not_kept(run, spotter, tmp_path, monkeypatch)
     assert (tmp_path / "e.onnx").read_text() == "an older one"
 
 
-def test_what_is_no_export(run, words_file, spotter, exported, tmp_path):
-    said = spotter.said / "bed" / "0.wav"
-    (tmp_path / "cut.onnx").write_bytes(exported.read_bytes()[:5_000])
-    (tmp_path / "text.onnx").write_text("hello")
+@pytest.mark.parametrize("command", ["find", "score", "enroll", "listen"])
+def test_a_file_with_one_bit_changed_is_refused_by_every_command(run, words_file, spotter, exported, tmp_path, command):
+    path, content = tmp_path / "bit.onnx", bytearray(exported.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    flags = {"find": [words_file, spotter.said / "bed" / "0.wav"], "listen": [words_file],
+             "score": [words_file, "--positives", spotter.said, "--negatives", spotter.background],
+             "enroll": ["--clips", spotter.clips, "--out", tmp_path / "w.json"]}[command]
+    refused(run(f"spotting.{command}", *flags, "--onnx", path), "bit.onnx", "changed or cut short", "spotting.export")
+    assert not (tmp_path / "w.json").exists()
+
+
+def test_a_file_that_is_not_as_it_was_written_is_refused(exported, tmp_path):
+    whole, path = exported.read_bytes(), tmp_path / "e.onnx"
+    assert {entry.key: entry.value for entry in onnx.load(exported).metadata_props}["digest"] == \
+        hashlib.sha256(whole.removesuffix(sealed(whole)[len(whole):])[:-len(sealed(b""))]).hexdigest()
+    places = np.random.default_rng(0).integers(0, len(whole), 200)
+    for content in (b"", b"hello", whole + b"\0", whole[:-1], whole[1:], whole[:5_000], onnx.load(exported)
+                    .SerializeToString()[:-80], *(whole[:i] + bytes([whole[i] ^ 4]) + whole[i + 1:] for i in places)):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"e.onnx: is not as .* write it again"):
+            load_onnx(path)
+    with pytest.raises(UserError, match=r"none.onnx: cannot be read"):
+        load_onnx(tmp_path / "none.onnx")
+
+
+def about(key, value):
+    return lambda model: model.metadata_props.add(key=key, value=value)  # the last of a key counts
+
+
+def computes(operation, **how):
+    """Another model of the same inputs and outputs: ``operation`` of the waveforms."""
+    def change(model):
+        del model.graph.node[:], model.graph.initializer[:], model.graph.value_info[:]
+        model.graph.output[0].type.tensor_type.ClearField("shape")
+        model.graph.node.append(onnx.helper.make_node(operation, ["waveforms"], ["embeddings"], **how))
+    return change
+
+
+def rename(model):
+    for node in model.graph.node:
+        node.input[:] = ["x" if name == "waveforms" else name for name in node.input]
+    model.graph.input[0].name = "x"
+
+
+def spoil(value):
+    def change(model):
+        weight = next(t for t in model.graph.initializer if "weight" in t.name)
+        weight.CopyFrom(onnx.numpy_helper.from_array(value * onnx.numpy_helper.to_array(weight), weight.name))
+    return change
+
+
+def opset(model):
+    model.opset_import[0].version = 99
+
+
+@pytest.mark.parametrize("change", [
+    *(about(*entry) for entry in (("clip_samples", "x"), ("clip_samples", "0"), ("clip_samples", "-5"), ("step", ""),
+                                  ("clip_samples", "8000"), ("width", "2.5"), ("width", "44"), ("sample_rate", "8000"),
+                                  ("frontend", ""), ("frontend", "[1]"), ("cohort", "A"), ("cohort", "é"),
+                                  ("cohort", "AAAA"), ("probe", "A"), ("probe", "AAAA"), ("probe", ""))),
+    lambda model: model.ClearField("metadata_props"), computes("Identity"), computes("ReduceSum", keepdims=0),
+    computes("NonZero"), rename, opset, spoil(np.float32("nan")), spoil(np.float32(-1))])
+def test_a_file_with_a_digest_that_is_no_export_all_the_same(exported, tmp_path, change):
+    """Whatever onnxruntime and the readers of metadata raise: one line that names the file."""
     model = onnx.load(exported)
-    del model.metadata_props[:]
-    onnx.save(model, tmp_path / "bare.onnx")
-    for name, why in (("cut", "no ONNX file"), ("text", "no ONNX file"), ("bare", "does not say"),
-                      ("missing", "cannot be read")):
-        refused(run("spotting.find", words_file, said, "--onnx", tmp_path / f"{name}.onnx"), f"{name}.onnx", why)
-    refused(run("spotting.export", *spotter.flags, "--out", tmp_path / "e.txt"), "--out", ".onnx")
+    change(model)
+    (tmp_path / "e.onnx").write_bytes(sealed(model.SerializeToString()))
+    with pytest.raises(UserError, match=r"e.onnx: .*cannot be used .*write it again") as told:
+        load_onnx(tmp_path / "e.onnx")
+    assert "\n" not in str(told.value)
+
+
+def test_an_encoder_that_gives_no_numbers_finds_nothing_in_silence(run, tiny, spotter, tmp_path):
+    """Its weights are numbers, but the root of a variance below zero is none."""
+    state = load_state(tiny / "checkpoints" / "Res8-STEP-1.pt")
+    state["bn6.running_var"].fill_(-1)
+    nan = Run(tmp_path, "nan")
+    nan.checkpoints.mkdir(parents=True)
+    torch.save(state, nan.path("Res8", 1))
+    refused(run("spotting.enroll", "--clips", spotter.clips, "--out", tmp_path / "w.json", "--encoder", nan.folder),
+            "Res8-STEP-1.pt", "not numbers")
 
 
 def test_words_of_another_encoder_are_refused_by_an_export_too(run, words_file, spotter, other, tmp_path):
