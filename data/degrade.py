@@ -74,6 +74,8 @@ def _check(args: argparse.Namespace) -> None:
     low, high = args.noise_snr = args.noise_snr or [5.0, 5.0]
     if not (isfinite(low) and isfinite(high) and low <= high):
         raise UserError(f"--noise_snr {low:g} {high:g}: give two numbers, the lower one first")
+    if not 0 <= args.seed < 2**31:
+        raise UserError(f"--seed {args.seed}: give a whole number from 0 up to {2**31 - 1}")
     if args.name in (args.manifest, *args.manifest.split("+")):
         raise UserError(f"--name {args.name}: is the data set that is read; give the new one another name")
 

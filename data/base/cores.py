@@ -5,8 +5,11 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import Any
+
+from data.base.errors import UserError
 
 FEW = 4  # tasks; starting processes for no more than these would take longer than doing them
 
@@ -16,6 +19,9 @@ def ordered_map(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterato
 
     At most two tasks a core are under way or done and not yet taken, whatever the number of tasks. Few tasks, or
     one core, and it all happens in this process. ``function`` must be importable: a module's own, not a lambda.
+
+    Raises:
+        UserError: one of the processes was ended from outside, as the system does when there is no memory left.
     """
     workers = cores()
     if workers == 1 or len(tasks) <= FEW:
@@ -30,6 +36,9 @@ def ordered_map(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterato
                 waiting.append(pool.submit(function, task))
             while waiting:
                 yield waiting.popleft().result()
+        except BrokenProcessPool:
+            raise UserError(f"one of {workers} processes at work was ended from outside, probably because memory ran "
+                            "out; close other programs, or take fewer cores: taskset -c 0 before the command") from None
         finally:  # after Ctrl-C, do not wait for what nobody will take
             pool.shutdown(wait=False, cancel_futures=True)
 

@@ -163,6 +163,8 @@ def test_clips_are_of_the_length_that_a_test_takes(source):
     (["--reverb", "--name", "plain", "--manifest", "more+plain"], "--name plain: is the data set that is read"),
     (["--reverb", "--name", "a/b"], "a/b"),
     (["--reverb", "--manifest", "nowhere"], "'nowhere' is not registered"),
+    (["--reverb", "--seed", "99999999999999999999"], "--seed 99999999999999999999"),
+    (["--reverb", "--seed=-1"], "--seed -1"),
 ])
 def test_bad_input_is_one_line(source, flags, said):
     before = sorted(source.rglob("*"))

@@ -1,11 +1,13 @@
 """How many cores there are, whatever the system tells; and results in the order of their tasks."""
 
 import os
+import signal
 from operator import neg
 
 import pytest
 
 from data.base import cores
+from data.base.errors import UserError
 
 
 @pytest.mark.parametrize(("count", "expected"), [(3, 3), (None, 1)])
@@ -26,3 +28,13 @@ def test_results_come_in_order(monkeypatch, workers):
     monkeypatch.setattr(cores, "cores", lambda: workers)
     tasks = list(range(cores.FEW + 3))
     assert list(cores.ordered_map(neg, tasks)) == [-task for task in tasks]
+
+
+def end_itself(_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_ended_for_want_of_memory_is_told_in_a_line(monkeypatch):
+    monkeypatch.setattr(cores, "cores", lambda: 2)
+    with pytest.raises(UserError, match="memory"):
+        list(cores.ordered_map(end_itself, range(cores.FEW + 3)))
