@@ -161,7 +161,7 @@ def _content_key(manifest: Manifest, clip_samples: int) -> str:
             # The inode and its time of change tell a recording that was replaced by one of the same size and date.
             about = f"{state.st_size} {state.st_mtime_ns} {state.st_mode:o} {state.st_ino} {state.st_ctime_ns}"
             if path.lower().endswith(".mp3"):
-                about += " in one read"  # before, the beginnings of parts were wrong
+                about += " counted"  # before, files without a length were cut
         except OSError:
             about = "missing"
         digest.update(os.fsencode(path) + f"\0{about}\n".encode())

@@ -3,8 +3,9 @@
 import math
 import os
 import re
+import shlex
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,18 @@ import soxr
 
 from data.base.errors import UserError
 from data.base.files import check_regular, open_regular
+from data.unheard import GOES_ON, counted, goes_on, is_cut
 
 SAMPLE_RATE = 16_000
 _SHORTEST, _LONGEST = 0.1, 60.0  # seconds of a clip: a syllable, and far more than a word
 TOLERANCE = 0.02  # seconds that a clip may pass its file's end: rounding, and the ends that aligners give
 FEW_LEVELS = 16   # distinct values of a clip with fewer of which little of a word is left
 SHORT = SAMPLE_RATE // 20  # samples; 50 ms are less than the shortest word
+
+# Endings of recordings that libsndfile does not read, or, .raw, cannot tell the rate of.
+UNREADABLE = {"3gp", "aac", "ac3", "amr", "ape", "dsf", "m4a", "m4b", "mka", "mkv", "mov", "mp4", "ra", "raw", "spx",
+              "tta", "webm", "wma", "wv"}
+_PHONE = (b"#!AMR", b"\x1aE\xdf\xa3")  # how some of them begin, whatever their names
 
 _ENDLESS = 2**48  # frames; libsndfile's answer for a FLAC header without a length is larger
 _SLACK = 64       # bytes that a header may count too many: some writers count the header itself
@@ -30,6 +37,7 @@ _CUT = re.compile(r"^ *(?:data|riff|Riff size|SSND|Data Size|BODY) *: (\d+) \(sh
 _LOUD = 1.5         # lossy coding and mixing may go up to here, further only another scale of numbers
 _ABSURD = 2.0**33   # no integer written as a float reaches this
 _QUIET = 2.0**-8    # below, 16 bits have less than 8 of them left
+_FLAT = 0.03         # of the loud samples, so many at the ends mean that it was recorded too loud
 _SILENT = 2.0**-24  # what 24 bits cannot tell from silence is taken for it
 # Ratios of sample rates: a file that lasts so many times what its manifest says may have another's in its header.
 _RATES = (8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
@@ -37,6 +45,8 @@ _RATIOS = np.unique([a / b for a in _RATES for b in _RATES if a != b])
 
 LOUD = "reach beyond full scale, as integers written as floats do, and were made quieter"
 QUIET = "are so quiet that 16 bits would leave them few levels, and were made louder"
+OVERDRIVEN = "are cut off at their peaks for much of the word, as what is recorded too loud is; record them again " \
+             "at a lower level"
 FEW = f"have fewer than {FEW_LEVELS} levels, so little of a word is left"
 CANCELLED = "have channels that cancel out when averaged; their loudest channel was taken"
 BRIEF = "are shorter than 50 ms"
@@ -90,7 +100,8 @@ def open_audio(path: str, channel: int | None = None) -> Iterator[soundfile.Soun
     """
     try:
         check_regular(path)
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(path) as plain, (
+                counted(plain, path) if plain.format == "MP3" else nullcontext(plain)) as file:
             check_channel(path, channel, file.channels)
             if file.frames > _ENDLESS:
                 raise UserError(f"{path}: its header does not say how long it is (a streamed file?); "
@@ -112,6 +123,20 @@ def open_audio(path: str, channel: int | None = None) -> Iterator[soundfile.Soun
         raise UserError(f"{path!a}: the file's name is not valid UTF-8; rename it") from None
     except (soundfile.SoundFileError, OSError, TypeError) as error:  # TypeError: a .raw file, which has no header
         raise UserError(f"{path}: {_refusal(path, error)}") from None
+
+
+def check_end(file: soundfile.SoundFile, path: str) -> list[str]:
+    """`GOES_ON` of an open file that has more sound than is read of it. Raises UserError for an Ogg file cut short."""
+    if is_cut(file):
+        raise UserError(f"{path}: ends early: the page that marks its end is missing; is the file complete?")
+    return [GOES_ON] if goes_on(file, path) else []
+
+
+def check_heard(path: str, heard: int, frames: int, rate: int, start: int = 0) -> None:
+    """Raise UserError if a tenth of a second or more is missing of the frames that there should be from ``start``."""
+    if heard < frames - rate // 10:
+        raise UserError(f"{path}: ends early: by its header it lasts to {(start + frames) / rate:g} s at least, "
+                        f"but {heard / rate:g} s can be read from {start / rate:g} s on; is the file complete?")
 
 
 def decode(path: str, offset: float = 0.0, duration: float | None = None, longest: float | None = None,
@@ -150,15 +175,15 @@ def decode_with_remarks(path: str, offset: float = 0.0, duration: float | None =
         if 2 * frames * SAMPLE_RATE < rate:
             raise UserError(f"{path}: {frames / rate if duration is None else duration:g} s from {offset:g} s on are "
                             "less than one sample")
-        remarks = _about_length(total / rate, offset, duration)
+        remarks = check_end(file, path) if duration is None else _about_length(total / rate, offset, duration)
         if longest is not None and frames > (keep := -(-round(longest * SAMPLE_RATE) * rate // SAMPLE_RATE)):
             start, frames = start + (frames - keep) // 2, keep
         exact = file.subtype == "PCM_16" and rate == SAMPLE_RATE and file.channels == 1
+        kept = file.subtype.startswith(("PCM", "FLOAT", "DOUBLE"))
         _go_to(file, start)
         samples = chosen(file.read(frames, dtype="int16" if exact else "float32", always_2d=True), channel)
-    if len(samples) < frames - rate // 10:
-        raise UserError(f"{path}: ends early: its header says {total / rate:g} s, but {len(samples) / rate:g} s "
-                        f"can be read from {start / rate:g} s on; is the file complete?")
+    check_heard(path, len(samples), frames, rate, start)
+    read = samples
     if exact:
         samples = samples[:, 0]
     else:
@@ -172,7 +197,28 @@ def decode_with_remarks(path: str, offset: float = 0.0, duration: float | None =
         remarks.append(BRIEF)
     elif few:
         remarks.append(FEW)
+    elif is_overdriven(read, kept):
+        remarks.append(OVERDRIVEN)
     return samples, remarks
+
+
+def is_overdriven(samples: np.ndarray, kept: bool) -> bool:
+    """Whether much of what is loud in (T, C) samples lies, three or more in a row, at the highest or the lowest value.
+
+    Args:
+        kept: whether the file's coding keeps the values; else those near these count.
+    """
+    for channel in samples.T.astype(np.float32):
+        top, low = float(channel.max()), float(channel.min())
+        slack, flat = (top - low) * (2.0**-12 if kept else 0.05), 0
+        if not kept:  # where it is cut off, lossy coding swings about full scale
+            top, low = min(top, 1.0), max(low, -1.0)
+        for end in (channel >= top - slack, channel <= low + slack):
+            if np.count_nonzero(end) > _FLAT / 10 * len(channel):  # mostly it is not, and the rest costs more
+                flat += np.count_nonzero(end[:-2] & end[1:-1] & end[2:])
+        if flat and slack and flat > _FLAT * np.count_nonzero(np.abs(channel) > 0.1 * max(top, -low)):
+            return True
+    return False
 
 
 def check_clip_seconds(seconds: float) -> None:
@@ -224,7 +270,10 @@ def _refusal(path: str, error: Exception) -> str:
     """Why a file could not be opened or read; libsndfile says "System error" to most."""
     try:
         with open_regular(path) as file:
-            return f"cannot be decoded ({error if file.read(1) else 'it is empty'})"
+            head = file.read(12)
+        phone = head[4:8] == b"ftyp" or head.startswith(_PHONE) or os.path.splitext(path)[1][1:].lower() in UNREADABLE
+        return f"cannot be decoded ({error if head else 'it is empty'})" + (
+            f"; convert it, for instance by ffmpeg -i {shlex.quote(path)} recording.wav" if head and phone else "")
     except FileNotFoundError:
         return "no such audio file"
     except OSError as refused:

@@ -45,7 +45,7 @@ def main(args: argparse.Namespace) -> int:
     if (args.manifest is None) == (args.recordings is None):
         raise UserError("--manifest and --recordings: give one of them, the speech to take windows of")
     if args.recordings:
-        files, spoken = without_repeats(files_of(args.recordings, "--recordings"), "--recordings", warn), {}
+        files, spoken = without_repeats(files_of(args.recordings, "--recordings", warn), "--recordings", warn), {}
     else:
         files, spoken = training_files(args.manifest, args.registry)
     if args.alignments:

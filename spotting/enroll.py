@@ -66,7 +66,7 @@ def main(args: argparse.Namespace) -> int:
     if args.background:
         from spotting.sound.blocks import files_of
 
-        background = files_of(args.background, "--background")
+        background = files_of(args.background, "--background", warn)
     embedder = load(args, before.encoder if before else None)
     kept = embedder.cohort
     if before:

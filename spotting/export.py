@@ -40,7 +40,7 @@ def main(args: argparse.Namespace) -> int:
     check_flags(args)
     if args.out.suffix != ".onnx":
         raise UserError(f"--out {args.out}: must end in .onnx")
-    files = files_of(args.check, "--check") if args.check else None
+    files = files_of(args.check, "--check", warn) if args.check else None
     check_output(args.out)
     for package in ("onnx", "onnxscript", "onnxruntime"):
         try:

@@ -47,8 +47,11 @@ def main(args: argparse.Namespace) -> int:
 
     check_flags(args)
     words = read_words(args.words)
+    left_out: list[str] = []
     recordings = list(itertools.chain.from_iterable(
-        [name] if name == STDIN else files_of([name], "RECORDING") for name in args.recordings))
+        [name] if name == STDIN else files_of([name], "RECORDING", left_out.append) for name in args.recordings))
+    for line in left_out:
+        warn(line)
     if recordings.count(STDIN) > 1:
         raise UserError(f"RECORDING {STDIN}: standard input can be read once")
     if STDIN in recordings and sys.stdin is None:
@@ -85,7 +88,7 @@ def main(args: argparse.Namespace) -> int:
                     raise
                 warn(f"error: {error}")  # the others can be searched all the same
                 failed += 1
-        complete = not failed and all(f.whole for f in found)
+        complete = not failed and not left_out and all(f.whole for f in found)
     finally:
         took = time.perf_counter() - begun
         if args.out:
@@ -123,7 +126,7 @@ def hits_in(args, name, embedder, words, hop, found):
                     yield this.hits[-1]
         finally:
             this.seconds = heard.seconds
-    this.whole = sound.seconds is None or heard.seconds > sound.seconds - 0.1  # else it was told that it ends early
+    this.whole = sound.whole
     if not heard.seconds:
         raise UserError(f"{sound.name}: no sound came")
     if not heard.any_sound:

@@ -71,7 +71,7 @@ def main(args: argparse.Namespace) -> int:
                             "one of them out")
         setattr(args, flag, getattr(args, flag) or value)
     words = read_words(args.words) if args.words else None
-    negatives = files_of(args.negatives, "--negatives")
+    negatives = files_of(args.negatives, "--negatives", warn)
     said = find_positives(args.positives)
     for ending in (".json", ".png") if args.out else ():
         check_kept("--out", Path(f"{args.out}{ending}"), [args.positives, *filter(None, [args.words])])

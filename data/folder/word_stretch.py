@@ -6,11 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.base.errors import UserError
-from data.decoding import chosen, decode_with_remarks, open_audio
+from data.decoding import check_end, check_heard, chosen, decode_with_remarks, open_audio
 
 _HOP = 0.01      # seconds; where a stretch may begin
 _BLOCK = 1_000   # of these, read at a time
 _LOUD = 30       # of these: a word is loud for as long, a tap is not
+_TONE = 4        # of these are looked at together for a steady tone
+_PURE = 0.9      # of their power lies, in a tone, at one frequency and the two on both sides
+_LOWEST = 350    # Hz; below lie the fundamentals of voices, steady in some vowels
+_EVEN = 1.4      # times: what a tone's power may change by from there to the next
 _FLOOR = 1e-3    # of the most energy: what a cap is not to fall under, else the noise beside a short sound would count
 _PLATEAU = 0.97  # of the most energy: stretches that hold as much of the word, one more click or not
 
@@ -45,7 +49,7 @@ def loudest(path: str, seconds: float, channel: int | None = None) -> float:
     Raises:
         UserError: unreadable, or samples that are not numbers.
     """
-    energy = []
+    energy, partials, heard = [], [], 0
     with open_audio(path, channel) as file:
         rate = file.samplerate
         hop = max(1, round(_HOP * rate))
@@ -53,11 +57,56 @@ def loudest(path: str, seconds: float, channel: int | None = None) -> float:
         while len(block := file.read(_BLOCK * hop, dtype="float32", always_2d=True)):
             block = chosen(block, channel)
             hops = block[:len(block) // hop * hop].reshape(-1, hop, block.shape[1])
+            heard += len(block)
             energy.append(hops.var(1, dtype=np.float64).mean(1))  # (block's hops,)
+            partials.append(strongest(block, hop))
+        check_heard(path, heard, file.frames, rate)
     energy = np.concatenate([np.zeros(0), *energy])
     if not np.isfinite(energy).all():
         raise UserError(f"{path}: contains samples that are not numbers (NaN or infinite)")
+    if len(energy):
+        energy[in_tones(np.concatenate(partials), len(energy))] = 0
     return loudest_stretch(energy, round(seconds * rate / hop)) * hop / rate
+
+
+def strongest(samples: np.ndarray, hop: int) -> np.ndarray:
+    """The strongest frequency of every 40 ms, (T, C) samples with ``hop`` in 10 ms, to (T // (4 ``hop``), 3).
+
+    Returns:
+        its number, in steps of 25 Hz; the share of the power that lies there; and all power.
+    """
+    width = _TONE * hop
+    parts = samples[:len(samples) // width * width].reshape(-1, width, samples.shape[1])
+    power = np.square(np.abs(np.fft.rfft(parts * np.hanning(width)[:, None], axis=1))).sum(2)  # (n, F)
+    power[:, :3] = 0  # an offset of the zero line, and hum
+    top, total = power.argmax(1), power.sum(1)
+    near = np.abs(np.arange(power.shape[1]) - top[:, None]) <= 2
+    return np.stack([top, (power * near).sum(1) / np.maximum(total, 1e-20), total], 1)
+
+
+def in_tones(partials: np.ndarray, steps: int) -> np.ndarray:
+    """Which of so many steps of 10 ms lie in a steady tone, as a machine's before one is to speak, or beside it.
+
+    A tone is one frequency, from 350 Hz up, that stays for 120 ms at least and as loud. No vowel is that: several of
+    its harmonics are strong, and they move.
+
+    Args:
+        partials: (n, 3), as `strongest` gives them.
+
+    Returns:
+        (``steps``,) bool.
+    """
+    if len(partials) < 3:
+        return np.zeros(steps, bool)
+    top, share, power = partials.T
+    pure = (share > _PURE) & (top * 25 >= _LOWEST)
+    same = pure[1:] & pure[:-1] & (np.abs(np.diff(top)) <= 1)
+    same &= np.abs(np.diff(np.log(np.maximum(power, 1e-20)))) < np.log(_EVEN)
+    tone = np.zeros(len(top) + 2, bool)
+    for shift in range(5):  # three in a row, and where the tone begins and ends beside them
+        tone[shift:len(top) - 2 + shift] |= same[1:] & same[:-1]
+    tone = np.repeat(tone[1:-1], _TONE)[:steps]
+    return np.pad(tone, (0, steps - len(tone)))
 
 
 def loudest_stretch(energy: np.ndarray, width: int) -> int:
@@ -111,9 +160,10 @@ def examine(task: tuple[list[str], float], channel: int | None = None) -> list[R
 def _examine(path: str, clip_seconds: float, channel: int | None) -> Recording:
     with open_audio(path, channel) as file:
         rate, kind, seconds = file.samplerate, file.format, file.frames / file.samplerate
+        beyond = check_end(file, path)
     offset, duration = 0.0, seconds
     if seconds > clip_seconds + 0.5 / rate:
         offset, duration = min(loudest(path, clip_seconds, channel), seconds - clip_seconds), clip_seconds
     samples, remarks = decode_with_remarks(path, offset, duration, channel=channel)
     return Recording(path, offset, duration, seconds, rate, kind, hashlib.sha1(samples.tobytes()).hexdigest(),
-                     tuple(remark for remark in remarks if "manifest" not in remark))  # there is none yet
+                     tuple(remark for remark in beyond + remarks if "manifest" not in remark))  # there is none yet

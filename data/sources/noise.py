@@ -4,11 +4,7 @@ import os
 from pathlib import Path
 
 from data.base.errors import UserError
-from data.decoding import audio_files
-
-# Endings of recordings that libsndfile does not read, or, .raw, cannot tell the rate of.
-UNREADABLE = {"3gp", "aac", "ac3", "amr", "ape", "dsf", "m4a", "m4b", "mka", "mkv", "mov", "mp4", "ra", "raw", "spx",
-              "tta", "webm", "wma", "wv"}
+from data.decoding import UNREADABLE, audio_files
 
 
 def find_noise(folder: str | Path) -> tuple[list[Path], list[Path]]:

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from data.base.errors import UserError
-from data.decoding import SAMPLE_RATE, decode, open_audio
+from data.decoding import SAMPLE_RATE, decode_with_remarks, open_audio
+from data.unheard import GOES_ON
 from models.evaluation.kept_cohort import Cohort, pack, place_of, unpack
 from models.evaluation.whiten import Whitening
 from models.runs.checkpoints import Run
@@ -99,7 +100,7 @@ def gather(embedder: Embedder, files: list[str], spoken: Spoken, seed: int, say:
               for file, seconds in running.items() for _ in range(max(1, round(seconds / facts.clip_seconds)))]
     places = [places[i] for i in sorted(rng.permutation(len(places))[:WINDOWS])]
     words = words_to_compare(spoken, lengths, facts.clip_seconds, rng)
-    clips = cut([*places, *((file, start) for file, start, _ in words)], facts.clip_samples, broken)
+    clips = cut([*places, *((file, start) for file, start, _ in words)], facts.clip_samples, broken, say)
     for reason in broken[:5]:
         say(f"left out {reason}")
     if len(broken) > 5:
@@ -132,7 +133,8 @@ def words_to_compare(spoken: Spoken, lengths: dict[str, float], clip_seconds: fl
     return [chosen[i] for i in sorted(rng.permutation(len(chosen))[:WORDS])]
 
 
-def cut(places: list[tuple[str, float]], length: int, broken: list[str]) -> dict[int, np.ndarray]:
+def cut(places: list[tuple[str, float]], length: int, broken: list[str],
+        say: Callable[[str], None]) -> dict[int, np.ndarray]:
     """(S,) int16 of ``length`` samples from each place, a file and a second in it, that has sound; by its number.
 
     What lies before a file's beginning or after its end is zeros. What cannot be decoded is added to ``broken``.
@@ -144,10 +146,12 @@ def cut(places: list[tuple[str, float]], length: int, broken: list[str]) -> dict
         by_file[file].append((i, round(start * SAMPLE_RATE)))
     for file, starts in tqdm(by_file.items(), desc="cohort", unit=" files", disable=None, leave=False):
         try:
-            samples = decode(file)
+            samples, remarks = decode_with_remarks(file)
         except UserError as error:
             broken.append(str(error))
             continue
+        if GOES_ON in remarks:
+            say(f"warning: 1 recording seems to {GOES_ON}: {file}")
         for i, first in starts:
             missing = max(0, -first)
             found = samples[max(0, first):max(0, first + length)]

@@ -15,8 +15,8 @@ import soundfile
 import soxr
 
 from data.base.errors import UserError
-from data.decoding import SAMPLE_RATE, audio_files, check_channel, chosen, open_audio, to_int16
-from spotting.sound.unheard import goes_on
+from data.decoding import SAMPLE_RATE, UNREADABLE, audio_files, check_channel, chosen, open_audio, to_int16
+from data.unheard import goes_on, is_cut
 
 BLOCK = 1.0  # seconds read at a time
 QUIET = 64  # of a window's highest sample less its lowest, of 65,536
@@ -34,11 +34,13 @@ class Sound:
         name: as the user named it.
         blocks: its samples, (n,) int16 at 16 kHz, any n.
         seconds: how long its header says it is; None if nobody knows.
+        whole: False as soon as it is known that some of it is not heard, which is told.
     """
 
     name: str
     blocks: Iterator[np.ndarray]
     seconds: float | None = None
+    whole: bool = True
 
 
 def open_file(path: str | Path, warn: Callable[[str], None], start: float = 0.0, end: float | None = None,
@@ -50,15 +52,23 @@ def open_file(path: str | Path, warn: Callable[[str], None], start: float = 0.0,
             full scale.
     """
     path = os.fspath(path)
+    sound = Sound(path, iter(()))
+
+    def partly(why: str) -> None:
+        sound.whole = False
+        warn(f"{path}: {why}")
+
     with open_audio(path, channel) as file:
         rate, channels = file.samplerate, 1 if channel else file.channels
         exact = file.subtype == "PCM_16" and rate == SAMPLE_RATE and file.channels == 1
         first, last = (min(round(at * rate), file.frames) for at in (start, file.frames if end is None else end))
         if end is None:
             last = file.frames
+            if is_cut(file):
+                partly(f"ends early: the page that marks its end is missing after {last / rate:.1f} s; is it complete?")
             if goes_on(file, path):
-                warn(f"{path}: goes on after the {file.frames / rate:.1f} s that its header gives, of which nothing is "
-                     "heard (several files joined into one?); convert it anew, or give its parts")
+                partly(f"goes on after the {last / rate:.1f} s that its header gives, of which nothing is heard "
+                       "(several files joined into one, or more than 4 GB?); convert it anew, or give its parts")
 
     def frames() -> Iterator[np.ndarray]:
         done, size, power = 0, max(1, round(block * rate)), np.zeros(2)
@@ -74,11 +84,12 @@ def open_file(path: str | Path, warn: Callable[[str], None], start: float = 0.0,
                     yield part
                 done += len(part)
         if done < last - rate // 10:
-            warn(f"{path}: ends early: its header says {last / rate:.1f} s, but {done / rate:.1f} s can be read")
+            partly(f"ends early: its header says {last / rate:.1f} s, but {done / rate:.1f} s can be read")
         if channels > 1 and power[0] < 0.2 / channels * power[1]:
             warn(f"{path}: its channels cancel out when averaged, so little of it was heard; choose one with --channel")
 
-    return Sound(path, at_16_khz(frames(), rate, path), (last - first) / rate)
+    sound.blocks, sound.seconds = at_16_khz(frames(), rate, path), (last - first) / rate
+    return sound
 
 
 def open_raw(stream: BinaryIO, name: str, rate: int, channels: int, encoding: str, warn: Callable[[str], None],
@@ -198,11 +209,14 @@ def has_sound(clips: np.ndarray) -> np.ndarray:
     return clips.max(1).astype(np.int32) - clips.min(1) > QUIET
 
 
-def files_of(paths: Sequence[str | Path], flag: str) -> list[str]:
+def files_of(paths: Sequence[str | Path], flag: str, say: Callable[[str], None]) -> list[str]:
     """The audio files that paths name: files, and all those below folders, in the order of their names.
 
+    Args:
+        say: is told of recordings in folders that are left out, for their formats cannot be read.
+
     Raises:
-        UserError: a path that does not exist, or a folder without audio.
+        UserError: a path that does not exist, or a folder without audio that can be read.
     """
     found: list[str] = []
     for path in map(os.fspath, paths):
@@ -211,8 +225,12 @@ def files_of(paths: Sequence[str | Path], flag: str) -> list[str]:
                 raise UserError(f"{flag} {path}: no such file or folder; check the name")
             found.append(path)
             continue
-        inside = audio_files(path)
+        inside, others = audio_files(path), audio_files(path, UNREADABLE)
+        left = f"{len(others)} in formats that cannot be read, such as {others[0]}: convert them, for instance to " \
+               "WAV by ffmpeg" if others else ""
         if not inside:
-            raise UserError(f"{flag} {path}: no audio file in this folder or below it")
+            raise UserError(f"{flag} {path}: no audio file in this folder or below it" + (f", but {left}" * bool(left)))
+        if left:
+            say(f"{flag} {path}: left out {left}")
         found += inside
     return found

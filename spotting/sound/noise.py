@@ -7,6 +7,7 @@ import numpy as np
 
 from data.base.errors import UserError
 from data.decoding import SAMPLE_RATE, decode, to_int16
+from spotting.command import warn
 from spotting.sound.blocks import Sound, files_of
 
 _FRAME = SAMPLE_RATE // 100
@@ -25,7 +26,7 @@ class Noise:
     """
 
     def __init__(self, folder: Path, snr: float, seed: int = 0):
-        self.files = files_of([folder], "--noise")
+        self.files = files_of([folder], "--noise", warn)
         self.noises = [decode(file) for file in self.files]
         for file, noise in zip(self.files, self.noises, strict=True):
             if noise.min() == noise.max():

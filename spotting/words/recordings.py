@@ -101,10 +101,13 @@ def _where(word: str, recording, clip_seconds: float, channel: int | None) -> Re
 
 def speech_span(samples: np.ndarray) -> tuple[float, float]:
     """Where the sound of a word lies in a clip, (T,) int16 at 16 kHz, in seconds: from the first to the last 10 ms
-    within 25 dB of the loudest, of which fewer than three in a row are taken for a click."""
+    within 25 dB of the loudest, of which fewer than three in a row are taken for a click; steady tones do not count."""
+    from data.folder.word_stretch import in_tones, strongest
+
     hop = SAMPLE_RATE // 100
     frames = samples[:len(samples) // hop * hop].reshape(-1, hop).astype(np.float64)
     power = frames.var(1)
+    power[in_tones(strongest(samples[:, np.newaxis], hop), len(power))] = 0
     loud = power > power.max(initial=0) * 10 ** -2.5
     runs = loud.copy()
     if len(loud) >= 3:

@@ -15,6 +15,7 @@ from data.decoding import (
     CANCELLED,
     FEW,
     LOUD,
+    OVERDRIVEN,
     PAST_END,
     QUIET,
     SAMPLE_RATE,
@@ -311,6 +312,18 @@ def test_few_levels_are_told(tmp_path):
     quiet = (RNG.integers(-3, 4, 16_000) << 8).astype(np.int32)
     assert decode_with_remarks(wav(tmp_path / "d.wav", quiet, subtype="PCM_24"))[1] == [QUIET, FEW]
     assert decode_with_remarks(wav(tmp_path / "e.wav"))[1] == []
+
+
+@pytest.mark.parametrize("how", [{"subtype": "PCM_16"}, {"subtype": "PCM_24"}, {"subtype": "FLOAT"}, {"format": "OGG"},
+                                 {"format": "MP3"}])
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_much_of_a_word_cut_off_is_told_a_few_samples_are_not(tmp_path, how, rate):
+    t = np.arange(rate) / rate
+    voice = np.hanning(rate) * sum(np.sin(2 * np.pi * k * (120 * t + 9 * t ** 2) + k * k) / k for k in range(1, 20))
+    voice *= 0.99 / np.abs(voice).max()
+    for gain, remarks in ((1, []), (1.05, []), (30, [OVERDRIVEN])):
+        path = wav(tmp_path / "a.x", np.clip(gain * voice, -1, 1), rate, **{"format": "WAV"} | how)
+        assert decode_with_remarks(path)[1] == remarks, gain
 
 
 @pytest.mark.parametrize("levels", [1, 15, 16, 200])

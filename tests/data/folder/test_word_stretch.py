@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from data.folder.word_stretch import Recording, examine, loudest, loudest_stretch
+from data.folder.word_stretch import Recording, examine, in_tones, loudest, loudest_stretch, strongest
 from tests.sounds import noise, record
 
 
@@ -107,3 +107,26 @@ def test_examine_tells_what_a_file_is_or_why_it_cannot_be_used(tmp_path):
     assert (found[0].duration, found[0].rate, found[0].format) == (pytest.approx(0.5), 22_050, "FLAC")
     assert ["notes.txt" in found[1], "silent to the bit" in found[2], "no such audio" in found[3],
             "not numbers" in found[4]] == [True] * 4
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
+@pytest.mark.parametrize("hertz", [400, 1_000, 2_000])
+@pytest.mark.parametrize("seconds", [0.2, 0.5])
+def test_a_steady_tone_is_no_word(tmp_path, rate, hertz, seconds):
+    samples = noise(4, rate, level=0.002)
+    word = slice(round(2 * rate), round(2.5 * rate))
+    samples[word] += noise(0.5, rate, level=0.05) * np.hanning(word.stop - word.start)
+    t = np.arange(round(seconds * rate)) / rate
+    first = round((1.9 - seconds - 0.2) * rate)
+    samples[first:first + len(t)] += 0.5 * np.sin(2 * np.pi * hertz * t)
+    start = loudest(str(record(tmp_path / "a.wav", samples, rate)), 1.0)
+    assert start <= 2.06 and start + 1.0 >= 2.44
+    assert abs(start + 0.5 - 2.25) < 0.1
+
+
+def test_a_voice_that_glides_is_no_tone():
+    t = np.arange(16_000) / 16_000
+    voice = sum(np.sin(2 * np.pi * k * (180 * t + 30 * t ** 2)) / k for k in range(1, 12))
+    assert not in_tones(strongest(voice[:, None], 160), 100).any()
+    tone = np.sin(2 * np.pi * 880 * t)
+    assert in_tones(strongest(tone[:, None], 160), 100).all()

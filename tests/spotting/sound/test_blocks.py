@@ -119,11 +119,11 @@ def test_files_and_folders_in_order(tmp_path):
     for name in ("b/2.flac", "b/c/1.wav", "a.ogg"):
         record(tmp_path / name)
     (tmp_path / "b" / "notes.txt").touch()
-    assert files_of([tmp_path / "b", tmp_path / "a.ogg"], "x") == [str(tmp_path / n) for n in
+    assert files_of([tmp_path / "b", tmp_path / "a.ogg"], "x", pytest.fail) == [str(tmp_path / n) for n in
                                                                       ("b/2.flac", "b/c/1.wav", "a.ogg")]
     for path, message in ((tmp_path / "no", "no such"), (record(tmp_path / "d" / "x.wav").parent / "e", "no such")):
         with pytest.raises(UserError, match=message):
-            files_of([path], "x")
+            files_of([path], "x", pytest.fail)
 
 
 @pytest.mark.parametrize(("length", "hop"), [(100, 10), (100, 30), (100, 100), (7, 3)])
