@@ -24,14 +24,15 @@ from pathlib import Path
 
 import numpy as np
 
+from data.base.cores import cores
 from data.base.errors import UserError, exit_cleanly
 from data.base.files import CACHE, open_regular, read_text, write_atomically
 from data.base.npz import read_npz
 from data.labels import one_form
 from data.manifests import REGISTRY, load_corpus
-from data.nearest import search
 
 WEIGHTS = {"soundex": 2, "caverphone": 2, "metaphone": 5, "nysiis": 1}  # tenths: integer sums make ties exact
+_CELLS = 2_000_000  # pairs held at a time
 _VERSION = 1  # of codes, distance and tie-breaking; part of the cache's key
 
 _LATIN = str.maketrans({"æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i"})
@@ -133,18 +134,45 @@ def cache_file(labels: Sequence[str], top: int, cache_dir: str | Path) -> Path:
 
 
 def neighbours(labels: Sequence[str], top: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nearest words by exact search, see `data.nearest`; no N x N table ever exists.
+    """Nearest words by the distances of all pairs, a block of rows at a time; no N x N table ever exists.
 
     Returns:
         indices (N, K) int32 and distances (N, K) float32 with K = min(top, N - 1), ordered as in `nearest_words`.
     """
+    from tqdm import tqdm
+
     count = len(labels)
     top = max(0, min(top, count - 1))
-    if not top:
-        return np.zeros((count, 0), np.int32), np.zeros((count, 0), np.float32)
-    weighted = [(WEIGHTS[name], values) for name, values in codes(labels).items()]
-    indices, tenths = search(weighted, labels, top)
+    indices, tenths = (np.zeros((count, top), np.int32) for _ in range(2))
+    weighted = [(WEIGHTS[name], _Edits(values)) for name, values in codes(labels).items()]
+    spelling, longest = _Edits(labels), 1 + max(map(len, labels), default=0)
+    blocks = range(0, count if top else 0, max(1, _CELLS // max(count, 1)))
+    for start in tqdm(blocks, desc="nearest words", disable=None, leave=False, delay=2):
+        rows = slice(start, start + blocks.step)
+        # One number a pair: first the distance, then the spelling, then the index.
+        order = sum(weight * edits(rows) for weight, edits in weighted) * longest + spelling(rows)
+        order = order.astype(np.int64) * count + np.arange(count)
+        order[range(len(order)), range(start, start + len(order))] = np.iinfo(np.int64).max  # no word is near itself
+        order = np.sort(np.partition(order, top - 1, axis=1)[:, :top], axis=1)
+        indices[rows], tenths[rows] = order % count, order // count // longest
     return indices, (tenths / np.float32(10)).astype(np.float32)
+
+
+class _Edits:
+    """Edit distances between N texts, of which many are equal."""
+
+    def __init__(self, texts: Sequence[str]):
+        self.texts, self.distinct = texts, list(dict.fromkeys(texts))
+        place = {text: i for i, text in enumerate(self.distinct)}
+        self.index = np.array([place[text] for text in texts], np.int64)
+
+    def __call__(self, rows: slice) -> np.ndarray:
+        """(R, N) int32, of those rows against all."""
+        from rapidfuzz.distance import Levenshtein
+        from rapidfuzz.process import cdist
+
+        return cdist(self.texts[rows], self.distinct, scorer=Levenshtein.distance, dtype=np.int32,
+                     workers=cores()).take(self.index, axis=1)
 
 
 def read_words(path: str | Path) -> list[str]:
