@@ -487,7 +487,7 @@ def test_wrong_hash_unpacks_nothing_and_a_rerun_starts_anew(run, server, tmp_pat
     flags = ["--download", "--url", f"{server.url}/speech_commands_v0.02.tar.gz"]
     with pytest.raises(UserError, match=f"sha256 is {server.sha256} where {'0' * 64} is expected"):
         run(tmp_path / "data", *flags, "--sha256", "0" * 64)
-    assert [file.suffix for file in (tmp_path / "data" / "speech_commands_v0.02").iterdir()] == [".bad"]
+    assert not list((tmp_path / "data" / "speech_commands_v0.02").iterdir())
     with pytest.raises(UserError, match="no clip named"):
         run(tmp_path / "data")
     assert len(run(tmp_path / "data", *flags)[1].splits["train"]) == 156
@@ -500,7 +500,7 @@ def test_local_archive_and_malicious_member(run, server, tmp_path):
     evil = tmp_path / "evil.tar.gz"
     with tarfile.open(evil, "w:gz") as tar:
         tar.add(archive, "../../escaped.wav")
-    with pytest.raises(UserError, match="outside the folder"):
+    with pytest.raises(UserError, match="outside the destination"):
         run(tmp_path / "b", "--download", "--url", evil, "--sha256", hashlib.sha256(evil.read_bytes()).hexdigest())
     assert not list(tmp_path.rglob("escaped.wav"))
     assert not server.asked
