@@ -1,8 +1,8 @@
-"""The word tier of Praat TextGrids: read fast, written in the layout of the public LibriSpeech alignments.
+"""The word tier of Praat TextGrids, and writing it in the layout of the public LibriSpeech alignments.
 
-The usual file (long text format, UTF-8) is taken apart by one regular expression over its ``words`` tier only. Every
-other one - short format, UTF-16, tiers of other names, counts that are not true, times rounded to overlap - is read
-token by token, as Praat reads: numbers, texts in quotes and flags count where they stand alone, all else is comment.
+A file is read token by token, as Praat reads: numbers, texts in quotes and flags count where they stand alone, all else
+is comment. So the long and the short format are one. The package textgrid trusts the counts that a file states, and
+refuses times that rounding made overlap; aligners write such files.
 """
 
 import re
@@ -17,16 +17,6 @@ SILENCE = frozenset(["", "sil", "sp", "spn"])  # marks of aligners for what is n
 _EPSILON = 1e-6  # seconds; rounding in the file
 _OVERLAP = 0.005  # seconds that rounded times may overlap; the later one is cut
 _PAST = 0.025  # seconds that a last frame may reach past the end; cut
-
-_NUMBER = rb"(-?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)"
-_HEADER = re.compile(rb'\s*File type = "ooTextFile"\s+Object class = "TextGrid"\s+xmin = ' + _NUMBER + rb"\s+xmax = "
-                     + _NUMBER + rb"\s+tiers\? <exists>\s+size = (\d+)\s")
-_WORDS = re.compile(rb'class = "IntervalTier"\s+name = "' + TIER.encode() + rb'"\s+xmin = ' + _NUMBER
-                    + rb"\s+xmax = " + _NUMBER + rb"\s+intervals: size = (\d+)\s")
-_INTERVAL = re.compile(rb"xmin = " + _NUMBER + rb"\s+xmax = " + _NUMBER + rb'\s+text = "((?:[^"]|"")*)"')
-_LAST = re.compile(rb'(?:intervals|points) \[(\d+)\]:(?:\s+\w+ = ' + _NUMBER + rb')+\s+\w+ = "(?:[^"]|"")*"\s*\Z')
-_SIZE = re.compile(rb"(?:intervals|points): size = (\d+)\s")
-_BOM = b"\xef\xbb\xbf"
 _TOKEN = re.compile(r'"((?:[^"]|"")*)"(?!")|(?<!\S)([-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)(?!\S)'
                     r"|(<exists>|<absent>)|(?<!\S)!.*")
 _TIER_CLASSES = {"IntervalTier": 2, "TextTier": 1}  # numbers before each text
@@ -90,7 +80,28 @@ def read_words(path: str | Path, tier: str | None = None) -> WordTier:
         raise TextGridError("unreadable", str(error.strerror)) from None
     if not data.strip():
         raise TextGridError("empty")
-    return (_read_usual(data) if tier in (None, TIER) else None) or _read_odd(data, tier)
+    xmax, tiers, odd = _tiers(_tokens(_decode(data)))
+    name, rows, end_of_tier = _choose(tiers, tier)
+    if name != (tier or TIER):
+        odd.append(f"its words are in tier {name!r}")
+    xmax, now, cut = max(xmax, end_of_tier), float("-inf"), False
+    found = WordTier([], [], [], xmax)
+    for a, b, mark in rows:
+        if b < a - _EPSILON or a < now - _OVERLAP:
+            raise TextGridError("out of order", f"an interval {a:g}-{b:g} s after {now:g} s")
+        if b > xmax + _PAST:
+            raise TextGridError("past the end", f"an interval {a:g}-{b:g} s in a TextGrid of {xmax:g} s")
+        cut |= a < now - _EPSILON or b > xmax + _EPSILON
+        a, b = max(a, now), min(b, xmax)
+        if b > a:
+            found.start.append(a)
+            found.end.append(b)
+            found.mark.append(mark)
+            now = b
+    if cut:
+        odd.append("intervals that overlap or end too late by some ms were cut")
+    found.odd = "; ".join(odd) or None
+    return found
 
 
 def write_words(path: str | Path, words: Sequence[tuple[str, float, float]], duration: float) -> None:
@@ -131,82 +142,12 @@ def _seconds(value: float) -> str:
     return f"{value:.6f}".rstrip("0").rstrip(".")
 
 
-def _read_usual(data: bytes) -> WordTier | None:
-    """The tier of a whole file in long text format, or None where anything is not as usual."""
-    header = _HEADER.match(data, len(_BOM) if data.startswith(_BOM) else 0)
-    tier = header and _WORDS.search(data, header.end())
-    if not tier:
-        return None
-    stop = data.find(b'class = "', tier.end())
-    rows = _INTERVAL.findall(data, tier.end(), stop if stop >= 0 else len(data))
-    if (len(rows) != int(tier[3]) or data.count(b'class = "', header.end()) != int(header[3])
-            or not _whole(data, stop if stop >= 0 else tier.start())):
-        return None
-    start, end, mark = [], [], []
-    now, xmax = float("-inf"), float(header[2])
-    for first, last, text in rows:
-        a, b = float(first), float(last)
-        if b < a - _EPSILON or a < now - _EPSILON or b > xmax + _EPSILON:
-            return None
-        if b > a:
-            start.append(a)
-            end.append(b)
-            mark.append(text)
-            now = b
-    try:
-        mark = [text.decode("utf-8").replace('""', '"') for text in mark]
-    except UnicodeDecodeError:
-        return None
-    return WordTier(start, end, mark, xmax)
-
-
-def _whole(data: bytes, start: int) -> bool:
-    """Whether the last tier has as many items as it says, which a file cut short has not."""
-    size = None
-    for size in _SIZE.finditer(data, start):  # noqa: B007  the last one counts
-        pass
-    if size is None:
-        return False
-    if not int(size[1]):
-        return not data[size.end():].strip()
-    last = _LAST.match(data, max(data.rfind(b"intervals [", size.end()), data.rfind(b"points [", size.end()), 0))
-    return last is not None and last[1] == size[1]
-
-
-def _read_odd(data: bytes, wanted: str | None) -> WordTier:
-    text, odd = _decode(data)
-    tokens = _tokens(text)
-    tiers, more = _tiers(tokens)
-    odd += more
-    name, rows, xmax = _choose(tiers, wanted)
-    if name != (wanted or TIER):
-        odd.append(f"its words are in tier {name!r}")
-    end_of_file = max(xmax, tokens[3])
-    start, end, mark, now, cut = [], [], [], float("-inf"), False
-    for a, b, label in rows:
-        if b < a - _EPSILON or a < now - _OVERLAP:
-            raise TextGridError("out of order", f"an interval {a:g}-{b:g} s after {now:g} s")
-        if b > end_of_file + _PAST:
-            raise TextGridError("past the end", f"an interval {a:g}-{b:g} s in a TextGrid of {end_of_file:g} s")
-        cut |= a < now - _EPSILON or b > end_of_file + _EPSILON
-        a, b = max(a, now), min(b, end_of_file)
-        if b > a:
-            start.append(a)
-            end.append(b)
-            mark.append(label)
-            now = b
-    if cut:
-        odd.append("intervals that overlap or end too late by some ms were cut")
-    return WordTier(start, end, mark, end_of_file, "; ".join(odd) or "unusual format")
-
-
-def _decode(data: bytes) -> tuple[str, list[str]]:
-    """The text of a file, and what is odd about its encoding."""
+def _decode(data: bytes) -> str:
     if b"ooBinaryFile" in data[:40]:
         raise TextGridError("broken", "a binary TextGrid; save it as text in Praat")
     wide = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"F\0": "utf-16-le", b"\0F": "utf-16-be"}.get(data[:2])
     try:
-        return data.decode(wide or "utf-8-sig"), ["UTF-16"] if wide else []
+        return data.decode(wide or "utf-8-sig")
     except UnicodeDecodeError:
         raise TextGridError("encoding", "neither UTF-8 nor UTF-16") from None
 
@@ -220,8 +161,8 @@ def _tokens(text: str) -> list[str | float | bool]:
         elif number or flag:  # else a comment
             tokens.append(float(number) if number else flag == "<exists>")
     kinds = [type(token) for token in tokens[:6]]
-    begins = kinds[:5] == [_Text, _Text, float, float, bool] and tokens[1] == "TextGrid"
-    if not begins or (tokens[4] and kinds[5:] != [float]):
+    if kinds[:5] != [_Text, _Text, float, float, bool] or tokens[1] != "TextGrid" or (
+            tokens[4] and kinds[5:] != [float]):
         raise TextGridError("broken", "truncated or no TextGrid")
     if text.count('"') % 2:
         raise TextGridError("broken", "truncated within a text")
@@ -232,15 +173,13 @@ class _Text(str):
     """A text in quotes."""
 
 
-def _tiers(tokens: list) -> tuple[list[tuple[str, str, list[tuple], float]], list[str]]:
-    """(class, name, (start, end, mark) rows, xmax) of every tier; and what is odd.
+def _tiers(tokens: list) -> tuple[float, list[tuple[str, str, list[tuple], float]], list[str]]:
+    """Where the TextGrid ends; (class, name, (start, end, mark) rows, xmax) of every tier; and what is odd.
 
     Raises:
         TextGridError: "broken": there are fewer tiers than stated, or the last may lack intervals.
     """
-    tiers, odd = [], []
-    stated = tokens[5] if tokens[4] else 0
-    place = 6
+    tiers, odd, place = [], [], 6
     while place < len(tokens):
         kind, name, *bounds = tokens[place:place + 5] + [None] * max(0, place + 5 - len(tokens))
         times = _TIER_CLASSES.get(kind)
@@ -254,17 +193,15 @@ def _tiers(tokens: list) -> tuple[list[tuple[str, str, list[tuple], float]], lis
                 raise TextGridError("broken", f"truncated or malformed in tier {str(name)!r}")
             rows.append((row[0], row[-2], str(row[-1])))
             place += times + 1
+        if len(rows) < bounds[2] and place == len(tokens) and not (
+                rows and times == 2 and rows[-1][1] >= bounds[1] - _EPSILON):
+            raise TextGridError("broken", f"truncated: {len(rows)} of {bounds[2]:g} intervals in tier {str(name)!r}")
         if len(rows) != bounds[2]:
-            whole = place < len(tokens) or len(rows) > bounds[2] or (
-                rows and times == 2 and rows[-1][1] >= bounds[1] - _EPSILON)
-            if not whole:
-                raise TextGridError("broken", f"truncated: {len(rows)} of {bounds[2]:g} intervals in tier "
-                                              f"{str(name)!r}")
             odd.append(f"tier {str(name)!r} states {bounds[2]:g} intervals and has {len(rows)}")
         tiers.append((str(kind), str(name), rows, bounds[1]))
-    if len(tiers) < stated:
-        raise TextGridError("broken", f"truncated: {len(tiers)} of {stated:g} tiers")
-    return tiers, odd
+    if tokens[4] and len(tiers) < tokens[5]:
+        raise TextGridError("broken", f"truncated: {len(tiers)} of {tokens[5]:g} tiers")
+    return tokens[3], tiers, odd
 
 
 def _choose(tiers: list[tuple[str, str, list[tuple], float]], wanted: str | None) -> tuple[str, list[tuple], float]:
