@@ -61,10 +61,9 @@ def tell_hop(path: Path, calibration: dict, hop: float) -> None:
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:
     """Rows of cells, the first column to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) if i == 0 else cell.rjust(width)
-                        for i, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip())
+    from tabulate import tabulate
+
+    print(tabulate(rows, tablefmt="plain", disable_numparse=True, colalign=["left"] + ["right"] * (len(rows[0]) - 1)))
 
 
 def warn(line: str) -> None:

@@ -153,13 +153,14 @@ def _report_problems(problems: list[tuple[str, str, str]], out: Path) -> None:
 
 
 def _report_words(size: int, words: Words, args: argparse.Namespace) -> None:
+    from tabulate import tabulate
+
     kept = [row for row in words.rows if row[-1] == "kept"]
     print(f"\nLibriWords{size}: {len(kept):,} classes" + (f" (there are {len(words.rows):,} words in all)"
                                                          if len(words.rows) < size else ""))
     shown = kept if len(kept) <= 12 else kept[:10] + kept[-1:]
-    print("  word             aligned too short    train     dev    test")
-    for word, aligned, short, _, *parts, _ in shown:
-        print(f"  {word:15} {aligned:>8,} {short:>9,} {parts[0]:>8,} {parts[1]:>7,} {parts[2]:>7,}")
+    print(tabulate([(word, aligned, short, *parts) for word, aligned, short, _, *parts, _ in shown],
+                   ("word", "aligned", "too short", "train", "dev", "test"), "plain", intfmt=",", disable_numparse=[0]))
     if dropped := words.dropped():
         print(f"dropped {len(dropped):,}: " + "; ".join(
             f"{why} ({len(names):,}): {', '.join(names[:20])}{', ...' * (len(names) > 20)}"

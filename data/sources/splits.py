@@ -57,6 +57,8 @@ def check_disjoint(splits: Splits, content: bool = True) -> None:
 
 def count_table(splits: Splits, labels: Sequence[str]) -> str:
     """Clips (speakers) of every class in every split, and their sums, as lines of text."""
+    from tabulate import tabulate
+
     def cell(utterances: Sequence[Utterance]) -> str:
         speakers = {u.speaker for u in utterances} - {None}
         return f"{len(utterances)}" + (f" ({len(speakers)})" if speakers else "")
@@ -68,9 +70,7 @@ def count_table(splits: Splits, labels: Sequence[str]) -> str:
     rows = [["clips (speakers)", *splits]]
     rows += [[label, *(cell(by_label[split][label]) for split in splits)] for label in labels]
     rows += [["all", *(cell(utterances) for utterances in splits.values())]]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(row[0].ljust(widths[0]) + "".join(f"  {value:>{width}}" for value, width in
-                                                      zip(row[1:], widths[1:], strict=True)) for row in rows)
+    return tabulate(rows, tablefmt="plain", disable_numparse=True, colalign=["left"] + ["right"] * len(splits))
 
 
 def write_corpus(name: str, splits: Splits, folder: str | Path, *, noise: Path | None = None,

@@ -31,15 +31,15 @@ def quietly() -> Iterator[None]:
         yield
 
 
-def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells, the first being the head, as a Markdown table that is aligned on a terminal, too."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["| " + " | ".join(cell.ljust(width) if i == 0 else cell.rjust(width)
-                               for i, (cell, width) in enumerate(zip(row, widths, strict=True))) + " |"
-             for row in rows]
-    rule = "|" + "|".join("-" * (width + 2) if i == 0 else "-" * (width + 1) + ":"
-                          for i, width in enumerate(widths)) + "|"
-    return "\n".join([lines[0], rule, *lines[1:]])
+def markdown(rows: Sequence[Sequence[str]], first: str = "left") -> str:
+    """Rows of cells, the first being the head, as a Markdown table that is aligned on a terminal, too.
+
+    Args:
+        first: how the first column is aligned; the others are to the right.
+    """
+    from tabulate import tabulate
+
+    return tabulate(rows, "firstrow", "pipe", disable_numparse=True, colalign=[first] + ["right"] * (len(rows[0]) - 1))
 
 
 def png(figure, dpi: float = 130) -> bytes:

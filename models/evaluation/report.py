@@ -15,7 +15,7 @@ import numpy as np
 from data.base.errors import UserError
 from data.base.files import write_atomically
 from data.manifests import Manifest
-from models.evaluation.drawing import png, quietly, short_names, visible
+from models.evaluation.drawing import markdown, png, quietly, short_names, visible
 from models.runs.versions import versions
 
 WORST, PAIRS = 5, 5  # shown on the terminal; the files have all of them
@@ -84,11 +84,7 @@ def check_numbers(values: np.ndarray, what: str, utterances: Manifest) -> None:
 
 def table_by_k(rows: Sequence[dict]) -> str:
     """Accuracy, per cent, by the number of neighbours, as a Markdown table."""
-    cells = cells_by_k(rows)
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["| " + " | ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-             for row in cells]
-    return "\n".join([lines[0], "|" + "|".join("-" * (width + 1) + ":" for width in widths) + "|", *lines[1:]])
+    return markdown(cells_by_k(rows), "right")
 
 
 def cells_by_k(rows: Sequence[dict]) -> list[tuple[str, ...]]:

@@ -276,7 +276,7 @@ def test_several_numbers_of_neighbours_are_a_table_beside_the_first_ones_report(
     assert "by_k" not in alone and "neighbours" not in one
     assert several["by_k"] == [{"k": 5, "accuracy": 0.8, "correct": 8, "clips": 10},
                                {"k": 1, "accuracy": 1.0, "correct": 10, "clips": 10}]
-    assert "| k | accuracy |    right |\n" in printed and "| 1 |   100.00 | 10 of 10 |\n" in printed
+    assert "|k|accuracy|right|\n" in printed.replace(" ", "") and "|1|100.00|10of10|\n" in printed.replace(" ", "")
     assert printed.startswith(one.split("wrote")[0])
     assert json.loads((tmp_path / "b" / "s.json").read_text())["by_k"] == several["by_k"]
     assert (tmp_path / "a" / "s.csv").read_bytes() == (tmp_path / "b" / "s.csv").read_bytes()
