@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from data.base.cores import ordered_map
 from data.base.errors import UserError
-from data.base.files import CACHE, misshapen, open_regular, write_atomically
+from data.base.files import CACHE, lock, misshapen, open_regular, write_atomically
 from data.base.npz import read_npz
 from data.decoding import SAMPLE_RATE, decode, decode_with_remarks, fit, to_int16
 from data.manifests import Manifest
@@ -193,7 +193,7 @@ def _read(index_file: Path, audio_file: Path, clips: int, clip_samples: int) -> 
     """A cached split; None if it is not there, or not whole (a crash, a half-deleted pair, another's content)."""
     try:
         audio = open_regular(audio_file)
-        if not _lock(audio, exclusive=False):  # it is just being removed
+        if lock(audio, shared=True) is False:  # it is just being removed
             audio.close()
             return None
         samples = _mapped(audio)
@@ -230,7 +230,7 @@ def _kept(file: IO) -> IO | None:
     if os.name == "nt":
         return None
     audio = os.fdopen(os.dup(file.fileno()), "rb")
-    _lock(audio, exclusive=False)
+    lock(audio, shared=True)
     return audio
 
 
@@ -245,24 +245,6 @@ def _checksum(samples: np.ndarray) -> int:
     return check
 
 
-def _lock(file: IO, exclusive: bool) -> bool:
-    """Lock an open file, as long as it is open or mapped, unless another program's lock forbids it.
-
-    Where there are no locks (Windows, some network drives), sharing always succeeds and excluding never does.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        return not exclusive
-    try:
-        fcntl.flock(file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return not exclusive
-    return True
-
-
 def _remove_older(cache: Path, stem: str, key: str) -> None:
     """Remove what older states of a split left, and an index without audio, unless a program has it mapped."""
     ours = re.compile(re.escape(stem) + r"-([0-9a-f]{16})\.(i16|npz)")
@@ -275,7 +257,7 @@ def _remove_older(cache: Path, stem: str, key: str) -> None:
         with suppress(OSError):
             try:
                 with open(audio_file, "r+b") as audio:  # some network drives lock only what may be written
-                    if _lock(audio, exclusive=True):
+                    if lock(audio):
                         index_file.unlink(missing_ok=True)
                         audio_file.unlink()
             except FileNotFoundError:

@@ -57,7 +57,7 @@ def write_atomically(path: str | Path, mode: str = "w") -> Iterator[IO]:
     watched = None
     try:
         with os.fdopen(descriptor, mode, **text) as file:
-            _hold(descriptor)
+            lock(descriptor)
             watched = _Watched(file)
             yield watched
         os.chmod(temporary, mode_bits)  # mkstemp makes private files
@@ -253,28 +253,32 @@ def kind_of(path: str | Path) -> str:
 @contextmanager
 def locked(folder: str | Path) -> Iterator[None]:
     """Keep other processes out of what they, too, do under this lock of a folder; where there are no locks, nothing."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
+    if os.name == "nt":  # opens no folder
         yield
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        with suppress(OSError):  # a network drive without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock(descriptor, wait=True)
         yield
     finally:
         os.close(descriptor)
 
 
-def _hold(descriptor: int) -> bool:
-    """Lock an open file for as long as it is open, unless another process holds it."""
+def lock(file: IO | int, *, shared: bool = False, wait: bool = False) -> bool | None:
+    """Lock an open file or folder, for as long as it is open or mapped.
+
+    Returns:
+        True; False where another process's lock forbids it; None where there are no locks: Windows, some network
+        drives.
+    """
     try:
         import fcntl
 
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (ImportError, OSError):
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
         return False
+    except (ImportError, OSError):
+        return None
     return True
 
 
@@ -284,7 +288,7 @@ def _remove_leftovers(folder: Path) -> None:
         with suppress(OSError):
             descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
             try:
-                if time.time() - os.fstat(descriptor).st_mtime > _LEFT_BEHIND and _hold(descriptor):
+                if time.time() - os.fstat(descriptor).st_mtime > _LEFT_BEHIND and lock(descriptor):
                     path.unlink()
             finally:
                 os.close(descriptor)

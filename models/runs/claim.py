@@ -5,11 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from data.base.errors import UserError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+from data.base.files import lock
 
 _held: dict[str, int] = {}  # descriptors that hold the locks, by folder
 
@@ -24,7 +20,7 @@ def claim(folder: Path, flag: str) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if fcntl is None:
+        if os.name == "nt":  # opens no folder
             return
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError as error:
@@ -36,7 +32,7 @@ def claim(folder: Path, flag: str) -> None:
             os.close(descriptor)
             return
         release(folder)  # it was removed and made anew
-    if not _lock(descriptor):
+    if lock(descriptor) is False:
         os.close(descriptor)
         raise UserError(f"{flag} {folder.name}: another process is training {folder} right now; wait for it, or choose "
                         f"another {flag}")
@@ -47,13 +43,3 @@ def release(folder: Path) -> None:
     """Leave a run's folder to others; nothing if it is not this process's."""
     with suppress(KeyError):
         os.close(_held.pop(os.path.realpath(folder)))
-
-
-def _lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a drive without locks
-        pass
-    return True
