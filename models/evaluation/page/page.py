@@ -6,22 +6,24 @@ everything else, also scripts and styles other than its own two, which it knows 
 
 import base64
 import hashlib
-import re
+import json
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Sequence
+from math import ceil
 from pathlib import Path
 
 from data.base.errors import UserError
 from data.base.files import check_output, open_regular, write_atomically
-from models.evaluation.drawing import visible
-from models.evaluation.page import markup
+from models.evaluation.drawing import short_names, visible
 from models.evaluation.page.parts import Clip, Mistake, Page, in_turn
-from models.evaluation.page.sounds import CODECS, sound_uri
+from models.evaluation.page.sounds import CODECS, data_uri, sound_uri
 from models.runs.options.testing import HTML_MB
 
 _HERE = Path(__file__).parent
 _BEGINS = "<!doctype html>"
 _PICTURES = 0.5  # of the budget, that pictures may take
+_SHADES = 5  # of a cell
 _SLACK = 1000  # bytes for what is said about the mistakes left out
 
 
@@ -106,7 +108,7 @@ def _fitting(page: Page, order: Sequence[Mistake], room: int, codec: int) -> tup
         names = {("row", mistake.row): page.rows[mistake.row],
                  ("column", mistake.column): page.columns[mistake.column]}
         names = {key: visible(name) for key, name in names.items() if key not in named}
-        room -= sum(len(markup.as_data(part).encode()) + 12 for part in (entry, *new.values(), *names.values()))
+        room -= sum(len(_as_data(part).encode()) + 12 for part in (entry, *new.values(), *names.values()))
         if room < 0:
             break
         entries.append(entry)
@@ -126,32 +128,58 @@ def _clip(clip: Clip, numbers: dict) -> dict:
 
 
 def _assemble(page: Page, megabytes: float, kept: list[dict], sounds: list[str], codec: int) -> str:
-    style, script, template = ((_HERE / name).read_text("utf-8") for name in ("page.css", "page.js", "page.html"))
-    lost = pictures_left_out(page, megabytes)
-    pictures = [markup.picture(picture) for picture in page.pictures if picture.title not in lost]
-    wanted = page.headings["row"], page.headings["column"]
-    parts = {
-        "figures": ("Figures", markup.figures(page)),
-        "matrix": ("Matrix", markup.section("matrix", page.matrix.title, markup.paragraph(
-            "A number that is underlined lists these mistakes." if page.mistakes else ""),
-            markup.matrix(page.matrix, page.rows, page.columns, wanted))),
-        "pictures": ("Pictures", markup.section("pictures", "Pictures", *(markup.paragraph(
-            f"Left out, because it takes more room than the page's {megabytes:g} MB leave: {title}", "note")
-            for title in lost), f'<div class="beside">{"".join(pictures)}</div>') if page.pictures else ""),
-        "mistakes": ("Mistakes", markup.mistakes(page, _said(page, megabytes, len(kept), codec))),
-        "origin": ("Origin", markup.origin(page.origin))}
-    rows, columns = (set(shown) | {entry[axis] for entry in kept} for axis, shown in
+    from jinja2 import Environment, FileSystemLoader
+    from markupsafe import Markup
+
+    def shown(value: object) -> object:
+        """What a file or a flag gave, so that it is shown and nothing more; the template escapes it, too."""
+        return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+    style, script = ((_HERE / name).read_text("utf-8") for name in ("page.css", "page.js"))
+    rows, columns = (set(axis) | {entry[name] for entry in kept} for name, axis in
                      zip(("row", "column"), page.matrix.shown, strict=True))
     data = {"rows": {r: visible(page.rows[r]) for r in sorted(rows)},
             "columns": {c: visible(page.columns[c]) for c in sorted(columns)}, "names": page.headings,
             "counts": [[*cell, count] for cell, count in page.count().items()],
             "mistakes": kept, "sounds": sounds}
-    values = {
-        "title": markup.text(page.title), "about": markup.own(page.about), "style": style, "script": script,
-        "style_hash": _hash(style), "script_hash": _hash(script), "data": markup.as_data(data),
-        "contents": "".join(f'<a href="#{name}">{heading}</a>' for name, (heading, part) in parts.items() if part),
-        "sections": "\n".join(part for _, part in parts.values() if part)}
-    return re.sub(r"{{(\w+)}}", lambda found: values[found[1]], template)
+    environment = Environment(loader=FileSystemLoader(_HERE), autoescape=True, finalize=shown, trim_blocks=True,
+                              keep_trailing_newline=True)
+    return environment.get_template("page.html").render(
+        page=page, megabytes=megabytes, lost=pictures_left_out(page, megabytes), below=_below(page),
+        across=_named(page.columns, page.matrix.shown[1]), said=_said(page, megabytes, len(kept), codec),
+        sortable=[("row", page.headings["row"]), ("column", page.headings["column"]),
+                  *enumerate(page.headings["values"])],
+        style=Markup(style), script=Markup(script), hash=_hash, data_uri=data_uri, data=Markup(_as_data(data))).lstrip()
+
+
+def _below(page: Page) -> list[tuple]:
+    """The matrix: (number, name, short name, cells) of every row, a cell being (column, count, shade, title)."""
+    total: Counter = Counter()
+    for (row, _), count in page.matrix.counts.items():
+        total[row] += count
+
+    def cell(row: int, column: int) -> tuple:
+        count = page.matrix.counts.get((row, column), 0)
+        # The square root keeps one in a hundred visible.
+        return (column, count, min(_SHADES, ceil(_SHADES * (count / (total[row] or 1)) ** 0.5)),
+                f"{page.rows[row]}, {page.headings['column']} {page.columns[column]}")
+
+    below, across = page.matrix.shown
+    return [(row, *names, [cell(row, column) for column in across])
+            for row, names in zip(below, _named(page.rows, below), strict=True)]
+
+
+def _named(names: dict[int, str], shown: Sequence[int]) -> list[tuple[str, str]]:
+    """The names of rows or columns, and short ones."""
+    return [(names[i], short) for i, short in zip(shown, short_names(names[i] for i in shown), strict=True)]
+
+
+def _as_data(value: object) -> str:
+    """JSON that can stand in a script element: it has no character that could end one."""
+    found = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for character in "<>&\u2028\u2029":
+        found = found.replace(character, f"\\u{ord(character):04x}")
+    return found
 
 
 def _said(page: Page, megabytes: float, kept: int, codec: int) -> list[str]:
