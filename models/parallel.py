@@ -1,4 +1,4 @@
-"""Data-parallel training: ``torchrun --nproc_per_node=N`` starts N processes, each on a GPU of its own.
+"""Data-parallel training: ``torchrun --nproc_per_node=N`` starts N processes on one machine, each on a GPU of its own.
 
 Every process draws the same global batch, embeds its part of it, and gathers the others' embeddings, so that mining
 sees the whole batch. Without torchrun there is one process, and nothing here does anything.
@@ -40,15 +40,6 @@ def leads() -> bool:
     return not launched() or os.environ["RANK"] == "0"
 
 
-def local_size() -> int:
-    """Processes on this machine."""
-    return int(os.environ["LOCAL_WORLD_SIZE"]) if _joined else 1
-
-
-def local_rank() -> int:
-    return int(os.environ["LOCAL_RANK"]) if _joined else 0
-
-
 def refuse(script: str) -> None:
     """Raise UserError if torchrun started a script that runs in one process, and not another that goes on by it."""
     if launched() and not _left:
@@ -59,29 +50,27 @@ def join(args: Namespace) -> None:
     """Meet the other processes; from then on only the first one's standard output is shown.
 
     Raises:
-        UserError: --gpu or --num_nodes contradicts torchrun, or there are fewer GPUs than processes.
+        UserError: torchrun was started on several machines or --gpu was given, or there are fewer GPUs than processes.
     """
     global _joined
-    nodes = int(os.environ["WORLD_SIZE"]) // int(os.environ["LOCAL_WORLD_SIZE"]) if launched() else 1
-    if args.num_nodes not in (None, nodes):
-        raise UserError(f"--num_nodes {args.num_nodes}: " + (
-            f"torchrun started this on {nodes} machines; give it --nnodes={args.num_nodes}" if launched() else
-            f"start it on every machine with torchrun --nnodes={args.num_nodes} --nproc_per_node=GPUS"))
     if not launched():
         return
+    here = int(os.environ["LOCAL_WORLD_SIZE"])
+    if here != int(os.environ["WORLD_SIZE"]):
+        raise UserError("torchrun --nnodes: training runs on one machine; start it there by torchrun "
+                        "--nproc_per_node=GPUS")
     if "gpu" in args.given:
         raise UserError("--gpu: torchrun gives each process a GPU of its own; leave it out, or choose them by "
                         "CUDA_VISIBLE_DEVICES")
     import torch
     from torch import distributed
 
-    here = int(os.environ["LOCAL_WORLD_SIZE"])
     if 0 < torch.cuda.device_count() < here:
         raise UserError(f"torchrun --nproc_per_node={here}: there are {torch.cuda.device_count()} GPUs; start at most "
                         "one process each")
     backend = "cpu:gloo"
     if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(int(os.environ["RANK"]))
         backend += ",cuda:nccl"
     distributed.init_process_group(backend, timeout=PATIENCE)
     _joined = True
@@ -103,11 +92,11 @@ def leave() -> bool:
 
 @contextmanager
 def first() -> Iterator[None]:
-    """A block that one process of each machine runs before the others: it makes files that those then find."""
-    if _joined and local_rank():
+    """A block that one process runs before the others: it makes files that those then find."""
+    if rank():
         _barrier()
     yield
-    if _joined and not local_rank():
+    if _joined and not rank():
         _barrier()
 
 
@@ -116,6 +105,20 @@ def _barrier() -> None:
     from torch import distributed
 
     distributed.all_reduce(torch.zeros(1))  # on the CPU; a barrier of NCCL would busy the GPU
+
+
+def agree(modules: Iterable) -> None:
+    """Give the modules of all processes the first one's buffers, which are those that it saves.
+
+    Batch norm's statistics are each process's own where torch cannot synchronise them, on a CPU.
+    DistributedDataParallel does the same before the next step, so training is not changed.
+    """
+    if size() > 1:
+        from torch import distributed
+
+        for module in modules:
+            for buffer in module.buffers():
+                distributed.broadcast(buffer, 0)
 
 
 def share(rows: np.ndarray) -> np.ndarray:

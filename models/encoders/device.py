@@ -13,7 +13,7 @@ from models import parallel
 
 def pick_device(gpu: int) -> torch.device:
     """GPU number ``gpu``, under torchrun the process's own, or the CPU, which one line then says."""
-    gpu = parallel.local_rank() if parallel.size() > 1 else gpu
+    gpu = parallel.rank() if parallel.size() > 1 else gpu
     if gpu < torch.cuda.device_count():
         return torch.device("cuda", gpu)
     if not parallel.rank():

@@ -93,6 +93,7 @@ class Loop(Callback):
         if saving and not parallel.rank():
             save(self.run, task, trainer.optimizers[0], self.args.checkpoints_to_keep)
         if looking:
+            parallel.agree(task.saved_modules().values())
             self.dev = self.look()
             name = "dev_accuracy" if self.what == "dev" else self.what
             trainer.logger.log_metrics({name: self.dev, "seconds": task.seconds}, task.done)
@@ -214,6 +215,9 @@ def _in_a_line(run: Run, task: Task) -> Iterator[None]:
                                 "on by --resume") from error
         raise
     finally:
+        for thread in threading.enumerate():  # a writer that failed may still be on its way to the hook
+            if getattr(thread, "exception", None) is not None:
+                thread.join()
         threading.excepthook = before
 
 
@@ -230,5 +234,4 @@ def _processes(device: torch.device) -> dict:
     if parallel.size() == 1:
         return {"devices": [device.index] if device.type == "cuda" else 1}
     # Batch norm sees a process's own clips unless synchronised, which torch can on GPUs only.
-    return {"strategy": "ddp", "devices": parallel.local_size(), "num_nodes": parallel.size() // parallel.local_size(),
-            "sync_batchnorm": device.type == "cuda"}
+    return {"strategy": "ddp", "devices": parallel.size(), "sync_batchnorm": device.type == "cuda"}

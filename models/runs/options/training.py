@@ -1,5 +1,7 @@
 """Flags of the two training scripts about how a run begins, goes on, is looked at and is shared."""
 
+from argparse import SUPPRESS
+
 from models.runs.parser import Parser
 from models.runs.values import count
 
@@ -38,7 +40,6 @@ def add_eval(parser: Parser) -> None:
 
 def add_parallel(parser: Parser) -> None:
     group = parser.add_argument_group(
-        "several GPUs", "Start it by torchrun --nproc_per_node=GPUS: they share each batch and the looks at dev.")
-    group.add_argument("--num_nodes", type=count,
-                       help="machines that train together, each with its own torchrun --nnodes=NUM_NODES; only checked "
-                            "against it (default: what torchrun says, else 1)")
+        "several GPUs of one machine",
+        "Start it by torchrun --nproc_per_node=GPUS: they share each batch and the looks at dev.")
+    group.add_argument("--num_nodes", type=int, choices=(1,), help=SUPPRESS)  # old command lines may say so
