@@ -487,7 +487,7 @@ def test_ctrl_c_saves_says_where_and_can_be_resumed(number, runs, words):
     while process.poll() is None and not run.steps(TRAINER):
         time.sleep(0.2)
     process.send_signal(number)
-    out, error = process.communicate(timeout=120)
+    out, error = process.communicate()
     assert process.returncode == 128 + number, error
     step = run.steps(TRAINER)[-1]
     assert str(run.path(TRAINER, step)) in out and "--resume" in out

@@ -1,8 +1,6 @@
-"""The microphone, by a stand-in for sounddevice that plays a recording at a pace of its own."""
+"""The microphone, by a stand-in for sounddevice that gives all of a recording at once: no test hangs on time."""
 
 import sys
-import threading
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,15 +12,13 @@ from tests.spotting.conftest import RATE, scene
 
 
 class Device:
-    """What the commands use of the module sounddevice: one microphone, which records ``samples``."""
+    """What the commands use of the module sounddevice: one microphone, which records ``samples`` and then stops."""
 
     class PortAudioError(Exception):
         pass
 
-    def __init__(self, samples, rate=RATE, pace=8.0, stops=False, inputs=1, overflow=False,
-                 only=1):
-        self.samples, self.rate, self.pace, self.stops, self.inputs = samples, rate, pace, stops, inputs
-        self.overflow, self.only = overflow, only
+    def __init__(self, samples, rate=RATE, inputs=1, overflow=False, only=1):
+        self.samples, self.rate, self.inputs, self.overflow, self.only = samples, rate, inputs, overflow, only
 
     def query_devices(self, device=None, kind=None):
         about = {"name": "stand-in", "max_input_channels": self.inputs, "default_samplerate": float(self.rate)}
@@ -44,23 +40,13 @@ class Device:
         self.check_input_settings(device, channels, samplerate, dtype)
         samples = self.samples if self.samples.ndim > 1 else np.stack([self.samples] * channels, 1)
         sound = np.clip(32768 * samples, -32768, 32767).astype(np.int16)
-        ended = threading.Event()
 
         def play():
-            at = 0
-            while not ended.is_set():
-                if at < len(sound):
-                    block = sound[at:at + blocksize]
-                elif self.stops:
-                    return
-                else:
-                    block = np.zeros((blocksize, channels), np.int16)
+            for at in range(0, len(sound), blocksize):
+                block = sound[at:at + blocksize]
                 callback(block, len(block), None, SimpleNamespace(input_overflow=self.overflow and at == 0))
-                at += blocksize
-                time.sleep(blocksize / samplerate / self.pace)
 
-        thread = threading.Thread(target=play, daemon=True)
-        return SimpleNamespace(start=thread.start, close=lambda: (ended.set(), thread.join()))
+        return SimpleNamespace(start=play, close=lambda: None)
 
 
 @pytest.fixture
@@ -101,9 +87,9 @@ def test_a_device_that_gives_all_its_channels_and_nothing_else(run, words_file, 
 
 
 def test_a_muted_microphone_is_told_once_and_a_quiet_beginning_is_not(run, words_file, device):
-    device(np.concatenate([np.zeros(4 * RATE), SAID]), pace=50.0)
+    device(np.concatenate([np.zeros(4 * RATE), SAID]))
     assert "muted" not in run("spotting.listen", words_file, "--seconds", "8").error
-    device(np.zeros(RATE), pace=50.0)
+    device(np.zeros(8 * RATE))
     done = run("spotting.listen", words_file, "--seconds", "8")
     assert done.code == 0 and done.error.count("is the microphone muted") == 1
 
@@ -117,7 +103,7 @@ def test_what_was_heard_is_said_when_ctrl_c_ends_it(run, words_file, device, mon
                 raise KeyboardInterrupt
             yield from ()
 
-    device(SAID, pace=50.0)
+    device(SAID)
     monkeypatch.setattr(listen, "hits", until_ctrl_c)
     with pytest.raises(KeyboardInterrupt):
         run("spotting.listen", words_file)
@@ -150,7 +136,7 @@ def test_a_device_that_vanishes(run, words_file, device, monkeypatch):
     import spotting.listen
 
     monkeypatch.setattr(spotting.listen, "SILENCE", 0.3)
-    device(SAID[:3 * RATE], stops=True)
+    device(SAID[:3 * RATE])
     done = run("spotting.listen", words_file, "--threshold", "0.85")
     assert done.code == 2
     assert "stand-in: no sound has come for 0.3 s" in done.error
@@ -158,7 +144,7 @@ def test_a_device_that_vanishes(run, words_file, device, monkeypatch):
 
 
 def test_it_says_when_it_cannot_keep_up_and_when_sound_is_lost(run, words_file, device):
-    device(SAID, pace=1e6, overflow=True)
+    device(SAID, overflow=True)
     done = run("spotting.listen", words_file, "--seconds", "7")
     assert done.error.count("cannot keep up") == 1
     assert "dropped sound" in done.error

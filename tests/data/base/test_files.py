@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -333,7 +332,6 @@ def test_a_signal_ends_it_with_one_line(name):
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                cwd=ROOT)
     assert process.stdout.readline() == "begun\n"
-    time.sleep(0.1)
     process.send_signal(getattr(signal, name))
     assert process.communicate()[1] == f"stopped by {name}\n"
     assert process.returncode == 128 + getattr(signal, name)
