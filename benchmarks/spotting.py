@@ -191,7 +191,7 @@ def delays(folder: Path, encoder: Path, count: int, hop: float) -> str:
                 time.sleep(wait)
             yield samples[at:at + block]
 
-    late = [time.monotonic() - begun - hit.end for _, hit in hits(blocks(), embedder, [word], round(hop * RATE))]
+    late = [time.monotonic() - begun - hit.end for hit in hits(blocks(), embedder, [word], round(hop * RATE))]
     if not late:
         raise SystemExit("no sound was found; is this encoder trained?")
     return (f"{len(late)} lines for {count} sounds, {np.median(late):.2f} s after their end in the median, "

@@ -6,12 +6,16 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data.base.errors import UserError
 from data.base.files import check_output as check_output
 from data.base.files import open_regular
 from data.decoding import SAMPLE_RATE
-from models.runs.values import channels, positive, score
+from models.runs.values import channels, not_negative, positive, score
+
+if TYPE_CHECKING:
+    from spotting.words.words_file import Words
 
 FA_PER_HOUR = 0.5  # false alarms that thresholds allow, unless another rate is asked for
 
@@ -26,9 +30,21 @@ def add_channel(parser: argparse._ActionsContainer) -> None:
                         help="which channel to hear where there are several, the first is 1 (default: their mean)")
 
 
-def add_threshold(parser: argparse._ActionsContainer) -> None:
-    parser.add_argument("--threshold", type=score, metavar="T",
-                        help="the least score of a hit of any word (default: each word's own)")
+def add_telling(parser: argparse.ArgumentParser) -> None:
+    """The flags that say which hits are told."""
+    parser.add_argument("--threshold", type=_threshold, action="append", metavar="[WORD=]T",
+                        help="the least score of a hit of a word, or of any; may be given several times (default: each "
+                             "word's own)")
+    parser.add_argument("--all_words", action="store_true",
+                        help="also tell a word where another one is further above its threshold (default: of hits of "
+                             "different words in one place the best)")
+    parser.add_argument("--pause", type=not_negative, default=0.0, metavar="S",
+                        help="seconds after a hit in which no other one may begin, of any word (default: 0)")
+
+
+def _threshold(text: str) -> tuple[str, float]:
+    word, _, value = text.rpartition("=")
+    return word, score(value)
 
 
 def check_kept(flag: str, path: Path, inputs: Iterable[str | Path]) -> None:
@@ -48,6 +64,22 @@ def hop_samples(hop: float, clip_seconds: float) -> int:
         raise UserError(f"--hop {hop:g}: from 0.01 to {clip_seconds:g}, the encoder's clip length, beyond which sound "
                         "between windows would go unheard")
     return round(hop * SAMPLE_RATE)
+
+
+def apply_thresholds(given: Sequence[tuple[str, float]] | None, words: "Words", path: Path, hop: float) -> None:
+    """Set the words' thresholds to those of --threshold, where there are, and warn of others set with another --hop.
+
+    Raises:
+        UserError: one is of a word that is not enrolled.
+    """
+    given = dict(given or ())
+    if unknown := sorted(given.keys() - {"", *words.names}):
+        raise UserError(f"--threshold {unknown[0]}={given[unknown[0]]:g}: {unknown[0]!r} is none of the words in "
+                        f"{path}, {', '.join(words.names)}")
+    if "" not in given and set(words.names) - given.keys():
+        tell_hop(path, words.calibration, hop)
+    for word in words.words:
+        word.threshold = given.get(word.name, given.get("", word.threshold))
 
 
 def tell_hop(path: Path, calibration: dict, hop: float) -> None:

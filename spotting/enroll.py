@@ -53,7 +53,7 @@ def parse_args(argv=None) -> argparse.Namespace:
 def main(args: argparse.Namespace) -> int:
     from spotting.words.copies import copies
     from spotting.words.recordings import enrol, find_recordings
-    from spotting.words.words_file import misfits, read_words, suited, too_close, write_words
+    from spotting.words.words_file import misfits, read_words, suited, taken_for, write_words
 
     check_flags(args)
     before, found = None, content_of(args.out)
@@ -68,7 +68,7 @@ def main(args: argparse.Namespace) -> int:
 
         background = files_of(args.background, "--background", warn)
     embedder = load(args, before.encoder if before else None)
-    kept = embedder.cohort
+    kept, hop = embedder.cohort, hop_samples(args.hop, embedder.facts.clip_seconds)
     if before:
         embedder = suited(before, embedder, args.out)
 
@@ -88,18 +88,17 @@ def main(args: argparse.Namespace) -> int:
         warn(f"does not fit: {clip.file} {why}; listen to it at {clip.offset:.2f} s")
     for line in copies(words.words):
         warn(line)
-    for a, b, similar in too_close(words.words):
-        warn(f"too close: {a.name!r} and {b.name!r} are as alike ({similar:.2f}) as clips of one of them; one will be "
-             "taken for the other")
     if background:
         from spotting.sound.repeats import without_repeats
 
         background = without_repeats(background, "--background", warn,
                                      [clip.file for word in words.words for clip in word.clips],
                                      "are enrolled recordings")
-        set_thresholds(args, words, background, embedder, hop_samples(args.hop, embedder.facts.clip_seconds))
+        set_thresholds(args, words, background, embedder, hop)
     else:
         thresholds_without_background(args, words, before, embedder, kept)
+    for line in taken_for(words.words, embedder.cohort):
+        warn(line)
     with locked(args.out.absolute().parent):
         if content_of(args.out) != found:
             raise UserError(f"--out {args.out}: has been written by another process meanwhile, and stays as it is; "

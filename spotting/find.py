@@ -12,7 +12,16 @@ from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
 from models.runs.values import channels, sample_rate
-from spotting.command import add_channel, add_hop, add_threshold, check_kept, check_output, hop_samples, tell_hop, warn
+from spotting.command import (
+    add_channel,
+    add_hop,
+    add_telling,
+    apply_thresholds,
+    check_kept,
+    check_output,
+    hop_samples,
+    warn,
+)
 from spotting.encoders.load import add_encoder, check_flags, load
 from spotting.sound.blocks import PCM
 
@@ -30,7 +39,7 @@ def parse_args(argv=None) -> argparse.Namespace:
                              "was found is written too if the search is interrupted")
     add_channel(parser)
     add_hop(parser)
-    add_threshold(parser)
+    add_telling(parser)
     raw = parser.add_argument_group("raw samples", "What comes on standard input.")
     raw.add_argument("--rate", type=sample_rate, default=16_000, help="samples a second (default: 16000)")
     raw.add_argument("--channels", type=channels, default=1, help="(default: 1)")
@@ -64,11 +73,7 @@ def main(args: argparse.Namespace) -> int:
         check_output(args.out)
     embedder = suited(words, load(args, words.encoder), args.words)
     hop = hop_samples(args.hop, embedder.facts.clip_seconds)
-    if args.threshold is None:
-        tell_hop(args.words, words.calibration, args.hop)
-    else:
-        for word in words.words:
-            word.threshold = args.threshold
+    apply_thresholds(args.threshold, words, args.words, args.hop)
 
     widths = [max(len("recording"), *map(len, recordings)), 9, 9, max(len("word"), *map(len, words.names)), 6]
 
@@ -106,7 +111,7 @@ def hits_in(args, name, embedder, words, hop, found):
     from tqdm import tqdm
 
     from spotting.hits.hits_file import Found
-    from spotting.hits.match import hit_of
+    from spotting.hits.rivals import paused
     from spotting.hits.search import Heard, search
     from spotting.sound.blocks import open_file, open_raw
 
@@ -117,13 +122,17 @@ def hits_in(args, name, embedder, words, hop, found):
     found.append(this)
     with tqdm(total=sound.seconds and round(sound.seconds), desc=Path(name).name[:30], unit=" s", leave=False,
               disable=None) as progress:
-        try:
-            for peak in search(sound, embedder, words.words, hop, heard, 1 if live else None):
+        def reached():
+            for _, hit in search(sound, embedder, words.words, hop, heard, 1 if live else None,
+                                 1 if args.all_words else len(words.words)):
                 progress.update(int(heard.seconds) - progress.n)
-                word = words.words[peak.word]
-                if peak.score >= word.threshold:
-                    this.hits.append(hit_of(peak, word, hop))
-                    yield this.hits[-1]
+                if hit.above >= 0:
+                    yield hit
+
+        try:
+            for hit in paused(reached(), args.pause):
+                this.hits.append(hit)
+                yield hit
         finally:
             this.seconds = heard.seconds
     this.whole = sound.whole

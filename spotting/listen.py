@@ -8,9 +8,8 @@ import time
 from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
-from data.decoding import SAMPLE_RATE
 from models.runs.values import positive
-from spotting.command import add_channel, add_hop, add_threshold, hop_samples, tell_hop, warn
+from spotting.command import add_channel, add_hop, add_telling, apply_thresholds, hop_samples, warn
 from spotting.encoders.load import add_encoder, check_flags, load
 
 PATIENCE = 2  # windows that must not score higher before a hit is told; those after them can only be the same hit
@@ -27,13 +26,14 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument("--devices", action="store_true", help="list the microphones and end")
     parser.add_argument("--seconds", type=positive, help="listen for so long (default: until Ctrl-C)")
     add_channel(parser)
-    add_threshold(parser)
+    add_telling(parser)
     add_hop(parser)
     add_encoder(parser, "the one that the words were enrolled with")
     return parser.parse_args(argv)
 
 
 def main(args: argparse.Namespace) -> int:
+    from spotting.hits.rivals import paused
     from spotting.sound.microphone import Microphone, devices
     from spotting.words.words_file import read_words, suited
 
@@ -47,56 +47,58 @@ def main(args: argparse.Namespace) -> int:
     words = read_words(args.words)
     embedder = suited(words, load(args, words.encoder), args.words)
     hop = hop_samples(args.hop, embedder.facts.clip_seconds)
-    if args.threshold is None:
-        tell_hop(args.words, words.calibration, args.hop)
-    else:
-        for word in words.words:
-            word.threshold = args.threshold
+    apply_thresholds(args.threshold, words, args.words, args.hop)
 
     with Microphone(args.device, args.channel, SILENCE, warn) as microphone:
         print(f"listening to {microphone.name} for {', '.join(words.names)}; end with Ctrl-C", flush=True)
         count = 0
         try:
-            for word, hit in hits(microphone.blocks(args.seconds), embedder, words.words, hop, microphone.behind):
+            for hit in paused(hits(microphone.blocks(args.seconds), embedder, words.words, hop, microphone.behind,
+                                   args.all_words), args.pause):
                 delay = time.monotonic() - microphone.begun - hit.end
-                print(f"{hit.end:8.2f} s  {word.name}  {hit.score:.3f}  {delay:.2f} s after its end", flush=True)
+                print(f"{hit.end:8.2f} s  {hit.word}  {hit.score:.3f}  {delay:.2f} s after its end", flush=True)
                 count += 1
         finally:  # mostly by Ctrl-C
             warn(f"{count} hits in {microphone.heard:.1f} s of sound")
     return 0
 
 
-def hits(blocks, embedder, words, hop, behind=lambda: 0.0):
-    """(word, hit) pairs as soon as they are decided: early, but one for each that spotting.find finds.
+def hits(blocks, embedder, words, hop, behind=lambda: 0.0, all_words=False):
+    """Hits as soon as they are decided: early, but one for each that spotting.find finds.
 
-    A hit is told once `PATIENCE` windows after it score no higher. If a later window that overlaps it does after all,
-    it is the same hit, of which no more is told.
+    A hit is told once `PATIENCE` windows after it score no higher, and its place is known. If a later window that
+    overlaps it scores higher after all, of this word or of another in the same place, no more is told.
     """
-    from spotting.hits.match import Early, Scorer, hit_of, reach
-    from spotting.sound.blocks import has_sound, windows
+    from spotting.hits.match import Early, hit_of, reach
+    from spotting.hits.rivals import beaten, of_one_saying
+    from spotting.hits.search import Heard, scored
 
-    length, warned, heard = embedder.facts.clip_samples, False, False
-    scorer = Scorer(words, hop, embedder.cohort)
-    early = [Early(reach(word, hop, length), PATIENCE, word.threshold) for word in words]
-    for first, clips in windows(blocks, length, hop, 1):
-        loud = has_sound(clips)
-        scores, backs = scorer(embedder(clips), loud)
-        heard = heard or loud.any()
-        if not heard and first * hop >= MUTE * SAMPLE_RATE:
+    heard, warned, muted, told = Heard(), False, True, []
+    early = [Early(i, reach(word, hop, embedder.facts.clip_samples), PATIENCE, word.threshold)
+             for i, word in enumerate(words)]
+
+    def decided(peaks):
+        found = [hit_of(peak, words[peak.word], hop) for peak in peaks if peak]
+        if found and not all_words:
+            rivals = [hit_of(peak, words[peak.word], hop) for one in early if (peak := one.waiting)] + found
+            found = [hit for hit in found
+                     if not beaten(hit, rivals) and not any(of_one_saying(hit, other) for other in told)]
+            told[:] = [*told, *found][-len(words):]
+        yield from (hit.within(heard.seconds) for hit in found)
+
+    for first, scores, backs in scored(blocks, embedder, words, hop, heard, 1):
+        yield from decided([one.push(first, scores[0, i], int(backs[0, i])) for i, one in enumerate(early)])
+        muted = muted and not heard.loud
+        if muted and heard.seconds >= MUTE:
             warn(f"nothing is above -60 dB of full scale in the first {MUTE:g} s, too quiet to hear a word in: is the "
                  "microphone muted, is another one meant (--devices), or do its channels cancel out (--channel)?")
-            heard = True  # said once
-        for i, (word, one) in enumerate(zip(words, early, strict=True)):
-            if peak := one.push(i, first, float(scores[0, i]), int(backs[0, i])):
-                yield word, hit_of(peak, word, hop)
+            muted = False  # said once
         late = behind()
         if late > BEHIND and not warned:
             warn(f"cannot keep up: {late:.1f} s behind the microphone; take a longer --hop, a smaller encoder, or "
                  "--onnx")
         warned = late > BEHIND / 2 and (warned or late > BEHIND)
-    for i, (word, one) in enumerate(zip(words, early, strict=True)):
-        if peak := one.finish(i):
-            yield word, hit_of(peak, word, hop)
+    yield from decided([one.finish() for one in early])
 
 
 if __name__ == "__main__":

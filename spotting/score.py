@@ -78,13 +78,13 @@ def main(args: argparse.Namespace) -> int:
         check_output(Path(f"{args.out}{ending}"))
     noise = Noise(args.noise, args.snr, args.seed) if args.noise else None
     embedder = load(args, words.encoder if words else None)
+    hop, clip_seconds = hop_samples(args.hop, embedder.facts.clip_seconds), embedder.facts.clip_seconds
     if words:
         embedder = suited(words, embedder, args.words)
         tested = [words]
         tell_hop(args.words, words.calibration, args.hop)
     else:
         tested = draw_words(args, embedder)
-    hop, clip_seconds = hop_samples(args.hop, embedder.facts.clip_seconds), embedder.facts.clip_seconds
     said, stretches = leave_out_enrolled(said, tested, clip_seconds, warn)
     negatives = without_repeats(negatives, "--negatives", warn,
                                 [path for _, path, *_ in said] +
@@ -112,10 +112,13 @@ def main(args: argparse.Namespace) -> int:
         return noise.added_to(number, again) if noise else again()
 
     every = [word for one in tested for word in one.words]
-    background = hear(((path, opened(i)) for i, path in enumerate(negatives)), embedder, every, hop, "negatives")
+    together = len(tested[0].words)  # of a draw's words, as of find's, the best in one place counts
+    background = hear(((path, opened(i)) for i, path in enumerate(negatives)), embedder, every, hop, "negatives",
+                      together)
     for line in about_silence(background, "--negatives"):
         warn(line)
-    best, at = best_scores((opened(len(negatives) + i) for i in range(len(said))), embedder, every, hop, len(said))
+    best, at = best_scores((opened(len(negatives) + i) for i in range(len(said))), embedder, every, hop, len(said),
+                          together)
     if mute := [entry[1] for entry, row in zip(said, best, strict=True) if not np.isfinite(row).any()]:
         warn(f"warning: {len(mute)} recordings of words, such as {mute[0]}, have nothing above -60 dB of full scale; "
              "too quiet to hear a word in, they count as missed")
@@ -155,19 +158,19 @@ def draw_words(args, embedder):
     return drawn
 
 
-def best_scores(sounds, embedder, words, hop, total):
-    """(N, W) of every recording the highest score of each word, -inf where there is no sound, and where, in seconds."""
+def best_scores(sounds, embedder, words, hop, total, together):
+    """(N, W) of every recording the highest score of each word, -inf where there is no sound or other words are better
+    everywhere, and where, in seconds. ``together``: see `search`."""
     import numpy as np
     from tqdm import tqdm
 
-    from spotting.hits.match import hit_of
     from spotting.hits.search import search
 
     best, at = np.full((total, len(words)), -np.inf), np.zeros((total, len(words)))
     for i, sound in enumerate(tqdm(sounds, total=total, desc="positives", disable=None, leave=False)):
-        for peak in search(sound, embedder, words, hop):
-            if peak.score > best[i, peak.word]:
-                best[i, peak.word], at[i, peak.word] = peak.score, hit_of(peak, words[peak.word], hop).start
+        for word, hit in search(sound, embedder, words, hop, together=together):
+            if hit.score > best[i, word]:
+                best[i, word], at[i, word] = hit.score, hit.start
     return best, at
 
 

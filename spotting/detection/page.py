@@ -145,7 +145,7 @@ def page_of_score(title: str, line: str, table: Sequence[Sequence[str]], curve: 
         similar = np.array([float((windows * clip.embedding).sum(1).mean()) for clip in word.clips])
         nearest = int(similar.argmax())
         silent = not np.isfinite(place.score)
-        values = ((place.score if not silent else -9.0, "no sound" if silent else f"{place.score:.3f}"),
+        values = ((place.score if not silent else -9.0, "none" if silent else f"{place.score:.3f}"),
                   (thresholds[place.word], f"{thresholds[place.word]:.3f}"),
                   (similar[nearest], f"{similar[nearest]:.3f}"))
         lines = (place.file, f"most like the word at {place.start:.2f} s; played from {place.first:.2f} s, "

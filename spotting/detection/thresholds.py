@@ -11,7 +11,6 @@ from models.evaluation.kept_cohort import Cohort
 from spotting.detection.intervals import allowed, of_rate
 from spotting.encoders.gather import LEAST as LEAST_WINDOWS
 from spotting.encoders.load import Embedder
-from spotting.hits.match import hit_of
 from spotting.hits.search import Heard, search
 from spotting.sound.blocks import Sound
 from spotting.words.words_file import Word, Words
@@ -47,11 +46,12 @@ class Background:
 
 
 def hear(sounds: Iterable[tuple[str, Sound]], embedder: Embedder, words: Sequence[Word], hop: int,
-         title: str) -> Background:
+         title: str, together: int = 1) -> Background:
     """Search recordings that do not have the words.
 
     Args:
         sounds: each with the name of its file.
+        together: see `search`.
 
     Raises:
         UserError: a file that cannot be decoded, or nothing but silence in all of them.
@@ -62,9 +62,8 @@ def hear(sounds: Iterable[tuple[str, Sound]], embedder: Embedder, words: Sequenc
     files, seconds, silent, any_sound = [], 0.0, 0.0, False
     for name, sound in tqdm(sounds, desc=title, unit=" files", disable=None, leave=False):
         heard = Heard()
-        for peak in search(sound, embedder, words, hop, heard):
-            for column, value in zip(found[peak.word], (peak.score, len(files), hit_of(peak, words[peak.word],
-                                                                                      hop).start), strict=True):
+        for word, hit in search(sound, embedder, words, hop, heard, together=together):
+            for column, value in zip(found[word], (hit.score, len(files), hit.start), strict=True):
                 column.append(value)
         files.append(name)
         seconds, silent = seconds + heard.telling, silent + heard.seconds - heard.telling

@@ -5,13 +5,14 @@ A word of one window scores by the similarity of that window, less the window's 
 K windows in order, each between half and one and a half of the enrolled spacing after the one before: the best such
 sequence that ends at a window, found by dynamic programming.
 
-A hit is a window that scores higher than all that overlap it (of several equal ones the first), and at least the
-threshold. The rule knows no threshold until then. So hits at a higher threshold are hits at a lower one, and counts of
-false alarms at every threshold come from one pass.
+A peak is a window that scores higher than all that overlap it (of several equal ones the first). A hit is a peak that
+reaches the threshold; of different words' hits in one place `spotting.hits.rivals` keeps the best. Neither rule depends
+on how high the thresholds are, only on how far they lie apart. So hits stay hits when all thresholds are lowered alike,
+and counts of false alarms at every threshold come from one pass.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,12 +27,21 @@ NOTHING = np.float32(-np.inf)  # the score of a window without sound
 
 @dataclass(frozen=True)
 class Hit:
-    """``start`` and ``end`` in seconds: where the word lies, by where it lay in the clips that were enrolled."""
+    """``start`` and ``end`` in seconds: where the word lies, by where it lay in the clips that were enrolled.
+
+    ``above`` is how far the score is above the word's threshold.
+    """
 
     word: str
     start: float
     end: float
     score: float
+    above: float = 0.0
+
+    def within(self, seconds: float) -> "Hit":
+        """The hit moved, and cut if need be, to lie in a recording of so many seconds."""
+        start = max(0.0, min(self.start, seconds - (self.end - self.start)))
+        return replace(self, start=start, end=min(seconds, start + self.end - self.start))
 
 
 @dataclass(frozen=True)
@@ -125,10 +135,11 @@ class PeakPicker:
 
     Args:
         reaches: (W,) of each word, how many windows either way overlap one.
+        first: the number of the first window.
     """
 
-    def __init__(self, reaches: Sequence[int]):
-        self.reaches, self.count = list(reaches), 0
+    def __init__(self, reaches: Sequence[int], first: int = 0):
+        self.reaches, self.count = list(reaches), first
         most = max(self.reaches)
         # The last 2 ``most`` windows: peaks among the newer half are not decided yet.
         self.scores = np.full((2 * most, len(self.reaches)), NOTHING)
@@ -158,6 +169,11 @@ class PeakPicker:
             self.scores, self.backs = scores[-kept:], backs[-kept:]
         return sorted(found, key=lambda peak: (peak.last, peak.word))
 
+    @property
+    def decided(self) -> int:
+        """All peaks at windows before this one have been given."""
+        return self.count - len(self.scores) // 2
+
     def finish(self) -> list[Peak]:
         """The peaks that are decided by there being no more."""
         most, words = len(self.scores) // 2, len(self.reaches)
@@ -172,52 +188,57 @@ def _middle(scores: np.ndarray) -> float:
     return float(after + before) / 2
 
 
-def peaks(batches: Iterable[tuple[np.ndarray, np.ndarray]], words: Sequence[Word], hop: int,
-          clip_samples: int, cohort: Cohort | None = None) -> Iterator[Peak]:
-    """All peaks of a recording from its windows: batches of embeddings (B, D) and whether they have sound (B,)."""
-    scorer, picker = Scorer(words, hop, cohort), PeakPicker([reach(word, hop, clip_samples) for word in words])
-    for embeddings, sound in batches:
-        yield from picker.push(*scorer(embeddings, sound))
-    yield from picker.finish()
-
-
 def hit_of(peak: Peak, word: Word, hop: int) -> Hit:
-    """Where the word of a peak lies."""
+    """Where the word of a peak lies; at a recording's edge it may reach beyond it."""
     first, last = ((window + peak.shift) * hop / SAMPLE_RATE for window in (peak.first, peak.last))
     reference = (word.windows - 1) * word.spacing  # where its last window begins in the enrolled clips
-    return Hit(word.name, max(0.0, first + word.start), last + word.end - reference, peak.score)
+    return Hit(word.name, first + word.start, last + word.end - reference, peak.score, peak.score - word.threshold)
 
 
 class Early:
     """Peaks of one word told early, one for each that `PeakPicker` finds at or above a threshold.
 
     A window that scores higher than those before it that overlap it, and than the ``patience`` windows after it, is
-    told. A later one that overlaps it and scores higher takes its place, untold; what overlaps that is the same again.
+    told as soon as its shift is known, too. A later one that overlaps it and scores higher takes its place, untold;
+    what overlaps that is the same again.
     """
 
-    def __init__(self, reach: int, patience: int, threshold: float):
-        self.reach, self.patience, self.threshold = reach, min(patience, reach), threshold
-        self.recent: list[float] = []  # scores of the last ``reach`` windows
-        self.waiting: tuple[int, int, float] | None = None  # last window, windows back, score
-        self.top: tuple[int, float] | None = None  # of what was told: window and score
+    def __init__(self, word: int, reach: int, patience: int, threshold: float):
+        self.word, self.reach, self.patience, self.threshold = word, reach, min(patience, reach), threshold
+        self.window = -1
+        self.recent = [NOTHING] * (2 * reach + 1)  # scores up to that of ``window``
+        self.best: tuple[int, int] | None = None  # window and windows back of what may be told
+        self.top: int | None = None  # the window of what was told
 
-    def push(self, word: int, window: int, score: float, back: int) -> Peak | None:
-        told = None
-        if self.waiting and window - self.waiting[0] > self.patience:
-            told = self.finish(word)
-        higher = score > max(self.recent, default=-np.inf)
-        self.recent = [*self.recent, score][-self.reach:] if self.reach else []
-        if score >= self.threshold and higher:
-            if self.top and window - self.top[0] <= self.reach:
-                self.top = window, score  # the hit that was told
+    def push(self, window: int, score: float, back: int) -> Peak | None:
+        """The peak that the next window decides, if any."""
+        score = np.float32(score)
+        self.window, self.recent = window, [*self.recent[1:], score]
+        before = self.recent[len(self.recent) - 1 - self.reach:-1]
+        if score >= self.threshold and score > max(before, default=-np.inf):
+            if self.top is not None and window - self.top <= self.reach:
+                self.top = window  # the hit that was told
             else:
-                self.waiting = window, back, score
-        return told
-
-    def finish(self, word: int) -> Peak | None:
-        """What waits, if anything does, is told now."""
-        if not self.waiting:
+                self.best = window, back
+        if self.best is None or (since := window - self.best[0]) < self.patience:
             return None
-        last, back, score = self.waiting
-        self.top, self.waiting = (last, score), None
-        return Peak(word, last - back, last, score)
+        after = self.recent[len(self.recent) - since:]
+        broken = min(after, default=np.inf) < self.recent[-1 - since] - NEARLY
+        return self.finish() if broken or since >= self.reach // 2 else None
+
+    @property
+    def waiting(self) -> Peak | None:
+        """The peak that is told unless a higher one comes."""
+        if self.best is None:
+            return None
+        (last, back), half = self.best, self.reach // 2
+        at = len(self.recent) - 1 - (self.window - last)
+        scores = np.array([*self.recent[at - half:at + half + 1]] + [NOTHING] * half, np.float32)[:2 * half + 1]
+        return Peak(self.word, last - back, last, float(scores[half]), _middle(scores))
+
+    def finish(self) -> Peak | None:
+        """What waits, if anything does, is told now."""
+        told = self.waiting
+        if told:
+            self.best, self.top = None, told.last
+        return told

@@ -4,6 +4,7 @@ The blocks' sizes bear on nothing: put together, they are the samples that `data
 """
 
 import io
+import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -167,38 +168,44 @@ def at_16_khz(blocks: Iterable[np.ndarray], rate: int, name: str) -> Iterator[np
         yield to_int16(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
 
 
+def before(length: int, hop: int) -> int:
+    """How many windows begin before a sound's first sample: up to half a window, so that a word there lies in the
+    middle of one."""
+    return length // 2 // hop
+
+
 def windows(blocks: Iterable[np.ndarray], length: int, hop: int, batch: int) -> Iterator[tuple[int, np.ndarray]]:
     """Overlapping windows of a sound on a fixed grid: the n-th begins at sample n ``hop``.
 
-    The last is the first that reaches the sound's end, zero-padded; a sound shorter than a window is one window.
-    Windows come ``batch`` at a time whatever the blocks' sizes, the last batch excepted.
+    The sound is taken to lie in silence. The first window is the one of the number -`before`; the last is the first
+    that reaches as far beyond the sound's end. Windows come ``batch`` at a time whatever the blocks' sizes, the last
+    batch excepted. A sound without samples has none.
 
     Yields:
         the number of the first window of a batch, and the batch (B, ``length``) int16.
     """
-    need = (batch - 1) * hop + length
-    parts, kept, heard, first = [np.zeros(0, np.int16)], 0, 0, 0
-    for block in blocks:
-        parts.append(block)
-        kept += len(block)
-        heard += len(block)
+    need, early, first = (batch - 1) * hop + length, before(length, hop), 0  # ``first`` counts from 0 on here
+    edge = np.zeros(early * hop, np.int16)
+    samples, parts, kept, total = edge, [], len(edge), len(edge)
+    for block in itertools.chain(blocks, [None]):
+        if block is None and total == len(edge):
+            return
+        parts.append(edge if block is None else block)
+        kept, total = kept + len(parts[-1]), total + len(parts[-1])
         if kept < need:
             continue
-        samples = np.concatenate(parts)
+        samples, parts = np.concatenate([samples, *parts]), []
         while len(samples) >= need:
-            yield first, np.lib.stride_tricks.sliding_window_view(samples[:need], length)[::hop]
+            yield first - early, np.lib.stride_tricks.sliding_window_view(samples[:need], length)[::hop]
             first, samples = first + batch, samples[batch * hop:]
-        parts, kept = [samples], len(samples)
-    if not heard:
-        return
-    samples = np.concatenate(parts)
+        kept = len(samples)
     # What was yielded reaches up to here; a rest that reaches no further than that has been heard.
-    reached = (first - 1) * hop + length if first else 0
-    if heard <= reached:
+    if total <= ((first - 1) * hop + length if first else 0):
         return
-    count = max(0, -(-(heard - length) // hop)) + 1 - first
+    samples = np.concatenate([samples, *parts])
+    count = max(0, -(-(total - length) // hop)) + 1 - first
     samples = np.pad(samples, (0, max(0, (count - 1) * hop + length - len(samples))))
-    yield first, np.lib.stride_tricks.sliding_window_view(samples, length)[::hop][:count]
+    yield first - early, np.lib.stride_tricks.sliding_window_view(samples, length)[::hop][:count]
 
 
 def has_sound(clips: np.ndarray) -> np.ndarray:

@@ -34,6 +34,7 @@ _SHAPE = {"format": str, "words": {str: _WORD}, "calibration": {"background": [s
 _LATER = ("check", "channel")  # keys that a clip may lack
 _LONGEST = 255  # bytes of a name, as of the folder that a word is named after
 _ROUNDING = 0.01
+MOST_PAIRS = 5  # of words that are taken for one another, to be named
 _WAY_OUT = "restore it, or enrol the words again with python -m spotting.enroll"
 
 
@@ -246,18 +247,24 @@ def suited(words: Words, embedder: Embedder, path: str | Path) -> Embedder:
     return embedder
 
 
-def too_close(words: Sequence[Word]) -> list[tuple[Word, Word, float]]:
-    """Pairs of words as similar to one another as the clips of one of them are among themselves, and how similar."""
-    found = []
-    for i, a in enumerate(words):
-        for b in words[:i]:
-            if a.windows != b.windows:
-                continue
-            similar = float((a.template() * b.template()).sum(1).mean())
-            own = np.array([np.median(word.left_out_scores()) for word in (a, b)])
-            if similar >= np.nanmin(own, initial=0.9 if np.isnan(own).all() else 2.0):
-                found.append((b, a, similar))
-    return found
+def taken_for(words: Sequence[Word], cohort: Cohort | None = None) -> list[str]:
+    """Lines on pairs of words whose clips reach each other's thresholds, those with the most clips first."""
+    reached = {}
+    for a in words:
+        levels = [cohort.level(clip.embedding) if cohort else 0.0 for clip in a.clips]
+        for b in words:
+            if a is not b and b.windows in (1, a.windows):  # of a longer word the best window counts for a short one
+                scores = [(clip.embedding * b.template()).sum(1) - level
+                          for clip, level in zip(a.clips, levels, strict=True)]
+                best = np.array([score.mean() if b.windows > 1 else score.max() for score in scores])
+                reached[a.name, b.name] = int((best >= b.threshold).sum())
+    pairs = [(reached.get((a.name, b.name), 0), reached.get((b.name, a.name), 0), a, b)
+             for i, b in enumerate(words) for a in words[:i]]
+    pairs = sorted((pair for pair in pairs if pair[0] + pair[1]), key=lambda pair: -pair[0] - pair[1])
+    lines = [f"warning: {a.name!r} and {b.name!r} are alike: {one} of {len(a.clips)} clips of the first reach the "
+             f"second's threshold, {other} of {len(b.clips)} the other way round, so one may be taken for the other; "
+             "where both are found the better one is told" for one, other, a, b in pairs[:MOST_PAIRS]]
+    return lines + [f"warning: {len(pairs) - MOST_PAIRS} more pairs of words are alike"] * (len(pairs) > MOST_PAIRS)
 
 
 def misfits(words: Sequence[Word]) -> list[tuple[Clip, str]]:

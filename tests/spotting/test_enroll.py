@@ -26,6 +26,12 @@ def clips(spotter, tmp_path):
     return tmp_path / "clips"
 
 
+@pytest.mark.parametrize("hop", ["3.14", "1e-6"])
+def test_a_hop_that_no_search_takes_is_refused_before_anything_is_written(run, spotter, tmp_path, hop):
+    refused(enroll(run, spotter, tmp_path / "w.json", "--hop", hop), f"--hop {float(hop):g}", "0.01 to 1")
+    assert not list(tmp_path.iterdir())
+
+
 def test_words_are_enrolled_and_what_they_rest_on_is_told(spotter, words_file):
     words = read_words(words_file)
     assert words.names == ["bed", "cat"]

@@ -120,6 +120,33 @@ def test_short_and_silent_recordings(run, words_file, tmp_path):
     assert "silent to the bit" in done.error
 
 
+def test_silence_around_a_recording_bears_on_no_hit(run, words_file, tmp_path):
+    sound = scene(np.random.default_rng(4), [(0, 0.0), (1, 1.4)], 2.0)  # words at both edges
+    record(tmp_path / "tight.wav", sound, RATE)
+    record(tmp_path / "padded.wav", np.pad(sound, RATE // 2), RATE)
+    found = []
+    for name in ("tight", "padded"):
+        assert run("spotting.find", words_file, tmp_path / f"{name}.wav", "--threshold=0.6", "--out",
+                   tmp_path / "h.json").code == 0
+        found.append(hits_of(tmp_path / "h.json"))
+    assert [hit["word"] for hit in found[0]] == ["bed", "cat"]
+    for hit, same in zip(*found, strict=True):
+        assert (hit["word"], hit["score"]) == (same["word"], pytest.approx(same["score"], abs=2e-6))
+        assert 0 <= hit["start"] < hit["end"] <= 2
+        assert hit["start"] == pytest.approx(same["start"] - 0.5, abs=0.2)
+
+
+def test_which_hits_are_told(run, words_file, recording, tmp_path):
+    def found(*flags):
+        assert run("spotting.find", words_file, recording, *flags, "--out", tmp_path / "h.json").code == 0
+        return [hit["word"] for hit in hits_of(tmp_path / "h.json")]
+
+    assert found("--threshold=bed=2", THRESHOLD) == ["cat", "cat"]
+    assert found(THRESHOLD, "--pause=3") == ["bed", "bed", "cat"]
+    assert 0 < len(found("--threshold=-1")) < len(found("--threshold=-1", "--all_words"))
+    refused(run("spotting.find", words_file, recording, "--threshold=dog=0.3"), "--threshold dog=0.3", "bed, cat")
+
+
 def test_one_bad_recording_of_several_is_told_and_the_others_searched(run, words_file, recording, wanted, tmp_path):
     samples = scene(np.random.default_rng(7), [(0, 0.5)], 4.0)
     samples[3 * RATE] = np.nan
@@ -134,7 +161,7 @@ def test_one_bad_recording_of_several_is_told_and_the_others_searched(run, words
 
 def test_what_was_found_is_written_when_it_is_interrupted(run, words_file, recording, wanted, tmp_path, monkeypatch):
     data = soundfile.read(recording, dtype="int16")[0].tobytes()
-    parts = [data[:2 * 5 * RATE]]
+    parts = [data[:2 * 6 * RATE]]
 
     def read1(_):
         if not parts:

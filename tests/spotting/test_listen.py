@@ -150,9 +150,9 @@ def test_it_says_when_it_cannot_keep_up_and_when_sound_is_lost(run, words_file, 
     assert "dropped sound" in done.error
 
 
-def test_there_is_a_hit_for_each_that_find_finds(words_file):
+@pytest.mark.parametrize("all_words", [False, True])
+def test_hits_are_those_that_find_finds_at_the_same_times(words_file, all_words):
     from spotting.encoders.load import load_torch
-    from spotting.hits.match import hit_of
     from spotting.hits.search import search
     from spotting.listen import hits
     from spotting.sound.blocks import Sound
@@ -161,11 +161,17 @@ def test_there_is_a_hit_for_each_that_find_finds(words_file):
     words = read_words(words_file)
     embedder = load_torch(Path(words.encoder.path), None, None, 0)
     rng = np.random.default_rng(11)
-    sound = scene(rng, [(int(rng.integers(6)), at) for at in np.arange(0.3, 28, 0.9)], 30.0)
+    sound = scene(rng, [(i % 2, at) for i, at in enumerate(np.arange(0, 28, 1.8))], 27.6)  # words at both edges
     sound = (32768 * sound).astype(np.int16)
-    peaks = search(Sound("x", iter([sound])), embedder, words.words, 1600)
-    found = [hit_of(peak, words.words[peak.word], 1600) for peak in peaks
-             if peak.score >= words.words[peak.word].threshold]
-    early = [hit for _, hit in hits(iter([sound]), embedder, words.words, 1600)]
+    for word in words.words:
+        word.threshold = 0.85
+    together = 1 if all_words else 2
+    found = [hit for _, hit in search(Sound("x", iter([sound])), embedder, words.words, 1600, together=together)
+             if hit.above >= 0]
+    early = list(hits(iter(np.array_split(sound, 70)), embedder, words.words, 1600, all_words=all_words))
     assert len(found) > 8
-    assert sorted(hit.word for hit in early) == sorted(hit.word for hit in found)
+    key = lambda hit: (hit.word, hit.start)  # noqa: E731
+    for hit, same in zip(sorted(early, key=key), sorted(found, key=key), strict=True):
+        assert (hit.word, hit.start, hit.end) == (same.word, pytest.approx(same.start), pytest.approx(same.end))
+        assert hit.score == pytest.approx(same.score, abs=2e-6)
+        assert 0 <= hit.start < hit.end <= 27.6

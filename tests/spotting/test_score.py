@@ -139,6 +139,25 @@ def test_copies_of_enrolled_recordings_that_no_digest_tells(run, words_file, spo
                      r"\S+bed/\d.wav: misses look rarer", done.error)
 
 
+def test_misses_and_false_alarms_are_what_find_tells(run, words_file, spotter, tmp_path):
+    kept = json.loads(words_file.read_text())
+    for word in kept["words"].values():
+        word["threshold"] = 0.3  # so low that words have hits in the same places
+    (tmp_path / "w.json").write_text(json.dumps(kept))
+    found = []
+    for folder, flags in ((spotter.said, ()), (spotter.background, ()), (spotter.background, ("--all_words",))):
+        assert run("spotting.find", tmp_path / "w.json", folder, *flags, "--out", tmp_path / "h.json").code == 0
+        found.append(json.loads((tmp_path / "h.json").read_text())["recordings"])
+    assert score(run, tmp_path / "w.json", spotter, "--out", tmp_path / "s").code == 0
+    results = json.loads((tmp_path / "s.json").read_text())["results"]
+    for name in ("bed", "cat"):
+        at = next(r for r in results if r["word"] == name and r["fa_per_hour_wanted"] is None)
+        own = [r for r in found[0] if f"/{name}/" in r["recording"]]
+        assert at["missed"] == sum(all(hit["word"] != name for hit in r["hits"]) for r in own)
+        assert at["false_alarms"] == sum(hit["word"] == name for r in found[1] for hit in r["hits"]) > 0
+    assert sum(len(r["hits"]) for r in found[1]) < sum(len(r["hits"]) for r in found[2])
+
+
 def test_recordings_too_quiet_to_be_heard_are_told(run, words_file, spotter, tmp_path):
     shutil.copytree(spotter.said, tmp_path / "said")
     samples, rate = soundfile.read(spotter.said / "bed" / "3.wav")

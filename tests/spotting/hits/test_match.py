@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from spotting.hits.match import Early, PeakPicker, Scorer, hit_of, peaks, reach
+from spotting.hits.match import Early, Hit, PeakPicker, Scorer, hit_of, reach
 from spotting.words.words_file import Clip, Word
 
 RNG = np.random.default_rng(1)
@@ -72,8 +72,8 @@ def test_a_longer_word_scores_by_its_best_sequence(chunk):
 def test_hits_of_one_word_never_overlap_and_lie_where_the_word_did():
     words = [word(name="a"), word(2, 0.3, "b")]
     embeddings = unit(300, 8)
-    found = list(peaks([(embeddings[i:i + 64], np.ones(len(embeddings[i:i + 64]), bool)) for i in range(0, 300, 64)],
-                       words, HOP, CLIP))
+    scorer, picker = Scorer(words, HOP), PeakPicker([reach(one, HOP, CLIP) for one in words])
+    found = picker.push(*scorer(embeddings, np.ones(300, bool))) + picker.finish()
     for w, one in enumerate(words):
         last = [p.last for p in found if p.word == w]
         assert len(last) > 5
@@ -87,15 +87,24 @@ def test_early_tells_one_hit_for_each_peak(seed):
     rng = np.random.default_rng(seed)
     scores = np.convolve(rng.standard_normal(400), np.ones(4) / 4, "same").round(1)
     near, patience, threshold = int(rng.integers(1, 10)), int(rng.integers(0, 4)), 0.3
-    early, told = Early(near, patience, threshold), []
+    early, told = Early(0, near, patience, threshold), []
     for i, score in enumerate(scores):
-        if peak := early.push(0, i, float(score), 0):
-            assert i - peak.last <= min(patience, near) + 1
+        if peak := early.push(i, score, 0):
+            assert i - peak.last <= max(min(patience, near), near // 2)
             told.append(peak)
-    told += filter(None, [early.finish(0)])
-    wanted = [i for i in by_definition(scores, near) if scores[i] >= threshold]
+    told += filter(None, [early.finish()])
+    picker = PeakPicker([near])
+    column = scores[:, None].astype(np.float32), np.zeros((400, 1), np.int64)
+    wanted = [peak for peak in picker.push(*column) + picker.finish() if peak.score >= threshold]
     assert len(told) == len(wanted) > 5
-    # Each is told at its peak or on the way up to it.
+    # Each is the same peak, its shift included, or one on the way up to it.
     for peak, top in zip(told, wanted, strict=True):
-        assert peak.last <= top
-        assert peak.score <= scores[top]
+        assert peak == top or (peak.last < top.last and peak.score < top.score)
+    assert sum(peak == top for peak, top in zip(told, wanted, strict=True)) > len(told) / 2
+
+
+@pytest.mark.parametrize(("start", "end", "seconds", "wanted"), [
+    (-0.3, 0.3, 2, (0, 0.6)), (1.6, 2.2, 2, (1.4, 2)), (0.5, 1.1, 2, (0.5, 1.1)), (-0.2, 0.4, 0.5, (0, 0.5))])
+def test_a_hit_lies_within_its_recording(start, end, seconds, wanted):
+    hit = Hit("a", start, end, 0.5).within(seconds)
+    assert (hit.start, hit.end) == pytest.approx(wanted)

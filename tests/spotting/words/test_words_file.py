@@ -7,7 +7,7 @@ import pytest
 
 from data.base.errors import UserError
 from spotting.encoders.facts import Facts
-from spotting.words.words_file import Clip, Word, Words, check_encoder, misfits, read_words, too_close, write_words
+from spotting.words.words_file import Clip, Word, Words, check_encoder, misfits, read_words, taken_for, write_words
 
 FACTS = Facts("/x/r/checkpoints/Res8-STEP-1.pt", "r", "Res8", 1, "a" * 64, 8, 16_000, {"mels": 64})
 
@@ -213,10 +213,15 @@ def test_left_out_scores_are_by_the_others():
 def test_a_clip_that_does_not_fit_and_words_too_close_are_named():
     a, b = word("a", 0), word("b", 1)
     assert not misfits([a, b])
-    assert not too_close([a, b])
+    assert not taken_for([a, b])
     stray = clips(np.eye(8)[1], 1, 0.05, np.random.default_rng(9))
     a.clips += stray
     assert [clip for clip, _ in misfits([a, b])] == stray
     assert "'b'" in misfits([a, b])[0][1]
     assert [clip for clip, _ in misfits([a])] == stray  # also if there is no other word
-    assert [(x.name, y.name) for x, y, _ in too_close([word("c", 1, seed=3), b])] == [("c", "b")]
+    c = word("c", 1, seed=3)
+    c.threshold = 2.0  # which no clip reaches
+    assert [line.split(":")[1] for line in taken_for([c, b, word("d", 2)])] == [" 'c' and 'b' are alike"]
+    count = len(c.clips)
+    assert f"{count} of {count} clips of the first reach the second's threshold, 0 of" in taken_for([c, b])[0]
+    assert len(taken_for([word(str(i), 1, seed=3) for i in range(9)])) == 6
