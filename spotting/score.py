@@ -160,17 +160,20 @@ def draw_words(args, embedder):
 
 def best_scores(sounds, embedder, words, hop, total, together):
     """(N, W) of every recording the highest score of each word, -inf where there is no sound or other words are better
-    everywhere, and where, in seconds. ``together``: see `search`."""
+    everywhere, and where it or the best of those beaten is, in seconds. ``together``: see `search`."""
     import numpy as np
     from tqdm import tqdm
 
     from spotting.hits.search import search
 
     best, at = np.full((total, len(words)), -np.inf), np.zeros((total, len(words)))
+    beaten = best.copy()
     for i, sound in enumerate(tqdm(sounds, total=total, desc="positives", disable=None, leave=False)):
         for word, hit in search(sound, embedder, words, hop, together=together):
-            if hit.score > best[i, word]:
+            if np.isfinite(hit.above) and hit.score > best[i, word]:
                 best[i, word], at[i, word] = hit.score, hit.start
+            elif not np.isfinite(best[i, word]) and hit.score > beaten[i, word]:
+                beaten[i, word], at[i, word] = hit.score, hit.start
     return best, at
 
 

@@ -63,6 +63,8 @@ def hear(sounds: Iterable[tuple[str, Sound]], embedder: Embedder, words: Sequenc
     for name, sound in tqdm(sounds, desc=title, unit=" files", disable=None, leave=False):
         heard = Heard()
         for word, hit in search(sound, embedder, words, hop, heard, together=together):
+            if hit.above == -np.inf:  # another word's is better
+                continue
             for column, value in zip(found[word], (hit.score, len(files), hit.start), strict=True):
                 column.append(value)
         files.append(name)

@@ -1,6 +1,9 @@
 """Of different words' hits in one place the best: one saying is one hit."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from data.decoding import SAMPLE_RATE
 from spotting.hits.match import ELASTIC, Hit, reach
@@ -21,7 +24,7 @@ def beaten(hit: Hit, others: Iterable[Hit]) -> bool:
 
 
 class Best:
-    """Passes on the hits that no other word's beats, in the order they come in, as soon as none can beat them.
+    """Passes on hits in the order they come in, as soon as it is sure which are beaten: their ``above`` is -inf then.
 
     Args:
         words: all of one spotter.
@@ -44,8 +47,9 @@ class Best:
         self.held += hits
         sure, kept = decided * self.hop / SAMPLE_RATE - self.lag, []
         while self.judged < len(self.held) and self.held[self.judged][1].end <= sure:
-            if not beaten(self.held[self.judged][1], (hit for _, hit in self.held)):
-                kept.append(self.held[self.judged])
+            word, hit = self.held[self.judged]
+            lost = beaten(hit, (other for _, other in self.held))
+            kept.append((word, replace(hit, above=-np.inf) if lost else hit))
             self.judged += 1
         needed = min([sure, *(hit.start for _, hit in self.held[self.judged:])])
         before = [entry for entry in self.held[:self.judged] if entry[1].end > needed]

@@ -61,7 +61,7 @@ def search(sound: Sound, embedder: Embedder, words: Sequence[Word], hop: int, he
         hop: samples between windows.
         heard: is kept up to date.
         batch: windows embedded at once; None takes the encoder's.
-        together: so many words in a row are one spotter's, which tells the best of their hits in one place.
+        together: so many words in a row are one spotter's; of hits that another of them beats ``above`` is -inf.
     """
     heard, length = Heard() if heard is None else heard, embedder.facts.clip_samples
     picker = PeakPicker([reach(word, hop, length) for word in words], -before(length, hop))

@@ -30,6 +30,8 @@ def test_a_hit_is_kept_if_no_other_word_is_better_in_its_place(seed, step):
     wanted = [(w, hit) for w, hit in hits
               if all(other.above < hit.above or (other.above == hit.above and other.word > hit.word)
                      for _, other in hits if of_one_saying(hit, other))]
+    assert [(w, hit.start) for w, hit in kept] == [(w, hit.start) for w, hit in hits]
+    kept = [(w, hit) for w, hit in kept if np.isfinite(hit.above)]
     assert kept == wanted
     assert 10 < len(kept) < len(hits)
     assert len(best.held) == 0
