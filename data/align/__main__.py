@@ -1,7 +1,7 @@
 """Word times for LibriSpeech from nothing: force-align every utterance with its transcript, one TextGrid each.
 
 pocketsphinx brings the acoustic model and the dictionary; words that it lacks are pronounced by
-`data.align.lettersounds`. The TextGrids have one tier ``words``, and lie as the public alignments do:
+`data.align.pronounce`. The TextGrids have one tier ``words``, and lie as the public alignments do:
 ``<part>/<speaker>/<chapter>/<utterance>.TextGrid``. `data.libriwords` reads them.
 """
 
@@ -208,7 +208,7 @@ def _align_all(todo: list[tuple[str, str, str]], sizes: list[int], out: Path) ->
     print(f"aligned {len(todo) - len(problems):,} utterances, {seconds / 3600:.2f} h of speech, in {took:.0f} s "
           f"({seconds / took:.0f} times real time); TextGrids in {out}")
     if new:
-        print(f"{len(new):,} words are not in the dictionary and were pronounced by rule, such as "
+        print(f"{len(new):,} words are not in the dictionary and are pronounced as eSpeak NG would, such as "
               + ", ".join(f"{word} ({phones})" for word, phones in sorted(new.items())[:_SHOWN]))
     return problems
 

@@ -67,20 +67,14 @@ def _decoder(beam: float, word_beam: float):
 
 def _add_words(decoder, words: list[str]) -> None:
     """Teach the decoder the words that it does not know."""
-    from data.align.lettersounds import pronounce
+    from data.align.pronounce import pronounce
 
     for word in words:
         if decoder.lookup_word(word) is None:
-            phones = pronounce(word, lambda known: _looked_up(decoder, known))
+            phones = pronounce(word)
             if phones is None:
                 raise AlignmentError("word that cannot be pronounced", repr(word))
             decoder.add_word(word, phones, False)
-
-
-def _looked_up(decoder, word: str) -> str | None:
-    """A word's phones in the dictionary; none of a word taught before, for what is derived from it would hang on that.
-    """
-    return decoder.lookup_word(word) if word in _dictionary() else None
 
 
 def words_of(transcript: str) -> list[str]:
@@ -104,7 +98,7 @@ def align_task(task: list[tuple[str, str, str]]) -> tuple[float, list[tuple[str,
     Returns:
         seconds of speech aligned; (kind, audio, detail) of what was not; (word, phones) of words not in the dictionary.
     """
-    from data.align.lettersounds import pronounce
+    from data.align.pronounce import pronounce
     from data.audio import decode
     from data.sources.textgrids import write_words
 
@@ -123,9 +117,7 @@ def align_task(task: list[tuple[str, str, str]]) -> tuple[float, list[tuple[str,
         write_words(grid, aligned, len(samples) / 16_000)
         seconds += len(samples) / 16_000
         new.update(word for word in words if word not in _dictionary())
-    decoder = _decoder(*_BEAMS[0])
-    return seconds, problems, [(word, pronounce(word, lambda known: _looked_up(decoder, known)))
-                               for word in sorted(new)]
+    return seconds, problems, [(word, pronounce(word)) for word in sorted(new)]
 
 
 @lru_cache(1)
