@@ -1,22 +1,23 @@
 """Exact k-nearest-neighbour search of a whole test set: FAISS, as infer_train.py uses it, against scikit-learn.
 
-Also the search by torch that a GPU does, here on the CPU, to show that it gives the same. Every search runs in turn in
-a process of its own on the same unit-length embeddings, from arrays to neighbours, on all cores; its peak memory is
-what it held beyond the embeddings. All must find the same neighbours, up to equal similarities.
+Also the search by torch that a GPU does, here on the CPU. All search the same unit-length embeddings in turn, on all
+cores, and must find the same neighbours, up to equal similarities.
 
 scikit-learn searches with algorithm="brute" and metric="euclidean", the fastest of its exact settings here: with
 "cosine" it takes 6 times as long, with its trees 40 times or more, in 45 dimensions.
 """
 
 import argparse
+from functools import partial
 
 import numpy as np
 
-from benchmarks import measure, memory
+from benchmarks import measure
 
 CLASSES, SPREAD = 35, 0.6
 TOLERANCE = 1e-5  # of a similarity
-FEW = 100  # queries of the warm-up
+TORCH = "knn_search(device='cpu'), torch"
+SEARCHES = ("knn_search (FAISS)", "scikit-learn", TORCH)
 
 
 def embeddings(count: int, width: int, seed: int) -> np.ndarray:
@@ -28,33 +29,15 @@ def embeddings(count: int, width: int, seed: int) -> np.ndarray:
     return made / np.linalg.norm(made, axis=1, keepdims=True)
 
 
-def by_faiss(train: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
+def search(train: np.ndarray, queries: np.ndarray, k: int, by: str) -> np.ndarray:
+    """(Q, k) indices of neighbours."""
+    if by == "scikit-learn":
+        from sklearn.neighbors import NearestNeighbors
+
+        return NearestNeighbors(n_neighbors=k, algorithm="brute", metric="euclidean").fit(train).kneighbors(queries)[1]
     from models.evaluation.knn import knn_search
 
-    return knn_search(train, queries, k)[1]
-
-
-def by_sklearn(train: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
-    from sklearn.neighbors import NearestNeighbors
-
-    nearest = NearestNeighbors(n_neighbors=k, algorithm="brute", metric="euclidean").fit(train)
-    return nearest.kneighbors(queries, return_distance=True)[1]
-
-
-def by_torch(train: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
-    from models.evaluation.knn import knn_search
-
-    return knn_search(train, queries, k, "cpu")[1]
-
-
-SEARCHES = {"knn_search (FAISS)": by_faiss, "scikit-learn": by_sklearn, "knn_search(device='cpu'), torch": by_torch}
-
-
-def prepare(name: str, train: int, queries: int, width: int, k: int):
-    """A search, its libraries loaded and their threads started."""
-    arrays = embeddings(train, width, 0), embeddings(queries, width, 1)
-    SEARCHES[name](arrays[0][:max(FEW, k)], arrays[1][:FEW], k)
-    return lambda: SEARCHES[name](*arrays, k)
+    return knn_search(train, queries, k, "cpu" if by == TORCH else None)[1]
 
 
 def differing(found: np.ndarray, expected: np.ndarray, train: np.ndarray, queries: np.ndarray) -> float:
@@ -66,19 +49,13 @@ def differing(found: np.ndarray, expected: np.ndarray, train: np.ndarray, querie
 
 
 def compare(train: int, args: argparse.Namespace) -> list[dict[str, object]]:
-    sizes = train, args.queries, args.width, args.k
-    runs = {name: [] for name in SEARCHES}
-    for _ in range(args.repeats):
-        for name, used in runs.items():
-            used.append(memory.in_own_process(prepare, name, *sizes))
-    times = {name: measure.Timing([run.seconds for run in used]) for name, used in runs.items()}
     arrays = embeddings(train, args.width, 0), embeddings(args.queries, args.width, 1)
-    first = next(iter(runs.values()))[0].result
-    return [{"train": train, "queries": args.queries, "search": name, "time": times[name],
-             "queries/s": args.queries / times[name].median,
-             "scikit-learn / this": times["scikit-learn"].over(times[name]),
-             "neighbours that differ (ties)": f"{differing(used[0].result, first, *arrays):.3%}",
-             "peak MB": max(run.extra for run in used)} for name, used in runs.items()]
+    found = {by: search(*arrays, args.k, by) for by in SEARCHES}  # loads the libraries, too
+    times = measure.in_turn({by: partial(search, *arrays, args.k, by) for by in SEARCHES}, args.repeats)
+    return [{"train": train, "queries": args.queries, "search": by, "time": times[by],
+             "queries/s": args.queries / times[by].median, "scikit-learn / this": times["scikit-learn"].over(times[by]),
+             "neighbours that differ (ties)": f"{differing(found[by], found[SEARCHES[0]], *arrays):.3%}"}
+            for by in SEARCHES]
 
 
 def main() -> None:

@@ -1,11 +1,11 @@
-"""Timings as medians with their spread, machine's limit beside them, and the tables they are shown in."""
+"""What the benchmarks share: timings with their spread, and the table that each prints."""
 
 import argparse
 import json
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,31 +36,21 @@ class Timing:
         return f"{duration(self.median)} ± {100 * self.spread:.0f} %"
 
 
-def in_turn(functions: dict[str, Callable[[], object]], repeats: int, warm: int = 1) -> dict[str, Timing]:
-    """Time several functions in turn, A B C A B C ..., so that a slow moment of a shared machine meets them all.
-
-    Args:
-        warm: uncounted rounds first.
-    """
+def in_turn(functions: dict[str, Callable[[], object]], repeats: int) -> dict[str, Timing]:
+    """Time functions in turn, A B C A B C, so that a slow moment of a shared machine meets them all."""
     seconds = {name: [] for name in functions}
-    for round_ in range(-warm, repeats):
+    for _ in range(repeats):
         for name, function in functions.items():
             began = time.perf_counter()
             function()
-            if round_ >= 0:
-                seconds[name].append(time.perf_counter() - began)
+            seconds[name].append(time.perf_counter() - began)
     return {name: Timing(values) for name, values in seconds.items()}
 
 
-def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
-    """e of the power law size ** e through the values: the slope of the least-squares line of their logarithms."""
-    import numpy as np
+def machine(device=None) -> dict[str, str]:
+    """What a figure depends on beside the code; of a GPU, with ``device`` a torch device."""
+    import torch
 
-    return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
-
-
-def machine() -> dict[str, str]:
-    """What a figure depends on beside the code."""
     from models.runs.versions import versions
 
     info = Path("/proc/cpuinfo")
@@ -68,7 +58,11 @@ def machine() -> dict[str, str]:
     model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
     flags = next((line.split() for line in lines if line.startswith("flags")), [])
     widest = next((name for name in ("avx512_bf16", "avx512f", "avx2") if name in flags), "")
-    return {"processor": f"{model} ({widest or platform.machine()}), {cores()} cores", **versions()}
+    known = {"processor": f"{model} ({widest or platform.machine()}), {cores()} cores", **versions()}
+    if device is not None and device.type == "cuda":
+        card = torch.cuda.get_device_properties(device)
+        known["GPU"] = f"{card.name}, {card.total_memory / 1e9:.0f} GB, CUDA {torch.version.cuda}"
+    return known
 
 
 def duration(seconds: float) -> str:
@@ -90,7 +84,7 @@ def parser(name: str, doc: str, repeats: int = 5) -> argparse.ArgumentParser:
 
 
 def show(name: str, rows: list[dict[str, object]], args: argparse.Namespace, **facts) -> None:
-    """Print rows as a Markdown table below the machine's description; write all as JSON if asked to.
+    """Print rows as a Markdown table below the machine's description; also write them as JSON with ``--json``.
 
     Args:
         rows: columns by name; a `Timing` is printed as median and spread, and written with all its repeats.
@@ -99,19 +93,26 @@ def show(name: str, rows: list[dict[str, object]], args: argparse.Namespace, **f
     about = machine()
     print(f"\n{name} on {about['processor']}, torch {about['torch']}"
           + "".join(f", {key.replace('_', ' ')} {value}" for key, value in facts.items()) + "\n")
-    print("\n".join(table(rows)))
+    print(*table(rows), sep="\n")
     if args.json:
-        with write_atomically(args.json) as file:
-            json.dump({"benchmark": name, "machine": about, **facts, "rows": rows}, file, indent=2, default=plain)
-            file.write("\n")
+        write(args.json, {"benchmark": name, "machine": about, **facts, "rows": rows})
         print(f"\nwrote {args.json}")
 
 
+def write(path: Path, found: dict[str, object]) -> None:
+    """Write figures as JSON, a `Timing` with all its repeats."""
+    with write_atomically(path) as file:
+        json.dump(found, file, indent=2, default=_plain)
+        file.write("\n")
+
+
 def table(rows: list[dict[str, object]]) -> list[str]:
-    """The lines of a Markdown table: rows, of which not all need have all columns."""
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    return ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"] + [
-        "| " + " | ".join(_shown(row.get(column, "")) for column in columns) + " |" for row in rows]
+    """The lines of a Markdown table. A row may lack columns."""
+    from tabulate import tabulate
+
+    columns = dict.fromkeys(column for row in rows for column in row)
+    return tabulate([[_shown(row.get(column, "")) for column in columns] for row in rows], list(columns), "github",
+                    disable_numparse=True).splitlines()
 
 
 def _shown(value: object) -> str:
@@ -120,8 +121,8 @@ def _shown(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def plain(value: object):
-    """What JSON has no form for, as something that it has one for."""
+def _plain(value: object):
+    """A `Timing`, or another value that JSON lacks, as JSON can hold it."""
     if isinstance(value, Timing):
         return {"median": value.median, "spread": value.spread, "seconds": value.seconds}
     return str(value)

@@ -3,7 +3,7 @@
 The steps are those of TripletEncoder.py: the same task, loop and packed audio, on noise. The limit ("roofline") is the
 time that the network's multiply-adds take as plain matrix products of the same precision on the same machine, measured
 between the steps; backward counts twice forward. Plain PyTorch is the same network without what this project does for
-speed, in a process of its own. With --profile, a trace for Perfetto and the operations that took longest instead.
+speed, in a process of its own.
 """
 
 import argparse
@@ -27,22 +27,28 @@ PER_CLASS = {"Res8": 10, "Res15": 4, "Quartz": 10}
 CLASSES, CLIPS, SAMPLES = 35, 1400, 16_000
 
 
-def noise_clips(folder: Path, count: int = CLIPS):
-    """``count`` one-second clips of noise in a mapped file, of as many classes as a batch has."""
+def clips_of(path: Path, samples: np.ndarray, classes: int):
+    """(N, S) int16 as the packed, mapped clips that the scripts read, ``classes`` taking turns."""
     from data.audio import PackedClips
     from data.dataset import Clips
 
-    path = folder / "clips.i16"
-    np.random.default_rng(0).integers(-3000, 3000, count * SAMPLES, np.int16).tofile(path)
-    packed = PackedClips(np.memmap(path, np.int16, "r"), np.arange(count) * SAMPLES, np.full(count, SAMPLES), SAMPLES,
-                         {})
-    return Clips(packed, SimpleNamespace(label=np.arange(count) % CLASSES), np.arange(count))
+    samples.tofile(path)
+    count, length = samples.shape
+    packed = PackedClips(np.memmap(path, np.int16, "r"), np.arange(count) * length, np.full(count, length), length, {})
+    return Clips(packed, SimpleNamespace(label=np.arange(count) % classes), np.arange(count))
+
+
+def settings(recipe: str, model: str, per_class: int) -> dict[str, object]:
+    """The arguments of TripletEncoder.py that its task takes."""
+    return RECIPES[recipe] | {
+        "name": "benchmark", "model": model, "spec_augment": None, "seed": 0, "data_probs": 0, "margin": 0.5,
+        "mining": "random", "compile": False, "per_class": per_class, "compression": "log", "step_freq": 10**9,
+        "eval_freq": 10**9, "checkpoints_to_keep": 1}
 
 
 def train(args, model: str) -> list[dict[str, float]]:
     """Seconds of each part of ``args.repeats`` steps, and of the step's multiply-adds at the limit."""
     import torch
-    from torch import profiler
 
     from data.sampler import BalancedBatchSampler
     from models.encoders.build import make_encoder
@@ -68,10 +74,7 @@ def train(args, model: str) -> list[dict[str, float]]:
         def on_train_batch_start(self, batch, index):
             if records:
                 records[-1]["step"] = now() - self.began
-            if profiling is not None:
-                profiling.step()
-            work = 3 * macs * len(batch[0])
-            records.append({"limit": work / rate() if profiling is None else 1.0})
+            records.append({"limit": 3 * macs * len(batch[0]) / rate()})
             self.began = now()
 
         def spectrograms(self, *given):
@@ -81,46 +84,28 @@ def train(args, model: str) -> list[dict[str, float]]:
             return self._timed("forward", super().encode, *given, **named)
 
         def on_before_backward(self, loss):
-            if profiling is None:
-                records[-1]["loss"] = now() - self.since
+            self.since = now()
 
         def on_after_backward(self):
-            if profiling is None:
-                records[-1]["backward"] = now() - self.since - records[-1]["loss"]
+            records[-1]["backward"] = now() - self.since
 
         def _timed(self, name, function, *given, **named):
-            if profiling is not None:
-                with profiler.record_function(name):
-                    return function(*given, **named)
             began = now()
             result = function(*given, **named)
-            self.since = now()
-            records[-1][name] = self.since - began
+            records[-1][name] = now() - began
             return result
 
     encoder = make_encoder(model, 45)
     macs = multiply_adds(encoder)
-    settings = RECIPES[args.recipe] | {
-        "name": "benchmark", "model": model, "precision": precision, "spec_augment": None, "seed": 0,
-        "data_probs": 0, "margin": 0.5, "mining": "random", "compile": args.compile,
-        "per_class": args.per_class or PER_CLASS[model], "compression": "log",
-        "step_freq": steps + 1, "eval_freq": steps + 1, "checkpoints_to_keep": 1}
+    given = settings(args.recipe, model, args.per_class or PER_CLASS[model])
+    given |= {"precision": precision, "compile": args.compile}
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
-        clips = noise_clips(Path(folder))
-        sampler = BalancedBatchSampler(clips.manifest.label, [], CLASSES, settings["per_class"], num_steps=steps)
-        task = Timed(encoder, argparse.Namespace(**settings), steps)
-        profiling = profiler.profile(schedule=profiler.schedule(wait=warm, warmup=1, active=args.repeats)) \
-            if args.profile else None
-        if profiling is None:
-            fit(task, Run(folder, "benchmark"), clips, sampler, device, lambda: 0.0)
-        else:
-            with profiling:
-                fit(task, Run(folder, "benchmark"), clips, sampler, device, lambda: 0.0)
-            by = "self_cuda_time_total" if device.type == "cuda" else "self_cpu_time_total"
-            print(profiling.key_averages().table(sort_by=by, row_limit=25, max_name_column_width=50))
-            profiling.export_chrome_trace(args.trace)
-            print(f"wrote {args.trace}: open it at https://ui.perfetto.dev")
+        noise = np.random.default_rng(0).integers(-3000, 3000, (CLIPS, SAMPLES), np.int16)
+        clips = clips_of(Path(folder) / "clips.i16", noise, CLASSES)
+        sampler = BalancedBatchSampler(clips.manifest.label, [], CLASSES, given["per_class"], num_steps=steps)
+        task = Timed(encoder, argparse.Namespace(**given), steps)
+        fit(task, Run(folder, "benchmark"), clips, sampler, device, lambda: 0.0)
     return records[warm:-1]
 
 
@@ -185,13 +170,9 @@ def main() -> None:
     parser.add_argument("--recipe", choices=tuple(RECIPES), default="paper", help="(default: paper)")
     parser.add_argument("--compile", action="store_true", help="as TripletEncoder.py's")
     parser.add_argument("--no_plain", action="store_true", help="leave plain PyTorch out")
-    parser.add_argument("--profile", action="store_true", help="profile the steps of the first model instead")
-    parser.add_argument("--trace", default="step-trace.json", help="file for the profile (default: step-trace.json)")
     parser.add_argument("--only", choices=("train", "plain"), help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.profile:
-        train(args, args.models[0])
-    elif args.only:
+    if args.only:
         args.json.write_text(json.dumps({"train": train, "plain": plain}[args.only](args, args.models[0])))
     else:
         rows = [row(model, CLASSES * (args.per_class or PER_CLASS[model]), in_process(args, "train", model),

@@ -43,18 +43,14 @@ def multiply_adds(encoder, bands: int = 64, frames: int = FRAMES) -> int:
     """Of one clip's forward: outputs of every convolution and linear layer times the weights each takes."""
     import torch
 
-    from models.encoders import resnet
-
     counts = []
     hooks = [module.register_forward_hook(lambda module, _, out: counts.append(
         out[0].numel() * module.weight[0].numel())) for module in encoder.modules()
         if isinstance(module, (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Linear))]
-    training, by_parts = encoder.training, resnet.BY_PARTS
-    resnet.BY_PARTS = False  # which calls no modules
-    with torch.no_grad():
+    training = encoder.training
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):  # in which the layers by parts are not taken
         encoder.eval()(torch.zeros(1, bands, frames))
     encoder.train(training)
-    resnet.BY_PARTS = by_parts
     for hook in hooks:
         hook.remove()
     return sum(counts)

@@ -1,22 +1,20 @@
-"""Whether a GPU computes what the CPU does: embeddings, mining, losses, augmentation, nearest neighbours.
+"""Whether a GPU computes what the CPU does: embeddings, mining, augmentation, nearest neighbours.
 
 Each check takes a `Here` and returns what it found; it raises `Failed` where the two differ by more than they may. On
 a CPU both sides are the CPU, and the same code runs.
 """
 
 import copy
-from unittest import mock
+from functools import partial
 
 import numpy as np
 
-from benchmarks.gpu.here import Failed, Here, Skipped, arithmetic
+from benchmarks.gpu.here import WIDTH, Failed, Here, Skipped, arithmetic, stopwatch
 
 # By how much values of unit embeddings may move: any of them in float32 and by the company in a batch, their root mean
 # square in bfloat16, whose eight bits move single values of a trained encoder by 5e-3 on a CPU too.
 FP32, BF16, TOGETHER = 1e-4, 2e-3, 1e-5
 SUMS, SPEED = 1e-5, 1e-3  # of a sample in [-1, 1]: noise's power is a sum; a position between samples has 24 bits
-LOSS = 1e-3  # of the largest value
-WIDTH = 45
 
 
 def warmed(model: str, here: Here):
@@ -38,10 +36,8 @@ def warmed(model: str, here: Here):
 
 def published(name: str, here: Here):
     """The encoder of a published run, on the CPU."""
-    if here.checkpoints is None:
-        raise Skipped("no --checkpoints")
-    if not (here.checkpoints / name).is_dir():
-        raise Skipped(f"no run {name} in {here.checkpoints}")
+    if here.checkpoints is None or not (here.checkpoints / name).is_dir():
+        raise Skipped(f"--checkpoints {here.checkpoints}: no run {name} there")
     from models.encoders.load import load_encoder
 
     return load_encoder(here.checkpoints / name).encoder
@@ -51,22 +47,21 @@ def embed_all(encoder, here: Here, device=None, batch: int | None = None, bf16: 
     """As infer_train.py embeds, on ``device``, by default this place's."""
     import torch
 
-    from models.encoders import embedding
     from models.encoders.device import place
+    from models.encoders.embedding import embed_clips
     from models.encoders.frontend import LogMel
 
-    device, size = device or here.device, batch or embedding.BATCH
+    device = device or here.device
     encoder = place(copy.deepcopy(encoder), device, "bf16" if bf16 else "32")
-    with (mock.patch.multiple(embedding, BATCH=size, BATCH_GPU=size),
-          torch.autocast(device.type, torch.bfloat16, enabled=bf16)):
-        return embedding.embed_clips(encoder, LogMel().to(device), here.sounds)
+    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        return embed_clips(encoder, LogMel().to(device), here.sounds, batch=batch)
 
 
 def embeddings(here: Here, model: str) -> str:
     """One encoder's embeddings here and on the CPU, in float32 and bfloat16, and by batches of several sizes."""
     import torch
 
-    encoder = warmed(model, here) if model in ("Res8", "Res15", "Quartz") else published(model, here)
+    encoder = warmed(model, here) if model in ("Res8", "Res15") else published(model, here)
     expected = embed_all(encoder, here, torch.device("cpu"))
     if not np.allclose(np.linalg.norm(expected, axis=1), 1, atol=1e-5) or np.ptp(expected, 0).max() < 1e-2:
         raise Failed("the CPU's embeddings are not of length 1, or all the same")
@@ -114,128 +109,57 @@ def mining(here: Here) -> str:
 
 
 def augmentation(here: Here) -> str:
-    """Masks, time shift, noise and speed of the same seed."""
+    """Each augmentation with the same seed gives on the device what it gives on the CPU, and changes something."""
     import soundfile
     import torch
 
-    from data.augment import NoiseBank, change_speed, time_shift
+    from data.augment import NoiseBank, babble, band_limit, change_gain, change_speed, time_shift
     from data.dataset import scale
+    from data.rooms import Reverb
+    from models.encoders.frontend import LogMel
     from models.training.masks import MASKS, SpectrogramMasks
+    from models.training.vocal_tract import VocalTracts
 
     folder = here.folder / "hiss"
     folder.mkdir(exist_ok=True)
     soundfile.write(folder / "hiss.wav", 0.1 * np.random.default_rng(0).standard_normal(40_000), 16_000, "PCM_16")
-    waveforms = scale(here.sounds[np.arange(len(here.sounds))][0])
-    spectrograms = torch.randn(len(waveforms), 64, 112, generator=torch.Generator().manual_seed(2))
-    bank = NoiseBank(folder, waveforms.shape[1])
-    return _alike(here, (
-        ("full masks", lambda x, g: SpectrogramMasks(**MASKS["full"])(x, 100, g), spectrograms, spectrograms, 0),
-        ("light masks", lambda x, g: SpectrogramMasks(**MASKS["light"])(x, 100, g), spectrograms, spectrograms, 0),
-        ("shift", time_shift, waveforms, waveforms, 0),
-        ("noise", lambda x, g: bank.to(x.device)(x, g), waveforms, waveforms, SUMS),
-        ("speed", change_speed, waveforms, waveforms, SPEED)))
-
-
-def rooms_and_voices(here: Here) -> str:
-    """Rooms, voices in the background, band limits, gain and vocal tracts of the same seed."""
-    import torch
-
-    from data.augment import babble, band_limit, change_gain
-    from data.dataset import scale
-    from data.rooms import Reverb
-    from models.encoders.frontend import LogMel
-    from models.training.vocal_tract import VocalTracts
-
-    waveforms = scale(here.sounds[np.arange(len(here.sounds))][0])
-    labels, samples = torch.arange(len(waveforms)) // 2, waveforms.shape[1]
-    reverb, frontend = Reverb(samples, 0.5), LogMel().eval()
-    tracts = VocalTracts(frontend.filters, 0.5)
-    return _alike(here, (
-        ("rooms", lambda x, g: reverb.to(x.device)(x, g), waveforms, waveforms, SUMS),
-        ("voices", lambda x, g: babble(x, labels.to(x.device), g, (5.0, 20.0), 0.5), waveforms, waveforms, SUMS),
-        ("band limits", lambda x, g: band_limit(x, g, 0.5), waveforms, waveforms, SUMS),
-        ("gain", lambda x, g: change_gain(x, g, (-20.0, 10.0), 0.5), waveforms, waveforms, SUMS),
-        ("vocal tracts' filters", lambda x, g: tracts.to(x.device)(len(x), g), waveforms, frontend.filters, 0)))
-
-
-def losses(here: Here) -> str:
-    """The other losses and their gradients, from the same embeddings and proxies on."""
-    from argparse import Namespace
-
-    import torch
-    from torch.nn import functional
-
-    from models.losses.build import make_loss
-    from models.runs.options.loss import LOSSES, resolve_loss
-
-    per_class, classes = 3, here.classes
-    generator = torch.Generator().manual_seed(0)
-    labels = torch.arange(classes).repeat_interleave(per_class)
-    centres = torch.randn(classes, WIDTH, generator=generator)
-    clips = functional.normalize(centres[labels] + torch.randn(len(labels), WIDTH, generator=generator), dim=1)
-    shown, right = [], True
-    for name in LOSSES:
-        args = Namespace(loss=name, per_class=per_class, embedding_size=WIDTH, margin=None, mining=None, scale=None,
-                         sub_centres=None, loss_lr=None, lr=1e-3, lr_end=0.0, given=())
-        resolve_loss(args)
-        torch.manual_seed(1)
-        if (loss := make_loss(args, classes)) is None:
-            continue  # the triplet loss, of which the check of mining tells
-        both = []
-        for device in (torch.device("cpu"), here.device):
-            moved, embedded = copy.deepcopy(loss).to(device), clips.detach().to(device).requires_grad_()
-            value, _ = moved(embedded, labels.to(device))
-            value.backward()
-            both.append([value.detach().cpu().numpy(), embedded.grad.cpu().numpy(),
-                         *(p.grad.cpu().numpy() for p in moved.parameters() if p.grad is not None)])
-        apart = max(_largest(a - b) / max(_largest(a), 1e-9) for a, b in zip(*both, strict=True))
-        shown.append(f"{name} by {apart:.1e}")
-        right &= apart <= LOSS and _largest(both[0][1]) > 0
-    return _verdict(f"values and gradients differ, of their largest ({LOSS:g}): " + ", ".join(shown), right)
-
-
-def neighbours(here: Here) -> str:
-    """`knn_search` on the device finds FAISS's neighbours, and how long both take."""
-    import time
-
-    import faiss  # noqa: F401 - said to be missing before anything is made
-
-    from benchmarks.knn import differing, embeddings
-    from models.evaluation.knn import knn_search
-
-    count, queries = (300, 20) if here.quick else (85_000, 11_000) if here.gpu else (20_000, 2_000)
-    train, asked = embeddings(count, WIDTH, 0), embeddings(queries, WIDTH, 1)
-    seconds, found = [], []
-    for device in (None, here.device):
-        knn_search(train[:200], asked[:10], 5, device)
-        began = time.perf_counter()
-        found.append(knn_search(train, asked, 5, device)[1])
-        seconds.append(time.perf_counter() - began)
-    try:
-        share = differing(found[1], found[0], train, asked)
-    except SystemExit as error:
-        raise Failed(str(error)) from None
-    return (f"{queries:,} queries among {count:,}: the same neighbours, {share:.3%} ties apart; "
-            f"FAISS {seconds[0]:.3g} s, torch {seconds[1]:.3g} s")
-
-
-def _alike(here: Here, ways) -> str:
-    """Whether each augmentation gives on the device what it gives on the CPU, and changes something.
-
-    Args:
-        ways: name, what takes clips and a generator, the clips, what it gives where it changes nothing, and by how much
-            values may differ.
-    """
-    import torch
-
+    waves = scale(here.sounds[np.arange(len(here.sounds))][0])
+    mels = torch.randn(len(waves), 64, 112, generator=torch.Generator().manual_seed(2))
+    labels, samples, filters = torch.arange(len(waves)) // 2, waves.shape[1], LogMel().eval().filters
+    bank, reverb, tracts = NoiseBank(folder, samples), Reverb(samples, 0.5), VocalTracts(filters, 0.5)
+    ways = (  # name, what it does, to which clips, what it gives where it changes nothing, how far values may differ
+        ("full masks", lambda x, g: SpectrogramMasks(**MASKS["full"])(x, 100, g), mels, mels, 0),
+        ("light masks", lambda x, g: SpectrogramMasks(**MASKS["light"])(x, 100, g), mels, mels, 0),
+        ("shift", time_shift, waves, waves, 0),
+        ("noise", lambda x, g: bank.to(x.device)(x, g), waves, waves, SUMS),
+        ("speed", change_speed, waves, waves, SPEED),
+        ("rooms", lambda x, g: reverb.to(x.device)(x, g), waves, waves, SUMS),
+        ("voices", lambda x, g: babble(x, labels.to(x.device), g, (5.0, 20.0), 0.5), waves, waves, SUMS),
+        ("band limits", lambda x, g: band_limit(x, g, 0.5), waves, waves, SUMS),
+        ("gain", lambda x, g: change_gain(x, g, (-20.0, 10.0), 0.5), waves, waves, SUMS),
+        ("vocal tracts' filters", lambda x, g: tracts.to(x.device)(len(x), g), waves, filters, 0))
     shown, right = [], True
     for name, work, given, unchanged, most in ways:
         both = [work(given.to(device), torch.Generator().manual_seed(3)).cpu().numpy()
                 for device in (torch.device("cpu"), here.device)]
         apart = _largest(both[0] - both[1])
         shown.append(f"{name} by {apart:.1e} ({most:g})")
-        right &= apart <= most and _largest(both[0] - unchanged.cpu().numpy()) > 0
+        right &= apart <= most and _largest(both[0] - unchanged.numpy()) > 0
     return _verdict("differ: " + ", ".join(shown), right)
+
+
+def neighbours(here: Here) -> str:
+    """`knn_search` on the device finds FAISS's neighbours, and how long both take."""
+    from benchmarks.knn import differing, embeddings
+    from models.evaluation.knn import knn_search
+
+    count, queries = (300, 20) if here.quick else (85_000, 11_000) if here.gpu else (20_000, 2_000)
+    train, asked = embeddings(count, WIDTH, 0), embeddings(queries, WIDTH, 1)
+    searches = [partial(knn_search, train, asked, 5, device) for device in (None, here.device)]
+    found, timed = [search()[1] for search in searches], [stopwatch(here, search) for search in searches]
+    share = differing(found[1], found[0], train, asked)
+    return (f"{queries:,} queries among {count:,}: the same neighbours, {share:.3%} ties apart; FAISS {timed[0]}, "
+            f"torch {timed[1]}")
 
 
 def _verdict(found: str, right: bool) -> str:

@@ -1,7 +1,5 @@
-"""What the checks and figures of `benchmarks.gpu` share: where they run, sounds to run on, arithmetic, a stopwatch."""
+"""What the parts of `benchmarks.gpu` share: where they run, sounds, arithmetic, a stopwatch, the scripts."""
 
-import importlib.util
-import re
 import subprocess
 import sys
 import time
@@ -10,16 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 
 from benchmarks import measure
+from benchmarks.step import SAMPLES, clips_of
 from data.base.files import ROOT
 from models.roofline import synchronise
 
-SAMPLES = 16_000
-MODES = ("fp32", "TF32", "bf16", "compiled bf16")  # of the network; TF32 only to compare
+WIDTH = 45
 
 
 class Failed(Exception):
@@ -35,12 +32,11 @@ class Here:
     """Where the parts run, and how large.
 
     Attributes:
-        device: a torch device; without a GPU, the CPU, on which all parts take the same code at a smaller size.
-        quick: sizes at which everything is done but no figure means anything.
+        device: a torch device. On a CPU all parts run the same code at a smaller size.
+        quick: everything runs, but no time means anything.
         folder: scratch.
         checkpoints: folder of published runs, if given.
-        steps: seconds of a training step that were measured, by model and mode at the paper's batch.
-        noted: other seconds that were measured, by name.
+        steps: seconds of a training step at the paper's batch, by model and arithmetic.
     """
 
     device: object
@@ -48,7 +44,6 @@ class Here:
     folder: Path
     checkpoints: Path | None = None
     steps: dict[tuple[str, str], float] = field(default_factory=dict)
-    noted: dict[str, float] = field(default_factory=dict)
 
     @property
     def gpu(self) -> bool:
@@ -60,28 +55,15 @@ class Here:
 
     @cached_property
     def sounds(self):
-        """Gliding tones in noise, to compare embeddings on: a few on a CPU, which takes a second for 40 of Res15's."""
+        """Gliding tones in noise, whose embeddings are compared."""
         return clips_of(self.folder / "sounds.i16", sounds(6 if self.quick else 96), self.classes)
 
     @cached_property
     def noise(self):
-        """Noise, to train on for its step times, of as many classes as a batch has."""
-        count = 10 * self.classes if self.quick else 200 * self.classes
-        made = np.random.default_rng(0).integers(-3000, 3000, (count, SAMPLES), np.int16)
+        """Noise to train on for the times of steps."""
+        made = np.random.default_rng(0).integers(-3000, 3000, ((10 if self.quick else 200) * self.classes, SAMPLES),
+                                                 np.int16)
         return clips_of(self.folder / "noise.i16", made, self.classes)
-
-    @cached_property
-    def resident(self):
-        """`noise` on the GPU, as `fit` has it; on a CPU as it is."""
-        from data.dataset import ResidentClips
-
-        return ResidentClips.if_they_fit(self.noise, self.device)
-
-    def modes(self, compiled: bool) -> tuple[str, ...]:
-        """Those there are here. On a CPU TF32 is fp32, and compiling takes long for nothing."""
-        if self.gpu:
-            return MODES[3:] if compiled else MODES[:3]
-        return () if compiled else ("fp32", "bf16")
 
 
 def sounds(count: int) -> np.ndarray:
@@ -95,22 +77,10 @@ def sounds(count: int) -> np.ndarray:
     return (32768 * (0.2 * envelope * tones + 0.005 * rng.standard_normal(tones.shape))).astype(np.int16)
 
 
-def clips_of(path: Path, samples: np.ndarray, classes: int):
-    """(N, S) int16 as the packed, mapped clips that the scripts read, ``classes`` taking turns."""
-    from data.audio import PackedClips
-    from data.dataset import Clips
-
-    samples.tofile(path)
-    count, length = samples.shape
-    packed = PackedClips(np.memmap(path, np.int16, "r"), np.arange(count) * length, np.full(count, length), length, {})
-    return Clips(packed, SimpleNamespace(label=np.arange(count) % classes), np.arange(count))
-
-
 @contextmanager
 def arithmetic(mode: str, matrices: bool = False) -> Iterator[None]:
-    """Convolutions, and with ``matrices`` matrix products too, in full float32 or in TF32; cuDNN tries its ways.
-
-    In training only convolutions take TF32: mining compares distances, which are matrix products.
+    """Convolutions, and with ``matrices`` matrix products too, in full float32 or in TF32, which is only compared:
+    training and tests compute in full float32.
     """
     import torch
 
@@ -131,11 +101,11 @@ def limit(here: Here, mode: str) -> float:
     from models.roofline import roofline
 
     with arithmetic(mode, matrices=True):
-        return roofline(here.device, torch.bfloat16 if "bf16" in mode else torch.float32)()
+        return roofline(here.device, torch.bfloat16 if mode == "bf16" else torch.float32)()
 
 
 def stopwatch(here: Here, work: Callable[[], object], seconds: float = 0.15) -> measure.Timing:
-    """Seconds of ``work`` when done again and again: blocks of so many that one lasts about ``seconds``, warm."""
+    """Seconds of ``work``, warm, from blocks of repeats that last about ``seconds`` each."""
     def block(count: int) -> float:
         synchronise(here.device)
         began = time.perf_counter()
@@ -151,12 +121,19 @@ def stopwatch(here: Here, work: Callable[[], object], seconds: float = 0.15) -> 
     return measure.Timing([block(int(np.clip(seconds / once, 1, 100))) for _ in range(5 if once < 0.3 else 3)])
 
 
-def script(*command: str, timeout: float = 150) -> tuple[float, str]:
-    """Run ``python *command`` in the project's folder: seconds, and what it printed.
+def forget(here: Here) -> None:
+    """Free the memory of what was measured, so that the next part finds the GPU empty."""
+    import gc
 
-    Raises:
-        Skipped: a package that it needs is not installed.
-        Failed: it ended with an error, or took too long.
+    import torch
+
+    gc.collect()
+    if here.gpu:
+        torch.cuda.empty_cache()
+
+
+def script(*command: str, timeout: float = 150) -> tuple[float, str]:
+    """Run ``python *command`` in the project's folder: seconds, and what it printed. Raises Failed with its last line.
     """
     began = time.perf_counter()
     try:
@@ -165,16 +142,6 @@ def script(*command: str, timeout: float = 150) -> tuple[float, str]:
     except subprocess.TimeoutExpired:
         raise Failed(f"{command[0]} took more than {timeout:.0f} s") from None
     if done.returncode:
-        if missing := missing_package(done.stderr):
-            raise Skipped(missing)
-        lines = done.stderr.strip().splitlines() or [""]
-        raise Failed(f"{command[0]} ended with code {done.returncode}: {lines[-1]}")
+        last = (done.stderr.strip().splitlines() or [""])[-1]
+        raise Failed(f"{command[0]} ended with code {done.returncode}: {last}")
     return time.perf_counter() - began, done.stdout
-
-
-def missing_package(said: str) -> str | None:
-    """Which package an error says is not installed; None for part of one that is there, the project's own included."""
-    found = re.search(r"No module named '(\w+)", said)
-    if found is None or importlib.util.find_spec(found[1]):
-        return None
-    return f"{found[1]} is not installed"

@@ -17,25 +17,27 @@ BATCH, BATCH_GPU = 128, 512  # clips embedded at once; the embeddings do not dep
 @torch.no_grad()
 @full_float32()  # one clip, one embedding: to 1e-5, on a GPU too
 def embed_clips(encoder: nn.Module, frontend: LogMel, clips: Clips, indices: np.ndarray | None = None,
-                title: str | None = None, normalise: bool = True) -> np.ndarray:
+                title: str | None = None, normalise: bool = True, batch: int | None = None) -> np.ndarray:
     """Embeddings of a data set, in evaluation mode and full float32, whatever mode the modules are in.
 
     Args:
         indices: the clips to embed; None takes all.
         title: shown by a progress bar; None shows none.
         normalise: whether to scale each embedding to length 1, as kNN needs it.
+        batch: clips at once; None takes what is fast on the device.
 
     Returns:
         (N, D) float32.
     """
     device = next(encoder.parameters()).device
     indices = np.arange(len(clips)) if indices is None else indices
+    batch = batch or (BATCH_GPU if device.type == "cuda" else BATCH)
     modes = [(module, module.training) for module in (encoder, frontend)]
     try:
         for module, _ in modes:
             module.eval()
         parts = [torch.zeros(0, encoder.width, device=device)]  # so that no clips are no special case
-        batches = [indices[rows] for rows in InOrder(len(indices), BATCH_GPU if device.type == "cuda" else BATCH)]
+        batches = [indices[rows] for rows in InOrder(len(indices), batch)]
         with tqdm(total=len(indices), desc=title, unit=" clips", leave=False,
                   disable=None if title and not parallel.rank() else True) as progress:
             for waveforms, _ in loader(clips, batches, pin_memory=device.type == "cuda"):

@@ -6,31 +6,25 @@ import sys
 
 import pytest
 
-from data.manifests import ROOT
-
-SMALL = ["--models=Res8", "--per_class=2", "--repeats=2"]
-
-
-def benchmark(*command):
-    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_a_profile_shows_the_parts_of_a_step(tmp_path):
-    printed = benchmark("benchmarks.step", *SMALL, "--profile", f"--trace={tmp_path / 'trace.json'}")
-    assert "Self CPU" in printed and "trace.json" in printed
-    events = [event.get("name") for event in json.loads((tmp_path / "trace.json").read_text())["traceEvents"]]
-    for part in ("front end", "forward"):
-        assert events.count(part) >= 2, part  # once in each of the steps
+from benchmarks.measure import Timing, table
+from data.base.files import ROOT
 
 
 @pytest.mark.parametrize(("command", "columns"), [
-    (["benchmarks.step", *SMALL], {"step", "limit", "step / limit", "not network", "plain / ours"}),
-    (["benchmarks.miner", "--classes=4", "--per_class", "3", "--repeats=2"], {"miner", "original-style loop / miner"}),
-    (["benchmarks.knn", "--train", "300", "--queries=20", "--repeats=1"], {"time", "scikit-learn / this"}),
-    (["benchmarks.growth", "--words", "20", "40", "--repeats=1", "--textgrids"], {"what", "size", "time"})])
+    (["step", "--models=Res8", "--per_class=2", "--repeats=2"], {"step", "step / limit", "plain / ours"}),
+    (["knn", "--train", "300", "--queries=20", "--repeats=2"], {"time", "scikit-learn / this"}),
+    (["spotting", "--models=Res8", "--widths=8", "--threads=1", "--seconds=2", "--repeats=1"], {"times real time"})])
 def test_a_table_and_its_json(command, columns, tmp_path):
-    printed = benchmark(*command, f"--json={tmp_path / 'table.json'}")
-    rows = json.loads((tmp_path / "table.json").read_text())["rows"]
-    assert rows and columns <= set(rows[0]) and all(f" {column} |" in printed for column in columns)
+    path = tmp_path / "table.json"
+    done = subprocess.run([sys.executable, "-m", f"benchmarks.{command[0]}", *command[1:], f"--json={path}"], cwd=ROOT,
+                          capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(path.read_text())["rows"]
+    assert rows and columns <= set(rows[0]) and all(column in done.stdout for column in columns)
+
+
+def test_a_row_may_lack_columns_and_a_timing_is_median_and_spread():
+    lines = table([{"what": "a", "time": Timing([1.0, 2.0, 4.0])}, {"what": "b", "size": 12_345}])
+    assert [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[::2]] == [
+        ["what", "time", "size"], ["a", "2.00 s ± 75 %", ""]]
+    assert "12,345" in lines[3]
