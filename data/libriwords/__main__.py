@@ -159,8 +159,9 @@ def _report_words(size: int, words: Words, args: argparse.Namespace) -> None:
     print(f"\nLibriWords{size}: {len(kept):,} classes" + (f" (there are {len(words.rows):,} words in all)"
                                                          if len(words.rows) < size else ""))
     shown = kept if len(kept) <= 12 else kept[:10] + kept[-1:]
-    print(tabulate([(word, aligned, short, *parts) for word, aligned, short, _, *parts, _ in shown],
-                   ("word", "aligned", "too short", "train", "dev", "test"), "plain", intfmt=",", disable_numparse=[0]))
+    rows = [(word, *map("{:,}".format, (aligned, short, *parts))) for word, aligned, short, _, *parts, _ in shown]
+    print(tabulate([("word", "aligned", "too short", "train", "dev", "test"), *rows], tablefmt="plain",
+                   disable_numparse=True, colalign=["left"] + ["right"] * 5))
     if dropped := words.dropped():
         print(f"dropped {len(dropped):,}: " + "; ".join(
             f"{why} ({len(names):,}): {', '.join(names[:20])}{', ...' * (len(names) > 20)}"
