@@ -18,7 +18,7 @@ from models.runs.options.recipe import (
 from models.runs.options.testing import add_k
 from models.runs.options.training import NEW_WORDS, add_checkpoints, add_eval, add_init, add_parallel
 from models.runs.parser import Parser
-from models.runs.values import count, positive
+from models.runs.values import count, positive, whole
 
 
 def parse_args(argv=None):
@@ -49,11 +49,14 @@ def parse_args(argv=None):
     after = parser.add_argument_group("classification")
     add_k(after)
     after.add_argument("--cl", action="store_true",
-                       help="at the end, classify the test set too, as infer_train.py does (default: off)")
+                       help="train a softmax head on each checkpoint, by TripletClassifier.py with its defaults, as "
+                            "run NAME_classifierSTEP; with --resume on those that have none yet, too (default: off)")
     after.add_argument("--save_emb", action="store_true",
-                       help="at the end, save the embeddings of train and dev as .npy (default: off)")
-    after.add_argument("--classify_gpu", action="store_true",
-                       help="search neighbours on the GPU instead of by FAISS on the CPU (default: off)")
+                       help="at each checkpoint, save the embeddings of dev for TensorBoard's projector, by its curves "
+                            "(default: off)")
+    after.add_argument("--classify_gpu", type=whole, nargs="?", const=True, default=False, metavar="N",
+                       help="search neighbours on GPU number N, if there is one, instead of by FAISS on the CPU; "
+                            "without N, on the GPU that trains (default: off)")
     return parser.parse(argv)
 
 
@@ -61,15 +64,16 @@ def main(args) -> int:
     from models import parallel
     from models.encoders.load import build_encoder, find_initial
     from models.runs import begin, session
+    from models.training.heads import refuse_taken, train_heads
 
     run = session.Run(args.runs_dir, args.name)
     before = begin.begin(args, run, "TripletEncoder.py")
+    if args.cl and not before:
+        refuse_taken(args)
     resolve_recipe(args)
     resolve_loss(args)
     if args.eval == "new_words":
-        tell_idle(args, ["classify_gpu"], "with --eval new_words, which has no vote of neighbours")
-        if not args.cl:
-            tell_idle(args, ["k", "ties"], "with --eval new_words, which has no vote of neighbours, and without --cl")
+        tell_idle(args, ["classify_gpu", "k", "ties"], "with --eval new_words, which has no vote of neighbours")
     initial = find_initial(args) if not run.begun() else None
     args.clip_seconds = args.clip_seconds or session.CLIP_SECONDS
     args.compression = args.compression or "log"
@@ -121,29 +125,36 @@ def main(args) -> int:
 
     where = search_device(device, args.classify_gpu)
     look = (lambda: task.accuracy(train, dev, where)) if held is None else (lambda: task.auroc(held))
-    loop = fit(task, run, train, sampler, device, look, "dev" if held is None else NEW_WORDS)
+
+    def saved(loop) -> None:
+        if args.save_emb:
+            save_dev(run, task, dev)
+        if args.cl:
+            train_heads(args, run, lambda: loop.stopped_by is not None)
+
+    loop = fit(task, run, train, sampler, device, look, "dev" if held is None else NEW_WORDS, saved)
     first = parallel.leave()
     if loop.stopped_by is not None:
         return loop.say_stopped(task.done)
     if not first:
         return 0
+    if not loop.begun:  # a finished run was resumed
+        saved(loop)
     step = task.done
-    if args.save_emb:
-        from models.encoders.device import place
-        from models.evaluation.report import save_arrays
-
-        place(task, device)  # Lightning leaves it on the CPU, where a data set takes a hundred times as long
-        for split, clips in (("train", train), ("dev", dev)):
-            save_arrays(run.folder, f"enc{step}-{split}", embeddings=task.embed(clips), labels=clips.manifest.label)
     print("saved", " and ".join(map(str, run.paths(args.model, step))))
-    test = ["infer_train.py", f"--name={args.name}", f"--manifest={args.manifest}", f"--model={args.model}",
-            f"--enc_step={step}", *repeated(args)]
-    if args.cl:
-        import infer_train
-
-        return infer_train.main(infer_train.parse_args([*test[1:], f"--k={args.k}", f"--ties={args.ties}"]))
-    print(f"test it with: python {' '.join(test)}")
+    print(f"test it with: python infer_train.py --name={args.name} --manifest={args.manifest} --model={args.model} "
+          f"--enc_step={step}", *repeated(args))
     return 0
+
+
+def save_dev(run, task, dev) -> None:
+    """Write the embeddings of dev at this step for TensorBoard's projector."""
+    from models.encoders.embedding import embed_clips
+    from models.evaluation.plots import list_for_projector, write_projector
+
+    folder = run.folder / "tensorboard"
+    write_projector(folder, f"dev-{task.done:06}", embed_clips(task.encoder, task.frontend, dev), dev.manifest)
+    list_for_projector(folder)
 
 
 if __name__ == "__main__":

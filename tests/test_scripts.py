@@ -11,11 +11,14 @@ import time
 
 import numpy as np
 import pytest
+import soundfile
 import torch
+from google.protobuf import text_format
+from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
 from data.manifests import ROOT
 from models.encoders.load import load_encoder
-from models.runs.checkpoints import TRAINER, Run, load_state
+from models.runs.checkpoints import HEAD, TRAINER, Run, load_state
 from tests.conftest import TRAIN, infer, refused
 from tests.pages import Read
 
@@ -402,16 +405,44 @@ def test_shots_are_whole_numbers_from_1(run, words, runs):
         assert "--shots" in done.error
 
 
-def test_augmentation_embeddings_and_test_in_one_go(runs, words, run):
-    done = run("TripletEncoder", "--name=all", f"--runs_dir={runs}", *words.flags, *TRAIN, "--num_steps=3", "--augment",
-               "--spec_augment", "--save_emb", "--cl", "--data_probs=6", "--mining=semihard", "--clip_seconds=0.8",
-               "--classify_gpu", "--noise_snr", "0", "10", "--batch_classes=4")
-    assert done.code == 0
-    assert "Accuracy:" in done.out
-    assert np.load(runs / "all" / "enc3-train-embeddings.npy").shape == (72, 12)
-    command = json.loads((runs / "all" / "knn-words-Res8-3.json").read_text())["command"].split()
-    assert command[:2] == ["python", "infer_train.py"] and "--enc_step=3" in command and "--cl" not in command
+def test_heads_and_embeddings_at_each_checkpoint(runs, words, run, monkeypatch):
+    """Neither changes what the encoder learns; a resume makes what is missing."""
+    flags = [f"--runs_dir={runs}", *words.flags, *TRAIN, "--num_steps=3", "--step_freq=2", "--augment",
+             "--spec_augment", "--data_probs=6", "--mining=semihard", "--clip_seconds=0.8", "--classify_gpu", "1",
+             "--noise_snr", "0", "10", "--batch_classes=4"]
+    assert run("TripletEncoder", "--name=plain", *flags).code == 0
+    done = run("TripletEncoder", "--name=all", *flags, "--save_emb", "--cl")
+    assert done.code == 0 and "--classify_gpu: no GPU 1 here" in done.error
     assert "command" not in Run(runs, "all").config()["arguments"]
+    plain, every = Run(runs, "plain"), Run(runs, "all")
+    for step in (2, 3):
+        one, other = (load_state(folder.path("Res8", step)) for folder in (plain, every))
+        assert all(torch.equal(one[name], other[name]) for name in one)
+        head = Run(runs, f"all_classifier{step}")
+        assert head.config()["arguments"]["enc_step"] == step and str(head.path(HEAD, head.steps(HEAD)[-1])) in done.out
+        assert run("infer_notl", "--name=all", f"--cl_name={head.name}", f"--runs_dir={runs}", *words.flags,
+                   "--model=Res8").code == 0
+
+    board = every.folder / "tensorboard"
+    listed = text_format.Parse((board / "projector_config.pbtxt").read_text(), ProjectorConfig()).embeddings
+    assert [one.tensor_name for one in listed] == ["dev-000002", "dev-000003"]
+    words_of_dev = [line.split("\t")[0] for line in (board / listed[1].metadata_path).read_text().splitlines()]
+    assert words_of_dev == ["label", *(label for label in words.labels for _ in range(5))]
+    with torch.no_grad():
+        waveform = torch.from_numpy(soundfile.read(words.folder / "bed" / "dev0_nohash_0.wav", dtype="int16")[0])
+        expected = load_encoder(every.folder)(waveform[None])[0].numpy()
+    assert np.abs(np.loadtxt(board / listed[1].tensor_path)[0] - expected).max() < 1e-5
+
+    again = ["--name=all", f"--runs_dir={runs}", *words.flags, "--model=Res8", "--resume", "--cl"]
+    trained = []
+    monkeypatch.setattr("models.training.heads._run", lambda flags, _: trained.append(flags[0]) or (2, "error: why"))
+    assert run("TripletEncoder", *again).code == 0 and not trained
+    shutil.rmtree(runs / "all_classifier2")
+    refused(run("TripletEncoder", *again), "--cl", "step 2", "error: why")
+    assert trained == ["--name=all_classifier2"]
+    (runs / "all_classifier3").rename(runs / "al_classifier3")
+    refused(run("TripletEncoder", "--name=al", *flags, "--cl"), "--cl", "al_classifier3 exists")
+
     wrong = run("infer_train", "--name=all", f"--runs_dir={runs}", *words.flags, "--model=Res8", "--clip_seconds=1.0")
     assert wrong.code == 2
     assert "--clip_seconds 1.0" in wrong.error and "0.8" in wrong.error

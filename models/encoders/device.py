@@ -22,9 +22,23 @@ def pick_device(gpu: int) -> torch.device:
     return torch.device("cpu")
 
 
-def search_device(device: torch.device, classify_gpu: bool) -> torch.device | None:
-    """Where --classify_gpu has neighbours searched: the GPU if there is one, else None, which is FAISS on the CPU."""
-    return device if classify_gpu and device.type == "cuda" else None
+def search_device(device: torch.device, wanted: int | bool) -> torch.device | None:
+    """The GPU that neighbours are searched on, or None, which is FAISS on the CPU; that no GPU is there is said.
+
+    Args:
+        device: which trains.
+        wanted: --classify_gpu: the number of a GPU, True for ``device``, or False for the CPU.
+    """
+    if wanted is False:
+        return None
+    if wanted is not True:
+        device = torch.device("cuda", wanted) if wanted < torch.cuda.device_count() else torch.device("cpu")
+    if device.type == "cuda":
+        return device
+    if not parallel.rank():
+        print(f"--classify_gpu: no GPU{'' if wanted is True else f' {wanted}'} here; neighbours are searched by FAISS "
+              "on the CPU", file=sys.stderr)
+    return None
 
 
 def reuse_memory() -> None:

@@ -45,13 +45,28 @@ def plot(out: Path, stem: str, embeddings: np.ndarray, utterances: Manifest, pai
     for name, content in pictures.items():
         with write_atomically(Path(out) / f"{stem}-{name}.png", "wb") as file:
             file.write(content)
+    write_projector(out, stem, embeddings, utterances, predicted, unknown)
+    print(f"wrote {Path(out) / stem}-map.png, {stem}-distances.png, {stem}-vectors.tsv and {stem}-metadata.tsv")
+    return pictures
+
+
+def write_projector(out: Path, stem: str, embeddings: np.ndarray, utterances: Manifest,
+                    predicted: np.ndarray | None = None, unknown: Sequence[int] = ()) -> None:
+    """Write ``<stem>-vectors.tsv`` and ``-metadata.tsv`` for TensorBoard's projector; the arguments are `plot`'s."""
     with write_atomically(Path(out) / f"{stem}-vectors.tsv") as file:
         np.savetxt(file, embeddings, "%.9g", "\t")  # nine digits give the same float32 again
     with write_atomically(Path(out) / f"{stem}-metadata.tsv") as file:
         for row in _metadata(utterances, predicted, unknown):
             file.write("\t".join(cell.translate(_UNFIT) for cell in row) + "\n")
-    print(f"wrote {Path(out) / stem}-map.png, {stem}-distances.png, {stem}-vectors.tsv and {stem}-metadata.tsv")
-    return pictures
+
+
+def list_for_projector(out: Path) -> None:
+    """Write ``projector_config.pbtxt``, by which TensorBoard finds all that `write_projector` wrote into ``out``."""
+    with write_atomically(out / "projector_config.pbtxt") as file:
+        for path in sorted(out.glob("*-vectors.tsv")):
+            stem = path.name.removesuffix("-vectors.tsv")
+            file.write(f'embeddings {{ tensor_name: "{stem}" tensor_path: "{path.name}" '
+                       f'metadata_path: "{stem}-metadata.tsv" }}\n')
 
 
 def map_of(stem: str, embeddings: np.ndarray, utterances: Manifest, predicted: np.ndarray | None = None,

@@ -34,8 +34,9 @@ LOG_STEPS = 10  # between readings of the device's figures, for which the host h
 class Loop(Callback):
     """Progress, checkpoints, looks at the dev set, and a clean stop at Ctrl-C or a signal, at the end of a step."""
 
-    def __init__(self, run: Run, args: Namespace, steps: int, look: Callable[[], float], what: str = "dev"):
-        self.run, self.args, self.steps, self.look, self.what = run, args, steps, look, what
+    def __init__(self, run: Run, args: Namespace, steps: int, look: Callable[[], float], what: str = "dev",
+                 saved: Callable[["Loop"], None] | None = None):
+        self.run, self.args, self.steps, self.look, self.what, self.saved = run, args, steps, look, what, saved
         self.stopped_by: int | None = None
         self.dev: float | None = None
 
@@ -98,6 +99,8 @@ class Loop(Callback):
             name = "dev_accuracy" if self.what == "dev" else self.what
             trainer.logger.log_metrics({name: self.dev, "seconds": task.seconds}, task.done)
             self._tell(task, figures)
+        if saving and not stopping and self.saved is not None and not parallel.rank():
+            self.saved(self)
         trainer.should_stop |= stopping
         self.began = time.monotonic()
 
@@ -149,7 +152,7 @@ def save(run: Run, task: Task, optimizer: torch.optim.Optimizer, keep: int) -> N
 
 
 def fit(task: Task, run: Run, data, batches, device: torch.device, look: Callable[[], float],
-        what: str = "dev") -> Loop:
+        what: str = "dev", saved: Callable[[Loop], None] | None = None) -> Loop:
     """Train ``task`` from step ``task.done`` on, on the batches that the sampler ``batches`` still has to give.
 
     Args:
@@ -157,6 +160,7 @@ def fit(task: Task, run: Run, data, batches, device: torch.device, look: Callabl
         batches: its batches are of the size it calls ``batch_clips``; torchrun's processes share each.
         look: at the dev set, or at what else decides: a share of 1.
         what: that share is called.
+        saved: called with the loop in the first process after each checkpoint, but that of a stop.
 
     Returns:
         the loop, which knows whether a signal stopped it.
@@ -171,7 +175,7 @@ def fit(task: Task, run: Run, data, batches, device: torch.device, look: Callabl
                         "fewer, or make it larger")
     rank_zero.log.setLevel(logging.WARNING)  # else: which kinds of device there are not, and that training ended
     place(task, device, task.args.precision)
-    loop = Loop(run, task.args, task.steps, look, what)
+    loop = Loop(run, task.args, task.steps, look, what, saved)
     if task.done >= task.steps:  # a finished run was resumed
         return loop
     with warnings.catch_warnings(), loop.catching_signals(), _in_a_line(run, task), full_float32():

@@ -1,4 +1,6 @@
-"""Float32 in full wherever clips are embedded, heads tested or encoders trained, whatever TF32 was set to."""
+"""Float32 in full wherever clips are embedded, heads tested or encoders trained, whatever TF32 was set to; where neighbours are
+searched.
+"""
 
 import numpy as np
 import pytest
@@ -6,7 +8,7 @@ import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from models.encoders import load_encoder
-from models.encoders.device import full_float32
+from models.encoders.device import full_float32, search_device
 from models.encoders.waveform import WaveformEncoder
 from tests.conftest import TRAIN, infer
 
@@ -64,3 +66,15 @@ def test_what_was_set_by_torchs_new_names_comes_back_too():
         torch.set_float32_matmul_precision("highest")
         for operation, precision in zip(operations, before, strict=True):
             operation.fp32_precision = precision
+
+
+def test_neighbours_are_searched_where_classify_gpu_says(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    cpu, first = torch.device("cpu"), torch.device("cuda", 0)
+    assert [search_device(first, wanted) for wanted in (False, True, 0, 1)] == \
+        [None, first, first, torch.device("cuda", 1)]
+    assert search_device(cpu, 1) == torch.device("cuda", 1)
+    assert search_device(cpu, False) is None and capsys.readouterr().err == ""
+    for device, wanted, said in ((first, 2, "no GPU 2 here"), (cpu, True, "no GPU here")):
+        assert search_device(device, wanted) is None
+        assert said in capsys.readouterr().err
