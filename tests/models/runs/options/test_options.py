@@ -86,6 +86,12 @@ def test_help_imports_nothing_heavy(script):
     assert done.stderr.strip() == ""
 
 
+def test_classify_gpu_takes_a_number_or_none():
+    given = ([], ["--classify_gpu"], ["--classify_gpu", "1"])
+    found = [parsed("TripletEncoder", *flags).classify_gpu for flags in given]
+    assert repr(found) == "[False, True, 1]"
+
+
 def test_given_flags_are_known_from_defaults():
     args = parsed("TripletEncoder", "--margin=0.5")
     assert args.given.keys() == {"name", "manifest", "model", "margin"}
