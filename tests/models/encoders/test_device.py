@@ -1,6 +1,4 @@
-"""Float32 in full wherever clips are embedded, heads tested or encoders trained, whatever TF32 was set to; where neighbours are
-searched.
-"""
+"""Float32 in full wherever clips are embedded, heads tested or encoders trained; where neighbours are searched."""
 
 import numpy as np
 import pytest
