@@ -18,6 +18,7 @@ from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
 from data.manifests import ROOT
 from models.encoders.load import load_encoder
+from models.runs import session
 from models.runs.checkpoints import HEAD, TRAINER, Run, load_state
 from tests.conftest import TRAIN, infer, refused
 from tests.pages import Read
@@ -250,11 +251,13 @@ def test_quartz_is_a_step_of_two_files(runs, words, run, tmp_path, monkeypatch):
     """Everything that a run's checkpoint is for, with an encoder in two parts."""
     quartz, flags = Run(runs, "quartz"), [f"--runs_dir={runs}", *words.flags, "--model=Quartz"]
     small = ["--num_steps=3", "--step_freq=1", "--eval_clips=6", "--clip_seconds=0.2", "--per_class=2"]
-    assert run("TripletEncoder", "--name=quartz", *flags, *small, "--checkpoints_to_keep=2").code == 0
+    with monkeypatch.context() as patched:  # from then on the run alone knows its filters
+        patched.setitem(session.FILTERS, "words", 8)
+        assert run("TripletEncoder", "--name=quartz", *flags, *small, "--checkpoints_to_keep=2").code == 0
     assert {path.name for path in quartz.checkpoints.iterdir()} == {
         f"{part}-STEP-{step}.pt" for part in ("JasperEncoder", "LinearLayer", TRAINER) for step in (2, 3)}
     config = quartz.config()
-    assert (config["filters"], config["hidden_size"], config["embedding_size"]) == (1024, 128, 128)
+    assert (config["filters"], config["hidden_size"], config["embedding_size"]) == (8, 128, 128)
     encoder, linear = quartz.paths("Quartz", 3)
     whole, embedding = linear.read_bytes(), load_encoder(encoder)(torch.ones(1, 3200))
     assert embedding.shape == (1, 128)
