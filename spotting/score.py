@@ -76,7 +76,7 @@ def main(args: argparse.Namespace) -> int:
     for ending in (".json", ".png") if args.out else ():
         check_kept("--out", Path(f"{args.out}{ending}"), [args.positives, *filter(None, [args.words])])
         check_output(Path(f"{args.out}{ending}"))
-    noise = Noise(args.noise, args.snr, args.seed) if args.noise else None
+    noise = Noise(args.noise, args.snr, args.seed, warn) if args.noise else None
     embedder = load(args, words.encoder if words else None)
     hop, clip_seconds = hop_samples(args.hop, embedder.facts.clip_seconds), embedder.facts.clip_seconds
     if words:

@@ -7,7 +7,6 @@ import numpy as np
 
 from data.base.errors import UserError
 from data.decoding import SAMPLE_RATE, decode, to_int16
-from spotting.command import warn
 from spotting.sound.blocks import Sound, files_of
 
 _FRAME = SAMPLE_RATE // 100
@@ -20,13 +19,14 @@ class Noise:
     Args:
         snr: decibels, of the mean power of the sound's frames with speech to the mean power of the noise about its
             mean: an offset, as cheap converters have it, is nothing to hear.
+        say: is told of recordings that are left out.
 
     Raises:
         UserError: no audio in the folder, or some that cannot be decoded or has nothing to hear.
     """
 
-    def __init__(self, folder: Path, snr: float, seed: int = 0):
-        self.files = files_of([folder], "--noise", warn)
+    def __init__(self, folder: Path, snr: float, seed: int = 0, say: Callable[[str], None] = print):
+        self.files = files_of([folder], "--noise", say)
         self.noises = [decode(file) for file in self.files]
         for file, noise in zip(self.files, self.noises, strict=True):
             if noise.min() == noise.max():
