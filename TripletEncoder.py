@@ -4,6 +4,8 @@ Clips of a batch's classes become embeddings; the loss pulls those of a class to
 margin. Vygon & Mikhaylovskiy, "Learning Efficient Representations for Keyword Spotting with Triplet Loss", 2021.
 """
 
+from functools import partial
+
 from data.base.errors import exit_cleanly
 from models.runs.options.common import add_data, add_model, add_run, repeated, tell_idle
 from models.runs.options.loss import add_loss, resolve_loss
@@ -11,8 +13,6 @@ from models.runs.options.recipe import (
     add_augmentation,
     add_per_class,
     add_recipe,
-    best_precision,
-    resolve_masks,
     resolve_recipe,
 )
 from models.runs.options.testing import add_k
@@ -60,79 +60,59 @@ def parse_args(argv=None):
     return parser.parse(argv)
 
 
-def main(args) -> int:
-    from models import parallel
-    from models.encoders.load import build_encoder, find_initial
-    from models.runs import begin, session
-    from models.training.heads import refuse_taken, train_heads
+def resolve(args, run, before):
+    """Fill in the flags that recipe and loss set; the encoder to begin with, if --init_from names one."""
+    from models.encoders.load import find_initial
+    from models.training.heads import refuse_taken
 
-    run = session.Run(args.runs_dir, args.name)
-    before = begin.begin(args, run, "TripletEncoder.py")
     if args.cl and not before:
         refuse_taken(args)
     resolve_recipe(args)
     resolve_loss(args)
     if args.eval == "new_words":
         tell_idle(args, ["classify_gpu", "k", "ties"], "with --eval new_words, which has no vote of neighbours")
-    initial = find_initial(args) if not run.begun() else None
-    args.clip_seconds = args.clip_seconds or session.CLIP_SECONDS
-    args.compression = args.compression or "log"
-    session.resolve_sizes(args, before)
-    parallel.join(args)
-    with parallel.first():
-        corpus = session.open_corpus(args, ("train", "dev"))
-    resolve_masks(args, corpus.speech_commands)
+    return find_initial(args) if not run.begun() else None
 
-    import torch
+
+def main(args) -> int:
+    from models import parallel
+    from models.runs.checkpoints import Run
+    from models.training.prepare import prepare
+
+    # the run and its data
+    ready = prepare(args, "TripletEncoder.py", Run(args.runs_dir, args.name), partial(resolve, args))
+    run, corpus, train, dev, new_words = ready.run, ready.corpus, ready.train, ready.dev, ready.new_words
 
     from data.sampler import BalancedBatchSampler
-    from models.encoders.build import encoder_of
-    from models.encoders.device import pick_device, search_device
-    from models.encoders.frontend import settings
+    from models.encoders.device import search_device
     from models.losses.build import make_loss
-    from models.runs.provenance import check_apart, tell_not_new
     from models.training.loop import fit
     from models.training.tasks import TripletTask
 
-    device = pick_device(args.gpu)
-    args.precision = args.precision or best_precision(device)
+    # batches of some classes, with as many clips of each
     with parallel.first():
-        train, dev = (session.open_clips(args, corpus, split) for split in ("train", "dev"))
         sampler = BalancedBatchSampler(train.manifest.label, corpus.labels, args.batch_classes, args.per_class,
                                        args.data_probs, args.seed, tables=train.manifest.path.parent,
                                        groups=corpus.parts, shares=args.shares)
-        held = session.open_new_words(args, corpus) if args.eval == "new_words" else None
-        check_apart(train, {"dev": dev} | ({} if held is None else {"new_words": held}), corpus)
-    if held is not None and parallel.leads():
-        tell_not_new(held.manifest, initial[2] if initial else before)
-    session.check_memory(sampler.batch_clips, args.clip_seconds)
-    noise = session.open_noise(args, corpus)
     if sampler.batch_classes < args.batch_classes:
         print(f"--batch_classes {args.batch_classes}: there are {sampler.batch_classes} classes, all in every batch")
-    sampler.num_steps = args.num_steps = args.num_steps or args.num_epochs * sampler.epoch_steps
+    ready.plan(sampler)
 
-    torch.manual_seed(args.seed % 2**63)
-    encoder = build_encoder(args, *initial) if initial else encoder_of(args)
-    task = TripletTask(encoder, args, args.num_steps, noise, make_loss(args, len(corpus.labels)))
-    begin.go_on(run, task, args)
-    config = begin.describe(args, "TripletEncoder.py", corpus, len(train), frontend=settings(args.compression),
-                            noise=noise, initial=initial)
-    begin.commit(run, config, before, train, corpus, initial[:1] if initial else ())
-    sampler.start = task.done
+    # network and loss
+    task = TripletTask(ready.encoder(), args, args.num_steps, ready.noise, make_loss(args, len(corpus.labels)))
+    ready.begin(task, sampler)
     print(f"{args.model} {args.embedding_size}-d on {args.manifest}: {len(train):,} train and {len(dev):,} dev clips "
           f"of {len(corpus.labels)} classes; {task.done} of {args.num_steps} steps done, "
           f"{sampler.batch_classes} classes x {args.per_class} clips a step, {sampler.epoch_steps} steps an epoch")
 
-    where = search_device(device, args.classify_gpu)
-    look = (lambda: task.accuracy(train, dev, where)) if held is None else (lambda: task.auroc(held))
+    # training, with looks at dev: neighbours among the training clips vote, or pairs of new words are told apart
+    where = search_device(ready.device, args.classify_gpu)
 
-    def saved(loop) -> None:
-        if args.save_emb:
-            save_dev(run, task, dev)
-        if args.cl:
-            train_heads(args, run, lambda: loop.stopped_by is not None)
+    def look() -> float:
+        return task.accuracy(train, dev, where) if new_words is None else task.auroc(new_words)
 
-    loop = fit(task, run, train, sampler, device, look, "dev" if held is None else NEW_WORDS, saved)
+    saved = partial(after_checkpoint, args, run, task, dev)
+    loop = fit(task, run, train, sampler, ready.device, look, "dev" if new_words is None else NEW_WORDS, saved)
     first = parallel.leave()
     if loop.stopped_by is not None:
         return loop.say_stopped(task.done)
@@ -140,21 +120,24 @@ def main(args) -> int:
         return 0
     if not loop.begun:  # a finished run was resumed
         saved(loop)
-    step = task.done
-    print("saved", " and ".join(map(str, run.paths(args.model, step))))
+    print("saved", " and ".join(map(str, run.paths(args.model, task.done))))
     print(f"test it with: python infer_train.py --name={args.name} --manifest={args.manifest} --model={args.model} "
-          f"--enc_step={step}", *repeated(args))
+          f"--enc_step={task.done}", *repeated(args))
     return 0
 
 
-def save_dev(run, task, dev) -> None:
-    """Write the embeddings of dev at this step for TensorBoard's projector."""
+def after_checkpoint(args, run, task, dev, loop):
+    """Write dev embeddings for TensorBoard's projector (--save_emb), and train heads on the checkpoints (--cl)."""
     from models.encoders.embedding import embed_clips
     from models.evaluation.plots import list_for_projector, write_projector
+    from models.training.heads import train_heads
 
-    folder = run.folder / "tensorboard"
-    write_projector(folder, f"dev-{task.done:06}", embed_clips(task.encoder, task.frontend, dev), dev.manifest)
-    list_for_projector(folder)
+    if args.save_emb:
+        folder = run.folder / "tensorboard"
+        write_projector(folder, f"dev-{task.done:06}", embed_clips(task.encoder, task.frontend, dev), dev.manifest)
+        list_for_projector(folder)
+    if args.cl:
+        train_heads(args, run, lambda: loop.stopped_by is not None)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,106 @@
+"""What both trainings do before their own work: the run and its arguments, its data, and where it goes on."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from models import parallel
+from models.encoders.load import build_encoder
+from models.runs import begin, session
+from models.runs.checkpoints import Run
+from models.runs.options.recipe import best_precision, resolve_masks
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from data.augment import NoiseBank
+    from data.dataset import Clips
+    from data.manifests import Corpus
+    from models.training.tasks import Task
+
+
+@dataclass
+class Prepared:
+    """A training that can begin.
+
+    Attributes:
+        before: the configuration of the run that is resumed; {} for a new one.
+        initial: run, step and configuration of the encoder that it begins with; None for random weights.
+        new_words: clips of words that the data set holds out, with ``--eval new_words``.
+        noise: recordings for ``--augment``.
+    """
+
+    args: Namespace
+    script: str
+    run: Run
+    before: dict
+    initial: tuple[Run, int, dict] | None
+    corpus: Corpus
+    train: Clips
+    dev: Clips
+    new_words: Clips | None
+    noise: NoiseBank | None
+    device: torch.device
+
+    def encoder(self) -> nn.Module:
+        """The encoder to train, seeded."""
+        import torch
+
+        from models.encoders.build import encoder_of
+
+        torch.manual_seed(self.args.seed % 2**63)
+        return build_encoder(self.args, *self.initial) if self.initial else encoder_of(self.args)
+
+    def plan(self, sampler) -> None:
+        """Set the number of steps, in the sampler and in ``args``. Raises UserError if a batch is too large."""
+        session.check_memory(sampler.batch_clips, self.args.clip_seconds)
+        sampler.num_steps = self.args.num_steps = self.args.num_steps or self.args.num_epochs * sampler.epoch_steps
+
+    def begin(self, task: Task, sampler, **more) -> None:
+        """Take the run's name, write its configuration with ``more``, and set task and sampler to where it stands."""
+        from models.encoders.frontend import settings
+
+        begin.go_on(self.run, task, self.args)
+        config = begin.describe(self.args, self.script, self.corpus, len(self.train), noise=self.noise,
+                                frontend=settings(self.args.compression), initial=self.initial, **more)
+        begin.commit(self.run, config, self.before, self.train, self.corpus, self.initial[:1] if self.initial else ())
+        sampler.start = task.done
+
+
+def prepare(args: Namespace, script: str, run: Run, resolve: Callable[[Run, dict], tuple | None],
+            check: Callable[[Corpus], None] = lambda corpus: None) -> Prepared:
+    """Fill in the arguments and open the data, cheap checks before the libraries that take seconds to import.
+
+    Args:
+        resolve: fills in what is the script's own, from the run and the configuration that is resumed; returns
+            ``initial`` of `Prepared`.
+        check: raises UserError for a data set that the script cannot take.
+    """
+    before = begin.begin(args, run, script)
+    initial = resolve(run, before)
+    args.clip_seconds = args.clip_seconds or session.CLIP_SECONDS
+    args.compression = args.compression or "log"
+    session.resolve_sizes(args, before)
+    parallel.join(args)
+    with parallel.first():
+        corpus = session.open_corpus(args, ("train", "dev"))
+    resolve_masks(args, corpus.speech_commands)
+    check(corpus)
+
+    from models.encoders.device import pick_device
+    from models.runs.provenance import check_apart, tell_not_new
+
+    device = pick_device(args.gpu)
+    args.precision = args.precision or best_precision(device)
+    with parallel.first():
+        train, dev = (session.open_clips(args, corpus, split) for split in ("train", "dev"))
+        new_words = session.open_new_words(args, corpus) if getattr(args, "eval", None) == "new_words" else None
+        check_apart(train, {"dev": dev} | ({} if new_words is None else {"new_words": new_words}), corpus)
+    if new_words is not None and parallel.leads():
+        tell_not_new(new_words.manifest, initial[2] if initial else before)
+    return Prepared(args, script, run, before, initial, corpus, train, dev, new_words,
+                    session.open_noise(args, corpus), device)
