@@ -36,14 +36,16 @@ def parse_args(argv=None) -> argparse.Namespace:
     add_channel(parser)
     group = parser.add_argument_group("threshold")
     group.add_argument("--background", type=Path, nargs="+", metavar="PATH",
-                       help="recordings without the words, and folders of such: they set each word's threshold")
+                       help="recordings without the words, and folders of such: they set each word's threshold; "
+                            "where they are too short to show --fa_per_hour, the cohort's threshold is the least")
     group.add_argument("--fa_per_hour", type=positive, default=FA_PER_HOUR, metavar="RATE",
                        help="false alarms of a word in an hour of --background that its threshold allows; without, in "
                             f"an hour of speech as far as the cohort tells (default: {FA_PER_HOUR:g})")
     add_hop(group)
     group.add_argument("--cohort", metavar="MANIFEST",
-                       help="without --background: a registered data set whose speech sets the thresholds (default: "
-                            "the cohort kept with the encoder, or else what it was trained on, if it is there)")
+                       help="a registered data set whose speech sets the thresholds where --background does not, or "
+                            "is too short to (default: the cohort kept with the encoder, or else what it was trained "
+                            "on, if it is there)")
     group.add_argument("--registry", type=Path, default=REGISTRY,
                        help="the file that --cohort is looked up in (default: manifests.json beside the scripts)")
     add_encoder(parser, "with --add that of FILE, else the shipped one")
@@ -94,7 +96,7 @@ def main(args: argparse.Namespace) -> int:
         background = without_repeats(background, "--background", warn,
                                      [clip.file for word in words.words for clip in word.clips],
                                      "are enrolled recordings")
-        set_thresholds(args, words, background, embedder, hop)
+        set_thresholds(args, words, background, embedder, kept, hop)
     else:
         thresholds_without_background(args, words, before, embedder, kept)
     for line in taken_for(words.words, embedder.cohort):
@@ -113,16 +115,28 @@ def content_of(path: Path) -> bytes | None:
     return path.read_bytes() if path.is_file() else None
 
 
-def set_thresholds(args, words, files, embedder, hop) -> None:
-    """By the background."""
-    from spotting.detection.thresholds import about_silence, calibrate, hear, look_for_the_word
+def set_thresholds(args, words, files, embedder, kept, hop) -> None:
+    """By the background, and where it is too short for the rate that is asked for, by the cohort, too."""
+    from spotting.detection.intervals import allowed
+    from spotting.detection.thresholds import about_silence, by_cohort, calibrate, few_without, hear, look_for_the_word
+    from spotting.encoders.gather import heard_in_training
     from spotting.sound.blocks import open_file
 
+    for line in heard_in_training(embedder.facts, {"files of --background": [(file, 0.0, None) for file in files]})[1]:
+        warn(f"warning: {line}")
+    least = None
     background = hear(((file, open_file(file, warn, channel=args.channel)) for file in files), embedder, words.words,
                       hop, "background")
     for line in about_silence(background, "--background"):
         warn(line)
-    for line in calibrate(words, background, args.fa_per_hour, embedder.cohort):
+    if not allowed(args.fa_per_hour, background.hours):
+        cohort = cohort_of(args, embedder, kept, words.names)
+        if why := cohort if isinstance(cohort, str) else few_without(cohort, words.names):
+            warn(f"the thresholds rest on so short a background alone: {why}")
+        else:
+            by_cohort(words.words, cohort, embedder.cohort, args.fa_per_hour, args.hop, embedder.facts.clip_seconds)
+            least = [word.threshold for word in words.words]
+    for line in calibrate(words, background, args.fa_per_hour, embedder.cohort, least):
         print(line)
     words.calibration["hop"] = args.hop
     for line in look_for_the_word(words, background, embedder.cohort):
@@ -167,14 +181,16 @@ def thresholds_without_background(args, words, before, embedder, kept) -> None:
 
 def cohort_of(args, embedder, kept, names):
     """The cohort for the thresholds of words of these names, or why there is none. Raises UserError for --cohort."""
+    from models.runs.checkpoints import run_of
+    from models.runs.provenance import training_set
     from spotting.detection.thresholds import few_without
-    from spotting.encoders.gather import gather, training_data, training_files
+    from spotting.encoders.gather import gather, training_files
 
     if args.cohort is None and kept is not None:
         return kept
     name, registry = args.cohort, args.registry
     if name is None:
-        if (known := training_data(embedder.facts)) is None:
+        if (known := (run := run_of(embedder.facts.path)) and training_set(run.config())) is None:
             return "no cohort is kept with this encoder, nor does it say what it was trained on; see spotting.cohort"
         name, registry = known
     try:

@@ -9,7 +9,6 @@ Or over several draws of the clips to enrol, for figures that do not hang on one
 
 import argparse
 import math
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -53,7 +52,7 @@ def main(args: argparse.Namespace) -> int:
 
     from models.evaluation.page.page import check_html
     from spotting.detection.thresholds import about_silence, hear
-    from spotting.encoders.gather import trained_on
+    from spotting.encoders.gather import heard_in_training
     from spotting.sound.blocks import files_of, open_file
     from spotting.sound.noise import Noise, check_noise
     from spotting.sound.repeats import without_repeats
@@ -94,16 +93,14 @@ def main(args: argparse.Namespace) -> int:
     if words and (both := set(words.calibration.get("background", ())) & set(negatives)):
         notes.append(f"{len(both)} of the negatives, such as {min(both)}, set the thresholds of {args.words}: at "
                      "these, false alarms look rarer than they are")
-    trained = trained_on(embedder.facts)
-    if trained is None:
-        warn("what the encoder was trained on is not here: if negatives are among it, or of its speakers, false alarms "
-             "look rarer than they are, and nothing will say so")
-    elif heard := [path for path in negatives if os.path.realpath(path) in trained]:
-        notes.append(f"{len(heard)} of the negatives, such as {heard[0]}, are recordings that the encoder was trained "
-                     "on: at these, false alarms look rarer than they are")
+    files = [*((path, 0.0, None) for path in negatives), *map(heard_with, said)]
+    unknown, heard = heard_in_training(embedder.facts, {"negatives": files[:len(negatives)],
+                                                        "recordings of words": files[len(negatives):]})
+    if unknown:
+        warn(unknown)
+    notes += heard
     for line in notes:
         warn(f"warning: {line}")
-    files = [*((path, 0.0, None) for path in negatives), *map(heard_with, said)]
 
     def opened(number, say=warn):
         def again():

@@ -13,7 +13,6 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -34,6 +33,7 @@ from models.evaluation.enrol import (
 )
 from models.evaluation.kept_cohort import KEPT, Cohort
 from models.evaluation.whiten import Whitening
+from models.runs.provenance import training_set
 
 TOP = 300  # most similar clips of the cohort that scores are held against
 MOST = 1000  # clips of a cohort that scores are held against
@@ -199,11 +199,10 @@ def find(args: Namespace, config: dict, taken: Sequence[str]) -> tuple[str, Mani
     """
     if args.cohort:
         return args.cohort, choose(load(args.cohort, ("train",), args.registry), taken)
-    begun = config.get("arguments")
-    name, registry = (begun.get(key) if isinstance(begun, dict) else None for key in ("manifest", "registry"))
-    if not isinstance(name, str) or not isinstance(registry, str):
+    if (known := training_set(config)) is None:
         return "this encoder does not say what it was trained on; name a data set with --cohort"
+    name, registry = known
     try:
-        return name, choose(load(name, ("train",), Path(registry)), taken)
+        return name, choose(load(name, ("train",), registry), taken)
     except UserError as error:
         return f"of what this encoder was trained on: {error}"

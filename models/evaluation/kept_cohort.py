@@ -26,6 +26,7 @@ from data.base.errors import UserError
 from data.base.files import open_regular
 from data.base.npz import read_npz
 from data.labels import folded
+from models.runs.checkpoints import run_of
 
 if TYPE_CHECKING:
     from models.evaluation.whiten import Whitening
@@ -152,8 +153,8 @@ def unpack(content: bytes, sha256: str, width: int) -> Cohort | str:
 
 def place_of(checkpoint: Path) -> Path | None:
     """Where the cohort of a checkpoint's encoder is kept; None for one that lies in no run's folder."""
-    inside = checkpoint.suffix == ".pt" and checkpoint.parent.name == "checkpoints"
-    return checkpoint.parent.parent / KEPT if inside else None
+    run = run_of(checkpoint)
+    return run.folder / KEPT if run else None
 
 
 def read_kept(checkpoint: Path, sha256: str, width: int, encoder: object) -> Cohort | None:

@@ -140,6 +140,13 @@ def encoder_digest(path: Path) -> str:
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
+def run_of(checkpoint: str | Path) -> Run | None:
+    """The run in whose folder a checkpoint lies; None for one that lies in none."""
+    folder = Path(checkpoint).parent
+    inside = Path(checkpoint).suffix == ".pt" and folder.name == "checkpoints" and folder.parent.name
+    return Run(folder.parent.parent, folder.parent.name, "run") if inside else None
+
+
 def load_state(path: Path, what: str = "what a checkpoint has", way_out: str = "use another step, or train again"
                ) -> dict:
     """Read a file that `torch.save` wrote, old format or new, without running any code in it.

@@ -1,8 +1,9 @@
 """What an encoder heard in training, so that a test can say which of its clips and speakers were among it.
 
 A run keeps 64-bit hashes of its training clips and speakers beside its checkpoints, sixteen bytes a clip. A clip is
-known again by its file and offset, or by its sound, where a recording was copied or renamed. A speaker is known again
-by name among the recordings of one folder: the same number in another corpus is another person.
+known again by its file and offset, or by its sound, where a recording was copied or renamed; both are found within
+longer recordings, too. A speaker is known again by name among the recordings of one folder: the same number in another
+corpus is another person. All that asks what an encoder was trained on asks `trained_on`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import sys
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from functools import reduce
+from functools import cached_property, reduce
+from pathlib import Path
 
 import numpy as np
 
@@ -21,15 +23,17 @@ from data.base.errors import UserError
 from data.base.files import open_regular, write_atomically
 from data.base.npz import read_npz
 from data.dataset import Clips
+from data.decoding import SAMPLE_RATE
 from data.joined import named
 from data.labels import folded
 from data.manifests import Corpus, Manifest
-from models.runs.checkpoints import Run
+from models.runs.checkpoints import Run, run_of
 
 RECORD = "trained_on.npz"  # in a run's folder
 _LOOKED_AT = 64  # samples of a clip, spread over it, that its sound is known by
 _HEARD = 16  # of which at least so many are not zero: stretches of silence are alike
 _ROWS = 1 << 16  # clips hashed at a time
+_TABLE = 20  # bits
 _PRIMES = np.random.default_rng(0).integers(0, 2**63, _LOOKED_AT // 4, np.uint64) * np.uint64(2) + np.uint64(1)
 
 
@@ -85,12 +89,80 @@ class Record:
         sounds, heard = _sounds(clips)
         return np.isin(_places(clips.manifest), self.places) | heard & np.isin(sounds, self.sounds)
 
+    def in_recording(self, path: str, samples: np.ndarray, start: float, length: int) -> bool:
+        """Whether any stretch of a recording was trained on.
+
+        Found are clips of this file that begin anywhere in ``samples``; and under whatever name clips of ``length``
+        samples, and a clip that is all of ``samples``. A cut-out of another length, from a file that is now elsewhere,
+        is not found.
+
+        Args:
+            samples: (T,) int16 at 16 kHz, from ``start`` seconds of the file on.
+            length: of the encoder's clips.
+        """
+        first = round(start * 1e4)
+        offsets = np.arange(first, first + len(samples) * 10_000 // SAMPLE_RATE + 1, dtype=np.uint64) * _PRIMES[0]
+        if any(self._has(_mixed(np.uint64(_hash(name)) + offsets), "places")
+               for name in {os.path.abspath(path), os.path.realpath(path)}):
+            return True
+        length = min(length, len(samples))
+        weights = np.repeat(_PRIMES, 4) << np.tile(np.uint64(16) * np.arange(4, dtype=np.uint64), len(_PRIMES))
+        for begin in range(0, len(samples) - length + 1, _ROWS):
+            part = samples[begin:begin + _ROWS + length - 1].astype(np.uint16).astype(np.uint64)
+            sums = np.full(len(part) - length + 1, length, np.uint64)
+            for at, weight in zip(_looked_at(length), weights, strict=True):
+                sums += part[at:at + len(sums)] * weight
+            if self._has(_mixed(sums), "sounds"):
+                return True
+        return False
+
+    def _has(self, keys: np.ndarray, of: str) -> bool:
+        """Whether any of (N,) hashes is among those ``of`` this record; a table of their first bits spares most."""
+        first = np.uint64(64 - _TABLE)
+        return bool(np.isin(keys[self._tables[of][keys >> first]], getattr(self, of)).any())
+
+    @cached_property
+    def _tables(self) -> dict[str, np.ndarray]:
+        tables = {of: np.zeros(1 << _TABLE, bool) for of in ("places", "sounds")}
+        for of, table in tables.items():
+            table[getattr(self, of) >> np.uint64(64 - _TABLE)] = True
+        return tables
+
     def seen(self, clips: Clips, corpus: Corpus, rows: np.ndarray | None = None) -> tuple[int, int, int]:
         """How many of the clips at ``rows`` (all by default) were trained on; of how many speakers, among how many."""
         rows = np.arange(len(clips)) if rows is None else rows
         known = self.known(clips)
         hashes, of = _speakers(clips.manifest.subset(rows), corpus)
         return (int(known[rows].sum()), len(np.unique(of[np.isin(hashes, self.speakers)])), len(np.unique(of)))
+
+
+def parents(config: dict) -> Iterator[Run]:
+    """The runs that the encoder of a run of this configuration began with, the nearest first, as far as they are there.
+
+    They are found by their names, which may have been taken anew since.
+    """
+    looked_at: set[str] = set()
+    while "shipped" not in config and (begun := config.get("init_from", "")) and begun not in looked_at:
+        looked_at.add(begun)
+        if (run := run_of(begun)) is None or not run.folder.is_dir():
+            return
+        yield run
+        config = run.config()
+
+
+def trained_on(run: Run) -> tuple[Record | None, list[str]]:
+    """What the encoder of a run was trained on, also before it was trained further, and which runs kept no record."""
+    found = {one.name: Record.read(one) for one in (run, *parents(run.config()))}
+    records = [record for record in found.values() if record is not None]
+    return (reduce(Record.__or__, records) if records else None,
+            [name for name, record in found.items() if record is None])
+
+
+def training_set(config: dict) -> tuple[str, Path] | None:
+    """Name and registry of the data set that a run of this configuration was trained on; None where it says none."""
+    begun = config.get("arguments")
+    name, registry = (begun.get(key) if isinstance(begun, dict) else None for key in ("manifest", "registry"))
+    return (name, Path(registry)) if isinstance(name, str) and isinstance(registry, str) else None
 
 
 def tell_seen(runs: Sequence[Run], clips: Clips, corpus: Corpus, rows: np.ndarray | None = None) -> dict:
@@ -102,9 +174,9 @@ def tell_seen(runs: Sequence[Run], clips: Clips, corpus: Corpus, rows: np.ndarra
     Returns:
         the same as facts; {} where no run has a record.
     """
-    found = {run.name: Record.read(run) for run in runs}
-    records = [record for record in found.values() if record is not None]
-    if lacking := [name for name, record in found.items() if record is None]:
+    found = [trained_on(run) for run in runs]
+    records = [record for record, _ in found if record is not None]
+    if lacking := list(dict.fromkeys(name for _, names in found for name in names)):
         print(f"run {' and '.join(map(repr, lacking))} kept no record of its training clips, so that test clips may "
               "have been among them")
     if not records:
@@ -160,16 +232,9 @@ def check_apart(train: Clips, others: dict[str, Clips], corpus: Corpus) -> None:
 
 def words_heard(config: dict) -> list[str]:
     """The labels that the encoder of a run of this configuration was trained on, also before it was trained further."""
-    found: dict[str, None] = {}
-    looked_at: set[str] = set()
-    while True:
-        found |= dict.fromkeys([*config.get("labels", ()), *config.get("labels_before", ())])
-        begun = config.get("init_from", "")
-        if "labels_before" in config or "shipped" in config or not begun or begun in looked_at:
-            return list(found)
-        looked_at.add(begun)  # a run from before runs kept these, and a name that may have been taken anew since
-        parent = os.path.dirname(os.path.dirname(begun))
-        config = Run(os.path.dirname(parent), os.path.basename(parent)).config()
+    configs = [config] if "labels_before" in config else [config, *(run.config() for run in parents(config))]
+    return list(dict.fromkeys(label for one in configs for key in ("labels", "labels_before")
+                              for label in one.get(key, ())))
 
 
 def tell_not_new(held: Manifest, config: dict) -> None:
@@ -226,12 +291,17 @@ def _sounds(clips: Clips) -> tuple[np.ndarray, np.ndarray]:
     for start in range(0, len(clips), _ROWS):
         rows = clips.rows[start:start + _ROWS]
         length = packed.length[rows].astype(np.int64)[:, None]
-        position = length * (2 * np.arange(_LOOKED_AT) + 1) // (2 * _LOOKED_AT)  # (n, 64)
+        position = _looked_at(length)  # (n, 64)
         samples = np.ascontiguousarray(packed.samples[packed.start[rows].astype(np.int64)[:, None] + position], "<i2")
         found.append(_mixed((samples.view(np.uint64) * _PRIMES).sum(1, dtype=np.uint64)
                             + length[:, 0].astype(np.uint64)))
         heard.append((samples != 0).sum(1) >= _HEARD)
     return np.concatenate(found), np.concatenate(heard)
+
+
+def _looked_at(length: np.ndarray | int) -> np.ndarray:
+    """Of clips so many samples long the positions of those that their sound is known by, in the last axis."""
+    return length * (2 * np.arange(_LOOKED_AT) + 1) // (2 * _LOOKED_AT)
 
 
 def _speakers(manifest: Manifest, corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:

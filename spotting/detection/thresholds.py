@@ -100,26 +100,36 @@ def lowest(scores: np.ndarray, count: int, room: float = 0.0) -> float:
     return max(threshold, float(np.nextafter(over, np.inf)))
 
 
-def calibrate(words: Words, background: Background, fa_per_hour: float, cohort: Cohort | None = None) -> list[str]:
-    """Set every word's threshold for a rate of false alarms an hour, and say what it rests on, line by line."""
+def calibrate(words: Words, background: Background, fa_per_hour: float, cohort: Cohort | None = None,
+              least: Sequence[float] | None = None) -> list[str]:
+    """Set every word's threshold for a rate of false alarms an hour, and say what it rests on, line by line.
+
+    Args:
+        least: each word's threshold by the cohort, below which a background that cannot show the rate sets none.
+    """
     hours, count = background.hours, allowed(fa_per_hour, background.hours)
     lines, facts = [], {}
-    for word, scores in zip(words.words, background.scores, strict=True):
-        word.threshold, word.calibrated = float(np.ceil(1e6 * lowest(scores, count, ROOM)) / 1e6), True  # as it is kept
+    least = [-np.inf] * len(words.words) if least is None or count else least
+    for word, scores, other in zip(words.words, background.scores, least, strict=True):
+        alone = float(np.ceil(1e6 * lowest(scores, count, ROOM)) / 1e6)  # as it is kept
+        word.threshold, word.calibrated = max(alone, other), alone >= other
+        by = "by the background" if word.calibrated else f"by the cohort (by the background alone {alone:.3f})"
         alarms = int((scores >= word.threshold).sum())
         low, high = of_rate(alarms, hours)
         own = word.left_out_scores(cohort)
         passed = None if np.isnan(own).any() else int((own >= word.threshold).sum())
-        facts[word.name] = {"false_alarms": alarms, "per_hour_95": [round(low, 3), round(high, 3)],
+        facts[word.name] = {"decided_by": "background" if word.calibrated else "cohort",
+                            "false_alarms": alarms, "per_hour_95": [round(low, 3), round(high, 3)],
                             "enrolled_clips": len(own), "pass_left_out": passed}
-        lines.append(f"{word.name}: threshold {word.threshold:.3f}, {alarms} false alarms in {hours:.2f} h (95 %: "
+        lines.append(f"{word.name}: threshold {word.threshold:.3f} {by}, {alarms} false alarms in {hours:.2f} h (95 %: "
                      f"{low:.2f} to {high:.2f} an hour); "
                      + (f"{passed} of its {len(own)} clips pass, each left out in turn" if passed is not None else
                         "with one clip, none can be left out to see whether it passes"))
     if count == 0:
-        lines.append(f"--fa_per_hour {fa_per_hour:g} cannot be shown on {hours:.2f} h: the thresholds allow no false "
-                     f"alarm in them, which says at most {of_rate(0, hours)[1]:.1f} an hour (95 %); "
-                     f"{1 / fa_per_hour:.3g} h and more of background can show it")
+        lines.append(f"--fa_per_hour {fa_per_hour:g} cannot be shown on {hours:.2f} h: no false alarm in them says at "
+                     f"most {of_rate(0, hours)[1]:.1f} an hour (95 %); {1 / fa_per_hour:.3g} h and more of background "
+                     "can show it" + ("" if np.isinf(least).all() else "; until then no threshold is below the cohort's"
+                                      ))
     words.calibration = {"background": background.files, "hours": round(hours, 4), "fa_per_hour": fa_per_hour,
                          "shown": count > 0, "words": facts}
     return lines

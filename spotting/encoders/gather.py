@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,12 +12,12 @@ import numpy as np
 from data.base.errors import UserError
 from data.decoding import SAMPLE_RATE, decode_with_remarks, open_audio
 from data.unheard import GOES_ON
-from models.evaluation.kept_cohort import Cohort, pack, place_of, unpack
+from models.evaluation.kept_cohort import Cohort, pack, unpack
 from models.evaluation.whiten import Whitening
-from models.runs.checkpoints import Run
+from models.runs.checkpoints import run_of
 from spotting.encoders.facts import Facts
 from spotting.encoders.load import Embedder
-from spotting.sound.blocks import has_sound
+from spotting.sound.blocks import has_sound, open_file
 
 WINDOWS = 5_000  # 450 kB; more than an hour of speech
 LEAST = 30  # below which there is no tail worth the name
@@ -29,21 +28,32 @@ SHORTEST = 0.15  # seconds of a word
 Spoken = dict[str, list[tuple[float, float, str]]]  # of files: start, end, word
 
 
-def training_data(facts: Facts) -> tuple[str, Path] | None:
-    """The data set that a run's encoder was trained on, and its registry; None where that is not known."""
-    place = place_of(Path(facts.path))
-    begun = (Run(place.parent.parent, place.parent.name, "run").config() if place else {}).get("arguments")
-    name, registry = (begun.get(key) if isinstance(begun, dict) else None for key in ("manifest", "registry"))
-    return (name, Path(registry)) if isinstance(name, str) and isinstance(registry, str) else None
+def heard_in_training(facts: Facts, recordings: dict[str, Sequence[tuple[str, float, float | None]]]
+                      ) -> tuple[str | None, list[str]]:
+    """Why it is not known what an encoder was trained on, None if it is; and a line for each kind of recordings of
+    which some were in the training.
 
+    Args:
+        recordings: by what they are, (file, from second, to second), None being the file's end.
+    """
+    from tqdm import tqdm
 
-def trained_on(facts: Facts) -> set[str] | None:
-    """The real paths of the recordings that an encoder was trained on; None where they are not known."""
-    try:
-        known = training_data(facts)
-        return {os.path.realpath(path) for path in training_files(*known)[0]} if known else None
-    except UserError:  # the data set is no longer there, or is another machine's
-        return None
+    from models.runs.provenance import trained_on
+
+    run, lines = run_of(facts.path), []
+    record, lacking = trained_on(run) if run else (None, [facts.path])
+    unknown = f"what the encoder was trained on is not known ({', '.join(lacking)} kept no record): if recordings " \
+        "are among it, or of its speakers, errors look rarer than they are, and nothing will say so"
+    for what, files in recordings.items() if record else ():
+        found = []
+        for file, start, end in tqdm(files, desc="trained on?", unit=" files", disable=None, leave=False):
+            samples = np.concatenate([np.zeros(0, np.int16), *open_file(file, lambda _: None, start, end).blocks])
+            if record.in_recording(file, samples, start, facts.clip_samples):
+                found.append(file)
+        if found:
+            lines.append(f"{len(found):,} of the {len(files):,} {what}, such as {found[0]}, are recordings "
+                         "that the encoder was trained on: at these, errors look rarer than they are")
+    return unknown if lacking else None, lines
 
 
 def training_files(name: str, registry: Path) -> tuple[list[str], Spoken]:

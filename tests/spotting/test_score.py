@@ -8,6 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from data.dataset import Clips
+from data.manifests import load_corpus
+from models.runs.checkpoints import Run
+from models.runs.provenance import Record
 from tests.conftest import refused
 from tests.sounds import record
 from tests.spotting.conftest import RATE, scene
@@ -193,24 +197,26 @@ def test_ratios_of_noise_that_are_none(run, words_file, spotter, value):
 
 
 def test_negatives_that_the_encoder_was_trained_on_are_told(run, words, spotter, tmp_path):
+    """By the record that the run or, as here, the run that it began with has."""
     shutil.copytree(spotter.run, tmp_path / "seen")
-    about = json.loads((tmp_path / "seen" / "config.json").read_text())
-    about["arguments"] = {"manifest": "words", "registry": str(words.registry)}
-    (tmp_path / "seen" / "config.json").write_text(json.dumps(about))
-    encoder = f"--encoder={tmp_path / 'seen'}"
-    assert run("spotting.enroll", "--clips", spotter.clips, "--out", tmp_path / "w.json", encoder, "--background",
-               spotter.background).code == 0
+    first, corpus = Run(tmp_path, "first"), load_corpus("words", ("train",), words.registry)
+    Record.of(Clips.of(corpus.splits["train"], "train", 1.0, tmp_path / "cache"), corpus).write(first)
     trained = sorted((words.folder / "dog").glob("train*.wav"))[:3]
-    done = run("spotting.score", tmp_path / "w.json", "--positives", spotter.said, "--negatives", spotter.background,
-               *trained, "--html", tmp_path / "p.html")
-    assert f"3 of the negatives, such as {trained[0]}, are recordings that the encoder was trained on" in done.error
-    assert "recordings that the encoder was trained on" in (tmp_path / "p.html").read_text()
-    assert "is not here" not in done.error
-    about["arguments"]["registry"] = str(tmp_path / "moved" / "manifests.json")
+    flags = ["--positives", spotter.said, "--negatives", spotter.background, *trained]
+    told = f"3 of the 5 negatives, such as {trained[0]}, are recordings that the encoder was trained on"
+    assert run("spotting.enroll", "--clips", spotter.clips, "--out", tmp_path / "w.json",
+               f"--encoder={tmp_path / 'seen'}").code == 0
+    done = run("spotting.score", tmp_path / "w.json", *flags)
+    assert "is not known (seen kept no record)" in done.error and told not in done.error
+    about = json.loads((tmp_path / "seen" / "config.json").read_text())
+    about["init_from"] = str(first.path("Res8", 1))
     (tmp_path / "seen" / "config.json").write_text(json.dumps(about))
-    done = run("spotting.score", tmp_path / "w.json", "--positives", spotter.said, "--negatives", spotter.background,
-               *trained)
-    assert done.code == 0 and "what the encoder was trained on is not here" in done.error
+    done = run("spotting.score", tmp_path / "w.json", *flags, "--html", tmp_path / "p.html")
+    assert told in done.error and told in (tmp_path / "p.html").read_text()
+    assert "of words, such as" not in done.error
+    done = run("spotting.enroll", "--clips", spotter.clips, "--out", tmp_path / "b.json", "--background", *trained,
+               f"--encoder={tmp_path / 'seen'}")
+    assert "3 of the 3 files of --background" in done.error
 
 
 @pytest.mark.parametrize("flag", ["--shots=3", "--draws=2"])

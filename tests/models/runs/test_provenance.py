@@ -14,7 +14,7 @@ from data.joined import load
 from data.manifests import Utterance, load_corpus, register, write_manifest
 from models.evaluation.enrol_report import tell_trained
 from models.runs.checkpoints import Run
-from models.runs.provenance import Record, fingerprint, tell_seen, words_heard
+from models.runs.provenance import Record, fingerprint, tell_seen, trained_on, words_heard
 from tests.conftest import infer, refused
 from tests.models.runs.test_begin import TINY
 
@@ -107,6 +107,43 @@ def test_parts_of_one_long_recording_are_told_apart(tmp_path):
     corpus = load_corpus("set", ("train", "test"), tmp_path / "manifests.json")
     train, test = (Clips.of(corpus.splits[split], split, 0.5, tmp_path / "cache") for split in ("train", "test"))
     assert Record.of(train, corpus).seen(test, corpus) == (1, 0, 0)
+
+
+def test_clips_are_found_within_longer_recordings(tmp_path):
+    """By name and place, of any length; by sound, whatever the name, of the encoder's length alone."""
+    long = np.round(3000 * np.random.default_rng(2).standard_normal(200_000)).astype(np.int16)
+    soundfile.write(tmp_path / "long.wav", long, 16_000)
+    clips = [Utterance(str(tmp_path / "long.wav"), "word", 0.5, 10.1234), Utterance(str(tmp_path / "long.wav"), "word",
+                                                                                    0.3, 2.0)]
+    for split in ("train", "test"):
+        write_manifest(tmp_path / f"{split}.json", clips)
+    register("set", train=tmp_path / "train.json", test=tmp_path / "test.json", dev=tmp_path / "test.json",
+             registry=tmp_path / "manifests.json")
+    corpus = load_corpus("set", ("train",), tmp_path / "manifests.json")
+    record = Record.of(Clips.of(corpus.splits["train"], "train", 0.5, tmp_path / "cache"), corpus)
+    begins = round(10.1234 * 16_000)
+    for path, start, end, known in (
+            ("long.wav", 0, 200_000, True), ("long.wav", 16_000, 48_000, True), ("long.wav", 48_000, 160_000, False),
+            ("copy.wav", 0, 200_000, True), ("copy.wav", begins, begins + 8_000, True),
+            ("copy.wav", begins + 1, 200_000, False), ("copy.wav", 0, begins + 7_999, False),
+            ("copy.wav", 32_000, 36_800, True), ("copy.wav", 31_999, 36_800, False)):
+        assert record.in_recording(str(tmp_path / path), long[start:end], start / 16_000, 8_000) == known, (path, start)
+    assert not record.in_recording("copy.wav", np.zeros(0, np.int16), 0.0, 8_000)
+
+
+def test_what_the_run_before_was_trained_on_counts_and_one_without_a_record_is_named(recordings, tmp_path):
+    data = opened(tmp_path, recordings, range(5), range(5, 8))
+    first, second = Run(tmp_path, "first"), Run(tmp_path, "second")
+    second.write_config({"init_from": str(first.path("Res8", 2))})
+    assert trained_on(second) == (None, ["second"])  # the first is gone
+    Record.of(data.train, data.corpus).write(second)
+    first.write_config({})
+    record, lacking = trained_on(second)
+    assert record.seen(data.train, data.corpus)[0] == 10 and lacking == ["first"]
+    Record.of(data.test, data.corpus).write(first)
+    record, lacking = trained_on(second)
+    assert record.seen(data.test, data.corpus)[0] == 6 and lacking == []
+    assert tell_seen([second], data.test, data.corpus)["test_clips_trained_on"] == 6
 
 
 def test_all_but_silent_clips_are_not_taken_for_one_another(tmp_path):

@@ -44,8 +44,8 @@ def test_each_word_gets_its_own_threshold_and_what_it_rests_on_is_kept():
     assert 0.4 < a.threshold <= 0.4101  # two are allowed in four hours
     assert b.threshold <= 0.2
     about = words.calibration
-    assert about["words"]["a"] == {"false_alarms": 2, "per_hour_95": [pytest.approx(0.061, abs=1e-3),
-                                                                       pytest.approx(1.806, abs=1e-3)],
+    assert about["words"]["a"] == {"decided_by": "background", "false_alarms": 2,
+                                   "per_hour_95": pytest.approx([0.061, 1.806], abs=1e-3),
                                    "enrolled_clips": 5, "pass_left_out": 5}
     assert about["shown"]
     assert len(lines) == 2
@@ -59,6 +59,21 @@ def test_a_rate_below_one_in_the_hours_heard_is_not_claimed():
     assert not words.calibration["shown"]
     assert "at most 3.7 an hour" in lines[-1]
     assert "2 h and more" in lines[-1]
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.9, 1.0, 40.0])
+def test_a_background_lowers_no_threshold_of_the_cohort_unless_its_hours_show_the_rate(rate):
+    by_the_cohort, scores = [0.3, 0.9], [0.6, 0.5] * 20
+    words = Words(FACTS, [word("a", 0), word("b", 1)])
+    lines = calibrate(words, background(1.0, [-np.sort(-np.array(scores))] * 2), rate, None, by_the_cohort)
+    alone = Words(FACTS, [word("a", 0), word("b", 1)])
+    calibrate(alone, background(1.0, [-np.sort(-np.array(scores))] * 2), rate)
+    raised = by_the_cohort if rate < 1 else [-1, -1]
+    for one, other, least, line in zip(words.words, alone.words, raised, lines, strict=False):
+        assert one.threshold == max(other.threshold, least)
+        assert one.calibrated == (other.threshold > least)
+        assert ("by the cohort" in line) == (other.threshold < least)
+    assert ("the cohort's" in lines[-1]) == (rate < 1)
 
 
 @pytest.mark.parametrize("power", [3.0, 5.0, 20.0])
