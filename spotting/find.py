@@ -51,6 +51,7 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> int:
     from spotting.hits.hits_file import COLUMNS, check_ending, row, write_hits
+    from spotting.sound.band import about_band
     from spotting.sound.blocks import files_of
     from spotting.words.words_file import read_words, suited
 
@@ -98,6 +99,8 @@ def main(args: argparse.Namespace) -> int:
         took = time.perf_counter() - begun
         if args.out:
             write_hits(args.out, found, words.names, complete)
+        for line in about_band([f.recording for f in found if f.narrow], len(found), words.words):
+            warn(line)
         hits, seconds = sum(len(f.hits) for f in found), sum(f.seconds for f in found)
         warn(f"{hits} hits in {seconds:.1f} s of sound, {seconds / max(took, 1e-9):.1f} times real time"
              + (f"; wrote {args.out}" if args.out else "") + ("" if complete else "; not all was heard"))
@@ -134,7 +137,7 @@ def hits_in(args, name, embedder, words, hop, found):
                 this.hits.append(hit)
                 yield hit
         finally:
-            this.seconds = heard.seconds
+            this.seconds, this.narrow = heard.seconds, heard.band.narrow
     this.whole = sound.whole
     if not heard.seconds:
         raise UserError(f"{sound.name}: no sound came")

@@ -72,8 +72,9 @@ def hits(blocks, embedder, words, hop, behind=lambda: 0.0, all_words=False):
     from spotting.hits.match import Early, hit_of, reach
     from spotting.hits.rivals import beaten, of_one_saying
     from spotting.hits.search import Heard, scored
+    from spotting.sound.band import about_band
 
-    heard, warned, muted, told = Heard(), False, True, []
+    heard, warned, muted, narrow, told = Heard(), False, True, False, []
     early = [Early(i, reach(word, hop, embedder.facts.clip_samples), PATIENCE, word.threshold)
              for i, word in enumerate(words)]
 
@@ -93,6 +94,10 @@ def hits(blocks, embedder, words, hop, behind=lambda: 0.0, all_words=False):
             warn(f"nothing is above -60 dB of full scale in the first {MUTE:g} s, too quiet to hear a word in: is the "
                  "microphone muted, is another one meant (--devices), or do its channels cancel out (--channel)?")
             muted = False  # said once
+        if not narrow and heard.seconds >= MUTE and heard.band.narrow:
+            for line in about_band(["the microphone"], 1, words):
+                warn(line)
+            narrow = True  # said once
         late = behind()
         if late > BEHIND and not warned:
             warn(f"cannot keep up: {late:.1f} s behind the microphone; take a longer --hop, a smaller encoder, or "

@@ -5,12 +5,16 @@
 Or over several draws of the clips to enrol, for figures that do not hang on one choice:
 
     python -m spotting.score --enroll_from clips --shots 10 --draws 20 --positives said --negatives LibriSpeech
+
+Intervals are of 95 %. They allow for thresholds that are chosen on the same recordings. They take recordings as
+independent: where few people speak, the truth may lie further off.
 """
 
 import argparse
 import math
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
@@ -50,9 +54,11 @@ def parse_args(argv=None) -> argparse.Namespace:
 def main(args: argparse.Namespace) -> int:
     import numpy as np
 
+    from models.evaluation.kept_cohort import tell_learnt
     from models.evaluation.page.page import check_html
     from spotting.detection.thresholds import about_silence, hear
     from spotting.encoders.gather import heard_in_training
+    from spotting.sound.band import about_band
     from spotting.sound.blocks import files_of, open_file
     from spotting.sound.noise import Noise, check_noise
     from spotting.sound.repeats import without_repeats
@@ -98,7 +104,7 @@ def main(args: argparse.Namespace) -> int:
                                                         "recordings of words": files[len(negatives):]})
     if unknown:
         warn(unknown)
-    notes += heard
+    notes += [*heard, *(tell_learnt(embedder.cohort.learnt_from(tested[0].names)) if embedder.cohort else [])]
     for line in notes:
         warn(f"warning: {line}")
 
@@ -114,8 +120,10 @@ def main(args: argparse.Namespace) -> int:
                       together)
     for line in about_silence(background, "--negatives"):
         warn(line)
-    best, at = best_scores((opened(len(negatives) + i) for i in range(len(said))), embedder, every, hop, len(said),
-                          together)
+    best, at, narrow = best_scores((opened(len(negatives) + i) for i in range(len(said))), embedder, every, hop,
+                                   len(said), together)
+    for line in about_band([*(said[i][1] for i in narrow), *background.narrow], len(files), every):
+        warn(line)
     if mute := [entry[1] for entry, row in zip(said, best, strict=True) if not np.isfinite(row).any()]:
         warn(f"warning: {len(mute)} recordings of words, such as {mute[0]}, have nothing above -60 dB of full scale; "
              "too quiet to hear a word in, they count as missed")
@@ -157,21 +165,25 @@ def draw_words(args, embedder):
 
 def best_scores(sounds, embedder, words, hop, total, together):
     """(N, W) of every recording the highest score of each word, -inf where there is no sound or other words are better
-    everywhere, and where it or the best of those beaten is, in seconds. ``together``: see `search`."""
+    everywhere, and where it or the best of those beaten is, in seconds; and the numbers of those with nothing above
+    4 kHz. ``together``: see `search`."""
     import numpy as np
     from tqdm import tqdm
 
-    from spotting.hits.search import search
+    from spotting.hits.search import Heard, search
 
+    narrow: list[int] = []
     best, at = np.full((total, len(words)), -np.inf), np.zeros((total, len(words)))
     beaten = best.copy()
     for i, sound in enumerate(tqdm(sounds, total=total, desc="positives", disable=None, leave=False)):
-        for word, hit in search(sound, embedder, words, hop, together=together):
+        heard = Heard()
+        for word, hit in search(sound, embedder, words, hop, heard, together=together):
             if np.isfinite(hit.above) and hit.score > best[i, word]:
                 best[i, word], at[i, word] = hit.score, hit.start
             elif not np.isfinite(best[i, word]) and hit.score > beaten[i, word]:
                 beaten[i, word], at[i, word] = hit.score, hit.start
-    return best, at
+        narrow += [i] * heard.band.narrow
+    return best, at, narrow
 
 
 def report(args, tested, labels, best, background, facts) -> dict:
@@ -182,19 +194,25 @@ def report(args, tested, labels, best, background, facts) -> dict:
     from models.evaluation.report import to_json
     from spotting.detection import tradeoff
     from spotting.detection.draws import cells_of, over_draws
+    from spotting.detection.intervals import over_recordings
 
     rates, hours, names = args.rates or tradeoff.RATES, background.hours, tested[0].names
     labels = np.array(labels)
     scores = []  # of each draw: name to (said, alarms); together, each score less the word's own threshold
+    files = []  # likewise, in which recording an alarm is
     for d, words in enumerate(tested):
         one = {word.name: (best[labels == word.name, d * len(names) + i], background.scores[d * len(names) + i])
                for i, word in enumerate(words.words)}
+        of = {name: background.file[d * len(names) + i] for i, name in enumerate(names)}
         if len(names) > 1:
             moved = [(said - word.threshold, alarms - word.threshold)
                      for word, (said, alarms) in zip(words.words, one.values(), strict=True)]
-            one[tradeoff.TOGETHER] = (np.concatenate([said for said, _ in moved]),
-                                      -np.sort(-np.concatenate([alarms for _, alarms in moved])))
+            alarms = np.concatenate([alarms for _, alarms in moved])
+            order = np.argsort(-alarms, kind="stable")
+            of[tradeoff.TOGETHER] = np.concatenate(list(of.values()))[order]
+            one[tradeoff.TOGETHER] = np.concatenate([said for said, _ in moved]), alarms[order]
         scores.append(one)
+        files.append(of)
     line = (f"{len(labels)} recordings of {len(names)} words; {hours:.2f} h without them; encoder {facts}"
             + (f"; noise at {args.snr:g} dB" if args.noise else ""))
     print(line)
@@ -204,11 +222,14 @@ def report(args, tested, labels, best, background, facts) -> dict:
                   in enumerate(scores[0].items())]
         points += [(name, tradeoff.at_rate(*pair, rate, hours)) for name, pair in scores[0].items() for rate in rates]
         points.sort(key=lambda pair: list(scores[0]).index(pair[0]))
+        points = [(name, point if point.threshold is None else replace(point, again=over_recordings(
+            [(*scores[0][name], files[0][name], point.threshold)], background.file_hours, point.rate)))
+            for name, point in points]
         cells = tradeoff.table(points, hours)
         results = [{"word": name} | point.to_json(hours) for name, point in points]
     else:
         kept = [{word.name: word.threshold for word in words.words} | {tradeoff.TOGETHER: 0.0} for words in tested]
-        results = over_draws(scores, rates, hours, kept if tested[0].cohort else None)
+        results = over_draws(scores, files, rates, background.file_hours, kept if tested[0].cohort else None)
         cells = [("word", "wanted/h", "an hour (95 %)", "miss rate, mean ± standard deviation over draws (95 %)",
                   "least", "most"), *map(cells_of, results)]
     print_table(cells)

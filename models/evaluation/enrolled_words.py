@@ -17,7 +17,7 @@ from data.manifests import Corpus
 from models.encoders.embedding import embed_clips
 from models.evaluation import choice, cohort, enrol
 from models.evaluation.enrol_report import draw_errors, report_enrolment, tell_trained
-from models.evaluation.kept_cohort import place_of, read_kept
+from models.evaluation.kept_cohort import place_of, read_kept, tell_learnt
 from models.evaluation.knn import check_finite
 from models.evaluation.pairs import count_pairs
 from models.evaluation.plots import map_of, plot
@@ -141,8 +141,10 @@ def kept_cohort(checkpoint: Path, width: int, taken: list[str]) -> tuple[cohort.
     path = place_of(checkpoint)
     print(f"cohort: {count:,} windows of running speech kept in {path}; scores are also normalised by the {used} most "
           "similar of them, and embeddings whitened by " + ("it" if held.whitening else "none: it has no whitening"))
+    for line in tell_learnt(seen := kept.learnt_from(taken)):
+        print(line)
     return held, {"file": str(path), "sha1": kept.digest, "windows": count, "held_against": count,
-                  "most_similar": used}
+                  "most_similar": used, "whitening_learnt_from": seen}
 
 
 def recordings_of(words: Words, corpus: Corpus, clips: dict[str, Clips]) -> Record:

@@ -7,7 +7,9 @@ which by measurement made it worse. And how alike the cohort's windows are to a 
 the user's, how often speech will reach a threshold.
 
 Where words are known in its recordings, the cohort also keeps what clips of one word differ in (`Whitening`). Then
-everything, windows, enrolled clips and the cohort itself, is compared after whitening, which misses fewer.
+everything, windows, enrolled clips and the cohort itself, is compared after whitening, which misses fewer. Windows
+in which an enrolled word is said do not count against it; the whitening, which all words of a file share, stays as it
+is.
 """
 
 from __future__ import annotations
@@ -48,6 +50,7 @@ class Cohort:
         digest: tells this cohort from others.
         content: the file that it is kept in.
         whitening: what embeddings go through before they are compared; None compares them as they are.
+        words: of the clips that the whitening was learnt from; None where the file does not say.
     """
 
     plain: np.ndarray
@@ -55,6 +58,7 @@ class Cohort:
     digest: str
     content: bytes
     whitening: Whitening | None = None
+    words: np.ndarray | None = None
 
     @cached_property
     def embeddings(self) -> np.ndarray:
@@ -101,6 +105,13 @@ class Cohort:
         return np.array([i for i, said in enumerate(self._said) if not any(phrase in said for phrase in phrases)],
                         np.int64)
 
+    def learnt_from(self, names: Sequence[str]) -> dict[str, int]:
+        """Of those ``names`` that the whitening has seen, in how many clips: in files that do not say so, in how many
+        of the cohort's windows they are said, which are about as many of the same recordings."""
+        said = [] if self.whitening is None else self._said if self.words is None else list(map(_words, self.words))
+        counts = {name: sum(_words(name) in text for text in said) for name in names}
+        return {name: count for name, count in counts.items() if count}
+
     @cached_property
     def _said(self) -> list[str]:
         return [_words(text) for text in self.spoken]
@@ -117,10 +128,13 @@ def _words(text: str) -> str:
     return f" {' '.join(filter(None, map(folded, str(text).split())))} "
 
 
-def pack(embeddings: np.ndarray, spoken: Sequence[str], sha256: str, whitening: Whitening | None = None) -> bytes:
-    """The file of a cohort: embeddings (M, D) as whole numbers of 1/127, what is said, and its encoder's SHA-256."""
+def pack(embeddings: np.ndarray, spoken: Sequence[str], sha256: str, whitening: Whitening | None = None,
+         words: Sequence[str] = ()) -> bytes:
+    """The file of a cohort: embeddings (M, D) as whole numbers of 1/127, what is said, its encoder's SHA-256, and the
+    words of the clips that its whitening was learnt from."""
     content = io.BytesIO()
-    kept = {} if whitening is None else {"centre": whitening.centre, "factor": whitening.factor}
+    kept = {} if whitening is None else {"centre": whitening.centre, "factor": whitening.factor,
+                                         "words": np.array(words, str)}
     np.savez_compressed(content, windows=np.round(_STEP * embeddings).astype(np.int8), spoken=np.array(spoken, str),
                         sha256=sha256, **kept)
     return content.getvalue()
@@ -148,7 +162,15 @@ def unpack(content: bytes, sha256: str, width: int) -> Cohort | str:
         whitening = Whitening.read(kept.get("centre"), kept["factor"], width)
         if whitening is None:
             return "is damaged"
-    return Cohort(embeddings / length, spoken, hashlib.sha1(content).hexdigest(), content, whitening)
+    return Cohort(embeddings / length, spoken, hashlib.sha1(content).hexdigest(), content, whitening,
+                  kept.get("words"))
+
+
+def tell_learnt(heard: dict[str, int]) -> list[str]:
+    """A line on words that a whitening was learnt from, as `Cohort.learnt_from` gives them; none if there are none."""
+    named = ", ".join(f"{name} {count}" for name, count in list(heard.items())[:5]) + ", ..." * (len(heard) > 5)
+    return [f"the cohort's whitening was learnt from clips of {len(heard)} of these words, too ({named}): for words "
+            "new to it, scores may be worse"] if heard else []
 
 
 def place_of(checkpoint: Path) -> Path | None:

@@ -3,8 +3,10 @@
 Similarities of words that nobody trained on are swamped by two things: a part common to all clips of a kind of
 recording, and directions in which clips of one and the same word differ anyway (voice, microphone, neighbours).
 Within-class covariance normalisation (Hatch, Kajarekar & Stolcke, 2006) subtracts the mean and whitens by the
-covariance within a class. Here both come from clips of other words, so that nothing of the test or of the enrolled
-words enters.
+covariance within a class. Of a cohort that is made for a test (`models.evaluation.cohort.embed_cohort`) both come from
+clips of other words, so that nothing of the test or of the enrolled words enters. The whitening of a cohort kept beside
+an encoder is learnt once, before anybody enrols a word: it may have seen the tested words, said by the cohort's
+speakers, and `models.evaluation.kept_cohort.Cohort.learnt_from` says which.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ class Record:
             return True
         length = min(length, len(samples))
         weights = np.repeat(_PRIMES, 4) << np.tile(np.uint64(16) * np.arange(4, dtype=np.uint64), len(_PRIMES))
-        for begin in range(0, len(samples) - length + 1, _ROWS):
+        for begin in range(0, len(samples) - length + 1 if length else 0, _ROWS):
             part = samples[begin:begin + _ROWS + length - 1].astype(np.uint16).astype(np.uint64)
             sums = np.full(len(part) - length + 1, length, np.uint64)
             for at, weight in zip(_looked_at(length), weights, strict=True):

@@ -1,4 +1,4 @@
-"""Misses against false alarms an hour: thresholds that keep a rate, exact intervals, the table, the curve, the page.
+"""Misses against false alarms an hour: thresholds that keep a rate, their intervals, the table, the curve, the page.
 
 Imports all other rooms of spotting; only the commands import it.
 """

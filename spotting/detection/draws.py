@@ -4,23 +4,26 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from spotting.detection.intervals import of_rate, of_share
+from spotting.detection.intervals import of_rate, of_share, over_recordings, wider
 from spotting.detection.tradeoff import at_rate, at_threshold
 
 Scores = dict[str, tuple[np.ndarray, np.ndarray]]  # of a word, of its recordings and of false alarms, descending
 
 
-def over_draws(scores: Sequence[Scores], rates: Sequence[float], hours: float,
-               thresholds: Sequence[dict[str, float]] | None) -> list[dict]:
+def over_draws(scores: Sequence[Scores], files: Sequence[dict[str, np.ndarray]], rates: Sequence[float],
+               hours: Sequence[float], thresholds: Sequence[dict[str, float]] | None) -> list[dict]:
     """Of each word and rate, the miss rates over the draws; and at the thresholds that enrolling sets by the cohort.
 
-    Draws share the recordings, so the intervals are those of one draw with the mean counts.
+    Draws share the recordings, so the intervals are those of one draw with the mean counts, or those that drawing the
+    recordings again gives, whichever reach further.
 
     Args:
         scores: of each draw.
+        files: of each draw, in which recording each false alarm is, by word.
+        hours: of each recording without the words.
         thresholds: of each draw, by word; None where enrolling sets none.
     """
-    results = []
+    results, each, hours = [], hours, float(np.sum(hours))
     for name in scores[0]:
         for rate in ([None] if thresholds else []) + list(rates):
             points = [at_rate(*one[name], rate, hours) if rate else at_threshold(*one[name], thresholds[i][name])
@@ -29,12 +32,16 @@ def over_draws(scores: Sequence[Scores], rates: Sequence[float], hours: float,
             if value["claimed"]:
                 missed, said = np.array([point.missed for point in points]), points[0].said
                 alarms = np.array([point.alarms for point in points])
+                share, per_hour = map(wider, over_recordings(
+                    [(*one[name], of[name], point.threshold) for one, of, point in zip(scores, files, points,
+                                                                                        strict=True)], each, rate),
+                    (of_share(missed.mean(), said), of_rate(alarms.mean(), hours)))
                 value |= {"miss_rate_mean": float(missed.mean()) / said,
                           "miss_rate_std": float(missed.std(ddof=1)) / said,
                           "miss_rate_min": float(missed.min()) / said, "miss_rate_max": float(missed.max()) / said,
-                          "miss_rate_95": of_share(round(missed.mean()), said), "recordings": said,
+                          "miss_rate_95": share, "recordings": said,
                           "fa_per_hour_mean": float(alarms.mean()) / hours,
-                          "fa_per_hour_95": of_rate(round(alarms.mean()), hours),
+                          "fa_per_hour_95": per_hour,
                           "false_alarms_max": int(alarms.max())}
             else:
                 value["hours_needed"] = 1 / rate

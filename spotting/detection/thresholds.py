@@ -33,6 +33,8 @@ class Background:
     Attributes:
         hours: what was heard, stretches of silence left out, which cannot have a false alarm.
         silent: hours of those stretches.
+        narrow: those of ``files`` with nothing above 4 kHz.
+        file_hours: of each of ``files``.
         scores: of each word (A,) float64, descending.
         file, start: of each word (A,), in which of ``files`` a peak is, and where, in seconds.
     """
@@ -43,6 +45,8 @@ class Background:
     file: list[np.ndarray]
     start: list[np.ndarray]
     silent: float = 0.0
+    narrow: Sequence[str] = ()
+    file_hours: Sequence[float] = ()
 
 
 def hear(sounds: Iterable[tuple[str, Sound]], embedder: Embedder, words: Sequence[Word], hop: int,
@@ -59,7 +63,7 @@ def hear(sounds: Iterable[tuple[str, Sound]], embedder: Embedder, words: Sequenc
     from tqdm import tqdm
 
     found = [(array("d"), array("l"), array("d")) for _ in words]
-    files, seconds, silent, any_sound = [], 0.0, 0.0, False
+    files, narrow, seconds, silent, any_sound = [], [], [], 0.0, False
     for name, sound in tqdm(sounds, desc=title, unit=" files", disable=None, leave=False):
         heard = Heard()
         for word, hit in search(sound, embedder, words, hop, heard, together=together):
@@ -68,15 +72,17 @@ def hear(sounds: Iterable[tuple[str, Sound]], embedder: Embedder, words: Sequenc
             for column, value in zip(found[word], (hit.score, len(files), hit.start), strict=True):
                 column.append(value)
         files.append(name)
-        seconds, silent = seconds + heard.telling, silent + heard.seconds - heard.telling
+        narrow += [name] * heard.band.narrow
+        seconds.append(heard.telling)
+        silent += heard.seconds - heard.telling
         any_sound = any_sound or heard.any_sound
-    if not seconds:
+    if not sum(seconds):
         raise UserError(f"{', '.join(files[:3])}: {'silent to the bit' if not any_sound else 'nothing above -60 dB'}; "
                         "recordings without sound tell nothing about false alarms")
     columns = [[np.array(column) for column in word] for word in found]
     orders = [np.argsort(-scores, kind="stable") for scores, _, _ in columns]
-    return Background(files, seconds / 3600, *([word[i][order] for word, order in zip(columns, orders, strict=True)]
-                                               for i in range(3)), silent / 3600)
+    columns = [[word[i][order] for word, order in zip(columns, orders, strict=True)] for i in range(3)]
+    return Background(files, sum(seconds) / 3600, *columns, silent / 3600, narrow, [one / 3600 for one in seconds])
 
 
 def about_silence(background: Background, flag: str) -> list[str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spotting.detection.intervals import allowed, of_rate, of_share
+from spotting.detection.intervals import Interval, allowed, of_rate, of_share, wider
 from spotting.detection.thresholds import lowest
 
 RATES = (0.1, 0.5, 1.0, 2.0)  # false alarms an hour of the table
@@ -19,6 +19,7 @@ class Point:
         rate: false alarms an hour that were asked for; None at a threshold that was given.
         threshold: None where the rate is below one in the hours heard: then nothing is claimed.
         alarms, missed, said: counts: false alarms, recordings of the word missed, and all of them.
+        again: intervals of the share missed and of the rate by `over_recordings`; None where it was not asked.
     """
 
     rate: float | None
@@ -26,15 +27,21 @@ class Point:
     alarms: int = 0
     missed: int = 0
     said: int = 0
+    again: tuple[Interval, Interval] | None = None
+
+    def intervals(self, hours: float) -> tuple[Interval, Interval]:
+        """Of the share missed and of the rate, 95 %."""
+        found = of_share(self.missed, self.said), of_rate(self.alarms, hours)
+        return found if self.again is None else tuple(map(wider, found, self.again))
 
     def to_json(self, hours: float) -> dict:
-        """With exact 95 % intervals."""
         value = {"fa_per_hour_wanted": self.rate, "threshold": self.threshold}
         if self.threshold is None:
             return value | {"claimed": False, "hours_needed": 1 / self.rate}
+        share, rate = self.intervals(hours)
         return value | {"claimed": True, "false_alarms": self.alarms, "fa_per_hour": self.alarms / hours,
-                        "fa_per_hour_95": of_rate(self.alarms, hours), "missed": self.missed, "recordings": self.said,
-                        "miss_rate": self.missed / self.said, "miss_rate_95": of_share(self.missed, self.said)}
+                        "fa_per_hour_95": rate, "missed": self.missed, "recordings": self.said,
+                        "miss_rate": self.missed / self.said, "miss_rate_95": share}
 
 
 def at_threshold(said: np.ndarray, alarms: np.ndarray, threshold: float, rate: float | None = None) -> Point:
@@ -64,12 +71,11 @@ def table(rows: Sequence[tuple[str, Point]], hours: float) -> list[tuple[str, ..
         if point.threshold is None:
             cells.append((name, wanted, "-", "-", f"not claimed: needs {1 / point.rate:.3g} h", "-", "-"))
             continue
-        low, high = of_rate(point.alarms, hours)
-        least, most = (100 * share for share in of_share(point.missed, point.said))
+        (least, most), (low, high) = point.intervals(hours)
         cells.append((name, wanted, f"{point.threshold:+.3f}" if name == TOGETHER else f"{point.threshold:.3f}",
                       str(point.alarms), f"{point.alarms / hours:.2f} ({low:.2f}-{high:.2f})",
                       f"{point.missed}/{point.said}",
-                      f"{100 * point.missed / point.said:.1f} % ({least:.1f}-{most:.1f})"))
+                      f"{100 * point.missed / point.said:.1f} % ({100 * least:.1f}-{100 * most:.1f})"))
     return cells
 
 

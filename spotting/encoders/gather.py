@@ -123,10 +123,10 @@ def gather(embedder: Embedder, files: list[str], spoken: Spoken, seed: int, say:
                      if begun < start + facts.clip_seconds and ended > start)
             for file, start in (places[i] for i in heard)]
     whitening, there = None, [i for i in range(len(words)) if len(places) + i in clips]
+    labels = np.array([words[i][2] for i in there], str)
     if there:
-        whitening = Whitening.fit(encoder(np.stack([clips[len(places) + i] for i in there])),
-                                  np.array([words[i][2] for i in there]))
-    content = pack(encoder(np.stack([clips[i] for i in heard])), said, facts.sha256, whitening)
+        whitening = Whitening.fit(encoder(np.stack([clips[len(places) + i] for i in there])), labels)
+    content = pack(encoder(np.stack([clips[i] for i in heard])), said, facts.sha256, whitening, labels)
     return unpack(content, facts.sha256, facts.width)
 
 

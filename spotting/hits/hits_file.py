@@ -18,12 +18,14 @@ COLUMNS = ("recording", "start", "end", "word", "score")
 
 @dataclass
 class Found:
-    """What was found in one recording, of which ``seconds`` were heard; ``whole``: as many as its header says."""
+    """What was found in one recording, of which ``seconds`` were heard; ``whole``: as many as its header says;
+    ``narrow``: nothing in them is above 4 kHz."""
 
     recording: str
     seconds: float
     hits: list[Hit]
     whole: bool = True
+    narrow: bool = False
 
 
 def check_ending(path: Path, recordings: int) -> None:

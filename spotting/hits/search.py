@@ -1,7 +1,7 @@
 """A sound's way to hits: windows, embeddings, scores, peaks, hits, one batch after the other."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from data.decoding import SAMPLE_RATE
 from spotting.encoders.load import Embedder
 from spotting.hits.match import Hit, Peak, PeakPicker, Scorer, hit_of, reach
 from spotting.hits.rivals import Best
+from spotting.sound.band import Band
 from spotting.sound.blocks import Sound, before, has_sound, windows
 from spotting.words.words_file import Word
 
@@ -21,12 +22,14 @@ class Heard:
         seconds: of it.
         any_sound: whether any of it was more than zeros.
         windows, loud: how many windows it has, and of those how many in which something can have been said.
+        band: whether it has anything above 4 kHz.
     """
 
     seconds: float = 0.0
     any_sound: bool = False
     windows: int = 0
     loud: int = 0
+    band: Band = field(default_factory=Band)
 
     @property
     def telling(self) -> float:
@@ -43,6 +46,7 @@ def scored(blocks: Iterable[np.ndarray], embedder: Embedder, words: Sequence[Wor
         for block in blocks:
             heard.seconds += len(block) / SAMPLE_RATE
             heard.any_sound = heard.any_sound or bool(block.any())
+            heard.band.hear(block)
             yield block
 
     scorer = Scorer(words, hop, embedder.cohort)

@@ -14,6 +14,7 @@ from data.base.errors import UserError
 from data.decoding import SAMPLE_RATE, decode, fit
 from data.labels import look_alike
 from spotting.encoders.load import Embedder
+from spotting.sound.band import is_narrow
 from spotting.words.words_file import Clip, Word, Words
 
 LONGER = 1.05  # times the encoder's clip: from here on a word is enrolled as a sequence of windows
@@ -172,7 +173,7 @@ def _short(name: str, group: list[Recorded], embedder: Embedder) -> Word:
     embeddings = embedder(np.stack([fit(r.samples, length) for r in group]))
     spans = np.array([speech_span(fit(r.samples, length)) for r in group])
     start, end = np.median(spans, axis=0)
-    return Word(name, [Clip(r.path, r.offset, r.duration, r.digest, embedding[None], r.channel)
+    return Word(name, [Clip(r.path, r.offset, r.duration, r.digest, embedding[None], r.channel, is_narrow(r.samples))
                        for r, embedding in zip(group, embeddings, strict=True)], 0.0, float(start), float(end),
                 THRESHOLD)
 
@@ -187,7 +188,7 @@ def _long(name: str, group: list[Recorded], embedder: Embedder, lasts: float, wi
         first, last = start - MARGIN, max(end + MARGIN - clip_seconds, start)
         starts = np.linspace(first, last, windows)
         embeddings = embedder(np.stack([_cut(r, at, embedder.facts.clip_samples) for at in starts]))
-        clips.append(Clip(r.path, max(0.0, start), end - start, r.digest, embeddings, r.channel))
+        clips.append(Clip(r.path, max(0.0, start), end - start, r.digest, embeddings, r.channel, is_narrow(r.samples)))
         spacings.append((last - first) / (windows - 1))
     return Word(name, clips, float(np.mean(spacings)), MARGIN, MARGIN + float(np.mean([c.seconds for c in clips])),
                 THRESHOLD)

@@ -28,10 +28,10 @@ FORMAT = "keyword-spotting words 1"
 NORMALISED = "keyword-spotting words 2"  # of words whose scores are held against a cohort
 _NUMBER = (int, float)
 _CLIP = {"file": str, "offset": _NUMBER, "seconds": _NUMBER, "sha1": str, "embedding": [[_NUMBER]],
-         "check": str, "channel": int}
+         "check": str, "channel": int, "narrow": bool}
 _WORD = {"threshold": _NUMBER, "spacing": _NUMBER, "start": _NUMBER, "end": _NUMBER, "clips": [_CLIP]}
 _SHAPE = {"format": str, "words": {str: _WORD}, "calibration": {"background": [str]}}
-_LATER = ("check", "channel")  # keys that a clip may lack
+_LATER = ("check", "channel", "narrow")  # keys that a clip may lack
 _LONGEST = 255  # bytes of a name, as of the folder that a word is named after
 _ROUNDING = 0.01
 MOST_PAIRS = 5  # of words that are taken for one another, to be named
@@ -40,8 +40,8 @@ _WAY_OUT = "restore it, or enrol the words again with python -m spotting.enroll"
 
 @dataclass
 class Clip:
-    """An enrolled clip: where it was found, the digest of its samples, its windows' embeddings (K, D), and the channel
-    that --channel chose."""
+    """An enrolled clip: where it was found, the digest of its samples, its windows' embeddings (K, D), the channel
+    that --channel chose, and whether it has nothing above 4 kHz."""
 
     file: str
     offset: float
@@ -49,6 +49,7 @@ class Clip:
     sha1: str
     embedding: np.ndarray
     channel: int | None = None
+    narrow: bool = False
 
 
 @dataclass
@@ -128,7 +129,8 @@ def read_words(path: str | Path) -> Words:
         if problem := misfit(name, entry, facts, value.get("cohort")) or repeated(name, entry, seen):
             raise UserError(f"{path}: word {name[:40]!r}: {problem}; {_WAY_OUT}")
         clips = [Clip(**{key: clip[key] for key in ("file", "offset", "seconds", "sha1")},
-                      embedding=np.array(clip["embedding"], np.float32), channel=clip.get("channel"))
+                      embedding=np.array(clip["embedding"], np.float32), channel=clip.get("channel"),
+                      narrow=clip.get("narrow", False))
                  for clip in entry["clips"]]
         words.append(Word(name, clips, *(float(entry[key]) for key in ("spacing", "start", "end", "threshold")),
                           entry.get("calibrated") is True))
@@ -206,6 +208,7 @@ def write_words(path: str | Path, words: Words) -> None:
                  "spacing": round(word.spacing, 4), "start": round(word.start, 3), "end": round(word.end, 3),
                  "clips": [{"file": clip.file, "offset": round(clip.offset, 4), "seconds": round(clip.seconds, 4),
                             **({"channel": clip.channel} if clip.channel else {}),
+                            **({"narrow": True} if clip.narrow else {}),
                             "sha1": clip.sha1, "check": check_sum(clip.sha1, clip.embedding, words.cohort),
                             "embedding": [[round(float(x), 6) for x in row] for row in clip.embedding]}
                            for clip in word.clips]} for word in words.words}}

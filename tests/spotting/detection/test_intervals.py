@@ -1,8 +1,10 @@
-"""Exact intervals of shares and rates, by published figures and by their definition."""
+"""Intervals of shares and rates, by published figures, by their definition, and by how often they hold."""
 
+import numpy as np
 import pytest
 
-from spotting.detection.intervals import allowed, of_rate, of_share
+from spotting.detection.intervals import allowed, of_rate, of_share, over_recordings, wider
+from spotting.detection.thresholds import lowest
 
 
 @pytest.mark.parametrize(("events", "trials", "low", "high"), [(0, 10, 0, 0.3085), (10, 10, 0.6915, 1),
@@ -25,3 +27,34 @@ def test_the_interval_of_a_rate_is_exact(events, hours, low, high):
 @pytest.mark.parametrize(("rate", "hours", "count"), [(0.5, 1.9, 0), (0.5, 2.0, 1), (0.1, 30, 3), (2, 5.3, 10)])
 def test_so_many_alarms_are_allowed(rate, hours, count):
     assert allowed(rate, hours) == count
+
+
+def test_the_truth_lies_in_what_is_reported_where_the_threshold_is_chosen_on_the_same_hours():
+    """60 recordings of a word, 40 of two minutes without it, ten false alarms an hour above 0, exponential, of which
+    two an hour are wanted: so at log(5). The interval of a fixed threshold holds less often than it says."""
+    rng, held, fixed, rates = np.random.default_rng(0), 0, 0, 0
+    true = np.log(5)
+    missed = 1 - np.exp(-(true - 1))  # of words that score 1 and more, exponential
+    for _ in range(100):
+        file = rng.integers(40, size=rng.poisson(10 * 40 / 30))
+        alarms = rng.exponential(size=len(file))
+        order, said = np.argsort(-alarms), 1 + rng.exponential(size=60)
+        threshold = lowest(alarms[order], allowed(2, 40 / 30))
+        share, rate = over_recordings([(said, alarms[order], file[order], threshold)], np.full(40, 1 / 30), 2)
+        alone = of_share(int((said < threshold).sum()), 60)
+        low, high = wider(share, alone)
+        held, fixed = held + (low <= missed <= high), fixed + (alone[0] <= missed <= alone[1])
+        low, high = wider(rate, of_rate(int((alarms >= threshold).sum()), 40 / 30))
+        rates += low <= 10 * np.exp(-threshold) <= high
+    assert rates >= 93 and held >= 88 and held > fixed + 10
+
+
+def test_false_alarms_of_few_recordings_say_less_than_as_many_of_many():
+    def of(file):
+        scores = np.linspace(1, 0.5, 20)
+        return over_recordings([(np.ones(10), scores, np.array(file), 0.6)], np.full(20, 0.1), None)[1]
+
+    apart, together, exact = of(np.arange(20)), of([7] * 20), of_rate(16, 2.0)
+    assert together[0] == 0 and together[1] > 1.5 * exact[1] > 1.5 * apart[1]
+    one = over_recordings([(np.ones(10), np.linspace(1, 0.5, 20), np.zeros(20, int), 0.6)], [2.0], None)
+    assert one == ((0.0, 0.0), (8.0, 8.0))  # a single recording cannot be drawn otherwise
