@@ -39,7 +39,7 @@ class Band:
         scale = max(1, self._frames) * np.square(np.hanning(_FRAME)).sum()  # white noise has its variance everywhere
         below, above = (10 * np.log10(max(1e-9, self._power[(low <= frequency) & (frequency <= high)].mean() / scale))
                         for low, high in (_BELOW, _ABOVE))
-        return below - above > (_FALLS if above < _ROUNDING else _FALLS_FAR)
+        return bool(below - above > (_FALLS if above < _ROUNDING else _FALLS_FAR))
 
 
 def is_narrow(samples: np.ndarray) -> bool:
