@@ -37,7 +37,7 @@ _CUT = re.compile(r"^ *(?:data|riff|Riff size|SSND|Data Size|BODY) *: (\d+) \(sh
 _LOUD = 1.5         # lossy coding and mixing may go up to here, further only another scale of numbers
 _ABSURD = 2.0**33   # no integer written as a float reaches this
 _QUIET = 2.0**-8    # below, 16 bits have less than 8 of them left
-_FLAT = 0.03         # of the loud samples, so many at the ends mean that it was recorded too loud
+FLAT = 0.03          # of the loud samples, so many at the ends mean that it was recorded too loud
 _SILENT = 2.0**-24  # what 24 bits cannot tell from silence is taken for it
 # Ratios of sample rates: a file that lasts so many times what its manifest says may have another's in its header.
 _RATES = (8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
@@ -214,9 +214,9 @@ def is_overdriven(samples: np.ndarray, kept: bool) -> bool:
         if not kept:  # where it is cut off, lossy coding swings about full scale
             top, low = min(top, 1.0), max(low, -1.0)
         for end in (channel >= top - slack, channel <= low + slack):
-            if np.count_nonzero(end) > _FLAT / 10 * len(channel):  # mostly it is not, and the rest costs more
+            if np.count_nonzero(end) > FLAT / 10 * len(channel):  # mostly it is not, and the rest costs more
                 flat += np.count_nonzero(end[:-2] & end[1:-1] & end[2:])
-        if flat and slack and flat > _FLAT * np.count_nonzero(np.abs(channel) > 0.1 * max(top, -low)):
+        if flat and slack and flat > FLAT * np.count_nonzero(np.abs(channel) > 0.1 * max(top, -low)):
             return True
     return False
 

@@ -53,6 +53,7 @@ def main(args: argparse.Namespace) -> int:
     from spotting.hits.hits_file import COLUMNS, check_ending, row, write_hits
     from spotting.sound.band import about_band
     from spotting.sound.blocks import files_of
+    from spotting.sound.overdriven import about_overdriven
     from spotting.words.words_file import read_words, suited
 
     check_flags(args)
@@ -99,7 +100,8 @@ def main(args: argparse.Namespace) -> int:
         took = time.perf_counter() - begun
         if args.out:
             write_hits(args.out, found, words.names, complete)
-        for line in about_band([f.recording for f in found if f.narrow], len(found), words.words):
+        for line in (*about_band([f.recording for f in found if f.narrow], len(found), words.words),
+                     *about_overdriven([f.recording for f in found if f.cut_off], len(found))):
             warn(line)
         hits, seconds = sum(len(f.hits) for f in found), sum(f.seconds for f in found)
         warn(f"{hits} hits in {seconds:.1f} s of sound, {seconds / max(took, 1e-9):.1f} times real time"
@@ -137,7 +139,7 @@ def hits_in(args, name, embedder, words, hop, found):
                 this.hits.append(hit)
                 yield hit
         finally:
-            this.seconds, this.narrow = heard.seconds, heard.band.narrow
+            this.seconds, this.narrow, this.cut_off = heard.seconds, heard.band.narrow, heard.peaks.cut_off
     this.whole = sound.whole
     if not heard.seconds:
         raise UserError(f"{sound.name}: no sound came")

@@ -56,7 +56,7 @@ def over_recordings(draws: Sequence[Scored], hours: Sequence[float], rate: float
             alarms[i] += times[file[scores >= threshold]].sum() / total / len(draws)
             if rate is not None:
                 over = int(np.searchsorted(reached, allowed(rate, total), "right"))  # the first that is too many
-                threshold = np.nextafter(scores[over], np.inf) if over < len(scores) else -np.inf
+                threshold = np.nextafter(scores[over], np.inf) if over < len(scores) else scores.min(initial=0.0)
             missed[i] += (said[chosen] < threshold).mean() / len(draws)
     ends = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
     return tuple(map(float, np.quantile(missed, ends))), tuple(map(float, np.quantile(alarms, ends)))

@@ -11,6 +11,7 @@ from spotting.hits.match import Hit, Peak, PeakPicker, Scorer, hit_of, reach
 from spotting.hits.rivals import Best
 from spotting.sound.band import Band
 from spotting.sound.blocks import Sound, before, has_sound, windows
+from spotting.sound.overdriven import Peaks
 from spotting.words.words_file import Word
 
 
@@ -23,6 +24,7 @@ class Heard:
         any_sound: whether any of it was more than zeros.
         windows, loud: how many windows it has, and of those how many in which something can have been said.
         band: whether it has anything above 4 kHz.
+        peaks: whether they are cut off.
     """
 
     seconds: float = 0.0
@@ -30,6 +32,7 @@ class Heard:
     windows: int = 0
     loud: int = 0
     band: Band = field(default_factory=Band)
+    peaks: Peaks = field(default_factory=Peaks)
 
     @property
     def telling(self) -> float:
@@ -47,6 +50,7 @@ def scored(blocks: Iterable[np.ndarray], embedder: Embedder, words: Sequence[Wor
             heard.seconds += len(block) / SAMPLE_RATE
             heard.any_sound = heard.any_sound or bool(block.any())
             heard.band.hear(block)
+            heard.peaks.hear(block)
             yield block
 
     scorer = Scorer(words, hop, embedder.cohort)

@@ -54,6 +54,11 @@ def about_band(narrow: Sequence[str], total: int, words: Iterable) -> list[str]:
     clips = [clip.narrow for word in words for clip in word.clips]
     if not narrow or 2 * sum(clips) >= len(clips):
         return []
-    which = narrow[0] if total == 1 else f"{len(narrow):,} of the {total:,} recordings, such as {narrow[0]},"
-    return [f"warning: {which} {'has' if total == 1 else 'have'} nothing above 4 kHz, as by telephone, unlike the "
-            "clips that the words were enrolled from: most sayings are missed; enrol from such recordings"]
+    return [f"warning: {some_of(narrow, total)}{' has' if total == 1 else ', have'} nothing above 4 kHz, as by "
+            "telephone, unlike the clips that the words were enrolled from: most sayings are missed; enrol from such "
+            "recordings"]
+
+
+def some_of(names: Sequence[str], total: int) -> str:
+    """Recordings of so many, in words."""
+    return names[0] if total == 1 else f"{len(names):,} of the {total:,} recordings, such as {names[0]}"
