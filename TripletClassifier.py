@@ -7,6 +7,7 @@ and head are trained together from scratch: the no-triplet baseline.
 from functools import partial
 
 from data.base.errors import UserError, exit_cleanly
+from data.base.values import count, whole
 from models.runs.options.common import add_data, add_model, add_run, repeated, tell_idle
 from models.runs.options.recipe import (
     HEAD,
@@ -18,7 +19,6 @@ from models.runs.options.recipe import (
 )
 from models.runs.options.training import add_checkpoints, add_init, add_parallel
 from models.runs.parser import Parser
-from models.runs.values import count, whole
 
 
 def parse_args(argv=None):

@@ -7,6 +7,7 @@ margin. Vygon & Mikhaylovskiy, "Learning Efficient Representations for Keyword S
 from functools import partial
 
 from data.base.errors import exit_cleanly
+from data.base.values import count, positive, whole
 from models.runs.options.common import add_data, add_model, add_run, repeated, tell_idle
 from models.runs.options.loss import add_loss, resolve_loss
 from models.runs.options.recipe import (
@@ -18,7 +19,6 @@ from models.runs.options.recipe import (
 from models.runs.options.testing import add_k
 from models.runs.options.training import NEW_WORDS, add_checkpoints, add_eval, add_init, add_parallel
 from models.runs.parser import Parser
-from models.runs.values import count, positive, whole
 
 
 def parse_args(argv=None):
@@ -129,7 +129,7 @@ def main(args) -> int:
 def after_checkpoint(args, run, task, dev, loop):
     """Write dev embeddings for TensorBoard's projector (--save_emb), and train heads on the checkpoints (--cl)."""
     from models.encoders.embedding import embed_clips
-    from models.evaluation.plots import list_for_projector, write_projector
+    from models.report.plots import list_for_projector, write_projector
     from models.training.heads import train_heads
 
     if args.save_emb:

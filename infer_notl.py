@@ -1,10 +1,10 @@
 """Test a head: classify the test clips by the softmax over an encoder's embedding."""
 
 from data.base.errors import UserError, exit_cleanly
+from data.base.values import whole
 from models.runs.options.common import add_data, add_model, add_run
 from models.runs.options.testing import add_k, add_test
 from models.runs.parser import Parser
-from models.runs.values import whole
 
 
 def parse_args(argv=None):
@@ -28,7 +28,7 @@ def parse_args(argv=None):
 def main(args) -> int:
     from models import parallel
     from models.encoders.load import build_encoder, find_encoder
-    from models.evaluation.page.page import check_html
+    from models.report.page.page import check_html
     from models.runs import session
 
     parallel.refuse("infer_notl.py")
@@ -47,7 +47,7 @@ def main(args) -> int:
     from models.encoders.embedding import embed_clips
     from models.encoders.frontend import LogMel
     from models.encoders.head import ClassificationNet, add_prior, head_scores
-    from models.evaluation.report import report, save_arrays
+    from models.report.tables import report, save_arrays
     from models.runs.checkpoints import HEAD, load_module
     from models.runs.provenance import tell_changed, tell_seen
 
@@ -98,12 +98,12 @@ def check_balanced(config: dict, run) -> None:
 def write_html(args, stem, result, encoder, frontend, train, test, embeddings, predicted, probability) -> None:
     """The page of --html; the clips to listen to beside the mistakes are nearest by the cosine of embeddings."""
     from models.encoders.embedding import embed_clips
-    from models.evaluation.enrol import unit
-    from models.evaluation.knn import check_finite, classify
-    from models.evaluation.page.clips import page_of_clips
-    from models.evaluation.page.page import write_page
-    from models.evaluation.page.parts import named
-    from models.evaluation.plots import map_of
+    from models.enrolment.enrol import unit
+    from models.neighbours.knn import check_finite, classify
+    from models.report.page.clips import page_of_clips
+    from models.report.page.page import write_page
+    from models.report.page.parts import named
+    from models.report.plots import map_of
 
     templates, embeddings = embed_clips(encoder, frontend, train, title="embedding train"), unit(embeddings)
     check_finite(templates, "train set", train.manifest)

@@ -26,7 +26,7 @@ def parse_args(argv=None):
 def main(args) -> int:
     from models import parallel
     from models.encoders.load import build_encoder, find_encoder
-    from models.evaluation.page.page import check_html
+    from models.report.page.page import check_html
     from models.runs import session
 
     parallel.refuse("infer_train.py")
@@ -58,7 +58,7 @@ def main(args) -> int:
     rows = np.flatnonzero(np.isin(test.manifest.label, np.concatenate(words))) if words else None
     facts |= tell_seen([run], test, corpus, rows)
     if words:
-        from models.evaluation.enrolled_words import test_enrolled_words
+        from models.report.enrolled_words import test_enrolled_words
 
         test_enrolled_words(args, words, encoder, frontend, corpus, clips, out, name, facts, config)
     else:
@@ -68,8 +68,8 @@ def main(args) -> int:
 
 
 def words_to_enrol(args, corpus):
-    """The classes that --enroll and --unknown name, as `models.evaluation.enrol.choose_words` gives them."""
-    from models.evaluation.enrol import check_clips, check_protocol, choose_words
+    """The classes that --enroll and --unknown name, as `models.enrolment.enrol.choose_words` gives them."""
+    from models.enrolment.enrol import check_clips, check_protocol, choose_words
 
     if args.protocol:
         check_protocol(args.protocol, corpus)
@@ -85,9 +85,9 @@ def test_new_words(args, run, step, config, corpus) -> int:
     from models.encoders.embedding import embed_clips
     from models.encoders.frontend import LogMel
     from models.encoders.load import build_encoder
-    from models.evaluation import new_words
-    from models.evaluation.enrol_report import tell_trained
-    from models.evaluation.knn import check_finite
+    from models.neighbours.knn import check_finite
+    from models.report import new_words
+    from models.report.enrol_report import tell_trained
     from models.runs import session
     from models.runs.provenance import tell_seen
 
@@ -109,10 +109,10 @@ def test_new_words(args, run, step, config, corpus) -> int:
 def test_all_clips(args, encoder, frontend, train, test, out, stem, facts) -> None:
     """All training clips vote on every test clip."""
     from models.encoders.embedding import embed_clips
-    from models.evaluation.knn import check_finite, check_k, classify_each, few_clips
-    from models.evaluation.pairs import count_pairs
-    from models.evaluation.plots import map_of, plot
-    from models.evaluation.report import report, save_arrays
+    from models.neighbours.knn import check_finite, check_k, classify_each, few_clips
+    from models.neighbours.pairs import count_pairs
+    from models.report.plots import map_of, plot
+    from models.report.tables import report, save_arrays
 
     labels = train.manifest.labels
     ks = each_k(args)
@@ -138,9 +138,9 @@ def test_all_clips(args, encoder, frontend, train, test, out, stem, facts) -> No
                     test_embeddings=embedded["test"], test_labels=test.manifest.label, predictions=found.labels)
     drawn = plot(out, stem, embedded["test"], test.manifest, pairs, predicted=found.labels) if pairs else None
     if args.html:
-        from models.evaluation.page.clips import page_of_clips, votes
-        from models.evaluation.page.page import write_page
-        from models.evaluation.page.parts import named
+        from models.report.page.clips import page_of_clips, votes
+        from models.report.page.page import write_page
+        from models.report.page.parts import named
 
         write_page(args.html, page_of_clips(
             stem, result, test, found.labels, train, found.indices[:, 0], found.distances[:, 0],

@@ -35,7 +35,7 @@ def search(train: np.ndarray, queries: np.ndarray, k: int, by: str) -> np.ndarra
         from sklearn.neighbors import NearestNeighbors
 
         return NearestNeighbors(n_neighbors=k, algorithm="brute", metric="euclidean").fit(train).kneighbors(queries)[1]
-    from models.evaluation.knn import knn_search
+    from models.neighbours.knn import knn_search
 
     return knn_search(train, queries, k, "cpu" if by == TORCH else None)[1]
 

@@ -1,5 +1,6 @@
 """Labels as people write them: one spelling for each, twins, and clips that have two of them."""
 
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -8,6 +9,9 @@ import numpy as np
 # Seconds to which lengths are told apart: the first words of a recording, with context, begin at one place and are not
 # one clip.
 SAME = 0.01
+# Control characters, line ends, those that turn the direction of writing, and halves of characters: a label from a
+# file may have them, and fonts have none.
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def one_form(label: str) -> str:
@@ -111,3 +115,8 @@ def two_labels(manifests: Sequence) -> list[str]:
     one, other = manifests[m][i], manifests[n][j]
     return [f"{len(found):,} clips have two labels, as {one.path} at {one.offset:g} s: {other.label!r} in "
             f"{manifests[n].path.name}, {one.label!r} in {manifests[m].path.name}; data.check lists them"]
+
+
+def visible(text: str) -> str:
+    """``text`` on one line, what cannot be seen as an escape sequence."""
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

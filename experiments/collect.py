@@ -78,7 +78,7 @@ def _rounded(one: dict) -> dict:
 
 def by_k(stem: Path, ks: Iterable[int]) -> dict[str, float]:
     """Accuracy with each number of neighbours, from the embeddings that infer_train.py --save left."""
-    from models.evaluation.knn import classify_each
+    from models.neighbours.knn import classify_each
 
     train, train_labels, test, test_labels = (np.load(f"{stem}-{name}.npy") for name in (
         "train_embeddings", "train_labels", "test_embeddings", "test_labels"))

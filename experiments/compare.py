@@ -11,11 +11,11 @@ from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
 from data.base.files import CACHE, ROOT, locked
+from data.base.values import count, positive, whole, width
 from experiments import cells, extra, protocol
 from models.runs.options.common import MODELS
 from models.runs.options.loss import LOSSES, MINING
 from models.runs.options.recipe import RECIPES
-from models.runs.values import count, positive, whole, width
 
 ON_OFF = {"on": True, "off": False}
 STEPS = 480

@@ -4,9 +4,10 @@ from dataclasses import fields
 
 import numpy as np
 
+from data.labels import visible
 from experiments.cells import METHODS, Cell
 from experiments.summary import SETTINGS, setting
-from models.evaluation.drawing import png, short_names, visible
+from models.report.drawing import png, short_names
 
 # Okabe and Ito's colours, which the colour-blind tell apart; a dash or marker of its own says the same again.
 COLOURS = {"ce": "#D55E00", "knn": "#0072B2", "head": "#009E73"}

@@ -74,8 +74,8 @@ def protocol_of(args: Namespace, trained: Corpus) -> Protocol | None:
         return None
     from data.joined import load
     from data.labels import folded
-    from models.evaluation import cohort
-    from models.evaluation.enrol import check_clips, choose_words
+    from models.enrolment import cohort
+    from models.enrolment.enrol import check_clips, choose_words
 
     corpus = load(args.shots_manifest, ("train", "test"), args.registry)
     chosen = choose_words(corpus.labels, args.enroll, args.unknown, args.shots_manifest)

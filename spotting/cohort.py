@@ -15,8 +15,8 @@ from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
 from data.base.files import ROOT, write_atomically
-from models.evaluation.kept_cohort import Cohort, place_of
-from models.runs.values import whole
+from data.base.values import whole
+from models.enrolment.kept_cohort import Cohort, place_of
 from spotting.command import check_output, warn
 from spotting.encoders.load import add_encoder, check_flags, load
 

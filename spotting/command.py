@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from data.base.errors import UserError
 from data.base.files import check_output as check_output
 from data.base.files import open_regular
+from data.base.values import channels, not_negative, positive, score
 from data.decoding import SAMPLE_RATE
-from models.runs.values import channels, not_negative, positive, score
 
 if TYPE_CHECKING:
     from spotting.words.words_file import Words

@@ -14,7 +14,7 @@ import numpy as np
 
 from data.base.errors import UserError, exit_cleanly
 from data.base.files import ROOT, locked
-from models.runs.values import positive
+from data.base.values import positive
 from spotting.command import FA_PER_HOUR, add_channel, add_hop, check_output, hop_samples, print_table, warn
 from spotting.encoders.load import add_encoder, check_flags, load
 

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
-from models.runs.values import channels, sample_rate
+from data.base.values import channels, sample_rate
 from spotting.command import (
     add_channel,
     add_hop,

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
-from models.runs.values import positive
+from data.base.values import positive
 from spotting.command import add_channel, add_hop, add_telling, apply_thresholds, hop_samples, warn
 from spotting.encoders.load import add_encoder, check_flags, load
 

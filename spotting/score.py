@@ -18,8 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
+from data.base.values import count, decibels, positive, whole
 from models.runs.options.testing import add_html
-from models.runs.values import count, decibels, positive, whole
 from spotting.command import FA_PER_HOUR, add_hop, check_kept, check_output, hop_samples, print_table, tell_hop, warn
 from spotting.encoders.load import add_encoder, check_flags, load
 
@@ -54,8 +54,8 @@ def parse_args(argv=None) -> argparse.Namespace:
 def main(args: argparse.Namespace) -> int:
     import numpy as np
 
-    from models.evaluation.kept_cohort import tell_learnt
-    from models.evaluation.page.page import check_html
+    from models.enrolment.kept_cohort import tell_learnt
+    from models.report.page.page import check_html
     from spotting.detection.thresholds import about_silence, hear
     from spotting.encoders.gather import heard_in_training
     from spotting.sound.band import about_band
@@ -191,7 +191,7 @@ def report(args, tested, labels, best, background, facts) -> dict:
     import numpy as np
 
     from data.base.files import write_atomically
-    from models.evaluation.report import to_json
+    from models.report.tables import to_json
     from spotting.detection import tradeoff
     from spotting.detection.draws import cells_of, over_draws
     from spotting.detection.intervals import over_recordings
@@ -252,7 +252,7 @@ def report(args, tested, labels, best, background, facts) -> dict:
 
 def write_html(args, tested, said, best, at, background, embedder, opened, printed, notes) -> None:
     """The page of --html: of several draws, with the mistakes of the first."""
-    from models.evaluation.page.page import write_page
+    from models.report.page.page import write_page
     from spotting.detection import page
     from spotting.detection.intervals import allowed
     from spotting.detection.thresholds import lowest

@@ -151,7 +151,7 @@ def augmentation(here: Here) -> str:
 def neighbours(here: Here) -> str:
     """`knn_search` on the device finds FAISS's neighbours, and how long both take."""
     from benchmarks.knn import differing, embeddings
-    from models.evaluation.knn import knn_search
+    from models.neighbours.knn import knn_search
 
     count, queries = (300, 20) if here.quick else (85_000, 11_000) if here.gpu else (20_000, 2_000)
     train, asked = embeddings(count, WIDTH, 0), embeddings(queries, WIDTH, 1)

@@ -18,9 +18,9 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data.base import values
 from data.base.errors import UserError, out_of_memory
 from data.base.files import check_name, file_digest, open_regular, read_json, write_atomically
-from models.runs import values
 
 if TYPE_CHECKING:  # torch takes seconds to import, and a missing step should be told at once
     from torch import nn

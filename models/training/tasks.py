@@ -20,9 +20,9 @@ from models.encoders.device import place
 from models.encoders.embedding import embed_clips
 from models.encoders.frontend import HOP, LogMel
 from models.encoders.head import ClassificationNet, head_scores
-from models.evaluation.knn import check_finite, classify, few_clips
-from models.evaluation.pairs import count_pairs
 from models.losses.triplet import own_class, positive_pairs, triplet_loss
+from models.neighbours.knn import check_finite, classify, few_clips
+from models.neighbours.pairs import count_pairs
 from models.runs.checkpoints import HEAD, parts_of
 from models.training.masks import MASKS, SpectrogramMasks
 from models.training.optimisers import make_optimizer, make_schedule, misfit

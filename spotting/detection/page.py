@@ -13,8 +13,8 @@ import numpy as np
 
 from data.base.files import file_digest
 from data.decoding import SAMPLE_RATE, decode, fit
-from models.evaluation.page.origin import said
-from models.evaluation.page.parts import Clip, Matrix, Mistake, Page, Table, named
+from models.report.page.origin import said
+from models.report.page.parts import Clip, Matrix, Mistake, Page, Table, named
 from spotting.detection.thresholds import Background
 from spotting.encoders.load import Embedder
 from spotting.sound.blocks import Sound
@@ -170,8 +170,8 @@ def page_of_score(title: str, line: str, table: Sequence[Sequence[str]], curve: 
 def map_of(words: Sequence[Word], places: Sequence[Place], embedded: Sequence[np.ndarray]) -> bytes:
     """Enrolled clips, recordings of the words and false alarms as a PNG; of several windows the mean."""
     from data.sampler import spread
-    from models.evaluation.enrol import unit
-    from models.evaluation.plots import MAPPED, draw_map, project
+    from models.enrolment.enrol import unit
+    from models.report.plots import MAPPED, draw_map, project
 
     labels = [f"{word.name}{what}" for word in words for what in ("", " (enrolled)", " (false alarm)")]
     vectors = [windows.mean(0) for windows in embedded]

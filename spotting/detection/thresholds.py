@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.base.errors import UserError
-from models.evaluation.kept_cohort import Cohort
+from models.enrolment.kept_cohort import Cohort
 from spotting.detection.intervals import allowed, of_rate
 from spotting.encoders.gather import LEAST as LEAST_WINDOWS
 from spotting.encoders.load import Embedder

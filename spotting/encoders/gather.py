@@ -12,8 +12,8 @@ import numpy as np
 from data.base.errors import UserError
 from data.decoding import SAMPLE_RATE, decode_with_remarks, open_audio
 from data.unheard import GOES_ON
-from models.evaluation.kept_cohort import Cohort, pack, unpack
-from models.evaluation.whiten import Whitening
+from models.enrolment.kept_cohort import Cohort, pack, unpack
+from models.enrolment.whiten import Whitening
 from models.runs.checkpoints import run_of
 from spotting.encoders.facts import Facts
 from spotting.encoders.load import Embedder

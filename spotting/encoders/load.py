@@ -20,10 +20,10 @@ import numpy as np
 
 from data.base.errors import UserError, out_of_memory
 from data.base.files import ROOT, open_regular
+from data.base.values import whole
 from data.decoding import SAMPLE_RATE
-from models.evaluation.kept_cohort import Cohort, read_kept, unpack
+from models.enrolment.kept_cohort import Cohort, read_kept, unpack
 from models.runs.options.common import MODELS
-from models.runs.values import whole
 from spotting.encoders.facts import Facts, facts_of
 
 SHIPPED = ROOT / "pretrained" / "words"  # the run folder of the encoder that comes with the project

@@ -1,7 +1,7 @@
 """From windows' embeddings to scores, and from scores to hits; what was read how bears on neither.
 
 A word of one window scores by the similarity of that window, less the window's level where there is a cohort
-(`models.evaluation.kept_cohort`). A word of K windows, longer than the encoder's clip, scores by the mean similarity of
+(`models.enrolment.kept_cohort`). A word of K windows, longer than the encoder's clip, scores by the mean similarity of
 K windows in order, each between half and one and a half of the enrolled spacing after the one before: the best such
 sequence that ends at a window, found by dynamic programming.
 
@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from data.decoding import SAMPLE_RATE
-from models.evaluation.kept_cohort import Cohort
+from models.enrolment.kept_cohort import Cohort
 from spotting.words.words_file import Word
 
 ELASTIC = 0.5  # of the spacing of a long word's windows: how much shorter or longer it may be

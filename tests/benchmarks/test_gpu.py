@@ -11,8 +11,8 @@ from benchmarks.gpu import __main__ as gpu
 from benchmarks.gpu import checks, figures, scripts
 from benchmarks.gpu.here import Failed, Here, Skipped, script
 from data import rooms
-from models.evaluation import knn
 from models.losses import triplet
+from models.neighbours import knn
 from models.training import masks
 
 

@@ -12,7 +12,7 @@ from experiments.setup import Setup
 
 
 def test_neighbours_are_counted_from_the_saved_embeddings_by_the_same_vote(tmp_path, capsys):
-    from models.evaluation.knn import classify
+    from models.neighbours.knn import classify
 
     rng = np.random.default_rng(0)
     train, test = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in

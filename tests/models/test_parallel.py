@@ -15,7 +15,7 @@ from models import parallel
 from models.encoders.build import make_encoder
 from models.encoders.embedding import embed_clips
 from models.encoders.frontend import LogMel
-from models.evaluation.knn import classify
+from models.neighbours.knn import classify
 from models.runs.checkpoints import TRAINER, Run, load_module, load_state
 from tests.conftest import refused
 from tests.shared_training import STEPS, recorded

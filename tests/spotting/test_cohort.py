@@ -11,8 +11,8 @@ import soundfile
 from data.decoding import decode
 from data.manifests import Utterance, register, write_manifest
 from data.sources.textgrids import write_words
-from models.evaluation.kept_cohort import KEPT, pack, place_of, unpack
-from models.evaluation.whiten import Whitening
+from models.enrolment.kept_cohort import KEPT, pack, place_of, unpack
+from models.enrolment.whiten import Whitening
 from spotting.detection.thresholds import tail
 from spotting.encoders.load import load_onnx, load_torch
 from spotting.words.words_file import read_words

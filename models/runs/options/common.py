@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from data.base.files import CACHE, ROOT
+from data.base.values import clip_seconds, whole, width
 from models.runs.parser import Parser
-from models.runs.values import clip_seconds, whole, width
 
 MODELS = ("Res8", "Res15", "Quartz", "BCRes1", "BCRes1.5", "BCRes2", "BCRes3", "BCRes6", "BCRes8")
 

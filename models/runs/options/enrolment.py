@@ -3,9 +3,9 @@
 import argparse
 
 from data.base.errors import UserError
+from data.base.values import count, whole
 from data.speech_commands.labels import COMMANDS
 from models.runs.parser import Parser
-from models.runs.values import count, whole
 
 # Tests that others report by name, as flags: ten command words against all others and silence (Rusci and Tuytelaars,
 # 2023, arXiv:2306.02161).

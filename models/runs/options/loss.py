@@ -4,7 +4,7 @@ import argparse
 import math
 
 from data.base.errors import UserError
-from models.runs.values import count, positive
+from data.base.values import count, positive
 
 MINING = ("random", "hardest", "semihard")
 

@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 
 from data.base.errors import UserError
+from data.base.values import count, decibels, not_negative, positive, probability, share, whole
 from models.runs.options.common import tell_idle
 from models.runs.parser import Parser
-from models.runs.values import count, decibels, not_negative, positive, probability, share, whole
 
 # Augmentations that are flags of a probability, none of which the original had.
 CHANCES = {"reverb": 0.0, "babble": 0.0, "band_limit": 0.0, "gain": 0.0, "vtlp": 0.0}

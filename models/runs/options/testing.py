@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
+from data.base.values import count, megabytes, whole
 from models.runs.parser import Parser
-from models.runs.values import count, megabytes, whole
 
 HTML_MB = 5.0  # megabytes of --html's page
 

@@ -2,8 +2,8 @@
 
 from argparse import SUPPRESS
 
+from data.base.values import count
 from models.runs.parser import Parser
-from models.runs.values import count
 
 NEW_WORDS = "AUROC of new words"  # what a look with --eval new_words is called in the log
 

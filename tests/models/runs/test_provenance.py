@@ -12,7 +12,7 @@ from data.base.errors import UserError
 from data.dataset import Clips
 from data.joined import load
 from data.manifests import Utterance, load_corpus, register, write_manifest
-from models.evaluation.enrol_report import tell_trained
+from models.report.enrol_report import tell_trained
 from models.runs.checkpoints import Run
 from models.runs.provenance import Record, fingerprint, tell_seen, trained_on, words_heard
 from tests.conftest import infer, refused

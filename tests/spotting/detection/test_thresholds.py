@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from models.evaluation.kept_cohort import pack, unpack
+from models.enrolment.kept_cohort import pack, unpack
 from spotting.detection.thresholds import Background, by_cohort, calibrate, lowest, tail
 from spotting.encoders.facts import Facts
 from spotting.words.words_file import Words

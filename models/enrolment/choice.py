@@ -1,0 +1,54 @@
+"""Which way of scoring to take: chosen on the dev set, as the test set must have no part in a choice.
+
+The way that is best on the test clips is found by looking at them, so its figure there is not that of new recordings.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from data.dataset import Clips
+from data.manifests import Corpus
+from data.sampler import spread
+from models.enrolment.enrol import Result
+from models.runs.provenance import Record
+
+MOST = 2000  # dev clips that are embedded
+
+
+def dev_clips(dev: Clips, corpus: Corpus, words: tuple[np.ndarray, np.ndarray],
+              others: Sequence[Clips]) -> np.ndarray | str:
+    """At most 2,000 dev clips of the words that are enrolled and of those that are unknown; or why there are none.
+
+    Args:
+        words: classes that are enrolled, and classes that are unknown.
+        others: what they must not be among: the clips that are enrolled from, and the test clips.
+    """
+    chosen = [np.flatnonzero(np.isin(dev.manifest.label, classes)) for classes in words]
+    for rows, classes, what in zip(chosen, words, ("an enrolled", "an unknown"), strict=True):
+        if len(classes) and not len(rows):
+            return f"the dev set has no clip of {what} word"
+    rows = np.concatenate([part[spread(dev.manifest.label[part], MOST // 2)] for part in chosen])
+    known = Record.of(others[0], corpus)
+    for clips in others[1:]:
+        known |= Record.of(clips, corpus)
+    if same := known.seen(dev, corpus, rows)[0]:
+        return f"{same:,} of its {len(rows):,} clips are test or training clips, too"
+    return np.sort(rows)
+
+
+def choose(results: Sequence[Result]) -> tuple[str, dict[int, tuple[str, float]]]:
+    """For each number of enrolled clips the method with the least equal-error rate, the first of equal ones.
+
+    Where no word is unknown, it is the one with the highest accuracy.
+
+    Returns:
+        the figure's name; and by the number of clips (method, its mean over the draws).
+    """
+    figure = "equal_error_rate" if "equal_error_rate" in results[0].figures else "accuracy"
+    sign = -1 if figure == "accuracy" else 1
+    chosen = {}
+    for shots in sorted({result.shots for result in results}):
+        tried = [(result.method, float(result.figures[figure].mean())) for result in results if result.shots == shots]
+        chosen[shots] = min(tried, key=lambda one: sign * one[1])
+    return figure, chosen

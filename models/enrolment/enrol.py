@@ -1,0 +1,305 @@
+"""New words without training: enrol a few clips of each class, recognise test clips, and reject what was not enrolled.
+
+A test clip's score is its similarity to the enrolled class that it is most similar to; a threshold on it accepts or
+rejects the clip. Every figure is exact: clips of equal score are accepted or rejected together.
+"""
+
+import difflib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from data.base.errors import UserError
+from data.labels import folded, visible
+from data.manifests import Corpus, Manifest
+from data.speech_commands.labels import SILENCE
+from models.runs.options.enrolment import PROTOCOLS
+
+MOST_NAMED = 40  # labels listed in a message
+UNKNOWN = -1  # the class of a test clip whose word is not enrolled
+PERCENTS = (1, 5)  # of unknown clips accepted, at which accuracy is reported
+NEAREST = ", nearest clip"  # ending of the names of methods by the most similar enrolled clip, not by the class's mean
+BOTH = ", mean and nearest three"  # by the class's mean and its most similar clips, half each
+FEW = 3  # most similar clips of these
+_SCORES = 1 << 24  # (Q, C) similarities computed at a time: bounds memory with thousands of classes
+
+# From the enrolled clips of C classes, (C, N) rows of the pool, and a slice of the queries, to similarities (q, C).
+Comparison = Callable[[np.ndarray, slice], np.ndarray]
+
+
+@dataclass
+class Result:
+    """What one method did with one number of enrolled clips, over R draws of them and Q test clips.
+
+    Attributes:
+        best: (R, Q) int64, the most similar enrolled class, 0 to C - 1.
+        score: (R, Q) float32, its similarity.
+        figures: name to (R,) float64, shares of 0 to 1.
+    """
+
+    method: str
+    shots: int
+    best: np.ndarray
+    score: np.ndarray
+    figures: dict[str, np.ndarray]
+
+
+def choose_words(labels: Sequence[str], enroll: Sequence[str] | None, unknown: Sequence[str] | None,
+                 manifest: str) -> tuple[np.ndarray, np.ndarray]:
+    """The classes to enrol and the classes that must be rejected.
+
+    Args:
+        enroll: labels; None takes all that are not ``unknown``.
+        unknown: labels; None takes none, an empty list all that are not in ``enroll``.
+        manifest: its name, for messages.
+
+    Returns:
+        (C,) and (U,) int64, indices into ``labels``, ascending.
+
+    Raises:
+        UserError: a label that the manifest lacks, a label in both, or nothing left to tell apart.
+    """
+    for flag, given in (("--enroll", enroll), ("--unknown", unknown)):
+        if missing := [label for label in given or () if label not in labels]:
+            have = ", ".join(map(visible, labels[:MOST_NAMED])) + ", ..." * (len(labels) > MOST_NAMED)
+            raise UserError(f"{flag}: --manifest {manifest} has no label {', '.join(map(repr, missing))}"
+                            f"{_closest(missing[0], labels)}; it has {have}")
+    if both := sorted({*(enroll or ())} & {*(unknown or ())}):
+        raise UserError(f"--enroll and --unknown both name {', '.join(both)}; take it out of one of them")
+    rejected = set(unknown or ())
+    known = set(labels if enroll is None else enroll) - rejected
+    if unknown is not None and not rejected:
+        rejected = set(labels) - known
+        if not rejected:
+            raise UserError("--unknown without labels means all that --enroll does not name, and there are none; name "
+                            "the labels to enrol, or those to reject")
+    if len(known) < (1 if rejected else 2):
+        raise UserError(f"{len(known)} of the {len(labels)} labels of --manifest {manifest} would be enrolled; there "
+                        "must be something to tell apart: enrol more, or reject others with --unknown")
+    return tuple(np.array([c for c, label in enumerate(labels) if label in chosen], np.int64)
+                 for chosen in (known, rejected))
+
+
+def check_protocol(name: str, corpus: Corpus) -> None:
+    """Raise UserError unless a data set has what a protocol of `models.runs.options.enrolment.PROTOCOLS` is about."""
+    wanted = PROTOCOLS[name]["enroll"]
+    lacking = [label for label in (*wanted, SILENCE) if label not in corpus.labels]
+    others = set(corpus.labels) - {*wanted, SILENCE}
+    if lacking or not others:
+        raise UserError(f"--protocol {name}: --manifest {corpus.name} has no "
+                        f"{', '.join(map(repr, lacking)) or 'other words, which must be rejected'}; make a set of all "
+                        "words and silence with python -m data.speech_commands --silence, and name that")
+
+
+def _closest(wanted: str, labels: Sequence[str]) -> str:
+    """The label that was meant, in brackets; nothing if none is near."""
+    if twins := [label for label in labels if folded(label) == folded(wanted)]:
+        return f" (did you mean {twins[0]!r}?), only one that differs by case, blanks or Unicode form"
+    close = difflib.get_close_matches(wanted, labels, 1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def untested(test: Manifest, classes: np.ndarray) -> list[str]:
+    """The labels of those of ``classes`` that have no test clip."""
+    return [test.labels[c] for c in classes if not test.counts()[c]]
+
+
+def draw(train_labels: np.ndarray, labels: Sequence[str], enrolled: np.ndarray, shots: int, repeats: int,
+         seed: int) -> np.ndarray:
+    """Draw the clips to enrol, without replacement within a repeat.
+
+    The first n of a class's are its draw for n shots, so that one more shot is one more clip. A class's draws depend
+    on the seed and on its own clips, not on which other classes are enrolled.
+
+    Args:
+        train_labels: (N,) class of every train clip.
+        labels: the names of the classes, for messages.
+        enrolled: (C,) the classes to draw for.
+
+    Returns:
+        (repeats, C, shots) int64, rows of ``train_labels``.
+
+    Raises:
+        UserError: some class has fewer than ``shots`` clips.
+    """
+    counts = np.bincount(train_labels, minlength=len(labels))
+    _check_enough(counts, labels, enrolled, shots)
+    grouped, end = np.argsort(train_labels, kind="stable"), np.cumsum(counts)
+    clips = [grouped[end[c] - counts[c]:end[c]] for c in enrolled]
+    return np.stack([np.stack([np.random.default_rng([seed, repeat, c]).permutation(rows)[:shots]
+                               for c, rows in zip(enrolled, clips, strict=True)]) for repeat in range(repeats)])
+
+
+def few_draws(counts: np.ndarray, labels: Sequence[str], enrolled: np.ndarray, shots: Sequence[int],
+              repeats: int) -> list[str]:
+    """A line for each number of shots of which there are fewer different draws of all classes than ``repeats``."""
+    ways = {n: math.prod(math.comb(int(counts[c]), n) for c in enrolled) for n in shots}
+    return [f"--shots {n}: the clips of {', '.join(visible(labels[c]) for c in enrolled[:3])}"
+            f"{', ...' * (len(enrolled) > 3)} can be drawn in {count} way{'s' * (count > 1)} only, so the deviation "
+            f"over {repeats} draws says less than it seems" for n, count in ways.items() if count < repeats]
+
+
+def check_clips(train: Manifest, test: Manifest, enrolled: np.ndarray, unknown: np.ndarray, shots: int) -> None:
+    """Raise UserError unless there are enough clips to enrol, and clips to test both kinds of words with."""
+    _check_enough(train.counts(), train.labels, enrolled, shots)
+    for classes, flag in ((enrolled, "--enroll"), (unknown, "--unknown")):
+        if len(classes) and not test.counts()[classes].any():
+            names = ", ".join(visible(test.labels[c]) for c in classes[:5]) + ", ..." * (len(classes) > 5)
+            raise UserError(f"{test.path}: no test clip of {names}; name other labels with {flag}")
+
+
+def _check_enough(counts: np.ndarray, labels: Sequence[str], enrolled: np.ndarray, shots: int) -> None:
+    few = [f"{visible(labels[c])} ({counts[c]})" for c in enrolled if counts[c] < shots]
+    if few:
+        raise UserError(f"--shots {shots}: too few training clips of {', '.join(few[:5])}{', ...' * (len(few) > 5)}; "
+                        "ask for fewer shots, or enrol other labels with --enroll")
+
+
+def targets(labels: np.ndarray, enrolled: np.ndarray) -> np.ndarray:
+    """Each test clip's position in ``enrolled`` (C,), ascending, or UNKNOWN: (Q,) int64."""
+    place = np.searchsorted(enrolled, labels)
+    found = enrolled[np.minimum(place, len(enrolled) - 1)] == labels
+    return np.where(found, place, UNKNOWN)
+
+
+def by_mean(queries: np.ndarray, pool: np.ndarray) -> Comparison:
+    """Compare vectors of length 1, (Q, D), with each class's mean of (P, D), scaled to length 1 again."""
+    return lambda rows, part: queries[part] @ unit_means(pool[rows]).T
+
+
+def unit_means(enrolled: np.ndarray) -> np.ndarray:
+    """The means of (C, N, D) enrolled clips, scaled to length 1: (C, D), the models of the C classes."""
+    return unit(enrolled.mean(1))
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """(N, D) scaled to length 1."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+
+def by_clip(queries: np.ndarray, pool: np.ndarray) -> Comparison:
+    """Compare vectors of length 1, (Q, D), with each class's most similar enrolled one of (P, D)."""
+    return lambda rows, part: clip_scores(queries[part], pool[rows]).max(2)
+
+
+def by_both(queries: np.ndarray, pool: np.ndarray) -> Comparison:
+    """Compare vectors of length 1, (Q, D), with each class's mean and its `FEW` most similar of (P, D), half each."""
+    def scores(rows: np.ndarray, part: slice) -> np.ndarray:
+        return (queries[part] @ unit_means(pool[rows]).T + few_nearest(clip_scores(queries[part], pool[rows]))) / 2
+    return scores
+
+
+def few_nearest(similarities: np.ndarray) -> np.ndarray:
+    """(Q, C, N) similarities to (Q, C), the mean of the `FEW` highest of each class."""
+    few = min(FEW, similarities.shape[2])
+    return np.partition(similarities, similarities.shape[2] - few, axis=2)[:, :, -few:].mean(2)
+
+
+def clip_scores(queries: np.ndarray, enrolled: np.ndarray) -> np.ndarray:
+    """Similarities of (Q, D) to every one of (C, N, D) enrolled clips: (Q, C, N)."""
+    return (queries @ enrolled.reshape(-1, enrolled.shape[2]).T).reshape(len(queries), *enrolled.shape[:2])
+
+
+def by_nearest(similarities: np.ndarray) -> Comparison:
+    """Compare with each class's most similar enrolled clip; similarities (Q, P) of queries and pool."""
+    return lambda rows, part: similarities[part][:, rows].max(2)
+
+
+def evaluate(methods: dict[str, Comparison], drawn: np.ndarray, shots: Sequence[int],
+             truth: np.ndarray) -> list[Result]:
+    """Test every method with every number of shots on every draw.
+
+    With one clip enrolled, the most similar clip is the mean: methods by `NEAREST` and `BOTH` are left out.
+
+    Args:
+        drawn: (R, C, N) rows of the pool, as `draw` gives them.
+        shots: up to N each.
+        truth: (Q,) class of every query, or UNKNOWN.
+
+    Raises:
+        UserError: scores that are no numbers, on which no figure can rest.
+    """
+    results = []
+    for method, compare in methods.items():
+        for n in (n for n in shots if n > 1 or not method.endswith((NEAREST, BOTH))):
+            found = [recognise(compare, rows[:, :n], len(truth)) for rows in drawn]
+            best, score = (np.stack(arrays) for arrays in zip(*found, strict=True))
+            if not np.isfinite(score).all():
+                clips = np.flatnonzero(~np.isfinite(score).all(0))
+                raise UserError(f"the scores of {method!r} are no numbers for {len(clips)} of the {len(truth)} test "
+                                f"clips (first: clip {clips[0]}); leave these clips or this method out")
+            each = [figures(truth, *pair) for pair in found]
+            results.append(Result(method, n, best, score, {name: np.array([one[name] for one in each])
+                                                           for name in each[0]}))
+    return results
+
+
+def recognise(compare: Comparison, rows: np.ndarray, queries: int) -> tuple[np.ndarray, np.ndarray]:
+    """Best class (Q,) int64, ties to the lowest, and its similarity (Q,) from enrolled clips (C, N)."""
+    step = max(1, _SCORES // rows.size)
+    best, score = [], []
+    for start in range(0, queries, step):
+        similarity = compare(rows, slice(start, start + step))  # (q, C)
+        best.append(similarity.argmax(1))
+        score.append(similarity.max(1))
+    return np.concatenate(best), np.concatenate(score)
+
+
+def figures(truth: np.ndarray, best: np.ndarray, score: np.ndarray) -> dict[str, float]:
+    """Accuracy over the enrolled classes' clips and, where there are unknown clips, how well these are rejected.
+
+    Args:
+        truth: (Q,) class, or UNKNOWN.
+        best: (Q,) class.
+        score: (Q,) similarity.
+    """
+    enrolled = truth != UNKNOWN
+    right, known, unknown = (best == truth)[enrolled], score[enrolled], np.sort(score[~enrolled])[::-1]
+    result = {"accuracy": float(right.mean())}
+    if not len(unknown):
+        return result
+    result |= {"auroc": auroc(known, unknown), "equal_error_rate": equal_error_rate(known, unknown)}
+    for percent in PERCENTS:
+        # The lowest threshold that accepts at most so many unknown clips lies just above the next one's score.
+        allowed = accepted_at(percent, len(unknown))
+        result[f"accuracy_at_{percent}_percent"] = float((right & (known > unknown[allowed])).mean())
+    return result
+
+
+def accepted_at(percent: int, unknown: int) -> int:
+    """How many of so many unknown clips may be accepted at a false acceptance of at most ``percent``."""
+    return unknown * percent // 100
+
+
+def auroc(known: np.ndarray, unknown: np.ndarray) -> float:
+    """The share of pairs of a known and an unknown clip in which the known one scores higher; a tie counts half."""
+    unknown = np.sort(unknown)
+    twice = np.searchsorted(unknown, known, "left").sum() + np.searchsorted(unknown, known, "right").sum()
+    return float(twice / (2 * len(known) * len(unknown)))
+
+
+def equal_error_rate(known: np.ndarray, unknown: np.ndarray) -> float:
+    """Where the share of unknown clips accepted equals the share of known clips rejected.
+
+    Between two neighbouring thresholds both errors are interpolated, as if clips of equal score were drawn at random;
+    the area under the same curve is `auroc`.
+    """
+    known, unknown = np.sort(known), np.sort(unknown)
+    thresholds = np.union1d(known, unknown)[::-1]  # a clip is accepted from its threshold up
+    accepted = np.append(0, len(unknown) - np.searchsorted(unknown, thresholds, "left")) / len(unknown)
+    missed = np.append(len(known), np.searchsorted(known, thresholds, "left")) / len(known)
+    i = int(np.argmax(accepted >= missed))  # at the first, nothing is accepted and all is missed; at the last, not so
+    before, after = missed[i - 1] - accepted[i - 1], accepted[i] - missed[i]
+    return float(accepted[i - 1] + before / (before + after) * (accepted[i] - accepted[i - 1]))
+
+
+def misses(known: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+    """The detection-error curve: the least share of known clips rejected while k unknown clips at most are accepted.
+
+    Returns:
+        (U + 1,) float64, descending, for k = 0 to U.
+    """
+    rejected = np.searchsorted(np.sort(known), np.sort(unknown)[::-1], "right")
+    return np.append(rejected, 0) / len(known)

@@ -1,0 +1,203 @@
+"""What an encoder makes of other people's speech: windows of it, kept beside the encoder, that scores are held against.
+
+A similarity of 0.6 to a word says much in a window that resembles nothing else and little in one that resembles all
+sorts of speech. So a window's score is its similarity less its level, the mean similarity of the cohort's windows that
+are most like it: the centre of speaker verification's adaptive t-norm (Matejka et al., 2017) without its division,
+which by measurement made it worse. And how alike the cohort's windows are to a word tells, without any recording of
+the user's, how often speech will reach a threshold.
+
+Where words are known in its recordings, the cohort also keeps what clips of one word differ in (`Whitening`). Then
+everything, windows, enrolled clips and the cohort itself, is compared after whitening, which misses fewer. Windows
+in which an enrolled word is said do not count against it; the whitening, which all words of a file share, stays as it
+is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from data.base.errors import UserError
+from data.base.files import open_regular
+from data.base.npz import read_npz
+from data.labels import folded
+from models.runs.checkpoints import run_of
+
+if TYPE_CHECKING:
+    from models.enrolment.whiten import Whitening
+
+KEPT = "cohort.npz"
+NEAREST = 50  # windows of the cohort whose mean similarity is a window's level
+_STEP = 127  # an embedding's value of 1, as a whole number
+_ROWS = 500  # windows looked at at a time
+_AGAIN = "make it again with python -m spotting.cohort, or remove it"
+
+
+@dataclass(frozen=True, eq=False)
+class Cohort:
+    """Windows of speech of many people.
+
+    Attributes:
+        plain: (M, D) float32, what the encoder makes of them, rows of length 1.
+        spoken: of each, the words that are said in it, blanks between them, as far as they are known.
+        digest: tells this cohort from others.
+        content: the file that it is kept in.
+        whitening: what embeddings go through before they are compared; None compares them as they are.
+        words: of the clips that the whitening was learnt from; None where the file does not say.
+    """
+
+    plain: np.ndarray
+    spoken: np.ndarray
+    digest: str
+    content: bytes
+    whitening: Whitening | None = None
+    words: np.ndarray | None = None
+
+    @cached_property
+    def embeddings(self) -> np.ndarray:
+        """(M, D) float32, rows of length 1, as they are compared."""
+        return self.whitened(self.plain)
+
+    def whitened(self, embeddings: np.ndarray) -> np.ndarray:
+        """(N, D) embeddings of the encoder to (N, D) as they are compared."""
+        return embeddings if self.whitening is None else self.whitening(embeddings)
+
+    def level(self, embeddings: np.ndarray) -> np.ndarray:
+        """(N, D) embeddings as they are compared to (N,) float32, the mean similarity of the cohort's `NEAREST`."""
+        return np.concatenate([np.zeros(0, np.float32), *(_nearest(embeddings[i:i + _ROWS] @ self.embeddings.T)
+                                                          for i in range(0, len(embeddings), _ROWS))])
+
+    @cached_property
+    def own_levels(self) -> np.ndarray:
+        """(M,) float32, the levels of the cohort's windows; a window itself does not count."""
+        levels = []
+        for start in range(0, len(self.embeddings), _ROWS):
+            others = self.embeddings[start:start + _ROWS] @ self.embeddings.T
+            rows = np.arange(len(others))
+            others[rows, start + rows] = -1
+            levels.append(_nearest(others, others.shape[1] - 1))
+        return np.concatenate(levels)
+
+    def scores(self, template: np.ndarray, names: Sequence[str], by: Cohort | None) -> np.ndarray:
+        """(K, D) templates to (K, M') float64: the scores that the windows get in which none of ``names`` is said.
+
+        Args:
+            by: the cohort by which the templates were whitened, and whose levels are taken off; None takes
+                similarities of what the encoder makes of them.
+        """
+        rows = self.without(names)
+        windows = self.plain[rows] if by is None else by.whitened(self.plain[rows])
+        similar = template @ windows.T.astype(np.float64)
+        if by is None:
+            return similar
+        return similar - (self.own_levels[rows] if by is self else by.level(windows))
+
+    def without(self, names: Sequence[str]) -> np.ndarray:
+        """(M',) the windows in which none of ``names``, words or phrases, is known to be said."""
+        phrases = [_words(name) for name in names]
+        return np.array([i for i, said in enumerate(self._said) if not any(phrase in said for phrase in phrases)],
+                        np.int64)
+
+    def learnt_from(self, names: Sequence[str]) -> dict[str, int]:
+        """Of those ``names`` that the whitening has seen, in how many clips: in files that do not say so, in how many
+        of the cohort's windows they are said, which are about as many of the same recordings."""
+        said = [] if self.whitening is None else self._said if self.words is None else list(map(_words, self.words))
+        counts = {name: sum(_words(name) in text for text in said) for name in names}
+        return {name: count for name, count in counts.items() if count}
+
+    @cached_property
+    def _said(self) -> list[str]:
+        return [_words(text) for text in self.spoken]
+
+
+def _nearest(similar: np.ndarray, there: int | None = None) -> np.ndarray:
+    """(N, M) similarities to (N,), the mean of the `NEAREST` highest; ``there`` is how many do count, if not all."""
+    count = max(1, min(NEAREST, similar.shape[1] if there is None else there))
+    return np.partition(similar, similar.shape[1] - count, axis=1)[:, similar.shape[1] - count:].mean(1)
+
+
+def _words(text: str) -> str:
+    """Words between blanks, so that one is found only as a whole, however it is typed (`data.labels.folded`)."""
+    return f" {' '.join(filter(None, map(folded, str(text).split())))} "
+
+
+def pack(embeddings: np.ndarray, spoken: Sequence[str], sha256: str, whitening: Whitening | None = None,
+         words: Sequence[str] = ()) -> bytes:
+    """The file of a cohort: embeddings (M, D) as whole numbers of 1/127, what is said, its encoder's SHA-256, and the
+    words of the clips that its whitening was learnt from."""
+    content = io.BytesIO()
+    kept = {} if whitening is None else {"centre": whitening.centre, "factor": whitening.factor,
+                                         "words": np.array(words, str)}
+    np.savez_compressed(content, windows=np.round(_STEP * embeddings).astype(np.int8), spoken=np.array(spoken, str),
+                        sha256=sha256, **kept)
+    return content.getvalue()
+
+
+def unpack(content: bytes, sha256: str, width: int) -> Cohort | str:
+    """A cohort, or what is wrong with its file for the encoder of this SHA-256 and width."""
+    try:
+        kept = read_npz(io.BytesIO(content))
+        whole, spoken, of = kept["windows"], kept["spoken"], str(kept["sha256"])
+    except KeyError:
+        return "is an older version's"
+    except (OSError, ValueError) as error:
+        return f"cannot be read ({error})"
+    if of != sha256:
+        return "is not of this encoder"
+    embeddings = whole.astype(np.float32)
+    length = np.linalg.norm(embeddings, axis=1, keepdims=True) if embeddings.ndim == 2 else np.zeros(0)
+    if embeddings.shape != (len(spoken), width) or not len(spoken) or not (length > 0).all():
+        return "is damaged"
+    whitening = None
+    if "factor" in kept:
+        from models.enrolment.whiten import Whitening
+
+        whitening = Whitening.read(kept.get("centre"), kept["factor"], width)
+        if whitening is None:
+            return "is damaged"
+    return Cohort(embeddings / length, spoken, hashlib.sha1(content).hexdigest(), content, whitening,
+                  kept.get("words"))
+
+
+def tell_learnt(heard: dict[str, int]) -> list[str]:
+    """A line on words that a whitening was learnt from, as `Cohort.learnt_from` gives them; none if there are none."""
+    named = ", ".join(f"{name} {count}" for name, count in list(heard.items())[:5]) + ", ..." * (len(heard) > 5)
+    return [f"the cohort's whitening was learnt from clips of {len(heard)} of these words, too ({named}): for words "
+            "new to it, scores may be worse"] if heard else []
+
+
+def place_of(checkpoint: Path) -> Path | None:
+    """Where the cohort of a checkpoint's encoder is kept; None for one that lies in no run's folder."""
+    run = run_of(checkpoint)
+    return run.folder / KEPT if run else None
+
+
+def read_kept(checkpoint: Path, sha256: str, width: int, encoder: object) -> Cohort | None:
+    """The cohort kept beside an encoder; None if there is none.
+
+    Args:
+        sha256, width: of its checkpoint, and of its embeddings.
+        encoder: names it in messages.
+
+    Raises:
+        UserError: the file is damaged, or another encoder's.
+    """
+    path = place_of(checkpoint)
+    if path is None or not path.exists():
+        return None
+    try:
+        with open_regular(path) as file:
+            content = file.read()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {_AGAIN}") from None
+    cohort = unpack(content, sha256, width)
+    if isinstance(cohort, str):
+        raise UserError(f"{path}: {cohort}, {encoder}; {_AGAIN}")
+    return cohort

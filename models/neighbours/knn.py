@@ -1,0 +1,182 @@
+"""k-nearest-neighbour classification of embeddings: exact search with FAISS, majority vote.
+
+Embeddings are float32 of length 1, so the largest inner product is the smallest distance: the squared Euclidean
+distance of two of them is 2 - 2 * similarity. The paper and the original vote among k = 5. The original gave a tie to
+the lowest label, so that where classes have fewer clips than k nearly all went to the first ones; here the nearest
+neighbour decides.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from data.base.errors import UserError
+from data.labels import visible
+from data.manifests import Manifest
+
+TIES = ("nearest", "lowest")  # who wins equal votes: the class of the nearest neighbour, or the first label
+_LENGTH = 0.01  # that an embedding's may be off 1
+_SIMILARITIES = 1 << 28  # held at a time by a search on a GPU: 1 GB
+_CELLS = 1 << 22  # of the vote's table of counts at a time: bounds memory with thousands of classes
+
+
+@dataclass
+class Prediction:
+    """What the neighbours of Q queries say, nearest first.
+
+    Attributes:
+        labels: (Q,) int64, the class with most of the k neighbours.
+        similarities: (Q, k) float32, inner products.
+        indices: (Q, k) int64, rows of the train set.
+    """
+
+    labels: np.ndarray
+    similarities: np.ndarray
+    indices: np.ndarray
+
+    @property
+    def distances(self) -> np.ndarray:
+        """(Q, k) float32 squared Euclidean distances, 0 to 4."""
+        return np.clip(2 - 2 * self.similarities, 0, 4)  # rounding may leave it just outside
+
+
+def check_k(k: int, count: int) -> None:
+    """Raise UserError unless ``k`` neighbours can be found among ``count`` train embeddings."""
+    if k < 1:
+        raise UserError(f"--k {k}: must be at least 1 neighbour")
+    if k > count:
+        raise UserError(f"--k {k}: more neighbours than the {count} embeddings of the train set; "
+                        f"use at most --k {count}")
+
+
+def check_finite(embeddings: np.ndarray, what: str, clips: Manifest | None = None) -> None:
+    """Raise UserError if an embedding, of (N, D), is not finite or has no direction: its neighbours would be any.
+
+    Args:
+        what: whose they are, for the message.
+        clips: the N embedded ones, in the same order, of which the message then names the first at fault.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        lengths = np.sqrt(np.einsum("nd,nd->n", embeddings, embeddings))
+        rows = np.flatnonzero(~(np.abs(lengths - 1) < _LENGTH))  # NaN is not below anything
+    if not len(rows):
+        return
+    first = f"clip {rows[0]}" if clips is None else clips.files[clips.file[rows[0]]]
+    wrong = "no numbers" if not np.isfinite(lengths[rows]).all() else f"of length {lengths[rows[0]]:.3g} instead of 1"
+    raise UserError(f"{len(rows)} of the {len(embeddings)} embeddings of the {what} are {wrong} (first: {first}); this "
+                    "encoder's training diverged: use an earlier --enc_step, or train with a lower --lr")
+
+
+def few_clips(counts: np.ndarray, labels: Sequence[str], k: int) -> str | None:
+    """Which classes have fewer clips than k neighbours, so that they cannot win a vote outright; None if none has.
+
+    Args:
+        counts: (C,) clips that vote, by class.
+    """
+    few = [f"{visible(labels[c])} ({counts[c]})" for c in np.flatnonzero(counts < k)]
+    if not few:
+        return None
+    names = ", ".join(few[:5]) + f" and {len(few) - 5:,} more" * (len(few) > 5)
+    return f"fewer than k = {k} training clips vote for {len(few):,} of the {len(labels):,} classes: {names}"
+
+
+def knn_search(train: np.ndarray, queries: np.ndarray, k: int, device=None) -> tuple[np.ndarray, np.ndarray]:
+    """The k most similar train embeddings of every query.
+
+    FAISS works through queries and train set in blocks, so memory beyond the arguments and the result is bounded.
+
+    Args:
+        train: (N, D) float32, rows of length 1.
+        queries: (Q, D) float32, rows of length 1.
+        device: a torch device that searches instead of FAISS, for a GPU; as exact.
+
+    Returns:
+        similarities (Q, k) float32, descending, and indices (Q, k) int64 of rows of ``train``; equally similar ones
+        in the order of their rows. Which of those come in at all at the k-th place is not defined.
+
+    Raises:
+        UserError: ``k`` is below 1 or above N, or an embedding is not finite.
+    """
+    check_k(k, len(train))
+    for embeddings, what in ((train, "train set"), (queries, "queries")):
+        check_finite(embeddings, what)
+    if device is not None:
+        similarities, indices = _search_by_torch(train, queries, k, device)
+    else:
+        import faiss
+
+        similarities, indices = faiss.knn(queries, train, k, metric=faiss.METRIC_INNER_PRODUCT)
+    equal = np.flatnonzero((similarities[:, 1:] == similarities[:, :-1]).any(1))
+    order = np.lexsort((indices[equal], -similarities[equal]))
+    indices[equal] = np.take_along_axis(indices[equal], order, 1)  # their similarities stay as they are, descending
+    return similarities, indices
+
+
+def _search_by_torch(train: np.ndarray, queries: np.ndarray, k: int, device) -> tuple[np.ndarray, np.ndarray]:
+    import torch
+
+    train = torch.from_numpy(train).to(device)
+    rows = max(1, _SIMILARITIES // len(train))
+    found = [(torch.from_numpy(queries[i:i + rows]).to(device) @ train.T).topk(k)
+             for i in range(0, len(queries), rows)]
+    return tuple(torch.cat([part[column] for part in found]).cpu().numpy() for column in range(2))
+
+
+def vote(neighbour_labels: np.ndarray, num_classes: int, ties: str = "nearest") -> np.ndarray:
+    """The most frequent label of every row.
+
+    Args:
+        neighbour_labels: (Q, k) integers, 0 to ``num_classes`` - 1, of the nearest neighbour first.
+        ties: ``nearest``: of several as frequent labels, that of the nearest neighbour among theirs; ``lowest``: the
+            lowest, as the original's.
+
+    Returns:
+        (Q,) int64.
+
+    Raises:
+        ValueError: a label outside that range.
+    """
+    if ties not in TIES:
+        raise ValueError(f"ties must be one of {', '.join(TIES)}, not {ties!r}")
+    if neighbour_labels.size and not 0 <= neighbour_labels.min() <= neighbour_labels.max() < num_classes:
+        raise ValueError(f"labels must be 0 to {num_classes - 1}")
+    winners = np.empty(len(neighbour_labels), np.int64)
+    rows = max(1, _CELLS // num_classes)
+    for start in range(0, len(neighbour_labels), rows):
+        block = neighbour_labels[start:start + rows]
+        cells = np.arange(len(block))[:, None] * num_classes + block  # (q, k)
+        counts = np.bincount(cells.ravel(), minlength=len(block) * num_classes)
+        if ties == "lowest":
+            winners[start:start + rows] = counts.reshape(len(block), num_classes).argmax(1)  # the first of equal ones
+        else:
+            first = counts[cells].argmax(1)  # the nearest neighbour whose class has the most
+            winners[start:start + rows] = np.take_along_axis(block, first[:, None], 1)[:, 0]
+    return winners
+
+
+def classify(train: np.ndarray, train_labels: np.ndarray, queries: np.ndarray, k: int,
+             num_classes: int, device=None, ties: str = "nearest") -> Prediction:
+    """Classify every query by the labels of its k nearest train embeddings.
+
+    Args:
+        train: (N, D) float32, rows of length 1.
+        train_labels: (N,) integers, 0 to ``num_classes`` - 1.
+        queries: (Q, D) float32, rows of length 1.
+        device: as in `knn_search`.
+        ties: as in `vote`.
+
+    Raises:
+        UserError: as `knn_search`.
+    """
+    return classify_each(train, train_labels, queries, [k], num_classes, device, ties)[k]
+
+
+def classify_each(train: np.ndarray, train_labels: np.ndarray, queries: np.ndarray, ks: Sequence[int],
+                  num_classes: int, device=None, ties: str = "nearest") -> dict[int, Prediction]:
+    """`classify` with each number of neighbours, from one search for the most of them."""
+    for k in ks:
+        check_k(k, len(train))
+    similarities, indices = knn_search(train, queries, max(ks), device)
+    neighbours = np.asarray(train_labels)[indices]  # (Q, k)
+    return {k: Prediction(vote(neighbours[:, :k], num_classes, ties), similarities[:, :k], indices[:, :k]) for k in ks}

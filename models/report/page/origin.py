@@ -1,0 +1,78 @@
+"""Where a page's figures are from: command, run, step, data, each with a digest that tells it from another."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from models.runs.checkpoints import encoder_digest
+
+if TYPE_CHECKING:
+    from data.dataset import Clips
+
+NAMED = 40  # of a list
+_SAMPLES = 1 << 24  # digested at a time
+
+
+def origin_rows(content: dict, splits: dict[str, Clips]) -> list[tuple[str, str]]:
+    """Names and values for `models.report.page.parts.Page.origin`.
+
+    Args:
+        content: what the test's JSON holds: command, versions, and facts, of which encoder and head name checkpoints.
+        splits: the clips that were tested, and those they were held against.
+    """
+    from models.runs.provenance import fingerprint
+
+    facts = dict(content["facts"])
+    rows = [("made", datetime.now().astimezone().isoformat(" ", "seconds")), ("command", content["command"])]
+    for what in ("encoder", "head"):
+        if what in facts:
+            path = Path(facts.pop(what))
+            rows.append((what, f"run {path.parent.parent.name}, {path.stem}: {path} (SHA-256 {encoder_digest(path)})"))
+    for split, clips in splits.items():
+        facts.pop(f"{split}_clips", None)
+        rows.append((f"{split} clips", f"{len(clips):,} of {clips.manifest.path}; digest of the manifest "
+                                       f"{fingerprint(clips.manifest)}, of the sound {sound_digest(clips)}"))
+    rows += [(name.replace("_", " "), said(value)) for name, value in facts.items()]
+    rows.append(("versions", said(content["versions"])))
+    return rows
+
+
+def notes_of(facts: dict) -> list[str]:
+    """What a reader of the figures must know, from the facts that `models.runs.provenance` found."""
+    notes = []
+    clips, speakers = (facts.get(f"test_{what}_trained_on", 0) for what in ("clips", "speakers"))
+    if clips or speakers:
+        notes.append(f"{clips:,} of the test clips and {speakers:,} of the test speakers were in the training: the "
+                     "figures are not those of new recordings")
+    if same := facts.get("test_clips_in_train"):
+        notes.append(f"{same:,} of the test clips are among the training clips they are held against: the figures are "
+                     "too good")
+    for what in ("enrolled", "unknown"):
+        if words := facts.get(f"{what}_words_trained_on"):
+            notes.append(f"the encoder was trained on {len(words):,} of the {what} words ({said(words)}), which are "
+                         "not new to it")
+    if facts.get("manifest_changed_since_training"):
+        notes.append("the data set has other training clips or labels than when the run was trained on it")
+    return notes
+
+
+def said(value: object) -> str:
+    """A fact in a line."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {said(one)}" for key, one in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value[:NAMED])) + f" and {len(value) - NAMED:,} more" * (len(value) > NAMED) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def sound_digest(clips: Clips) -> str:
+    """SHA-256 of the clips' samples, one clip after the other, in hexadecimal."""
+    digest, packed = hashlib.sha256(), clips.packed
+    step = max(1, _SAMPLES // packed.clip_samples)
+    for start in range(0, len(clips), step):
+        rows = clips.rows[start:start + step]
+        digest.update(packed.length[rows].astype("<i8").tobytes() + packed.read(rows).astype("<i2").tobytes())
+    return digest.hexdigest()

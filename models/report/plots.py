@@ -1,0 +1,263 @@
+"""What --plot adds to a test: a map of the embeddings, the distances of pairs, TensorBoard's projector's files."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data.base.files import write_atomically
+from data.labels import visible
+from data.manifests import Manifest
+from data.sampler import spread
+from models.neighbours.pairs import BINS, Pairs
+from models.report.drawing import png, quietly, short_names
+from models.report.tables import ranked_by_confusion
+
+MAPPED = 3000  # clips in the map at most: t-SNE takes half a minute for so many
+COLOURED = 40  # classes with a colour and a name in the map at most
+# Okabe and Ito's, which the colour-blind can tell apart, without their yellow, which is faint on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+MARKERS = ("o", "^", "s", "X", "D", "v")
+BARS = 160  # of the histogram
+_UNFIT = str.maketrans(dict.fromkeys("\t\r\n", " "))  # the projector knows no quotes
+
+
+def plot(out: Path, stem: str, embeddings: np.ndarray, utterances: Manifest, pairs: Pairs, *,
+         predicted: np.ndarray | None = None, unknown: Sequence[int] = ()) -> dict[str, bytes]:
+    """Print how far apart words lie and write ``<stem>-map.png``, ``-distances.png``, ``-vectors.tsv`` and
+    ``-metadata.tsv`` into ``out``.
+
+    Args:
+        embeddings: (Q, D) float32 of the test clips, rows of length 1.
+        utterances: the Q test clips, in the same order.
+        pairs: `models.neighbours.pairs.count_pairs` of them.
+        predicted: (Q,) classes, where there is one prediction a clip.
+        unknown: the classes that were not enrolled, drawn hollow, where others were.
+
+    Returns:
+        The pictures ``map`` and ``distances``.
+
+    Raises:
+        UserError: ``out`` cannot be written. The figures have been printed by then.
+    """
+    print(summary(pairs.figures()))
+    pictures = {"map": map_of(stem, embeddings, utterances, predicted, unknown),
+                "distances": draw_distances(pairs, stem)}
+    for name, content in pictures.items():
+        with write_atomically(Path(out) / f"{stem}-{name}.png", "wb") as file:
+            file.write(content)
+    write_projector(out, stem, embeddings, utterances, predicted, unknown)
+    print(f"wrote {Path(out) / stem}-map.png, {stem}-distances.png, {stem}-vectors.tsv and {stem}-metadata.tsv")
+    return pictures
+
+
+def write_projector(out: Path, stem: str, embeddings: np.ndarray, utterances: Manifest,
+                    predicted: np.ndarray | None = None, unknown: Sequence[int] = ()) -> None:
+    """Write ``<stem>-vectors.tsv`` and ``-metadata.tsv`` for TensorBoard's projector; the arguments are `plot`'s."""
+    with write_atomically(Path(out) / f"{stem}-vectors.tsv") as file:
+        np.savetxt(file, embeddings, "%.9g", "\t")  # nine digits give the same float32 again
+    with write_atomically(Path(out) / f"{stem}-metadata.tsv") as file:
+        for row in _metadata(utterances, predicted, unknown):
+            file.write("\t".join(cell.translate(_UNFIT) for cell in row) + "\n")
+
+
+def list_for_projector(out: Path) -> None:
+    """Write ``projector_config.pbtxt``, by which TensorBoard finds all that `write_projector` wrote into ``out``."""
+    with write_atomically(out / "projector_config.pbtxt") as file:
+        for path in sorted(out.glob("*-vectors.tsv")):
+            stem = path.name.removesuffix("-vectors.tsv")
+            file.write(f'embeddings {{ tensor_name: "{stem}" tensor_path: "{path.name}" '
+                       f'metadata_path: "{stem}-metadata.tsv" }}\n')
+
+
+def map_of(stem: str, embeddings: np.ndarray, utterances: Manifest, predicted: np.ndarray | None = None,
+           unknown: Sequence[int] = ()) -> bytes:
+    """The map as a PNG; the arguments are those of `plot`."""
+    labels, truth = utterances.labels, utterances.label
+    rows = spread(truth, MAPPED)
+    ranked, why = ((np.argsort(-np.bincount(truth), kind="stable"), "most clips") if predicted is None else
+                   (ranked_by_confusion(truth, predicted), "the most frequent confusions"))
+    title = f"{stem}: t-SNE of {f'{len(rows):,} of ' * (len(rows) < len(truth))}{len(truth):,} test clips"
+    return draw_map(labels, project(embeddings[rows]), truth[rows], ranked, title, why, unknown)
+
+
+def _metadata(utterances: Manifest, predicted: np.ndarray | None, unknown: Sequence[int]) -> Iterator[list[str]]:
+    """The projector's table: a header, and what it may colour or search every clip by."""
+    columns = {"label": [utterances.labels[c] for c in utterances.label]}
+    if predicted is not None:
+        columns["prediction"] = [utterances.labels[c] for c in predicted]
+    if len(unknown):
+        columns["kind"] = ["unknown" if c in unknown else "enrolled" for c in utterances.label]
+    if any(utterances.speaker):
+        columns["speaker"] = [speaker or "" for speaker in utterances.speaker]
+    columns["path"] = [utterances.files[i] for i in utterances.file]
+    if utterances.offset.any():
+        columns["offset"] = [f"{offset:.6f}" for offset in utterances.offset]
+    yield list(columns)
+    yield from map(list, zip(*columns.values(), strict=True))
+
+
+def summary(figures: dict) -> str:
+    """The figures of `Pairs.figures` for the terminal, in a line."""
+    said = [f"{figures[f'{kind}_mean']:.3f} between {figures[f'{kind}_pairs']:,} pairs of clips of {what}"
+            for kind, what in (("same_word", "the same word"), ("different_word", "different words"))
+            if figures[f"{kind}_pairs"]]
+    if figures["auroc"] is not None:
+        said.append(f"AUROC {figures['auroc']:.4f}")
+        said.append(f"equal-error rate {100 * figures['equal_error_rate']:.2f} % at "
+                    f"{figures['equal_error_threshold']:.3f}")
+    return "squared distance: " + (", ".join(said) or "no pair of clips")
+
+
+def project(embeddings: np.ndarray) -> np.ndarray:
+    """t-SNE of (N, D) unit vectors in two dimensions, (N, 2) float32, begun at their principal components.
+
+    Euclidean distance ranks unit vectors as the cosine does. One thread, since with more the rounding, and then the
+    picture, differs from run to run.
+    """
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    if len(embeddings) < 2:
+        return np.zeros((len(embeddings), 2), np.float32)
+    with threadpool_limits(1):
+        centred = embeddings - embeddings.mean(0)
+        components = np.linalg.svd(centred, full_matrices=False)[2][:2]
+        start = np.zeros((len(embeddings), 2), np.float32)  # one column stays so for one-dimensional embeddings
+        start[:, :len(components)] = centred @ components.T
+        start *= 1e-4 / max(start[:, 0].std(), 1e-12)  # scikit-learn's scale; equal clips stay at one point
+        return TSNE(perplexity=min(30, (len(embeddings) - 1) / 3), init=start, random_state=0).fit_transform(embeddings)
+
+
+def draw_map(labels: Sequence[str], points: np.ndarray, truth: np.ndarray, ranked: Sequence[int], title: str,
+             why: str, unknown: Sequence[int] = ()) -> bytes:
+    """The embeddings' map as a PNG: a colour and a shape for each class, its name at its median clip.
+
+    Args:
+        points: (N, 2).
+        truth: (N,) class of every clip.
+        ranked: classes in the order in which they get one of the 40 colours and shapes; where that leaves some grey,
+            the title says so, and that it is those with ``why`` that are not.
+        unknown: classes drawn hollow.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure  # not pyplot: no window system, no global state
+    from matplotlib.patheffects import withStroke
+
+    occurring = np.unique(truth)
+    shown = [c for c in ranked if c in occurring][:COLOURED]
+    if len(shown) < len(occurring):
+        title += f"\nin colour the {len(shown)} of {len(occurring):,} classes with {why}, grey the others"
+    shown.sort()
+    names = short_names(labels[c] for c in shown)
+    figure = Figure(figsize=(8, 8), dpi=130)
+    axes = figure.add_axes((0, 0, 1, 1))  # saving takes in all that is drawn around them
+    reach = 1.05 * np.ptp(points, axis=0).max() / 2 or 1.0
+    for set_limits, middle in zip((axes.set_xlim, axes.set_ylim), (points.min(0) + points.max(0)) / 2, strict=True):
+        set_limits(middle - reach, middle + reach)
+    axes.set_xticks([])  # the coordinates mean nothing
+    axes.set_yticks([])
+    axes.set_title("\n".join(map(visible, title.split("\n"))), fontsize=11, pad=10, parse_math=False)
+    named, handles = np.isin(truth, shown), []
+    size = float(np.clip(30_000 / named.sum(), 14, 40))
+    others = points[~named]
+    for i, c in enumerate(shown):
+        colour, own = COLOURS[i % len(COLOURS)], points[truth == c]
+        hollow = c in unknown
+        handles.append(axes.scatter(*own.T, size, marker=MARKERS[i // len(COLOURS)], zorder=2,
+                                    facecolors="none" if hollow else colour, edgecolors=colour if hollow else "white",
+                                    linewidths=0.9 if hollow else 0.3))
+    if len(others):
+        handles.append(axes.scatter(*others.T, 8, color="0.85", linewidths=0, zorder=1))
+
+    with quietly():
+        _legend(axes, handles, [*names, *["other classes"] * bool(len(others))], any(c in unknown for c in shown))
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        texts = [axes.text(*_median(points[truth == c]), name, ha="center", va="center", fontsize=9, zorder=4,
+                           parse_math=False, path_effects=[withStroke(linewidth=2.5, foreground="white")])
+                 for c, name in zip(shown, names, strict=True)]
+        sizes = np.array([text.get_window_extent(renderer).size for text in texts]).reshape(-1, 2) + 4  # pixels apart
+        anchors = axes.transData.transform([text.get_position() for text in texts])
+        centres = place_labels(anchors, sizes, axes.get_window_extent(renderer).get_points(),
+                               axes.transData.transform(points[named]), 1 / np.bincount(truth)[truth[named]])
+        for text, anchor, centre, height in zip(texts, anchors, centres, sizes[:, 1], strict=True):
+            text.set_visible(bool(np.isfinite(centre).all()))
+            if not text.get_visible():
+                continue
+            begin, end = axes.transData.inverted().transform([anchor, centre])
+            text.set_position(end)
+            if np.hypot(*(centre - anchor)) > 2 * height:
+                axes.plot(*np.stack([begin, end]).T, color="0.25", linewidth=0.6, zorder=3)
+        return png(figure)
+
+
+def _median(points: np.ndarray) -> np.ndarray:
+    """The one of the points, (N, 2), next to their median, which itself may lie far from all where they are spread."""
+    return points[np.argmin(((points - np.median(points, axis=0)) ** 2).sum(1))]
+
+
+def place_labels(anchors: np.ndarray, sizes: np.ndarray, frame: np.ndarray, points: np.ndarray,
+                 weights: np.ndarray) -> np.ndarray:
+    """Where to write names so that none lies on another, each near its anchor and off the points as far as that goes.
+
+    Args:
+        anchors, sizes: (L, 2), in pixels.
+        frame: (2, 2), the lower left and the upper right corner of the area that names must not leave.
+        points, weights: (N, 2), in pixels, and (N,): to cover points of weight 1 is as bad as to lie 80 pixels away.
+
+    Returns:
+        (L, 2) the names' centres; NaN where there is no room.
+    """
+    turn = np.arange(1 + int(np.ptp(frame, axis=0).max() / 4) ** 2)  # a spiral that spreads them evenly
+    offsets = 4 * np.sqrt(turn)[:, None] * np.stack([np.cos(2.4 * turn), np.sin(2.4 * turn)], 1)
+    centres = np.full(anchors.shape, np.nan)
+    for i, (anchor, size) in enumerate(zip(anchors, sizes, strict=True)):
+        tried = np.clip(anchor + offsets, frame[0] + size / 2, np.maximum(frame[1] - size / 2, frame[0] + size / 2))
+        free = np.ones(len(tried), bool)
+        for other, other_size in zip(centres[:i], sizes[:i], strict=True):
+            free &= ~(np.abs(tried - other) < (size + other_size) / 2).all(1)
+        tried = tried[free][:400]  # the nearest, some 80 pixels around
+        if len(tried):
+            covered = (np.abs(tried[:, None] - points) < size / 2 + 3).all(2) @ weights
+            centres[i] = tried[np.argmin(np.hypot(*(tried - anchor).T) + 80 * covered)]
+    return centres
+
+
+def draw_distances(pairs: Pairs, title: str) -> bytes:
+    """The densities of the squared distances of same-word and different-word pairs as a PNG, 0 to 4."""
+    from matplotlib.figure import Figure
+
+    figures, edges = pairs.figures(), np.linspace(0, 4, BARS + 1)
+    figure = Figure(figsize=(6.4, 4.2), dpi=130)
+    axes = figure.add_subplot()
+    for i, (kind, what) in enumerate((("same_word", "the same word"), ("different_word", "different words"))):
+        if count := figures[f"{kind}_pairs"]:
+            density = pairs.counts[i].reshape(BARS, BINS // BARS).sum(1) / count * BARS / 4
+            axes.stairs(density, edges, fill=True, color=COLOURS[i], alpha=0.35)
+            axes.stairs(density, edges, color=COLOURS[i], linewidth=1.4, linestyle="-" if i == 0 else "--",
+                        label=f"{what}\n{count:,} pairs, mean {figures[f'{kind}_mean']:.3f}")
+    if figures["auroc"] is not None:
+        threshold, rate = figures["equal_error_threshold"], figures["equal_error_rate"]
+        axes.axvline(threshold, color="0.2", linewidth=1.2, linestyle=":",
+                     label=f"threshold {threshold:.3f}\nequal-error rate {100 * rate:.2f} %\n"
+                           f"AUROC {figures['auroc']:.4f}")
+    axes.set_xlim(0, 4)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("squared Euclidean distance of two test clips")
+    axes.set_ylabel("density")
+    axes.set_title(visible(title), fontsize=11, parse_math=False)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0, frameon=False, fontsize=9,
+                    title="two clips of", alignment="left", labelspacing=1)
+    return png(figure)
+
+
+def _legend(axes, handles: Sequence, names: Sequence[str], hollow: bool) -> None:
+    legend = axes.legend(handles, ["name"] * len(names), loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0,
+                         frameon=False, fontsize=9, ncols=1 if len(names) <= 25 else 2, scatterpoints=1,
+                         title="filled: enrolled\nhollow: unknown" if hollow else None, alignment="left")
+    for text, name in zip(legend.get_texts(), names, strict=True):  # afterwards: "_unknown_" would be left out
+        text.set_parse_math(False)
+        text.set_text(name)
+    for handle in legend.legend_handles:
+        handle.set_sizes([40])

@@ -1,0 +1,286 @@
+"""What a test leaves: figures on the terminal, and under the run's folder JSON, CSV and a confusion matrix's picture.
+
+Accuracy is the share of clips whose prediction is right. Macro-F1 is scikit-learn's: the mean over the classes that
+test clips have or are taken for, so that a class without test clips, but with wrong predictions, counts with F1 = 0.
+The figures of each class are over those that have test clips.
+"""
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data.base.errors import UserError
+from data.base.files import write_atomically
+from data.labels import visible
+from data.manifests import Manifest
+from models.report.drawing import markdown, png, quietly, short_names
+from models.runs.versions import versions
+
+WORST, PAIRS = 5, 5  # shown on the terminal; the files have all of them
+MOST_DRAWN, DRAWN_OF_MORE = 60, 40  # classes in a picture: all of them up to the first, else the second
+
+
+def report(out: Path, stem: str, labels: Sequence[str], truth: np.ndarray, predicted: np.ndarray,
+           utterances: Manifest, *, distances: np.ndarray | None = None, scores: np.ndarray | None = None,
+           facts: dict | None = None, pairs: dict | None = None, by_k: dict[int, np.ndarray] | None = None,
+           command: str | None = None) -> dict:
+    """Print the figures of a test and write ``<stem>.json``, ``<stem>.csv`` and ``<stem>-confusion.png`` into ``out``.
+
+    Args:
+        labels: the C class names.
+        truth, predicted: (Q,) integers, 0 to C - 1.
+        utterances: the Q tested ones, in the same order.
+        distances: (Q, k) squared Euclidean distances of the nearest train clips, for a k-nearest-neighbour test.
+        scores: (Q,) probability of the predicted class, for a classifier.
+        facts: what was tested and how; goes into the JSON.
+        pairs: the figures of `models.neighbours.pairs`; go into the JSON.
+        by_k: (Q,) predictions by several numbers of neighbours, for a table of their accuracy.
+        command: the one that makes this test again; goes into the JSON.
+
+    Returns:
+        What the JSON holds.
+
+    Raises:
+        UserError: distances or scores that are no numbers, so that no prediction rests on them; or ``out`` cannot be
+            written, and the figures have been printed by then.
+        ValueError: arguments of different lengths, or no clip.
+    """
+    if not 0 < len(truth) == len(predicted) == len(utterances):
+        raise ValueError(f"{len(truth)} true and {len(predicted)} predicted labels of {len(utterances)} utterances")
+    for values, what in ((distances, "distances"), (scores, "probabilities")):
+        if values is not None:
+            check_numbers(values, what, utterances)
+    result = figures(labels, truth, predicted)
+    print(summary(result))
+    if by_k and len(by_k) > 1:
+        result["by_k"] = [{"k": k, "accuracy": float(np.mean(found == truth)), "correct": int(np.sum(found == truth)),
+                           "clips": len(truth)} for k, found in by_k.items()]
+        print("by the number of neighbours that vote, the figures above being of the first:")
+        print(table_by_k(result["by_k"]))
+    result |= {"pairs": pairs} if pairs else {}
+    result |= {"facts": facts or {}, "command": command, "versions": versions()}
+    picture = draw_confusion(labels, truth, predicted, f"{stem}: accuracy {100 * result['accuracy']:.2f} %")
+    out = Path(out)
+    with write_atomically(out / f"{stem}.json") as file:
+        file.write(to_json(result) + "\n")
+    with write_atomically(out / f"{stem}.csv") as file:
+        csv.writer(file, lineterminator="\n").writerows(_rows(labels, predicted, truth, utterances, distances, scores))
+    with write_atomically(out / f"{stem}-confusion.png", "wb") as file:
+        file.write(picture)
+    print(f"wrote {out / stem}.json, {stem}.csv and {stem}-confusion.png")
+    return result
+
+
+def check_numbers(values: np.ndarray, what: str, utterances: Manifest) -> None:
+    """Raise UserError unless all values of the Q utterances, (Q,) or (Q, n), are numbers."""
+    bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(1))
+    if len(bad):
+        raise UserError(f"{len(bad)} of the {len(values)} test clips have {what} that are no numbers (first: "
+                        f"{utterances.files[utterances.file[bad[0]]]}); this checkpoint's training diverged: use one "
+                        "of an earlier step, or train with a lower --lr")
+
+
+def table_by_k(rows: Sequence[dict]) -> str:
+    """Accuracy, per cent, by the number of neighbours, as a Markdown table."""
+    return markdown(cells_by_k(rows), "right")
+
+
+def cells_by_k(rows: Sequence[dict]) -> list[tuple[str, ...]]:
+    """The same table's cells, its headings in the first row."""
+    return [("k", "accuracy", "right"), *((str(row["k"]), f"{100 * row['accuracy']:.2f}",
+                                           f"{row['correct']:,} of {row['clips']:,}") for row in rows)]
+
+
+def save_arrays(out: Path, stem: str, **arrays: np.ndarray) -> list[Path]:
+    """Write every array as ``<out>/<stem>-<name>.npy``, say so, and return the paths.
+
+    Raises:
+        UserError: ``out`` cannot be written.
+    """
+    paths = []
+    for name, array in arrays.items():
+        paths.append(Path(out) / f"{stem}-{name}.npy")
+        with write_atomically(paths[-1], "wb") as file:
+            np.save(file, array, allow_pickle=False)
+    print("wrote " + ", ".join(f"{path} {tuple(np.shape(array))}"
+                               for path, array in zip(paths, arrays.values(), strict=True)))
+    return paths
+
+
+def figures(labels: Sequence[str], truth: np.ndarray, predicted: np.ndarray) -> dict:
+    """The figures of a test as plain numbers, strings, lists and dicts; shares are 0 to 1.
+
+    ``classes`` has one entry for every class with a test clip, ``confused_pairs`` every kind of error, the most
+    frequent first, and ``confusion[true][predicted]`` every non-zero count: a table of 10,000 classes squared would
+    be next to empty.
+    """
+    from sklearn.metrics import f1_score
+
+    support = np.bincount(truth, minlength=len(labels))
+    right = np.bincount(truth[truth == predicted], minlength=len(labels))
+    tested = np.flatnonzero(support)
+    true, guess, count = _pairs(truth, predicted)
+    confusion: dict[str, dict[str, int]] = {}
+    for t, p, n in zip(true, guess, count, strict=True):
+        confusion.setdefault(labels[t], {})[labels[p]] = int(n)
+    wrong = np.flatnonzero(true != guess)
+    wrong = wrong[np.argsort(-count[wrong], kind="stable")]  # equal counts: in the order of the labels
+    return {
+        "accuracy": float(np.mean(truth == predicted)),
+        "f1_macro": float(f1_score(truth, predicted, average="macro", zero_division=0)),
+        "f1_classes": len(np.union1d(truth, predicted)),
+        "clips": len(truth),
+        "correct": int(right.sum()),
+        "labels": len(labels),
+        "classes": [{"label": labels[c], "accuracy": float(right[c] / support[c]), "correct": int(right[c]),
+                     "clips": int(support[c])} for c in tested],
+        "confused_pairs": [{"label": labels[true[i]], "prediction": labels[guess[i]], "clips": int(count[i])}
+                           for i in wrong],
+        "confusion": confusion,
+    }
+
+
+def headline(result: dict) -> dict[str, str]:
+    """The figures that come first as they are said: accuracy (per cent), f1_macro, and how many clips are right."""
+    return {"accuracy": f"{100 * result['accuracy']:.2f}", "f1_macro": f"{result['f1_macro']:.4f}",
+            "right": f"{result['correct']:,} of {result['clips']:,}"}
+
+
+def summary(result: dict) -> str:
+    """The figures for the terminal: accuracy, macro-F1, the worst classes and the most confused pairs."""
+    said = headline(result)
+    lines = [f"Accuracy: {said['accuracy']}", f"f1_macro {said['f1_macro']}", f"{said['right']} clips right"]
+    if len(result["classes"]) < result["labels"]:
+        lines[-1] += f"; the test set has clips of {len(result['classes'])} of the {result['labels']} classes"
+    if result["f1_classes"] > len(result["classes"]):
+        lines[-1] += f"; f1_macro is over the {result['f1_classes']} that they have or are taken for"
+    worst = sorted(result["classes"], key=lambda c: (c["accuracy"], -c["clips"]))[:WORST]
+    width = max(len(visible(c["label"])) for c in worst)
+    lines.append("worst classes:")
+    lines += [f"  {visible(c['label']):{width}}  {100 * c['accuracy']:6.2f}  ({c['correct']}/{c['clips']})"
+              for c in worst]
+    if result["confused_pairs"]:
+        lines.append("most confused (true -> predicted, clips):")
+        lines += [f"  {visible(p['label'])} -> {visible(p['prediction'])} {p['clips']}"
+                  for p in result["confused_pairs"][:PAIRS]]
+    return "\n".join(lines)
+
+
+def draw_confusion(labels: Sequence[str], truth: np.ndarray, predicted: np.ndarray, title: str) -> bytes:
+    """The confusion matrix as a PNG: colour is the share of a true class's clips, the number in a cell their count.
+
+    Only classes that occur are drawn; of more than 60, 40 with the most frequent confusions, and the title
+    says so.
+    """
+    from matplotlib.colors import PowerNorm
+    from matplotlib.figure import Figure  # not pyplot: no window system, no global state
+
+    shown, title = drawn_classes(len(labels), truth, predicted, title)
+    place = np.full(len(labels), -1)
+    place[shown] = np.arange(len(shown))
+    true, guess, count = _pairs(truth, predicted)
+    inside = (place[true] >= 0) & (place[guess] >= 0)
+    matrix = np.zeros((len(shown), len(shown)), np.int64)
+    matrix[place[true[inside]], place[guess[inside]]] = count[inside]
+    shares = matrix / np.maximum(np.bincount(truth, minlength=len(labels))[shown], 1)[:, None]
+
+    names = short_names(labels[c] for c in shown)
+    side = max(0.34 if len(shown) > 12 else 0.5, 3 / len(shown))  # inches of a cell
+    edge = side * len(shown)
+    with quietly():
+        figure = Figure(figsize=(1, 1))  # axes are placed in inches; saving takes in all that is drawn around them
+        axes = figure.add_axes((0, 0, edge, edge))
+        # The square root keeps an error of one in a hundred visible.
+        image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1))
+        upright = max(map(len, names)) * 0.09 > side
+        for axis, rotation in ((axes.xaxis, 90 if upright else 0), (axes.yaxis, 0)):
+            axis.set_ticks(np.arange(len(names)), names, rotation=rotation, fontsize=9, parse_math=False)
+            axis.set_ticks(np.arange(len(names) - 1) + 0.5, minor=True)
+        axes.grid(which="minor", color="0.9", linewidth=0.5)
+        axes.tick_params(which="both", length=0)
+        size = min(8.0, 0.9 * 72 * side / (0.62 * len(str(matrix.max()))))  # the longest count fits its cell
+        for t, p in np.argwhere(matrix):
+            axes.text(p, t, str(matrix[t, p]), ha="center", va="center", fontsize=size,
+                      color="white" if shares[t, p] > 0.35 else "black")
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("true")
+        axes.set_title("\n".join(map(visible, title.split("\n"))), fontsize=11, pad=10, parse_math=False)
+        height = min(edge, 6.0)
+        bar = figure.colorbar(image, cax=figure.add_axes((edge + 0.25, (edge - height) / 2, 0.18, height)),
+                              label="share of the true class's clips",
+                              ticks=[0, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1])
+        bar.ax.set_yticklabels([f"{tick:.0%}" for tick in bar.get_ticks()])
+        return png(figure)
+
+
+def drawn_classes(classes: int, truth: np.ndarray, predicted: np.ndarray, title: str) -> tuple[np.ndarray, str]:
+    """The classes that a picture has room for, and its title, which says so if these are not all that occur."""
+    occurring = np.union1d(truth, predicted)
+    if len(occurring) <= MOST_DRAWN:
+        return occurring, title
+    return (np.sort(ranked_by_confusion(truth, predicted)[:DRAWN_OF_MORE]),
+            f"{title}\nthe {DRAWN_OF_MORE} of {len(occurring):,} classes with the most frequent confusions")
+
+
+def ranked_by_confusion(truth: np.ndarray, predicted: np.ndarray) -> list[int]:
+    """All classes that occur: those of the most frequent confusions first, so that a picture of some has both sides
+    of these, then any others."""
+    true, guess, count = _pairs(truth, predicted)
+    wrong = np.flatnonzero(true != guess)
+    wrong = wrong[np.argsort(-count[wrong], kind="stable")]
+    return list(dict.fromkeys([*np.stack([true[wrong], guess[wrong]], 1).ravel().tolist(),
+                               *np.union1d(truth, predicted).tolist()]))
+
+
+def _pairs(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Every (true, predicted) pair that occurs, and how often, sorted by true, then predicted class."""
+    width = int(predicted.max()) + 1
+    cells, count = np.unique(truth.astype(np.int64) * width + predicted, return_counts=True)
+    return cells // width, cells % width, count
+
+
+def _rows(labels: Sequence[str], predicted: np.ndarray, truth: np.ndarray, utterances: Manifest,
+          distances: np.ndarray | None, scores: np.ndarray | None) -> Iterator[list]:
+    """The CSV's lines: every clip with its label, its prediction and how sure that is."""
+    cut = bool(utterances.offset.any())
+    header = ["path", *(["offset"] if cut else []), "label", "prediction"]
+    if distances is not None:
+        header += [f"squared_distance_{i + 1}" for i in range(distances.shape[1])]
+    if scores is not None:
+        header.append("probability")
+    yield header
+    for i in range(len(utterances)):
+        row = [utterances.files[utterances.file[i]]] + ([f"{utterances.offset[i]:.6f}"] if cut else [])
+        row += [labels[truth[i]], labels[predicted[i]]]
+        if distances is not None:
+            row += [f"{distance:.6f}" for distance in distances[i]]
+        if scores is not None:
+            row.append(f"{scores[i]:.6f}")
+        yield row
+
+
+def to_json(result: dict) -> str:
+    """Indented, but one line for each class, pair, row of the confusion matrix, k, result and repeat."""
+    blocks = []
+    for key, value in result.items():
+        if key in ("classes", "confused_pairs", "results", "repeats", "by_k"):
+            text = ",\n".join("    " + _compact(entry) for entry in value)
+            blocks.append(f'  "{key}": [\n{text}\n  ]' if value else f'  "{key}": []')
+        elif key == "confusion":
+            text = ",\n".join(f"    {_compact(label)}: {_compact(row)}" for label, row in value.items())
+            blocks.append(f'  "{key}": {{\n{text}\n  }}')
+        else:
+            text = json.dumps(value, indent=2, ensure_ascii=False, default=_plain)
+            blocks.append(f'  "{key}": ' + text.replace("\n", "\n  "))
+    return "{\n" + ",\n".join(blocks) + "\n}"
+
+
+def _compact(value) -> str:
+    return json.dumps(value, ensure_ascii=False, default=_plain)
+
+
+def _plain(value):
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else str(value)

@@ -1,0 +1,62 @@
+"""Every number that a flag takes is refused by the parser where no run could use it."""
+
+import pytest
+
+from data.base.values import clip_seconds, count, decibels, not_negative, positive, probability, share, whole, width
+from tests.models.runs.options.test_options import REQUIRED, SCRIPTS, parsed
+
+NUMBERS = (whole, count, width, positive, not_negative, share, clip_seconds, decibels, probability)
+
+
+def numeric(script):
+    """The flags of a script that take numbers, and how many."""
+    fits = parsed(script, *REQUIRED[script]).fits
+    return [(action.option_strings[-1], action.nargs if isinstance(action.nargs, int) else 1)
+            for action in fits.__self__._actions if action.type not in (None, str) and "dir" not in action.dest
+            and action.dest not in ("registry", "data_probs", "html")]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("value", ["nan", "-nan", "inf", "-inf", "1e400", "-1e400", "-1", "x", "", "1e-400x"])
+def test_no_number_is_not_one(script, value, capsys):
+    flags = numeric(script)
+    assert len(flags) >= 4
+    for flag, number in flags:
+        with pytest.raises(SystemExit) as stop:
+            values = ["-200" if value == "-1" else value] * number if number > 1 else [value]
+            parsed(script, *REQUIRED[script], *([f"{flag}={values[0]}"] if number == 1 else [flag, *values]))
+        assert stop.value.code == 2
+        assert flag in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag, bad, good", [
+    ("--clip_seconds", ["0", "0.05", "1e9"], ["0.1", "2.5"]), ("--lr", ["0", "1e30", "1e-400"], ["1e-9", "10"]),
+    ("--num_steps", ["0", "1.5", str(10**30)], ["1", "1000000"]), ("--hidden_size", ["0", str(10**9)], ["1", "512"]),
+    ("--warmup", ["1", "1.5"], ["0", "0.99"]), ("--margin", ["0", "1e300"], ["0.1"]),
+    ("--reverb", ["-0.1", "1.01"], ["0", "0.25", "1"]),
+    ("--seed", ["1e3", "-5"], ["0", str(2**70)])])
+def test_tiny_and_huge_numbers(flag, bad, good, capsys):
+    for value in bad:
+        with pytest.raises(SystemExit):
+            parsed("TripletEncoder", f"{flag}={value}")
+        assert flag in capsys.readouterr().err
+    for value in good:
+        assert getattr(parsed("TripletEncoder", f"{flag}={value}"), flag[2:]) == pytest.approx(float(value))
+
+
+@pytest.mark.parametrize("kind", NUMBERS)
+def test_what_is_said_names_the_value(kind):
+    with pytest.raises(Exception, match="'nan' is not a"):
+        kind("nan")
+
+
+@pytest.mark.parametrize("flag, right, wrong", [
+    ("lr", [0.001, 1], ["0.001", -1, float("nan"), True, [], {}]), ("seed", [0, 5], [None, "5", 1.5, -1]),
+    ("noise_snr", [[5.0, 30.0], [5, 30]], [[], [5.0], 5.0, ["a", "b"]]),
+    ("augment", [True, False], [None, 1, "yes"]), ("shift", [True, False, None], [1, "no"]),
+    ("spec_augment", ["full", None], ["half", True]), ("model", ["Res8"], ["Res9", None, 8]),
+    ("noise_dir", ["noises", None], [3]), ("data_probs", [0, 6], [7, "0", None]), ("no_such_flag", [None, 3], [])])
+def test_a_value_from_a_configuration_is_held_against_its_flag(flag, right, wrong):
+    fits = parsed("TripletEncoder").fits
+    assert all(fits(flag, value) for value in right)
+    assert not any(fits(flag, value) for value in wrong)

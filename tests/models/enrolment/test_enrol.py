@@ -1,0 +1,322 @@
+"""Enrolment: draws, recognition and every figure against counting by hand, and what is refused."""
+
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.base.errors import UserError
+from data.manifests import ROOT, Corpus, Manifest
+from models.enrolment import enrol
+from models.enrolment.enrol import (
+    NEAREST,
+    UNKNOWN,
+    auroc,
+    by_clip,
+    by_mean,
+    by_nearest,
+    check_clips,
+    check_protocol,
+    choose_words,
+    draw,
+    equal_error_rate,
+    evaluate,
+    few_draws,
+    figures,
+    misses,
+    recognise,
+    targets,
+    untested,
+)
+from models.runs.options.enrolment import PROTOCOLS
+
+LABELS = ["bed", "cat", "dog", "four", "tree"]
+
+
+def test_by_the_nearest_clip_one_clip_is_left_out_for_it_is_the_mean():
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((20, 4)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    methods = {"mean": by_mean(vectors[:8], vectors[8:]), f"mean{NEAREST}": by_clip(vectors[:8], vectors[8:])}
+    drawn = np.stack([rng.permutation(12).reshape(3, 4) for _ in range(2)])
+    results = evaluate(methods, drawn, [1, 3], np.arange(8) % 3)
+    assert [(r.method, r.shots) for r in results] == [("mean", 1), ("mean", 3), (f"mean{NEAREST}", 3)]
+    one, = evaluate({"clip": methods[f"mean{NEAREST}"]}, drawn, [1], np.arange(8) % 3)
+    np.testing.assert_array_equal(one.best, results[0].best)
+    np.testing.assert_allclose(one.score, results[0].score, atol=1e-6)
+    for repeat, rows in enumerate(drawn):
+        for query in range(8):
+            best = [max(float(vectors[query] @ vectors[8 + row]) for row in clips[:3]) for clips in rows]
+            assert results[2].best[repeat, query] == np.argmax(best)
+            assert results[2].score[repeat, query] == pytest.approx(max(best), abs=1e-6)
+
+
+def corpus(*labels: str) -> Corpus:
+    return Corpus("m", sorted(labels))
+
+
+def test_a_protocol_needs_its_words_silence_and_others():
+    words = PROTOCOLS["commands10"]["enroll"]
+    assert len(words) == 10
+    check_protocol("commands10", corpus(*words, "_silence_", "bed"))
+    for labels, lacking in (((*words, "bed"), "'_silence_'"), ((*words, "_silence_"), "other words"),
+                            ((*words[1:], "_silence_", "bed"), "'yes'")):
+        with pytest.raises(UserError, match=f"--protocol commands10: --manifest m has no .*{lacking}.*--silence"):
+            check_protocol("commands10", corpus(*labels))
+
+
+def manifest(counts: list[int]) -> Manifest:
+    label = np.repeat(np.arange(len(counts)), counts).astype(np.int32)
+    n = len(label)
+    return Manifest(Path("some.json"), LABELS[:len(counts)], [f"{i}.wav" for i in range(n)],
+                    np.arange(n, dtype=np.int32), np.zeros(n), np.ones(n), label, np.full(n, None, object))
+
+
+def words(enroll=None, unknown=None) -> tuple[list[int], list[int]]:
+    enrolled, rejected = choose_words(LABELS, enroll, unknown, "m")
+    return enrolled.tolist(), rejected.tolist()
+
+
+# Scores as they come: no two equal; many equal; known and unknown ones equal throughout; one clip of a kind.
+rng = np.random.default_rng(0)
+SCORES = [(rng.standard_normal(40) + 1, rng.standard_normal(130)), (rng.standard_normal(300), rng.standard_normal(7)),
+          (rng.integers(0, 6, 50) + 2, rng.integers(0, 6, 220)), (rng.integers(0, 3, 31), rng.integers(0, 3, 20)),
+          (np.zeros(5), np.zeros(9)), (np.ones(4), np.zeros(3)), (np.zeros(4), np.ones(3)), (np.array([2]), [1]),
+          (np.array([1]), [2]), (np.array([1]), [1])]
+SCORES = [(np.asarray(known, np.float32), np.asarray(unknown, np.float32)) for known, unknown in SCORES]
+
+
+def operating_points(known, unknown) -> list[tuple[float, float]]:
+    """(unknown accepted, known missed) of every threshold there can be, the highest first."""
+    thresholds = [np.inf, *sorted({*known.tolist(), *unknown.tolist()}, reverse=True)]
+    return [(sum(u >= t for u in unknown) / len(unknown), sum(k < t for k in known) / len(known)) for t in thresholds]
+
+
+@pytest.mark.parametrize(("known", "unknown"), SCORES)
+def test_auroc_equals_counting_pairs(known, unknown):
+    pairs = [1.0 if k > u else 0.5 if k == u else 0.0 for k in known for u in unknown]
+    assert auroc(known, unknown) == pytest.approx(np.mean(pairs), abs=1e-12)
+    assert auroc(unknown, known) == pytest.approx(1 - np.mean(pairs), abs=1e-12)
+    assert auroc(known, known) == 0.5
+
+
+@pytest.mark.parametrize(("known", "unknown"), SCORES)
+def test_equal_error_rate_lies_on_the_line_between_two_thresholds(known, unknown):
+    points = operating_points(known, unknown)
+    rate = equal_error_rate(known, unknown)
+    # Walk along the line through all operating points in small steps: where do the two errors meet?
+    walked = min(((abs(a - m), (a + m) / 2) for (a0, m0), (a1, m1) in itertools.pairwise(points)
+                  for a, m in zip(np.linspace(a0, a1, 2001), np.linspace(m0, m1, 2001), strict=True)))
+    assert rate == pytest.approx(walked[1], abs=1e-3)
+    # No threshold has both errors below it.
+    assert all(max(point) >= rate - 1e-12 for point in points)
+
+
+def test_equal_error_rate_of_known_cases():
+    assert equal_error_rate(np.array([3, 4]), np.array([1, 2])) == 0
+    assert equal_error_rate(np.array([1, 2]), np.array([3, 4])) == 1
+    assert equal_error_rate(np.zeros(3), np.zeros(8)) == 0.5
+    # One of four known below one of four unknown: at the threshold between, a quarter of each is wrong.
+    assert equal_error_rate(np.array([1, 5, 6, 7]), np.array([2, 0, 0, 0])) == 0.25
+
+
+@pytest.mark.parametrize(("known", "unknown"), SCORES)
+def test_misses_are_the_least_of_all_thresholds_that_accept_no_more(known, unknown):
+    points, curve = operating_points(known, unknown), misses(known, unknown)
+    assert len(curve) == len(unknown) + 1
+    for k, missed in enumerate(curve):
+        assert missed == pytest.approx(min(m for a, m in points if a <= k / len(unknown) + 1e-12), abs=1e-12), k
+
+
+@pytest.mark.parametrize(("known", "unknown"), SCORES)
+def test_accuracy_at_false_acceptance_equals_scanning_thresholds(known, unknown):
+    truth = np.r_[np.arange(len(known)) % 3, np.full(len(unknown), UNKNOWN)]
+    best = np.random.default_rng(1).integers(0, 3, len(truth))
+    score = np.r_[known, unknown]
+    found = figures(truth, best, score)
+    right = (best == truth)[:len(known)]
+    assert found["accuracy"] == pytest.approx(right.mean())
+    for percent in (1, 5):
+        reached = [np.mean(right & (known >= t)) for t in [np.inf, *score]
+                   if 100 * np.sum(unknown >= t) <= percent * len(unknown)]
+        assert found[f"accuracy_at_{percent}_percent"] == pytest.approx(max(reached), abs=1e-12)
+    assert found["auroc"] == auroc(known, unknown)
+    assert found["equal_error_rate"] == equal_error_rate(known, unknown)
+
+
+def test_false_acceptance_is_a_share_of_all_unknown_clips():
+    """Of 300 unknown clips three may be accepted at 1 %; a tie with the fourth shuts out those at its score."""
+    known, truth = np.array([299.5, 297.5, 296.5, 295.5]), np.r_[np.zeros(4, int), np.full(300, UNKNOWN)]
+    best = np.zeros(304, int)
+    assert figures(truth, best, np.r_[known, np.arange(300)])["accuracy_at_1_percent"] == 0.75
+    tied = np.arange(300)
+    tied[297] = 296
+    assert figures(truth, best, np.r_[known, tied])["accuracy_at_1_percent"] == 0.75
+    tied[298] = tied[299] = 296
+    assert figures(truth, best, np.r_[known, tied])["accuracy_at_1_percent"] == 0.75
+    tied[299] = 298
+    assert figures(truth, best, np.r_[known - 1, tied])["accuracy_at_1_percent"] == 0.5
+
+
+def test_without_unknown_clips_there_is_only_accuracy():
+    assert figures(np.array([0, 1, 1]), np.array([0, 1, 0]), np.ones(3)) == {"accuracy": pytest.approx(2 / 3)}
+
+
+def test_a_repeats_clips_are_distinct_and_of_their_class():
+    label = np.random.default_rng(0).permutation(np.repeat(np.arange(5), 12))
+    enrolled = np.array([0, 2, 3])
+    drawn = draw(label, LABELS, enrolled, 12, 8, 0)
+    assert drawn.shape == (8, 3, 12)
+    np.testing.assert_array_equal(label[drawn], np.broadcast_to(enrolled[:, None], drawn.shape))
+    assert all(len(set(clips.tolist())) == 12 for repeat in drawn for clips in repeat)
+    few = draw(label, LABELS, enrolled, 3, 60, 0)
+    assert set(few.ravel().tolist()) == set(np.flatnonzero(np.isin(label, enrolled)).tolist())  # any clip may be drawn
+
+
+def test_draws_follow_from_the_seed_and_grow_with_the_shots():
+    label = np.repeat(np.arange(5), 40)
+    first = draw(label, LABELS, np.array([1, 4]), 10, 5, 7)
+    np.testing.assert_array_equal(first, draw(label, LABELS, np.array([1, 4]), 10, 5, 7))
+    np.testing.assert_array_equal(first[..., :3], draw(label, LABELS, np.array([1, 4]), 3, 5, 7))
+    np.testing.assert_array_equal(first[:2], draw(label, LABELS, np.array([1, 4]), 10, 2, 7))
+    np.testing.assert_array_equal(first[:, 1:], draw(label, LABELS, np.array([4]), 10, 5, 7))
+    assert not np.array_equal(first, draw(label, LABELS, np.array([1, 4]), 10, 5, 8))
+    assert len({tuple(sorted(repeat)) for repeat in first[:, 0].tolist()}) == 5
+
+
+def test_too_few_clips_are_named_with_their_number():
+    with pytest.raises(UserError, match=r"--shots 6: too few training clips of cat \(5\), tree \(0\); .*--enroll"):
+        draw(manifest([9, 5, 6, 6, 0]).label, LABELS, np.array([0, 1, 3, 4]), 6, 2, 0)
+
+
+def test_targets_are_positions_among_the_enrolled():
+    np.testing.assert_array_equal(targets(np.array([4, 0, 1, 3, 2, 4]), np.array([1, 3])),
+                                  [UNKNOWN, UNKNOWN, 0, 1, UNKNOWN, UNKNOWN])
+
+
+def unit(rng, *shape) -> np.ndarray:
+    x = rng.standard_normal(shape).astype(np.float32)
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+@pytest.mark.parametrize("cells", [1, 40, 1 << 24])
+def test_recognition_equals_comparing_one_clip_at_a_time(monkeypatch, cells):
+    monkeypatch.setattr(enrol, "_SCORES", cells)  # one query at a time; blocks that do not divide them; all
+    rng = np.random.default_rng(2)
+    queries, pool = unit(rng, 23, 6), unit(rng, 30, 6)
+    rows = rng.permutation(30)[:12].reshape(3, 4)
+    means = [sum(pool[i].astype(float) for i in clips) for clips in rows]
+    by_hand = {"mean": [[q @ m / np.linalg.norm(m) for m in means] for q in queries],
+               "nearest": [[max(q @ pool[i] for i in clips) for clips in rows] for q in queries]}
+    for rule, compare in (("mean", by_mean(queries, pool)), ("nearest", by_nearest(queries @ pool.T))):
+        best, score = recognise(compare, rows, len(queries))
+        np.testing.assert_array_equal(best, np.argmax(by_hand[rule], axis=1))
+        np.testing.assert_allclose(score, np.max(by_hand[rule], axis=1), atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_scores_that_are_no_numbers_end_in_no_figure(value):
+    similarities = np.random.default_rng(0).standard_normal((9, 6))
+    similarities[4] = value
+    with pytest.raises(UserError, match=r"'warped' are no numbers for 1 of the 9 test clips \(first: clip 4\)"):
+        evaluate({"warped": by_nearest(similarities)}, np.arange(6).reshape(1, 2, 3), [1, 3], np.arange(9) % 2)
+
+
+def test_words_without_test_clips_are_known():
+    assert untested(manifest([3, 0, 2, 0, 1]), np.array([0, 1, 3])) == ["cat", "four"]
+    assert untested(manifest([3, 0, 2, 0, 1]), np.array([0, 4])) == []
+
+
+def test_equal_similarities_go_to_the_lowest_class():
+    pool = np.eye(3, dtype=np.float32)[[0, 1, 1, 0]]
+    best, _ = recognise(by_nearest(pool @ pool.T), np.array([[1], [2], [0]]), 4)
+    np.testing.assert_array_equal(best, [2, 0, 0, 2])
+
+
+def test_one_shot_is_the_same_by_mean_and_by_nearest():
+    rng = np.random.default_rng(3)
+    queries, pool = unit(rng, 50, 8), unit(rng, 20, 8)
+    rows = np.arange(20)[:, None]
+    one, other = (recognise(compare, rows, 50) for compare in (by_mean(queries, pool), by_nearest(queries @ pool.T)))
+    np.testing.assert_array_equal(one[0], other[0])
+    np.testing.assert_allclose(one[1], other[1], atol=1e-6)
+
+
+def separable(noise: float):
+    """Four enrolled classes and two unknown ones around directions of their own: queries, pool, its labels, truth."""
+    rng = np.random.default_rng(4)
+    centres = np.eye(6, 12)
+    pool_label, truth = np.repeat(np.arange(4), 30), np.repeat([0, 1, 2, 3, UNKNOWN, UNKNOWN], 40)
+    places = np.repeat(np.arange(6), 40)
+    spread = noise * rng.standard_normal((240, 12)), noise * rng.standard_normal((120, 12))
+    queries, pool = centres[places] + spread[0], centres[pool_label] + spread[1]
+    unit_length = [(x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32) for x in (queries, pool)]
+    return *unit_length, pool_label, truth
+
+
+def test_separable_words_are_told_apart_and_more_shots_do_not_hurt():
+    for noise, perfect in ((0.05, True), (0.35, False)):
+        queries, pool, label, truth = separable(noise)
+        drawn = draw(label, LABELS, np.arange(4), 20, 10, 0)
+        results = evaluate({"mean": by_mean(queries, pool)}, drawn, [1, 5, 20], truth)
+        assert [(r.method, r.shots) for r in results] == [("mean", 1), ("mean", 5), ("mean", 20)]
+        assert all(r.best.shape == r.score.shape == (10, 240) for r in results)
+        for name in results[0].figures:
+            means = [(1 if name != "equal_error_rate" else -1) * r.figures[name].mean() for r in results]
+            assert means == sorted(means), name
+            assert perfect == (abs(means[0]) in (0.0, 1.0)), name
+        for r in results:
+            np.testing.assert_array_equal(r.figures["auroc"], [auroc(s[truth >= 0], s[truth < 0]) for s in r.score])
+
+
+def test_words_to_enrol_and_to_reject():
+    assert words() == ([0, 1, 2, 3, 4], [])
+    assert words(enroll=["dog", "bed", "dog"]) == ([0, 2], [])
+    assert words(unknown=["tree", "cat"]) == ([0, 2, 3], [1, 4])
+    assert words(["bed", "four"], ["cat"]) == ([0, 3], [1])
+    assert words(["bed", "four"], []) == ([0, 3], [1, 2, 4])
+    assert words(["bed"], ["cat"]) == ([0], [1])  # one wake word
+
+
+@pytest.mark.parametrize(("enroll", "unknown", "said"), [
+    (None, ["tee", "cat", "x"], r"--unknown: --manifest m has no label 'tee', 'x' \(did you mean 'tree'\?\).*bed, cat"),
+    (["Bed"], None, r"--enroll: --manifest m has no label 'Bed' \(did you mean 'bed'\?\)"),
+    (["bed", "cat"], ["cat", "dog"], "--enroll and --unknown both name cat;"),
+    (["BED"], None, r"'BED' \(did you mean 'bed'\?\).*differs by case"),
+    (["bed "], ["cat"], r"'bed ' \(did you mean 'bed'\?\).*blanks"),
+    (None, ["Tr\uff45e"], r"--unknown.*\(did you mean 'tree'\?\).*Unicode form"),
+    (None, [], "--unknown without labels"), (LABELS, [], "--unknown without labels"),
+    (None, LABELS, "0 of the 5 labels"), (["bed"], None, "1 of the 5 labels.*--unknown")])
+def test_words_that_cannot_be(enroll, unknown, said):
+    with pytest.raises(UserError, match=said):
+        words(enroll, unknown)
+
+
+def test_there_must_be_test_clips_of_both_kinds():
+    train, test = manifest([6, 6, 6, 6, 6]), manifest([3, 0, 0, 0, 2])
+    check_clips(train, test, np.array([0, 1]), np.array([2, 4]), 6)
+    for enrolled, unknown, said in (([1, 2], [4], "no test clip of cat, dog; .*--enroll"),
+                                    ([0], [2, 3], "no test clip of dog, four; .*--unknown")):
+        with pytest.raises(UserError, match=said):
+            check_clips(train, test, np.array(enrolled), np.array(unknown), 6)
+    with pytest.raises(UserError, match=r"--shots 7: too few training clips of bed \(6\)"):
+        check_clips(train, test, np.array([0]), np.array([4]), 7)
+
+
+def test_importing_it_is_light():
+    program = ("import sys, models.enrolment.enrol; "
+               "print(sorted({'torch', 'faiss', 'sklearn', 'librosa', 'matplotlib'} & set(sys.modules)))")
+    run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout == "[]\n"
+
+
+def test_draws_of_which_there_are_fewer_than_asked_for():
+    ways = len(list(itertools.product(itertools.combinations(range(5), 3), itertools.combinations(range(4), 3))))
+    counts, enrolled = np.array([5, 9, 4]), np.array([0, 2])
+    assert few_draws(counts, LABELS, enrolled, [3], ways) == []
+    line, = few_draws(counts, LABELS, enrolled, [3], ways + 1)
+    assert f"--shots 3: the clips of bed, dog can be drawn in {ways} ways only" in line
+    assert "in 1 way only" in few_draws(counts, LABELS, enrolled[1:], [4], 20)[0]

@@ -1,0 +1,140 @@
+"""The page of enrolled words: the table that was printed, and mistakes as the draws made them."""
+
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from models.enrolment.enrol import UNKNOWN, by_mean, draw, evaluate, targets
+from models.report.enrol_report import report_enrolment
+from models.report.page.enrolled import decide, page_of_enrolment
+from models.report.page.page import render
+from tests.models.report.page.conftest import make_clips, make_vectors
+from tests.pages import Read
+
+LABELS = ["bed", "cat", "dog", "four", "tree"]
+DRAWS = 4
+
+
+@pytest.fixture
+def enrolled(tmp_path, capsys):
+    def make(known=(0, 1, 2), shots=(1, 3), labels=LABELS, each=(6, 9)):
+        rng = np.random.default_rng(1)
+        train, test = (make_clips(tmp_path, split, labels, n, rng)
+                       for split, n in zip(("train", "test"), each, strict=True))
+        known = np.array(known)
+        drawn = draw(train.manifest.label, labels, known, max(shots), DRAWS, 0)
+        pool, rows = np.unique(drawn, return_inverse=True)
+        rows = rows.reshape(drawn.shape)
+        tested = np.arange(len(test))[len(test) % 2::1] if len(known) < len(labels) else np.arange(len(test))
+        a, b = make_vectors(train, rng, 0.6)[pool], make_vectors(test, rng, 0.6)[tested]
+        truth = targets(test.manifest.label[tested], known)
+        results = evaluate({"embedding": by_mean(b, a), "other": by_mean(b[:, ::-1], a)}, rows, shots, truth)
+        unknown = [label for i, label in enumerate(labels) if i not in known]
+        capsys.readouterr()
+        content = report_enrolment(tmp_path / "run", "shots-x", results, truth, {
+            "enrolled": [labels[c] for c in known], "unknown": unknown, "manifest": "x"})
+        page = page_of_enrolment("shots-x", content, results, truth, (test, tested, b), (train, pool, a), rows, known,
+                                 [])
+        return SimpleNamespace(page=page, printed=capsys.readouterr().out, results=results, truth=truth, test=test,
+                               train=train, tested=tested, pool=pool, drawn=drawn, vectors=(a, b), known=known)
+    return make
+
+
+def test_the_table_is_the_printed_one_and_the_matrix_sums_to_its_accuracy(enrolled):
+    made = enrolled()
+    page = Read(render(made.page, 5)[0])
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in made.printed.splitlines()
+             if line.startswith("|") and "---" not in line]
+    assert page.tables[0] == lines and len(lines) == 5
+    matrix = page.tables[1]
+    assert matrix[0][1:] == ["bed", "cat", "dog", "(rejected)"] and [row[0] for row in matrix[1:]] == LABELS
+    counts = np.array([[int(cell or 0) for cell in row[1:]] for row in matrix[1:]])
+    assert (counts.sum(1) == DRAWS * np.bincount(made.test.manifest.label[made.tested])).all()
+    accuracy = made.results[1].figures["accuracy_at_5_percent"].mean()
+    assert made.results[1].shots == 3 and made.results[1].method == "embedding"
+    assert counts[[0, 1, 2], [0, 1, 2]].sum() / counts[:3].sum() == pytest.approx(accuracy)
+    assert f"{100 * accuracy:.2f} %, the table's accuracy at 5 % FA" in page.text
+    assert f"{100 * accuracy:.2f} ± " in next(line for line in lines if line[:2] == ["embedding", "3"])[-1]
+    unknown = int((made.truth == UNKNOWN).sum())
+    assert counts[3:, :3].sum() <= DRAWS * (unknown * 5 // 100)
+
+
+def test_without_unknown_words_nothing_is_rejected(enrolled):
+    made = enrolled(known=range(5))
+    page = Read(render(made.page, 5)[0])
+    counts = np.array([[int(cell or 0) for cell in row[1:]] for row in page.tables[1][1:]])
+    accuracy = made.results[1].figures["accuracy"].mean()
+    assert counts.shape == (5, 5) and counts.trace() / counts.sum() == pytest.approx(accuracy) and accuracy < 1
+    assert "threshold" not in page.data["names"]["values"] and "rejected" not in page.text
+
+
+def test_mistakes_by_brute_force(enrolled):
+    made = enrolled()
+    page = Read(render(made.page, 5)[0])
+    templates, queries = made.vectors
+    wanted = {}
+    for r in range(DRAWS):
+        rows = np.searchsorted(made.pool, made.drawn[r])  # (C, 3)
+        means = templates[rows].mean(1)
+        similar = queries @ (means / np.linalg.norm(means, axis=1, keepdims=True)).T
+        score, best = similar.max(1), similar.argmax(1)
+        unknown = np.sort(score[made.truth == UNKNOWN])
+        threshold = next(t for t in [-1.0, *unknown] if (unknown > t).sum() <= len(unknown) * 5 // 100)
+        for q, truth in enumerate(made.truth):
+            column = best[q] if score[q] > threshold else 3
+            if column != (3 if truth == UNKNOWN else truth):
+                wanted.setdefault((int(made.tested[q]), int(column)), []).append(
+                    (score[q], threshold, rows.ravel()[(templates[rows.ravel()] @ queries[q]).argmax()]))
+    assert len(wanted) > 10
+    found = {}
+    for mistake in page.data["mistakes"]:
+        row = int(re.search(r"test(\d+)\.wav", mistake["clip"]["lines"][0])[1])
+        values = dict(zip(page.data["names"]["values"], mistake["values"], strict=True))
+        found[row, mistake["column"]] = values, mistake
+    assert found.keys() == wanted.keys()
+    for key, (values, mistake) in found.items():
+        score, threshold, nearest = wanted[key][0]  # of the first draw that erred so
+        assert values["draws"][0] == len(wanted[key])
+        assert values["score"][0] == pytest.approx(score, abs=1e-5)
+        assert values["threshold"][0] == pytest.approx(threshold, abs=1e-5)
+        clip = made.pool[nearest]
+        assert f"train{clip}.wav" in mistake["nearest"]["lines"][0]
+        assert mistake["nearest"]["label"] == LABELS[made.train.manifest.label[clip]]
+
+
+def test_a_threshold_is_exceeded_by_no_more_unknown_clips_than_it_allows():
+    score = np.array([[0.9, 0.5, 0.5, 0.1]])
+    decided, thresholds = decide(SimpleNamespace(best=np.zeros((1, 4), int), score=score),
+                                 np.array([0, UNKNOWN, 0, UNKNOWN]), 1)
+    assert thresholds.tolist() == [0.5] and decided.tolist() == [[0, 1, 1, 1]]  # equal scores are rejected together
+
+
+def test_what_is_rejected_is_so_beside_an_enrolled_word_that_nothing_is_taken_for(enrolled, tmp_path):
+    made = enrolled()
+    # Of the last enrolled word no clip is tested, and its enrolled clips lie across from all that are.
+    tested = np.flatnonzero(made.truth != 2)
+    templates, queries = (np.pad(x, ((0, 0), (0, 1))) for x in (made.vectors[0], made.vectors[1][tested]))
+    queries[:, -1], templates[made.train.manifest.label[made.pool] == 2] = 1, -np.eye(templates.shape[1])[-1]
+    queries = queries / np.linalg.norm(queries, axis=1, keepdims=True)
+    truth, rows = made.truth[tested], np.searchsorted(made.pool, made.drawn)
+    results = evaluate({"embedding": by_mean(queries, templates)}, rows, (3,), truth)
+    assert (results[0].best != 2).all()
+    content = report_enrolment(tmp_path / "run", "shots-x", results, truth, {
+        "enrolled": LABELS[:3], "unknown": LABELS[3:], "manifest": "x"})
+    page = Read(render(page_of_enrolment("shots-x", content, results, truth, (made.test, made.tested[tested], queries),
+                                         (made.train, made.pool, templates), rows, made.known, []), 5)[0])
+    matrix = page.tables[1]
+    assert matrix[0][1:] == ["bed", "cat", "dog", "(rejected)"] and [row[0] for row in matrix[1:]] == [
+        "bed", "cat", "four", "tree"]
+    counts = np.array([[int(cell or 0) for cell in row[1:]] for row in matrix[1:]])
+    unknown = int((truth == UNKNOWN).sum())
+    assert not counts[:, 2].any() and counts[2:, 3].sum() >= DRAWS * (unknown - unknown * 5 // 100)
+
+
+def test_many_words_are_cut_to_those_with_the_most_mistakes(enrolled):
+    made = enrolled(known=range(40), labels=[f"w{i:02d}" for i in range(70)], each=(3, 2))
+    page = Read(render(made.page, 5)[0])
+    assert "Drawn are 40 of 70 rows and 41 of 41 columns" in page.text
+    assert len(page.tables[1]) == 41

@@ -1,0 +1,188 @@
+"""What a test of enrolled words prints and leaves behind."""
+
+import csv
+import io
+import json
+
+import matplotlib.image
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from data.base.errors import UserError
+from models.enrolment.enrol import NEAREST, UNKNOWN, Result, figures, misses
+from models.report.enrol_report import draw_errors, report_enrolment, table, tell_trained
+
+FACTS = {"enrolled": ["bed", "cat", "dog"], "unknown": ["four", "tree"], "manifest": "m"}
+
+
+def results(repeats=4, known=90, unknown=210, methods=("embedding", "DTW of MFCC"), shots=(1, 5), apart=1.0):
+    """Of methods that know more with each shot. Returns them and the truth."""
+    rng = np.random.default_rng(0)
+    truth = np.r_[np.arange(known) % 3, np.full(unknown, UNKNOWN)]
+    made = []
+    for m, method in enumerate(methods):
+        for n in shots:
+            score = rng.standard_normal((repeats, len(truth))) + (truth != UNKNOWN) * apart * n ** 0.5 / (m + 1)
+            best = np.where(rng.random(score.shape) < 0.2, 0, np.maximum(truth, 0))
+            each = [figures(truth, *pair) for pair in zip(best, score, strict=True)]
+            made.append(Result(method, n, best, score, {name: np.array([one[name] for one in each])
+                                                        for name in each[0]}))
+    return made, truth
+
+
+@pytest.fixture
+def drawn(monkeypatch) -> list[Figure]:
+    """The figures that were saved."""
+    saved, save = [], Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (saved.append(self), save(self, *a, **k))[1])
+    return saved
+
+
+def test_files_hold_every_repeat_and_their_means(tmp_path, capsys):
+    made, truth = results()
+    report_enrolment(tmp_path / "deep" / "run", "s", made, truth, FACTS, command="python x.py --y")
+    printed = capsys.readouterr().out.splitlines()
+    folder = tmp_path / "deep" / "run"
+    assert printed[0].startswith("3 words enrolled, 90 test clips of them, 210 of 2 unknown words; ")
+    assert printed[-1] == f"wrote {folder}/s.json, s.csv and s-det.png"
+    assert sorted(path.name for path in folder.iterdir()) == ["s-det.png", "s.csv", "s.json"]
+    assert not any("no more than" in line or "no test clip" in line for line in printed)
+    stored = json.loads((folder / "s.json").read_text())
+    assert stored["facts"] == FACTS | {"known_clips": 90, "unknown_clips": 210}
+    assert stored["command"] == "python x.py --y" and "numpy" in stored["versions"]
+    rows = list(csv.DictReader(io.StringIO((folder / "s.csv").read_text())))
+    assert len(stored["repeats"]) == 16 and len(stored["results"]) == len(rows) == 4
+    names = ["accuracy", "auroc", "equal_error_rate", "accuracy_at_1_percent", "accuracy_at_5_percent"]
+    for result, mean, row in zip(made, stored["results"], rows, strict=True):
+        repeats = [r for r in stored["repeats"] if (r["method"], r["shots"]) == (result.method, result.shots)]
+        assert [r["repeat"] for r in repeats] == [0, 1, 2, 3]
+        assert (row["method"], row["shots"]) == (mean["method"], str(mean["shots"])) == (result.method,
+                                                                                       str(result.shots))
+        for name in names:
+            values = [r[name] for r in repeats]
+            assert values == result.figures[name].tolist()
+            assert mean[f"{name}_mean"] == pytest.approx(np.mean(values))
+            assert mean[f"{name}_std"] == pytest.approx(np.sqrt(sum((v - np.mean(values)) ** 2 for v in values) / 3))
+            assert float(row[f"{name}_std"]) == pytest.approx(mean[f"{name}_std"], abs=1e-6)
+    assert list(rows[0])[2:] == [f"{name}_{kind}" for name in names for kind in ("mean", "std")]
+
+
+def test_the_table_is_in_per_cent():
+    made, _ = results(repeats=2, methods=("embedding",), shots=(5,))
+    made[0].figures = {"accuracy": np.array([0.5, 0.6]), "auroc": np.array([0.9, 0.9])}
+    head, rule, row = table(made).splitlines()
+    assert len(head) == len(rule) == len(row)
+    assert (head.replace(" ", ""), row.replace(" ", "")) == ("|method|shots|accuracy|AUROC|",
+                                                             "|embedding|5|55.00±7.07|90.00±0.00|")
+
+
+def test_one_repeat_has_no_deviation_and_no_unknown_word_no_curve(tmp_path, capsys):
+    made, truth = results(repeats=1, unknown=0)
+    report_enrolment(tmp_path, "s", made, truth, FACTS | {"unknown": []})
+    assert "±" not in capsys.readouterr().out.split("\n", 1)[1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["s.csv", "s.json"]
+    assert json.loads((tmp_path / "s.json").read_text())["results"][0]["accuracy_std"] is None
+    assert (tmp_path / "s.csv").read_text().splitlines()[1].endswith(",")
+
+
+def test_same_input_same_bytes(tmp_path):
+    made, truth = results()
+    for run in ("a", "b"):
+        report_enrolment(tmp_path / run, "s", made, truth, FACTS)
+    for name in ("s.json", "s.csv", "s-det.png"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_an_unwritable_folder_is_named_after_the_table_is_printed(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file/s\.json.*cannot be written"):
+        report_enrolment(tmp_path / "file", "s", *results(), FACTS)
+    assert "| embedding" in capsys.readouterr().out
+
+
+def test_curves_are_the_mean_of_the_repeats_on_normal_deviates(drawn):
+    from scipy.special import ndtr
+
+    made, truth = results()
+    png = draw_errors(made, truth, "title")
+    lines = drawn[0].axes[0].get_lines()[1:]  # the first is the diagonal
+    assert [line.get_label() for line in lines] == ["embedding, 1 clip", "embedding, 5 clips", "DTW of MFCC, 1 clip",
+                                                    "DTW of MFCC, 5 clips"]
+    for line, result in zip(lines, made, strict=True):
+        curve = np.mean([misses(score[:90], score[90:]) for score in result.score], axis=0)
+        accepted, missed = ndtr(line.get_xdata()), ndtr(line.get_ydata())
+        np.testing.assert_allclose(missed, curve[np.rint(210 * accepted).astype(int)], atol=1e-9)
+        assert len(accepted) == np.sum((curve[1:-1] > 0) & (curve[1:-1] < 1))
+    height, width = matplotlib.image.imread(io.BytesIO(png)).shape[:2]
+    assert 600 < height < 1500 and 600 < width < 1800
+
+
+@pytest.mark.parametrize("apart", [0.0, 1.0, 3.0, 100.0])
+def test_the_picture_has_no_overlapping_text_and_the_legend_beside_it(drawn, apart):
+    made, truth = results(methods=("embedding", "DTW of MFCC", "log-mel cosine"), shots=(1, 2, 5, 10), apart=apart)
+    draw_errors(made, truth, "$\\frac")
+    axes = drawn[0].axes[0]
+    renderer = FigureCanvasAgg(drawn[0]).get_renderer()
+    legend = axes.get_legend().get_window_extent(renderer)
+    assert not legend.overlaps(axes.get_window_extent(renderer))
+    for texts in (axes.get_xticklabels(), axes.get_yticklabels(), axes.get_legend().get_texts()):
+        boxes = [text.get_window_extent(renderer) for text in texts]
+        assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[i + 1:])
+    looks = {(line.get_color(), line.get_linestyle()) for line in axes.get_lines()[1:]}
+    assert len(looks) == 12  # every line can be told from the others
+    low, high = axes.get_xlim()
+    assert low < high and axes.get_ylim() == (low, high)
+    assert all(np.isfinite(line.get_ydata()).all() for line in axes.get_lines())
+
+
+def test_what_was_chosen_on_dev_is_a_line_and_stays_in_the_json(tmp_path, capsys):
+    made, truth = results()
+    chosen = {"clips": 50, "unknown_clips": 30, "figure": "equal_error_rate", "results": [], "chosen": [
+        {"shots": 1, "method": "embedding", "equal_error_rate": 0.125},
+        {"shots": 5, "method": "embedding, t-norm", "equal_error_rate": 0.05}]}
+    report_enrolment(tmp_path, "s", made, truth, FACTS | {"chosen_on_dev": chosen})
+    assert ("chosen on dev (50 clips, 30 of them unknown), by the lowest equal-error rate there: 1 clip: embedding "
+            "(12.50); 5 clips: embedding, t-norm (5.00)\n") in capsys.readouterr().out
+    assert json.loads((tmp_path / "s.json").read_text())["facts"]["chosen_on_dev"] == chosen
+
+
+def test_words_that_the_encoder_was_trained_on_are_named(capsys):
+    config = {"labels": ["Bed", "tree", "four"]}
+    assert tell_trained(["bed", "cat"], ["dog", "tree"], config) == {
+        "enrolled_words_trained_on": ["bed"], "unknown_words_trained_on": ["tree"]}
+    assert capsys.readouterr().out == ("the encoder was trained on 1 of the 2 enrolled words (bed) and 1 of the 2 "
+                                       "unknown words (tree): these are not new to it\n")
+    assert tell_trained(["cat"], ["tree"], config)["enrolled_words_trained_on"] == []
+    assert capsys.readouterr().out.startswith("the encoder was trained on 1 of the 1 unknown words (tree): ")
+    tell_trained(["cat"], ["dog"], config)
+    assert tell_trained(["bed"], [], {}) == {}  # a published encoder does not say
+    assert capsys.readouterr().out == ""
+
+
+def test_a_class_of_anything_else_is_not_the_word_that_it_is_called(capsys):
+    config = {"labels": ["bed", "unknown", "silence", "tree"]}
+    nothing = {"enrolled_words_trained_on": [], "unknown_words_trained_on": []}
+    assert tell_trained(["alexa"], ["Unknown"], config) == nothing
+    assert capsys.readouterr().out.startswith("Unknown: a label of the encoder's training, too; where it is the word ")
+    assert tell_trained(["alexa"], ["_unknown_", "_silence_"], config) == nothing
+    assert capsys.readouterr().out == ""
+    assert tell_trained(["unknown"], ["silence", "tree"], config) == {  # enrolled, it is a word
+        "enrolled_words_trained_on": ["unknown"], "unknown_words_trained_on": ["tree"]}
+    assert "1 of the 1 enrolled words (unknown) and 1 of the 2 unknown words (tree)" in capsys.readouterr().out
+    assert tell_trained(["alexa"], ["_unknown_"], {"labels": ["bed", "_unknown_"]}) == {
+        "enrolled_words_trained_on": [], "unknown_words_trained_on": ["_unknown_"]}  # of both, a class
+    assert tell_trained([], ["silence"], config, all_words=True)["unknown_words_trained_on"] == ["silence"]
+
+
+def test_only_as_many_curves_are_drawn_as_can_be_told_apart(drawn):
+    methods = [f"{name}{norm}{how}" for name in ("embedding", "whitened embedding")
+               for norm in ("", ", z-norm", ", t-norm", ", s-norm") for how in ("", NEAREST)]
+    made, truth = results(methods=(*methods, "DTW of MFCC", "log-mel cosine"), shots=(1, 5, 10))
+    draw_errors(made, truth, "title")
+    lines = drawn[0].axes[0].get_lines()[1:]
+    assert {line.get_label().rsplit(", ", 1)[0] for line in lines} == {
+        "embedding", "embedding, t-norm", "whitened embedding", "whitened embedding, t-norm", "DTW of MFCC",
+        "log-mel cosine"}
+    assert len({(line.get_color(), str(line._unscaled_dash_pattern)) for line in lines}) == len(lines) == 6 * 3

@@ -1,0 +1,367 @@
+"""What --plot adds to a test: distances of pairs against brute force, names that do not overlap, files that align."""
+
+import colorsys
+import io
+import warnings
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from data.base.errors import UserError
+from data.manifests import Manifest
+from models.enrolment.enrol import equal_error_rate
+from models.neighbours import pairs as pairs_module
+from models.neighbours.pairs import BINS, count_pairs
+from models.report.plots import (
+    COLOURED,
+    COLOURS,
+    MAPPED,
+    MARKERS,
+    draw_distances,
+    draw_map,
+    place_labels,
+    plot,
+    project,
+    summary,
+)
+
+WIDTH = 4 / BINS
+
+
+def embedded(classes: int, clips: int, noise: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 12) float32 vectors of length 1 around a centre for each class, and (N,) classes in random order."""
+    rng = np.random.default_rng(seed)
+    label = rng.permutation(np.repeat(np.arange(classes), clips)).astype(np.int32)
+    x = rng.standard_normal((classes, 12))[label] + noise * rng.standard_normal((len(label), 12))
+    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32), label
+
+
+def manifest(label: np.ndarray, names: list[str] | None = None, offset: float = 0.0, speaker=None) -> Manifest:
+    n = len(label)
+    names = names or [f"word{c}" for c in range(int(label.max(initial=0)) + 1)]
+    return Manifest(Path("test.json"), names, [f"/clips/{i}.wav" for i in range(n)], np.arange(n, dtype=np.int32),
+                    np.arange(n) * offset, np.ones(n), label, np.full(n, speaker, object))
+
+
+def brute(x: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Squared distances of all same-word and of all different-word pairs."""
+    i, j = np.triu_indices(len(x), 1)
+    distance = ((x[i].astype(float) - x[j].astype(float)) ** 2).sum(1)
+    return distance[label[i] == label[j]], distance[label[i] != label[j]]
+
+
+@pytest.fixture
+def drawn(monkeypatch) -> list[Figure]:
+    """The figures that were saved."""
+    saved, save = [], Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (saved.append(self), save(self, *a, **k))[1])
+    return saved
+
+
+def read_tsv(path: Path) -> list[list[str]]:
+    """As the projector does: lines, then tabs, no quotes."""
+    text = path.read_text(encoding="utf-8")
+    assert text.endswith("\n") and "\r" not in text
+    return [line.split("\t") for line in text[:-1].split("\n")]
+
+
+@pytest.mark.parametrize("cells", [1, 700, 1 << 20])
+def test_every_pair_is_counted_once_in_its_bin(cells, monkeypatch):
+    monkeypatch.setattr(pairs_module, "_CELLS", cells)  # blocks of one clip, of some, of all
+    x, label = embedded(5, 20)
+    found, distances = count_pairs(x, label), brute(x, label)
+    for counts, mean, distance in zip(found.counts, found.means, distances, strict=True):
+        np.testing.assert_array_equal(counts, np.histogram(distance, BINS, (0, 4))[0])
+        assert mean == pytest.approx(distance.mean(), abs=1e-12)
+    figures = found.figures()
+    assert (figures["same_word_pairs"], figures["different_word_pairs"]) == (5 * 190, 4950 - 5 * 190)
+    assert figures["same_word_mean"] == pytest.approx(distances[0].mean())
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.6, 1.0, 3.0])
+def test_figures_equal_those_of_the_sorted_distances(noise):
+    x, label = embedded(6, 25, noise)
+    same, different = brute(x, label)
+    figures = count_pairs(x, label).figures()
+    target, score = np.repeat([1, 0], [len(same), len(different)]), -np.r_[same, different]
+    # Of two pairs whose distances fall into one bin, half count; so much may be wrong.
+    ties = np.histogram(same, BINS, (0, 4))[0] / len(same) @ np.histogram(different, BINS, (0, 4))[0] / len(different)
+    assert figures["auroc"] == pytest.approx(roc_auc_score(target, score), abs=ties / 2 + 1e-9)
+    rate, threshold = figures["equal_error_rate"], figures["equal_error_threshold"]
+    # Moving the threshold by a bin passes what lies in it: that is what the rate may differ by.
+    step = max(np.mean(np.abs(d - threshold) <= 2 * WIDTH) for d in (same, different))
+    step += 1 / min(len(same), len(different))
+    assert rate == pytest.approx(equal_error_rate(-same, -different), abs=step)
+    assert np.mean(same > threshold) == pytest.approx(rate, abs=step)
+    assert np.mean(different < threshold) == pytest.approx(rate, abs=step)
+    false, true, _ = roc_curve(target, score)
+    assert rate == pytest.approx(float(np.min(np.maximum(false, 1 - true))), abs=2 * step)
+
+
+def test_a_perfect_encoders_threshold_lies_midway():
+    x = np.eye(4, dtype=np.float32)[[0, 0, 1, 1, 1, 2]]
+    figures = count_pairs(x, np.array([0, 0, 1, 1, 1, 2])).figures()
+    assert (figures["auroc"], figures["equal_error_rate"], figures["same_word_mean"]) == (1.0, 0.0, 0.0)
+    assert figures["different_word_mean"] == pytest.approx(2) and figures["equal_error_threshold"] == pytest.approx(
+        1, abs=WIDTH)
+    worst = count_pairs(np.eye(4, dtype=np.float32)[[0, 1, 0, 1]], np.array([0, 0, 1, 1])).figures()
+    assert worst["auroc"] == pytest.approx(0.25)  # same: 2, 2; different: 0, 2, 2, 0; a tie counts half
+    assert worst["equal_error_rate"] == pytest.approx(equal_error_rate(-np.array([2, 2]), -np.array([0, 2, 2, 0])))
+
+
+def test_opposite_and_equal_clips_stay_inside():
+    x = np.array([[1, 0], [1, 0], [-1, 0]], np.float32)
+    counts = count_pairs(x * np.float32(1 + 1e-7), np.array([0, 0, 1])).counts
+    assert counts[0, 0] == 1 and counts[1, -1] == 2 and counts.sum() == 3
+
+
+@pytest.mark.parametrize("label, kinds", [([0, 0, 0], (3, 0)), ([0, 1, 2], (0, 3)), ([0], (0, 0)), ([], (0, 0))])
+def test_without_both_kinds_of_pairs_there_is_no_threshold(label, kinds, drawn):
+    found = count_pairs(np.eye(3, dtype=np.float32)[:len(label)], np.array(label, int))
+    figures = found.figures()
+    assert (figures["same_word_pairs"], figures["different_word_pairs"]) == kinds
+    assert figures["auroc"] is figures["equal_error_rate"] is figures["equal_error_threshold"] is None
+    assert (figures["same_word_mean"] is None) == (not kinds[0])
+    said = summary(figures)
+    assert "AUROC" not in said and ("no pair" in said) == (sum(kinds) == 0)
+    assert draw_distances(found, "title")[:4] == b"\x89PNG"
+    assert (drawn[0].axes[0].get_legend() is None) == (sum(kinds) == 0)
+
+
+def test_the_printed_line():
+    x = np.eye(4, dtype=np.float32)[[0, 0, 1, 1]]
+    assert summary(count_pairs(x, np.array([0, 0, 1, 1])).figures()) == (
+        "squared distance: 0.000 between 2 pairs of clips of the same word, 2.000 between 4 pairs of clips of "
+        "different words, AUROC 1.0000, equal-error rate 0.00 % at 1.000")
+
+
+def test_both_histograms_are_densities_with_the_threshold_marked_and_the_legend_beside_them(drawn):
+    x, label = embedded(6, 25)
+    found = count_pairs(x, label)
+    png = draw_distances(found, "$\\frac")
+    axes = drawn[0].axes[0]
+    for patch, distance in zip(axes.patches[::2], brute(x, label), strict=True):  # each filled, then outlined
+        values, edges, _ = patch.get_data()
+        np.testing.assert_allclose(values, np.histogram(distance, edges, density=True)[0], atol=1e-9)
+        assert (edges[0], edges[-1]) == axes.get_xlim() == (0, 4)
+    figures = found.figures()
+    assert axes.lines[0].get_xdata() == [figures["equal_error_threshold"]] * 2
+    legend = axes.get_legend()
+    said = " ".join(text.get_text() for text in legend.get_texts())
+    assert f"equal-error rate {100 * figures['equal_error_rate']:.2f} %" in said
+    assert f"threshold {figures['equal_error_threshold']:.3f}" in said
+    renderer = FigureCanvasAgg(drawn[0]).get_renderer()
+    assert not legend.get_window_extent(renderer).overlaps(axes.get_window_extent(renderer))
+    height, width = matplotlib.image.imread(io.BytesIO(png)).shape[:2]
+    assert 400 < height < 900 and 700 < width < 1600
+
+
+def test_words_that_lie_apart_do_so_on_the_map():
+    x, label = embedded(5, 20, noise=0.2)
+    points = project(x)
+    assert points.shape == (100, 2)
+    centres = np.stack([np.median(points[label == c], axis=0) for c in range(5)])
+    nearest = ((points[:, None] - centres) ** 2).sum(2).argmin(1)
+    assert np.mean(nearest == label) == 1 > 1 / 5
+
+
+@pytest.mark.parametrize("clips", [0, 1, 2, 3, 4, 5, 31])
+@pytest.mark.parametrize("width", [1, 2, 12])
+def test_few_clips_and_narrow_embeddings_have_a_place(clips, width):
+    x = np.random.default_rng(0).standard_normal((clips, width)).astype(np.float32)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    points = project(x)
+    assert points.shape == (clips, 2) and np.isfinite(points).all()
+
+
+@pytest.mark.parametrize("clips", [2, 7, 100])
+def test_clips_that_are_all_equal_have_a_place(clips):
+    assert np.isfinite(project(np.eye(1, 5, dtype=np.float32).repeat(clips, 0))).all()
+
+
+def check_map(figure: Figure, classes: int) -> None:
+    """Names inside the axes, at their classes and not on one another; the legend beside the axes, all of it drawn."""
+    axes, renderer = figure.axes[0], FigureCanvasAgg(figure).get_renderer()
+    frame, legend = axes.get_window_extent(renderer), axes.get_legend()
+    texts = [text for text in axes.texts if text.get_visible()]
+    assert len(texts) == min(classes, COLOURED)
+    boxes = [text.get_window_extent(renderer) for text in texts]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[i + 1:])
+    assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
+               for box in boxes)
+    outside = legend.get_window_extent(renderer)
+    assert not outside.overlaps(frame) and outside.y0 >= frame.y0 - 2
+    assert axes.title.get_window_extent(renderer).y0 > frame.y1
+    names = [text.get_text() for text in legend.get_texts()]
+    assert names[:len(texts)] == [text.get_text() for text in texts]
+    assert names[len(texts):] == ["other classes"] * (classes > COLOURED)
+    entries = [text.get_window_extent(renderer) for text in legend.get_texts()]
+    assert not any(a.overlaps(b) for i, a in enumerate(entries) for b in entries[i + 1:])
+    looks = {(tuple(handle.get_edgecolor()[0]), tuple(handle.get_facecolor().ravel()),
+              handle.get_paths()[0].vertices.tobytes()) for handle in legend.legend_handles}
+    assert len(looks) == len(names)  # every class can be told from the others
+
+
+@pytest.mark.parametrize("classes", [1, 3, 15, 35, 40, 41, 78, 1000])
+@pytest.mark.parametrize("crowded", [False, True])
+def test_the_map_is_readable(drawn, classes, crowded):
+    rng = np.random.default_rng(classes)
+    truth = np.repeat(np.arange(classes), 6)
+    centres = rng.uniform(-1, 1, (classes, 2)) * (0.02 if crowded else 1)  # else: all at one spot but for a few
+    points = centres[truth] + 0.02 * rng.standard_normal((len(truth), 2))
+    points[0], points[-1] = (-1.0, -1.0), (1.0, 1.0)
+    names = [f"a word numbered {c}" if c % 4 == 0 else f"w{c}" for c in range(classes)]
+    ranked = rng.permutation(classes)
+    png = draw_map(names, points, truth, ranked, "title", "most clips")
+    check_map(drawn[0], classes)
+    axes = drawn[0].axes[0]
+    shown = sorted(ranked[:COLOURED])
+    assert [text.get_text() for text in axes.texts] == [names[c] for c in shown]
+    title = axes.get_title()
+    assert (title == "title") == (classes <= COLOURED)
+    if classes > COLOURED:
+        assert title == f"title\nin colour the 40 of {classes:,} classes with most clips, grey the others"
+    drawn_points = np.concatenate([collection.get_offsets() for collection in axes.collections])
+    assert sorted(map(tuple, drawn_points)) == sorted(map(tuple, points))  # no clip is lost
+    height, width = matplotlib.image.imread(io.BytesIO(png)).shape[:2]
+    assert 900 < height < 1500 and 900 < width < 2200
+
+
+def test_a_name_lies_at_its_cluster_where_there_is_room(drawn):
+    truth, angle = np.repeat(np.arange(8), 10), np.pi / 4 * np.arange(8)
+    centres = np.stack([np.cos(angle), np.sin(angle)], 1)
+    points = centres[truth] + 0.01 * np.random.default_rng(0).standard_normal((80, 2))
+    draw_map([f"w{c}" for c in range(8)], points, truth, range(8), "title", "most clips")
+    for text, centre in zip(drawn[0].axes[0].texts, centres, strict=True):
+        assert np.hypot(*(np.array(text.get_position()) - centre)) < 0.12
+
+
+def test_names_give_way_to_points_and_to_one_another():
+    frame = np.array([[0.0, 0.0], [400.0, 400.0]])
+    sizes, anchors = np.full((3, 2), (60.0, 20.0)), np.array([[200.0, 200.0], [200.0, 200.0], [0.0, 400.0]])
+    alone = place_labels(anchors, sizes, frame, np.zeros((0, 2)), np.zeros(0))
+    np.testing.assert_allclose(alone[0], (200, 200))
+    np.testing.assert_allclose(alone[2], (30, 390))  # moved into the frame
+    assert (np.abs(alone[0] - alone[1]) >= (60, 20)).any() and np.hypot(*(alone[1] - 200)) < 30
+    away = place_labels(anchors[:1], sizes[:1], frame, np.array([[200.0, 200.0]]), np.ones(1))[0]
+    assert (np.abs(away - 200) > (30, 10)).any() and np.hypot(*(away - 200)) < 30
+    full = place_labels(np.full((3, 2), 20.0), np.full((3, 2), 30.0), np.array([[0.0, 0.0], [40.0, 40.0]]),
+                        np.zeros((0, 2)), np.zeros(0))
+    assert np.isfinite(full[0]).all() and np.isnan(full[1:]).all()  # rather no name than one upon another
+
+
+def test_there_are_looks_enough_and_colours_are_apart_also_for_the_colour_blind():
+    assert len(COLOURS) * len(MARKERS) >= COLOURED
+    # Machado, Oliveira and Fernandes (2009), full deuteranopia and protanopia, in linear RGB.
+    kinds = (np.eye(3), [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413],
+                         [-0.011820, 0.042940, 0.968881]],
+             [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]])
+    rgb = np.array([to_rgb(colour) for colour in COLOURS])
+    linear = np.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
+    for kind in kinds:
+        seen = np.clip(linear @ np.array(kind).T, 0, 1) ** (1 / 2.2)
+        distance = np.linalg.norm(seen[:, None] - seen, axis=2)
+        assert distance[np.triu_indices(len(seen), 1)].min() > 0.15
+    assert max(colorsys.rgb_to_hls(*colour)[1] for colour in rgb) < 0.75  # none too faint on white
+
+
+def test_unknown_words_are_hollow_and_the_legend_says_so(drawn):
+    x, label = embedded(4, 10)
+    draw_map(list("abcd"), project(x), label, range(4), "title", "most clips", [1, 3])
+    axes = drawn[0].axes[0]
+    assert [len(c.get_facecolor()) == 0 for c in axes.collections] == [False, True, False, True]
+    assert axes.get_legend().get_title().get_text() == "filled: enrolled\nhollow: unknown"
+    check_map(drawn[0], 4)
+
+
+def test_names_are_drawn_as_they_are_written(drawn):
+    names = ["$\\frac", "_unknown_", "你好", "a_b^c", "x" * 60]
+    x, label = embedded(5, 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw_map(names, project(x), label, range(5), "$\\title", "most clips")
+    expected = [*names[:4], "x" * 23 + "…"]
+    assert [text.get_text() for text in drawn[0].axes[0].get_legend().get_texts()] == expected
+    assert [text.get_text() for text in drawn[0].axes[0].texts] == expected
+
+
+def test_names_of_any_script_and_of_control_characters_are_drawn_in_silence(drawn):
+    names = ["\u05e9\u05dc\u05d5\u05dd", "a\nb\x00", "\x1b[2J", "\ud800"]
+    x, label = embedded(4, 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw_map(names, project(x), label, range(4), "t\x07\u05e9", "most clips")
+        draw_distances(count_pairs(x, label), "t\x07\u05e9")
+    assert [text.get_text() for text in drawn[0].axes[0].texts] == [names[0], "a\\nb\\x00", "\\x1b[2J", "\\ud800"]
+    assert drawn[1].axes[0].get_title() == "t\\x07\u05e9"
+
+
+def test_the_projectors_files_align_with_the_clips(tmp_path, capsys):
+    x, label = embedded(4, 9)
+    clips = manifest(label, ["one", "tab\there", "new\nline", 'q"uote'], 0.25, "ann")
+    predicted = np.roll(label, 1)
+    plot(tmp_path / "run", "t", x, clips, count_pairs(x, label), predicted=predicted)
+    printed = capsys.readouterr().out.split("\n")
+    assert printed == [summary(count_pairs(x, label).figures()),
+                       f"wrote {tmp_path / 'run' / 't'}-map.png, t-distances.png, t-vectors.tsv and t-metadata.tsv", ""]
+    vectors = np.array(read_tsv(tmp_path / "run" / "t-vectors.tsv"), np.float32)
+    np.testing.assert_array_equal(vectors, x)
+    header, *rows = read_tsv(tmp_path / "run" / "t-metadata.tsv")
+    assert header == ["label", "prediction", "speaker", "path", "offset"] and len(rows) == len(vectors)
+    names = ["one", "tab here", "new line", 'q"uote']
+    assert rows == [[names[c], names[p], "ann", f"/clips/{i}.wav", f"{i * 0.25:.6f}"]
+                    for i, (c, p) in enumerate(zip(label, predicted, strict=True))]
+
+
+def test_the_metadata_tell_unknown_words(tmp_path):
+    x, label = embedded(3, 4)
+    plot(tmp_path, "t", x, manifest(label), count_pairs(x, label), unknown=np.array([2]))
+    header, *rows = read_tsv(tmp_path / "t-metadata.tsv")
+    assert header == ["label", "kind", "path"]
+    assert [row[1] for row in rows] == ["unknown" if c == 2 else "enrolled" for c in label]
+
+
+def test_same_input_same_bytes(tmp_path):
+    x, label = embedded(5, 12)
+    for run in ("a", "b"):
+        plot(tmp_path / run, "t", x, manifest(label), count_pairs(x, label), predicted=label)
+    made = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert made == ["t-distances.png", "t-map.png", "t-metadata.tsv", "t-vectors.tsv"]
+    assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in made)
+
+
+@pytest.mark.parametrize("label", [[0], [0, 0], [0, 1], [2, 2, 2, 2, 2, 2]])
+def test_few_clips_and_one_class_are_drawn(label, tmp_path, drawn):
+    label = np.array(label, np.int32)
+    x = np.eye(4, dtype=np.float32)[:1].repeat(len(label), 0)
+    plot(tmp_path, "t", x, manifest(label), count_pairs(x, label), predicted=label)
+    assert len(drawn[0].axes[0].get_legend().get_texts()) == len(np.unique(label))
+
+
+def test_of_many_clips_some_of_every_class_are_mapped_and_all_are_written(tmp_path, monkeypatch, drawn):
+    monkeypatch.setattr("models.report.plots.MAPPED", 60)
+    x, label = embedded(50, 4)
+    predicted = label.copy()
+    predicted[label >= 45] = 7  # the five last classes and this one are confused
+    plot(tmp_path, "t", x, manifest(label), count_pairs(x, label), predicted=predicted)
+    axes = drawn[0].axes[0]
+    assert axes.get_title() == ("t: t-SNE of 60 of 200 test clips\n"
+                                "in colour the 40 of 50 classes with the most frequent confusions, grey the others")
+    shown = {text.get_text() for text in axes.texts}
+    assert {f"word{c}" for c in (7, *range(45, 50))} < shown and len(shown) == 40
+    assert sum(len(collection.get_offsets()) for collection in axes.collections) == 60
+    assert len(read_tsv(tmp_path / "t-vectors.tsv")) == 200
+    assert MAPPED >= 1000
+
+
+def test_an_unwritable_folder_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    x, label = embedded(2, 3)
+    with pytest.raises(UserError, match=r"file/t-map\.png.*cannot be written"):
+        plot(tmp_path / "file", "t", x, manifest(label), count_pairs(x, label))

@@ -1,0 +1,301 @@
+"""What a test prints and leaves behind, against figures counted by hand and by scikit-learn."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from sklearn.metrics import confusion_matrix, f1_score
+
+from data.base.errors import UserError
+from data.manifests import ROOT, Manifest
+from models.report.tables import draw_confusion, drawn_classes, figures, report, save_arrays, summary
+
+WORDS = ["backward", "bed", "bird", "cat", "dog", "down", "eight", "five", "follow", "forward", "four", "go", "happy",
+         "house", "learn", "left", "marvin", "nine", "no", "off", "on", "one", "right", "seven", "sheila", "six",
+         "stop", "three", "tree", "two", "up", "visual", "wow", "yes", "zero"]
+
+
+def manifest(truth: np.ndarray, labels: list[str], offset: float = 0.0) -> Manifest:
+    n = len(truth)
+    return Manifest(Path("test.json"), labels, [f"/clips/{i}.wav" for i in range(n)], np.arange(n, dtype=np.int32),
+                    np.arange(n) * offset, np.ones(n), truth.astype(np.int32), np.full(n, None, object))
+
+
+def confused(classes: int, clips: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Truth and predictions, a fifth of them wrong by up to three classes."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, classes, clips)
+    wrong = rng.random(clips) < 0.2
+    return truth, np.where(wrong, (truth + rng.integers(1, 4, clips)) % classes, truth)
+
+
+@pytest.fixture
+def drawn(monkeypatch) -> list[Figure]:
+    """The figures that were saved."""
+    saved, save = [], Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (saved.append(self), save(self, *a, **k))[1])
+    return saved
+
+
+def small() -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Ten clips, eight right: one of four "three" is a "tree", the only "two" a "three"; no clip of "up"."""
+    labels = ["one", "three", "tree", "two", "up"]
+    truth = np.array([0, 0, 0, 1, 1, 1, 1, 2, 2, 3])
+    predicted = np.array([0, 0, 0, 1, 1, 1, 2, 2, 2, 1])
+    return labels, truth, predicted
+
+
+def test_small_case_counted_by_hand():
+    result = figures(*small())
+    assert (result["accuracy"], result["clips"], result["correct"], result["labels"]) == (0.8, 10, 8, 5)
+    # F1 = 2 TP / (2 TP + FP + FN): one 6/6, three 6/(6+1+1), tree 4/(4+1), two 0; "up" is no clip's and no prediction.
+    assert result["f1_macro"] == pytest.approx((1 + 6 / 8 + 4 / 5 + 0) / 4)
+    assert result["classes"] == [{"label": "one", "accuracy": 1.0, "correct": 3, "clips": 3},
+                                 {"label": "three", "accuracy": 0.75, "correct": 3, "clips": 4},
+                                 {"label": "tree", "accuracy": 1.0, "correct": 2, "clips": 2},
+                                 {"label": "two", "accuracy": 0.0, "correct": 0, "clips": 1}]
+    assert result["confused_pairs"] == [{"label": "three", "prediction": "tree", "clips": 1},
+                                        {"label": "two", "prediction": "three", "clips": 1}]
+    assert result["confusion"] == {"one": {"one": 3}, "three": {"three": 3, "tree": 1}, "tree": {"tree": 2},
+                                   "two": {"three": 1}}
+
+
+def test_a_class_without_test_clips_that_clips_are_taken_for_counts():
+    labels, truth, predicted = small()
+    predicted[9] = 4  # "two" is taken for "up"
+    result = figures(labels, truth, predicted)
+    assert result["f1_macro"] == pytest.approx((1 + 6 / 7 + 4 / 5 + 0 + 0) / 5)
+    assert result["f1_classes"] == 5 and "f1_macro is over the 5 that they have or are taken for" in summary(result)
+
+
+def test_small_case_as_printed():
+    assert summary(figures(*small())).split("\n") == [
+        "Accuracy: 80.00", "f1_macro 0.6375", "8 of 10 clips right; the test set has clips of 4 of the 5 classes",
+        "worst classes:", "  two      0.00  (0/1)", "  three   75.00  (3/4)", "  one    100.00  (3/3)",
+        "  tree   100.00  (2/2)",
+        "most confused (true -> predicted, clips):", "  three -> tree 1", "  two -> three 1"]
+
+
+@pytest.mark.parametrize(("classes", "clips"), [(2, 9), (35, 3000), (300, 900)])
+def test_figures_equal_sklearn(classes, clips):
+    truth, predicted = confused(classes, clips)
+    labels = [f"w{i:03}" for i in range(classes)]
+    result = figures(labels, truth, predicted)
+    present, either = np.unique(truth), np.union1d(truth, predicted)
+    matrix = confusion_matrix(truth, predicted, labels=range(classes))
+    dense = np.array([[result["confusion"].get(a, {}).get(b, 0) for b in labels] for a in labels])
+    np.testing.assert_array_equal(dense, matrix)
+    assert result["accuracy"] == pytest.approx(np.trace(matrix) / clips)
+    assert result["f1_macro"] == pytest.approx(f1_score(truth, predicted, average="macro", zero_division=0))
+    assert result["f1_classes"] == len(either)
+    assert [c["label"] for c in result["classes"]] == [labels[i] for i in present]
+    np.testing.assert_allclose([c["accuracy"] for c in result["classes"]],
+                               matrix.diagonal()[present] / matrix.sum(1)[present])
+    pairs = [p["clips"] for p in result["confused_pairs"]]
+    assert pairs == sorted(matrix[~np.eye(classes, dtype=bool) & (matrix > 0)], reverse=True)
+
+
+def test_labels_of_small_types_do_not_overflow():
+    truth, predicted = confused(120, 2000)
+    labels = [str(i) for i in range(120)]
+    assert figures(labels, truth.astype(np.int8), predicted.astype(np.int8)) == figures(labels, truth, predicted)
+
+
+def test_at_most_five_of_each_are_printed_and_none_of_what_there_is_not():
+    truth, predicted = confused(35, 3000)
+    lines = summary(figures(WORDS, truth, predicted)).split("\n")
+    assert len(lines) == 3 + 1 + 5 + 1 + 5
+    shares = [float(line.split()[1]) for line in lines[4:9]]
+    assert shares == sorted(shares)
+    perfect = summary(figures(WORDS, truth, truth))
+    assert perfect.startswith("Accuracy: 100.00\nf1_macro 1.0000\n") and "confused" not in perfect
+
+
+def test_the_files_of_a_nearest_neighbour_test(tmp_path, capsys):
+    labels, truth, predicted = small()
+    distances = np.linspace(0, 1.5, 30, dtype=np.float32).reshape(10, 3)
+    facts = {"k": np.int64(3), "encoder": Path("runs/x"), "note": "line\nbreak", "list": [1, {"a": 2}]}
+    returned = report(tmp_path / "deep" / "run", "test", labels, truth, predicted, manifest(truth, labels),
+                      distances=distances, facts=facts, command="python x.py --y")
+    printed = capsys.readouterr().out.split("\n")
+    assert printed[:2] == ["Accuracy: 80.00", "f1_macro 0.6375"]
+    folder = tmp_path / "deep" / "run"
+    assert printed[-2] == f"wrote {folder}/test.json, test.csv and test-confusion.png" and printed[-1] == ""
+    assert sorted(p.name for p in folder.iterdir()) == ["test-confusion.png", "test.csv", "test.json"]
+
+    stored = json.loads((folder / "test.json").read_text())
+    expected = figures(labels, truth, predicted)
+    assert {key: stored[key] for key in expected} == expected
+    assert stored["facts"] == {"k": 3, "encoder": "runs/x", "note": "line\nbreak", "list": [1, {"a": 2}]}
+    assert stored["command"] == "python x.py --y" and {"python", "torch", "numpy"} <= set(stored["versions"])
+    assert list(stored) == list(returned)
+
+    rows = list(csv.reader(io.StringIO((folder / "test.csv").read_text())))
+    assert rows[0] == ["path", "label", "prediction", *(f"squared_distance_{i}" for i in (1, 2, 3))]
+    assert rows[7][:3] == ["/clips/6.wav", "three", "tree"] and len(rows) == 11
+    np.testing.assert_allclose(np.array([row[3:] for row in rows[1:]], float), distances, atol=1e-6)
+    assert (folder / "test-confusion.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_the_csv_of_a_head_has_a_probability_and_offsets_where_there_are_any(tmp_path):
+    labels, truth, predicted = small()
+    labels[1] = 'th,"ree'
+    report(tmp_path, "head", labels, truth, predicted, manifest(truth, labels, 0.25), scores=np.linspace(0.1, 1, 10))
+    rows = list(csv.reader(io.StringIO((tmp_path / "head.csv").read_text())))
+    assert rows[0] == ["path", "offset", "label", "prediction", "probability"]
+    assert rows[7] == ["/clips/6.wav", "1.500000", 'th,"ree', "tree", "0.700000"]
+
+
+def test_same_input_same_bytes(tmp_path):
+    labels, truth, predicted = small()
+    for run in ("a", "b"):
+        report(tmp_path / run, "t", labels, truth, predicted, manifest(truth, labels), scores=np.ones(10))
+    for name in ("t.json", "t.csv", "t-confusion.png"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_no_clip_or_unequal_lengths_are_a_defect():
+    labels, truth, predicted = small()
+    for t, p, m in ((truth[:0], predicted[:0], truth[:0]), (truth, predicted[1:], truth),
+                    (truth, predicted, truth[1:])):
+        with pytest.raises(ValueError, match="labels of"):
+            report(Path("/nowhere"), "x", labels, t, p, manifest(m, labels))
+
+
+def test_an_unwritable_folder_is_named_after_the_figures_are_printed(tmp_path, capsys):
+    labels, truth, predicted = small()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file/t\.json.*cannot be written"):
+        report(tmp_path / "file", "t", labels, truth, predicted, manifest(truth, labels))
+    assert capsys.readouterr().out.startswith("Accuracy: 80.00\n")
+
+
+@pytest.mark.filterwarnings("ignore:A single label was found")  # by the oracle
+@pytest.mark.parametrize("classes", [1, 2, 10, 35])
+def test_picture_has_every_count_and_no_overlapping_label(drawn, classes):
+    truth, predicted = confused(classes, 200 * classes)
+    labels = WORDS[:classes] if classes > 2 else ["a rather long label of a class", "go"][:classes]
+    png = draw_confusion(labels, truth, predicted, "title")
+    axes = drawn[0].axes[0]
+    matrix = confusion_matrix(truth, predicted, labels=range(classes))
+    cells = {(int(t.get_position()[1]), int(t.get_position()[0])): int(t.get_text()) for t in axes.texts}
+    assert cells == {(i, j): matrix[i, j] for i, j in np.argwhere(matrix)}
+    np.testing.assert_allclose(axes.images[0].get_array(), matrix / matrix.sum(1, keepdims=True))
+    height, width = matplotlib.image.imread(io.BytesIO(png)).shape[:2]
+    assert 300 < height < 4000 and 300 < width < 4000
+
+    renderer = FigureCanvasAgg(drawn[0]).get_renderer()
+    bar = drawn[0].axes[1].get_tightbbox(renderer)
+    assert not bar.overlaps(axes.get_tightbbox(renderer, for_layout_only=True))
+    assert axes.title.get_window_extent(renderer).y0 > bar.y1
+    for texts in (axes.get_xticklabels(), axes.get_yticklabels(), axes.texts):
+        boxes = [t.get_window_extent(renderer) for t in texts]
+        assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[i + 1:i + classes + 1])
+    cell = axes.get_window_extent(renderer).width / classes
+    assert max(t.get_window_extent(renderer).width for t in axes.texts) < cell
+
+
+def test_counts_of_six_digits_stay_inside_their_cells(drawn):
+    truth = np.repeat(np.arange(20), 100_000)
+    draw_confusion(WORDS[:20], truth, truth, "title")
+    axes, renderer = drawn[0].axes[0], FigureCanvasAgg(drawn[0]).get_renderer()
+    cell = axes.get_window_extent(renderer).width / 20
+    assert axes.texts[0].get_text() == "100000"
+    assert all(t.get_window_extent(renderer).width < cell for t in axes.texts)
+
+
+def test_of_many_classes_those_most_confused_are_drawn(drawn):
+    truth = np.repeat(np.arange(200), 30)
+    predicted = truth.copy()
+    for c in range(20):  # classes 10 c -> 10 c + 7: more often the higher c
+        rows = np.flatnonzero(truth == 10 * c)[:c + 3]
+        predicted[rows] = 10 * c + 7
+    draw_confusion([f"w{i}" for i in range(200)], truth, predicted, "run")
+    axes = drawn[0].axes[0]
+    shown = [t.get_text() for t in axes.get_xticklabels()]
+    assert shown == [f"w{i}" for i in range(200) if i % 10 in (0, 7)]
+    assert axes.get_title() == "run\nthe 40 of 200 classes with the most frequent confusions"
+    assert sorted(int(t.get_text()) for t in axes.texts if t.get_position()[0] != t.get_position()[1]) \
+        == list(range(3, 23))
+    assert len(drawn_classes(200, truth, truth, "perfect")[0]) == 40  # though there is no confusion at all
+
+
+def test_only_classes_that_occur_are_drawn(drawn):
+    draw_confusion(WORDS, np.array([3, 3, 8]), np.array([3, 20, 8]), "title")
+    assert [t.get_text() for t in drawn[0].axes[0].get_yticklabels()] == [WORDS[3], WORDS[8], WORDS[20]]
+    assert np.isfinite(drawn[0].axes[0].images[0].get_array()).all()  # WORDS[20] has no clip to take a share of
+
+
+def test_labels_are_drawn_as_they_are_written(drawn):
+    labels = ["$\\frac", "你好", "a_b^c", "x" * 60]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw_confusion(labels, np.arange(4), np.arange(4), "$\\title")
+    assert [t.get_text() for t in drawn[0].axes[0].get_xticklabels()] == [*labels[:3], "x" * 23 + "…"]
+
+
+def test_labels_of_any_script_and_of_control_characters_are_drawn_in_silence(drawn):
+    labels = ["\u05e9\u05dc\u05d5\u05dd", "\u0645\u0631\u062d\u0628\u0627", "\u0928\u092e", "a\nb\r\x00", "\x1b[2J",
+              "\U0001f600", "\ud800", "\u202eabc"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw_confusion(labels, np.arange(8), np.arange(8), "t\x07\u05e9")
+    assert [t.get_text() for t in drawn[0].axes[0].get_xticklabels()][3:] == [
+        "a\\nb\\r\\x00", "\\x1b[2J", "\U0001f600", "\\ud800", "\\u202eabc"]
+    printed = summary(figures(labels, np.arange(8), np.r_[1, 0, 3, 2, 5, 4, 6, 7]))
+    assert "\n  a\\nb\\r\\x00 -> " in printed and not set("\r\x00\x1b") & set(printed)
+
+
+@pytest.mark.parametrize("what", ["distances", "scores"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_rests_on_no_numbers_is_no_figure(tmp_path, capsys, what, value):
+    labels, truth, predicted = small()
+    values = np.ones((10, 2)) if what == "distances" else np.ones(10)
+    values[3] = value
+    with pytest.raises(UserError, match=r"1 of the 10 test clips have (distances|probabilities) that are no numbers"):
+        report(tmp_path, "s", labels, truth, predicted, manifest(truth, labels), **{what: values})
+    assert capsys.readouterr().out == "" and not list(tmp_path.iterdir())
+
+
+def test_several_numbers_of_neighbours_are_a_table_beside_the_first_ones_report(tmp_path, capsys):
+    labels, truth, predicted = small()
+    utterances = manifest(truth, labels)
+    alone = report(tmp_path / "a", "s", labels, truth, predicted, utterances, by_k={5: predicted})
+    one = capsys.readouterr().out
+    several = report(tmp_path / "b", "s", labels, truth, predicted, utterances, by_k={5: predicted, 1: truth})
+    printed = capsys.readouterr().out
+    assert "by_k" not in alone and "neighbours" not in one
+    assert several["by_k"] == [{"k": 5, "accuracy": 0.8, "correct": 8, "clips": 10},
+                               {"k": 1, "accuracy": 1.0, "correct": 10, "clips": 10}]
+    assert "|k|accuracy|right|\n" in printed.replace(" ", "") and "|1|100.00|10of10|\n" in printed.replace(" ", "")
+    assert printed.startswith(one.split("wrote")[0])
+    assert json.loads((tmp_path / "b" / "s.json").read_text())["by_k"] == several["by_k"]
+    assert (tmp_path / "a" / "s.csv").read_bytes() == (tmp_path / "b" / "s.csv").read_bytes()
+
+
+def test_saved_arrays_come_back(tmp_path, capsys):
+    embeddings = np.random.default_rng(0).standard_normal((7, 3)).astype(np.float32)
+    paths = save_arrays(tmp_path / "run", "test", embeddings=embeddings, labels=np.arange(7))
+    assert [p.name for p in paths] == ["test-embeddings.npy", "test-labels.npy"]
+    np.testing.assert_array_equal(np.load(paths[0]), embeddings)
+    np.testing.assert_array_equal(np.load(paths[1]), np.arange(7))
+    assert capsys.readouterr().out == f"wrote {paths[0]} (7, 3), {paths[1]} (7,)\n"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        save_arrays(tmp_path / "file", "test", labels=np.arange(7))
+
+
+def test_importing_it_is_light():
+    program = ("import sys, models.report.tables; "
+               "print(sorted({'torch', 'faiss', 'sklearn', 'matplotlib', 'scipy'} & set(sys.modules)))")
+    run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout == "[]\n"
