@@ -1,25 +1,19 @@
-"""The cells of a comparison: what is trained and tested, the name of its run, and the scripts' flags."""
+"""The cells of a comparison: what is trained and tested, the name of its result, and the scripts' flags."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from itertools import product
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from models.runs.options.loss import LOSSES
 
-if TYPE_CHECKING:
-    from experiments.protocol import Protocol
-
 METHODS = ("ce", "knn", "head", "shots")
 _AFTER = {"knn": "kNN", "head": "head", "shots": "enrolled words"}  # what an encoder's loss is followed by
-# What only an encoder that is trained by itself depends on: cross-entropy has one cell for all of these.
-OF_LOSS = ("loss", "data_probs", "shares", "mining", "margin")
-# Of --extra, what the losses take and the grid has no axis for: cells get those of their own loss.
-LOSS_EXTRAS = {flag for takes in LOSSES.values() for flag in takes} - set(OF_LOSS)
-_LATER = ("loss", "shares", "embedding_size", "words")  # left out of results where they are not used, as ever before
+OF_LOSS = ("loss", "data_probs", "shares", "mining", "margin")  # cross-entropy has one cell for all values of these
+# Defaults of the losses that have a margin. Published results have two of losses that are no longer here.
+MARGINS = {"triplet": 0.5, "am_softmax": 0.2, "subcenter_arcface": 0.5}
+LOSS_EXTRAS = {flag for takes in LOSSES.values() for flag in takes} - set(OF_LOSS)  # of --extra: each loss gets its own
 
 
 @dataclass(frozen=True)
@@ -27,16 +21,13 @@ class Cell:
     """One training, or what is done with another cell's encoder, and its test.
 
     Attributes:
-        method: ``ce`` trains encoder and head together with cross-entropy; ``knn`` an encoder with a loss of its own,
-            whose training clips vote; ``head`` a softmax head on the ``knn`` cell's encoder, frozen; ``shots`` enrols
-            words that this encoder never heard.
-        steps: of every method, each with ``batch_classes`` x ``per_class`` clips.
+        method: ``ce`` trains encoder and head together with cross-entropy; ``knn`` trains an encoder with a loss of
+            its own, and its training clips vote; ``head`` trains a softmax head on the ``knn`` cell's frozen encoder;
+            ``shots`` enrols words with that encoder that it never heard.
         fraction: share of the training clips of each class.
-        margin: of the losses that have one.
-        extra: further flags of both training scripts, as ``("--lr=1e-3",)``, and of the loss.
+        extra: further flags of both training scripts and of the loss, as ``("--lr=1e-3",)``.
         shares: of a batch's classes, by joined data set; () for all words alike.
-        embedding_size: None for the width.
-        words: of ``shots``, the name of `experiments.protocol.Protocol` that says which words and how.
+        words: of ``shots``, the name of the protocol (`experiments.protocol`).
     """
 
     manifest: str
@@ -56,75 +47,59 @@ class Cell:
     extra: tuple[str, ...] = ()
     loss: str = "triplet"
     shares: tuple[float, ...] = ()
-    embedding_size: int | None = None
     words: str = ""
 
     @property
     def name(self) -> str:
-        """The result's, and its run's but for ``shots``: what every cell has, then what differs from the default."""
+        """What every cell has, then what differs from the defaults: a result's key."""
         batch, *changes = self.setting
-        return "-".join([self.manifest, self.model, self.method, f"{self.steps}x{batch}", *changes,
-                         *[self.words] * bool(self.words), f"seed{self.seed}"])
+        return "-".join(filter(None, [self.manifest, self.model, self.method, f"{self.steps}x{batch}", *changes,
+                                      self.words, f"seed{self.seed}"]))
 
     @property
     def setting(self) -> list[str]:
-        """Its batches, then what differs from the default."""
-        parts = [f"{self.batch_classes}x{self.per_class}"]
-        parts += [self.loss] * (self.loss != "triplet")
-        parts += [self.recipe] * (self.recipe != "fast") + ["augment"] * self.augment
-        usual = {field.name: field.default for field in fields(self)} | {
-            "margin": LOSSES[self.loss].get("margin", Cell.margin)}
-        for name in ("fraction", "width", "embedding_size", "data_probs", "shares", "mining", "margin"):
+        """Its batches, then what differs from the defaults."""
+        parts = [f"{self.batch_classes}x{self.per_class}", *[self.loss] * (self.loss != "triplet"),
+                 *[self.recipe] * (self.recipe != "fast"), *["augment"] * self.augment]
+        for name in ("fraction", "width", "data_probs", "shares", "mining", "margin"):
             value = getattr(self, name)
-            if value != usual[name]:
-                said = "_".join(f"{share:g}" for share in value) if name == "shares" else \
-                    f"{value:g}" if isinstance(value, float) else value
-                parts.append(f"{name}{said}")
+            if value != (MARGINS.get(self.loss, Cell.margin) if name == "margin" else getattr(Cell, name)):
+                values = value if isinstance(value, tuple) else [value]
+                parts.append(name + "_".join(f"{one:g}" if isinstance(one, float) else str(one) for one in values))
         return parts + [flag.lstrip("-").replace("=", "").replace("/", "_") for flag in self.extra]
 
     @property
     def title(self) -> str:
-        """Its loss and what follows, for a reader."""
         return "cross-entropy" if self.method == "ce" else f"{self.loss.replace('_', ' ')} + {_AFTER[self.method]}"
 
     @property
     def data(self) -> str:
         """The name that the cell's data are registered under; a share of joined sets is these sets' shares, joined."""
-        if self.fraction == 1:
-            return self.manifest
-        from data.joined import JOIN
-
-        return JOIN.join(f"{part}-{self.fraction:g}" for part in self.manifest.split(JOIN))
+        return self.manifest if self.fraction == 1 else "+".join(
+            f"{part}-{self.fraction:g}" for part in self.manifest.split("+"))
 
     @property
     def encoder(self) -> Cell:
         """The cell whose run has the encoder: often this one."""
         return self.of("knn") if self.method in ("head", "shots") else self
 
-    @property
-    def run(self) -> str:
-        """The name of the run that testing this cell writes to."""
-        return self.encoder.name if self.method == "shots" else self.name
-
     def of(self, method: str) -> Cell:
-        """The same setting by another method, without what that has no use for.
-
-        Cross-entropy's has the default loss of an encoder; a loss has the flags that it takes.
-        """
-        usual = {field.name: field.default for field in fields(self)}
-        takes = () if method == "ce" else LOSSES[self.loss]
+        """The same setting by another method, without what this method or the loss does not take."""
+        takes = () if method == "ce" else LOSSES.get(self.loss, ())
         drop = OF_LOSS if method == "ce" else {"mining", "margin"} - set(takes)
-        cell = replace(self, method=method, **{name: usual[name] for name in drop},
+        return replace(self, method=method, words=self.words if method == "shots" else "",
+                       **{name: getattr(Cell, name) for name in drop},
                        extra=tuple(flag for flag in self.extra if flag_name(flag) not in LOSS_EXTRAS - set(takes)))
-        if method != "shots":
-            cell = replace(cell, words="")
-        if cell.model not in ("Res8", "Res15"):  # have channels of their own: both are the embedding's size
-            return replace(cell, width=cell.embedding_size or cell.width, embedding_size=None)
-        return replace(cell, embedding_size=None) if cell.embedding_size == cell.width else cell
 
-    def row(self) -> Cell:
-        """What the seeds of one row of the table share."""
-        return replace(self, seed=0)
+    def to_dict(self) -> dict:
+        """As JSON, without the defaults of what came later, so that older files stay as they are."""
+        values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return {name: value for name, value in values.items()
+                if name not in ("loss", "shares", "words") or getattr(self, name) != getattr(Cell, name)}
+
+
+def from_dict(values: dict) -> Cell:
+    return Cell(**values | {name: tuple(values.get(name, ())) for name in ("extra", "shares")})
 
 
 def flag_name(flag: str) -> str:
@@ -132,102 +107,51 @@ def flag_name(flag: str) -> str:
     return flag.lstrip("-").split("=")[0]
 
 
-def grid(manifest: str, models: Iterable[str], methods: Iterable[str], steps: Iterable[int], seeds: Iterable[int],
-         **axes: Iterable) -> list[Cell]:
-    """Every cell once, in the order to run them in: little before much, and all methods of a seed before the next.
-
-    Args:
-        axes: values of any other fields of `Cell`; those that are the same for all cells as one-element lists. A
-            ``margin`` of None is the default of the cell's loss.
-    """
-    cells = {}
-    for step_count, seed, model, combination in product(sorted(steps), seeds, models, product(*axes.values())):
+def grid(methods: Iterable[str], **axes: Iterable) -> list[Cell]:
+    """Every cell once, by any fields' values, the first field's varying least; a ``margin`` of None is the loss's."""
+    found = {}
+    for combination in product(*axes.values()):
         values = dict(zip(axes, combination, strict=True))
         if values.get("margin", 0) is None:
-            values["margin"] = LOSSES[values.get("loss", Cell.loss)].get("margin", Cell.margin)
+            values["margin"] = MARGINS.get(values.get("loss", Cell.loss), Cell.margin)
         for method in sorted(methods, key=METHODS.index):
-            cells[Cell(manifest, model, method, step_count, seed, **values).of(method)] = None
-    return list(cells)
+            found[Cell(method=method, **values).of(method)] = None
+    return list(found)
 
 
-def chains(cells: Iterable[Cell]) -> Iterator[list[Cell]]:
-    """Cells that must follow one another, as what shares an encoder does.
-
-    A head comes after the encoder's own cell, asked for or not.
-    """
-    found: dict[Cell, list[Cell]] = {}
+def chains(cells: Iterable[Cell]) -> list[list[Cell]]:
+    """Cells that share an encoder, in their order; a head comes after the encoder's cell, asked for or not."""
+    found: dict[Cell, set[Cell]] = {}
     for cell in cells:
-        chain = found.setdefault(cell.encoder, [])
-        if cell.method == "head" and cell.encoder not in chain:
-            chain.append(cell.encoder)
-        if cell not in chain:
-            chain.append(cell)
-    for chain in found.values():
-        yield sorted(chain, key=lambda cell: METHODS.index(cell.method))
+        found.setdefault(cell.encoder, set()).update([cell, *[cell.encoder] * (cell.method == "head")])
+    return [sorted(chain, key=lambda cell: (METHODS.index(cell.method), cell.name)) for chain in found.values()]
 
 
-def train_command(cell: Cell, common: list[str]) -> list[str]:
-    """Script and flags that train a cell; ``common`` are flags of this machine, such as ``--runs_dir``."""
-    if cell.method == "shots":
-        return train_command(cell.encoder, common)
-    flags = [f"--name={cell.name}", f"--manifest={cell.data}", f"--model={cell.model}", f"--recipe={cell.recipe}",
+def train_command(cell: Cell, more: Iterable[str] = (), tag: str = "") -> list[str]:
+    """Script and flags that train a cell; of ``shots``, its encoder. ``tag`` ends the names of runs."""
+    cell = cell.encoder if cell.method == "shots" else cell
+    flags = [f"--name={cell.name}{tag}", f"--manifest={cell.data}", f"--model={cell.model}", f"--recipe={cell.recipe}",
              f"--num_steps={cell.steps}", f"--batch_classes={cell.batch_classes}", f"--per_class={cell.per_class}",
-             f"--seed={cell.seed}"]
+             f"--seed={cell.seed}", *["--augment"] * cell.augment]
     if cell.method == "head":
-        flags += [flag for flag in cell.extra if flag_name(flag) not in LOSS_EXTRAS]
-    else:
-        flags += cell.extra
-    if cell.augment:
-        flags.append("--augment")
-    if cell.method == "head":
-        # A frozen encoder's recipe shifts no clips; the comparison wants for all what their recipe has.
-        shift = [] if cell.augment or "--no-shift" in cell.extra or cell.recipe == "paper" else ["--shift"]
-        return ["TripletClassifier.py", *flags, *shift, f"--enc_name={cell.encoder.name}", *common]
-    flags.append(f"--hidden_size={cell.width}")
-    if cell.embedding_size:
-        flags.append(f"--embedding_size={cell.embedding_size}")
+        # A frozen encoder's recipe shifts no clips; here all methods get the recipe's shift.
+        shift = not (cell.augment or "--no-shift" in cell.extra or cell.recipe == "paper")
+        return ["TripletClassifier.py", *flags, *(flag for flag in cell.extra if flag_name(flag) not in LOSS_EXTRAS),
+                *["--shift"] * shift, f"--enc_name={cell.encoder.name}{tag}", *more]
+    flags += [*cell.extra, f"--hidden_size={cell.width}"]
     if cell.method == "ce":
-        return ["TripletClassifier.py", *flags, *common]
-    flags.append(f"--data_probs={cell.data_probs}")
-    if cell.shares:
-        flags += ["--shares", *(f"{share:g}" for share in cell.shares)]
-    if cell.loss != "triplet":
-        flags.append(f"--loss={cell.loss}")
-    for name in ("mining", "margin"):
-        if name in LOSSES[cell.loss]:
-            value = getattr(cell, name)
-            flags.append(f"--{name}={value:g}" if isinstance(value, float) else f"--{name}={value}")
-    return ["TripletEncoder.py", *flags, *common]
+        return ["TripletClassifier.py", *flags, *more]
+    flags += [f"--data_probs={cell.data_probs}", *[f"--loss={cell.loss}"] * (cell.loss != "triplet")]
+    flags += ["--shares", *(f"{share:g}" for share in cell.shares)] if cell.shares else []
+    flags += [f"--{name}={value:g}" if isinstance(value := getattr(cell, name), float) else f"--{name}={value}"
+              for name in ("mining", "margin") if name in LOSSES.get(cell.loss, ())]
+    return ["TripletEncoder.py", *flags, *more]
 
 
-def test_command(cell: Cell, common: list[str], protocol: Protocol | None = None) -> list[str]:
-    """Script and flags that test it; ``protocol`` is that of ``cell.words``."""
-    manifest = protocol.manifest if cell.method == "shots" else cell.data
-    flags = [f"--name={cell.encoder.name}", f"--manifest={manifest}", f"--model={cell.model}",
+def test_command(cell: Cell, more: Iterable[str] = (), tag: str = "", manifest: str | None = None) -> list[str]:
+    """Script and flags that test it; ``manifest`` where that is another than the cell's data."""
+    flags = [f"--name={cell.encoder.name}{tag}", f"--manifest={manifest or cell.data}", f"--model={cell.model}",
              f"--enc_step={cell.steps}"]
-    if cell.method == "shots":
-        return ["infer_train.py", *flags, *protocol.flags, *common]
-    if cell.method == "knn":
-        return ["infer_train.py", *flags, "--save", *common]
-    return ["infer_notl.py", *flags, f"--cl_name={cell.name}", f"--cl_step={cell.steps}", *common]
-
-
-def to_dict(cell: Cell) -> dict:
-    later = {field.name: field.default for field in fields(cell) if field.name in _LATER}
-    values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(cell).items()}
-    return {name: value for name, value in values.items() if getattr(cell, name) != later.get(name, ...)}
-
-
-def from_dict(values: dict) -> Cell:
-    return Cell(**values | {name: tuple(values.get(name, ())) for name in ("extra", "shares")})
-
-
-def written_to(cell: Cell, runs_dir: Path, protocol: Protocol | None = None) -> Path:
-    """The stem, with its folder, of the files that testing a cell writes."""
-    if cell.method == "shots":
-        stem = f"{protocol.stem}-{cell.model}-{cell.steps}"
-    elif cell.method == "knn":
-        stem = f"knn-{cell.data}-{cell.model}-{cell.steps}"
-    else:
-        stem = f"head-{cell.data}-{cell.model}-{cell.steps}-{cell.steps}"
-    return runs_dir / cell.run / stem
+    if cell.method in ("knn", "shots"):
+        return ["infer_train.py", *flags, *more]
+    return ["infer_notl.py", *flags, f"--cl_name={cell.name}{tag}", f"--cl_step={cell.steps}", *more]

@@ -1,24 +1,27 @@
 """Train encoders by losses of their own and by cross-entropy on equal budgets, several seeds each, and compare them.
 
-Every cell of the grid is a run of the scripts under --runs_dir; one whose result is in --out/compare.json is not run
-again, unless the data have changed since; one that was interrupted goes on. All methods get the same number of steps
-with the same number of clips, and the same augmentation; "head" trains on the encoder of "knn", which costs its steps
-once more, and "shots" tests that encoder on words that it never heard.
+Every cell of the grid is run by the scripts, under --runs_dir; one whose result is in --out/compare.json is not run
+again, unless the data have changed since, and one that was interrupted goes on. All methods get the same number of
+steps with the same number of clips, and the same augmentation; "head" trains on the encoder of "knn", which costs its
+steps once more, and "shots" tests that encoder on words that it never heard.
 """
 
 import argparse
 from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
-from data.base.files import CACHE, ROOT, locked
+from data.base.files import CACHE, ROOT
 from data.base.values import count, positive, whole, width
-from experiments import cells, extra, protocol
+from experiments import cells, protocol
 from models.runs.options.common import MODELS
 from models.runs.options.loss import LOSSES, MINING
 from models.runs.options.recipe import RECIPES
 
-ON_OFF = {"on": True, "off": False}
-STEPS = 480
+# What --extra cannot say, since a flag of the comparison does, or it sees to it alike for all cells.
+TAKEN = {"name", "manifest", "model", "recipe", "num_steps", "num_epochs", "batch_classes", "per_class", "seed", "ties",
+         "hidden_size", "data_probs", "shares", "loss", "mining", "margin", "augment", "eval", "runs_dir", "registry",
+         "gpu", "cache_dir", "skip_bad_audio", "precision", "k", "eval_freq", "step_freq", "checkpoints_to_keep",
+         "resume", "enc_name", "enc_step"}
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -27,255 +30,64 @@ def parse_args(argv=None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="example:\n  python -m experiments.compare --manifest 35 --models Res8 --methods ce knn "
                "--seeds 0 1 2 --steps 240 480 --dry_run")
-    grid = parser.add_argument_group(
+
+    def several(flag: str, text: str, default=None, **how) -> None:
+        usual = f" (default: {' '.join(map(str, default))})" if default not in (None, [None]) else ""
+        group.add_argument(flag, nargs="+", default=default, help=text + usual, **how)
+
+    def one(flag: str, text: str, default=None, **how) -> None:
+        usual = "" if default is None or "action" in how else f" (default: {default})"
+        group.add_argument(flag, default=default, help=text + usual, **how)
+
+    group = parser.add_argument_group(
         "grid", "Every combination that makes sense is run: a loss has no cells for the --mining and --margins that it "
                 "does not take, and cross-entropy one for all --losses and these, --data_probs and --shares.")
-    grid.add_argument("--manifest", required=True,
-                      help="a name registered in manifests.json; several joined by +, as a+b, are one")
-    grid.add_argument("--models", nargs="+", choices=MODELS, default=["Res8"], help="(default: Res8)")
-    grid.add_argument("--methods", nargs="+", choices=cells.METHODS, default=["ce", "knn"],
-                      help="ce: cross-entropy; knn: the encoder's loss and nearest neighbours; head: the same encoder "
-                           "and a softmax head; shots: the same encoder on words that it never heard (default: ce knn)")
-    grid.add_argument("--losses", nargs="+", choices=tuple(LOSSES), default=["triplet"],
-                      help="of the encoder, as TripletEncoder.py's --loss (default: triplet)")
-    grid.add_argument("--steps", nargs="+", type=count, help="(default: 480, or what --epochs says)")
-    grid.add_argument("--epochs", nargs="+", type=count,
-                      help="so many epochs' worth of steps, of all training clips whatever the --fractions (default: "
-                           "none)")
-    grid.add_argument("--seeds", nargs="+", type=whole, default=[0, 1, 2], help="(default: 0 1 2)")
-    grid.add_argument("--augment", nargs="+", choices=tuple(ON_OFF), default=["off"],
-                      help="noise and time shift, or what the recipe has (default: off)")
-    grid.add_argument("--data_probs", nargs="+", type=int, choices=range(7), default=[0],
-                      help="how a batch's classes are drawn, as in TripletEncoder.py (default: 0)")
-    grid.add_argument("--mining", nargs="+", choices=MINING, default=["random"],
-                      help="of the triplet loss (default: random)")
-    grid.add_argument("--margins", nargs="+", type=positive, default=[None],
-                      help="of the losses that have one (default: each loss's own)")
-    grid.add_argument("--widths", nargs="+", type=width, default=[45],
-                      help="channels of Res8 and Res15, and size of the embedding (default: 45)")
-    grid.add_argument("--embedding_sizes", nargs="+", type=width, default=[None],
-                      help="where it is to differ from the channels (default: the width)")
-    grid.add_argument("--fractions", nargs="+", type=_fraction, default=[1.0],
-                      help="shares of each class's training clips, as 0.1 or 1/6, the smaller within the larger "
-                           "(default: 1)")
-    grid.add_argument("--ks", nargs="+", type=count, default=[5],
-                      help="numbers of neighbours to vote; the table's is --k's default (default: 5)")
-    shared = parser.add_argument_group("all cells")
-    shared.add_argument("--recipe", choices=tuple(RECIPES), default="fast", help="(default: fast)")
-    shared.add_argument("--batch_classes", type=count, default=35,
-                        help="classes in a batch, all of them if there are fewer (default: 35)")
-    shared.add_argument("--per_class", type=count, default=10, help="clips of each (default: 10)")
-    shared.add_argument("--shares", nargs="+", type=positive, metavar="SHARE",
-                        help="with --manifest a+b: of a batch's classes, by set, as in TripletEncoder.py (default: all "
-                             "words alike)")
-    shared.add_argument("--eval", choices=("dev", "new_words"), default="dev",
-                        help="what encoders are looked at with while they are trained, as in TripletEncoder.py: with "
-                             "new_words, the table of words never heard has their AUROC (default: dev)")
-    shared.add_argument("--extra", nargs="+", default=[], type=extra.one, metavar="FLAG=VALUE",
-                        help="further flags of both training scripts, without their dashes, as lr=1e-3, and of the "
-                             "losses, as loss_lr=1e-2, which those losses get that take them (default: none)")
-    words = parser.add_argument_group("words never heard", "How --methods shots enrols, as in infer_train.py.")
-    words.add_argument("--shots_manifest", metavar="MANIFEST", help="the registered data set that has these words")
-    words.add_argument("--shots", nargs="+", type=count, metavar="N",
-                       help=f"numbers of clips to enrol of each (default: {' '.join(map(str, protocol.SHOTS))})")
-    words.add_argument("--repeats", type=count,
-                       help=f"random draws of them, the same for all encoders (default: {protocol.REPEATS})")
-    words.add_argument("--enroll", nargs="+", metavar="LABEL", help="(default: all that are not --unknown)")
-    words.add_argument("--unknown", nargs="*", metavar="LABEL",
+    one("--manifest", "a name registered in manifests.json, or several joined by +", required=True)
+    several("--models", "encoders", ["Res8"], choices=MODELS)
+    several("--methods", "ce: cross-entropy; knn: the encoder's loss and nearest neighbours; head: the same encoder "
+            "and a softmax head; shots: the same encoder on words that it never heard", ["ce", "knn"],
+            choices=cells.METHODS)
+    several("--losses", "of the encoder", ["triplet"], choices=tuple(LOSSES))
+    several("--steps", "of every training (default: 480, or what --epochs says)", type=count)
+    several("--epochs", "as many epochs' worth of steps, of all training clips whatever the --fractions", type=count)
+    several("--seeds", "of weights and batches", [0, 1, 2], type=whole)
+    several("--augment", "noise and time shift, or what the recipe has", ["off"], choices=("on", "off"))
+    several("--data_probs", "how a batch's classes are drawn", [0], type=int, choices=range(7))
+    several("--mining", "of the triplet loss", ["random"], choices=MINING)
+    several("--margins", "of the losses that have one (default: each loss's own)", [None], type=positive)
+    several("--widths", "channels of Res8 and Res15, and size of the embedding", [45], type=width)
+    several("--fractions", "shares of each class's training clips, as 0.1 or 1/6", [1.0], type=_fraction)
+    several("--ks", "numbers of neighbours to vote; the main table is of 5", [5], type=count)
+    group = parser.add_argument_group("all cells")
+    one("--recipe", "of the training", "fast", choices=tuple(RECIPES))
+    one("--batch_classes", "classes in a batch, at most", 35, type=count)
+    one("--per_class", "clips of each", 10, type=count)
+    several("--shares", "with --manifest a+b: of a batch's classes, by set (default: all words alike)", type=positive)
+    one("--eval", "what encoders are looked at with while they are trained", "dev", choices=("dev", "new_words"))
+    several("--extra", "further flags of both training scripts without their dashes, as lr=1e-3, and of the losses "
+            "that take them, as loss_lr=1e-2", [], type=_extra, metavar="FLAG=VALUE")
+    group = parser.add_argument_group("words never heard", "How --methods shots enrols, as in infer_train.py.")
+    one("--shots_manifest", "the registered data set that has these words", metavar="MANIFEST")
+    several("--shots", "numbers of clips to enrol of each", [1, 5, 10], type=count, metavar="N")
+    one("--repeats", "random draws of them", 30, type=count)
+    several("--enroll", "words (default: all that are not --unknown)", metavar="LABEL")
+    group.add_argument("--unknown", nargs="*", metavar="LABEL",
                        help="words to reject; without LABEL, all that --enroll does not name (default: none)")
-    words.add_argument("--cohort", metavar="MANIFEST",
-                       help="whose training clips the scores are also normalised by (default: each encoder's own)")
-    place = parser.add_argument_group("where and how")
-    place.add_argument("--out", type=Path, help="gets compare.json, compare.md and pictures (default: "
-                                                "RUNS_DIR/MANIFEST)")
-    place.add_argument("--runs_dir", type=Path, default=Path("runs/compare"), help="(default: runs/compare)")
-    place.add_argument("--dry_run", action="store_true", help="print the plan and the time it is expected to take")
-    place.add_argument("--jobs", type=count, default=1,
-                       help="cells at a time, each with its share of the cores: on a CPU, as many as there are cores "
-                            "do most (default: 1)")
-    place.add_argument("--gpu", type=whole, default=0, help="(default: 0)")
-    place.add_argument("--precision", choices=("32", "bf16"), help="as in the training scripts")
-    place.add_argument("--registry", type=Path, default=ROOT / "manifests.json",
-                       help="(default: manifests.json)")
-    place.add_argument("--cache_dir", type=Path, default=CACHE,
-                       help="of decoded audio (default: datasets/cache)")
-    place.add_argument("--skip_bad_audio", action="store_true", help="as in the scripts (default: off)")
+    group = parser.add_argument_group("where and how")
+    one("--out", "gets compare.json, compare.md and pictures (default: RUNS_DIR/MANIFEST)", type=Path)
+    one("--runs_dir", "gets the runs", Path("runs/compare"), type=Path)
+    one("--dry_run", "print the cells that are to be run, and run none", False, action="store_true")
+    one("--jobs", "cells at a time, which share the cores", 1, type=count)
+    one("--gpu", "number of the GPU, if there is one", 0, type=whole)
+    one("--precision", "as in the training scripts", choices=("32", "bf16"))
+    one("--registry", "of the data sets", ROOT / "manifests.json", type=Path)
+    one("--cache_dir", "of decoded audio", CACHE, type=Path)
+    one("--skip_bad_audio", "as in the scripts", False, action="store_true")
     args = parser.parse_args(argv)
     args.out = args.out or args.runs_dir / args.manifest
-    if args.precision and any(flag != f"--precision={args.precision}" for flag in args.extra
-                              if cells.flag_name(flag) == "precision"):
-        parser.error(f"--extra precision contradicts --precision {args.precision}; leave one of them out")
-    if "shots" in args.methods:
-        if not args.shots_manifest:
-            parser.error("--methods shots: name with --shots_manifest the data set that has the words to enrol")
-        if args.cohort and args.unknown is None:
-            parser.error("--cohort is about telling unknown words from enrolled ones; say with --unknown which are "
-                         "unknown, or leave --cohort out")
-    elif given := [flag for flag in protocol.FLAGS if getattr(args, flag) is not None]:
-        parser.error(f"--{given[0]} is about words never heard; add shots to --methods, or leave --{given[0]} out")
-    args.shots = sorted(set(args.shots or protocol.SHOTS))
-    args.repeats = args.repeats or protocol.REPEATS
+    if ("shots" in args.methods) != bool(args.shots_manifest):
+        parser.error("--methods shots and --shots_manifest, the data set that has the words to enrol, go together")
     return args
-
-
-def main(args: argparse.Namespace) -> int:
-    from data.manifests import SPLITS
-    from experiments.belongs import data_of
-    from experiments.estimate import Estimate, clock
-    from experiments.pool import run_all
-    from experiments.results_file import Results
-    from experiments.setup import Setup, machine_flags, make_fraction
-    from models.runs import session
-
-    corpus = session.open_corpus(args, SPLITS)
-    if args.shares and len(args.shares) != (0 if corpus.parts is None else 1 + max(corpus.parts)):
-        raise UserError(f"--shares has {len(args.shares)} values; --manifest {args.manifest} must be as many sets "
-                        "joined by +")
-    classes = min(args.batch_classes, len(corpus.labels))
-    enrolling = protocol.protocol_of(args, corpus)
-    todo = cells.grid(
-        args.manifest, args.models, args.methods, _steps(args, corpus, classes), args.seeds, loss=args.losses,
-        data_probs=args.data_probs, mining=args.mining, margin=args.margins, width=args.widths,
-        embedding_size=args.embedding_sizes, augment=[ON_OFF[value] for value in args.augment],
-        fraction=args.fractions, recipe=[args.recipe], batch_classes=[classes], per_class=[args.per_class],
-        extra=[tuple(args.extra)], shares=[tuple(args.shares or ())], words=[enrolling.name if enrolling else ""])
-    data = data_of(corpus, _usable(args, corpus, "test") if args.skip_bad_audio else None, _new_words(args, corpus))
-    results = Results(args.out / "compare.json", data, args.manifest)
-    extra.check_names(todo, results.known.values())
-    chains = [chain for chain in cells.chains(todo) if any(cell.name not in results.known for cell in chain)]
-    estimate = Estimate(results, lambda: _rate(args))
-    wanted = [cell for chain in chains for cell in chain if cell.name not in results.known]
-    if stale := results.stale:
-        again = len({cell.name for cell in wanted} & set(stale))
-        print(f"{results.path}: {len(stale)} results are of other data, or noise, than --manifest {args.manifest} has "
-              f"now: {again} to run again, {len(stale) - again} left out", flush=True)
-    if args.eval == "new_words" and (otherwise := [
-            cell.name for cell in todo if cell.method in ("knn", "shots") and cell.name in results.known
-            and results.known[cell.name].get("looks") != "new_words"]):
-        print(f"{results.path}: {len(otherwise)} encoders were looked at with dev, and have no AUROC of new words (as "
-              f"{otherwise[0]}); infer_train.py --new_words tells it of each, or train them with another --runs_dir "
-              "and --out", flush=True)
-    if args.dry_run or wanted:
-        seconds = sum(estimate.chain(chain, results.known) for chain in chains) / args.jobs
-        print(f"{len(todo)} cells, {len(wanted)} to run, about {clock(seconds)} with {args.jobs} at a time",
-              flush=True)
-    if args.dry_run:
-        for chain in chains:
-            for i, cell in enumerate(chain):
-                if cell.name not in results.known:
-                    known = {*results.known, *(before.name for before in chain[:i])}
-                    print(f"{cell.name:60}  {clock(estimate.chain([cell], known))}")
-        return 0
-
-    for fraction in sorted({cell.fraction for cell in wanted} - {1.0}):
-        make_fraction(args.manifest, fraction, args.registry, args.runs_dir)
-    common, training = machine_flags(args)
-    setup = Setup(args.runs_dir, args.registry, data, frozenset(results.stale), common, training, tuple(args.ks),
-                  enrolling, args.eval)
-    problems = []
-    try:
-        if wanted:
-            _open_once(args, wanted)
-            with _threads(args.jobs):
-                problems = run_all(chains, results, setup, args.jobs, estimate)
-    finally:
-        args.out.mkdir(parents=True, exist_ok=True)
-        with locked(args.out):  # of two comparisons that write the tables, the later one has all results
-            results.reread()
-            write(args.out, list(results.known.values()))
-    if problems:
-        raise UserError(f"{len(problems)} of {len(chains)} runs failed, the first: {problems[0]}")
-    return 0
-
-
-def _steps(args: argparse.Namespace, corpus, classes: int) -> list[int]:
-    """What --steps and --epochs ask for; an epoch has as many whole batches as the training clips fill."""
-    epoch = max(1, len(corpus.splits["train"]) // (classes * args.per_class))
-    counted = [epochs * epoch for epochs in args.epochs or ()]
-    if args.epochs:
-        print("--epochs " + ", ".join(f"{epochs}: {steps} steps" for epochs, steps in
-                                      zip(args.epochs, counted, strict=True)), flush=True)
-    return list(dict.fromkeys([*(args.steps or ()), *counted])) or [STEPS]
-
-
-def _new_words(args: argparse.Namespace, corpus):
-    """The manifest of the words that the data set holds out; None if it has none, or none that are fit and needed."""
-    from data import joined
-
-    try:
-        return joined.new_words(corpus, args.registry)
-    except UserError:
-        if args.eval == "new_words":
-            raise
-        return None
-
-
-def write(out: Path, results: list[dict]) -> None:
-    """The tables, printed and as compare.md; each setting's learning curves, and its longest runs' classes, as PNG."""
-    from data.base.files import write_atomically
-    from experiments import new_words, summary
-    from experiments.pictures import draw_classes, draw_curves
-
-    tested = [result for result in results if result["cell"]["method"] != "shots"]
-    parts = ([summary.markdown(tested)] if tested or not results else []) + [new_words.markdown(results)]
-    text = "\n".join(filter(None, parts))
-    print(f"\n{text}")
-    with write_atomically(out / "compare.md") as file:
-        file.write(text)
-    rows = summary.rows(tested)
-    for model in sorted({row["cell"].model for row in rows}):
-        for setting, shown in summary.side_by_side(rows, model).items():
-            most = max(row["cell"].steps for row in shown)
-            for kind, png in (("curves", draw_curves(shown)),
-                              ("classes", draw_classes([row for row in shown if row["cell"].steps == most]))):
-                with write_atomically(out / f"compare-{model}-{setting}-{kind}.png", "wb") as file:
-                    file.write(png)
-    print(f"wrote {out / 'compare.json'}, compare.md" + " and pictures" * bool(rows))
-
-
-def _open_once(args: argparse.Namespace, wanted: list[cells.Cell]) -> None:
-    """Decode what the runs will read, so that no two of them do it at the same time."""
-    from data.joined import load
-
-    for name in sorted({cell.data for cell in wanted}):
-        registry = args.registry if name == args.manifest else args.runs_dir / "manifests.json"
-        corpus = load(name, registry=registry)
-        for split in corpus.splits:
-            _usable(args, corpus, split)
-    if any(cell.method == "shots" for cell in wanted):
-        corpus = load(args.shots_manifest, ("train", "test"), args.registry)
-        for split in corpus.splits:
-            _usable(args, corpus, split)
-
-
-def _usable(args: argparse.Namespace, corpus, split: str):
-    """The manifest of a split's clips, decoded, without those that --skip_bad_audio leaves out."""
-    from models.runs import session
-
-    return session.open_clips(argparse.Namespace(clip_seconds=session.CLIP_SECONDS, cache_dir=args.cache_dir,
-                                                 skip_bad_audio=args.skip_bad_audio), corpus, split).manifest
-
-
-def _threads(jobs: int):
-    """Share the cores among processes to come: a context."""
-    import os
-    from unittest.mock import patch
-
-    from data.base.cores import cores
-
-    return patch.dict(os.environ, {"OMP_NUM_THREADS": str(max(1, cores() // jobs))} if jobs > 1 else {})
-
-
-def _rate(args: argparse.Namespace) -> float:
-    """Multiply-adds a second of one process, from products of matrices."""
-    import torch
-
-    from models.roofline import roofline
-
-    if args.gpu < torch.cuda.device_count():
-        return roofline(torch.device("cuda", args.gpu))() / args.jobs
-    torch.set_num_threads(max(1, torch.get_num_threads() // args.jobs))
-    return roofline()()
 
 
 def _fraction(text: str) -> float:
@@ -283,11 +95,124 @@ def _fraction(text: str) -> float:
 
     try:
         value = float(Fraction(text))
-    except (ValueError, ZeroDivisionError, OverflowError):
+    except (ZeroDivisionError, OverflowError):  # argparse makes a line of a ValueError
         value = 0.0
     if not 0 < value <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a share above 0 and up to 1")
     return value
+
+
+def _extra(text: str) -> str:
+    if cells.flag_name(text) in TAKEN:
+        raise argparse.ArgumentTypeError(f"{text!r}: the comparison has its own flag for it, or sets it for all cells")
+    return f"--{text.lstrip('-')}"
+
+
+def main(args: argparse.Namespace) -> int:
+    from data import joined
+    from data.manifests import SPLITS
+    from experiments import results
+    from experiments.loop import Loop
+    from models.runs import session
+
+    # The cells.
+    corpus = session.open_corpus(args, SPLITS)
+    classes = min(args.batch_classes, len(corpus.labels))
+    epoch = max(1, len(corpus.splits["train"]) // (classes * args.per_class))
+    for epochs in args.epochs or ():
+        print(f"--epochs {epochs}: {epochs * epoch} steps", flush=True)
+    steps = {*(args.steps or ()), *(epochs * epoch for epochs in args.epochs or ())} or {480}
+    enrolling = protocol.protocol_of(args, corpus) if args.shots_manifest else None
+    todo = cells.grid(
+        args.methods, steps=sorted(steps), seed=args.seeds, model=args.models, manifest=[args.manifest],
+        loss=args.losses, data_probs=args.data_probs, mining=args.mining, margin=args.margins, width=args.widths,
+        augment=[value == "on" for value in args.augment], fraction=args.fractions, recipe=[args.recipe],
+        batch_classes=[classes], per_class=[args.per_class], extra=[tuple(args.extra)],
+        shares=[tuple(args.shares or ())], words=[results.protocol_name(enrolling) if enrolling else ""])
+
+    # What is known of them, of the same data and arguments.
+    held = joined.new_words(corpus, args.registry) if args.eval == "new_words" else None
+    data, path = results.Data.of(corpus, held), args.out / "compare.json"
+    named = {name: run for name, run in results.read(path).items() if run["cell"]["manifest"] == args.manifest}
+    known = {name: run for name, run in named.items() if data.has(run)}
+    if others := sorted({*named} - {*known}):
+        print(f"{path}: {len(others)} results are of other data, or noise, than --manifest {args.manifest} has now; "
+              f"they are left out or run again (as {others[0]})", flush=True)
+    chains = cells.chains(todo)
+    for cell in (cell for chain in chains for cell in chain if cell.name in known):
+        if differ := results.other_arguments(cell, known[cell.name], args.precision):
+            raise UserError(f"{path}: {cell.name} was trained with other arguments ({' '.join(differ)}); name another "
+                            "--out and --runs_dir")
+        if held and cell.method in ("knn", "shots") and "looks" not in known[cell.name]:
+            print(f"{path}: {cell.name} was looked at with dev, and has no AUROC of new words", flush=True)
+    chains = [chain for chain in chains if any(cell.name not in known for cell in chain)]
+    missing = [cell for chain in chains for cell in chain if cell.name not in known]
+    print("\n".join([f"{len(todo)} cells, {len(missing)} to run", *(cell.name for cell in missing if args.dry_run)]),
+          flush=True)
+    if args.dry_run:
+        return 0
+
+    # The loop, and the tables.
+    for fraction in {cell.fraction for cell in missing} - {1.0}:
+        make_fraction(args.manifest, fraction, args.registry, args.runs_dir)
+    try:
+        problems = Loop(args, data, enrolling).run(chains, known)
+    finally:
+        write(args.out, [run for run in results.read(path).values()
+                         if run["cell"]["manifest"] == args.manifest and data.has(run)])
+    if problems:
+        raise UserError(f"{len(problems)} of {len(chains)} runs failed, the first: {problems[0]}")
+    return 0
+
+
+def make_fraction(manifest: str, fraction: float, registry: Path, folder: Path) -> None:
+    """Register ``<manifest>-<fraction>`` in ``folder/manifests.json``: dev and test as they are, fewer training clips.
+
+    Of each class the first of a fixed random order, at least two, so that a smaller share lies within a larger one. Of
+    sets joined by +, each is registered so.
+    """
+    import numpy as np
+
+    from data.joined import parts_of
+    from data.manifests import load_corpus, register, registered, write_manifest
+
+    for part in parts_of(manifest, registry):
+        corpus, entry, kept = load_corpus(part, registry=registry), registered(part, registry), []
+        train = corpus.splits["train"]
+        for c, clips in enumerate(train.counts()):
+            order = np.random.default_rng([0, c]).permutation(np.flatnonzero(train.label == c))
+            kept.extend(order[:max(2, round(fraction * clips))])
+        name = "+".join(f"{word}-{fraction:g}" for word in part.split("+"))  # as `experiments.cells.Cell.data`
+        path = folder / "manifests" / f"{name}-train.json"
+        write_manifest(path, (train[i] for i in sorted(kept)))
+        here = {key: Path(registry).absolute().parent / entry[key] for key in ("dev", "test", "new_words")
+                if key in entry}
+        register(name, train=path, noise=corpus.noise, registry=folder / "manifests.json", **here)
+
+
+def tables(runs: list[dict]) -> str:
+    """compare.md."""
+    from experiments import new_words, summary
+
+    tested = [run for run in runs if "shots" not in run]
+    return "\n".join(filter(None, [tested and summary.markdown(tested), new_words.markdown(runs)]))
+
+
+def write(out: Path, runs: list[dict]) -> None:
+    """The tables, printed and as compare.md, and each setting's learning curves as PNG; nothing without results."""
+    from data.base.files import write_atomically
+    from experiments import summary
+    from experiments.pictures import draw_curves, side_by_side
+
+    if not runs:
+        return
+    print(f"\n{tables(runs)}")
+    with write_atomically(out / "compare.md") as file:
+        file.write(tables(runs))
+    for name, rows in side_by_side(summary.rows(run for run in runs if "shots" not in run)).items():
+        with write_atomically(out / f"compare-{name}-curves.png", "wb") as file:
+            file.write(draw_curves(rows))
+    print(f"wrote {out / 'compare.json'}, compare.md and pictures")
 
 
 if __name__ == "__main__":

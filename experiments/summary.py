@@ -1,16 +1,15 @@
-"""From the results of cells to a table: means over seeds, error against cross-entropy's, and paired tests."""
+"""The tables of a comparison: means over seeds, error against cross-entropy's, paired tests."""
 
 import shlex
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 
 from experiments import cells
-from experiments.cells import METHODS, Cell
+from experiments.cells import MARGINS, METHODS, OF_LOSS, Cell
 from models.runs.options.loss import LOSSES
 
-SETTINGS = ("loss", "recipe", "augment", "fraction", "width", "embedding_size", "data_probs", "shares", "mining",
-            "margin", "extra")
+SETTINGS = ("loss", "recipe", "augment", "fraction", "width", "data_probs", "shares", "mining", "margin", "extra")
 
 
 def mcnemar(a: str, b: str) -> tuple[int, int, float]:
@@ -28,7 +27,7 @@ def mcnemar(a: str, b: str) -> tuple[int, int, float]:
     only_b = sum(x < y for x, y in zip(a, b, strict=True))
     differ = only_a + only_b
     p = float(binomtest(only_a, differ).pvalue) if differ else 1.0
-    if p < 1e-200:  # of some sums that a float holds, from 1e-281 on, binomtest makes 0; logarithms do not
+    if p < 1e-200:  # from 1e-281 on binomtest gives 0 for some sums that a float holds; logarithms do not
         p = float(exp(log(2) + logsumexp(binom.logpmf(arange(min(only_a, only_b) + 1), differ, 0.5))))
     return only_a, only_b, p
 
@@ -38,23 +37,61 @@ def p_value(p: float) -> str:
     return f"{p:.2g}" if p >= 1e-307 else "below 1e-307"
 
 
-def rows(runs: Iterable[dict]) -> list[dict]:
-    """A row for each setting and method, with the figures of its seeds.
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """Mean ± standard deviation over seeds; of one seed, its value."""
+    mean = f"{statistics.mean(values):.{digits}f}" if values else ""
+    return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
 
-    ``cell`` is the row's, ``runs`` are by seed. Where cross-entropy was trained in the same setting with some of the
-    seeds, ``reduction`` is the share of its mean error that is gone, and ``tests`` has a McNemar test for each.
+
+def table(rows: list[list[str]]) -> list[str]:
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return [lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]
+
+
+def order(cell: Cell) -> tuple:
+    """By model and setting, the default one first, then by steps and method."""
+    changed = [(name, str(getattr(cell, name))) for name in SETTINGS if getattr(cell, name) != getattr(Cell, name)]
+    return cell.model, cell.batch_classes, cell.per_class, changed, cell.steps, METHODS.index(cell.method)
+
+
+def setting(cell: Cell, name: str) -> str:
+    """A field of a cell, or its batch, in words; blank for what its method or loss does not take."""
+    if name == "batch":
+        return f"{cell.batch_classes} x {cell.per_class}"
+    value = getattr(cell, name)
+    if (name in OF_LOSS and cell.method == "ce") or (name == "margin" and cell.loss not in MARGINS) or (
+            name == "mining" and name not in LOSSES.get(cell.loss, ())):
+        return ""
+    if name == "shares":
+        return " : ".join(f"{share:g}" for share in value) or "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, tuple):
+        return " ".join(value)
+    return value.replace("_", " ") if name == "loss" else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def shared(cell: Cell, names: Iterable[str], unused: dict) -> list[str]:
+    """The settings that all cells have, in words, without those at a value that is not worth a word."""
+    return [f"{name.replace('_', ' ')} {setting(cell, name)}" for name in names
+            if setting(cell, name) and name != "extra" and getattr(cell, name, None) != unused.get(name, ...)]
+
+
+def rows(runs: Iterable[dict]) -> list[dict]:
+    """A row for each setting and method: its ``cell``, its ``runs`` by seed.
+
+    Where cross-entropy was trained in the same setting with some of the seeds, ``reduction`` is the share of its mean
+    error that is gone, and ``tests`` has a McNemar test for each.
 
     Raises:
         ValueError: runs on different test sets, which have no mean.
     """
-    runs = list(runs)
-    tested = {(run["cell"]["manifest"], run["test_set"]) for run in runs}
-    if len(tested) > len({manifest for manifest, _ in tested}):
-        raise ValueError("results on different test sets of one data set")
     grouped: dict[Cell, dict[int, dict]] = {}
     for run in runs:
         cell = cells.from_dict(run["cell"])
-        grouped.setdefault(cell.row(), {})[cell.seed] = run
+        grouped.setdefault(replace(cell, seed=0), {})[cell.seed] = run
+    if len({run["test_set"] for of_seeds in grouped.values() for run in of_seeds.values()}) > 1:
+        raise ValueError("results on different test sets")
     found = []
     for cell in sorted(grouped, key=order):
         row = {"cell": cell, "runs": grouped[cell]}
@@ -69,155 +106,66 @@ def rows(runs: Iterable[dict]) -> list[dict]:
     return found
 
 
-def side_by_side(found: list[dict], model: str) -> dict[str, list[dict]]:
-    """By setting, the rows of a model that belong in one picture: whatever their steps, with cross-entropy's.
-
-    A setting is named by its batches and what is not the default. Those of one method alone are left out, unless there
-    is no other: then the one with most rows is what there is to show.
-    """
-    own = [row for row in found if row["cell"].model == model]
-    settings = {"-".join(of["cell"].setting): [row for row in own if _same_setting(row["cell"], of["cell"])]
-                for of in own}
-    several = {name: shown for name, shown in settings.items() if len({row["cell"].method for row in shown}) > 1}
-    if several:
-        return several
-    name = max(settings, key=lambda name: len(settings[name]))
-    return {name: settings[name]}
-
-
-def _same_setting(cell: Cell, other: Cell) -> bool:
-    """But for steps and method; cross-entropy, which has no triplets, is in the setting of all that else agree."""
-    return cell in (replace(other.of(cell.method), steps=cell.steps), replace(other, steps=cell.steps))
-
-
 def markdown(runs: list[dict]) -> str:
-    """The tables: one of all rows, and one of numbers of neighbours if several were tested.
+    """A table of all settings and methods of one data set, and one of numbers of neighbours if several were tested.
 
     The mean of the words' recalls stands beside the accuracy because neighbours vote by how often a word is among the
-    training clips, while a softmax that batches of equally many clips a word have trained knows no word as more
-    frequent: where words are unequally frequent, accuracy alone favours the vote.
+    training clips, and a softmax trained on balanced batches does not: where words are unequally frequent, accuracy
+    alone favours the vote.
     """
     found = rows(runs)
-    if not found:
-        return "no results yet\n"
     varying = [name for name in SETTINGS if len({getattr(row["cell"], name) for row in found}) > 1]
-    batches = {(row["cell"].batch_classes, row["cell"].per_class) for row in found}
+    batches = len({(row["cell"].batch_classes, row["cell"].per_class) for row in found}) > 1
+    first = found[-1]["cell"]
+    alike = [f"batches of {first.batch_classes} classes x {first.per_class} clips"] * (not batches) + shared(
+        first, [name for name in SETTINGS if name not in varying], {"loss": "triplet", "shares": ()})
+    varying = ["batch"] * batches + varying
+    columns = [name for name in varying if name != "loss"]  # which the method's title has
     ks = sorted({int(k) for run in runs for k in run.get("k", {})})
-    lines = [_describe(found, varying, batches)]
-    if len(batches) > 1:
-        varying = ["batch", *varying]
-    settings = [name for name in varying if name != "loss"]  # which the method's title has
-    by_method = [["model", "steps", *(name.replace("_", " ") for name in settings), "method", "seeds", "accuracy %",
+    by_method = [["model", "steps", *(name.replace("_", " ") for name in columns), "method", "seeds", "accuracy %",
                   "recall, mean of words %", "macro-F1", "error against cross-entropy's",
                   "only this right : only cross-entropy right", "McNemar p, a seed"]]
-    by_neighbours = [["model", "steps", *(name.replace("_", " ") for name in varying), *(f"k = {k}" for k in ks)]]
+    by_k = [["model", "steps", *(name.replace("_", " ") for name in varying), *(f"k = {k}" for k in ks)]]
     for row in found:
-        cell, of_seeds = row["cell"], list(row["runs"].values())
-        first = [cell.model, str(cell.steps)]
-        by_method.append([*first, *(setting(cell, name) for name in settings), cell.title, str(len(of_seeds)),
-                          spread([100 * run["accuracy"] for run in of_seeds], 2),
-                          spread([100 * statistics.mean(run["classes"].values()) for run in of_seeds], 2),
-                          spread([run["f1_macro"] for run in of_seeds], 4),
-                          f"{-100 * row['reduction']:+.0f} %" if "reduction" in row else "",
-                          *_tests(row.get("tests", []))])
-        voted = [run["k"] for run in of_seeds if "k" in run]
-        if voted:
-            by_neighbours.append([*first, *(setting(cell, name) for name in varying), *(
-                spread([100 * of[str(k)] for of in voted if str(k) in of], 2) for k in ks)])
-    lines += ["", *table(by_method), *heard(runs)]
+        cell, seeds, tests = row["cell"], list(row["runs"].values()), row.get("tests", [])
+        by_method.append([
+            cell.model, str(cell.steps), *(setting(cell, name) for name in columns), cell.title, str(len(seeds)),
+            spread([100 * run["accuracy"] for run in seeds]),
+            spread([100 * statistics.mean(run["classes"].values()) for run in seeds]),
+            spread([run["f1_macro"] for run in seeds], 4),
+            f"{-100 * row['reduction']:+.0f} %" if "reduction" in row else "",
+            " : ".join(str(sum(test[i] for test in tests)) for i in range(2)) if tests else "",
+            ", ".join(p_value(test[2]) for test in tests)])
+        if voted := [run["k"] for run in seeds if "k" in run]:
+            by_k.append([cell.model, str(cell.steps), *(setting(cell, name) for name in varying), *(
+                spread([100 * of[str(k)] for of in voted if str(k) in of]) for k in ks)])
+    lines = [f"{first.manifest}, {len(runs[0]['right']):,} test clips; {', '.join(alike)}. Mean ± standard deviation "
+             f"over seeds. {_remarks(runs)}", "", *table(by_method), *heard(runs)]
     if len(ks) > 1:
         voted = {row["cell"].title for row in found if row["cell"].method == "knn"}
         of = voted.pop() if len(voted) == 1 else "kNN"
-        lines += ["", f"Accuracy of {of} by the number of neighbours, %:", "", *table(by_neighbours)]
+        lines += ["", f"Accuracy of {of} by the number of neighbours, %:", "", *table(by_k)]
     return "\n".join(lines) + "\n"
 
 
-def heard(runs: Sequence[dict]) -> list[str]:
-    """What a reader must know where test clips or speakers were trained on."""
-    clips, speakers = (max(run.get(key, 0) for run in runs) for key in (
-        "test_clips_trained_on", "test_speakers_trained_on"))
-    return ["", f"Up to {clips:,} of the test clips and {speakers:,} of their speakers were in the training of an "
-                "encoder here."] if clips or speakers else []
-
-
-def setting(cell: Cell, name: str) -> str:
-    """A field of a cell, or its batch, in words; what cross-entropy has none of is left blank."""
-    if name == "batch":
-        return f"{cell.batch_classes} x {cell.per_class}"
-    value = getattr(cell, name)
-    if (name in cells.OF_LOSS and cell.method == "ce") or (name in ("mining", "margin")
-                                                           and name not in LOSSES[cell.loss]):
-        return ""
-    if name == "embedding_size":
-        return str(value or cell.width)
-    if name == "shares":
-        return " : ".join(f"{share:g}" for share in value) or "none"
-    if name == "loss":
-        return value.replace("_", " ")
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return " ".join(value) if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def spread(values: list[float], digits: int) -> str:
-    """Mean ± standard deviation over seeds; of one seed, its value."""
-    if not values:
-        return ""
-    mean = f"{statistics.mean(values):.{digits}f}"
-    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
-
-
-def order(cell: Cell):
-    """By model and setting, the default one first, then by steps and method."""
-    usual = {field.name: field.default for field in fields(Cell)}
-    changed = [(name, str(getattr(cell, name))) for name in SETTINGS if getattr(cell, name) != usual[name]]
-    return cell.model, cell.batch_classes, cell.per_class, changed, cell.steps, METHODS.index(cell.method)
-
-
-def _tests(tests: list[tuple[int, int, float]]) -> list[str]:
-    if not tests:
-        return ["", ""]
-    only_this, only_other = (sum(test[i] for test in tests) for i in range(2))
-    return [f"{only_this} : {only_other}", ", ".join(p_value(test[2]) for test in tests)]
-
-
-def _describe(found: list[dict], varying: list[str], batches: set[tuple[int, int]]) -> str:
-    """What all rows share, in a sentence."""
-    cell = found[-1]["cell"]
-    unused = {"loss": "triplet", "embedding_size": None, "shares": ()}
-    shared = [f"{name.replace('_', ' ')} {setting(cell, name)}" for name in SETTINGS
-              if name not in varying and setting(cell, name) and name != "extra"
-              and getattr(cell, name) != unused.get(name, ...)]
-    if len(batches) == 1:
-        shared.insert(0, "batches of {} classes x {} clips".format(*next(iter(batches))))
-    clips = {len(run["right"]) for row in found for run in row["runs"].values()}
-    voted = [run.get("ties", "lowest") for row in found for run in row["runs"].values()
-             if row["cell"].method == "knn"]  # the original's rule, before results said which
-    ties = f" Ties of the vote went to the lowest label in {voted.count('lowest')} of {len(voted)} kNN results, to " \
-           "the nearest neighbour's in the others." if len(set(voted)) > 1 else ""
-    return (f"{cell.manifest}, {'/'.join(f'{n:,}' for n in sorted(clips))} test clips; {', '.join(shared)}. "
-            f"Mean ± standard deviation over seeds. {_chance(found)}{ties}{_in_bf16(found)}")
-
-
-def _chance(found: list[dict]) -> str:
-    """What the number of test clips allows to tell: of the best run, Wilson's interval of 95 %."""
+def _remarks(runs: list[dict]) -> str:
+    """What the number of test clips allows to tell, and which results had another rule for ties or precision."""
     from scipy.stats import binomtest
 
-    best = max((run["right"] for row in found for run in row["runs"].values()),
-               key=lambda right: right.count("1") / len(right))
-    right, clips = best.count("1"), len(best)
+    right, clips = max(((run["right"].count("1"), len(run["right"])) for run in runs), key=lambda of: of[0] / of[1])
     interval = binomtest(right, clips).proportion_ci(method="wilson")
-    return (f"A test clip is {100 / clips:.2f} %; the best run's {100 * right / clips:.2f} % has a 95 % interval of "
+    text = (f"A test clip is {100 / clips:.2f} %; the best run's {100 * right / clips:.2f} % has a 95 % interval of "
             f"{100 * interval.low:.2f} to {100 * interval.high:.2f} % (Wilson).")
+    voted = [run.get("ties", "lowest") for run in runs if run["cell"]["method"] == "knn"]  # the first results had none
+    if len(set(voted)) > 1:
+        text += f" Ties of the vote went to the lowest label in {voted.count('lowest')} of {len(voted)} kNN results, " \
+                "to the nearest neighbour's in the others."
+    half = sum("--precision=bf16" in shlex.split(run["commands"][0]) for run in runs)
+    return text + (f" {half} of {len(runs)} results were trained in bf16." if half else "")
 
 
-def _in_bf16(found: list[dict]) -> str:
-    """How many results were trained in another precision than the others; "" for none."""
-    runs = [run for row in found for run in row["runs"].values()]
-    half = sum("--precision=bf16" in shlex.split(run.get("commands", [""])[0]) for run in runs)
-    return f" {half} of {len(runs)} results were trained in bf16." if half else ""
-
-
-def table(rows: list[list[str]]) -> list[str]:
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return [lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]
+def heard(runs: Sequence[dict]) -> list[str]:
+    """A line where test clips or speakers were trained on."""
+    clips, speakers = (max(run.get(f"test_{what}_trained_on", 0) for run in runs) for what in ("clips", "speakers"))
+    return ["", f"Up to {clips:,} of the test clips and {speakers:,} of their speakers were in the training of an "
+                "encoder here."] if clips or speakers else []

@@ -1,7 +1,8 @@
-"""The comparison: its cells' budgets, its figures against oracles, and a small grid from end to end."""
+"""The comparison: its cells' budgets, its figures against oracles, what belongs to which data, and small grids."""
 
 import importlib
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -11,159 +12,113 @@ from dataclasses import replace
 from math import comb
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
+from data import joined
 from data.base.errors import UserError
-from data.manifests import ROOT, load_corpus
-from experiments import cells, compare, summary
+from data.manifests import ROOT, Utterance, load_corpus, register, registered, write_manifest
+from experiments import cells, compare, new_words, pictures, results, summary
 from experiments.cells import Cell
-from experiments.pictures import draw_classes, draw_curves
-from experiments.results_file import Results
+from experiments.results import Data
 from models.runs.options.loss import LOSSES, resolve_loss
 from models.runs.options.recipe import HEAD, resolve_recipe
 
-# Small operations of two threads wait long for one another where another program has a core.
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
-BASE = Cell("words", "Res8", "knn", 6, 0, batch_classes=4, per_class=3)
+BASE = Cell("small", "Res8", "knn", 6, 0, batch_classes=2, per_class=10)
 CLASSIFYING = ("ce", "knn", "head")
+PROTOCOL = {"manifest": "wake", "enroll": ["alexa", "jarvis"], "unknown": ["unknown"], "shots": [1, 5], "repeats": 3,
+            "cohort": None, "content": "content"}
+SHOTS = replace(BASE, method="shots", words=results.protocol_name(PROTOCOL))
+PUBLISHED = sorted((ROOT / "experiments" / "results").glob("**/compare.json"))
+
+
+def commands(cell):
+    return ["python " + " ".join(cells.train_command(cell)), "python " + " ".join(cells.test_command(cell))]
+
+
+def result(cell, right="1110", **more):
+    accuracy = right.count("1") / len(right)
+    return {"name": cell.name, "cell": cell.to_dict(), "accuracy": accuracy, "f1_macro": accuracy, "seconds": 2.0,
+            "right": right, "test_set": "t", "data": "a", "classes": {"bed": accuracy, "cat": 1.0},
+            "curve": [[3, 1.0, 0.5], [cell.steps, 2.0, accuracy]], "commands": commands(cell),
+            **({"k": {"1": 0.5, "5": accuracy}} if cell.method == "knn" else {}), **more}
+
+
+def shots(cell, accuracy=0.5, **more):
+    found = [{"scores": scores, "shots": n, "accuracy": accuracy + n / 100, "auroc": 0.75}
+             for scores in ("embedding", "embedding, nearest clip", "embedding, t-norm") for n in (1, 5)]
+    return {"name": cell.name, "cell": cell.to_dict(), "seconds": 2.0, "data": "a", "curve": [[6, 2.0, 0.625]],
+            "looks": "new_words", "new_words_set": "n", "clips": [8, 5], "shots": found, "protocol": PROTOCOL,
+            "commands": commands(cell), **more}
 
 
 def grid(**axes):
-    return cells.grid("words", ["Res8", "Res15"], axes.pop("methods", CLASSIFYING), [240, 120], [0, 1], **axes)
+    return cells.grid(axes.pop("methods", CLASSIFYING), steps=[120, 240], seed=[0, 1], model=["Res8", "Res15"],
+                      manifest=["words"], **axes)
 
 
-def test_cross_entropy_has_one_cell_whatever_the_triplets_are():
-    found = grid(margin=[0.2, 0.5], mining=["random", "hardest"], augment=[False, True])
-    counts = {method: sum(cell.method == method for cell in found) for method in CLASSIFYING}
-    assert counts == {"ce": 2 * 2 * 2 * 2, "knn": 2 * 2 * 2 * 2 * 4, "head": 2 * 2 * 2 * 2 * 4}
+def test_cells_are_multiplied_only_by_what_their_method_and_loss_take():
+    found = grid(margin=[None, 0.2], mining=["random", "hardest"], loss=["triplet", "supcon"], augment=[False, True],
+                 extra=[("--scale=9", "--lr=0.01")])
+    count = {method: sum(cell.method == method for cell in found) for method in CLASSIFYING}
+    assert count == {"ce": 2 * 8, "knn": 2 * 8 * (4 + 1), "head": 2 * 8 * (4 + 1)}
     assert len({cell.name for cell in found}) == len(found)
+    assert {(cell.method == "ce" or cell.loss == "triplet", cell.extra) for cell in found} == {
+        (True, ("--lr=0.01",)), (False, ("--scale=9", "--lr=0.01"))}
     assert [cell.steps for cell in found] == sorted(cell.steps for cell in found)
+    for chain in cells.chains(grid(methods=["head", "shots"], words=["wake-1"])):
+        assert [cell.method for cell in chain] == ["knn", "head", "shots"]  # a head's encoder, asked for or not
+        assert {cell.encoder for cell in chain} == {chain[0]}
 
 
-def test_losses_are_multiplied_only_by_what_they_take():
-    found = grid(methods=["ce", "knn"], loss=["triplet", "am_softmax", "supcon"], margin=[0.2, 0.5],
-                 mining=["random", "hardest"], extra=[("--loss_lr=0.1", "--lr=0.01", "--sub_centres=2")])
-    per = {loss: sum(cell.loss == loss and cell.method == "knn" for cell in found) for loss in LOSSES}
-    assert {loss: count // 8 for loss, count in per.items() if count} == {"triplet": 4, "am_softmax": 2, "supcon": 1}
-    assert sum(cell.method == "ce" for cell in found) == 8
-    assert {cell.loss: cell.extra for cell in found} == {
-        "triplet": ("--lr=0.01",), "supcon": ("--lr=0.01",), "am_softmax": ("--loss_lr=0.1", "--lr=0.01")}
-    assert len({cell.name for cell in found}) == len(found)
-
-
-def test_every_loss_has_its_own_margin_where_none_is_asked_for():
-    found = grid(methods=["knn"], loss=list(LOSSES), margin=[None])
-    assert {cell.loss: cell.margin for cell in found if "margin" in LOSSES[cell.loss]} == {
-        loss: takes["margin"] for loss, takes in LOSSES.items() if "margin" in takes}
-    assert not any("margin" in cell.name for cell in found)
-    assert all(cell.name.count(cell.loss) == (cell.loss != "triplet") for cell in found)
-
-
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("model, size", [("Res8", None), ("Res8", 64), ("BCRes1", None), ("BCRes3", 64)])
-def test_every_loss_and_encoder_gets_flags_that_its_script_takes(loss, model, size):
-    from models.runs import session
-
-    extra = ("--scale=20", "--sub_centres=2", "--loss_lr=0.5", "--spec_augment=light")
-    cell, = cells.grid("a+b", [model], ["knn"], [6], [0], loss=[loss], margin=[None], embedding_size=[size],
-                       shares=[(3.0, 1.5)], extra=[extra])
-    script, *flags = cells.train_command(cell, [])
-    args = importlib.import_module(script.removesuffix(".py")).parse_args(flags)
-    resolve_recipe(args)
-    resolve_loss(args)
-    session.resolve_sizes(args, {})
-    assert (args.loss, args.shares, args.spec_augment) == (loss, [3.0, 1.5], "light")
-    assert (args.hidden_size, args.embedding_size) == ((45 if model == "Res8" else size or 45), size or 45)
-    for flag, value in (("scale", 20), ("sub_centres", 2), ("loss_lr", 0.5)):
-        assert getattr(args, flag) == (value if flag in LOSSES[loss] else None)
-    for method in ("ce", "head"):
-        script, *flags = cells.train_command(cell.of(method), [])
-        importlib.import_module(script.removesuffix(".py")).parse_args(flags)
-
-
-def test_sizes_said_two_ways_are_one_cell():
-    found = cells.grid("words", ["Res8", "BCRes1"], ["knn"], [6], [0], width=[45, 64], embedding_size=[None, 64])
-    assert {(cell.model, cell.width, cell.embedding_size) for cell in found} == {
-        ("Res8", 45, None), ("Res8", 45, 64), ("Res8", 64, None), ("BCRes1", 45, None), ("BCRes1", 64, None)}
-    assert len({cell.name for cell in found}) == len(found) == 5
-
-
-def test_words_are_enrolled_after_what_shares_their_encoder():
-    found = grid(methods=["shots", "head", "ce"], words=["wake-1"])
-    for chain in cells.chains(found):
-        methods = [cell.method for cell in chain]
-        assert methods in (["ce"], ["knn", "head", "shots"])
-        assert len({cell.encoder for cell in chain}) == 1
-    alone = list(cells.chains(grid(methods=["shots"], words=["wake-1", "wake-2"])))
-    assert all([cell.method for cell in chain] == ["shots"] * 2 for chain in alone)
-    assert {cell.run for chain in alone for cell in chain} == {chain[0].encoder.name for chain in alone}
-
-
-def test_results_of_what_there_always_was_look_as_they_always_did():
-    """Byte for byte: an older version reads them, and the files that lie in git do not change."""
-    for path in sorted((ROOT / "experiments" / "results").glob("*/compare.json")):
-        read = Results(path)
-        for line in path.read_text(encoding="utf-8").splitlines():
-            if line.startswith("{\"name\""):
-                run = json.loads(line.removesuffix(","))
-                assert json.dumps(read.runs[run["name"]], ensure_ascii=False) == line.removesuffix(",")
-                assert cells.from_dict(run["cell"]).name == run["name"]
-                assert cells.from_dict(run["cell"]).loss == "triplet"
-        assert read.runs
-
-
-def test_a_head_follows_its_encoder_asked_for_or_not():
-    for chain in cells.chains(grid(methods=["head"], margin=[0.2, 0.5])):
-        encoder, head = chain
-        assert (encoder.method, head.method) == ("knn", "head")
-        assert replace(head, method="knn") == encoder
-
-
-@pytest.mark.parametrize("cell", [BASE, replace(BASE, augment=True, margin=0.2, mining="hardest", data_probs=2),
-                                  replace(BASE, recipe="paper", width=64, extra=("--lr=0.002", "--no-shift")),
-                                  replace(BASE, loss="am_softmax", margin=0.3, extra=("--loss_lr=0.1", "--lr=0.002"),
-                                          embedding_size=64),
-                                  replace(BASE, manifest="a+b", shares=(2.0, 1.0), model="BCRes3", augment=True,
-                                          extra=("--spec_augment=light",))])
+@pytest.mark.parametrize("cell", [
+    BASE, replace(BASE, augment=True, margin=0.2, mining="hardest", data_probs=2),
+    replace(BASE, recipe="paper", width=64, extra=("--lr=0.002", "--no-shift")),
+    replace(BASE, manifest="a+b", shares=(2.0, 1.0), model="BCRes3", augment=True, extra=("--spec_augment=light",)),
+    *(replace(BASE, loss=loss, extra=("--scale=20",) if "scale" in LOSSES[loss] else ()) for loss in LOSSES)])
 def test_all_methods_get_the_same_budget_from_the_scripts_themselves(cell):
     budgets = []
     for method in CLASSIFYING:
         script, *flags = cells.train_command(cell.of(method), ["--runs_dir=somewhere"])
         args = importlib.import_module(script.removesuffix(".py")).parse_args(flags)
         resolve_recipe(args, HEAD if method == "head" else None)
+        if method == "knn":
+            resolve_loss(args)
+            assert (args.loss, args.scale) == (cell.loss, 20 if "scale" in LOSSES[cell.loss] else None)
         budgets.append({name: getattr(args, name) for name in (
             "manifest", "model", "num_steps", "batch_classes", "per_class", "seed", "augment", "shift", "spec_augment",
             "optimizer", "schedule", "lr", "weight_decay", "warmup")})
-        script, *flags = cells.test_command(cell.of(method), [])
+        script, *flags = cells.test_command(cell.of(method))
         assert importlib.import_module(script.removesuffix(".py")).parse_args(flags).enc_step == cell.steps
     assert budgets[0] == budgets[1] == budgets[2]
 
 
-def test_a_cell_survives_json():
-    for cell in (replace(BASE, extra=("--lr=0.002",), fraction=0.5), replace(
-            BASE, method="shots", loss="ge2e", shares=(1.0, 2.0), embedding_size=64, words="wake-1")):
-        assert cells.from_dict(json.loads(json.dumps(cells.to_dict(cell)))) == cell
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.parent.name)
+def test_published_results_are_read_and_give_the_published_tables(path, tmp_path):
+    read = results.read(path)
+    for run in read.values():
+        assert results.other_arguments(cells.from_dict(run["cell"]), run, None) in ([], gone(run))
+        results.add(tmp_path / "compare.json", run)
+    assert sorted((tmp_path / "compare.json").read_text().splitlines()) == sorted(path.read_text().splitlines())
+    assert compare.tables(list(read.values())) == path.with_name("compare.md").read_text()
+    drawn = pictures.side_by_side(summary.rows(run for run in read.values() if "shots" not in run))
+    assert {f"compare-{name}-curves.png" for name in drawn} == {file.name for file in path.parent.glob("*-curves.png")}
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_mcnemar_against_all_splits(seed):
-    rng = np.random.default_rng(seed)
-    a, b = ("".join(rng.choice(["0", "1"], 30, p=[share, 1 - share])) for share in (0.2, 0.5))
-    only_a, only_b, p = summary.mcnemar(a, b)
-    n, seen = only_a + only_b, comb(only_a + only_b, only_a)
-    assert (only_a, only_b) == (sum(x + y == "10" for x, y in zip(a, b, strict=True)),
-                                sum(x + y == "01" for x, y in zip(a, b, strict=True)))
-    assert p == pytest.approx(sum(comb(n, k) for k in range(n + 1) if comb(n, k) <= seen) / 2 ** n)
-    assert summary.mcnemar(a, a) == (0, 0, 1.0)
+def gone(run):
+    """A flag that a loss took that is no longer here."""
+    return [] if run["cell"].get("loss", "triplet") in LOSSES else ["--margin=" + f"{run['cell']['margin']:g}"]
 
 
-def result(cell, right):
-    accuracy = right.count("1") / len(right)
-    return {"name": cell.name, "cell": cells.to_dict(cell), "accuracy": accuracy, "f1_macro": accuracy, "seconds": 2.0,
-            "right": right, "test_set": "x", "classes": {"bed": accuracy, "cat": 1.0},
-            "curve": [[3, 1.0, 0.5], [6, 2.0, accuracy]]} | ({"k": {"1": 0.5, "5": accuracy}} if cell.method == "knn"
-                                                              else {})
+@pytest.mark.parametrize("only_a, only_b", [
+    (3, 0), (9, 4), (0, 9), (1193, 37), (30, 1100), (580, 87), (5000, 5000), (5300, 4900)])
+def test_mcnemar_against_whole_numbers(only_a, only_b):
+    """Where a library's own sum of the split's tail is 0 long before a float is."""
+    n, few = only_a + only_b, min(only_a, only_b)
+    found = summary.mcnemar("1" * only_a + "0" * only_b + "01", "0" * only_a + "1" * only_b + "01")
+    assert found[:2] == (only_a, only_b)
+    assert found[2] == pytest.approx(min(1, 2 * sum(comb(n, k) for k in range(few + 1)) / 2 ** n), rel=1e-9, abs=0)
+    assert summary.mcnemar("101", "101") == (0, 0, 1.0)
 
 
 RUNS = [result(BASE, "1111111110"), result(replace(BASE, seed=1), "1111111100"),
@@ -179,76 +134,137 @@ def test_a_row_is_held_against_cross_entropy_of_its_own_setting_and_seeds():
     assert found[replace(BASE, margin=0.2)]["reduction"] == pytest.approx(1 - 0.5 / 0.4)  # with seed 0 alone
     assert "reduction" not in found[replace(BASE, fraction=0.5)]
     table = summary.markdown(RUNS)
-    assert "85.00 ± 7.07" in table and "| -67 % |" in table and "| +25 % |" in table and "k = 5" in table
-    assert "0.25, 0.38" in table
-
-
-def test_the_mean_of_the_words_recalls_stands_beside_the_accuracy():
-    """Of which neighbours, who vote by frequency, get more where words are unequally frequent."""
-    head, _, first = (line.split(" | ") for line in summary.markdown([RUNS[2]]).splitlines()[2:5])
-    told = dict(zip(head, first, strict=True))
-    assert told["accuracy %"] == "50.00" and told["recall, mean of words %"] == "75.00"  # of 0.5 and 1
-
-
-def test_a_table_says_that_test_clips_were_trained_on():
-    assert "were in the training" not in summary.markdown(RUNS)
-    leaky = summary.markdown([RUNS[0] | {"test_clips_trained_on": 7}, RUNS[3] | {"test_speakers_trained_on": 2}])
-    assert "Up to 7 of the test clips and 2 of their speakers were in the training" in leaky
-
-
-@pytest.mark.parametrize("only_a, only_b", [(1193, 37), (30, 1100), (580, 87), (0, 9), (5000, 5000), (5300, 4900)])
-def test_mcnemar_of_many_clips_against_whole_numbers(only_a, only_b):
-    """Where a library's own sum of the split's tail is 0 long before a float is."""
-    n, few = only_a + only_b, min(only_a, only_b)
-    found = summary.mcnemar("1" * only_a + "0" * only_b, "0" * only_a + "1" * only_b)
-    assert found[:2] == (only_a, only_b)
-    assert found[2] == pytest.approx(min(1, 2 * sum(comb(n, k) for k in range(few + 1)) / 2 ** n), rel=1e-9, abs=0)
-
-
-def test_a_probability_below_what_a_float_holds_is_not_called_zero():
-    table = summary.markdown([result(BASE, "1" * 1200), result(BASE.of("ce"), "0" * 1200)])
-    assert "| 1200 : 0 | below 1e-307 |" in table
-
-
-def test_rows_of_other_batches_say_so_in_every_table():
-    lines = summary.markdown([*RUNS, result(replace(BASE, per_class=2), "1111000000")]).splitlines()
-    assert sum("4 x 2" in line for line in lines) == 2  # by method, and by neighbours
-    heads = [i for i, line in enumerate(lines) if line.startswith("| model")]
-    assert len(heads) == 2
-    for start in heads:
-        rows = [line.count("|") for line in lines[start:start + 4]]
-        assert len(set(rows)) == 1 and "batch" in lines[start]
-
-
-def test_results_on_different_test_sets_have_no_mean():
+    assert "85.00 ± 7.07" in table and "| -67 % |" in table and "| +25 % |" in table and "0.25, 0.38" in table
+    assert "| 50.00 | 75.00 |" in table and "k = 5" in table  # accuracy; the mean of 0.5 and 1, the words' recalls
     with pytest.raises(ValueError, match="different test sets"):
-        summary.rows([*RUNS, result(replace(BASE, seed=2), "111") | {"test_set": "y"}])
+        summary.rows([*RUNS, result(replace(BASE, seed=2), "111", test_set="y")])
+    assert "| 1200 : 0 | below 1e-307 |" in summary.markdown([result(BASE, "1" * 1200),
+                                                              result(BASE.of("ce"), "0" * 1200)])
 
 
-def test_results_by_both_rules_for_ties_say_so():
-    assert "Ties" not in summary.markdown(RUNS)
-    found = summary.markdown([*RUNS, result(replace(BASE, seed=2), "1111111110") | {"ties": "nearest"}])
-    assert "lowest label in 4 of 5 kNN results" in found.splitlines()[0]
+@pytest.mark.parametrize("more, line", [
+    ({"test_clips_trained_on": 7, "test_speakers_trained_on": 2}, "Up to 7 of the test clips and 2 of their speakers"),
+    ({"ties": "nearest"}, "lowest label in 3 of 4 kNN results"),
+    ({"commands": ["python TripletEncoder.py --precision=bf16", ""]}, "1 of 6 results were trained in bf16")])
+def test_a_table_says_what_a_reader_must_know(more, line):
+    assert line not in summary.markdown(RUNS)
+    assert line in summary.markdown([RUNS[0] | more, *RUNS[1:]])
+
+
+def test_how_sure_a_figure_is_follows_from_the_number_of_clips():
+    """Wilson, 1927: the interval of p has the p for which the share seen is 1.96 standard errors off."""
+    text = summary.markdown([result(BASE, "1" * 2_302 + "0" * 71)]).splitlines()[0]
+    share, z = 2_302 / 2_373, 1.959964
+    low, high = (float(bound) / 100 for bound in text.split("interval of ")[1].split(" %")[0].split(" to "))
+    for bound in (low, high):
+        assert abs(share - bound) == pytest.approx(z * (bound * (1 - bound) / 2_373) ** 0.5, abs=2e-4)
+    assert low < share < high and "A test clip is 0.04 %" in text
 
 
 def test_pictures_show_one_setting():
-    by_setting = summary.side_by_side(summary.rows(RUNS), "Res8")
+    found = pictures.side_by_side(summary.rows(RUNS))
     small = replace(BASE, margin=0.2)
-    assert {name: {row["cell"] for row in shown} for name, shown in by_setting.items()} == {
-        "4x3": {BASE, BASE.of("ce")}, "4x3-margin0.2": {small, BASE.of("ce")}}
-    shown = by_setting["4x3"]
-    for draw in (draw_curves, draw_classes):
-        assert draw(shown)[:8] == b"\x89PNG\r\n\x1a\n"
-
-
-def test_of_settings_with_one_method_each_the_largest_is_shown():
+    assert {name: {row["cell"] for row in shown} for name, shown in found.items()} == {
+        "Res8-2x10": {BASE, BASE.of("ce")}, "Res8-2x10-margin0.2": {small, BASE.of("ce")}}
+    assert pictures.draw_curves(found["Res8-2x10"])[:8] == b"\x89PNG\r\n\x1a\n"
     alone = [result(replace(BASE, steps=steps, margin=margin), "10")
              for steps, margin in ((6, 0.5), (6, 0.2), (9, 0.2))]
-    shown = summary.side_by_side(summary.rows(alone), "Res8")
-    assert {name: len(rows) for name, rows in shown.items()} == {"4x3-margin0.2": 2}
+    assert list(pictures.side_by_side(summary.rows(alone))) == ["Res8-2x10-margin0.2"]  # of one method, the most rows
 
 
-def test_epochs_are_worth_the_steps_that_a_training_by_epochs_takes(words, capsys):
+def test_words_never_heard_have_a_table_for_each_protocol_and_rows_for_what_varies():
+    other = PROTOCOL | {"repeats": 9}
+    runs = [shots(SHOTS, 0.5), shots(replace(SHOTS, seed=1), 0.25), shots(replace(SHOTS, loss="supcon"), 0.875),
+            shots(replace(SHOTS, words=results.protocol_name(other)), 0.125, protocol=other)]
+    first, second = sorted(new_words.markdown(runs).split("\nWords never heard"), key=len, reverse=True)
+    assert "| loss | mining | margin | seeds | AUROC of new words held out | clips enrolled |" in first
+    assert "| triplet | random | 0.5 | 2 | 62.50 ± 0.00 | 1 | plain | 38.50 ± 17.68 |" in first
+    assert "| supcon |  |  | 1 | 62.50 | 5 | t-norm | 92.50 |" in first
+    assert "1 | t-norm" not in first and "nearest" not in first  # of normalised scores some, with most clips
+    assert "12.50" not in first and "| 13.50 |" in second and "9 draws" in second
+    apart = [shots(SHOTS), shots(replace(SHOTS, seed=1), new_words_set="m"),
+             shots(replace(SHOTS, seed=2), clips=[8, 4])]
+    assert new_words.markdown(apart).count("Words never heard") == 3
+    twice = new_words.markdown([shots(SHOTS), shots(replace(SHOTS, seed=1), data="bbbbbbbbbb", cohort={"clips": 9})])
+    assert "| a | 1 | 62.50 | 1 |" in twice and "| bbbbbbbb 9 | 1 | 62.50 | 1 |" in twice  # no mean over other data
+
+
+def small(folder, **changed):
+    """A data set of two words, registered as "small"; ``changed`` are other utterances by split."""
+    folder.mkdir(exist_ok=True)
+    for split in ("train", "dev", "test"):
+        own = [Utterance(str(folder / word / f"{split}{i}.wav"), word, 1.0)
+               for word in ("bed", "cat") for i in range(3)]
+        write_manifest(folder / f"{split}.json", changed.get(split, own))
+    register("small", **{split: folder / f"{split}.json" for split in ("train", "dev", "test")},
+             registry=folder / "manifests.json")
+    return load_corpus("small", registry=folder / "manifests.json")
+
+
+@pytest.mark.parametrize("split", ["train", "dev", "test"])
+@pytest.mark.parametrize("change", [{"path": "other.wav"}, {"label": "cat"}, {"duration": 0.9}, {"offset": 0.1}, None])
+def test_any_change_of_a_manifest_is_other_data_and_another_place_is_not(tmp_path, split, change):
+    corpus = small(tmp_path / "here")
+    before = Data.of(corpus)
+    rows = [corpus.splits[split][i] for i in range(6)]
+    assert Data.of(small(tmp_path / "there")) == before
+    rows[0] = replace(rows[0], **{key: str(tmp_path / value) if key == "path" else value
+                                  for key, value in (change or {}).items()})
+    after = Data.of(small(tmp_path / "here", **{split: rows if change else rows[:-1]}))
+    assert after.content != before.content
+    assert before.has(result(BASE, data=before.content)) and not after.has(result(BASE, data=before.content))
+
+
+def test_a_result_made_with_noise_belongs_to_that_noise_and_an_old_one_goes_by_its_test_set(tmp_path):
+    hashes = set()
+    for name, content in (("hum", b"hum"), ("hum", b"hiss"), ("hiss", b"hum")):
+        folder = tmp_path / f"{name}{len(content)}{len(hashes)}"
+        folder.mkdir()
+        (folder / f"{name}.wav").write_bytes(content)
+        data, cell = Data("a", "t", noise=str(folder)), replace(BASE, augment=True)
+        made = result(cell, noise_set=data.noise_of(cell))
+        assert data.has(made) and data.has(result(BASE)) and not replace(data, noise=None).has(made)
+        named = replace(cell, extra=(f"--noise_dir={folder}",))
+        assert replace(data, noise=None).noise_of(named) == data.noise_of(cell) and data.noise_of(BASE) is None
+        hashes.add(data.noise_of(cell))
+    assert len(hashes) == 3
+    old = {key: value for key, value in result(BASE).items() if key != "data"}
+    assert Data("z", "t").has(old) and not Data("a", "u").has(old)
+    assert Data("a", "t", new_words="n").has(shots(SHOTS)) and not Data("a", "t", new_words="m").has(shots(SHOTS))
+
+
+def small_flags(folder, *flags):
+    return compare.parse_args(["--manifest=small", f"--registry={folder / 'manifests.json'}", "--methods", "knn",
+                               "--steps", "6", f"--runs_dir={folder / 'runs'}", f"--out={folder / 'out'}", *flags])
+
+
+def test_results_of_other_data_are_planned_again_and_neither_shown_nor_lost(tmp_path, capsys):
+    data = Data.of(small(tmp_path))
+    path = tmp_path / "out" / "compare.json"
+    for seed, content in enumerate([data.content, "older"]):
+        results.add(path, result(replace(BASE, seed=seed), data=content, test_set=data.test_set))
+    before = path.read_bytes()
+    assert compare.main(small_flags(tmp_path, "--seeds", "0", "1", "--dry_run")) == 0
+    printed = capsys.readouterr().out
+    assert "1 results are of other data" in printed and "2 cells, 1 to run" in printed
+    assert printed.splitlines()[-1] == replace(BASE, seed=1).name and not (tmp_path / "runs").exists()
+    assert compare.main(small_flags(tmp_path, "--seeds", "0")) == 0
+    assert "| 1 | 75.00 |" in capsys.readouterr().out and path.read_bytes() == before  # one seed, no deviation
+
+
+@pytest.mark.parametrize("had, asked", [
+    ("--lr=1e-3", ["--extra", "noise_dir=a_b"]), ("--precision=bf16", ["--precision", "32"]),
+    ("", ["--precision=bf16"])])
+def test_a_result_of_other_arguments_under_the_same_name_is_refused(tmp_path, had, asked):
+    data = Data.of(small(tmp_path))
+    cell = replace(BASE, extra=("--noise_dir=a/b",) if "--extra" in asked else ())
+    train, test = commands(cell)
+    results.add(tmp_path / "out" / "compare.json", result(cell, data=data.content, commands=[f"{train} {had}", test]))
+    with pytest.raises(UserError, match=r"trained with other arguments \(--.*--out"):
+        compare.main(small_flags(tmp_path, "--seeds", "0", "--dry_run", *asked))
+
+
+def test_an_epoch_has_the_steps_that_a_training_by_epochs_takes(words, capsys):
     from data.sampler import BalancedBatchSampler
 
     train = load_corpus("words", registry=words.registry).splits["train"]
@@ -257,141 +273,228 @@ def test_epochs_are_worth_the_steps_that_a_training_by_epochs_takes(words, capsy
                                "1", "1/6", "--batch_classes=35", "--per_class=4", "--seeds", "0", "--dry_run"])
     assert compare.main(args) == 0
     printed = capsys.readouterr().out
-    assert f"--epochs 1: {sampler.epoch_steps} steps, 15: {15 * sampler.epoch_steps} steps" in printed
     assert sampler.epoch_steps == 3 and "6 cells, 6 to run" in printed
     for steps in (7, 3, 45):
-        assert f"words-Res8-knn-{steps}x6x4-seed0 " in printed
-        assert f"words-Res8-knn-{steps}x6x4-fraction0.166667-seed0 " in printed
+        assert f"words-Res8-knn-{steps}x6x4-seed0\n" in printed
+        assert f"words-Res8-knn-{steps}x6x4-fraction0.166667-seed0\n" in printed
 
 
-def test_how_sure_a_figure_is_follows_from_the_number_of_clips():
-    """Wilson, 1927: the interval of p has the p for which the share seen is 1.96 standard errors off."""
-    right = "1" * 2_302 + "0" * 71
-    found = summary.markdown([result(BASE, right)]).splitlines()[0]
-    share, z = 2_302 / 2_373, 1.959964
-    low, high = (float(text) / 100 for text in found.split("interval of ")[1].split(" %")[0].split(" to "))
-    for bound in (low, high):
-        assert abs(share - bound) == pytest.approx(z * (bound * (1 - bound) / 2_373) ** 0.5, abs=2e-4)
-    assert low < share < high and "A test clip is 0.04 %" in found and "97.01 %" in found
+@pytest.fixture(scope="module")
+def sets(words, tmp_path_factory):
+    """Registered: "one" and "two" with two words each to train on, "one" with a new word held out; "new" to enrol."""
+    folder = tmp_path_factory.mktemp("sets")
+    whole = load_corpus("words", registry=words.registry)
+
+    def part(path, split, labels):
+        manifest = whole.splits[split]
+        write_manifest(path, (one for one in map(manifest.__getitem__, range(len(manifest))) if one.label in labels))
+        return path
+
+    for name, labels, held in (("one", ("bed", "cat"), ("five", "four")), ("two", ("dog", "tree"), ()),
+                               ("new", ("bed", "five", "four", "tree"), ())):
+        register(name, **{split: part(folder / f"{name}-{split}.json", split, labels) for split in whole.splits},
+                 new_words=part(folder / f"{name}-new.json", "dev", held) if held else None,
+                 registry=folder / "manifests.json")
+    return SimpleNamespace(registry=folder / "manifests.json", cache=words.folder / "cache")
 
 
-def test_results_in_half_precision_are_told():
-    half = result(replace(BASE, seed=1), "1111") | {"commands": ["python TripletEncoder.py --precision=bf16", ""]}
-    assert "1 of 2 results were trained in bf16" in summary.markdown([result(BASE, "1110"), half])
-    assert "bf16" not in summary.markdown([result(BASE, "1110")])
+def test_shares_of_the_clips_lie_within_one_another_also_of_joined_sets(sets, tmp_path):
+    whole, kept = joined.load("one+two", registry=sets.registry), {}
+    for fraction in (0.1, 0.5):
+        compare.make_fraction("one+two", fraction, sets.registry, tmp_path)
+        part = joined.load(replace(BASE, manifest="one+two", fraction=fraction).data,
+                           registry=tmp_path / "manifests.json")
+        assert part.splits["train"].counts().tolist() == [max(2, round(12 * fraction))] * 4
+        assert part.splits["test"].files == whole.splits["test"].files and part.parts.tolist() == [0, 0, 1, 1]
+        kept[fraction] = set(part.splits["train"].files)
+    assert kept[0.1] < kept[0.5] < set(whole.splits["train"].files)
+    assert "new_words" in registered("one-0.5", tmp_path / "manifests.json")
 
 
-def test_curves_of_new_words_are_not_beside_those_of_dev(monkeypatch):
-    from experiments import pictures
-
-    drawn = []
-    monkeypatch.setattr(pictures, "png", drawn.append)
-    knn = [result(replace(BASE, seed=seed), "1110") | {"looks": "new_words"} for seed in range(2)]
-    pictures.draw_curves(summary.rows([*knn, result(BASE.of("ce"), "1111")]))
-    pictures.draw_curves(summary.rows([knn[0], result(BASE.of("ce"), "1111")]))
-    assert [figure.axes[0].get_ylabel() for figure in drawn] == ["AUROC of new words, %", "accuracy on dev, %"]
-    assert [[line.get_label() for line in figure.axes[0].get_lines()] for figure in drawn] == [
-        ["triplet + kNN, 6 steps"], ["cross-entropy, 6 steps"]]
-
-
-def command(words, folder, *flags):
-    return [sys.executable, "-m", "experiments.compare", *words.flags, f"--runs_dir={folder}", "--methods", "ce", "knn",
-            "head", "--seeds", "0", "--steps", "12", "--batch_classes=6", "--per_class=4", "--widths", "12", *flags]
+def command(folder, *flags):
+    return [sys.executable, "-m", "experiments.compare", f"--runs_dir={folder}", "--seeds", "0", "--batch_classes=6",
+            "--per_class=4", "--widths", "12", *flags]
 
 
 def ran(command):
     return subprocess.run(command, cwd=ROOT, env=ONE_THREAD, capture_output=True, text=True, timeout=500)
 
 
-@pytest.fixture(scope="module")
-def compared(words, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("compare")
-    line = command(words, folder, "--ks", "1", "3", "--precision", "32")
-    done = ran(line)
+def test_words_never_heard_from_end_to_end_on_joined_sets(sets, tmp_path):
+    flags = command(tmp_path, "--manifest=one+two", f"--registry={sets.registry}", f"--cache_dir={sets.cache}",
+                    "--steps", "4", "--methods", "shots", "--losses", "triplet", "supcon", "--shares", "1", "1",
+                    "--eval=new_words", "--extra", "scale=5", "--shots_manifest=new", "--shots", "1", "3",
+                    "--repeats=2", "--enroll", "five", "four", "--unknown")
+    done = ran(flags)
     assert done.returncode == 0, done.stderr
-    runs = Results(folder / "words" / "compare.json").runs
-    return SimpleNamespace(folder=folder, command=line, out=done.stdout, runs=runs)
+    path = tmp_path / "one+two" / "compare.json"
+    runs = results.read(path)
+    assert sorted(run["cell"].get("loss", "triplet") for run in runs.values()) == ["supcon", "triplet"]
+    for run in runs.values():
+        assert run["clips"] == [10, 10] and run["looks"] == "new_words" and len(run["curve"]) == 4
+        written, = (json.loads(file.read_text()) for file in tmp_path.glob(
+            cells.from_dict(run["cell"]).encoder.name + "-*/shots-unknown-new-Res8-4.json"))
+        assert [round(one["auroc_mean"], 6) for one in written["results"]] == [one["auroc"] for one in run["shots"]]
+        assert ("--scale=5" in run["commands"][0]) == (run["cell"].get("loss") == "supcon")
+        assert "--shares 1 1" in run["commands"][0] and "--enroll five four --unknown bed tree" in run["commands"][1]
+    assert "AUROC of new words held out" in (path.parent / "compare.md").read_text() in done.stdout
+    assert not any(str(place) in path.read_text() for place in (tmp_path, sets.registry.parent))  # to be published
+    assert path.read_text().count('"enroll"') == 1  # a protocol is there once
+    assert "2 cells, 0 to run" in ran([*flags, "--dry_run"]).stdout
+    assert "2 cells, 2 to run" in ran([*flags, "tree", "--dry_run"]).stdout  # another protocol
 
 
-def test_a_grid_from_end_to_end(compared):
-    assert sorted(one["cell"]["method"] for one in compared.runs.values()) == ["ce", "head", "knn"]
-    for one in compared.runs.values():
-        assert len(one["right"]) == 30
-        assert one["right"].count("1") / 30 == pytest.approx(one["accuracy"])
-        assert one["threads"] == 1
-        assert "--precision=32" in one["commands"][0] and "--runs_dir" not in one["commands"][0]  # what bears on it
-        steps, seconds, _ = zip(*one["curve"], strict=True)
-        assert steps == (2, 4, 6, 8, 10, 12) and list(seconds) == sorted(seconds) and seconds[0] > 0
-    assert len({one["test_set"] for one in compared.runs.values()}) == 1
-    knn = next(one for one in compared.runs.values() if one["cell"]["method"] == "knn")
-    assert set(knn["k"]) == {"1", "3"} and knn["dev_accuracy"] > 1 / 6
-    assert (compared.folder / "words" / "compare.md").read_text() in compared.out
-    assert {path.name for path in (compared.folder / "words").glob("*.png")} == {
-        "compare-Res8-6x4-width12-curves.png", "compare-Res8-6x4-width12-classes.png"}
-
-
-def test_what_is_known_is_not_run_again_and_what_is_lost_is(compared, words):
-    path = compared.folder / "words" / "compare.json"
-    before = path.read_bytes()
-    logs = {name: (compared.folder / name / "log.txt").read_text() for name in compared.runs}
-    head = next(name for name, one in compared.runs.items() if one["cell"]["method"] == "head")
-    content = json.loads(before)
-    content["runs"] = [one for one in content["runs"] if one["name"] != head]
-    path.write_text(json.dumps(content))
-    done = ran(compared.command)
-    assert done.returncode == 0 and "3 cells, 1 to run" in done.stdout, done.stderr
-    assert Results(path).runs == compared.runs
-    for name, log in logs.items():
-        new = (compared.folder / name / "log.txt").read_text()[len(log):]
-        assert ("infer_notl.py" in new) == (name == head) and "step 2/12" not in new
-
-
-def test_an_interrupted_grid_goes_on(words, tmp_path):
-    flags = command(words, tmp_path, "--methods", "knn", "--steps", "60", "--seeds", "0", "1", "2", "3")
-    process = subprocess.Popen(flags, cwd=ROOT, env=ONE_THREAD, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                               text=True)
-    checkpoints = tmp_path / "words-Res8-knn-60x6x4-width12-seed0" / "checkpoints"
-    give_up = time.monotonic() + 300
-    while not list(checkpoints.glob("trainer-STEP-*.pt")) and process.poll() is None and time.monotonic() < give_up:
-        time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
-    _, error = process.communicate(timeout=120)
-    assert process.returncode == 130 and "interrupted" in error
-    saved, = checkpoints.glob("trainer-STEP-*.pt")
-    step = int(saved.stem.split("-")[-1])
-    assert step < 60
-    assert not list(tmp_path.glob("*seed[123]"))  # those that waited were not begun
-    done = ran([*flags, "--seeds", "0"])
-    assert done.returncode == 0, done.stderr
-    one, = Results(tmp_path / "words" / "compare.json").runs.values()
-    assert [look[0] for look in one["curve"]] == [10, 20, 30, 40, 50, 60]
-    log = (checkpoints.parent / "log.txt").read_text()
-    assert f"{step} of 60 steps done" in log
-
-
-def test_dry_run_writes_nothing(words, tmp_path, capsys):
-    args = command(words, tmp_path / "runs", "--dry_run")[3:]
-    assert compare.main(compare.parse_args(args)) == 0
-    printed = capsys.readouterr().out
-    assert "3 cells, 3 to run, about" in printed and "words-Res8-head-12x6x4-width12-seed0" in printed
+@pytest.mark.parametrize("flags, message", [
+    (["--enroll", "bed", "five", "--unknown"], "--enroll: the encoders hear bed in the training of --manifest one"),
+    (["--enroll", "five", "--unknown", "--shots", "13"], "--shots 13: too few training clips of five"),
+    (["--enroll", "five", "--unknown", "--manifest=two", "--eval=new_words"], "no words held out as new")])
+def test_what_will_not_do_is_said_before_anything_is_trained(sets, tmp_path, flags, message):
+    with pytest.raises(UserError, match=message):
+        compare.main(compare.parse_args(["--manifest=one", f"--registry={sets.registry}", "--methods", "shots",
+                                         f"--runs_dir={tmp_path / 'runs'}", "--shots_manifest=new", *flags]))
     assert not (tmp_path / "runs").exists()
 
 
-def test_bad_input_is_one_line(words, tmp_path, capsys):
-    (tmp_path / "compare.json").write_text('{"runs": [{"name": 1}]}')
-    with pytest.raises(UserError, match=r"compare\.json: not what this command writes.*--out"):
-        Results(tmp_path / "compare.json")
-    for flags in (["--fractions", "0"], ["--fractions", "1.5"], ["--steps", "0"], ["--methods", "svm"]):
-        with pytest.raises(SystemExit) as stop:
-            compare.parse_args(["--manifest=words", *flags])
-        assert stop.value.code == 2 and flags[0] in capsys.readouterr().err
-    with pytest.raises(UserError, match="not registered"):
-        compare.main(compare.parse_args([f"--registry={words.registry}", "--manifest=word"]))
+@pytest.mark.parametrize("flags, message", [
+    (["--methods", "shots"], "--shots_manifest"), (["--shots_manifest=a"], "--methods shots"),
+    (["--extra", "margin=0.3"], "'margin=0.3'"), (["--extra", "resume"], "'resume'"), (["--epochs", "0"], "from 1"),
+    (["--losses", "svm"], "invalid choice"), (["--fractions", "0"], "above 0"), (["--fractions", "1/0"], "above 0")])
+def test_flags_that_make_no_sense_are_refused_by_name(flags, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        compare.parse_args(["--manifest=one", *flags])
+    assert stop.value.code == 2 and message in capsys.readouterr().err
 
 
-def test_a_run_that_fails_is_named_and_the_others_are_done(words, tmp_path):
-    flags = command(words, tmp_path, "--methods", "ce", "knn", "--steps", "2", "--extra", "lr_end=9")
-    done = ran(flags)
+@pytest.fixture(scope="module")
+def compared(words, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("compare")
+    line = command(folder, *words.flags, "--methods", "ce", "knn", "head", "--steps", "12", "--ks", "1", "3",
+                   "--precision", "32")
+    done = ran(line)
+    assert done.returncode == 0, done.stderr
+    return SimpleNamespace(folder=folder, command=line, out=done.stdout, path=folder / "words" / "compare.json")
+
+
+def test_a_grid_from_end_to_end(compared):
+    runs = results.read(compared.path)
+    assert sorted(one["cell"]["method"] for one in runs.values()) == ["ce", "head", "knn"]
+    for one in runs.values():
+        assert len(one["right"]) == 30 and one["threads"] == 1
+        assert "--precision=32" in one["commands"][0] and "--runs_dir" not in one["commands"][0]  # what bears on it
+        steps, seconds, _ = zip(*one["curve"], strict=True)
+        assert steps == (2, 4, 6, 8, 10, 12) and list(seconds) == sorted(seconds) and seconds[0] > 0
+    knn = next(one for one in runs.values() if one["cell"]["method"] == "knn")
+    assert set(knn["k"]) == {"1", "3"} and knn["dev_accuracy"] > 1 / 6
+    assert (compared.path.parent / "compare.md").read_text() in compared.out
+    assert {path.name for path in compared.path.parent.glob("*.png")} == {"compare-Res8-6x4-width12-curves.png"}
+
+
+def test_what_is_known_is_not_run_again_and_what_is_lost_is(compared):
+    before = compared.path.read_bytes()
+    content = json.loads(before)
+    logs = {path: path.read_text() for path in compared.folder.glob("*/log.txt")}
+    content["runs"] = [one for one in content["runs"] if one["cell"]["method"] != "head"]
+    compared.path.write_text(json.dumps(content))
+    done = ran(compared.command)
+    assert done.returncode == 0 and "3 cells, 1 to run" in done.stdout, done.stderr
+    assert compared.path.read_bytes() == before and len(logs) == 3
+    for path, log in logs.items():
+        new = path.read_text()[len(log):]
+        assert ("infer_notl.py" in new) == ("-head-" in path.parent.name) and "step 2/12" not in new
+
+
+@pytest.mark.parametrize("how, code", [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_an_interrupted_grid_goes_on(words, tmp_path, how, code):
+    flags = command(tmp_path, *words.flags, "--methods", "knn", "--steps", "60", "--seeds", "0", "1")
+    process = subprocess.Popen(flags, cwd=ROOT, env=ONE_THREAD, stdout=subprocess.PIPE, text=True)
+    give_up = time.monotonic() + 300
+    while not list(tmp_path.glob("*/checkpoints/trainer-STEP-*.pt")) and time.monotonic() < give_up:
+        time.sleep(0.1)
+    process.send_signal(how)
+    process.communicate(timeout=120)
+    assert process.returncode == code
+    time.sleep(1 if how == signal.SIGKILL else 0)  # the scripts look for their parent every half second
+    folder, = tmp_path.glob("*seed0-*")  # those that waited were not begun
+    step = max(int(path.stem.split("-")[-1]) for path in folder.glob("checkpoints/trainer-STEP-*.pt"))
+    done = ran([*flags, "--seeds", "0"])
+    assert done.returncode == 0, done.stderr
+    one, = results.read(tmp_path / "words" / "compare.json").values()
+    assert [look[0] for look in one["curve"]] == [10, 20, 30, 40, 50, 60]
+    assert step < 60 and f"{step} of 60 steps done" in (folder / "log.txt").read_text()
+
+
+def test_a_run_that_fails_is_named_and_the_others_are_tried(words, tmp_path):
+    done = ran(command(tmp_path, *words.flags, "--methods", "ce", "knn", "--steps", "2", "--extra", "lr_end=9"))
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: 2 of 2 runs failed, the first: words-Res8-ce-2x6x4-")
     assert "--lr_end 9 is above --lr" in done.stderr and "Traceback" not in done.stderr
+
+
+def _add(path, seed):
+    for step in range(1, 9):
+        results.add(path, result(replace(BASE, seed=seed, steps=step), curve=[[step, 1.0, 0.5]]))
+
+
+def test_two_comparisons_that_add_to_one_file_lose_nothing(tmp_path):
+    path = tmp_path / "compare.json"
+    workers = [multiprocessing.get_context("spawn").Process(target=_add, args=(path, seed)) for seed in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(120)
+    assert [worker.exitcode for worker in workers] == [0, 0] and len(results.read(path)) == 16
+
+
+CELL = BASE.to_dict()
+
+
+@pytest.mark.parametrize("broken", [
+    {"accuracy": "0.9"}, {"accuracy": float("nan")}, {"accuracy": 0.5}, {"accuracy": True}, {"f1_macro": None},
+    {"f1_macro": 1.5}, {"right": ""}, {"right": "012"}, {"right": [1, 0]}, {"curve": []}, {"curve": [[1, 2]]},
+    {"curve": [[6, 2.0, 0.5], [6, 2.0, 0.5]]}, {"curve": [[3, 1.0, 0.5]]}, {"curve": {"1": 2}},
+    {"curve": [[6, 2.0, 7]]}, {"commands": [1]}, {"commands": []}, {"commands": "x"}, {"classes": {"bed": "x"}},
+    {"classes": []}, {"classes": {}}, {"k": {"five": 0.5}}, {"k": {"5": 7}}, {"test_set": 3}, {"test_set": ""},
+    {"seconds": -1}, {"seconds": "1"}, {"name": 5}, {"name": "another"}, {"cell": []}, {"cell": CELL | {"steps": "6"}},
+    {"cell": CELL | {"steps": 0}}, {"cell": CELL | {"method": "svm"}}, {"cell": CELL | {"wings": 2}},
+    {"cell": CELL | {"extra": [1]}}, {"data": 1}, *({key: ...} for key in (
+        "name", "cell", "accuracy", "right", "test_set", "curve", "classes", "seconds", "commands"))])
+def test_damaged_results_are_one_line(tmp_path, broken):
+    refused(tmp_path, result(BASE), broken)
+
+
+@pytest.mark.parametrize("broken", [
+    {"shots": []}, {"shots": [["scores", "shots", "accuracy"], ["embedding", 1, 1.5]]}, {"clips": [3]}, {"data": ""},
+    {"shots": [["scores", "shots"], ["embedding", 2]]}, {"shots": [["scores", "shots"], ["embedding"]]}, {"shots": 3},
+    {"shots": [3]}, {"name": "another"}, {"cell": SHOTS.to_dict() | {"words": "wake-00000000"}}])
+def test_damaged_results_of_enrolled_words_are_one_line(tmp_path, broken):
+    refused(tmp_path, shots(SHOTS), broken)
+
+
+def refused(folder, good, broken):
+    path = folder / "compare.json"
+    results.add(path, good)
+    assert results.read(path) == {good["name"]: good}
+    content = json.loads(path.read_text())
+    run = {key: value for key, value in (content["runs"][0] | broken).items() if value is not ...}
+    path.write_text(json.dumps(content | {"runs": [run]}))
+    with pytest.raises(UserError, match=r"compare\.json: not what this command writes.*--out") as raised:
+        results.read(path)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"runs": 3}', '{"runs": [3]}', '{"runs": [{}]}', "[" * 100_000])
+def test_a_file_that_holds_no_results_is_one_line(tmp_path, text):
+    (tmp_path / "compare.json").write_text(text)
+    with pytest.raises(UserError, match=r"compare\.json: not what"):
+        results.read(tmp_path / "compare.json")
+
+
+def test_files_of_results_that_contradict_are_refused(tmp_path, capsys):
+    for name, accuracy in (("a", 0.5), ("b", 0.5), ("c", 0.25)):
+        results.add(tmp_path / name / "compare.json", shots(SHOTS, accuracy))
+    paths = [str(tmp_path / name / "compare.json") for name in "abc"]
+    assert new_words.main(new_words.parse_args(paths[:2])) == 0 and "| 51.00 |" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"c/compare\.json: has another result of small-"):
+        new_words.main(new_words.parse_args(paths))
+    with pytest.raises(UserError, match="no result of words never heard"):
+        new_words.main(new_words.parse_args([str(tmp_path / "d.json")]))
