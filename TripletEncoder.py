@@ -99,7 +99,7 @@ def main(args) -> int:
     ready.plan(sampler)
 
     # network and loss
-    task = TripletTask(ready.encoder(), args, args.num_steps, ready.noise, make_loss(args, len(corpus.labels)))
+    task = TripletTask(ready.encoder(), args, args.num_steps, ready.noise, make_loss(args))
     ready.begin(task, sampler)
     print(f"{args.model} {args.embedding_size}-d on {args.manifest}: {len(train):,} train and {len(dev):,} dev clips "
           f"of {len(corpus.labels)} classes; {task.done} of {args.num_steps} steps done, "

@@ -49,7 +49,7 @@ def recorded(kind: str, registry: str, folder: Path) -> dict[str, np.ndarray]:
     torch.manual_seed(0)
     encoder = make_encoder("Res8", 8)
     task = Recorder(encoder, ClassificationNet(8, len(corpus.labels)), args, STEPS, frozen=False) \
-        if kind == "classifier" else Recorder(encoder, args, STEPS, loss=make_loss(args, len(corpus.labels)))
+        if kind == "classifier" else Recorder(encoder, args, STEPS, loss=make_loss(args))
     norms = [module for module in encoder.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 1.0

@@ -1,11 +1,30 @@
 """The angular prototypical loss (Chung et al., 2020, arXiv:2003.11982)."""
 
+import math
+
 import torch
 from torch import nn
 from torch.nn import functional
 
 from models.losses import figures
-from models.losses.learnt_scale import LearntScale
+
+
+class LearntScale(nn.Module):
+    """Multiplies cosines by a positive number that is learnt, as its logarithm.
+
+    The paper adds a bias, too. The same for all classes, it drops out of the softmax, so there is none here.
+    """
+
+    def __init__(self, scale: float):
+        super().__init__()
+        self.log = nn.Parameter(torch.tensor(math.log(scale)))
+
+    def forward(self, cosines: torch.Tensor) -> torch.Tensor:
+        return cosines * self.value
+
+    @property
+    def value(self) -> torch.Tensor:
+        return self.log.exp()
 
 
 class AngularPrototypical(nn.Module):

@@ -9,33 +9,17 @@ from argparse import Namespace
 from torch import nn
 
 
-def make_loss(args: Namespace, classes: int) -> nn.Module | None:
-    """The loss of ``args.loss``, its flags resolved; None for the triplet loss, which learns nothing.
-
-    Args:
-        classes: in the whole data set, for a loss that has proxies of them.
-    """
+def make_loss(args: Namespace) -> nn.Module | None:
+    """The loss of ``args.loss``, its flags resolved; None for the triplet loss, which learns nothing."""
     if args.loss == "angular_prototypical":
         from models.losses.angular_prototypical import AngularPrototypical
 
         return AngularPrototypical(args.per_class, args.scale)
-    if args.loss == "ge2e":
-        from models.losses.ge2e import GE2E
-
-        return GE2E(args.per_class, args.scale)
-    if args.loss == "am_softmax":  # the library takes two seconds to import, so not before it is wanted
-        from models.losses.proxies import AdditiveMarginSoftmax
-
-        return AdditiveMarginSoftmax(classes, args.embedding_size, args.margin, args.scale)
-    if args.loss == "subcenter_arcface":
-        from models.losses.proxies import SubcentreArcFace
-
-        return SubcentreArcFace(classes, args.embedding_size, args.margin, args.scale, args.sub_centres)
     if args.loss == "supcon":
         from models.losses.supcon import SupervisedContrastive
 
         return SupervisedContrastive(args.scale)
-    if args.loss == "multi_similarity":
+    if args.loss == "multi_similarity":  # its library takes two seconds to import
         from models.losses.multi_similarity import MultiSimilarity
 
         return MultiSimilarity()

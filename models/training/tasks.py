@@ -191,7 +191,7 @@ class TripletTask(Task):
         return result.loss
 
     def learning(self) -> list:
-        """What a loss learns has a learning rate of its own, and no weight decay: a proxy's length means nothing."""
+        """What a loss learns has a learning rate of its own, and no weight decay."""
         own = [] if self.loss is None else list(self.loss.parameters())
         if not own:
             return super().learning()
