@@ -31,3 +31,10 @@ def test_a_rate_of_the_loss_below_the_last_one_is_refused():
     resolve_recipe(args)
     with pytest.raises(UserError, match="--loss_lr 1e-09 is below --lr_end 8e-05"):
         resolve_loss(args)
+
+
+def test_a_loss_that_takes_a_class_once_refuses_draws_that_repeat_one():
+    args = parsed("TripletEncoder", "--loss=angular_prototypical", "--data_probs=1")
+    resolve_recipe(args)
+    with pytest.raises(UserError, match="--data_probs 1 can draw a class twice"):
+        resolve_loss(args)
