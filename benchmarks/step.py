@@ -19,7 +19,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from benchmarks import measure
-from models.roofline import FRAMES, multiply_adds, roofline, synchronise
+from benchmarks.roofline import FRAMES, multiply_adds, roofline, synchronise
 from models.runs.options.common import MODELS
 from models.runs.options.recipe import RECIPES
 

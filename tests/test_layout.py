@@ -18,8 +18,7 @@ ROOMS = {
     "data": (("base", "labels"), ("manifests", "unheard", "decoding"), ("audio", "phonetics", "sources"), "dataset",
              ("sampler", "augment", "rooms", "align"),
              ("check", "joined", "degrade", "speech_commands", "libriwords", "folder", "demo")),
-    "models": ("parallel", ("runs", "losses"), "encoders", ("neighbours", "enrolment"), ("report", "roofline"),
-               "training"),
+    "models": ("parallel", ("runs", "losses"), "encoders", ("neighbours", "enrolment"), "report", "training"),
     "spotting": ("sound", "encoders", "words", "hits", "detection", "command", COMMANDS),
 }
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import measure
+from benchmarks.roofline import synchronise
 from benchmarks.step import SAMPLES, clips_of
 from data.base.files import ROOT
-from models.roofline import synchronise
 
 WIDTH = 45
 
@@ -98,7 +98,7 @@ def limit(here: Here, mode: str) -> float:
     """Multiply-adds a second of large matrix products in a mode's arithmetic, measured now."""
     import torch
 
-    from models.roofline import roofline
+    from benchmarks.roofline import roofline
 
     with arithmetic(mode, matrices=True):
         return roofline(here.device, torch.bfloat16 if mode == "bf16" else torch.float32)()

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn import functional
 
+from benchmarks.roofline import multiply_adds
 from models.encoders.bcresnet import STAGES, BCResNet, Block, SubSpectralNorm
 from models.encoders.build import make_encoder
-from models.roofline import multiply_adds
 from models.runs.options.common import MODELS
 
 # Of the paper's table 2, with its classifier of 12 words, which is our projection.
