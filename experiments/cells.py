@@ -85,7 +85,7 @@ class Cell:
 
     def of(self, method: str) -> Cell:
         """The same setting by another method, without what this method or the loss does not take."""
-        takes = () if method == "ce" else LOSSES.get(self.loss, ())
+        takes = () if method == "ce" else LOSSES.get(self.loss, ("margin",))
         drop = OF_LOSS if method == "ce" else {"mining", "margin"} - set(takes)
         return replace(self, method=method, words=self.words if method == "shots" else "",
                        **{name: getattr(Cell, name) for name in drop},

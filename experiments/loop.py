@@ -120,7 +120,7 @@ class Loop:
             "dev_accuracy": curve[-1][2]}
         result |= {"noise_set": noise} if (noise := self.data.noise_of(cell)) else {}
         result |= {key: facts[key] for key in ("test_clips_trained_on", "test_speakers_trained_on") if facts.get(key)}
-        if "cohort" in facts:  # but for where it lay: results are published, and a path is of one machine
+        if facts.get("cohort"):  # but for where it lay: results are published, and a path is of one machine
             result["cohort"] = {key: value for key, value in facts["cohort"].items() if key not in ("path", "file")}
         if shots:
             if heard := facts.get("enrolled_words_trained_on"):

@@ -413,11 +413,11 @@ def test_heads_and_embeddings_at_each_checkpoint(runs, words, run, monkeypatch):
     flags = [f"--runs_dir={runs}", *words.flags, *TRAIN, "--num_steps=3", "--step_freq=2", "--augment",
              "--spec_augment", "--data_probs=6", "--mining=semihard", "--clip_seconds=0.8", "--classify_gpu", "1",
              "--noise_snr", "0", "10", "--batch_classes=4"]
-    assert run("TripletEncoder", "--name=plain", *flags).code == 0
+    assert run("TripletEncoder", "--name=without_heads", *flags).code == 0
     done = run("TripletEncoder", "--name=all", *flags, "--save_emb", "--cl")
     assert done.code == 0 and "--classify_gpu: no GPU 1 here" in done.error
     assert "command" not in Run(runs, "all").config()["arguments"]
-    plain, every = Run(runs, "plain"), Run(runs, "all")
+    plain, every = Run(runs, "without_heads"), Run(runs, "all")
     for step in (2, 3):
         one, other = (load_state(folder.path("Res8", step)) for folder in (plain, every))
         assert all(torch.equal(one[name], other[name]) for name in one)
