@@ -10,8 +10,8 @@ import numpy as np
 
 from benchmarks import measure
 from benchmarks.gpu.here import WIDTH, Here, Skipped, arithmetic, forget, limit, stopwatch
+from benchmarks.roofline import FRAMES, multiply_adds, synchronise
 from benchmarks.step import PER_CLASS
-from models.roofline import FRAMES, multiply_adds, synchronise
 
 EPOCHS, TRAINING_CLIPS = 15, 85_000  # of the paper, of Speech Commands
 
