@@ -16,8 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from data.base.errors import UserError, exit_cleanly
-from data.labels import SAME, folded, look_alike, one_form
-from data.manifests import REGISTRY, SPLITS, Manifest, read_manifest, registered
+from data.base.labels import folded, look_alike, one_form
+from data.base.messages import first_few
+from data.manifests.doubts import SAME
+from data.manifests.manifest import Manifest, read_manifest
+from data.manifests.registry import REGISTRY, SPLITS, registered
 
 _CHUNK = 1_000    # clips a task
 
@@ -111,13 +114,9 @@ def _counts(splits: dict[str, Manifest], labels: list[str]) -> Iterator[str]:
         absent = sorted(set(labels) - set(manifest.labels))
         yield (f"{split + ':':<6} {len(manifest):>9,} clips of {len(manifest.labels):,} classes "
                f"({clips.min():,} to {clips.max():,} each, median {np.median(clips):,.0f}), {speakers:,} speakers, "
-               f"{manifest.duration.sum() / 3600:.2f} h" + (f"; none of: {_listed(absent)}" if absent else ""))
+               f"{manifest.duration.sum() / 3600:.2f} h" + (f"; none of: {first_few(absent, 8)}" if absent else ""))
         if without := sum(speaker is None for speaker in manifest.speaker):
             yield f"       {without:,} of them name no speaker, so only their audio can be compared"
-
-
-def _listed(names: list[str], most: int = 8) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _check_labels(splits: dict[str, Manifest], labels: list[str], problems: Problems) -> None:
@@ -145,8 +144,8 @@ def _check_audio(name: str, splits: dict[str, Manifest], clip_seconds: float, pr
     """Open every file once, decode every clip, and compare what was heard between the splits and the labels."""
     from tqdm import tqdm
 
+    from data.audio.decoding import TOLERANCE
     from data.base.cores import ordered_map
-    from data.decoding import TOLERANCE
 
     names = list(splits)
     files: dict[str, int] = {}  # by real path, so that a link is the file it points to
@@ -209,7 +208,7 @@ def _examine(task: tuple) -> list[tuple[str, str | bytes, float, list[str]]]:
     """For every clip ("digest", that of its samples, its file's seconds, what is odd about it), or (kind of problem,
     what is wrong, 0, []).
     """
-    from data.decoding import PAST_END, TOLERANCE, decode_with_remarks, open_audio
+    from data.audio.decoding import PAST_END, TOLERANCE, decode_with_remarks, open_audio
 
     *columns, clip_seconds = task
     results: list[tuple[str, str | bytes, float, list[str]]] = []
@@ -255,7 +254,7 @@ def _check_new_words(path: Path, train: Manifest | None, clip_seconds: float, pr
                      warnings: Problems) -> None:
     """The words held out to judge an encoder by: usable, and neither they nor who says them are trained on."""
     from data.base.cores import ordered_map
-    from data.joined import named, trained_on
+    from data.manifests.corpus import trained_on
 
     try:
         new = read_manifest(path)
@@ -274,13 +273,13 @@ def _check_new_words(path: Path, train: Manifest | None, clip_seconds: float, pr
         for remark in remarks:
             warnings.add(f"clips that {remark}", f"{path.stem}: {audio} at {offset:g} s")
     for what, both in trained_on(new, train) if train is not None else ():
-        problems.add(f"{what} held out as new that are trained on", f"{path}: {named(both)}")
+        problems.add(f"{what} held out as new that are trained on", f"{path}: {first_few(sorted(both))}")
 
 
 def _check_noise(folder: Path, problems: Problems) -> None:
     """Decode the recordings of noise, as training does."""
+    from data.audio.files import audio_files
     from data.base.cores import ordered_map
-    from data.decoding import audio_files
 
     try:
         files = audio_files(folder)
@@ -294,7 +293,7 @@ def _check_noise(folder: Path, problems: Problems) -> None:
 
 
 def _unusable(path: str) -> str | None:
-    from data.decoding import decode
+    from data.audio.decoding import decode
 
     try:
         decode(path)

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data.audio import PackedClips, pack, usable
+from data.audio.packed import PackedClips, pack, usable
 from data.base.files import CACHE
-from data.manifests import Manifest
+from data.manifests.manifest import Manifest
 
 _COPIED = 1 << 25  # samples brought to a GPU at a time
 

@@ -4,7 +4,7 @@
 
 The new data set has the old one's training and dev clips, so its test asks how well what was learnt, or enrolled, in
 quiet is known elsewhere. All test clips are changed, each in its own way, by the same methods as training's
-augmentations: those of `data.rooms` and `data.augment`.
+augmentations, those of `data.augment`.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
 from data.base.files import CACHE, ROOT
-from data.manifests import REGISTRY
+from data.manifests.registry import REGISTRY
 
 PROGRAM = "python -m data.degrade"
 _BATCH = 256  # clips at a time
@@ -62,8 +62,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def _check(args: argparse.Namespace) -> None:
     from math import isfinite
 
-    from data.decoding import check_clip_seconds
-    from data.sources.claim import check_data_set_name
+    from data.audio.decoding import check_clip_seconds
+    from data.manifests.registry import check_data_set_name
 
     check_data_set_name(args.name)
     check_clip_seconds(args.clip_seconds)
@@ -81,15 +81,14 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    from data import joined
     from data.dataset import Clips
-    from data.manifests import SPLITS
-    from data.sources.claim import claim
+    from data.manifests import corpus as corpora
+    from data.manifests.registry import SPLITS, claim
     from data.sources.splits import write_corpus
 
     out = (args.out or ROOT / "datasets" / args.name).absolute()
     claim(args.name, out, args.registry, PROGRAM)
-    corpus = joined.load(args.manifest, registry=args.registry)
+    corpus = corpora.load_corpus(args.manifest, registry=args.registry)
     clips = Clips.of(corpus.splits["test"], f"{args.manifest}-test", args.clip_seconds, args.cache_dir,
                      args.skip_bad_audio)
     splits = {split: [manifest[i] for i in range(len(manifest))] for split in SPLITS
@@ -120,11 +119,10 @@ def degrade(clips, out: Path, args: argparse.Namespace) -> list:
     import soundfile
     import torch
 
-    from data.augment import NoiseBank, band_limit
+    from data.audio.decoding import SAMPLE_RATE, to_int16
+    from data.augment import NoiseBank, Reverb, band_limit
     from data.base.files import locked
     from data.dataset import InOrder, scale
-    from data.decoding import SAMPLE_RATE, to_int16
-    from data.rooms import Reverb
 
     samples = clips.packed.clip_samples
     steps = []

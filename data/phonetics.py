@@ -26,10 +26,10 @@ import numpy as np
 
 from data.base.cores import cores
 from data.base.errors import UserError, exit_cleanly
-from data.base.files import CACHE, open_regular, read_text, write_atomically
+from data.base.files import CACHE, open_regular, read_lines, write_atomically
 from data.base.npz import read_npz
-from data.labels import one_form
-from data.manifests import REGISTRY, load_corpus
+from data.manifests.corpus import load_corpus
+from data.manifests.registry import REGISTRY
 
 WEIGHTS = {"soundex": 2, "caverphone": 2, "metaphone": 5, "nysiis": 1}  # tenths: integer sums make ties exact
 _CELLS = 2_000_000  # pairs held at a time
@@ -175,16 +175,6 @@ class _Edits:
                      workers=cores()).take(self.index, axis=1)
 
 
-def read_words(path: str | Path) -> list[str]:
-    """The distinct words of a text file, one a line, in one Unicode form and in order; blank lines are skipped.
-
-    Raises:
-        UserError: the file cannot be read or is not UTF-8.
-    """
-    lines = read_text(path, "list of words", "give --words a text file with one word a line").split("\n")
-    return list(dict.fromkeys(word for line in lines if (word := one_form(line))))
-
-
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m data.phonetics", formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -215,7 +205,7 @@ def main(args: argparse.Namespace) -> None:
         train = load_corpus(args.manifest, ["train"], args.registry).splits["train"]
         labels, cache_dir, source = train.labels, train.path.parent, f"--manifest {args.manifest}"
     else:
-        labels, cache_dir, source = read_words(args.words), CACHE, f"--words {args.words}"
+        labels, cache_dir, source = read_lines(args.words), CACHE, f"--words {args.words}"
     if len(labels) < 2:
         raise UserError(f"{source}: only {len(labels)} distinct words; nearest words need at least 2")
     path = cache_file(labels, args.top, cache_dir)

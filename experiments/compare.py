@@ -109,8 +109,8 @@ def _extra(text: str) -> str:
 
 
 def main(args: argparse.Namespace) -> int:
-    from data import joined
-    from data.manifests import SPLITS
+    from data.manifests import corpus as corpora
+    from data.manifests.registry import SPLITS
     from experiments import results
     from experiments.loop import Loop
     from models.runs import session
@@ -131,7 +131,7 @@ def main(args: argparse.Namespace) -> int:
         shares=[tuple(args.shares or ())], words=[results.protocol_name(enrolling) if enrolling else ""])
 
     # What is known of them, of the same data and arguments.
-    held = joined.new_words(corpus, args.registry) if args.eval == "new_words" else None
+    held = corpora.new_words(corpus, args.registry) if args.eval == "new_words" else None
     data, path = results.Data.of(corpus, held), args.out / "compare.json"
     named = {name: run for name, run in results.read(path).items() if run["cell"]["manifest"] == args.manifest}
     known = {name: run for name, run in named.items() if data.has(run)}
@@ -173,8 +173,9 @@ def make_fraction(manifest: str, fraction: float, registry: Path, folder: Path) 
     """
     import numpy as np
 
-    from data.joined import parts_of
-    from data.manifests import load_corpus, register, registered, write_manifest
+    from data.manifests.corpus import load_corpus, parts_of
+    from data.manifests.manifest import write_manifest
+    from data.manifests.registry import register, registered
 
     for part in parts_of(manifest, registry):
         corpus, entry, kept = load_corpus(part, registry=registry), registered(part, registry), []

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from data.labels import visible
+from data.base.labels import visible
 from experiments.cells import METHODS, Cell
 from experiments.summary import SETTINGS, setting
 from models.report.drawing import png

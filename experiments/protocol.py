@@ -9,7 +9,7 @@ import hashlib
 from argparse import Namespace
 
 from data.base.errors import UserError
-from data.manifests import Corpus
+from data.manifests.corpus import Corpus
 
 
 def flags_of(protocol: dict) -> list[str]:
@@ -27,19 +27,21 @@ def protocol_of(args: Namespace, trained: Corpus) -> dict:
     Raises:
         UserError: words that the set lacks or has too few clips of, or that the encoders are trained on.
     """
-    from data.joined import load, named
-    from data.labels import folded
+    from data.base.labels import folded
+    from data.base.messages import first_few
+    from data.manifests.corpus import load_corpus
     from experiments.results import content_of
     from models.enrolment.enrol import check_clips, choose_words
 
-    corpus = load(args.shots_manifest, ("train", "test"), args.registry)
+    corpus = load_corpus(args.shots_manifest, ("train", "test"), args.registry)
     chosen = choose_words(corpus.labels, args.enroll, args.unknown, args.shots_manifest)
     check_clips(corpus.splits["train"], corpus.splits["test"], *chosen, max(args.shots))
     enroll, unknown = ([corpus.labels[c] for c in classes] for classes in chosen)
     heard = {folded(label) for label in trained.labels}
     if known := [label for label in enroll if folded(label) in heard]:
-        raise UserError(f"--enroll: the encoders hear {named(known)} in the training of --manifest {args.manifest}, "
-                        "and these figures are about words they never heard; enrol others, or train on others")
+        raise UserError(f"--enroll: the encoders hear {first_few(sorted(known))} in the training of --manifest "
+                        f"{args.manifest}, and these figures are about words they never heard; enrol others, or train "
+                        "on others")
     return {"manifest": args.shots_manifest, "enroll": enroll, "unknown": unknown, "shots": sorted({*args.shots}),
             "repeats": args.repeats, "cohort": None,
             "content": hashlib.sha1(content_of(corpus.splits).encode()).hexdigest()}

@@ -9,10 +9,11 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 
+from data.audio.files import find_noise
 from data.base.errors import UserError
 from data.base.files import file_digest, locked, misshapen, read_text, write_atomically
-from data.manifests import Corpus, Manifest
-from data.sources.noise import find_noise
+from data.manifests.corpus import Corpus
+from data.manifests.manifest import Manifest
 from experiments import cells
 from experiments.cells import Cell
 from models.runs.provenance import fingerprint

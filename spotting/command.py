@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data.audio.decoding import SAMPLE_RATE
 from data.base.errors import UserError
 from data.base.files import check_output as check_output
 from data.base.files import open_regular
 from data.base.values import channels, not_negative, positive, score
-from data.decoding import SAMPLE_RATE
 
 if TYPE_CHECKING:
     from spotting.words.words_file import Words

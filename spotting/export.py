@@ -76,7 +76,7 @@ def clips_to_check(files, facts):
     """(N, S) int16 of real clips, the loudest stretch of each recording, and what they are."""
     import numpy as np
 
-    from data.decoding import decode, fit
+    from data.audio.decoding import decode, fit
     from data.folder.word_stretch import examine
     from spotting.sound.blocks import has_sound
 
@@ -117,11 +117,12 @@ def known_clips(facts) -> list[str]:
     begun = run.config().get("arguments", {})
     for name, registry in ((begun.get("manifest"), begun.get("registry")), ("demo", None)):
         try:
-            from data.manifests import REGISTRY, load_corpus
+            from data.manifests.corpus import load_corpus
+            from data.manifests.registry import REGISTRY
 
             if name == "demo" and not registry:
                 from data.demo.synthesis import make
-                from data.manifests import registered
+                from data.manifests.registry import registered
 
                 if not (REGISTRY.parent / registered("demo")["train"]).exists():
                     make()

@@ -13,7 +13,8 @@ import pytest
 import soundfile
 
 from data.base.errors import UserError
-from data.manifests import Utterance, register, write_manifest
+from data.manifests.manifest import Utterance, write_manifest
+from data.manifests.registry import register
 
 # Tests run side by side (-n auto), where further threads of a process would only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

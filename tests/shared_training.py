@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from data.dataset import Clips, scale
-from data.manifests import load_corpus
+from data.manifests.corpus import load_corpus
 from data.sampler import BalancedBatchSampler
 from models import parallel
 from models.encoders.build import make_encoder

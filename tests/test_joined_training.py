@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from data.manifests import Utterance, load_corpus, read_manifest, register, write_manifest
+from data.manifests.corpus import load_corpus
+from data.manifests.manifest import Utterance, read_manifest, write_manifest
+from data.manifests.registry import register
 from models.runs.checkpoints import Run, load_state
 from tests.conftest import TRAIN, refused
 

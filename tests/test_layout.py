@@ -15,9 +15,8 @@ FLOORS = (("data",), ("models",), SCRIPTS, ("experiments", "spotting"), ("benchm
 COMMANDS = ("enroll", "find", "listen", "score", "cohort", "export")  # of spotting
 # What lies on the ground of a package: what the rooms above it share. A room may import only rooms before it.
 ROOMS = {
-    "data": (("base", "labels"), ("manifests", "unheard", "decoding"), ("audio", "phonetics", "sources"), "dataset",
-             ("sampler", "augment", "rooms", "align"),
-             ("check", "joined", "degrade", "speech_commands", "libriwords", "folder", "demo")),
+    "data": ("base", "manifests", ("audio", "phonetics"), ("dataset", "sources"), ("sampler", "augment", "align"),
+             ("check", "degrade", "speech_commands", "libriwords", "folder", "demo")),
     "models": ("parallel", ("runs", "losses"), "encoders", ("neighbours", "enrolment"), "report", "training"),
     "spotting": ("sound", "encoders", "words", "hits", "detection", "command", COMMANDS),
 }

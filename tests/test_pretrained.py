@@ -9,7 +9,8 @@ import torch
 
 from data.base.files import ROOT
 from data.demo.espeak import Saying, speak
-from data.manifests import Utterance, register, write_manifest
+from data.manifests.manifest import Utterance, write_manifest
+from data.manifests.registry import register
 from models.encoders import load_encoder
 
 SHIPPED = ROOT / "pretrained"
@@ -46,7 +47,7 @@ def test_its_words_and_its_card_agree():
 
 
 def test_clips_of_a_new_word_are_nearest_one_another_across_voices(spoken):
-    from data.decoding import decode, fit
+    from data.audio.decoding import decode, fit
 
     encoder = load_encoder(SHIPPED / "words")
     names = [f"{split}{i}" for split in ("train", "dev", "test") for i in range(3 * len(WORDS))]

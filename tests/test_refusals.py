@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from data.manifests import Utterance, read_registry, register, write_manifest
+from data.manifests.manifest import Utterance, write_manifest
+from data.manifests.registry import read_registry, register
 from models.runs.checkpoints import Run
 from tests.conftest import TRAIN, infer, refused
 

@@ -16,7 +16,7 @@ import torch
 from google.protobuf import text_format
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
-from data.manifests import ROOT
+from data.base.files import ROOT
 from models.encoders.load import load_encoder
 from models.runs import session
 from models.runs.checkpoints import HEAD, TRAINER, Run, load_state

@@ -113,9 +113,8 @@ def augmentation(here: Here) -> str:
     import soundfile
     import torch
 
-    from data.augment import NoiseBank, babble, band_limit, change_gain, change_speed, time_shift
+    from data.augment import NoiseBank, Reverb, babble, band_limit, change_gain, change_speed, time_shift
     from data.dataset import scale
-    from data.rooms import Reverb
     from models.encoders.frontend import LogMel
     from models.training.masks import MASKS, SpectrogramMasks
     from models.training.vocal_tract import VocalTracts

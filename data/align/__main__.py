@@ -13,8 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
-from data.base.files import read_text, write_atomically
-from data.manifests import ROOT
+from data.base.files import ROOT, read_text, write_atomically
 
 _TASK = 20  # utterances at a time: some seconds of work, so that progress shows and little is lost
 _SHOWN = 5
@@ -66,13 +65,13 @@ def compare(folder: str | Path, other: str | Path) -> str:
     import numpy as np
 
     from data.sources.find import find_files
-    from data.sources.textgrids import TextGridError, read_words
+    from data.sources.textgrids import TextGridError, read_word_tier
 
     (ours, _), (theirs, passed) = find_files(folder, (".textgrid",)), find_files(other, (".textgrid",))
     difference, different, unread, utterances = [], [], [], 0
     for name in sorted(ours.keys() & theirs.keys()):
         try:
-            a, b = (list(read_words(files[name].path).words()) for files in (ours, theirs))
+            a, b = (list(read_word_tier(files[name].path).words()) for files in (ours, theirs))
         except TextGridError:
             unread.append(name)
             continue

@@ -99,7 +99,7 @@ def align_task(task: list[tuple[str, str, str]]) -> tuple[float, list[tuple[str,
         seconds of speech aligned; (kind, audio, detail) of what was not; (word, phones) of words not in the dictionary.
     """
     from data.align.pronounce import pronounce
-    from data.audio import decode
+    from data.audio.decoding import decode
     from data.sources.textgrids import write_words
 
     seconds, problems, new = 0.0, [], set()

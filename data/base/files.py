@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from data.base.errors import UserError
+from data.base.labels import one_form
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CACHE = ROOT / "datasets" / "cache"  # of decoded audio, nearest words
@@ -159,6 +160,16 @@ def read_text(path: str | Path, what: str = "file", way_out: str = "check the na
         return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError:
         raise UserError(f"{path}: not a text file in UTF-8; save this {what} as UTF-8") from None
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """The distinct words of a text file, one a line, in one Unicode form and in order; blank lines are skipped.
+
+    Raises:
+        UserError: the file cannot be read or is not UTF-8.
+    """
+    lines = read_text(path, "list of words", "give a text file with one word a line").split("\n")
+    return list(dict.fromkeys(word for line in lines if (word := one_form(line))))
 
 
 def read_json(path: str | Path, what: str = "file", way_out: str = "check the name", shape: Any = object) -> Any:

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
+from data.base.files import ROOT
 from data.demo.synthesis import DEFAULTS, VOICES, make
-from data.manifests import REGISTRY, ROOT
-from data.sources.claim import check_data_set_name
+from data.manifests.registry import REGISTRY, check_data_set_name
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -43,9 +43,9 @@ def main(args: argparse.Namespace) -> None:
             raise UserError("--words and --voices_per_word make other data than the demo; give it a name with --name")
         if args.voices_per_word is not None and args.voices_per_word < 1:
             raise UserError(f"--voices_per_word {args.voices_per_word}: at least 1")
-        from data.phonetics import read_words
+        from data.base.files import read_lines
 
-        more = {"words": args.words and read_words(args.words), "voices_per_word": args.voices_per_word,
+        more = {"words": args.words and read_lines(args.words), "voices_per_word": args.voices_per_word,
                 "made_by": args.command}
     make(out, args.seed, args.registry, name=args.name, voices=args.voices, takes=args.takes, **more)
     print(f"registered {args.name!r}; use it with --manifest={args.name}")

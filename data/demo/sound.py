@@ -51,7 +51,7 @@ def write_noise(folder: Path, words: list[np.ndarray], rng: np.random.Generator)
     """White noise, pink noise, and a babble of the training voices: of those ``words`` that are heard and fit in."""
     import soundfile
 
-    from data.decoding import to_int16
+    from data.audio.decoding import to_int16
 
     length = NOISE_SECONDS * SAMPLE_RATE
     babble = np.zeros(length)

@@ -23,11 +23,11 @@ import numpy as np
 
 from data.base.cores import cores
 from data.base.errors import UserError
-from data.base.files import check_name, read_json
+from data.base.files import ROOT, check_name, read_json
+from data.base.labels import look_alike
 from data.demo.sound import NOISES, SAMPLE_RATE, place, trim, write_noise
-from data.labels import look_alike
-from data.manifests import REGISTRY, ROOT, SPLITS, Utterance, register, write_manifest
-from data.sources.claim import claim
+from data.manifests.manifest import Utterance, write_manifest
+from data.manifests.registry import REGISTRY, SPLITS, claim, register
 
 WORDS = [
     "backward", "bed", "bird", "cat", "dog", "down", "eight", "five", "follow", "forward", "four", "go", "happy",
@@ -285,7 +285,7 @@ def _record(folder: Path, voice: str, says: Sequence[str],
     import soundfile
     import soxr
 
-    from data.decoding import to_int16
+    from data.audio.decoding import to_int16
     from data.demo.espeak import Saying, speak
 
     # A generator of its own, so that a voice's clips depend on neither the other voices nor the threads.

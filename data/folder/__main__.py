@@ -14,18 +14,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
+from data.base.files import ROOT
+from data.base.labels import look_alike, one_spelling
 from data.folder.divide import MANY_SPEAKERS, divide
 from data.folder.find_words import NOISE, Findings, find_words
 from data.folder.speaker_of_file import OFFICIAL_STYLE, PREFIX_STYLE, by_likely_style, by_regex, by_table
-from data.labels import joined, look_alike
-from data.manifests import REGISTRY, ROOT, SPLITS, Utterance
+from data.manifests.manifest import Utterance
+from data.manifests.registry import REGISTRY, SPLITS
 from data.sources.word_folders import doubt_words
 
 _CHUNK = 200  # files a task
 
 
 def main(args: argparse.Namespace, say: Callable[[str], None] = print) -> None:
-    from data.sources.claim import claim
+    from data.manifests.registry import claim
     from data.sources.splits import check_disjoint, count_table, write_corpus
 
     root = Path(os.path.abspath(args.folder))
@@ -93,7 +95,7 @@ def _listen(args: argparse.Namespace, found: Findings, root: Path, say: Callable
 
 def _noise(folder: Path, say: Callable[[str], None]) -> Path | None:
     """The folder, if there is a recording in it."""
-    from data.sources.noise import find_noise
+    from data.audio.files import find_noise
 
     usable, unreadable = find_noise(folder)
     _say_some(say, "left out", "noise recordings in formats that cannot be read", list(map(str, unreadable)))
@@ -130,7 +132,7 @@ def _speakers(args: argparse.Namespace, clips: list, root: Path, say: Callable[[
         speakers, how = by_regex(files, args.speaker_regex, root), f"from file names by {args.speaker_regex}"
     else:
         speakers, how = by_likely_style(files)
-    speakers, groups = joined(speakers)
+    speakers, groups = one_spelling(speakers)
     count = len(set(speakers) - {None})
     if count:
         say(f"speakers: {count:,}, {how}")
@@ -226,8 +228,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = _parser().parse_args(argv)
-    from data.decoding import check_clip_seconds
-    from data.sources.claim import check_data_set_name
+    from data.audio.decoding import check_clip_seconds
+    from data.manifests.registry import check_data_set_name
 
     check_data_set_name(args.name)
     check_clip_seconds(args.clip_seconds)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from data.manifests import SPLITS
+from data.manifests.registry import SPLITS
 
 MANY_SPEAKERS = 100  # from here on a hash of the name alone gives about the shares asked for
 

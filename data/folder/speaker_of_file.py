@@ -10,8 +10,8 @@ from pathlib import Path
 
 from data.base.errors import UserError
 from data.base.files import read_text
+from data.base.labels import folded, one_form
 from data.folder.find_words import Found
-from data.labels import folded, one_form
 from data.sources.speaker_regex import speaker_regex
 
 OFFICIAL_STYLE = r"^(.+?)_nohash_"  # as in Speech Commands: 0a7c2a8d_nohash_0.wav

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data.audio.decoding import check_end, check_heard, chosen, decode_with_remarks, open_audio
 from data.base.errors import UserError
-from data.decoding import check_end, check_heard, chosen, decode_with_remarks, open_audio
 
 _HOP = 0.01      # seconds; where a stretch may begin
 _BLOCK = 1_000   # of these, read at a time

@@ -18,7 +18,8 @@ from data.base.files import write_atomically
 from data.libriwords import flags
 from data.libriwords.selection import Words, held_out, only, select, split_speakers, stay
 from data.libriwords.wordscan import WordClips, as_word
-from data.manifests import SPLITS, Utterance, read_registry, register, write_manifest
+from data.manifests.manifest import Utterance, write_manifest
+from data.manifests.registry import SPLITS, read_registry, register
 
 
 def main(args: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 
 from data.base.errors import UserError
-from data.manifests import Utterance
+from data.manifests.manifest import Utterance
 
 
 def with_context(utterances: Iterable[Utterance], seconds: float, share: float = 1.0) -> Iterator[Utterance]:

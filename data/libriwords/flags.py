@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data.base.errors import UserError
-from data.base.files import check_name
-from data.manifests import REGISTRY, ROOT, SPLITS, read_registry
-from data.sources.claim import claim
+from data.base.files import ROOT, check_name
+from data.manifests.registry import REGISTRY, SPLITS, claim, read_registry
 
 PARTS = {  # md5 of <part>.tar.gz as published at openslr.org/12
     "dev-clean": "42e2234ba48799c1f50f24a7926300a1",

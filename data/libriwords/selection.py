@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from data.base.errors import UserError
-from data.labels import folded
+from data.base.labels import folded
 from data.libriwords.wordscan import as_word
-from data.manifests import SPLITS
+from data.manifests.registry import SPLITS
 
 _SPLIT_WORDS = 10_000  # the most frequent ones decide the split, whatever --sizes, so that all sizes share it
 

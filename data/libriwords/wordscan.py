@@ -20,11 +20,11 @@ from tqdm import tqdm
 from data.base.cores import ordered_map
 from data.base.errors import UserError
 from data.base.files import check_regular, misshapen, open_regular, write_atomically
+from data.base.labels import one_form, one_spelling
 from data.base.npz import read_npz
-from data.labels import joined, one_form
 from data.libriwords.pairs import SEVERAL, pair_up, speaker_of, speaker_pattern
 from data.sources.find import AUDIO, find_files
-from data.sources.textgrids import TextGridError, read_words
+from data.sources.textgrids import TextGridError, read_word_tier
 
 CHUNK = 1_000  # TextGrids: 13 MB of text, a second or less of work
 SLACK = 0.025  # seconds that an aligner's last frame may reach past the audio
@@ -83,7 +83,7 @@ def scan(librispeech: str | Path, alignments: str | Path, cache: str | Path, spe
         cache: where the chunks are kept.
         speaker_regex: its first group, searched in a file's path within ``librispeech``, is the speaker; None for
             the names of LibriSpeech and LibriTTS.
-        tier: the tier to read, see `data.sources.textgrids.read_words`.
+        tier: the tier to read, see `data.sources.textgrids.read_word_tier`.
 
     Raises:
         UserError: a folder holds no such file, or ``cache`` cannot be written, or ``speaker_regex`` is none.
@@ -127,7 +127,7 @@ def scan(librispeech: str | Path, alignments: str | Path, cache: str | Path, spe
             with suppress(OSError):
                 old.unlink()
     clips = _merge(tasks, problems, lambda path: speaker_of(path, librispeech, regex))
-    speakers, groups = joined(clips.speakers.tolist())
+    speakers, groups = one_spelling(clips.speakers.tolist())
     clips.speakers = np.asarray(speakers, object)
     if groups:
         print(f"joined {len(groups):,} speakers whose names look the same: "
@@ -160,7 +160,7 @@ def _read_chunk(task: tuple[list[tuple], Path, str | None]) -> int:
     problems, file, word, start, end = [], [], [], [], []
     for number, (grid, _, audio, _) in enumerate(pairs):
         try:
-            tier = read_words(grid, wanted)
+            tier = read_word_tier(grid, wanted)
             length = _seconds(audio)
             last = max(tier.end, default=0.0)
             if last > length + SLACK:

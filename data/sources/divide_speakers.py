@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from data.manifests import SPLITS
+from data.manifests.registry import SPLITS
 
 SHARES = (0.8, 0.1, 0.1)  # of the clips, in the order of SPLITS
 _SLACK = 0.01  # how far from its share a split may be before that counts

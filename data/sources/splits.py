@@ -6,10 +6,11 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from data.audio.decoding import decode
 from data.base.errors import UserError
-from data.decoding import decode
-from data.labels import folded
-from data.manifests import REGISTRY, SPLITS, Utterance, read_registry, register, write_manifest
+from data.base.labels import folded
+from data.manifests.manifest import Utterance, write_manifest
+from data.manifests.registry import REGISTRY, SPLITS, read_registry, register
 
 Splits = dict[str, list[Utterance]]  # "train", "dev", "test"
 
@@ -29,7 +30,7 @@ def split_of(speaker: str, dev_percent: float = 10, test_percent: float = 10) ->
 def check_disjoint(splits: Splits, content: bool = True) -> None:
     """Make sure that no speaker and no audio is in two splits.
 
-    Speakers are the same when their names differ by case, blanks or Unicode form only, as `data.labels.joined` has it.
+    Speakers are the same when their names differ by case, blanks or Unicode form only (`data.base.labels.folded`).
     Audio is the same when its file and offset are, or, with ``content``, when its decoded samples are. Clips
     without a speaker are only checked for audio.
 

@@ -59,7 +59,7 @@ class WordTier:
                 yield mark.strip(), start, end
 
 
-def read_words(path: str | Path, tier: str | None = None) -> WordTier:
+def read_word_tier(path: str | Path, tier: str | None = None) -> WordTier:
     """Read the first tier called ``words``, or else the one whose name is like that: Words, word, "anna - words".
 
     Intervals that overlap by some ms, as rounded times do, or end as little past the end, are cut. As many intervals

@@ -8,15 +8,15 @@ from dataclasses import replace
 
 from tqdm import tqdm
 
+from data.audio.decoding import SAMPLE_RATE, decode_with_remarks
 from data.base.cores import ordered_map
 from data.base.errors import UserError
-from data.decoding import SAMPLE_RATE, decode_with_remarks
-from data.manifests import Utterance
+from data.base.messages import first_few
+from data.manifests.manifest import Utterance
 from data.sources.splits import Splits
 
 Digests = dict[tuple[str, float], bytes]  # by path and offset: SHA-1 of the clip's 16 kHz samples
 _CHUNK = 500  # clips decoded per task
-_NAMED = 3  # clips named in a message, at most
 _STRICTEST_FIRST = ("test", "dev", "train")  # of two copies, the one in the earlier split stays
 
 
@@ -45,7 +45,7 @@ def vet(clips: Sequence[Utterance], skip_bad_audio: bool = False) -> tuple[list[
         raise UserError(f"{bad[0]} ({len(bad):,} of {len(clips):,} clips cannot be used); "
                         "mend them, or leave them out with --skip_bad_audio")
     if bad:
-        print(f"leaving out {len(bad):,} of {len(clips):,} clips that cannot be used: {shortened(bad)}",
+        print(f"leaving out {len(bad):,} of {len(clips):,} clips that cannot be used: {first_few(bad, 3)}",
               file=sys.stderr)
     usable, digests, remarks = [], {}, []
     for clip, result in zip(clips, found, strict=True):
@@ -68,7 +68,7 @@ def doubtful(clips: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
     for path, remarks in clips:
         for remark in remarks:
             found[remark].append(path)
-    return [f"{len(paths):,} clips {remark}: {shortened(paths)}" for remark, paths in found.items()]
+    return [f"{len(paths):,} clips {remark}: {first_few(paths, 3)}" for remark, paths in found.items()]
 
 
 def contradictions(clips: Iterable[Utterance], digests: Digests) -> list[tuple[Utterance, Utterance]]:
@@ -111,18 +111,11 @@ def without_copies(splits: Splits, digests: Digests, drop_duplicates: bool) -> S
         return splits
     named = [f"{clip.path} ({split}) = {twin.path} ({other})" for split, clip, other, twin in copies]
     if not drop_duplicates:
-        raise UserError(f"{len(copies):,} clips have the same audio as one of another split: {shortened(named)}; "
+        raise UserError(f"{len(copies):,} clips have the same audio as one of another split: {first_few(named, 3)}; "
                         "leave the copies in training (or, of dev and test, in dev) out with --drop_duplicates")
-    print(f"left out {len(copies):,} copies of other splits' audio: {shortened(named)}", file=sys.stderr)
+    print(f"left out {len(copies):,} copies of other splits' audio: {first_few(named, 3)}", file=sys.stderr)
     dropped = {id(clip) for _, clip, _, _ in copies}
     return {split: [clip for clip in clips if id(clip) not in dropped] for split, clips in splits.items()}
-
-
-def shortened(names: Iterable[str]) -> str:
-    """The first few, and how many more there are."""
-    names = list(names)
-    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
 
 
 def _vet_chunk(clips: Sequence[Utterance]) -> list[tuple[float, list[str], bytes] | str]:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data.base.errors import UserError
-from data.labels import has_controls, one_form
+from data.base.labels import has_controls, one_form
+from data.base.messages import first_few
 
 _SPLIT = re.compile(
     r"(train|training|dev|devel|development|val|valid|validate|validation|test|testing|eval|evaluation)"
@@ -61,5 +62,4 @@ def doubt_words(files: Sequence[tuple[str, str]], root: Path) -> str | None:
 
 
 def _some(names) -> str:
-    names = sorted(names)
-    return ", ".join(map(repr, names[:4])) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    return first_few(map(repr, sorted(names)), 4)

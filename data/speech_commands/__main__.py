@@ -8,7 +8,6 @@ Splits are those of the official lists, or of the speaker-hash rule where there 
 """
 
 import argparse
-import difflib
 import re
 import shlex
 import sys
@@ -16,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.base.errors import UserError, exit_cleanly
+from data.base.messages import did_you_mean, first_few
 
 if TYPE_CHECKING:
-    from data.manifests import Utterance
+    from data.manifests.manifest import Utterance
     from data.sources.splits import Splits
     from data.sources.vetting import Digests
 
@@ -97,10 +97,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    from data.manifests import REGISTRY, ROOT  # these import NumPy and decoders, which --help need not wait for
-    from data.sources.claim import claim
+    from data.base.files import ROOT
+    from data.manifests.registry import (
+        REGISTRY,  # these import NumPy and decoders, which --help need not wait for
+        claim,
+    )
     from data.sources.splits import check_disjoint, count_table, write_corpus
-    from data.sources.vetting import contradictions, shortened, vet, without_copies
+    from data.sources.vetting import contradictions, vet, without_copies
     from data.speech_commands.archive import NOISE, assign_splits, find_clips, restrict_to_list, write_list
 
     name = check_flags(args)
@@ -115,7 +118,7 @@ def main(args: argparse.Namespace) -> None:
     usable, digests = vet([clip for clip in clips.values() if clip.label in words], args.skip_bad_audio)
     if torn := contradictions(usable, digests):
         print(f"warning: {len(torn):,} clips have the audio of one of another word, so one of the two is wrong: "
-              + shortened(f"{one.path} = {other.path}" for one, other in torn), file=sys.stderr)
+              + first_few([f"{one.path} = {other.path}" for one, other in torn], 3), file=sys.stderr)
 
     splits = {"train": [], "dev": [], "test": []}
     for clip in usable:
@@ -206,9 +209,8 @@ def choose_words(args: argparse.Namespace, found: set[str], root: Path) -> set[s
         raise UserError(f"{root}: has a folder {SILENCE!r}, as the test-set archive has; --classes 12 makes that class "
                         "of background noise from the archive of words; name that, or take the folder out")
     if missing := sorted(set(args.words or (COMMANDS if args.classes == "12" or args.silence else ())) - found):
-        close = difflib.get_close_matches(missing[0], found, 1)
-        raise UserError(f"{root}: no clips of the word {missing[0]!r}"
-                        f"{f' (did you mean {close[0]!r}?)' if close else ''}; found: {' '.join(sorted(found))}")
+        raise UserError(f"{root}: no clips of the word {missing[0]!r}{did_you_mean(missing[0], found)}; found: "
+                        + " ".join(sorted(found)))
     if args.name is None and found != WORDS[args.version]:
         other = next((version for version, words in WORDS.items() if words == found), None)
         raise UserError(f"{root}: its {len(found)} words are not the {len(WORDS[args.version])} of version "

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from data.base.errors import UserError
 from data.base.files import open_regular, read_text, write_atomically
-from data.labels import look_alike
-from data.manifests import Utterance
+from data.base.labels import look_alike
+from data.base.messages import first_few
+from data.manifests.manifest import Utterance
 from data.sources.splits import split_of
-from data.sources.vetting import shortened
 from data.sources.word_folders import doubt_words, label_of
 
 Clips = dict[str, Utterance]  # by name, "word/file.wav", sorted; durations are not known yet and 0
@@ -58,7 +58,7 @@ def find_clips(root: Path, flag: str = "--root") -> Clips:
         raise UserError(f"{root}: no clip named <word>/<file>.wav in it; extract the archive there, or get it with "
                         "--download")
     for kind, paths in sorted(others.items()):
-        print(f"left out {len(paths):,} {kind} (see python -m data.folder): {shortened(paths)}", file=sys.stderr)
+        print(f"left out {len(paths):,} {kind} (see python -m data.folder): {first_few(paths, 3)}", file=sys.stderr)
     for label, names in folders.items():
         if len(names) > 1:
             print(f"joined folders whose names look the same: {label} ({', '.join(map(ascii, names))})",

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from data.audio.decoding import SAMPLE_RATE, decode
+from data.audio.files import find_noise
 from data.base.errors import UserError
-from data.decoding import SAMPLE_RATE, decode
-from data.manifests import Utterance
-from data.sources.noise import find_noise
+from data.manifests.manifest import Utterance
 from data.sources.splits import Splits
 from data.speech_commands.labels import COMMANDS, SILENCE, UNKNOWN
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from data.audio import SAMPLE_RATE
+from data.audio.decoding import SAMPLE_RATE
 from models.encoders.frontend import frames_of
 
 BCRES = "BCRes"  # which the size follows

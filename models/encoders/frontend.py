@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from data.audio import SAMPLE_RATE
+from data.audio.decoding import SAMPLE_RATE
 
 MELS = 64
 EPSILON = 1e-5  # added to a band's deviation

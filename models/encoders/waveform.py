@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from data.audio import SAMPLE_RATE
+from data.audio.decoding import SAMPLE_RATE
 from data.dataset import scale
 from models.encoders.build import embed
 from models.encoders.device import full_float32

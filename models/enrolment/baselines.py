@@ -38,7 +38,7 @@ def log_mels(clips: Clips, indices: np.ndarray) -> np.ndarray:
     """Log-mel spectrograms of the clips at ``indices``, each band's mean taken off: (N, 64, T) float32."""
     import librosa
 
-    from data.audio import SAMPLE_RATE
+    from data.audio.decoding import SAMPLE_RATE
 
     parts = []
     for start in range(0, len(indices), BATCH):

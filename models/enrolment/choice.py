@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from data.dataset import Clips
-from data.manifests import Corpus
+from data.manifests.corpus import Corpus
 from data.sampler import spread
 from models.enrolment.enrol import Result
 from models.runs.provenance import Record

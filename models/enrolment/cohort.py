@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.base.errors import UserError
-from data.joined import load
-from data.labels import folded
-from data.manifests import Corpus, Manifest
+from data.base.labels import folded
+from data.manifests.corpus import Corpus, load_corpus
+from data.manifests.manifest import Manifest
 from data.sampler import spread
 from models.enrolment.enrol import (
     BOTH,
@@ -198,11 +198,11 @@ def find(args: Namespace, config: dict, taken: Sequence[str]) -> tuple[str, Mani
         UserError: --cohort names none that will do.
     """
     if args.cohort:
-        return args.cohort, choose(load(args.cohort, ("train",), args.registry), taken)
+        return args.cohort, choose(load_corpus(args.cohort, ("train",), args.registry), taken)
     if (known := training_set(config)) is None:
         return "this encoder does not say what it was trained on; name a data set with --cohort"
     name, registry = known
     try:
-        return name, choose(load(name, ("train",), registry), taken)
+        return name, choose(load_corpus(name, ("train",), registry), taken)
     except UserError as error:
         return f"of what this encoder was trained on: {error}"

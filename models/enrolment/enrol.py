@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.base.errors import UserError
-from data.labels import folded, visible
-from data.manifests import Corpus, Manifest
+from data.base.labels import folded, visible
+from data.manifests.corpus import Corpus
+from data.manifests.manifest import Manifest
 from data.speech_commands.labels import SILENCE
 from models.runs.options.enrolment import PROTOCOLS
 

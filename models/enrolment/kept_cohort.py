@@ -26,8 +26,8 @@ import numpy as np
 
 from data.base.errors import UserError
 from data.base.files import open_regular
+from data.base.labels import folded
 from data.base.npz import read_npz
-from data.labels import folded
 from models.runs.checkpoints import run_of
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _nearest(similar: np.ndarray, there: int | None = None) -> np.ndarray:
 
 
 def _words(text: str) -> str:
-    """Words between blanks, so that one is found only as a whole, however it is typed (`data.labels.folded`)."""
+    """Words between blanks, so that one is found only as a whole, however it is typed (`data.base.labels.folded`)."""
     return f" {' '.join(filter(None, map(folded, str(text).split())))} "
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.base.errors import UserError
-from data.labels import visible
-from data.manifests import Manifest
+from data.base.labels import visible
+from data.manifests.manifest import Manifest
 
 TIES = ("nearest", "lowest")  # who wins equal votes: the class of the nearest neighbour, or the first label
 _LENGTH = 0.01  # that an embedding's may be off 1

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from data.labels import visible
+from data.base.labels import visible
 
 LONGEST = 24  # characters of a name in a picture
 

@@ -8,7 +8,7 @@ from statistics import NormalDist
 import numpy as np
 
 from data.base.files import write_atomically
-from data.labels import folded, visible
+from data.base.labels import folded, visible
 from models.enrolment.enrol import BOTH, NEAREST, PERCENTS, UNKNOWN, Result, accepted_at, misses
 from models.report.drawing import markdown, png
 from models.report.tables import to_json

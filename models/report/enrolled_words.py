@@ -13,7 +13,7 @@ import numpy as np
 
 from data.base.errors import UserError
 from data.dataset import Clips
-from data.manifests import Corpus
+from data.manifests.corpus import Corpus
 from models.encoders.embedding import embed_clips
 from models.enrolment import choice, cohort, enrol
 from models.enrolment.kept_cohort import place_of, read_kept, tell_learnt

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from data.base.files import write_atomically
-from data.manifests import Manifest
+from data.manifests.manifest import Manifest
 from models.neighbours.pairs import BINS, Pairs
 from models.report.drawing import markdown
 from models.report.tables import to_json

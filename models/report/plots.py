@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from data.base.files import write_atomically
-from data.labels import visible
-from data.manifests import Manifest
+from data.base.labels import visible
+from data.manifests.manifest import Manifest
 from data.sampler import spread
 from models.neighbours.pairs import BINS, Pairs
 from models.report.drawing import png, quietly, short_names

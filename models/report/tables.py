@@ -14,8 +14,8 @@ import numpy as np
 
 from data.base.errors import UserError
 from data.base.files import write_atomically
-from data.labels import visible
-from data.manifests import Manifest
+from data.base.labels import visible
+from data.manifests.manifest import Manifest
 from models.report.drawing import markdown, png, quietly, short_names
 from models.runs.versions import versions
 

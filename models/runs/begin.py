@@ -17,7 +17,7 @@ from models.runs.options.recipe import CHANCES, RECIPES
 if TYPE_CHECKING:
     from data.augment import NoiseBank
     from data.dataset import Clips
-    from data.manifests import Corpus
+    from data.manifests.corpus import Corpus
 
 # Arguments that a resumed run may change: they do not bear on what is learnt.
 FREE = {"name", "runs_dir", "gpu", "registry", "cache_dir", "step_freq", "eval_freq", "checkpoints_to_keep",

@@ -19,14 +19,15 @@ from pathlib import Path
 
 import numpy as np
 
+from data.audio.decoding import SAMPLE_RATE
 from data.base.errors import UserError
 from data.base.files import open_regular, write_atomically
+from data.base.labels import folded
+from data.base.messages import first_few
 from data.base.npz import read_npz
 from data.dataset import Clips
-from data.decoding import SAMPLE_RATE
-from data.joined import named
-from data.labels import folded
-from data.manifests import Corpus, Manifest
+from data.manifests.corpus import Corpus
+from data.manifests.manifest import Manifest
 from models.runs.checkpoints import Run, run_of
 
 RECORD = "trained_on.npz"  # in a run's folder
@@ -242,7 +243,7 @@ def tell_not_new(held: Manifest, config: dict) -> None:
     heard = {folded(label) for label in words_heard(config)}
     if known := [label for label in held.labels if folded(label) in heard]:
         print(f"warning: --init_from: {len(known):,} of the {len(held.labels):,} words held out as new were in the "
-              f"training of that encoder ({named(known)}): looks at them do not tell how it does on new words",
+              f"training of that encoder ({first_few(sorted(known))}): they do not tell how it does on new words",
               file=sys.stderr)
 
 

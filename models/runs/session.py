@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data import joined
 from data.base.errors import UserError
-from data.base.files import check_name
-from data.manifests import ROOT, Corpus, read_registry, registered
+from data.base.files import ROOT, check_name
+from data.manifests import corpus as corpora
+from data.manifests.corpus import Corpus
+from data.manifests.registry import read_registry, registered
 from models.runs.checkpoints import HEAD, Run, encoder_digest
 
 if TYPE_CHECKING:
@@ -64,9 +65,9 @@ def open_corpus(args: Namespace, splits: Sequence[str]) -> Corpus:
     """The data set, or the sets joined by +, that --manifest names; the demo is synthesised if it is not there."""
     check_name("--manifest", args.manifest)  # files are named by it
     _make_demo(args)
-    corpus = joined.load(args.manifest, splits, args.registry)
+    corpus = corpora.load_corpus(args.manifest, splits, args.registry)
     if corpus.parts is not None and getattr(args, "eval", None) != "new_words":  # there, they are refused
-        for remark in joined.trained_new_words(corpus, args.registry):
+        for remark in corpora.trained_new_words(corpus, args.registry):
             print(f"warning: --manifest {args.manifest}: {remark}", file=sys.stderr)
     return corpus
 
@@ -74,7 +75,7 @@ def open_corpus(args: Namespace, splits: Sequence[str]) -> Corpus:
 def _make_demo(args: Namespace) -> None:
     """Synthesise the demo if --manifest names it and it is not there."""
     folder = Path(args.registry).absolute().parent
-    if "demo" in joined.parts_of(args.manifest, args.registry) and folder == ROOT and \
+    if "demo" in corpora.parts_of(args.manifest, args.registry) and folder == ROOT and \
             not (folder / registered("demo", args.registry)["train"]).exists():
         from data.demo.synthesis import make
 
@@ -85,7 +86,7 @@ def has_split(args: Namespace, split: str) -> bool:
     """Whether every set that --manifest names has this split's manifest."""
     _make_demo(args)
     entries, folder = read_registry(args.registry), Path(args.registry).absolute().parent
-    paths = [entries.get(part, {}).get(split) for part in joined.parts_of(args.manifest, args.registry)]
+    paths = [entries.get(part, {}).get(split) for part in corpora.parts_of(args.manifest, args.registry)]
     return all(isinstance(path, str) and (folder / path).is_file() for path in paths)
 
 
@@ -108,7 +109,7 @@ def open_new_words(args: Namespace, corpus: Corpus) -> Clips:
     from data.dataset import Clips
     from data.sampler import spread
 
-    clips = Clips.of(joined.new_words(corpus, args.registry), f"{corpus.name}-new_words", args.clip_seconds,
+    clips = Clips.of(corpora.new_words(corpus, args.registry), f"{corpus.name}-new_words", args.clip_seconds,
                      args.cache_dir, args.skip_bad_audio)
     counts = np.bincount(clips.manifest.label[spread(clips.manifest.label, args.eval_clips)])
     if (counts > 0).sum() < 2 or counts.max() < 2:
@@ -125,7 +126,7 @@ def open_noise(args: Namespace, corpus: Corpus) -> NoiseBank | None:
     if folder is None:
         raise UserError(f"--augment: {corpus.name!r} has no noise recordings in {args.registry}; name a folder of "
                         "them with --noise_dir")
-    from data.audio import SAMPLE_RATE
+    from data.audio.decoding import SAMPLE_RATE
     from data.augment import NoiseBank
 
     return NoiseBank(folder, round(args.clip_seconds * SAMPLE_RATE), tuple(args.noise_snr))
@@ -205,7 +206,7 @@ def classifier_batches(args: Namespace, train: Clips, corpus: Corpus) -> Balance
 
 def check_memory(batch_clips: int, clip_seconds: float) -> None:
     """Raise UserError for a batch whose waveforms alone are more than this machine's memory."""
-    from data.audio import SAMPLE_RATE
+    from data.audio.decoding import SAMPLE_RATE
 
     needed = batch_clips * clip_seconds * SAMPLE_RATE * _BYTES
     try:

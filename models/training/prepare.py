@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from data.augment import NoiseBank
     from data.dataset import Clips
-    from data.manifests import Corpus
+    from data.manifests.corpus import Corpus
     from models.training.tasks import Task
 
 

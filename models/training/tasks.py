@@ -9,10 +9,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from data.audio import SAMPLE_RATE
-from data.augment import NoiseBank, babble, band_limit, change_gain, change_speed, time_shift
+from data.audio.decoding import SAMPLE_RATE
+from data.augment import NoiseBank, Reverb, babble, band_limit, change_gain, change_speed, time_shift
 from data.dataset import Clips, scale
-from data.rooms import Reverb
 from data.sampler import spread
 from models import parallel
 from models.encoders.build import embed

@@ -11,8 +11,8 @@ from functools import cache
 
 import numpy as np
 
+from data.audio.decoding import SAMPLE_RATE, decode, fit
 from data.base.files import file_digest
-from data.decoding import SAMPLE_RATE, decode, fit
 from models.report.page.origin import said
 from models.report.page.parts import Clip, Matrix, Mistake, Page, Table, named
 from spotting.detection.thresholds import Background

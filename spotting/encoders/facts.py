@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from data.audio.decoding import SAMPLE_RATE
 from data.base.files import misshapen
-from data.decoding import SAMPLE_RATE
 
 _MOST = 2**31 - 1  # samples of a clip, or numbers of an embedding
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from data.audio.decoding import SAMPLE_RATE, decode_with_remarks, open_audio
+from data.audio.headers import GOES_ON
 from data.base.errors import UserError
-from data.decoding import SAMPLE_RATE, decode_with_remarks, open_audio
-from data.unheard import GOES_ON
 from models.enrolment.kept_cohort import Cohort, pack, unpack
 from models.enrolment.whiten import Whitening
 from models.runs.checkpoints import run_of
@@ -58,9 +58,9 @@ def heard_in_training(facts: Facts, recordings: dict[str, Sequence[tuple[str, fl
 
 def training_files(name: str, registry: Path) -> tuple[list[str], Spoken]:
     """The training recordings of a data set, and where which of its words is said in them."""
-    from data import joined
+    from data.manifests import corpus as corpora
 
-    train, spoken = joined.load(name, ("train",), registry).splits["train"], defaultdict(list)
+    train, spoken = corpora.load_corpus(name, ("train",), registry).splits["train"], defaultdict(list)
     for i in range(len(train)):
         clip = train[i]
         spoken[clip.path].append((clip.offset, clip.offset + clip.duration, clip.label))
@@ -69,7 +69,7 @@ def training_files(name: str, registry: Path) -> tuple[list[str], Spoken]:
 
 def aligned(files: list[str], folder: Path, say: Callable[[str], None]) -> Spoken:
     """What is said in recordings by the TextGrids of the same names in a folder. Raises UserError if none has one."""
-    from data.sources.textgrids import TextGridError, read_words
+    from data.sources.textgrids import TextGridError, read_word_tier
 
     grids = {path.stem: path for path in sorted(folder.rglob("*.TextGrid"))}
     spoken, problems = {}, []
@@ -77,7 +77,7 @@ def aligned(files: list[str], folder: Path, say: Callable[[str], None]) -> Spoke
         if (grid := grids.get(Path(file).stem)) is None:
             continue
         try:
-            tier = read_words(grid)
+            tier = read_word_tier(grid)
         except TextGridError as error:
             problems.append(f"{grid}: {error}")
             continue

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
+from data.audio.decoding import SAMPLE_RATE
 from data.base.errors import UserError, out_of_memory
 from data.base.files import ROOT, open_regular
 from data.base.values import whole
-from data.decoding import SAMPLE_RATE
 from models.enrolment.kept_cohort import Cohort, read_kept, unpack
 from models.runs.options.common import MODELS
 from spotting.encoders.facts import Facts, facts_of

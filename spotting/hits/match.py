@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data.decoding import SAMPLE_RATE
+from data.audio.decoding import SAMPLE_RATE
 from models.enrolment.kept_cohort import Cohort
 from spotting.words.words_file import Word
 

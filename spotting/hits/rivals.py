@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from data.decoding import SAMPLE_RATE
+from data.audio.decoding import SAMPLE_RATE
 from spotting.hits.match import ELASTIC, Hit, reach
 from spotting.words.words_file import Word
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from data.decoding import SAMPLE_RATE
+from data.audio.decoding import SAMPLE_RATE
 from spotting.encoders.load import Embedder
 from spotting.hits.match import Hit, Peak, PeakPicker, Scorer, hit_of, reach
 from spotting.hits.rivals import Best

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from data.decoding import SAMPLE_RATE
+from data.audio.decoding import SAMPLE_RATE
 
 _FRAME = 512  # samples
 _BELOW, _ABOVE = (3_000, 3_400), (4_500, 7_000)  # Hz

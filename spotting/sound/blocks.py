@@ -1,6 +1,6 @@
 """Sound of any length as blocks of 16 kHz int16: from files of any format, or raw samples of a stream.
 
-The blocks' sizes bear on nothing: put together, they are the samples that `data.audio.decode` gives of the whole.
+The sizes of the blocks change nothing: together they are what `data.audio.decoding.decode` gives of the whole.
 """
 
 import io
@@ -15,9 +15,10 @@ import numpy as np
 import soundfile
 import soxr
 
+from data.audio.decoding import SAMPLE_RATE, check_channel, chosen, open_audio, to_int16
+from data.audio.files import UNREADABLE, audio_files
+from data.audio.headers import goes_on, is_cut
 from data.base.errors import UserError
-from data.decoding import SAMPLE_RATE, UNREADABLE, audio_files, check_channel, chosen, open_audio, to_int16
-from data.unheard import goes_on, is_cut
 
 BLOCK = 1.0  # seconds read at a time
 QUIET = 64  # of a window's highest sample less its lowest, of 65,536
@@ -49,7 +50,7 @@ def open_file(path: str | Path, warn: Callable[[str], None], start: float = 0.0,
     """A file's sound, from ``start`` to ``end`` seconds: one channel, counted from 1, or the mean of all.
 
     Raises:
-        UserError: as `data.decoding.open_audio`; and from its blocks, at samples that are not numbers, or far beyond
+        UserError: as `data.audio.decoding.open_audio`; and from its blocks, at samples that are no numbers or far above
             full scale.
     """
     path = os.fspath(path)

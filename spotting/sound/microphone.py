@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from data.audio.decoding import SAMPLE_RATE, check_channel, chosen
 from data.base.errors import UserError
-from data.decoding import SAMPLE_RATE, check_channel, chosen
 from spotting.sound.blocks import at_16_khz
 
 BLOCK = 0.05  # seconds that the device gives at a time

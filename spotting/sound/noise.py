@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from data.audio.decoding import SAMPLE_RATE, decode, to_int16
 from data.base.errors import UserError
-from data.decoding import SAMPLE_RATE, decode, to_int16
 from spotting.sound.blocks import Sound, files_of
 
 _FRAME = SAMPLE_RATE // 100

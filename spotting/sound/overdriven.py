@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data.decoding import FLAT
+from data.audio.decoding import FLAT
 from spotting.sound.band import some_of
 
 _LEAST = 4_096  # between the lowest and the highest sample: below, equal ones are the rounding's
@@ -14,7 +14,7 @@ _FULL = 32_000  # full scale, where resampling and lossy coding swing about the 
 class Peaks:
     """How much of a sound lies at its highest and lowest values, of which it hears one part after the other.
 
-    As `data.decoding.is_overdriven`, but of a sound that is not kept, at 16 kHz. Measured on 150 wake words, 120
+    As `data.audio.decoding.is_overdriven`, but of a sound that is not kept, at 16 kHz. Measured on 150 wake words, 120
     recordings of LibriSpeech, 200 of Speech Commands and 150 commands by telephone apps: two of these 620 are taken for
     overdriven. 20 dB too loud all but one are, also at 44.1 kHz; 10 dB too loud, 544 and 539.
     """

@@ -5,8 +5,8 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
+from data.audio.decoding import open_audio
 from data.base.errors import UserError
-from data.decoding import open_audio
 from spotting.sound.blocks import open_file
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from data.audio.decoding import SAMPLE_RATE, decode, fit
 from data.base.errors import UserError
-from data.decoding import SAMPLE_RATE, decode, fit
-from data.labels import look_alike
+from data.base.labels import look_alike
 from spotting.encoders.load import Embedder
 from spotting.sound.band import is_narrow
 from spotting.words.words_file import Clip, Word, Words

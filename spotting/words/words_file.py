@@ -19,7 +19,7 @@ import numpy as np
 
 from data.base.errors import UserError
 from data.base.files import misshapen, read_json, write_atomically
-from data.labels import has_controls, one_form
+from data.base.labels import has_controls, one_form
 from models.enrolment.kept_cohort import Cohort
 from spotting.encoders.facts import Facts, facts_of
 from spotting.encoders.load import Embedder

@@ -10,7 +10,7 @@ import torch
 from benchmarks.gpu import __main__ as gpu
 from benchmarks.gpu import checks, figures, scripts
 from benchmarks.gpu.here import Failed, Here, Skipped, script
-from data import rooms
+from data import augment
 from models.losses import triplet
 from models.neighbours import knn
 from models.training import masks
@@ -78,7 +78,7 @@ def second_call(module, name, change, at, monkeypatch):
     (knn, "_search_by_torch", lambda found: (found[0], found[1] // 2), 1, checks.neighbours, "differ"),
     (triplet, "mine", lambda found: (found[0].roll(1), found[1]), 2, checks.mining, "negatives differ"),
     (masks, "send", lambda tensor: ~tensor, 3, checks.augmentation, "full masks"),
-    (rooms, "send", lambda tensor: tensor.roll(1), 2, checks.augmentation, r"rooms by [0-9.]+e-01")])
+    (augment.Reverb, "_heard", lambda wet: wet.roll(1), 2, checks.augmentation, r"rooms by [0-9.]+e-01")])
 def test_another_result_on_the_device_fails(here, monkeypatch, module, name, change, at, check, message):
     second_call(module, name, change, at, monkeypatch)
     with pytest.raises((Failed, SystemExit), match=message):

@@ -13,8 +13,9 @@ import soundfile
 
 import data.check
 from data.base.errors import UserError
+from data.base.files import ROOT
 from data.check import Problems, check, main, parse_args
-from data.manifests import ROOT, SPLITS
+from data.manifests.registry import SPLITS
 
 LABELS = ("yes", "no")
 

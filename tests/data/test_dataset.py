@@ -10,7 +10,7 @@ import torch
 
 from data.base.errors import UserError
 from data.dataset import Clips, InOrder, ResidentClips, Shuffled, loader, scale
-from data.manifests import read_manifest
+from data.manifests.manifest import read_manifest
 from data.sampler import BalancedBatchSampler
 
 SECONDS = 0.05

@@ -7,11 +7,12 @@ import pytest
 import soundfile
 
 from data import degrade
+from data.audio.decoding import SAMPLE_RATE, decode
+from data.augment import Reverb
 from data.base.errors import UserError
 from data.dataset import Clips
-from data.decoding import SAMPLE_RATE, decode
-from data.manifests import SPLITS, load_corpus, registered
-from data.rooms import Reverb
+from data.manifests.corpus import load_corpus
+from data.manifests.registry import SPLITS, registered
 from tests.sounds import record
 
 

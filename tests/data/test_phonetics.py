@@ -13,7 +13,7 @@ import pytest
 
 from data import phonetics
 from data.base.errors import UserError
-from data.base.files import ROOT
+from data.base.files import ROOT, read_lines
 from data.phonetics import cache_file, cached_neighbours, caverphone, codes, nearest_words, neighbours, normalise
 
 WORDS = ["cat", "cut", "kit", "bed", "bad", "bird", "happy", "house", "zero", "one", "won", "two", "too", "to", "three",
@@ -210,7 +210,7 @@ def test_command_on_a_manifest(registry, tmp_path):
 def test_read_words(tmp_path, encoding):
     file = tmp_path / "words.txt"
     file.write_text("cat\n\n dog \ncat\nété\n", encoding=encoding)
-    assert phonetics.read_words(file) == ["cat", "dog", "été"]
+    assert read_lines(file) == ["cat", "dog", "été"]
 
 
 @pytest.mark.parametrize(("content", "flags", "message"), [

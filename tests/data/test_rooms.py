@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from data.rooms import RT60, Reverb, impulse_responses
+from data.augment import RT60, Reverb, impulse_responses
 
 SAMPLES = 4000  # of a clip
 

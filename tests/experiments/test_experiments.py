@@ -14,9 +14,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from data import joined
 from data.base.errors import UserError
-from data.manifests import ROOT, Utterance, load_corpus, register, registered, write_manifest
+from data.base.files import ROOT
+from data.manifests import corpus as corpora
+from data.manifests.corpus import load_corpus
+from data.manifests.manifest import Utterance, write_manifest
+from data.manifests.registry import register, registered
 from experiments import cells, compare, new_words, pictures, results, summary
 from experiments.cells import Cell
 from experiments.results import Data
@@ -299,10 +302,10 @@ def sets(words, tmp_path_factory):
 
 
 def test_shares_of_the_clips_lie_within_one_another_also_of_joined_sets(sets, tmp_path):
-    whole, kept = joined.load("one+two", registry=sets.registry), {}
+    whole, kept = corpora.load_corpus("one+two", registry=sets.registry), {}
     for fraction in (0.1, 0.5):
         compare.make_fraction("one+two", fraction, sets.registry, tmp_path)
-        part = joined.load(replace(BASE, manifest="one+two", fraction=fraction).data,
+        part = corpora.load_corpus(replace(BASE, manifest="one+two", fraction=fraction).data,
                            registry=tmp_path / "manifests.json")
         assert part.splits["train"].counts().tolist() == [max(2, round(12 * fraction))] * 4
         assert part.splits["test"].files == whole.splits["test"].files and part.parts.tolist() == [0, 0, 1, 1]

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from data.base.files import ROOT
 from data.dataset import Clips
-from data.manifests import ROOT, load_corpus
+from data.manifests.corpus import load_corpus
 from models import parallel
 from models.encoders.build import make_encoder
 from models.encoders.embedding import embed_clips

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from data.decoding import decode
-from data.manifests import Utterance, register, write_manifest
+from data.audio.decoding import decode
+from data.manifests.manifest import Utterance, write_manifest
+from data.manifests.registry import register
 from data.sources.textgrids import write_words
 from models.enrolment.kept_cohort import KEPT, pack, place_of, unpack
 from models.enrolment.whiten import Whitening

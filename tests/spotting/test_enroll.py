@@ -48,7 +48,7 @@ def test_words_are_enrolled_and_what_they_rest_on_is_told(spotter, words_file):
 
 
 def test_an_embedding_is_that_of_the_clip(spotter, words_file):
-    from data.decoding import decode
+    from data.audio.decoding import decode
     from spotting.encoders.load import load_torch
 
     word = read_words(words_file).words[0]

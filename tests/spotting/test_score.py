@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from data.dataset import Clips
-from data.manifests import load_corpus
+from data.manifests.corpus import load_corpus
 from models.runs.checkpoints import Run
 from models.runs.provenance import Record
 from tests.conftest import refused

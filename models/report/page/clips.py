@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from data.dataset import Clips
-from data.manifests import Manifest
+from data.manifests.manifest import Manifest
 from models.report.page.origin import notes_of, origin_rows
 from models.report.page.parts import Clip, Matrix, Mistake, Page, Picture, Table
 from models.report.tables import cells_by_k, drawn_classes, headline

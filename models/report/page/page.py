@@ -15,7 +15,7 @@ from pathlib import Path
 
 from data.base.errors import UserError
 from data.base.files import check_output, open_regular, write_atomically
-from data.labels import visible
+from data.base.labels import visible
 from models.report.drawing import short_names
 from models.report.page.parts import Clip, Mistake, Page, in_turn
 from models.report.page.sounds import CODECS, data_uri, sound_uri

@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 
-from data.decoding import SAMPLE_RATE
+from data.audio.decoding import SAMPLE_RATE
 
 # Name, what libsndfile calls it, its media type, and what the page says of it. The second is a sixth of the first.
 CODECS = (("FLAC", {"format": "FLAC", "subtype": "PCM_16"}, "audio/flac", "FLAC, sample by sample as it was heard"),

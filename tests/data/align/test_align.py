@@ -15,7 +15,7 @@ from data.align.aligner import AlignmentError, align
 from data.align.pronounce import pronounce
 from data.base.errors import UserError
 from data.libriwords import wordscan
-from data.sources.textgrids import read_words, write_words
+from data.sources.textgrids import read_word_tier, write_words
 
 RATE = 16_000
 PHONES = set(re.findall(r"\w+", "AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH "
@@ -130,7 +130,7 @@ def test_writes_the_public_layout_and_resumes_to_the_same_bytes(corpus, tmp_path
     assert "oarah (AO R AH)" in capsys.readouterr().out
     whole = contents(tmp_path / "one")
     assert set(whole) == {f"dev-clean/{s}/7/{s}-7-{n:04}.TextGrid" for s in (1, 2) for n in range(3)}
-    tier = read_words(tmp_path / "one" / "dev-clean" / "1" / "7" / "1-7-0001.TextGrid")
+    tier = read_word_tier(tmp_path / "one" / "dev-clean" / "1" / "7" / "1-7-0001.TextGrid")
     assert [word for word, *_ in tier.words()] == ["our", "hour"] and tier.xmax == 2.0
     gone = sorted((tmp_path / "one").rglob("*.TextGrid"))[1::2]
     for path in gone:

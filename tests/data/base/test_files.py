@@ -19,6 +19,7 @@ import torch
 from data.base import files
 from data.base.errors import Printable, UserError, exit_cleanly, in_a_line
 from data.base.files import (
+    ROOT,
     check_name,
     check_regular,
     locked,
@@ -28,7 +29,6 @@ from data.base.files import (
     read_text,
     write_atomically,
 )
-from data.manifests import ROOT
 
 
 def test_equal_text_is_equal_bytes_and_replaces_what_was_there(tmp_path):

@@ -14,12 +14,13 @@ import pytest
 import soundfile
 
 from data.base.errors import UserError
+from data.base.files import ROOT, read_lines
 from data.demo import sound
 from data.demo import synthesis as demo
 from data.demo.__main__ import main, parse_args
 from data.demo.espeak import Saying, speak
-from data.manifests import ROOT, SPLITS, load_corpus, read_registry
-from data.phonetics import read_words
+from data.manifests.corpus import load_corpus
+from data.manifests.registry import SPLITS, read_registry
 from data.sources.splits import check_disjoint
 
 
@@ -383,7 +384,7 @@ def test_words_that_cannot_be(tmp_path, words, message):
 def test_what_cannot_be_said_and_twins_among_the_words(tmp_path, capsys, recwarn):
     """Nothing to hear, 35 s of digits, an accent typed two ways, and a capital letter."""
     (tmp_path / "words.txt").write_text("cat\n?\n" + "9 " * 90 + "\ncafe\u0301\ncaf\u00e9\nCat\n", encoding="utf-8")
-    words = read_words(tmp_path / "words.txt")
+    words = read_lines(tmp_path / "words.txt")
     assert words == ["cat", "?", ("9 " * 90).strip(), "caf\u00e9", "Cat"]
     demo.make(tmp_path / "new", registry=tmp_path / "m.json", name="new", voices=3, takes=1, words=words)
     printed = capsys.readouterr().out

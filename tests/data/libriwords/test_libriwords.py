@@ -14,12 +14,13 @@ import soundfile
 import textgrid
 
 from data.base.errors import UserError
-from data.labels import folded
+from data.base.labels import folded
 from data.libriwords import __main__ as libriwords
 from data.libriwords import wordscan
 from data.libriwords.flags import MADE_BY, PARTS, parse_args
 from data.libriwords.selection import _quota
-from data.manifests import SPLITS, load_corpus, register, registered
+from data.manifests.corpus import load_corpus
+from data.manifests.registry import SPLITS, register, registered
 from data.sources.divide_speakers import SHARES, balanced_split
 from data.sources.textgrids import write_words
 

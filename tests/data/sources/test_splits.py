@@ -5,7 +5,9 @@ import pytest
 import soundfile
 
 from data.base.errors import UserError
-from data.manifests import SPLITS, Utterance, load_corpus, register, registered
+from data.manifests.corpus import load_corpus
+from data.manifests.manifest import Utterance
+from data.manifests.registry import SPLITS, register, registered
 from data.sources.splits import check_disjoint, count_table, split_of, write_corpus
 
 # From the published lists of Speech Commands v0.02.

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import textgrid
 
-from data.sources.textgrids import TextGridError, read_words, write_words
+from data.sources.textgrids import TextGridError, read_word_tier, write_words
 
 
 def grid_text(words, phones=(), short=False, indent="    ", end=None):
@@ -39,7 +39,7 @@ PHONES = [("sil", 0, 0.5), ("DH", 0.5, 0.56), ("AH0", 0.56, 2)]
 
 def kind(path):
     with pytest.raises(TextGridError) as error:
-        read_words(path)
+        read_word_tier(path)
     return error.value.kind
 
 
@@ -53,7 +53,7 @@ def test_random_files_read_as_the_package_reads_them(tmp_path):
         words = words or [("a", 0.0, 1.0)]
         phones = words[::2] if trial % 2 else ()
         path.write_text(grid_text(words, phones, indent=rng.choice(["    ", "\t", ""]), end=30.0), encoding="utf-8")
-        tier = read_words(path)
+        tier = read_word_tier(path)
         oracle = textgrid.TextGrid.fromFile(str(path)).getFirst("words")
         assert tier.mark == [i.mark for i in oracle]
         assert tier.start == pytest.approx([i.minTime for i in oracle], abs=1e-5)
@@ -67,14 +67,14 @@ def test_another_format_or_encoding_gives_the_same_words(tmp_path, encoding, sho
     usual, odd = tmp_path / "a.TextGrid", tmp_path / "b.TextGrid"
     usual.write_text(grid_text(WORDS, PHONES))
     odd.write_text(grid_text(WORDS, PHONES, short=short), encoding=encoding)
-    assert read_words(odd) == read_words(usual) and read_words(odd).odd is None
-    assert list(read_words(odd).words()) == [("the", 0.5, 0.62), ("cat's", 0.62, 1.25), ("said", 1.5, 2.0)]
+    assert read_word_tier(odd) == read_word_tier(usual) and read_word_tier(odd).odd is None
+    assert list(read_word_tier(odd).words()) == [("the", 0.5, 0.62), ("cat's", 0.62, 1.25), ("said", 1.5, 2.0)]
 
 
 def test_windows_line_ends_and_intervals_of_no_length(tmp_path):
     path = tmp_path / "a.TextGrid"
     path.write_bytes(grid_text([*WORDS, ("ghost", 2, 2)], PHONES).replace("\n", "\r\n").encode())
-    assert [word for word, *_ in read_words(path).words()] == ["the", "cat's", "said"]
+    assert [word for word, *_ in read_word_tier(path).words()] == ["the", "cat's", "said"]
 
 
 @pytest.mark.parametrize("phones", [(), PHONES])
@@ -118,7 +118,7 @@ def test_the_intervals_that_are_there_count(tmp_path, short, phones, stated, wor
     text = grid_text(words, phones, short)
     assert count in text
     path.write_text(text.replace(count, count.replace(str(len(words)), str(stated))))
-    tier = read_words(path)
+    tier = read_word_tier(path)
     assert tier.odd and list(zip(tier.mark, tier.start, tier.end, strict=True)) == words
 
 
@@ -127,7 +127,7 @@ def test_times_rounded_to_some_ms_are_cut(tmp_path, short):
     path = tmp_path / "a.TextGrid"
     path.write_text(grid_text([("", 0, 0.2), ("a", 0.197, 0.5), ("b", 0.4999, 0.8), ("c", 0.8, 1.004)], end=1,
                               short=short))
-    tier = read_words(path)
+    tier = read_word_tier(path)
     assert list(tier.words()) == [("a", 0.2, 0.5), ("b", 0.5, 0.8), ("c", 0.8, 1.0)] and "cut" in tier.odd
 
 
@@ -135,7 +135,7 @@ def test_times_rounded_to_some_ms_are_cut(tmp_path, short):
 def test_tiers_called_like_words_are_read_and_said(tmp_path, name):
     path = tmp_path / "a.TextGrid"
     path.write_text(grid_text(WORDS, PHONES).replace('"words"', f'"{name}"'))
-    tier = read_words(path)
+    tier = read_word_tier(path)
     assert tier.mark == [mark for mark, *_ in WORDS] and repr(name) in tier.odd
 
 
@@ -143,17 +143,17 @@ def test_another_tier_can_be_named(tmp_path):
     path = tmp_path / "a.TextGrid"
     path.write_text(grid_text(WORDS, PHONES).replace('"words"', '"ORT-MAU"'))
     with pytest.raises(TextGridError, match="no words tier: tiers: 'ORT-MAU', 'phones'"):
-        read_words(path)
+        read_word_tier(path)
     with pytest.raises(TextGridError, match="no tier 'MAU'"):
-        read_words(path, "MAU")
-    assert read_words(path, "ORT-MAU").mark == [mark for mark, *_ in WORDS]
-    assert read_words(path, "phones").mark == [mark for mark, *_ in PHONES]
+        read_word_tier(path, "MAU")
+    assert read_word_tier(path, "ORT-MAU").mark == [mark for mark, *_ in WORDS]
+    assert read_word_tier(path, "phones").mark == [mark for mark, *_ in PHONES]
 
 
 def test_comments_and_what_looks_like_them(tmp_path):
     path = tmp_path / "a.TextGrid"
     path.write_text('! made by hand "\n'.replace('"', "") + grid_text([("wow !", 0, 1), ("a\n! b", 1, 2)], short=True))
-    assert read_words(path).mark == ["wow !", "a\n! b"]
+    assert read_word_tier(path).mark == ["wow !", "a\n! b"]
 
 
 def test_a_missing_file_or_a_folder_is_unreadable(tmp_path):
@@ -165,7 +165,7 @@ def test_written_files_read_back_and_the_package_agrees(tmp_path):
     path = tmp_path / "new" / "a.TextGrid"
     words = [('"em', 0.0, 0.3), ("and", 0.3, 0.57), ("naïve", 1.01, 1.999999)]
     write_words(path, words, 2.5)
-    tier = read_words(path)
+    tier = read_word_tier(path)
     assert tier.odd is None
     assert list(tier.words()) == words
     assert tier.xmax == 2.5

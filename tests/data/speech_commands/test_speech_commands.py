@@ -17,9 +17,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from data.audio import decode
+from data.audio.decoding import decode
 from data.base.errors import UserError
-from data.manifests import ROOT, load_corpus, read_registry
+from data.base.files import ROOT
+from data.manifests.corpus import load_corpus
+from data.manifests.registry import read_registry
 from data.sources import download
 from data.sources.splits import check_disjoint, split_of
 from data.speech_commands import __main__ as speech_commands

@@ -9,7 +9,7 @@ import torch
 
 from data.base.errors import UserError
 from data.dataset import Clips
-from data.manifests import load_corpus
+from data.manifests.corpus import load_corpus
 from models.encoders import load_encoder
 from models.encoders.frontend import settings
 from models.runs.checkpoints import Run

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data.dataset import Clips
-from data.manifests import load_corpus
+from data.manifests.corpus import load_corpus
 from models.enrolment import choice
 from models.enrolment.enrol import Result
 

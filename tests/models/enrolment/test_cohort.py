@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from data.base.errors import UserError
-from data.manifests import Utterance, load_corpus, register, write_manifest
+from data.manifests.corpus import load_corpus
+from data.manifests.manifest import Utterance, write_manifest
+from data.manifests.registry import register
 from models.enrolment import cohort
 from models.enrolment.cohort import choose, comparisons, find, s_norm, statistics, t_norm, z_norm
 from models.enrolment.enrol import NEAREST, by_clip, by_mean

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from data.base.errors import UserError
-from data.manifests import ROOT, Corpus, Manifest
+from data.base.files import ROOT
+from data.manifests.corpus import Corpus
+from data.manifests.manifest import Manifest
 from models.enrolment import enrol
 from models.enrolment.enrol import (
     NEAREST,

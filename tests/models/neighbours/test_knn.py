@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from data.base.errors import UserError
-from data.manifests import ROOT, Manifest
+from data.base.files import ROOT
+from data.manifests.manifest import Manifest
 from models.neighbours import knn
 from models.neighbours.knn import TIES, check_finite, classify, classify_each, few_clips, knn_search, vote
 

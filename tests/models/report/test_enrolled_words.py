@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 
 from data.base.files import file_digest
-from data.manifests import register
+from data.manifests.registry import register
 from models.enrolment.kept_cohort import KEPT, pack
 from models.enrolment.whiten import Whitening
 from tests.conftest import infer, refused

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.manifests import Manifest
+from data.manifests.manifest import Manifest
 from models.enrolment.enrol import auroc, equal_error_rate
 from models.neighbours.pairs import count_pairs
 from models.report.new_words import measure, report_new_words, table

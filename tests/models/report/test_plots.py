@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from data.base.errors import UserError
-from data.manifests import Manifest
+from data.manifests.manifest import Manifest
 from models.enrolment.enrol import equal_error_rate
 from models.neighbours import pairs as pairs_module
 from models.neighbours.pairs import BINS, count_pairs

@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix, f1_score
 
 from data.base.errors import UserError
-from data.manifests import ROOT, Manifest
+from data.base.files import ROOT
+from data.manifests.manifest import Manifest
 from models.report.tables import draw_confusion, drawn_classes, figures, report, save_arrays, summary
 
 WORDS = ["backward", "bed", "bird", "cat", "dog", "down", "eight", "five", "follow", "forward", "four", "go", "happy",

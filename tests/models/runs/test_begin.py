@@ -11,7 +11,7 @@ import soundfile
 import torch
 
 from data.base.files import ROOT
-from data.manifests import register
+from data.manifests.registry import register
 from models.runs.checkpoints import TRAINER, Run, load_state
 from models.runs.claim import release
 from tests.conftest import refused

@@ -10,8 +10,9 @@ import soundfile
 
 from data.base.errors import UserError
 from data.dataset import Clips
-from data.joined import load
-from data.manifests import Utterance, load_corpus, register, write_manifest
+from data.manifests.corpus import load_corpus
+from data.manifests.manifest import Utterance, write_manifest
+from data.manifests.registry import register
 from models.report.enrol_report import tell_trained
 from models.runs.checkpoints import Run
 from models.runs.provenance import Record, fingerprint, tell_seen, trained_on, words_heard
@@ -73,7 +74,7 @@ def test_speakers_of_a_set_are_known_after_a_training_on_it_joined_with_another(
     for name in ("one", "two"):
         register(name, **{split: tmp_path / name / f"{split}.json" for split in ("train", "dev", "test")},
                  registry=tmp_path / "both.json")
-    corpus = load("one+two", ("train", "test"), tmp_path / "both.json")
+    corpus = load_corpus("one+two", ("train", "test"), tmp_path / "both.json")
     train = Clips.of(corpus.splits["train"], "both", 0.5, tmp_path / "cache")
     both = Record.of(train, corpus)
     # Divided anew, the first set tests on five speakers that were trained on, of six, the second on two.
@@ -184,7 +185,7 @@ def test_a_fingerprint_follows_what_a_manifest_says_and_not_where_it_lies(record
         path.parent.mkdir(parents=True, exist_ok=True)
         lines = [{"audio_filepath": f"../wav/{i}.wav", "duration": 1.0, "label": "ab"[i % 2]} for i in range(4)]
         path.write_text("".join(json.dumps(line) + "\n" for line in change(lines)))
-        from data.manifests import read_manifest
+        from data.manifests.manifest import read_manifest
         return fingerprint(read_manifest(path))
 
     same = of()

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from data.augment import NoiseBank
 from data.base.errors import UserError
 from data.dataset import Clips, ResidentClips
-from data.manifests import load_corpus
+from data.manifests.corpus import load_corpus
 from data.sampler import BalancedBatchSampler
 from models.encoders.build import embed, make_encoder
 from models.encoders.head import ClassificationNet, head_scores

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 import soxr
 
-from data.decoding import to_int16
+from data.audio.decoding import to_int16
 from spotting.sound.band import Band, is_narrow
 from tests.sounds import record
 from tests.spotting.conftest import RATE, scene

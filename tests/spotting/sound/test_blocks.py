@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from data.audio.decoding import decode
 from data.base.errors import UserError
-from data.decoding import decode
 from spotting.sound.blocks import files_of, no_samples, open_file, open_raw, windows
 from tests.sounds import noise, record
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soxr
 
-from data.decoding import to_int16
+from data.audio.decoding import to_int16
 from spotting.sound.overdriven import Peaks
 from tests.sounds import record
 from tests.spotting.conftest import RATE, scene

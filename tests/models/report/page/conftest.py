@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from data.audio import PackedClips
+from data.audio.packed import PackedClips
 from data.dataset import Clips
-from data.manifests import Manifest
+from data.manifests.manifest import Manifest
 from models.enrolment.enrol import unit
 from models.neighbours.knn import classify
 from models.report.drawing import png

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from data.manifests import ROOT
+from data.base.files import ROOT
 from models.runs.options.loss import resolve_loss
 from models.runs.options.recipe import HEAD, resolve_recipe
 

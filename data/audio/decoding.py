@@ -4,17 +4,17 @@ import math
 import os
 import re
 import shlex
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 
 import numpy as np
 import soundfile
 import soxr
 
+from data.audio.files import UNREADABLE
+from data.audio.headers import GOES_ON, counted, goes_on, is_cut
 from data.base.errors import UserError
 from data.base.files import check_regular, open_regular
-from data.unheard import GOES_ON, counted, goes_on, is_cut
 
 SAMPLE_RATE = 16_000
 _SHORTEST, _LONGEST = 0.1, 60.0  # seconds of a clip: a syllable, and far more than a word
@@ -23,8 +23,6 @@ FEW_LEVELS = 16   # distinct values of a clip with fewer of which little of a wo
 SHORT = SAMPLE_RATE // 20  # samples; 50 ms are less than the shortest word
 
 # Endings of recordings that libsndfile does not read, or, .raw, cannot tell the rate of.
-UNREADABLE = {"3gp", "aac", "ac3", "amr", "ape", "dsf", "m4a", "m4b", "mka", "mkv", "mov", "mp4", "ra", "raw", "spx",
-              "tta", "webm", "wma", "wv"}
 _PHONE = (b"#!AMR", b"\x1aE\xdf\xa3")  # how some of them begin, whatever their names
 
 _ENDLESS = 2**48  # frames; libsndfile's answer for a FLAC header without a length is larger
@@ -51,31 +49,6 @@ FEW = f"have fewer than {FEW_LEVELS} levels, so little of a word is left"
 CANCELLED = "have channels that cancel out when averaged; their loudest channel was taken"
 BRIEF = "are shorter than 50 ms"
 PAST_END = "end before the duration that the manifest gives"
-
-
-def audio_files(folder: str | Path, endings: Collection[str] | None = None) -> list[str]:
-    """The audio files in a folder and those below it, sorted; hidden ones, as a Mac's ``._hum.wav``, are left out.
-
-    Args:
-        endings: of names, in lower case, without the dot; those of the formats that libsndfile reads by default.
-
-    Raises:
-        OSError: the folder, or one in it, is missing or cannot be read.
-    """
-    def refuse(error: OSError) -> None:
-        raise error
-
-    if endings is None:  # a .raw file does not tell its rate
-        endings = {ending.lower() for ending in soundfile.available_formats()} - {"raw"}
-        endings |= {"aif", "aifc", "oga", "opus", "sph"}
-    found, seen = [], set()
-    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        seen.add(os.path.realpath(parent))  # links may lead round in a circle
-        folders[:] = [name for name in folders if not name.startswith(".")
-                      and os.path.realpath(os.path.join(parent, name)) not in seen]
-        found += [os.path.join(parent, name) for name in names
-                  if not name.startswith(".") and os.path.splitext(name)[1][1:].lower() in endings]
-    return sorted(found)
 
 
 def check_channel(name: str, channel: int | None, channels: int) -> None:

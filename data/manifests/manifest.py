@@ -10,25 +10,21 @@ default 0) points into a longer file; ``speaker`` is optional. Relative paths ar
 into one Unicode form (NFC), without blanks around them.
 """
 
-import difflib
 import json
 import os
-import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from data.base.errors import UserError
-from data.base.files import ROOT, locked, misshapen, open_regular, read_json, without_twins, write_atomically
-from data.labels import has_controls, in_two_splits, look_alike, one_form, two_labels
+from data.base.files import open_regular, without_twins, write_atomically
+from data.base.labels import has_controls, one_form
+from data.base.messages import did_you_mean
 
-REGISTRY = ROOT / "manifests.json"
-SPLITS = ("train", "dev", "test")
 PATH_FIELDS = ("audio_filepath", "audio_filename")
 LABEL_FIELDS = ("label", "command", "target")
-_ENTRY = {"labels": [str], "noise": str, "new_words": str, "made_by": str}  # of an entry, its splits apart
 
 
 @dataclass(frozen=True)
@@ -83,23 +79,6 @@ class Manifest:
                         self.duration[indices], self.label[indices], self.speaker[indices])
 
 
-@dataclass
-class Corpus:
-    """What a ``--manifest`` name stands for: its labels, its splits, and a folder of noise if it has one.
-
-    Attributes:
-        parts: of sets that were joined, (C,) which of them each label came from; see `data.joined`.
-        speech_commands: whether it is of Speech Commands: 12, 35, or made by ``data.speech_commands``.
-    """
-
-    name: str
-    labels: list[str]
-    splits: dict[str, Manifest] = field(default_factory=dict)
-    noise: Path | None = None
-    parts: np.ndarray | None = None
-    speech_commands: bool = False
-
-
 def read_manifest(path: str | Path, labels: Sequence[str] | None = None) -> Manifest:
     """Read a JSON-lines manifest.
 
@@ -146,7 +125,7 @@ def read_manifest(path: str | Path, labels: Sequence[str] | None = None) -> Mani
             if name not in class_of:
                 if labels is not None:
                     raise UserError(f"{where}: label {name!r} is not one of the {len(labels)} known labels"
-                                    f"{_closest(name, labels)}; add it to the training manifest or remove the line")
+                                    f"{did_you_mean(name, labels)}; add it to the training manifest or remove the line")
                 class_of[name] = len(class_of)
             audio = _audio_path(folder, _text(entry, PATH_FIELDS, where, (str,)))
             file.append(files.setdefault(audio, len(files)))
@@ -170,12 +149,12 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
     """Write utterances as a JSON-lines manifest, atomically, with paths relative to it and fixed key order."""
     path = Path(path)
     folder = path.absolute().parent
-    relative: dict[str, str] = {}
+    inside: dict[str, str] = {}
     with write_atomically(path) as file:
         for u in utterances:
-            if u.path not in relative:
-                relative[u.path] = _relative(u.path, folder)
-            entry = {"audio_filepath": relative[u.path]}
+            if u.path not in inside:
+                inside[u.path] = relative(u.path, folder)
+            entry = {"audio_filepath": inside[u.path]}
             if u.offset:
                 entry["offset"] = round(u.offset, 6)
             entry |= {"duration": round(u.duration, 6), "label": u.label}
@@ -187,95 +166,6 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
                 raise UserError(f"{u.path!a} (label {u.label!a}): the name is not valid UTF-8; rename it") from None
 
 
-def read_registry(registry: str | Path = REGISTRY) -> dict[str, dict]:
-    """The registered data sets by name. Raises UserError when the file is missing or no JSON object of objects."""
-    return read_json(registry, "registry of manifests", "mend it, or name another with --registry", {str: dict})
-
-
-def registered(name: str, registry: str | Path = REGISTRY) -> dict:
-    """The registry's entry for ``name``.
-
-    Raises:
-        UserError: there is none (the known names are listed), or what it holds beside its splits has another shape.
-    """
-    entries = read_registry(registry)
-    if name not in entries:
-        raise UserError(f"--manifest {name!r} is not registered in {registry}{_closest(name, list(entries))}; "
-                        f"known: {', '.join(entries) or 'none yet'}")
-    if problem := misshapen(entries[name], _ENTRY):
-        raise UserError(f"{registry}: entry {name!r}: {problem}")
-    return entries[name]
-
-
-def register(name: str, *, train: Path, dev: Path, test: Path, noise: Path | None = None,
-             new_words: Path | None = None, made_by: str | None = None, registry: str | Path = REGISTRY) -> None:
-    """Add or replace ``name`` in the registry, with paths relative to the registry's folder.
-
-    Under a lock, so that of two programs that register something at a time neither undoes what the other did.
-
-    Args:
-        new_words: manifest of words that no split has, to judge an encoder by while it is trained.
-        made_by: the command that makes these manifests, shown to a user who does not have them yet.
-    """
-    registry = Path(registry)
-    folder = registry.absolute().parent
-    paths = {"train": train, "dev": dev, "test": test}
-    paths |= {key: path for key, path in (("noise", noise), ("new_words", new_words)) if path}
-    entry = {key: _relative(path, folder) for key, path in paths.items()}
-    if made_by:
-        entry["made_by"] = made_by
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked(os.path.dirname(os.path.realpath(registry))):
-        entries = read_registry(registry) if registry.exists() else {}
-        if entries.get(name) == entry:
-            return
-        entries[name] = entry
-        with write_atomically(registry) as file:
-            try:
-                json.dump(entries, file, indent=2, ensure_ascii=False)
-            except UnicodeEncodeError:
-                raise UserError(f"{name!a}: its name or its folders' is not valid UTF-8; choose another") from None
-            file.write("\n")
-
-
-def load_corpus(name: str, splits: Sequence[str] = SPLITS, registry: str | Path = REGISTRY) -> Corpus:
-    """Read the manifests registered under ``name``.
-
-    The labels are the entry's ``labels`` (a list) or else the sorted ones of the training manifest, which is always
-    read, so that a class has one index in every split.
-
-    Raises:
-        UserError: an unknown name, a missing or broken manifest, a label in dev or test that train lacks.
-    """
-    entry = registered(name, registry)
-    folder = Path(registry).absolute().parent
-    labels = entry.get("labels")
-    if labels is not None:
-        labels = [one_form(label) for label in labels]
-        if len(set(labels)) < len(labels):
-            raise UserError(f"{registry}: 'labels' of {name!r} must be a list of different texts")
-    for split in ("train", *splits):
-        if not isinstance(entry.get(split), str):
-            raise UserError(f"{registry}: entry {name!r} has no {split!r} manifest")
-        if not (folder / entry[split]).exists():
-            raise UserError(f"{folder / entry[split]}: no such file, though {name!r} is registered"
-                            + (f"; make it with: {entry['made_by']}" if "made_by" in entry else ""))
-    train = read_manifest(folder / entry["train"], labels)
-    missing = np.flatnonzero(train.counts() == 0)
-    if len(missing):
-        raise UserError(f"{train.path}: no utterance of label {train.labels[missing[0]]!r}, which {registry} lists")
-    found = {"train": train}
-    for split in splits:
-        if split not in found:
-            found[split] = read_manifest(folder / entry[split], train.labels)
-    for remark in (*look_alike(train.labels), *two_labels(list(found.values())),
-                   *in_two_splits({split: manifest.speaker for split, manifest in found.items()})):
-        print(f"warning: {name}: {remark}", file=sys.stderr)
-    noise = folder / entry["noise"] if "noise" in entry else None
-    ours = name in ("12", "35") or entry.get("made_by", "").startswith("python -m data.speech_commands")
-    return Corpus(name, train.labels, {split: found[split] for split in splits}, noise, speech_commands=ours)
-
-
 def _audio_path(folder: Path, given: str) -> str:
     """The absolute path that a manifest in ``folder`` means."""
     audio = os.path.normpath(folder / os.path.expanduser(given))
@@ -285,7 +175,7 @@ def _audio_path(folder: Path, given: str) -> str:
     return audio
 
 
-def _relative(path: str | Path, folder: Path) -> str:
+def relative(path: str | Path, folder: Path) -> str:
     """A path as seen from a folder; as it is where there is no way, as between two drives of Windows."""
     try:
         return os.path.relpath(os.path.abspath(path), folder)
@@ -326,7 +216,3 @@ def _seconds(value, name: str, where: str) -> float:
         raise UserError(f"{where}: {name} must be a number of seconds, not {value!r}")
     return float(value)
 
-
-def _closest(name: str, names: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, names, n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""

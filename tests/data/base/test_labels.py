@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.labels import folded, has_controls, joined, look_alike, one_form, two_labels, under_two_labels
-from data.manifests import Manifest
+from data.base.labels import folded, has_controls, look_alike, one_form, one_spelling
+from data.manifests.doubts import two_labels, under_two_labels
+from data.manifests.manifest import Manifest
 
 
 @pytest.mark.parametrize("label", ["yes", "für", "Ångström", "はい", "two words", "ｆｕｌｌ", "ß"])
@@ -78,9 +79,9 @@ def test_clips_under_two_labels_against_brute_force():
 
 def test_speakers_spelt_alike_are_one():
     composed, decomposed = "M\u00fcller", "Mu\u0308ller"
-    assert joined(["Anna", "anna", None, composed, decomposed, "ben"]) == (
+    assert one_spelling(["Anna", "anna", None, composed, decomposed, "ben"]) == (
         ["Anna", "Anna", None, decomposed, decomposed, "ben"], [["Anna", "anna"], [decomposed, composed]])
-    assert joined([None, "a", "b"]) == ([None, "a", "b"], [])
+    assert one_spelling([None, "a", "b"]) == ([None, "a", "b"], [])
 
 
 def test_one_folding_of_what_people_type():

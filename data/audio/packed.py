@@ -21,12 +21,12 @@ from typing import IO
 import numpy as np
 from tqdm import tqdm
 
+from data.audio.decoding import SAMPLE_RATE, decode, decode_with_remarks, fit, to_int16
 from data.base.cores import ordered_map
 from data.base.errors import UserError
 from data.base.files import CACHE, lock, misshapen, open_regular, write_atomically
 from data.base.npz import read_npz
-from data.decoding import SAMPLE_RATE, decode, decode_with_remarks, fit, to_int16
-from data.manifests import Manifest
+from data.manifests.manifest import Manifest
 
 __all__ = ["SAMPLE_RATE", "PackedClips", "decode", "fit", "pack", "to_int16", "usable"]
 

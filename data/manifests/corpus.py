@@ -1,4 +1,4 @@
-"""Several registered data sets as one: ``--manifest a+b``.
+"""The data that a ``--manifest`` names: a registered set, or several as one, ``--manifest a+b``.
 
 Labels are joined by name. What one set holds out for its dev and test splits must not be in another's training: neither
 a speaker, nor a recording; nor may a word that is held out to judge new words by be trained on.
@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,17 +16,36 @@ import numpy as np
 
 from data.base.errors import UserError
 from data.base.files import check_regular
-from data.decoding import SAMPLE_RATE
-from data.labels import folded, twins, under_two_labels
-from data.manifests import REGISTRY, SPLITS, Corpus, Manifest, load_corpus, read_manifest, read_registry, registered
+from data.base.labels import folded, look_alike, one_form, twins
+from data.base.messages import first_few
+from data.manifests.doubts import in_two_splits, two_labels, under_two_labels
+from data.manifests.manifest import Manifest, read_manifest
+from data.manifests.registry import REGISTRY, SPLITS, read_registry, registered
 
 JOIN = "+"
 UNKNOWN = "_unknown_"  # of sets that have a label for all other words
-_NAMED = 5  # in a message, at most
 _LOOKED_AT = 20  # recordings of a set whose rates are looked at
+_FULL_RATE = 16_000  # Hz, of an encoder
 
 
-def load(name: str, splits: Sequence[str] = SPLITS, registry: str | Path = REGISTRY) -> Corpus:
+@dataclass
+class Corpus:
+    """What a ``--manifest`` name stands for: its labels, its splits, and a folder of noise if it has one.
+
+    Attributes:
+        parts: of sets that were joined, (C,) which of them each label came from.
+        speech_commands: whether it is of Speech Commands: 12, 35, or made by ``data.speech_commands``.
+    """
+
+    name: str
+    labels: list[str]
+    splits: dict[str, Manifest] = field(default_factory=dict)
+    noise: Path | None = None
+    parts: np.ndarray | None = None
+    speech_commands: bool = False
+
+
+def load_corpus(name: str, splits: Sequence[str] = SPLITS, registry: str | Path = REGISTRY) -> Corpus:
     """The data set, or the sets joined by ``+``, that a ``--manifest`` names.
 
     Returns:
@@ -34,17 +53,18 @@ def load(name: str, splits: Sequence[str] = SPLITS, registry: str | Path = REGIS
         label came first. Noise is that of the first set that has some.
 
     Raises:
-        UserError: as `data.manifests.load_corpus`; one set trains on what another holds out; the sets call one thing by
-            two names, or two things by one; a set twice.
+        UserError: an unknown name, a missing or broken manifest, a label in dev or test that train lacks; of sets that
+            are joined: one trains on what another holds out, they call one thing by two names, or two things by one,
+            or one is there twice.
     """
     names = parts_of(name, registry)
     if len(names) == 1:
-        return load_corpus(name, splits, registry)
+        return _load_set(name, splits, registry)
     for part in names:
         registered(part, registry)  # the plain message for a name that is not there
     if len(set(names)) < len(names):
         raise UserError(f"--manifest {name}: names a data set twice; leave one out")
-    parts = [load_corpus(part, SPLITS, registry) for part in names]
+    parts = [_load_set(part, SPLITS, registry) for part in names]
     _refuse_one_set(names, parts)
     _refuse_leaks(names, parts)
     labels = sorted(set().union(*(part.labels for part in parts)))
@@ -69,6 +89,44 @@ def parts_of(name: str, registry: str | Path = REGISTRY) -> list[str]:
     return [name] if JOIN not in name or name in read_registry(registry) else name.split(JOIN)
 
 
+def _load_set(name: str, splits: Sequence[str] = SPLITS, registry: str | Path = REGISTRY) -> Corpus:
+    """Read the manifests registered under ``name``.
+
+    The labels are the entry's ``labels`` (a list) or else the sorted ones of the training manifest, which is always
+    read, so that a class has one index in every split.
+
+    Raises:
+        UserError: an unknown name, a missing or broken manifest, a label in dev or test that train lacks.
+    """
+    entry = registered(name, registry)
+    folder = Path(registry).absolute().parent
+    labels = entry.get("labels")
+    if labels is not None:
+        labels = [one_form(label) for label in labels]
+        if len(set(labels)) < len(labels):
+            raise UserError(f"{registry}: 'labels' of {name!r} must be a list of different texts")
+    for split in ("train", *splits):
+        if not isinstance(entry.get(split), str):
+            raise UserError(f"{registry}: entry {name!r} has no {split!r} manifest")
+        if not (folder / entry[split]).exists():
+            raise UserError(f"{folder / entry[split]}: no such file, though {name!r} is registered"
+                            + (f"; make it with: {entry['made_by']}" if "made_by" in entry else ""))
+    train = read_manifest(folder / entry["train"], labels)
+    missing = np.flatnonzero(train.counts() == 0)
+    if len(missing):
+        raise UserError(f"{train.path}: no utterance of label {train.labels[missing[0]]!r}, which {registry} lists")
+    found = {"train": train}
+    for split in splits:
+        if split not in found:
+            found[split] = read_manifest(folder / entry[split], train.labels)
+    for remark in (*look_alike(train.labels), *two_labels(list(found.values())),
+                   *in_two_splits({split: manifest.speaker for split, manifest in found.items()})):
+        print(f"warning: {name}: {remark}", file=sys.stderr)
+    noise = folder / entry["noise"] if "noise" in entry else None
+    ours = name in ("12", "35") or entry.get("made_by", "").startswith("python -m data.speech_commands")
+    return Corpus(name, train.labels, {split: found[split] for split in splits}, noise, speech_commands=ours)
+
+
 def new_words(corpus: Corpus, registry: str | Path = REGISTRY) -> Manifest:
     """The clips of words held out to judge an encoder by, of the set or of all joined sets that have such.
 
@@ -87,7 +145,7 @@ def new_words(corpus: Corpus, registry: str | Path = REGISTRY) -> Manifest:
     held = concatenate(found, labels, {label: i for i, label in enumerate(labels)})
     for what, both in trained_on(held, corpus.splits["train"]):
         raise UserError(f"{len(both):,} {what} held out as new are in the training of --manifest {corpus.name}: "
-                        f"{named(both)}; leave them out of it")
+                        f"{first_few(sorted(both))}; leave them out of it")
     return held
 
 
@@ -106,7 +164,7 @@ def trained_new_words(corpus: Corpus, registry: str | Path = REGISTRY) -> list[s
             words = _alike(read_manifest(folder / path).labels, corpus.splits["train"].labels)
             if words:
                 found.append(f"{len(words):,} words that {part!r} holds out as new are in this training: "
-                             f"{named(words)}; they cannot judge this encoder")
+                             f"{first_few(sorted(words))}; they cannot judge this encoder")
     return found
 
 
@@ -177,7 +235,7 @@ def _refuse(both: Iterable[str], what: str, trained: str, held: str, split: str)
     if found := sorted(both):
         others = ", or give them other names if they are other people" if what == "speaker" else ""
         raise UserError(f"{what}{'s' * (len(found) > 1)} of the {split} split of {held!r} in the training of "
-                        f"{trained!r} ({len(found):,}): {named(found)}; leave them out of one set{others}")
+                        f"{trained!r} ({len(found):,}): {first_few(found)}; leave them out of one set{others}")
 
 
 def _refuse_contradictions(name: str, names: Sequence[str], parts: Sequence[Corpus], labels: Sequence[str]) -> None:
@@ -188,7 +246,8 @@ def _refuse_contradictions(name: str, names: Sequence[str], parts: Sequence[Corp
     for a, part in zip(names, parts, strict=True):
         if UNKNOWN in part.labels and (others := set(labels) - set(part.labels)):
             raise UserError(f"--manifest {name}: {UNKNOWN!r} of {a!r} stands for any word that this set does not name, "
-                            f"and the others name {len(others):,} more: {named(others)}; join a set without it")
+                            f"and the others name {len(others):,} more: {first_few(sorted(others))}; join a set "
+                            "without it")
     splits = [(a, split, part.splits[split]) for a, part in zip(names, parts, strict=True) for split in part.splits]
     for m, i, n, j in under_two_labels([replace(manifest, files=[*map(_real, manifest.files)])
                                         for *_, manifest in splits]):
@@ -211,10 +270,10 @@ def _tell_rates(name: str, names: Sequence[str], parts: Sequence[Corpus]) -> Non
                 rates.append(soundfile.info(path).samplerate)
         if rates:
             lowest[part] = min(rates)
-    narrow = {part: rate for part, rate in lowest.items() if rate < SAMPLE_RATE}
+    narrow = {part: rate for part, rate in lowest.items() if rate < _FULL_RATE}
     if narrow and len(narrow) < len(lowest):
         print(f"warning: --manifest {name}: recordings of " + ", ".join(
-            f"{part!r} have {rate:,} Hz" for part, rate in narrow.items()) + f", all others {SAMPLE_RATE:,} or more: "
+            f"{part!r} have {rate:,} Hz" for part, rate in narrow.items()) + f", all others {_FULL_RATE:,} or more: "
             "an encoder can tell the sets apart by the missing band; join sets of one rate, unless you want that",
             file=sys.stderr)
 
@@ -223,8 +282,3 @@ def _alike(names: Iterable[str | None], others: Iterable[str | None]) -> set[str
     """Those of ``names`` that are among ``others``, however they are written."""
     there = {folded(name) for name in set(others) - {None}}
     return {name for name in set(names) - {None} if folded(name) in there}
-
-
-def named(names: Iterable[str]) -> str:
-    names = sorted(names)
-    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else "")

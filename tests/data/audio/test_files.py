@@ -2,8 +2,8 @@
 
 import pytest
 
+from data.audio.files import find_noise
 from data.base.errors import UserError
-from data.sources.noise import find_noise
 from tests.sounds import record
 
 

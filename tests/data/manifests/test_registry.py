@@ -5,7 +5,7 @@ import json
 import pytest
 
 from data.base.errors import UserError
-from data.sources.claim import claim
+from data.manifests.registry import claim
 
 COMMAND = "python -m data.folder"
 

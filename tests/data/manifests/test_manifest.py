@@ -9,16 +9,10 @@ import numpy as np
 import pytest
 
 from data.base.errors import UserError, in_a_line
-from data.manifests import (
-    ROOT,
-    Utterance,
-    load_corpus,
-    read_manifest,
-    read_registry,
-    register,
-    registered,
-    write_manifest,
-)
+from data.base.files import ROOT
+from data.manifests.corpus import load_corpus
+from data.manifests.manifest import Utterance, read_manifest, write_manifest
+from data.manifests.registry import read_registry, register, registered
 
 GOOD = {"audio_filepath": "a.wav", "duration": 1.0, "label": "yes"}
 
@@ -259,7 +253,7 @@ def test_registry_entries_of_other_shapes_are_one_line(tmp_path, entry):
 
 
 def test_two_programs_that_register_lose_nothing(tmp_path):
-    code = ("import sys; from pathlib import Path; from data.manifests import register\n"
+    code = ("import sys; from pathlib import Path; from data.manifests.registry import register\n"
             "for i in range(40): register(f'{sys.argv[1]}{i}', train=Path('/a'), dev=Path('/b'), test=Path('/c'), "
             "registry=sys.argv[2])")
     programs = [subprocess.Popen([sys.executable, "-c", code, name, tmp_path / "registry.json"], cwd=ROOT)

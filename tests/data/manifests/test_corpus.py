@@ -5,8 +5,9 @@ import pytest
 import soundfile
 
 from data.base.errors import UserError
-from data.joined import load, new_words, trained_new_words
-from data.manifests import Utterance, load_corpus, register, write_manifest
+from data.manifests.corpus import load_corpus, new_words, trained_new_words
+from data.manifests.manifest import Utterance, write_manifest
+from data.manifests.registry import register
 
 
 @pytest.fixture
@@ -34,14 +35,14 @@ def usual(add, name, words, first):
 def test_every_clip_of_every_set_keeps_its_label(sets):
     usual(sets, "a", ["cat", "dog"], 0)
     registry = usual(sets, "b", ["ant", "dog", "eel"], 3)
-    joined = load("a+b", registry=registry)
+    joined = load_corpus("a+b", registry=registry)
     assert joined.labels == ["ant", "cat", "dog", "eel"]
     assert joined.parts.tolist() == [1, 0, 0, 1]
     for split, manifest in joined.splits.items():
         alone = [load_corpus(name, registry=registry).splits[split] for name in "ab"]
         assert [manifest[i] for i in range(len(manifest))] == [m[i] for m in alone for i in range(len(m))]
-    assert load("b+a", registry=registry).parts.tolist() == [0, 1, 0, 0]
-    assert set(load("a+b", ("test",), registry).splits) == {"test"}
+    assert load_corpus("b+a", registry=registry).parts.tolist() == [0, 1, 0, 0]
+    assert set(load_corpus("a+b", ("test",), registry).splits) == {"test"}
 
 
 def test_a_clip_of_two_sets_is_there_once(sets, tmp_path, capsys):
@@ -57,7 +58,7 @@ def test_a_clip_of_two_sets_is_there_once(sets, tmp_path, capsys):
                  new_words=tmp_path / name / "new.json", registry=registry)
     alone = [load_corpus(name, registry=registry).splits["train"] for name in "ab"]
     a, b = ([manifest[i] for i in range(len(manifest))] for manifest in alone)
-    joined = load("a+b", registry=registry)
+    joined = load_corpus("a+b", registry=registry)
     train = joined.splits["train"]
     assert 0 < len(set(a) & set(b)) < 30
     # What a set itself has twice stays.
@@ -68,16 +69,16 @@ def test_a_clip_of_two_sets_is_there_once(sets, tmp_path, capsys):
 
 def test_one_set_is_itself(sets):
     registry = usual(sets, "a", ["cat", "dog"], 0)
-    assert load("a", registry=registry).parts is None
+    assert load_corpus("a", registry=registry).parts is None
     usual(sets, "a+x", ["cat", "eel"], 3)  # a set may have been given such a name
-    assert load("a+x", registry=registry).labels == ["cat", "eel"]
+    assert load_corpus("a+x", registry=registry).labels == ["cat", "eel"]
 
 
 def test_one_file_of_two_sets_is_one_file(sets, tmp_path):
     sets("a", train=[("cat", "s0", "x.wav")], dev=[("cat", "s1", None)], test=[("cat", "s2", None)])
     held = {"dev": [("cat", "s4", None)], "test": [("cat", "s5", None)]}
     registry = sets("b", train=[("cat", "s0", "../a/x.wav"), ("cat", "s0", "y.wav")], **held)
-    train = load("a+b", registry=registry).splits["train"]
+    train = load_corpus("a+b", registry=registry).splits["train"]
     assert [train[i].path for i in range(len(train))] == train.files
     assert train.files == [str(tmp_path / "a" / "x.wav"), str(tmp_path / "b" / "y.wav")]
 
@@ -86,7 +87,7 @@ def test_noise_is_the_first_that_there_is(sets, tmp_path):
     usual(sets, "a", ["cat"], 0)
     registry = sets("b", noise=tmp_path / "noise", train=[("eel", "s3", None)], dev=[("eel", "s4", None)],
                     test=[("eel", "s5", None)])
-    assert load("a+b", registry=registry).noise == tmp_path / "noise"
+    assert load_corpus("a+b", registry=registry).noise == tmp_path / "noise"
 
 
 @pytest.mark.parametrize("split", ["dev", "test"])
@@ -96,10 +97,10 @@ def test_what_one_holds_out_another_must_not_train_on(sets, split, order):
     held = {"dev": [("eel", "s4", None)], "test": [("eel", "s5", None)]}
     registry = sets("b", train=[("eel", "s3", None)], **held | {split: [("eel", "s0", None)]})
     with pytest.raises(UserError, match=rf"speaker of the {split} split of 'b' in the training of 'a' .1.: s0;"):
-        load(order, registry=registry)
+        load_corpus(order, registry=registry)
     sets("b", train=[("eel", "s3", None)], **held | {split: [("eel", "s9", "../a/train1.wav")]})
     with pytest.raises(UserError, match=rf"recording of the {split} split of 'b' in the training of 'a' .*train1.wav"):
-        load(order, registry=registry)
+        load_corpus(order, registry=registry)
 
 
 def test_contradictions(sets):
@@ -108,11 +109,11 @@ def test_contradictions(sets):
     for label in ("Cat", "c at", "cat\u200b", "\uff43at"):
         usual(sets, "b", [label], 3)
         with pytest.raises(UserError, match=r"labels '.*t' and '.*t.*' differ by case or blanks only"):
-            load("a+b", registry=registry)
+            load_corpus("a+b", registry=registry)
     with pytest.raises(UserError, match="twice"):
-        load("a+a", registry=registry)
+        load_corpus("a+a", registry=registry)
     with pytest.raises(UserError, match="'nowhere' is not registered"):
-        load("a+nowhere", registry=registry)
+        load_corpus("a+nowhere", registry=registry)
 
 
 def test_one_recording_has_one_label_in_all_sets(sets):
@@ -120,7 +121,7 @@ def test_one_recording_has_one_label_in_all_sets(sets):
     registry = sets("b", train=[("eel", "s3", None), ("eel", "s6", "../a/x.wav")], dev=[("eel", "s4", None)],
                     test=[("eel", "s5", None)])
     with pytest.raises(UserError, match=r"--manifest a\+b: .*x.wav at 0 s is 'cat' in 'a' and 'eel' in 'b'; mend"):
-        load("a+b", registry=registry)
+        load_corpus("a+b", registry=registry)
 
 
 def test_a_recording_that_a_link_leads_to_is_the_same_in_all_sets(sets, tmp_path):
@@ -129,12 +130,12 @@ def test_a_recording_that_a_link_leads_to_is_the_same_in_all_sets(sets, tmp_path
     held = {"dev": [("cat", "s1", None)], "test": [("cat", "s2", None)]}
     sets("a", train=[("cat", "s0", "../real/x.wav"), ("cat", "s0", "../real/y.wav")], **held)
     registry = sets("b", train=[("cat", "s0", "../link/y.wav"), ("cat", "s0", "../link/z.wav")], **held)
-    train = load("a+b", registry=registry).splits["train"]
+    train = load_corpus("a+b", registry=registry).splits["train"]
     assert train.files == [str(tmp_path / path) for path in ("real/x.wav", "real/y.wav", "link/z.wav")]
     assert train.file.tolist() == [0, 1, 2]
     sets("b", train=[("cat", "s0", "z.wav"), ("eel", "s0", "../link/y.wav")], **held)
     with pytest.raises(UserError, match="'cat' in 'a' and 'eel' in 'b'; mend"):
-        load("a+b", registry=registry)
+        load_corpus("a+b", registry=registry)
 
 
 def test_all_other_words_are_not_a_word_beside_them(sets):
@@ -142,16 +143,16 @@ def test_all_other_words_are_not_a_word_beside_them(sets):
     registry = usual(sets, "b", ["cat", "eel"], 3)
     for order in ("a+b", "b+a"):
         with pytest.raises(UserError, match=r"'_unknown_' of 'a' stands for any word .* name 1 more: eel; join a set"):
-            load(order, registry=registry)
+            load_corpus(order, registry=registry)
     usual(sets, "b", ["cat"], 3)
-    assert load("a+b", registry=registry).labels == ["_silence_", "_unknown_", "cat"]
+    assert load_corpus("a+b", registry=registry).labels == ["_silence_", "_unknown_", "cat"]
 
 
 def test_one_set_under_two_names(sets):
     clips = {"train": [("cat", "s0", "../x/t.wav")], "dev": [("cat", "s1", None)], "test": [("cat", "s2", None)]}
     sets("a", **clips)
     with pytest.raises(UserError, match="'a' and 'b' have the same training clips"):
-        load("a+b", registry=sets("b", **clips))
+        load_corpus("a+b", registry=sets("b", **clips))
 
 
 def test_a_speaker_or_a_recording_is_known_however_it_is_written(sets, tmp_path):
@@ -159,12 +160,12 @@ def test_a_speaker_or_a_recording_is_known_however_it_is_written(sets, tmp_path)
     held = {"train": [("eel", "s3", None)], "dev": [("eel", "s4", None)]}
     registry = sets("b", **held, test=[("eel", "rene\u0301", None)])
     with pytest.raises(UserError, match=r"speaker of the test split of 'b' in the training of 'a'.*other people"):
-        load("a+b", registry=registry)
+        load_corpus("a+b", registry=registry)
     (tmp_path / "a" / "x.wav").touch()
     (tmp_path / "b" / "link.wav").symlink_to(tmp_path / "a" / "x.wav")
     sets("b", **held, test=[("eel", "s5", "link.wav")])
     with pytest.raises(UserError, match=r"recording of the test split of 'b' in the training of 'a'.*link.wav"):
-        load("a+b", registry=registry)
+        load_corpus("a+b", registry=registry)
 
 
 def test_sets_of_different_rates_are_said(sets, tmp_path, capsys):
@@ -172,15 +173,15 @@ def test_sets_of_different_rates_are_said(sets, tmp_path, capsys):
         registry = usual(sets, name, [f"word{name}"], first)
         for split in ("train", "dev", "test"):
             soundfile.write(tmp_path / name / f"{split}0.wav", np.zeros(rate, np.int16), rate)
-    load("a+c", registry=registry)
+    load_corpus("a+c", registry=registry)
     assert not capsys.readouterr().err
-    load("a+b+c", registry=registry)
+    load_corpus("a+b+c", registry=registry)
     assert "recordings of 'b' have 8,000 Hz, all others 16,000 or more" in capsys.readouterr().err
 
 
 def test_arrays_have_the_right_types(sets):
     usual(sets, "a", ["cat"], 0)
-    train = load("a+b", registry=usual(sets, "b", ["eel"], 3)).splits["train"]
+    train = load_corpus("a+b", registry=usual(sets, "b", ["eel"], 3)).splits["train"]
     assert (train.file.dtype, train.label.dtype, train.offset.dtype) == (np.int32, np.int32, np.float64)
 
 
@@ -188,24 +189,24 @@ def test_new_words_are_those_of_all_sets_and_none_is_trained_on(sets, tmp_path):
     clips = {"train": [("cat", "s0", None)], "dev": [("cat", "s1", None)], "test": [("cat", "s2", None)]}
     registry = usual(sets, "b", ["eel", "gnu"], 3)
     with pytest.raises(UserError, match="no words held out"):
-        new_words(load("b", registry=registry), registry)
+        new_words(load_corpus("b", registry=registry), registry)
 
     def hold_out(word, speaker):
         write_manifest(tmp_path / "a" / "new.json", [Utterance(str(tmp_path / f"n{i}.wav"), word, 1.0, speaker=speaker)
                                                      for i in range(2)])
         sets("a", new=tmp_path / "a" / "new.json", **clips)
     hold_out("yak", "s1")
-    held = new_words(load("a+b", registry=registry), registry)
+    held = new_words(load_corpus("a+b", registry=registry), registry)
     assert (held.labels, len(held)) == (["yak"], 2)
     hold_out("gnu", "s1")
-    assert new_words(load("a", registry=registry), registry).labels == ["gnu"]
+    assert new_words(load_corpus("a", registry=registry), registry).labels == ["gnu"]
     for word in ("gnu", "GNU "):
         hold_out(word, "s1")
         with pytest.raises(UserError, match=rf"1 words held out as new .*a\+b: {word.strip()}"):
-            new_words(load("a+b", registry=registry), registry)
-        said, = trained_new_words(load("a+b", registry=registry), registry)
+            new_words(load_corpus("a+b", registry=registry), registry)
+        said, = trained_new_words(load_corpus("a+b", registry=registry), registry)
         assert said.startswith(f"1 words that 'a' holds out as new are in this training: {word.strip()};")
-    assert trained_new_words(load("b", registry=registry), registry) == []
+    assert trained_new_words(load_corpus("b", registry=registry), registry) == []
     hold_out("yak", "s3")
     with pytest.raises(UserError, match=r"1 speakers held out as new .*s3"):
-        new_words(load("a+b", registry=registry), registry)
+        new_words(load_corpus("a+b", registry=registry), registry)

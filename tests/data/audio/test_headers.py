@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from data.audio.decoding import decode, decode_with_remarks
+from data.audio.headers import GOES_ON
 from data.base.errors import UserError
-from data.decoding import decode, decode_with_remarks
 from data.folder.word_stretch import examine
-from data.unheard import GOES_ON
 from spotting.sound.blocks import files_of, open_file
 from tests.sounds import noise, record
 

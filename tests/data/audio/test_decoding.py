@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from data.base.errors import UserError
-from data.decoding import (
+from data.audio.decoding import (
     BRIEF,
     CANCELLED,
     FEW,
@@ -19,7 +18,6 @@ from data.decoding import (
     PAST_END,
     QUIET,
     SAMPLE_RATE,
-    audio_files,
     decode,
     decode_with_remarks,
     fit,
@@ -27,6 +25,8 @@ from data.decoding import (
     open_audio,
     to_int16,
 )
+from data.audio.files import audio_files
+from data.base.errors import UserError
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(-20_000, 20_000, 48_000).astype(np.int16)  # three seconds

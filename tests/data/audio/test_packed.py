@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import soundfile
 
-import data.audio
-from data.audio import SAMPLE_RATE, PackedClips, decode, fit, pack, usable
+from data.audio import packed as packed_module
+from data.audio.decoding import FEW, LOUD, SAMPLE_RATE, decode, decode_with_remarks, fit
+from data.audio.packed import PackedClips, pack, usable
 from data.base.errors import UserError
-from data.decoding import FEW, LOUD, decode_with_remarks
-from data.manifests import ROOT, Utterance, read_manifest, write_manifest
+from data.base.files import ROOT
+from data.manifests.manifest import Utterance, read_manifest, write_manifest
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(-20_000, 20_000, 48_000).astype(np.int16)  # three seconds
@@ -41,7 +42,7 @@ def decodings(monkeypatch):
     def counted(path, *rest):
         seen.append(Path(path).name)
         return decode_with_remarks(path, *rest)
-    monkeypatch.setattr(data.audio, "decode_with_remarks", counted)
+    monkeypatch.setattr(packed_module, "decode_with_remarks", counted)
     return seen
 
 
@@ -147,7 +148,7 @@ def test_processes_give_what_one_process_gives(tmp_path, monkeypatch):
     (tmp_path / "broken.wav").write_bytes(b"RIFF")
     mine = manifest(tmp_path, *((name, 0, 9) for name in [*names[:5], "broken.wav", *names[5:], names[0]]))
     alone = pack(mine, 1.0, "alone", tmp_path)
-    monkeypatch.setattr(data.audio, "_CHUNK", 1)
+    monkeypatch.setattr(packed_module, "_CHUNK", 1)
     monkeypatch.setattr("data.base.cores.cores", lambda: 2)
     together = pack(mine, 1.0, "together", tmp_path)
     assert list(together.bad) == list(alone.bad) == [5]
@@ -248,7 +249,7 @@ def test_a_process_holds_its_cache_against_another_process(tmp_path):
     first, second = (manifest(tmp_path, ("a.wav", offset, 1), name=f"{offset}.json") for offset in (0, 1))
     cache = tmp_path / "cache"
     held = pack(first, 1.0, "x", cache)
-    code = ("import sys; from data.audio import pack; from data.manifests import read_manifest; "
+    code = ("import sys; from data.audio.packed import pack; from data.manifests.manifest import read_manifest; "
             "pack(read_manifest(sys.argv[1]), 1.0, 'x', sys.argv[2])")
     subprocess.run([sys.executable, "-c", code, second.path, cache], cwd=ROOT, check=True)
     assert len(list(cache.glob("*.i16"))) == 2
@@ -282,21 +283,21 @@ def test_what_may_not_fit_is_refused_before_anything_is_decoded(tmp_path, monkey
     free = 0
     pack(mine, 1.0, "x", tmp_path / "cache")  # needs none
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(data.audio, "_LARGE", 80_000)
+    monkeypatch.setattr(packed_module, "_LARGE", 80_000)
     free = 10**12
     pack(mine, 1.0, "y", tmp_path / "cache")
     assert "packing y: up to 0.1 MB in" in capsys.readouterr().err
 
 
 def test_the_checksum_of_many_samples_covers_the_first_the_last_and_some_between(monkeypatch):
-    monkeypatch.setattr(data.audio, "_SAMPLED", 1_280)
+    monkeypatch.setattr(packed_module, "_SAMPLED", 1_280)
     samples = RNG.integers(-9, 9, 20_000).astype(np.int16)
-    check = data.audio._checksum(samples)
-    assert check == data.audio._checksum(samples.copy())
+    check = packed_module._checksum(samples)
+    assert check == packed_module._checksum(samples.copy())
     for changed in (slice(0, 1), slice(-1, None), slice(9_000, 9_400)):
         other = samples.copy()
         other[changed] += 1
-        assert data.audio._checksum(other) != check
+        assert packed_module._checksum(other) != check
 
 
 def test_what_is_odd_about_clips_is_one_line_at_every_use(tmp_path, capsys):
@@ -317,6 +318,6 @@ def test_a_cache_that_may_be_read_only_is_used(tmp_path, monkeypatch, decodings)
     wav(tmp_path / "a.wav")
     mine = manifest(tmp_path, ("a.wav", 0, 1))
     pack(mine, 1.0, "x", tmp_path / "cache")
-    monkeypatch.setattr(data.audio, "write_atomically", None)  # would fail
+    monkeypatch.setattr(packed_module, "write_atomically", None)  # would fail
     pack(mine, 1.0, "x", tmp_path / "cache")
     assert len(decodings) == 1
