@@ -13,5 +13,6 @@ def first_few(names: Iterable[str], most: int = 5, between: str = ", ") -> str:
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """The name that is spelled most like a wrong one, as the end of a message; empty if there is none."""
-    close = difflib.get_close_matches(name, list(names), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    spelt = {known.casefold(): known for known in names}
+    close = difflib.get_close_matches(name.casefold(), spelt, n=1)
+    return f" (did you mean {spelt[close[0]]!r}?)" if close else ""

@@ -4,7 +4,6 @@ A test clip's score is its similarity to the enrolled class that it is most simi
 rejects the clip. Every figure is exact: clips of equal score are accepted or rejected together.
 """
 
-import difflib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.base.errors import UserError
-from data.base.labels import folded, visible
+from data.base.labels import visible
+from data.base.messages import did_you_mean
 from data.manifests.corpus import Corpus
 from data.manifests.manifest import Manifest
 from data.speech_commands.labels import SILENCE
@@ -66,7 +66,7 @@ def choose_words(labels: Sequence[str], enroll: Sequence[str] | None, unknown: S
         if missing := [label for label in given or () if label not in labels]:
             have = ", ".join(map(visible, labels[:MOST_NAMED])) + ", ..." * (len(labels) > MOST_NAMED)
             raise UserError(f"{flag}: --manifest {manifest} has no label {', '.join(map(repr, missing))}"
-                            f"{_closest(missing[0], labels)}; it has {have}")
+                            f"{did_you_mean(missing[0], labels)}; it has {have}")
     if both := sorted({*(enroll or ())} & {*(unknown or ())}):
         raise UserError(f"--enroll and --unknown both name {', '.join(both)}; take it out of one of them")
     rejected = set(unknown or ())
@@ -92,14 +92,6 @@ def check_protocol(name: str, corpus: Corpus) -> None:
         raise UserError(f"--protocol {name}: --manifest {corpus.name} has no "
                         f"{', '.join(map(repr, lacking)) or 'other words, which must be rejected'}; make a set of all "
                         "words and silence with python -m data.speech_commands --silence, and name that")
-
-
-def _closest(wanted: str, labels: Sequence[str]) -> str:
-    """The label that was meant, in brackets; nothing if none is near."""
-    if twins := [label for label in labels if folded(label) == folded(wanted)]:
-        return f" (did you mean {twins[0]!r}?), only one that differs by case, blanks or Unicode form"
-    close = difflib.get_close_matches(wanted, labels, 1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def untested(test: Manifest, classes: np.ndarray) -> list[str]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from data.base.errors import UserError
 from data.base.labels import visible
+from data.base.messages import first_few
 from data.manifests.manifest import Manifest
 
 TIES = ("nearest", "lowest")  # who wins equal votes: the class of the nearest neighbour, or the first label
@@ -77,8 +78,8 @@ def few_clips(counts: np.ndarray, labels: Sequence[str], k: int) -> str | None:
     few = [f"{visible(labels[c])} ({counts[c]})" for c in np.flatnonzero(counts < k)]
     if not few:
         return None
-    names = ", ".join(few[:5]) + f" and {len(few) - 5:,} more" * (len(few) > 5)
-    return f"fewer than k = {k} training clips vote for {len(few):,} of the {len(labels):,} classes: {names}"
+    return (f"fewer than k = {k} training clips vote for {len(few):,} of the {len(labels):,} classes: "
+            + first_few(few))
 
 
 def knn_search(train: np.ndarray, queries: np.ndarray, k: int, device=None) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ import numpy as np
 from data.audio.decoding import decode, fit
 from data.base.errors import UserError
 from data.base.labels import look_alike
+from data.base.messages import first_few
 from data.folder.find_words import find_words
 from data.folder.word_stretch import Recording, examine
 from data.manifests.manifest import read_manifest
@@ -67,8 +68,7 @@ def leave_out_enrolled(said: list[Positive], tested: Sequence[Words], clip_secon
             stretches += [heard] if heard else []
     if others := sorted({entry[0] for entry in said} - names):
         count = sum(entry[0] not in names for entry in said)
-        say(f"left out {count} recordings of {', '.join(map(repr, others[:8]))}"
-             + (f" and {len(others) - 8} more" if len(others) > 8 else "") + ", which are not enrolled")
+        say(f"left out {count} recordings of {first_few(map(repr, others), 8)}, which are not enrolled")
     for line in look_alike({*names, *others}):
         say(f"warning: {line}")
     if same:

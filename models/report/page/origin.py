@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data.base.messages import first_few
 from models.runs.checkpoints import encoder_digest
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def said(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {said(one)}" for key, one in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(map(str, value[:NAMED])) + f" and {len(value) - NAMED:,} more" * (len(value) > NAMED) or "none"
+        return first_few(map(str, value), NAMED) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
