@@ -8,7 +8,7 @@ from functools import partial
 
 from data.base.errors import UserError, exit_cleanly
 from data.base.values import count, whole
-from models.runs.options.common import add_data, add_model, add_run, repeated, tell_idle
+from models.runs.options.common import add_data, add_model, add_run, repeated
 from models.runs.options.recipe import (
     HEAD,
     add_augmentation,
@@ -55,16 +55,8 @@ def resolve(args, run, before):
 
     frozen = args.enc_step is not None or args.enc_name is not None
     resolve_recipe(args, HEAD if frozen else None)
-    if args.batch_classes:
-        tell_idle(args, ["batch_size"], "with --batch_classes: a batch is of so many x --per_class clips")
-    else:
-        tell_idle(args, ["per_class"], "without --batch_classes")
     if not frozen:
         return find_initial(args) if not run.begun() else None
-    tell_idle(args, ["compile"], "on a frozen encoder")
-    if args.init_from:
-        raise UserError("--init_from is where encoder and head are trained together; leave it out, or --enc_name "
-                        "and --enc_step")
     encoder_run = Run(args.runs_dir, args.enc_name or args.name, "--enc_name")
     args.enc_name, args.enc_step = encoder_run.name, encoder_run.step(args.model, args.enc_step, "--enc_step")
     return encoder_run, args.enc_step, find_encoder(args, encoder_run, args.enc_step)
@@ -72,8 +64,6 @@ def resolve(args, run, before):
 
 def check(args, corpus):
     """Raise UserError for a data set that a head cannot be trained on."""
-    if args.enc_name is not None and not varied(args):
-        tell_idle(args, ["precision"], "on a frozen encoder whose clips are the same at every step")
     if args.num_classes not in (None, len(corpus.labels)):
         raise UserError(f"--num_classes {args.num_classes} contradicts --manifest {args.manifest}, which has "
                         f"{len(corpus.labels)} labels; leave --num_classes out")

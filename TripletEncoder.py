@@ -8,7 +8,7 @@ from functools import partial
 
 from data.base.errors import exit_cleanly
 from data.base.values import count, positive, whole
-from models.runs.options.common import add_data, add_model, add_run, repeated, tell_idle
+from models.runs.options.common import add_data, add_model, add_run, repeated
 from models.runs.options.loss import add_loss, resolve_loss
 from models.runs.options.recipe import (
     add_augmentation,
@@ -69,8 +69,6 @@ def resolve(args, run, before):
         refuse_taken(args)
     resolve_recipe(args)
     resolve_loss(args)
-    if args.eval == "new_words":
-        tell_idle(args, ["classify_gpu", "k", "ties"], "with --eval new_words, which has no vote of neighbours")
     return find_initial(args) if not run.begun() else None
 
 

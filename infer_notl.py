@@ -55,9 +55,6 @@ def main(args) -> int:
     encoder = place(build_encoder(args, run, step, config), device)
     head = load_module(head_run.path(HEAD, head_step), ClassificationNet(args.embedding_size, len(corpus.labels)), HEAD)
     test = session.open_clips(args, corpus, "test")
-    for flag in ("k", "ties"):
-        if flag in args.given:
-            print(f"--{flag}: a head has no vote of neighbours; it classifies every clip by itself")
     # Of bad clips that were left out, the head has not learnt, nor would they vote.
     wanted = args.html or (args.add_prior and args.skip_bad_audio)
     train = session.open_clips(args, corpus, "train") if wanted else None

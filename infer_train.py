@@ -62,7 +62,7 @@ def main(args) -> int:
 
         test_enrolled_words(args, words, encoder, frontend, corpus, clips, out, name, facts, config)
     else:
-        facts |= tell_shared(train, test, corpus, "training clips that vote")
+        facts |= tell_shared(train, test, corpus, "test", "training clips that vote")
         test_all_clips(args, encoder, frontend, train, test, out, f"knn-{name}", facts)
     return 0
 

@@ -127,7 +127,6 @@ def test_a_head_on_the_frozen_encoder(encoder, runs, words, run):
     line = trained.out.strip().splitlines()[-1].split("python ")[1].split()
     tested = run("infer_notl", *line[1:], "--save", "--ties=lowest")
     assert accuracy(tested.out) >= 80
-    assert "--ties: a head has no vote" in tested.out and "--k:" not in tested.out
     refused(run("infer_notl", *line[1:], "--add_prior"), "--add_prior", "'head'", "clips at random")
     wrong = run("infer_notl", "--name=enc", "--cl_name=head", "--enc_step=10", *flags)
     assert wrong.code == 2
@@ -146,12 +145,7 @@ def test_a_head_is_neither_trained_further_nor_tested_on_an_encoder_that_took_it
     whole = ours.path("Res8", 40).read_bytes()
     ours.path("Res8", 40).write_bytes(ours.path("Res8", 10).read_bytes())  # as one trained anew by that name
     refused(run("infer_notl", *test), str(ours.path("Res8", 40)), "another encoder", "'head'", "--runs_dir")
-    refused(run("TripletClassifier", *train, "--num_steps=2", "--resume"), "--resume", "encoder", "restore it")
-    head = Run(tmp_path, "head")
-    config = head.config()
-    head.write_config({key: value for key, value in config.items() if key != "encoder_sha256"})  # as made before
-    assert run("infer_notl", *test).code == 0
-    head.write_config(config)
+    refused(run("TripletClassifier", *train, "--num_steps=2", "--resume"), "--resume", "frozen encoder", "restore")
     ours.path("Res8", 40).write_bytes(whole)
     assert run("TripletClassifier", *train, "--num_steps=2", "--resume").code == 0
     assert run("infer_notl", *test).code == 0
@@ -212,7 +206,6 @@ def test_a_page_that_cannot_be_written_is_refused_before_the_test(encoder, runs,
     refused(infer(run, words, runs, "--shots", "1", "--html", words.registry), "--html", "is no page")
     refused(run("infer_notl", "--name=enc", "--cl_name=none", f"--runs_dir={runs}", *words.flags, "--model=Res8",
                 "--html", tmp_path), "a folder")
-    refused(infer(run, words, runs, "--html_mb=2"), "--html_mb", "--html")
     assert infer(run, words, runs, "--html", tmp_path / "a.html", "--html_mb=0.1").code == 2
     assert sorted((runs / "enc").iterdir()) == before
 
@@ -265,7 +258,7 @@ def test_quartz_is_a_step_of_two_files(runs, words, run, tmp_path, monkeypatch):
     linear.unlink()  # as a kill between the two leaves it
     assert quartz.steps("Quartz") == [2]
     cut_short = infer(run, words, runs, "--enc_step=3", name="quartz", model="Quartz")
-    refused(cut_short, "JasperEncoder and LinearLayer", "it has 2")
+    refused(cut_short, "no such step of Quartz", ": 2")
     encoder.unlink()
     assert run("TripletEncoder", "--name=quartz", *flags, "--resume").code == 0
     assert linear.read_bytes() == whole and torch.equal(load_encoder(linear)(torch.ones(1, 3200)), embedding)
@@ -384,16 +377,7 @@ def test_without_unknown_words_all_are_enrolled(encoder, runs, words, run):
     (["--shots", "13"], ["--shots 13", "bed (12)", "--enroll"]),
     (["--shots", "1", "--enroll", "bed"], ["1 of the 6 labels", "--unknown"]),
     (["--shots", "1", "--unknown"], ["--unknown without labels"]),
-    (["--unknown", "dog"], ["--unknown", "--shots"]), (["--enroll", "dog"], ["--enroll", "--shots"]),
-    (["--baselines"], ["--baselines", "--shots"]), (["--repeats=3"], ["--repeats", "--shots"]),
-    (["--seed=0"], ["--seed", "--shots"]), (["--shots", "1", "--k=5"], ["--k", "--shots"]),
-    (["--shots", "1", "--ties=lowest"], ["--ties", "--shots"]), (["--cohort=words"], ["--cohort", "--shots"]),
-    (["--shots", "1", "--cohort=words"], ["--cohort", "--unknown"]),
     (["--protocol=commands10"], ["--protocol commands10", "words has no 'yes'", "_silence_", "data.speech_commands"]),
-    (["--protocol=commands10", "--enroll", "bed"], ["--protocol commands10", "--enroll"]),
-    (["--new_words", "--shots", "1"], ["--new_words", "--shots"]), (["--new_words", "--k=1"], ["--new_words", "--k"]),
-    (["--new_words", "--html=x.html"], ["--new_words", "--html"]),
-    (["--eval_clips=3"], ["--eval_clips", "--new_words"]),
     (["--new_words"], ["words has no words held out", "data.libriwords"])])
 def test_enrolment_that_cannot_be(flags, parts, encoder, run, words, runs):
     before = sorted((runs / "enc").iterdir())
@@ -487,22 +471,6 @@ def test_a_resume_keeps_to_what_was_begun(encoder, runs, words, run):
     done = run("TripletEncoder", "--name=enc", f"--runs_dir={runs}", *words.flags, "--model=Res8", "--resume")
     assert done.code == 0
     assert "40 of 40 steps done" in done.out
-
-
-@pytest.mark.parametrize("script, flags, idle", [
-    ("TripletEncoder", ["--noise_dir=/nowhere", "--noise_snr", "0", "5"], {"noise_dir", "noise_snr"}),
-    ("TripletEncoder", ["--augment", "--noise_snr", "0", "5", "--shares", "1", "--data_probs=4", "--k=3"], set()),
-    ("TripletClassifier", ["--per_class=3", "--batch_size=12", "--precision=32"], {"per_class"}),
-    ("TripletClassifier", ["--per_class=3", "--batch_size=12", "--batch_classes=4"], {"batch_size"}),
-    ("TripletClassifier", ["--enc_name=enc", "--compile", "--precision=bf16"], {"compile", "precision"}),
-    ("TripletClassifier", ["--enc_name=enc", "--precision=bf16", "--shift"], set())])
-def test_a_flag_without_effect_is_told(encoder, runs, words, run, request, script, flags, idle):
-    name = f"idle-{request.node.callspec.indices['flags']}"
-    small = ["--num_steps=1", "--eval_clips=6", *([] if "--enc_name=enc" in flags else ["--hidden_size=6"])]
-    done = run(script, f"--name={name}", f"--runs_dir={runs}", *words.flags, "--model=Res8", "--recipe=fast", *small,
-               *flags)
-    assert done.code == 0, done.error
-    assert set(re.findall(r"warning: --(\w+) has no effect", done.error)) == idle
 
 
 def test_more_batch_classes_than_labels_is_said_once(encoder):

@@ -81,7 +81,8 @@ def mining(here: Here) -> str:
     import torch
     from torch.nn import functional
 
-    from models.losses.triplet import MINING, mine, positive_pairs, squared_distances, triplet_loss
+    from models.losses.triplet import mine, positive_pairs, squared_distances, triplet_loss
+    from models.runs.options.loss import MINING
 
     generator = torch.Generator().manual_seed(0)
     per_class = 3 if here.quick else 10

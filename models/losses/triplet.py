@@ -11,7 +11,6 @@ from torch.nn import functional
 
 from data.dataset import send
 
-MINING = ("random", "hardest", "semihard")
 _BLOCK_CPU, _BLOCK = 1 << 20, 1 << 27  # distances looked at at a time: what a CPU's cache holds, and 0.5 GB
 _ONES = 0x0101010101010101  # a 1 in each byte
 

@@ -12,7 +12,7 @@ from data.base.labels import folded, visible
 from models.enrolment.enrol import BOTH, NEAREST, PERCENTS, UNKNOWN, Result, accepted_at, misses
 from models.report.drawing import markdown, png
 from models.report.tables import to_json
-from models.runs.provenance import words_heard
+from models.runs.provenance import known_words
 from models.runs.versions import versions
 
 HEADINGS = {"accuracy": "accuracy", "auroc": "AUROC", "equal_error_rate": "equal-error rate",
@@ -93,9 +93,7 @@ def tell_trained(enrolled: Sequence[str], unknown: Sequence[str], config: dict, 
     """
     if not isinstance(config.get("labels"), list):
         return {}
-    trained = {folded(label) for label in words_heard(config)}
-    found = {what: [label for label in labels if folded(label) in trained]
-             for what, labels in (("enrolled", enrolled), ("unknown", unknown))}
+    found = {"enrolled": known_words(enrolled, config), "unknown": known_words(unknown, config)}
     doubtful = [label for label in found["unknown"] if folded(label) in _ANYTHING and not all_words]
     found["unknown"] = [label for label in found["unknown"] if label not in doubtful]
     if any(found.values()):

@@ -65,7 +65,7 @@ def test_enrolled_words(args: Namespace, words: Words, encoder: nn.Module, front
     truth = enrol.targets(test.manifest.label[tested], enrolled)
     for line in enrol.few_draws(train.manifest.counts(), labels, enrolled, args.shots, args.repeats):
         print(f"warning: {line}", file=sys.stderr)
-    facts |= tell_shared(train, test, corpus, "clips to enrol from", tested)
+    facts |= tell_shared(train, test, corpus, "test", "clips to enrol from", tested)
     templates, queries = embedded("train", pool), embedded("test", tested)
     held = None
     if len(unknown):

@@ -8,7 +8,6 @@ values is ever unpickled.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
@@ -18,23 +17,16 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.base import values
 from data.base.errors import UserError, out_of_memory
 from data.base.files import check_name, file_digest, open_regular, read_json, write_atomically
 
-if TYPE_CHECKING:  # torch takes seconds to import, and a missing step should be told at once
+if TYPE_CHECKING:  # torch takes seconds to import
     from torch import nn
 
 TRAINER = "trainer"
 HEAD = "ClassificationNet"
 PARTS = {"Quartz": {"JasperEncoder": "quartznet", "LinearLayer": "linear"}}  # files of a model: its submodules
 MODEL_OF = {part: model for model, parts in PARTS.items() for part in parts}
-# What config.json may hold, see `data.base.files.misshapen`.
-_CONFIG = {"script": str, "shipped": bool, "model": str, "hidden_size": int, "embedding_size": int, "filters": int,
-           "clip_seconds": (int, float), "arguments": dict, "train_clips": int, "train_manifest": str,
-           "labels": [str], "labels_before": [str], "frontend": dict, "frozen_encoder": bool, "init_from": str,
-           "encoder_sha256": str, "extended": [dict], "versions": dict, "threads": int,
-           "processes": int}
 _RESTORE = "restore it, or remove it to give all flags"
 
 
@@ -76,20 +68,17 @@ class Run:
         return any(self.checkpoints.glob("*-STEP-*.pt"))
 
     def step(self, module: str, wanted: int | None, flag: str) -> int:
-        """``wanted`` if it was saved, the newest step if None.
-
-        Raises:
-            UserError: listing what there is.
-        """
-        steps, what = self.steps(module), f"{module} ({' and '.join(PARTS[module])})" if module in PARTS else module
+        """``wanted`` if it was saved, the newest step if None. Raises UserError listing what there is."""
+        steps = self.steps(module)
         if not steps:
             others = sorted({path.name.split("-STEP-")[0] for path in self.checkpoints.glob("*-STEP-*.pt")} - {TRAINER})
             have = f"it has {', '.join(others)}" if others else "train it first, or name another with " + self.flag
-            raise UserError(f"{self.checkpoints}: no checkpoint of {what} in run {self.name!r}; {have}")
+            raise UserError(f"{self.checkpoints}: no checkpoint of {module} in run {self.name!r}; {have}")
         if wanted is None:
             return steps[-1]
         if wanted not in steps:
-            raise UserError(f"{flag} {wanted}: run {self.name!r} has no such step of {what}; it has {_listed(steps)}")
+            raise UserError(f"{flag} {wanted}: run {self.name!r} has no such step of {module}; the newest it has: "
+                            f"{', '.join(map(str, steps[-12:]))}")
         return wanted
 
     def save(self, modules: dict[str, nn.Module], trainer: dict, step: int, keep: int) -> list[Path]:
@@ -121,15 +110,9 @@ class Run:
         path = self.folder / "config.json"
         if not os.path.lexists(path):
             return {}
-        config = read_json(path, "configuration of a run", _RESTORE, _CONFIG)
+        config = read_json(path, "configuration of a run", _RESTORE)
         if not isinstance(config, dict):
             raise UserError(f"{path}: not a JSON object; {_RESTORE}")
-        for key, check in (("hidden_size", values.width), ("embedding_size", values.width),
-                           ("filters", values.width), ("clip_seconds", values.positive)):
-            try:
-                check(repr(config.get(key, 1)))
-            except argparse.ArgumentTypeError as error:
-                raise UserError(f"{path}: {key!r}: {error}; {_RESTORE}") from None
         return config
 
 
@@ -147,76 +130,50 @@ def run_of(checkpoint: str | Path) -> Run | None:
     return Run(folder.parent.parent, folder.parent.name, "run") if inside else None
 
 
-def load_state(path: Path, what: str = "what a checkpoint has", way_out: str = "use another step, or train again"
-               ) -> dict:
+def load_state(path: Path, way_out: str = "use another step, or train again") -> dict:
     """Read a file that `torch.save` wrote, old format or new, without running any code in it.
 
     Args:
-        what, way_out: for messages.
+        way_out: for messages.
 
     Raises:
-        UserError: missing, truncated, not a checkpoint, or another than was saved: the new format is a zip archive, of
-            whose checksums torch takes no notice; or with a tensor that `odd_tensor` names.
+        UserError: missing, truncated, no checkpoint, or damaged: the new format is a zip archive, whose checksums torch
+            does not check.
     """
     import torch
 
+    damaged = None
     try:
         with open_regular(path) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the old format's storage classes
             try:
-                zipped = file.read(4) == b"PK\3\4"  # by which torch tells it, too
-                damaged = zipfile.ZipFile(file).testzip() if zipped else None
+                if file.read(4) == b"PK\3\4":
+                    damaged = zipfile.ZipFile(file).testzip()
                 file.seek(0)
                 state = torch.load(file, map_location="cpu", weights_only=True)
-                odd = odd_tensor(state)
             except Exception as error:  # damaged files make torch raise almost anything
                 if out_of_memory(error):
                     raise
-                unsafe = re.search(r"GLOBAL|[Uu]nsupported (global|class|operand)|allowlisted", str(error))
-                truth = "holds objects that are not weights, which were not loaded" if unsafe else \
-                    "is truncated or no checkpoint"
-                raise UserError(f"{path}: {truth}; {way_out}") from None
+                raise UserError(f"{path}: is truncated, no checkpoint, or holds more than weights, which was not "
+                                f"loaded; {way_out}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     if damaged:
         raise UserError(f"{path}: is damaged, the checksum of {damaged!r} does not fit; {way_out}")
     if not isinstance(state, dict):
         raise UserError(f"{path}: holds a {type(state).__name__}, not a state dict; {way_out}")
-    if odd:
-        raise UserError(f"{path}: not {what} ({odd}); {way_out}")
     return state
-
-
-def odd_tensor(value: object, name: str = "") -> str | None:
-    """What is wrong with the first tensor, in dicts and lists of such, that is not plain, real numbers in memory."""
-    import torch
-
-    if isinstance(value, dict | list | tuple):
-        entries = value.items() if isinstance(value, dict) else enumerate(value)
-        return next(filter(None, (odd_tensor(v, f"{name}.{k}".lstrip(".")) for k, v in entries)), None)
-    if not isinstance(value, torch.Tensor):
-        return None
-    kinds = {"quantised": value.is_quantized, "nested": value.is_nested, "complex": value.is_complex(),
-             "without values": value.device.type != "cpu",
-             f"stored as {value.layout}".replace("torch.", ""): value.layout != torch.strided}
-    return next((f"{name!r} is {kind}" for kind, found in kinds.items() if found), None)
 
 
 def load_module(path: Path, module: nn.Module, name: str, part: str | None = None) -> nn.Module:
     """Load a state dict, or ``part`` of a file that has more, into a module.
 
     Raises:
-        UserError: the file is no state dict of this module, of which the first difference is named, or holds weights
-            that are not numbers.
+        UserError: it is no state dict of this module, or holds weights that are not numbers.
     """
-    import torch
-
     found, wanted = load_state(path), module.state_dict()
-    floats = {torch.float16, torch.bfloat16, torch.float32, torch.float64}  # which can be taken for one another
     if part is not None:
-        found = found.get(part)
-        if not isinstance(found, dict):
-            raise UserError(f"{path}: lacks what {name} had learnt; remove it to go on from the one before")
+        found = found[part]
     for key in [*wanted, *found]:
         if key not in found or key not in wanted:
             raise UserError(f"{path}: not a checkpoint of {name} ({'lacks' if key in wanted else 'has'} {key!r}); "
@@ -225,9 +182,6 @@ def load_module(path: Path, module: nn.Module, name: str, part: str | None = Non
             shape = tuple(getattr(found[key], "shape", ()))
             raise UserError(f"{path}: {key!r} has shape {shape}, {name} needs {tuple(wanted[key].shape)}; "
                             "check --model and --hidden_size")
-        if found[key].dtype != wanted[key].dtype and not {found[key].dtype, wanted[key].dtype} <= floats:
-            raise UserError(f"{path}: {key!r} has values of {found[key].dtype}, {name} needs {wanted[key].dtype}; use "
-                            "another step, or train again")
     found = {key: value.to(wanted[key].dtype) for key, value in found.items()}
     if bad := not_finite(found):
         raise UserError(f"{path}: {bad!r} has values that are not numbers, as when a training diverged; use an earlier "
@@ -245,8 +199,3 @@ def not_finite(state: dict) -> str | None:
         return None
     finite = torch.stack([state[name].isfinite().all() for name in checked]).tolist()
     return next((name for name, fine in zip(checked, finite, strict=True) if not fine), None)
-
-
-def _listed(steps: list[int]) -> str:
-    shown = steps if len(steps) <= 12 else [*steps[:3], "...", *steps[-8:]]
-    return ", ".join(map(str, shown))

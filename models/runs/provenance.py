@@ -1,9 +1,9 @@
-"""What an encoder heard in training, so that a test can say which of its clips and speakers were among it.
+"""What an encoder was trained on, so that a test can say which of its clips, speakers and words were in the training.
 
-A run keeps 64-bit hashes of its training clips and speakers beside its checkpoints, sixteen bytes a clip. A clip is
-known again by its file and offset, or by its sound, where a recording was copied or renamed; both are found within
-longer recordings, too. A speaker is known again by name among the recordings of one folder: the same number in another
-corpus is another person. All that asks what an encoder was trained on asks `trained_on`.
+A run keeps 64-bit hashes of its training clips and speakers, sixteen bytes a clip. A clip is recognised by its file and
+offset, or by its sound, so copies and renamed files are found, also within longer recordings. A speaker is recognised
+by name among the recordings of one folder, since the same number in another corpus is another person. A manifest's
+lines have one digest, `fingerprint`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property, reduce
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -31,18 +31,16 @@ from data.manifests.manifest import Manifest
 from models.runs.checkpoints import Run, run_of
 
 RECORD = "trained_on.npz"  # in a run's folder
-_LOOKED_AT = 64  # samples of a clip, spread over it, that its sound is known by
-_HEARD = 16  # of which at least so many are not zero: stretches of silence are alike
+_SAMPLED = 64  # samples of a clip, spread over it, that its sound is recognised by
+_LEAST = 16  # of which at least so many are not zero: stretches of silence are alike
 _ROWS = 1 << 16  # clips hashed at a time
-_TABLE = 20  # bits
-_PRIMES = np.random.default_rng(0).integers(0, 2**63, _LOOKED_AT // 4, np.uint64) * np.uint64(2) + np.uint64(1)
+_PRIMES = np.random.default_rng(0).integers(0, 2**63, _SAMPLED // 4, np.uint64) * np.uint64(2) + np.uint64(1)
 
 
 @dataclass
 class Record:
-    """Sorted uint64 hashes of what was trained on: of places (file and offset), of sounds, and of speakers, who have
-    one for each folder that they are known in.
-    """
+    """Sorted uint64 hashes of the training clips' places (file and offset), of their sounds, and of their speakers, one
+    for each folder that a speaker's recordings lie in."""
 
     places: np.ndarray
     sounds: np.ndarray
@@ -51,8 +49,8 @@ class Record:
     @classmethod
     def of(cls, clips: Clips, corpus: Corpus) -> Record:
         """Of clips, whose speakers are those of ``corpus``."""
-        sounds, heard = _sounds(clips)
-        return cls(np.unique(_places(clips.manifest)), np.unique(sounds[heard]),
+        sounds, loud = _sounds(clips)
+        return cls(np.unique(_places(clips.manifest)), np.unique(sounds[loud]),
                    np.unique(_speakers(clips.manifest, corpus)[0]))
 
     def __or__(self, other: Record | None) -> Record:
@@ -66,29 +64,22 @@ class Record:
 
     @classmethod
     def read(cls, run: Run) -> Record | None:
-        """None for a run that has none: of before, or published."""
+        """None for a run without a record, as those of the original's encoders."""
         path = run.folder / RECORD
         if not os.path.lexists(path):
             return None
         try:
             with open_regular(path) as file:
                 arrays = read_npz(file)
-            found = [arrays[f.name] for f in fields(cls)]
-            if any(keys.dtype != np.uint64 or keys.ndim != 1 for keys in found):
-                raise ValueError("it holds other arrays")
+            return cls(*(arrays[f.name] for f in fields(cls)))
         except (OSError, UserError, ValueError, KeyError) as error:
             raise UserError(f"{path}: not the record of a run's training clips ({error}); restore it, or remove it to "
                             "test without") from None
-        return cls(*found)
-
-    def unlike(self, before: Record | None) -> int:
-        """How many sounds of this record an earlier one of the same manifest lacks: recordings that changed since."""
-        return 0 if before is None else int((~np.isin(self.sounds, before.sounds)).sum())
 
     def known(self, clips: Clips) -> np.ndarray:
         """(N,) bool, which clips are among those trained on."""
-        sounds, heard = _sounds(clips)
-        return np.isin(_places(clips.manifest), self.places) | heard & np.isin(sounds, self.sounds)
+        sounds, loud = _sounds(clips)
+        return np.isin(_places(clips.manifest), self.places) | loud & np.isin(sounds, self.sounds)
 
     def in_recording(self, path: str, samples: np.ndarray, start: float, length: int) -> bool:
         """Whether any stretch of a recording was trained on.
@@ -103,7 +94,7 @@ class Record:
         """
         first = round(start * 1e4)
         offsets = np.arange(first, first + len(samples) * 10_000 // SAMPLE_RATE + 1, dtype=np.uint64) * _PRIMES[0]
-        if any(self._has(_mixed(np.uint64(_hash(name)) + offsets), "places")
+        if any(np.isin(_mixed(np.uint64(_hash(name)) + offsets), self.places).any()
                for name in {os.path.abspath(path), os.path.realpath(path)}):
             return True
         length = min(length, len(samples))
@@ -111,40 +102,42 @@ class Record:
         for begin in range(0, len(samples) - length + 1 if length else 0, _ROWS):
             part = samples[begin:begin + _ROWS + length - 1].astype(np.uint16).astype(np.uint64)
             sums = np.full(len(part) - length + 1, length, np.uint64)
-            for at, weight in zip(_looked_at(length), weights, strict=True):
+            for at, weight in zip(_sampled(length), weights, strict=True):
                 sums += part[at:at + len(sums)] * weight
-            if self._has(_mixed(sums), "sounds"):
+            if np.isin(_mixed(sums), self.sounds).any():
                 return True
         return False
-
-    def _has(self, keys: np.ndarray, of: str) -> bool:
-        """Whether any of (N,) hashes is among those ``of`` this record; a table of their first bits spares most."""
-        first = np.uint64(64 - _TABLE)
-        return bool(np.isin(keys[self._tables[of][keys >> first]], getattr(self, of)).any())
-
-    @cached_property
-    def _tables(self) -> dict[str, np.ndarray]:
-        tables = {of: np.zeros(1 << _TABLE, bool) for of in ("places", "sounds")}
-        for of, table in tables.items():
-            table[getattr(self, of) >> np.uint64(64 - _TABLE)] = True
-        return tables
 
     def seen(self, clips: Clips, corpus: Corpus, rows: np.ndarray | None = None) -> tuple[int, int, int]:
         """How many of the clips at ``rows`` (all by default) were trained on; of how many speakers, among how many."""
         rows = np.arange(len(clips)) if rows is None else rows
-        known = self.known(clips)
         hashes, of = _speakers(clips.manifest.subset(rows), corpus)
-        return (int(known[rows].sum()), len(np.unique(of[np.isin(hashes, self.speakers)])), len(np.unique(of)))
+        return (int(self.known(clips)[rows].sum()), len(np.unique(of[np.isin(hashes, self.speakers)])),
+                len(np.unique(of)))
 
 
-def parents(config: dict) -> Iterator[Run]:
+def keep_record(run: Run, train: Clips, corpus: Corpus, resumed: dict, parents: Sequence[Run]) -> None:
+    """Write the record of a run's training clips, with those of its ``parents``.
+
+    Raises:
+        UserError: a run that is ``resumed`` has recordings that its record lacks, so that they have changed since.
+    """
+    record, before = Record.of(train, corpus), Record.read(run) if resumed else None
+    if before and (changed := int((~np.isin(record.sounds, before.sounds)).sum())):
+        raise UserError(f"--resume: {changed:,} of the {len(train):,} training clips of --manifest {corpus.name} sound "
+                        f"otherwise than when run {run.name!r} was begun; restore the recordings, or choose another "
+                        f"--name; to go on all the same, remove {run.folder / RECORD}")
+    reduce(Record.__or__, [record, before, *map(Record.read, () if resumed else parents)]).write(run)
+
+
+def ancestors(config: dict) -> Iterator[Run]:
     """The runs that the encoder of a run of this configuration began with, the nearest first, as far as they are there.
 
     They are found by their names, which may have been taken anew since.
     """
-    looked_at: set[str] = set()
-    while "shipped" not in config and (begun := config.get("init_from", "")) and begun not in looked_at:
-        looked_at.add(begun)
+    found: set[str] = set()
+    while "shipped" not in config and (begun := config.get("init_from", "")) and begun not in found:
+        found.add(begun)
         if (run := run_of(begun)) is None or not run.folder.is_dir():
             return
         yield run
@@ -153,21 +146,20 @@ def parents(config: dict) -> Iterator[Run]:
 
 def trained_on(run: Run) -> tuple[Record | None, list[str]]:
     """What the encoder of a run was trained on, also before it was trained further, and which runs kept no record."""
-    found = {one.name: Record.read(one) for one in (run, *parents(run.config()))}
+    found = {one.name: Record.read(one) for one in (run, *ancestors(run.config()))}
     records = [record for record in found.values() if record is not None]
     return (reduce(Record.__or__, records) if records else None,
             [name for name, record in found.items() if record is None])
 
 
 def training_set(config: dict) -> tuple[str, Path] | None:
-    """Name and registry of the data set that a run of this configuration was trained on; None where it says none."""
+    """Name and registry of the data set that a run of this configuration was trained on; None for one that has none."""
     begun = config.get("arguments")
-    name, registry = (begun.get(key) if isinstance(begun, dict) else None for key in ("manifest", "registry"))
-    return (name, Path(registry)) if isinstance(name, str) and isinstance(registry, str) else None
+    return (begun["manifest"], Path(begun["registry"])) if begun else None
 
 
 def tell_seen(runs: Sequence[Run], clips: Clips, corpus: Corpus, rows: np.ndarray | None = None) -> dict:
-    """Say in a line how many test clips and speakers the training of any of these runs had, if any were.
+    """Print how many test clips and speakers were in the training of any of these runs, if any were.
 
     Args:
         rows: of ``clips``, those that are tested; None for all.
@@ -182,73 +174,64 @@ def tell_seen(runs: Sequence[Run], clips: Clips, corpus: Corpus, rows: np.ndarra
               "have been among them")
     if not records:
         return {}
-    heard, speakers, among = reduce(Record.__or__, records).seen(clips, corpus, rows)
+    clips_seen, speakers, among = reduce(Record.__or__, records).seen(clips, corpus, rows)
     count = len(clips) if rows is None else len(rows)
-    if heard or speakers:
+    if clips_seen or speakers:
         names = " or ".join(repr(name) for name in dict.fromkeys(run.name for run in runs))
-        print(f"{heard:,} of the {count:,} test clips and {speakers:,} of the {among:,} test speakers were in the "
+        print(f"{clips_seen:,} of the {count:,} test clips and {speakers:,} of the {among:,} test speakers were in the "
               f"training of run {names}: the figures are not those of new recordings")
-    return {"test_clips_trained_on": heard, "test_speakers_trained_on": speakers}
+    return {"test_clips_trained_on": clips_seen, "test_speakers_trained_on": speakers}
 
 
-def tell_shared(train: Clips, test: Clips, corpus: Corpus, what: str, rows: np.ndarray | None = None) -> dict:
-    """Warn of test clips that the test itself knows, whatever the encoder was trained on: they find themselves.
+def tell_shared(train: Clips, test: Clips, corpus: Corpus, what: str, among: str = "training clips",
+                rows: np.ndarray | None = None, refuse: bool = False) -> dict:
+    """Warn of clips to test with that are among ``train``, under whatever name and lossless format.
 
     Args:
-        what: the train clips are to this test.
+        what, among: the test and the train clips are to the user.
         rows: of ``test``, those that are tested; None for all.
 
     Returns:
         the same as facts; {} where there are none.
-    """
-    same, count = Record.of(train, corpus).seen(test, corpus, rows)[0], len(test) if rows is None else len(rows)
-    if not same:
-        return {}
-    print(f"warning: {same:,} of the {count:,} test clips are among the {what}, too: the figures are too good",
-          file=sys.stderr)
-    return {"test_clips_in_train": same}
-
-
-def check_apart(train: Clips, others: dict[str, Clips], corpus: Corpus) -> None:
-    """Say that clips to look at while training are training clips too, under whatever name and lossless format.
-
-    Args:
-        others: by what they are to the user.
 
     Raises:
-        UserError: so they are in sets that were joined, which a user can still take apart.
+        UserError: where there are such, if ``refuse``.
     """
-    record = Record.of(train, corpus)
-    for what, clips in others.items():
-        known = record.known(clips)
-        if not known.any():
-            continue
-        manifest = clips.manifest
-        message = (f"--manifest {corpus.name}: {known.sum():,} of the {len(clips):,} {what} clips are training clips, "
-                   f"too, such as {manifest.files[manifest.file[np.argmax(known)]]}")
-        if corpus.parts is not None:
-            raise UserError(f"{message}; leave them out of one set")
-        print(f"warning: {message}: the figures of looks are too good", file=sys.stderr)
+    rows = np.arange(len(test)) if rows is None else rows
+    known = rows[Record.of(train, corpus).known(test)[rows]]
+    if not len(known):
+        return {}
+    message = (f"{len(known):,} of the {len(rows):,} {what} clips are {among}, too, such as "
+               f"{test.manifest.files[test.manifest.file[known[0]]]}")
+    if refuse:
+        raise UserError(f"--manifest {corpus.name}: {message}; leave them out of one set")
+    print(f"warning: {message}: the figures are too good", file=sys.stderr)
+    return {f"{what}_clips_in_train": len(known)}
 
 
-def words_heard(config: dict) -> list[str]:
+def trained_words(config: dict) -> list[str]:
     """The labels that the encoder of a run of this configuration was trained on, also before it was trained further."""
-    configs = [config] if "labels_before" in config else [config, *(run.config() for run in parents(config))]
+    configs = [config] if "labels_before" in config else [config, *(run.config() for run in ancestors(config))]
     return list(dict.fromkeys(label for one in configs for key in ("labels", "labels_before")
                               for label in one.get(key, ())))
 
 
-def tell_not_new(held: Manifest, config: dict) -> None:
-    """Warn that words held out as new are not new to the encoder that --init_from names, of this configuration."""
-    heard = {folded(label) for label in words_heard(config)}
-    if known := [label for label in held.labels if folded(label) in heard]:
-        print(f"warning: --init_from: {len(known):,} of the {len(held.labels):,} words held out as new were in the "
-              f"training of that encoder ({first_few(sorted(known))}): they do not tell how it does on new words",
+def known_words(labels: Sequence[str], config: dict) -> list[str]:
+    """Those of the labels that the encoder of a run of this configuration was trained on."""
+    trained = {folded(label) for label in trained_words(config)}
+    return [label for label in labels if folded(label) in trained]
+
+
+def tell_not_new(labels: Sequence[str], config: dict) -> None:
+    """Warn that words that are held out as new are not new to the encoder that --init_from names."""
+    if known := known_words(labels, config):
+        print(f"warning: --init_from: {len(known):,} of the {len(labels):,} words held out as new were in the "
+              f"training of that encoder ({first_few(known)}): looks at them do not tell how it does on new words",
               file=sys.stderr)
 
 
 def tell_changed(run: Run, config: dict, args: Namespace, corpus: Corpus) -> dict:
-    """Say in a line that the data set has other training clips or labels than when a run was trained on it.
+    """Print that the data set has other training clips or labels than when a run was trained on it.
 
     Returns:
         the same as facts; {} where that is not so.
@@ -281,35 +264,35 @@ def _hash(text: str) -> int:
 
 
 def _places(manifest: Manifest) -> np.ndarray:
-    """(N,) of file and offset, which is told apart to a tenth of a millisecond."""
+    """(N,) hashes of file and offset, to a tenth of a millisecond."""
     files = np.array([_hash(file) for file in manifest.files], np.uint64)
     return _mixed(files[manifest.file] + np.rint(manifest.offset * 1e4).astype(np.uint64) * _PRIMES[0])
 
 
 def _sounds(clips: Clips) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) of the samples looked at, and (N,) bool, whether there is enough in them to know a clip by."""
-    packed, found, heard = clips.packed, [], []
+    """(N,) hashes of sampled values, and (N,) bool, whether enough of these are not zero."""
+    packed, found, loud = clips.packed, [], []
     for start in range(0, len(clips), _ROWS):
         rows = clips.rows[start:start + _ROWS]
         length = packed.length[rows].astype(np.int64)[:, None]
-        position = _looked_at(length)  # (n, 64)
+        position = _sampled(length)  # (n, 64)
         samples = np.ascontiguousarray(packed.samples[packed.start[rows].astype(np.int64)[:, None] + position], "<i2")
         found.append(_mixed((samples.view(np.uint64) * _PRIMES).sum(1, dtype=np.uint64)
                             + length[:, 0].astype(np.uint64)))
-        heard.append((samples != 0).sum(1) >= _HEARD)
-    return np.concatenate(found), np.concatenate(heard)
+        loud.append((samples != 0).sum(1) >= _LEAST)
+    return np.concatenate(found), np.concatenate(loud)
 
 
-def _looked_at(length: np.ndarray | int) -> np.ndarray:
-    """Of clips so many samples long the positions of those that their sound is known by, in the last axis."""
-    return length * (2 * np.arange(_LOOKED_AT) + 1) // (2 * _LOOKED_AT)
+def _sampled(length: np.ndarray | int) -> np.ndarray:
+    """Positions of the values that clips of so many samples are recognised by, in the last axis."""
+    return length * (2 * np.arange(_SAMPLED) + 1) // (2 * _SAMPLED)
 
 
 def _speakers(manifest: Manifest, corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
     """(H,) hashes of the distinct speakers, and (H,) the number of the speaker that each is of.
 
-    A speaker is hashed with the folder that all training recordings of the corpus lie in, and with each between it and
-    the speaker's own recordings: a set that was joined with another for the training is a folder of its own in a test.
+    A speaker is hashed with the folder that all training recordings of the corpus lie in, and with each folder between
+    it and the speaker's own recordings: a set that was joined with another has another common folder in a test.
     """
     top = os.path.commonpath({os.path.dirname(file) for file in corpus.splits["train"].files})
     folders: dict[str, int] = {}

@@ -5,7 +5,6 @@ Cheap checks come before the libraries that take seconds to import.
 
 from __future__ import annotations
 
-import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -29,9 +28,6 @@ CLIP_SECONDS = 1.0
 WIDTH = 45
 QUARTZ_WIDTH = 128
 FILTERS = {"10": 128, "35": 128}  # of Quartz's last block, by --manifest; of others 1024. The original's rule.
-SMALLER = "take fewer by --per_class, --batch_classes or --batch_size, a smaller --clip_seconds or --hidden_size, " \
-          "or a larger machine"  # the ways out of too little memory
-_BYTES = 6  # a sample of a batch takes at the least, as int16 and as float32
 
 
 def resolve_sizes(args: Namespace, before: dict) -> None:
@@ -202,17 +198,3 @@ def classifier_batches(args: Namespace, train: Clips, corpus: Corpus) -> Balance
         return BalancedBatchSampler(train.manifest.label, corpus.labels, args.batch_classes, args.per_class,
                                     seed=args.seed)  # uniform draws
     return Shuffled(len(train), args.batch_size, args.seed)
-
-
-def check_memory(batch_clips: int, clip_seconds: float) -> None:
-    """Raise UserError for a batch whose waveforms alone are more than this machine's memory."""
-    from data.audio.decoding import SAMPLE_RATE
-
-    needed = batch_clips * clip_seconds * SAMPLE_RATE * _BYTES
-    try:
-        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # Windows and others that do not say
-        return
-    if needed > there:
-        raise UserError(f"a step of {batch_clips:,} clips of {clip_seconds:g} s needs over {needed / 2**30:,.0f} GB of "
-                        f"memory, this machine has {there / 2**30:,.0f}; {SMALLER}")

@@ -24,7 +24,6 @@ from data.dataset import Clips, ResidentClips, loader
 from models import parallel
 from models.encoders.device import full_float32, place
 from models.runs.checkpoints import TRAINER, Run, not_finite
-from models.runs.session import SMALLER
 from models.training.tasks import Task
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -213,7 +212,8 @@ def _in_a_line(run: Run, task: Task) -> Iterator[None]:
             if isinstance(cause, UserError):
                 raise cause from error
             if out_of_memory(cause):
-                raise UserError(f"not enough memory for steps of {task.batch_clips:,} clips; {SMALLER}") from error
+                raise UserError(f"not enough memory for steps of {task.batch_clips:,} clips; take fewer by "
+                                "--per_class, --batch_classes or --batch_size, or a smaller --clip_seconds") from error
             if isinstance(cause, OSError) and cause.errno in FULL:
                 raise UserError(f"{run.folder}: cannot be written ({cause.strerror}); make room on that disk, and go "
                                 "on by --resume") from error

@@ -56,8 +56,7 @@ class Prepared:
         return build_encoder(self.args, *self.initial) if self.initial else encoder_of(self.args)
 
     def plan(self, sampler) -> None:
-        """Set the number of steps, in the sampler and in ``args``. Raises UserError if a batch is too large."""
-        session.check_memory(sampler.batch_clips, self.args.clip_seconds)
+        """Set the number of steps, in the sampler and in ``args``."""
         sampler.num_steps = self.args.num_steps = self.args.num_steps or self.args.num_epochs * sampler.epoch_steps
 
     def begin(self, task: Task, sampler, **more) -> None:
@@ -92,15 +91,17 @@ def prepare(args: Namespace, script: str, run: Run, resolve: Callable[[Run, dict
     check(corpus)
 
     from models.encoders.device import pick_device
-    from models.runs.provenance import check_apart, tell_not_new
+    from models.runs.provenance import tell_not_new, tell_shared
 
     device = pick_device(args.gpu)
     args.precision = args.precision or best_precision(device)
     with parallel.first():
         train, dev = (session.open_clips(args, corpus, split) for split in ("train", "dev"))
         new_words = session.open_new_words(args, corpus) if getattr(args, "eval", None) == "new_words" else None
-        check_apart(train, {"dev": dev} | ({} if new_words is None else {"new_words": new_words}), corpus)
+        tell_shared(train, dev, corpus, "dev", refuse=corpus.parts is not None)
+        if new_words is not None:
+            tell_shared(train, new_words, corpus, "new_words", refuse=corpus.parts is not None)
     if new_words is not None and parallel.leads():
-        tell_not_new(new_words.manifest, initial[2] if initial else before)
+        tell_not_new(new_words.manifest.labels, initial[2] if initial else before)
     return Prepared(args, script, run, before, initial, corpus, train, dev, new_words,
                     session.open_noise(args, corpus), device)

@@ -24,7 +24,7 @@ from models.neighbours.knn import check_finite, classify, few_clips
 from models.neighbours.pairs import count_pairs
 from models.runs.checkpoints import HEAD, parts_of
 from models.training.masks import MASKS, SpectrogramMasks
-from models.training.optimisers import make_optimizer, make_schedule, misfit
+from models.training.optimisers import make_optimizer, make_schedule
 from models.training.vocal_tract import VocalTracts
 
 
@@ -65,14 +65,10 @@ class Task(lightning.LightningModule):
         """What is saved beside the modules and the optimiser."""
         return {} if self.loss is None else {"loss": self.loss.state_dict()}
 
-    def cannot_resume(self, state: dict) -> str | None:
-        """Why the optimiser in what `save` wrote is not one of this task's; None if it is."""
-        return misfit(state["optimizer"], self.args, self.learning())
-
     def resume(self, state: dict) -> None:
         """Go on from what `save` wrote. Call before `fit`, with the modules loaded."""
         self.done, self.optimizer_state = state["step"], state["optimizer"]
-        self.seconds = state.get("seconds", 0.0)
+        self.seconds = state["seconds"]
 
     def learning(self) -> list:
         """The weights that training changes, or groups of them, as the optimiser gets them."""

@@ -19,7 +19,6 @@ from data.base.labels import visible
 from models.report.drawing import short_names
 from models.report.page.parts import Clip, Mistake, Page, in_turn
 from models.report.page.sounds import CODECS, data_uri, sound_uri
-from models.runs.options.testing import HTML_MB
 
 _HERE = Path(__file__).parent
 _BEGINS = "<!doctype html>"
@@ -29,14 +28,11 @@ _SLACK = 1000  # bytes for what is said about the mistakes left out
 
 
 def check_html(args: Namespace) -> None:
-    """Fill in --html_mb. Raises UserError where the page could not be written later on, or would replace what is none.
+    """Raise UserError where the page could not be written later on, or would replace what is none.
     """
     path = args.html
     if path is None:
-        if args.html_mb is not None:
-            raise UserError("--html_mb is about the page that --html writes; name it, or leave --html_mb out")
         return
-    args.html_mb = args.html_mb or HTML_MB
     if not path.parent.is_dir():
         raise UserError(f"--html {path}: there is no folder {path.parent}; make it, or name another")
     check_output(path)

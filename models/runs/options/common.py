@@ -1,8 +1,6 @@
 """Flags of all four scripts: the run, the data and the encoder."""
 
 import argparse
-import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 from data.base.files import CACHE, ROOT
@@ -59,12 +57,3 @@ def repeated(args: argparse.Namespace) -> list[str]:
     """The flags that a later script needs again to find the same run and data, as far as they were given."""
     return [f"--{flag}={getattr(args, flag)}" for flag in ("runs_dir", "registry", "cache_dir", "gpu")
             if flag in args.given] + (["--skip_bad_audio"] if args.skip_bad_audio else [])
-
-
-def tell_idle(args: argparse.Namespace, flags: Iterable[str], why: str) -> None:
-    """Warn of each of the ``flags`` that was given that it has no effect, and why; runs were begun with such ones."""
-    from models import parallel  # NumPy, which --help does not need
-
-    for flag in flags:
-        if flag in args.given and parallel.leads():
-            print(f"warning: --{flag} has no effect {why}", file=sys.stderr)

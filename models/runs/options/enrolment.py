@@ -2,17 +2,13 @@
 
 import argparse
 
-from data.base.errors import UserError
 from data.base.values import count, whole
 from data.speech_commands.labels import COMMANDS
 from models.runs.parser import Parser
 
 # Tests that others report by name, as flags: ten command words against all others and silence (Rusci and Tuytelaars,
 # 2023, arXiv:2306.02161).
-PROTOCOLS = {
-    "commands10": {"shots": [1, 5, 10], "repeats": 100, "unknown": [],
-                   "enroll": list(COMMANDS)},
-}
+PROTOCOLS = {"commands10": {"shots": [1, 5, 10], "repeats": 100, "unknown": [], "enroll": list(COMMANDS)}}
 
 
 def add_enrolment(parser: Parser) -> None:
@@ -47,38 +43,10 @@ def add_enrolment(parser: Parser) -> None:
 
 
 def check_enrolment(args: argparse.Namespace) -> None:
-    """Sort --shots, fill in --protocol. Raises UserError for flags that have no meaning with these or without."""
-    if args.new_words:
-        for flag in ("shots", "protocol", "k", "ties", "plot", "save", "html"):
-            if flag in args.given:
-                raise UserError(f"--new_words is a test of its own, and --{flag} is about another; leave one of them "
-                                "out")
-    elif "eval_clips" in args.given:
-        raise UserError("--eval_clips is about --new_words; add that, or leave --eval_clips out")
-    if args.protocol:
-        for flag, value in PROTOCOLS[args.protocol].items():
-            if flag not in args.given:
-                setattr(args, flag, value)
-            elif flag in ("enroll", "unknown"):
-                raise UserError(f"--protocol {args.protocol} says itself what --{flag} is; leave one of them out")
-            elif getattr(args, flag) != value:
-                print(f"--protocol {args.protocol} has --{flag} {_listed(value)}: figures with others are not those "
-                      "that are reported elsewhere")
-    if args.shots is None:
-        for flag in ("repeats", "seed", "enroll", "unknown", "cohort", "baselines"):
-            if flag in args.given:
-                raise UserError(f"--{flag} is about enrolled words; say with --shots how many clips to enrol, or leave "
-                                f"--{flag} out")
-        return
-    for flag in ("k", "ties"):
-        if flag in args.given:
-            raise UserError(f"--{flag} is about the k-nearest-neighbour test, --shots about enrolled words; leave one "
-                            "of them out")
-    if args.cohort and args.unknown is None:
-        raise UserError("--cohort is about telling unknown words from enrolled ones; say with --unknown which are "
-                        "unknown, or leave --cohort out")
-    args.shots = sorted(set(args.shots))
-
-
-def _listed(value) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    """Fill in what --protocol sets, and sort --shots."""
+    for flag, value in PROTOCOLS.get(args.protocol, {}).items():
+        if flag not in args.given:
+            setattr(args, flag, value)
+        elif getattr(args, flag) != value:
+            print(f"--protocol {args.protocol} is with other --{flag}: these figures are not those of the protocol")
+    args.shots = args.shots and sorted(set(args.shots))

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from data.base.errors import UserError
 from data.base.values import count, decibels, not_negative, positive, probability, share, whole
-from models.runs.options.common import tell_idle
 from models.runs.parser import Parser
 
 # Augmentations that are flags of a probability, none of which the original had.
@@ -127,26 +126,22 @@ def resolve_recipe(args: argparse.Namespace, changes: dict | None = None) -> Non
     if args.lr_end > args.lr:
         raise UserError(f"--lr_end {args.lr_end:g} is above --lr {args.lr:g}; the learning rate ends below where it "
                         "starts")
-    for flag, of in (("noise_snr", "augment"), ("babble_snr", "babble"), ("gain_db", "gain")):
+    for flag in ("noise_snr", "babble_snr", "gain_db"):
         low, high = getattr(args, flag)
         if low > high:
             raise UserError(f"--{flag} {low:g} {high:g}: give the lower one first")
-        if flag in args.given and not getattr(args, of) and flag != "noise_snr":  # which runs were begun with
-            raise UserError(f"--{flag} has no effect without --{of}; give that too, or leave --{flag} out")
-    if not args.augment:
-        tell_idle(args, ("noise_snr", "noise_dir"), "without --augment")
 
 
 def _default(flag: str, changes: dict | None) -> str:
-    recipes = f"paper {_said(RECIPES['paper'][flag])}, fast {_said(RECIPES['fast'][flag])}"
+    recipes = f"paper {_text(RECIPES['paper'][flag])}, fast {_text(RECIPES['fast'][flag])}"
     if flag not in (changes or {}):
         return f"(default: {recipes})"
-    return f"(default: {_said(changes[flag])} on a frozen encoder; from scratch {recipes})"
+    return f"(default: {_text(changes[flag])} on a frozen encoder; from scratch {recipes})"
 
 
-def _said(value) -> str:
+def _text(value) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, tuple):
-        return " to ".join(map(_said, value))
+        return " to ".join(map(_text, value))
     return f"{value:g}" if isinstance(value, float) else str(value)

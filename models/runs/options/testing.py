@@ -6,8 +6,6 @@ from pathlib import Path
 from data.base.values import count, megabytes, whole
 from models.runs.parser import Parser
 
-HTML_MB = 5.0  # megabytes of --html's page
-
 
 def add_test(parser: Parser, step: str = "the newest"):
     """What the two test scripts share. Returns the group, for more of its kind.
@@ -50,6 +48,5 @@ def add_html(group, tested: str) -> None:
     """``tested``: what the page lets one hear the mistakes of."""
     group.add_argument("--html", type=Path, metavar="FILE",
                        help=f"also write one page that needs no network: the figures, {tested} (default: off)")
-    group.add_argument("--html_mb", type=megabytes, metavar="MB",
-                       help="the largest that it may become; what does not fit is left out, and said (default: "
-                            f"{HTML_MB:g})")
+    group.add_argument("--html_mb", type=megabytes, default=5.0, metavar="MB",
+                       help="the largest that it may become; what does not fit is left out (default: 5)")

@@ -42,4 +42,4 @@ def add_parallel(parser: Parser) -> None:
     group = parser.add_argument_group(
         "several GPUs of one machine",
         "Start it by torchrun --nproc_per_node=GPUS: they share each batch and the looks at dev.")
-    group.add_argument("--num_nodes", type=int, choices=(1,), help=SUPPRESS)  # old command lines may say so
+    group.add_argument("--num_nodes", type=int, choices=(1,), help=SUPPRESS)  # the original's command lines have it

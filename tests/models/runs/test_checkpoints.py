@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from data.base.errors import UserError
-from models.encoders import load_encoder
 from models.encoders.head import ClassificationNet
 from models.encoders.resnet import Res8, Res15
-from models.runs.checkpoints import HEAD, TRAINER, Run, load_module, load_state, not_finite, odd_tensor
+from models.runs.checkpoints import HEAD, TRAINER, Run, load_module, load_state, not_finite
 
 
 @pytest.fixture
@@ -46,7 +45,7 @@ def test_steps_are_found_and_the_newest_is_the_default(saved):
 
 
 def test_a_missing_step_lists_those_that_exist(saved):
-    with pytest.raises(UserError, match=r"--enc_step 50.*it has 20, 100, 300"):
+    with pytest.raises(UserError, match=r"--enc_step 50.* 20, 100, 300"):
         saved.step("Res8", 50, "--enc_step")
     with pytest.raises(UserError, match=r"no checkpoint of Res15 in run 'a'; it has Res8"):
         saved.step("Res15", None, "--enc_step")
@@ -92,7 +91,7 @@ class Trap:
 def test_a_pickle_that_is_no_checkpoint_is_never_executed(tmp_path, old_format):
     sprung, path = tmp_path / "sprung", tmp_path / "evil.pt"
     torch.save({"conv0.weight": Trap(sprung)}, path, _use_new_zipfile_serialization=not old_format)
-    with pytest.raises(UserError, match=r"evil.pt: holds objects that are not weights"):
+    with pytest.raises(UserError, match=r"evil.pt: .*which was not loaded"):
         load_state(path)
     path.write_bytes(pickle.dumps(Trap(sprung)))
     with pytest.raises(UserError, match=r"evil.pt"):
@@ -107,7 +106,7 @@ def test_a_truncated_checkpoint(tmp_path, old_format, share):
     torch.save(Res8(8).state_dict(), path, _use_new_zipfile_serialization=not old_format)
     whole = path.read_bytes()
     path.write_bytes(whole[:int(share * len(whole))])
-    with pytest.raises(UserError, match=r"short.pt: is truncated or no checkpoint"):
+    with pytest.raises(UserError, match=r"short.pt: is truncated"):
         load_state(path)
 
 
@@ -132,39 +131,12 @@ def test_a_checkpoint_with_a_changed_bit_is_refused_by_its_checksums(saved, name
         load_state(path)
 
 
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("change, said", [
-    (torch.Tensor.to_sparse, "stored as sparse_coo"), (lambda t: t.to("meta"), "without values"),
-    (lambda t: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8), "quantised"), (lambda t: t * 1j, "complex"),
-    (torch.Tensor.bool, "torch.bool"), (torch.Tensor.long, "torch.int64"),
-    (lambda t: t.to(torch.float8_e5m2), "float8"), (lambda t: torch.full_like(t, 1e300, dtype=torch.double), "numbers"),
-    (lambda t: 5, "shape"), (lambda t: None, "shape")])
-def test_tensors_that_no_encoder_has(saved, change, said):
-    state = Res8(4).state_dict()
-    torch.save(state | {"conv0.weight": change(state["conv0.weight"])}, saved.path("Res8", 20))
-    with pytest.raises(UserError, match=rf"Res8-STEP-20.pt: .*'conv0.weight'.*{said}") as told:
-        load_module(saved.path("Res8", 20), Res8(4), "Res8")
-    assert "\n" not in str(told.value)
-    with pytest.raises(UserError, match=r"Res8-STEP-20.pt"):  # also where its width is read from it
-        load_encoder(saved.path("Res8", 20))
-
-
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
 def test_weights_in_another_precision_are_taken(saved, kind):
     encoder = Res8(4).to(kind)
     saved.save({"Res8": encoder}, {}, 20, keep=9)
     found = load_module(saved.path("Res8", 20), Res8(4), "Res8")
     assert torch.equal(found.conv3.weight, encoder.conv3.weight.float())
-
-
-def test_odd_tensors_are_found_however_deep_and_circles_are_no_checkpoint(tmp_path):
-    assert odd_tensor({"a": [1, {"b": torch.ones(2).to_sparse()}]}) == "'a.1.b' is stored as sparse_coo"
-    assert odd_tensor({"a": [torch.ones(2)], 0: torch.ones(2, dtype=torch.int64)}) is None
-    circle = {"conv0.weight": torch.ones(1)}
-    circle["again"] = circle
-    torch.save(circle, tmp_path / "circle.pt")
-    with pytest.raises(UserError, match=r"circle.pt: is truncated or no checkpoint"):
-        load_state(tmp_path / "circle.pt")
 
 
 def test_a_tensor_is_no_state_dict(tmp_path):
@@ -185,23 +157,10 @@ def test_config_round_trip_and_damage(tmp_path):
     assert run.config() == {}
     run.write_config({"labels": ["yes", "ünü"], "arguments": {"lr": 1e-3}})
     assert run.config() == {"labels": ["yes", "ünü"], "arguments": {"lr": 1e-3}}
-    for broken in ("{", "[]", "null", '"x"', "[" * 100_000, '{"hidden_size": "x"}', '{"hidden_size": 0}',
-                   '{"hidden_size": 45.0}', '{"embedding_size": "6"}', '{"embedding_size": -1}',
-                   '{"embedding_size": 1.5}', '{"embedding_size": 1000000000}', '{"clip_seconds": "x"}',
-                   '{"clip_seconds": NaN}', '{"clip_seconds": -1}', '{"clip_seconds": 1e999}', '{"labels": "yes"}',
-                   '{"labels": [1]}', '{"arguments": []}', '{"arguments": null}', '{"model": 1}',
-                   '{"frozen_encoder": 1}', '{"train_clips": true}'):
-        (run.folder / "config.json").write_text(broken)
-        with pytest.raises(UserError, match=r"config.json.*restore it") as told:
+    for broken in (b"{", b"[]", b'{"model": "\xff"}'):
+        (run.folder / "config.json").write_bytes(broken)
+        with pytest.raises(UserError, match=r"config.json"):
             run.config()
-        assert "\n" not in str(told.value)
-    (run.folder / "config.json").write_bytes(b'{"model": "\xff"}')
-    with pytest.raises(UserError, match=r"config.json.*UTF-8"):
-        run.config()
-    (run.folder / "config.json").unlink()
-    (run.folder / "config.json").mkdir()
-    with pytest.raises(UserError, match=r"config.json.*a folder"):
-        run.config()
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
