@@ -27,7 +27,7 @@ def parse_args(argv=None):
 
 def main(args) -> int:
     from models import parallel
-    from models.encoders.load import build_encoder, find_encoder
+    from models.encoders.load import find_encoder
     from models.report.page.page import check_html
     from models.runs import session
 
@@ -41,46 +41,47 @@ def main(args) -> int:
         check_balanced(head_config, head_run)
     config = find_encoder(args, run, step)
 
-    import numpy as np
-
-    from models.encoders.device import pick_device, place
-    from models.encoders.embedding import embed_clips
-    from models.encoders.frontend import LogMel
-    from models.encoders.head import ClassificationNet, add_prior, head_scores
-    from models.report.tables import report, save_arrays
+    # encoder, head and clips
+    from models.encoders.head import ClassificationNet
+    from models.report.outcome import Subject
     from models.runs.checkpoints import HEAD, load_module
     from models.runs.provenance import tell_changed, tell_seen
 
-    device = pick_device(args.gpu)
-    encoder = place(build_encoder(args, run, step, config), device)
-    head = load_module(head_run.path(HEAD, head_step), ClassificationNet(args.embedding_size, len(corpus.labels)), HEAD)
-    test = session.open_clips(args, corpus, "test")
     # Of bad clips that were left out, the head has not learnt, nor would they vote.
     wanted = args.html or (args.add_prior and args.skip_bad_audio)
-    train = session.open_clips(args, corpus, "train") if wanted else None
-    facts = tell_changed(head_run, head_config, args, corpus) | tell_seen([head_run, run], test, corpus)
-    frontend = LogMel(args.compression).to(device)
-    embeddings = embed_clips(encoder, frontend, test, title="embedding test",
-                             normalise=head_config.get("frozen_encoder", True))
-    scores = head_scores(head, embeddings)
-    stem = f"head-{args.manifest}-{args.model}-{step}-{head_step}"
-    if args.add_prior:
-        scores = add_prior(scores, (corpus.splits["train"] if train is None else train.manifest).counts())
-        stem += "-prior"
-    predicted = scores.argmax(1)
-
-    probability = np.exp(scores.max(1))
-    result = report(head_run.folder, stem, corpus.labels, test.manifest.label, predicted, test.manifest,
-                    scores=probability,
-                    facts={"encoder": str(run.path(args.model, step)), "head": str(head_run.path(HEAD, head_step)),
-                           "manifest": args.manifest, "clip_seconds": args.clip_seconds,
-                           "add_prior": args.add_prior} | facts, command=args.command)
-    if args.save:
-        save_arrays(head_run.folder, stem, test_embeddings=embeddings, test_labels=test.manifest.label,
-                    predictions=predicted)
-    if args.html:
-        write_html(args, stem, result, encoder, frontend, train, test, embeddings, predicted, probability)
+    clips = {split: session.open_clips(args, corpus, split) for split in ("test", *["train"] * bool(wanted))}
+    subject = Subject.open(args, run, step, config, corpus, clips)
+    head = load_module(head_run.path(HEAD, head_step), ClassificationNet(args.embedding_size, len(corpus.labels)), HEAD)
+    subject.out, subject.name = head_run.folder, f"{subject.name}-{head_step}" + "-prior" * args.add_prior
+    subject.facts |= {"head": str(head_run.path(HEAD, head_step)), "add_prior": args.add_prior}
+    subject.facts |= tell_changed(head_run, head_config, args, corpus) | tell_seen([head_run, run], clips["test"],
+                                                                                  corpus)
+    test_head(subject, head, head_config.get("frozen_encoder", True))
     return 0
+
+
+def test_head(subject, head, normalise: bool) -> None:
+    """Classify the test clips by the head; ``normalise`` their embeddings as in its training."""
+    import numpy as np
+
+    from models.encoders.head import add_prior, head_scores
+    from models.report.outcome import Outcome
+    from models.report.tables import report, save_arrays
+
+    args, test = subject.args, subject.clips["test"]
+    embeddings = subject.embed("test", normalise=normalise)
+    scores = head_scores(head, embeddings)
+    if args.add_prior:
+        train = subject.clips["train"].manifest if "train" in subject.clips else subject.corpus.splits["train"]
+        scores = add_prior(scores, train.counts())
+    outcome = Outcome(f"head-{subject.name}", test.manifest, scores.argmax(1), subject.facts, args.command,
+                      scores=np.exp(scores.max(1)))
+    result = report(subject.out, outcome)
+    if args.save:
+        save_arrays(subject.out, outcome.stem, test_embeddings=embeddings, test_labels=test.manifest.label,
+                    predictions=outcome.predicted)
+    if args.html:
+        write_html(subject, outcome, result, embeddings)
 
 
 def check_balanced(config: dict, run) -> None:
@@ -92,24 +93,18 @@ def check_balanced(config: dict, run) -> None:
                                           "scores have; leave --add_prior out"))
 
 
-def write_html(args, stem, result, encoder, frontend, train, test, embeddings, predicted, probability) -> None:
+def write_html(subject, outcome, result, embeddings) -> None:
     """The page of --html; the clips to listen to beside the mistakes are nearest by the cosine of embeddings."""
-    from models.encoders.embedding import embed_clips
     from models.enrolment.enrol import unit
-    from models.neighbours.knn import check_finite, classify
+    from models.neighbours.knn import classify
     from models.report.page.clips import page_of_clips
     from models.report.page.page import write_page
-    from models.report.page.parts import named
     from models.report.plots import map_of
 
-    templates, embeddings = embed_clips(encoder, frontend, train, title="embedding train"), unit(embeddings)
-    check_finite(templates, "train set", train.manifest)
-    check_finite(embeddings, "test set", test.manifest)
-    nearest = classify(templates, train.manifest.label, embeddings, 1, len(train.manifest.labels))
-    values = {"probability": lambda q: (float(probability[q]), f"{probability[q]:.3f}")}
-    pictures = named({"map": map_of(stem, embeddings, test.manifest, predicted)})
-    write_page(args.html, page_of_clips(stem, result, test, predicted, train, nearest.indices[:, 0],
-                                        nearest.distances[:, 0], probability, values, pictures), args.html_mb)
+    test, train, embeddings = subject.clips["test"], subject.clips["train"], unit(embeddings)
+    nearest = classify(subject.embed("train"), train.manifest.label, embeddings, 1, len(train.manifest.labels))
+    pictures = {"map": map_of(outcome.stem, embeddings, test.manifest, outcome.predicted)}
+    write_page(subject.args.html, page_of_clips(outcome, result, test, train, nearest, pictures), subject.args.html_mb)
 
 
 if __name__ == "__main__":

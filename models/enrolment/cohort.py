@@ -1,11 +1,9 @@
-"""Scores held against a cohort: clips of other words, so that one threshold serves any word and any recording.
+"""Scores normalised by a cohort, clips of other words, so that one threshold serves any word and any recording.
 
-A similarity of 0.7 says much for a word that nothing resembles and little for one that many resemble. Speaker
-verification normalises such scores by what a cohort of impostors gets: z-norm by the enrolled model's scores against
-the cohort, t-norm by the tested clip's (Auckenthaler et al., 2000), s-norm by the mean of both (Kenny, 2010), and the
-adaptive ones by the cohort's most similar clips alone (Matejka et al., 2017), as here. The cohort's classes also teach
-`models.enrolment.whiten` what clips of one word differ in. A cohort is clips of a data set, or the windows of running
-speech that `models.enrolment.kept_cohort` keeps beside an encoder, which need no recordings.
+A similarity of 0.7 says much for a word that nothing resembles and little for one that many resemble. T-norm
+(Auckenthaler et al., 2000) normalises a clip's scores by those that it gets against a cohort, here by the most similar
+of these alone (Matejka et al., 2017). The cohort's classes also teach `models.enrolment.whiten` what clips of one word
+differ in. A cohort is clips of a data set, or what `models.enrolment.kept_cohort` keeps beside an encoder.
 """
 
 from __future__ import annotations
@@ -21,16 +19,7 @@ from data.base.labels import folded
 from data.manifests.corpus import Corpus, load_corpus
 from data.manifests.manifest import Manifest
 from data.sampler import spread
-from models.enrolment.enrol import (
-    BOTH,
-    NEAREST,
-    Comparison,
-    by_both,
-    by_clip,
-    by_mean,
-    clip_scores,
-    unit_means,
-)
+from models.enrolment.enrol import BOTH, NEAREST, Comparison, by_both, by_clip, by_mean
 from models.enrolment.kept_cohort import KEPT, Cohort
 from models.enrolment.whiten import Whitening
 from models.runs.provenance import training_set
@@ -45,8 +34,8 @@ _CELLS = 1 << 24  # similarities held at a time
 
 
 @dataclass(frozen=True)
-class Held:
-    """What scores are held against.
+class Reference:
+    """What scores are normalised by.
 
     Attributes:
         vectors: (M, D) embeddings of length 1.
@@ -57,12 +46,12 @@ class Held:
     whitening: Whitening | None
 
     @classmethod
-    def of_clips(cls, vectors: np.ndarray, labels: np.ndarray) -> Held:
-        """Of embeddings (N, D) of a cohort's clips and their classes (N,): `MOST` of them are held against."""
+    def of_clips(cls, vectors: np.ndarray, labels: np.ndarray) -> Reference:
+        """Of embeddings (N, D) of a cohort's clips and their classes (N,); scores are normalised by `MOST` of them."""
         return cls(vectors[spread(labels, MOST)], Whitening.fit(vectors, labels))
 
     @classmethod
-    def of_kept(cls, kept: Cohort, taken: Sequence[str]) -> Held:
+    def of_kept(cls, kept: Cohort, taken: Sequence[str]) -> Reference:
         """Of a cohort that is kept beside the encoder, without windows in which one of ``taken`` is known to be said.
 
         Raises:
@@ -93,76 +82,41 @@ def statistics(vectors: np.ndarray, cohort: np.ndarray, top: int = TOP) -> tuple
     return means, np.maximum(deviations, _FLOOR)
 
 
-def z_norm(scores: np.ndarray, models: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """Scores (Q, C) by the mean and deviation, (C,) each, that the enrolled models' scores against the cohort have."""
-    return (scores - models[0]) / models[1]
-
-
 def t_norm(scores: np.ndarray, clips: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     """Scores (Q, C) by the mean and deviation, (Q,) each, that the tested clips' scores against the cohort have."""
-    return (scores - clips[0][:, None]) / clips[1][:, None]
+    return ((scores - clips[0][:, None]) / clips[1][:, None]).astype(np.float32)
 
 
-def s_norm(scores: np.ndarray, models: tuple[np.ndarray, np.ndarray],
-           clips: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """The mean of `z_norm` and `t_norm`: with `statistics` of the most similar clips, the adaptive s-norm."""
-    return (z_norm(scores, models) + t_norm(scores, clips)) / 2
-
-
-def comparisons(queries: np.ndarray, pool: np.ndarray, cohort: np.ndarray, top: int = TOP, kinds: str = "zts",
-                name: str = "embedding", both: Comparison | None = None) -> dict[str, Comparison]:
-    """`models.enrolment.enrol.by_mean` and `by_clip` with their scores normalised, by the method's name.
-
-    By the nearest clip, each enrolled clip is a model of its own, and its class has the best of their scores.
+def comparisons(queries: np.ndarray, pool: np.ndarray, cohort: np.ndarray, top: int = TOP, name: str = "embedding",
+                both: Comparison | None = None) -> dict[str, Comparison]:
+    """`models.enrolment.enrol.by_mean` and `by_clip` with their scores t-normalised, by the method's name.
 
     Args:
         queries: (Q, D), pool: (P, D) and cohort: (M, D), rows of length 1.
-        kinds: z-, t- and s-norm by their letters.
         name: of the vectors, which the methods' names begin with.
         both: `models.enrolment.enrol.by_both` of these vectors, to be t-normalised, too.
     """
     clips = statistics(queries, cohort, top)
-    enrolled = None if kinds == "t" else statistics(pool, cohort, top)  # t-norm looks at the tested clip alone
 
-    def normalised(kind: str, plain: np.ndarray, models: tuple[np.ndarray, np.ndarray] | None,
-                   part: slice) -> np.ndarray:
-        asked = tuple(of[part] for of in clips)
-        norm = {"z": lambda: z_norm(plain, models), "t": lambda: t_norm(plain, asked),
-                "s": lambda: s_norm(plain, models, asked)}[kind]
-        return norm().astype(np.float32)
+    def normalised(compare: Comparison) -> Comparison:
+        return lambda rows, part: t_norm(compare(rows, part), (clips[0][part], clips[1][part]))
 
-    def by_means(kind: str) -> Comparison:
-        def scores(rows: np.ndarray, part: slice) -> np.ndarray:
-            means = unit_means(pool[rows])  # (C, D)
-            return normalised(kind, queries[part] @ means.T, None if kind == "t" else statistics(means, cohort, top),
-                              part)
-        return scores
-
-    def by_clips(kind: str) -> Comparison:
-        def scores(rows: np.ndarray, part: slice) -> np.ndarray:
-            each = clip_scores(queries[part], pool[rows]).reshape(-1, rows.size)  # (q, C N)
-            models = None if kind == "t" else tuple(of[rows.ravel()] for of in enrolled)
-            return normalised(kind, each, models, part).reshape(-1, *rows.shape).max(2)
-        return scores
-    found = {f"{name}, {kind}-norm{how}": compare(kind) for kind in kinds
-             for how, compare in (("", by_means), (NEAREST, by_clips))}
-    if both is None:
-        return found
-    return found | {f"{name}, t-norm{BOTH}": lambda rows, part: normalised("t", both(rows, part), None, part)}
+    ways = {"": by_mean(queries, pool), NEAREST: by_clip(queries, pool)} | ({BOTH: both} if both else {})
+    return {f"{name}, t-norm{how}": normalised(compare) for how, compare in ways.items()}
 
 
-def whitened(queries: np.ndarray, pool: np.ndarray, held: Held) -> dict[str, Comparison]:
+def whitened(queries: np.ndarray, pool: np.ndarray, reference: Reference) -> dict[str, Comparison]:
     """Comparisons of whitened embeddings, plain and t-normalised; none where the cohort gives no whitening.
 
     Args:
         queries: (Q, D) and pool: (P, D), rows of length 1.
     """
-    if held.whitening is None:
+    if reference.whitening is None:
         return {}
-    queries, pool, cohort = (held.whitening(x) for x in (queries, pool, held.vectors))
+    queries, pool, cohort = (reference.whitening(x) for x in (queries, pool, reference.vectors))
     both = by_both(queries, pool)
     return {WHITENED: by_mean(queries, pool), f"{WHITENED}{NEAREST}": by_clip(queries, pool), f"{WHITENED}{BOTH}": both
-            } | comparisons(queries, pool, cohort, kinds="t", name=WHITENED, both=both)
+            } | comparisons(queries, pool, cohort, name=WHITENED, both=both)
 
 
 def choose(corpus: Corpus, taken: Sequence[str]) -> Manifest:

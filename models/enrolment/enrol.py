@@ -4,7 +4,6 @@ A test clip's score is its similarity to the enrolled class that it is most simi
 rejects the clip. Every figure is exact: clips of equal score are accepted or rejected together.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ from data.base.messages import did_you_mean
 from data.manifests.corpus import Corpus
 from data.manifests.manifest import Manifest
 from data.speech_commands.labels import SILENCE
+from models.neighbours.separation import auroc, equal_error
 from models.runs.options.enrolment import PROTOCOLS
 
 MOST_NAMED = 40  # labels listed in a message
@@ -123,15 +123,6 @@ def draw(train_labels: np.ndarray, labels: Sequence[str], enrolled: np.ndarray, 
     clips = [grouped[end[c] - counts[c]:end[c]] for c in enrolled]
     return np.stack([np.stack([np.random.default_rng([seed, repeat, c]).permutation(rows)[:shots]
                                for c, rows in zip(enrolled, clips, strict=True)]) for repeat in range(repeats)])
-
-
-def few_draws(counts: np.ndarray, labels: Sequence[str], enrolled: np.ndarray, shots: Sequence[int],
-              repeats: int) -> list[str]:
-    """A line for each number of shots of which there are fewer different draws of all classes than ``repeats``."""
-    ways = {n: math.prod(math.comb(int(counts[c]), n) for c in enrolled) for n in shots}
-    return [f"--shots {n}: the clips of {', '.join(visible(labels[c]) for c in enrolled[:3])}"
-            f"{', ...' * (len(enrolled) > 3)} can be drawn in {count} way{'s' * (count > 1)} only, so the deviation "
-            f"over {repeats} draws says less than it seems" for n, count in ways.items() if count < repeats]
 
 
 def check_clips(train: Manifest, test: Manifest, enrolled: np.ndarray, unknown: np.ndarray, shots: int) -> None:
@@ -253,7 +244,8 @@ def figures(truth: np.ndarray, best: np.ndarray, score: np.ndarray) -> dict[str,
     result = {"accuracy": float(right.mean())}
     if not len(unknown):
         return result
-    result |= {"auroc": auroc(known, unknown), "equal_error_rate": equal_error_rate(known, unknown)}
+    counts = by_score(known, unknown)
+    result |= {"auroc": auroc(*counts), "equal_error_rate": equal_error(*counts)[0]}
     for percent in PERCENTS:
         # The lowest threshold that accepts at most so many unknown clips lies just above the next one's score.
         allowed = accepted_at(percent, len(unknown))
@@ -266,26 +258,10 @@ def accepted_at(percent: int, unknown: int) -> int:
     return unknown * percent // 100
 
 
-def auroc(known: np.ndarray, unknown: np.ndarray) -> float:
-    """The share of pairs of a known and an unknown clip in which the known one scores higher; a tie counts half."""
-    unknown = np.sort(unknown)
-    twice = np.searchsorted(unknown, known, "left").sum() + np.searchsorted(unknown, known, "right").sum()
-    return float(twice / (2 * len(known) * len(unknown)))
-
-
-def equal_error_rate(known: np.ndarray, unknown: np.ndarray) -> float:
-    """Where the share of unknown clips accepted equals the share of known clips rejected.
-
-    Between two neighbouring thresholds both errors are interpolated, as if clips of equal score were drawn at random;
-    the area under the same curve is `auroc`.
-    """
-    known, unknown = np.sort(known), np.sort(unknown)
-    thresholds = np.union1d(known, unknown)[::-1]  # a clip is accepted from its threshold up
-    accepted = np.append(0, len(unknown) - np.searchsorted(unknown, thresholds, "left")) / len(unknown)
-    missed = np.append(len(known), np.searchsorted(known, thresholds, "left")) / len(known)
-    i = int(np.argmax(accepted >= missed))  # at the first, nothing is accepted and all is missed; at the last, not so
-    before, after = missed[i - 1] - accepted[i - 1], accepted[i] - missed[i]
-    return float(accepted[i - 1] + before / (before + after) * (accepted[i] - accepted[i - 1]))
+def by_score(known: np.ndarray, unknown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How many of the known and of the unknown clips have each score that occurs, the highest first: (S,) and (S,)."""
+    scores, place = np.unique(np.concatenate([known, unknown]), return_inverse=True)
+    return tuple(np.bincount(of, minlength=len(scores))[::-1] for of in (place[:len(known)], place[len(known):]))
 
 
 def misses(known: np.ndarray, unknown: np.ndarray) -> np.ndarray:

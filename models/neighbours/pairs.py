@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from models.neighbours.separation import auroc, equal_error
+
 BINS = 40_000  # of the counts, over 0 to 4: thresholds are found to 0.0001
 _CELLS = 1 << 20  # distances computed at a time: bounds memory, to some 40 MB
 
@@ -35,26 +37,9 @@ class Pairs:
             result |= {f"{kind}_pairs": int(counts.sum()), f"{kind}_mean": float(mean) if counts.any() else None}
         if not self.counts.any(1).all():
             return result | dict.fromkeys(("auroc", "equal_error_rate", "equal_error_threshold"))
-        same, different = self.counts
-        farther = different.sum() - np.cumsum(different) + different / 2
-        rate, threshold = self._equal_error()
-        return result | {"auroc": float((same / same.sum()) @ (farther / different.sum())),
-                         "equal_error_rate": rate, "equal_error_threshold": threshold}
-
-    def _equal_error(self) -> tuple[float, float]:
-        """The rate and the threshold, interpolated within a bin; in the middle where a range of them does."""
-        total = self.counts.sum(1)
-        nearer = np.pad(np.cumsum(self.counts, 1), ((0, 0), (1, 0)))  # than the edges of the bins
-        missed, accepted = (total[0] - nearer[0]) / total[0], nearer[1] / total[1]
-        edges = np.linspace(0, 4, BINS + 1)
-        equal = np.flatnonzero(missed == accepted)
-        if len(equal):
-            return float(missed[equal[0]]), float(edges[equal[[0, -1]]].mean())
-        i = int(np.argmax(accepted > missed))  # at the first edge nothing is accepted, at the last one nothing missed
-        before, after = missed[i - 1] - accepted[i - 1], accepted[i] - missed[i]
-        part = before / (before + after)
-        return (float(accepted[i - 1] + part * (accepted[i] - accepted[i - 1])),
-                float(edges[i - 1] + part * (edges[i] - edges[i - 1])))
+        rate, bins = equal_error(*self.counts)
+        return result | {"auroc": auroc(*self.counts), "equal_error_rate": rate,
+                         "equal_error_threshold": 4 * bins / BINS}
 
 
 def count_pairs(embeddings: np.ndarray, labels: np.ndarray) -> Pairs:

@@ -9,8 +9,10 @@ import numpy as np
 
 from data.base.files import write_atomically
 from data.base.labels import folded, visible
+from data.base.messages import first_few
 from models.enrolment.enrol import BOTH, NEAREST, PERCENTS, UNKNOWN, Result, accepted_at, misses
 from models.report.drawing import markdown, png
+from models.report.outcome import Enrolment
 from models.report.tables import to_json
 from models.runs.provenance import known_words
 from models.runs.versions import versions
@@ -23,16 +25,8 @@ _ANYTHING = {"unknown", "silence", "noise", "background", "other", "others"}  # 
 _STYLES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 3)), (0, (7, 2, 1, 2, 1, 2)))  # as many as methods drawn
 
 
-def report_enrolment(out: Path, stem: str, results: Sequence[Result], truth: np.ndarray, facts: dict,
-                     pairs: dict | None = None, command: str | None = None) -> dict:
+def report_enrolment(out: Path, outcome: Enrolment) -> dict:
     """Print a table and write ``<stem>.json``, ``<stem>.csv`` and, with unknown clips, ``<stem>-det.png`` into ``out``.
-
-    Args:
-        truth: (Q,) as in `models.enrolment.enrol.evaluate`.
-        facts: what was tested and how, with the lists ``enrolled``, ``unknown`` and ``untested`` of labels; goes into
-            the JSON.
-        pairs: the figures of `models.neighbours.pairs` over all tested clips; go into the JSON.
-        command: the one that makes this test again; goes into the JSON.
 
     Returns:
         What the JSON holds.
@@ -40,45 +34,51 @@ def report_enrolment(out: Path, stem: str, results: Sequence[Result], truth: np.
     Raises:
         UserError: ``out`` cannot be written. The table has been printed by then.
     """
+    results, truth, facts = outcome.results, outcome.truth, outcome.facts
     unknown = int((truth == UNKNOWN).sum())
+    allowed = {f"at_{percent}_percent": accepted_at(percent, unknown) for percent in PERCENTS}
+    _print(outcome, unknown, allowed)
+    means = [{"method": r.method, "shots": r.shots, **_statistics(r)} for r in results]
+    content = {"results": means,
+               "repeats": [{"method": r.method, "shots": r.shots, "repeat": i}
+                           | {name: float(values[i]) for name, values in r.figures.items()}
+                           for r in results for i in range(len(r.best))],
+               **({"pairs": outcome.pairs} if outcome.pairs else {}),
+               **({"unknown_clips_accepted": allowed} if unknown else {}),
+               "facts": facts | {"known_clips": len(truth) - unknown, "unknown_clips": unknown},
+               "command": outcome.command, "versions": versions()}
+    out, made = Path(out), [f"{outcome.stem}.json", f"{outcome.stem}.csv"]
+    with write_atomically(out / made[0]) as file:
+        file.write(to_json(content) + "\n")
+    with write_atomically(out / made[1]) as file:
+        writer = csv.DictWriter(file, means[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({key: f"{value:.6f}" if isinstance(value, float) else value for key, value in row.items()}
+                         for row in means)
+    if unknown:
+        made.append(f"{outcome.stem}-det.png")
+        with write_atomically(out / made[2], "wb") as file:
+            file.write(draw_errors(outcome))
+    print(f"wrote {', '.join([str(out / made[0]), *made[1:-1]])} and {made[-1]}")
+    return content
+
+
+def _print(outcome: Enrolment, unknown: int, allowed: dict[str, int]) -> None:
+    """What was tested, the table, and what was chosen on dev."""
+    results, truth, facts = outcome.results, outcome.truth, outcome.facts
     print(f"{len(facts['enrolled'])} words enrolled, {len(truth) - unknown:,} test clips of them"
           + (f", {unknown:,} of {len(facts['unknown'])} unknown words" if unknown else "")
           + f"; per cent, mean ± standard deviation over {len(results[0].best)} draws of the enrolled clips")
     if without := facts.get("untested"):
         print(f"no test clip of {len(without)} of these words, which no figure is about: "
-              + ", ".join(map(visible, without[:5])) + ", ..." * (len(without) > 5))
-    print(table(results))
+              + first_few(map(visible, without)))
+    print(markdown(cells(results)))
     if chosen := facts.get("chosen_on_dev"):
-        print(said_of_choice(chosen))
-    allowed = {f"at_{percent}_percent": accepted_at(percent, unknown) for percent in PERCENTS}
+        print(describe_choice(chosen))
     if unknown and unknown < 100 * len(allowed):
         print("at FA, false acceptance, no more than " + ", ".join(
             f"{count} of {unknown} unknown clips ({percent} %)" for percent, count in
             zip(PERCENTS, allowed.values(), strict=True)) + " are accepted")
-    content = {"results": [{"method": r.method, "shots": r.shots, **_statistics(r)} for r in results],
-               "repeats": [{"method": r.method, "shots": r.shots, "repeat": i}
-                           | {name: float(values[i]) for name, values in r.figures.items()}
-                           for r in results for i in range(len(r.best))],
-               **({"pairs": pairs} if pairs else {}),
-               **({"unknown_clips_accepted": allowed} if unknown else {}),
-               "facts": facts | {"known_clips": len(truth) - unknown, "unknown_clips": unknown},
-               "command": command, "versions": versions()}
-    picture = draw_errors(results, truth, stem) if unknown else None
-    out, made = Path(out), [f"{stem}.json", f"{stem}.csv"]
-    with write_atomically(out / made[0]) as file:
-        file.write(to_json(content) + "\n")
-    with write_atomically(out / made[1]) as file:
-        rows = [{"method": r.method, "shots": r.shots, **_statistics(r)} for r in results]
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({key: f"{value:.6f}" if isinstance(value, float) else value for key, value in row.items()}
-                         for row in rows)
-    if picture:
-        made.append(f"{stem}-det.png")
-        with write_atomically(out / made[2], "wb") as file:
-            file.write(picture)
-    print(f"wrote {', '.join([str(out / made[0]), *made[1:-1]])} and {made[-1]}")
-    return content
 
 
 def tell_trained(enrolled: Sequence[str], unknown: Sequence[str], config: dict, all_words: bool = False) -> dict:
@@ -98,16 +98,16 @@ def tell_trained(enrolled: Sequence[str], unknown: Sequence[str], config: dict, 
     found["unknown"] = [label for label in found["unknown"] if label not in doubtful]
     if any(found.values()):
         print("the encoder was trained on " + " and ".join(
-            f"{len(known)} of the {len(labels)} {what} words ({', '.join(map(visible, known[:_NAMED]))}"
-            f"{', ...' * (len(known) > _NAMED)})" for (what, known), labels in
-            zip(found.items(), (enrolled, unknown), strict=True) if known) + ": these are not new to it")
+            f"{len(known)} of the {len(labels)} {what} words ({first_few(map(visible, known), _NAMED)})"
+            for (what, known), labels in zip(found.items(), (enrolled, unknown), strict=True) if known)
+            + ": these are not new to it")
     if doubtful:
         print(f"{', '.join(map(visible, doubtful))}: a label of the encoder's training, too; where it is the word "
               "there and any other sound here, that says nothing")
     return {f"{what}_words_trained_on": known for what, known in found.items()}
 
 
-def said_of_choice(chosen: dict) -> str:
+def describe_choice(chosen: dict) -> str:
     """A line on the ways of scoring that were chosen on dev, as `models.enrolment.choice.choose` has them."""
     figure = chosen["figure"]
     best = "highest" if figure == "accuracy" else "lowest"
@@ -115,11 +115,6 @@ def said_of_choice(chosen: dict) -> str:
             f"{HEADINGS[figure]} there: " + "; ".join(
                 f"{one['shots']} {'clip' if one['shots'] == 1 else 'clips'}: {one['method']} ({100 * one[figure]:.2f})"
                 for one in chosen["chosen"]))
-
-
-def table(results: Sequence[Result]) -> str:
-    """Mean and standard deviation over the repeats, per cent, as a Markdown table."""
-    return markdown(cells(results))
 
 
 def cells(results: Sequence[Result]) -> list[list[str]]:
@@ -133,7 +128,7 @@ def cells(results: Sequence[Result]) -> list[list[str]]:
     return rows
 
 
-def draw_errors(results: Sequence[Result], truth: np.ndarray, title: str) -> bytes:
+def draw_errors(outcome: Enrolment) -> bytes:
     """The detection-error curves as a PNG: unknown clips accepted against enrolled words' clips rejected.
 
     Both axes are in normal deviates, on which two normal distributions of scores give a straight line. A curve is the
@@ -142,6 +137,7 @@ def draw_errors(results: Sequence[Result], truth: np.ndarray, title: str) -> byt
     from matplotlib import colormaps
     from matplotlib.figure import Figure  # not pyplot: no window system, no global state
 
+    results, truth = outcome.results, outcome.truth
     unknown = int((truth == UNKNOWN).sum())
     accepted = np.arange(unknown + 1) / unknown
     curves = [np.mean([misses(score[truth != UNKNOWN], score[truth == UNKNOWN]) for score in r.score], axis=0)
@@ -170,15 +166,15 @@ def draw_errors(results: Sequence[Result], truth: np.ndarray, title: str) -> byt
     axes.set_axisbelow(True)
     axes.set_xlabel(f"false acceptance: % of {unknown:,} clips of unknown words accepted")
     axes.set_ylabel(f"miss: % of {len(truth) - unknown:,} clips of enrolled words rejected")
-    axes.set_title(visible(title), fontsize=11, parse_math=False)
+    axes.set_title(visible(outcome.stem), fontsize=11, parse_math=False)
     axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0, frameon=False, fontsize=9,
                 title="enrolled a class", handlelength=3)
     return png(figure)
 
 
 def _drawn(result: Result) -> bool:
-    """Few ways are drawn, lest no curve can be told from another: the class's mean, as it is or by t-norm."""
-    return not result.method.endswith((NEAREST, BOTH, "z-norm", "s-norm"))
+    """Only comparisons with the class's mean are drawn: more curves could not be told apart."""
+    return not result.method.endswith((NEAREST, BOTH))
 
 
 def _deviates(shares: np.ndarray) -> np.ndarray:

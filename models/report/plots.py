@@ -140,16 +140,13 @@ def draw_map(labels: Sequence[str], points: np.ndarray, truth: np.ndarray, ranke
             the title says so, and that it is those with ``why`` that are not.
         unknown: classes drawn hollow.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # not pyplot: no window system, no global state
-    from matplotlib.patheffects import withStroke
 
     occurring = np.unique(truth)
     shown = [c for c in ranked if c in occurring][:COLOURED]
     if len(shown) < len(occurring):
         title += f"\nin colour the {len(shown)} of {len(occurring):,} classes with {why}, grey the others"
     shown.sort()
-    names = short_names(labels[c] for c in shown)
     figure = Figure(figsize=(8, 8), dpi=130)
     axes = figure.add_axes((0, 0, 1, 1))  # saving takes in all that is drawn around them
     reach = 1.05 * np.ptp(points, axis=0).max() / 2 or 1.0
@@ -158,69 +155,37 @@ def draw_map(labels: Sequence[str], points: np.ndarray, truth: np.ndarray, ranke
     axes.set_xticks([])  # the coordinates mean nothing
     axes.set_yticks([])
     axes.set_title("\n".join(map(visible, title.split("\n"))), fontsize=11, pad=10, parse_math=False)
-    named, handles = np.isin(truth, shown), []
-    size = float(np.clip(30_000 / named.sum(), 14, 40))
-    others = points[~named]
+    coloured, handles, names = np.isin(truth, shown), [], short_names(labels[c] for c in shown)
+    size = float(np.clip(30_000 / coloured.sum(), 14, 40))
     for i, c in enumerate(shown):
-        colour, own = COLOURS[i % len(COLOURS)], points[truth == c]
-        hollow = c in unknown
-        handles.append(axes.scatter(*own.T, size, marker=MARKERS[i // len(COLOURS)], zorder=2,
+        colour, hollow = COLOURS[i % len(COLOURS)], c in unknown
+        handles.append(axes.scatter(*points[truth == c].T, size, marker=MARKERS[i // len(COLOURS)], zorder=2,
                                     facecolors="none" if hollow else colour, edgecolors=colour if hollow else "white",
                                     linewidths=0.9 if hollow else 0.3))
+    others = points[~coloured]
     if len(others):
         handles.append(axes.scatter(*others.T, 8, color="0.85", linewidths=0, zorder=1))
-
     with quietly():
         _legend(axes, handles, [*names, *["other classes"] * bool(len(others))], any(c in unknown for c in shown))
-        renderer = FigureCanvasAgg(figure).get_renderer()
-        texts = [axes.text(*_median(points[truth == c]), name, ha="center", va="center", fontsize=9, zorder=4,
-                           parse_math=False, path_effects=[withStroke(linewidth=2.5, foreground="white")])
-                 for c, name in zip(shown, names, strict=True)]
-        sizes = np.array([text.get_window_extent(renderer).size for text in texts]).reshape(-1, 2) + 4  # pixels apart
-        anchors = axes.transData.transform([text.get_position() for text in texts])
-        centres = place_labels(anchors, sizes, axes.get_window_extent(renderer).get_points(),
-                               axes.transData.transform(points[named]), 1 / np.bincount(truth)[truth[named]])
-        for text, anchor, centre, height in zip(texts, anchors, centres, sizes[:, 1], strict=True):
-            text.set_visible(bool(np.isfinite(centre).all()))
-            if not text.get_visible():
-                continue
-            begin, end = axes.transData.inverted().transform([anchor, centre])
-            text.set_position(end)
-            if np.hypot(*(centre - anchor)) > 2 * height:
-                axes.plot(*np.stack([begin, end]).T, color="0.25", linewidth=0.6, zorder=3)
+        _write_names(figure, {name: points[truth == c] for c, name in zip(shown, names, strict=True)})
         return png(figure)
 
 
-def _median(points: np.ndarray) -> np.ndarray:
-    """The one of the points, (N, 2), next to their median, which itself may lie far from all where they are spread."""
-    return points[np.argmin(((points - np.median(points, axis=0)) ** 2).sum(1))]
+def _write_names(figure, points: dict[str, np.ndarray]) -> None:
+    """Write each class's name at the one of its points, (N, 2), that is next to their median, where there is room."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.patheffects import withStroke
 
-
-def place_labels(anchors: np.ndarray, sizes: np.ndarray, frame: np.ndarray, points: np.ndarray,
-                 weights: np.ndarray) -> np.ndarray:
-    """Where to write names so that none lies on another, each near its anchor and off the points as far as that goes.
-
-    Args:
-        anchors, sizes: (L, 2), in pixels.
-        frame: (2, 2), the lower left and the upper right corner of the area that names must not leave.
-        points, weights: (N, 2), in pixels, and (N,): to cover points of weight 1 is as bad as to lie 80 pixels away.
-
-    Returns:
-        (L, 2) the names' centres; NaN where there is no room.
-    """
-    turn = np.arange(1 + int(np.ptp(frame, axis=0).max() / 4) ** 2)  # a spiral that spreads them evenly
-    offsets = 4 * np.sqrt(turn)[:, None] * np.stack([np.cos(2.4 * turn), np.sin(2.4 * turn)], 1)
-    centres = np.full(anchors.shape, np.nan)
-    for i, (anchor, size) in enumerate(zip(anchors, sizes, strict=True)):
-        tried = np.clip(anchor + offsets, frame[0] + size / 2, np.maximum(frame[1] - size / 2, frame[0] + size / 2))
-        free = np.ones(len(tried), bool)
-        for other, other_size in zip(centres[:i], sizes[:i], strict=True):
-            free &= ~(np.abs(tried - other) < (size + other_size) / 2).all(1)
-        tried = tried[free][:400]  # the nearest, some 80 pixels around
-        if len(tried):
-            covered = (np.abs(tried[:, None] - points) < size / 2 + 3).all(2) @ weights
-            centres[i] = tried[np.argmin(np.hypot(*(tried - anchor).T) + 80 * covered)]
-    return centres
+    renderer, axes, taken = FigureCanvasAgg(figure).get_renderer(), figure.axes[0], []
+    for name, own in points.items():
+        middle = own[np.argmin(((own - np.median(own, axis=0)) ** 2).sum(1))]
+        text = axes.text(*middle, name, ha="center", va="center", fontsize=9, zorder=4, parse_math=False,
+                         path_effects=[withStroke(linewidth=2.5, foreground="white")])
+        box = text.get_window_extent(renderer)
+        if any(box.overlaps(other) for other in taken):
+            text.set_visible(False)  # the legend has it
+        else:
+            taken.append(box)
 
 
 def draw_distances(pairs: Pairs, title: str) -> bytes:

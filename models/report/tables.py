@@ -17,57 +17,41 @@ from data.base.files import write_atomically
 from data.base.labels import visible
 from data.manifests.manifest import Manifest
 from models.report.drawing import markdown, png, quietly, short_names
+from models.report.outcome import Outcome
 from models.runs.versions import versions
 
 WORST, PAIRS = 5, 5  # shown on the terminal; the files have all of them
 MOST_DRAWN, DRAWN_OF_MORE = 60, 40  # classes in a picture: all of them up to the first, else the second
 
 
-def report(out: Path, stem: str, labels: Sequence[str], truth: np.ndarray, predicted: np.ndarray,
-           utterances: Manifest, *, distances: np.ndarray | None = None, scores: np.ndarray | None = None,
-           facts: dict | None = None, pairs: dict | None = None, by_k: dict[int, np.ndarray] | None = None,
-           command: str | None = None) -> dict:
+def report(out: Path, outcome: Outcome) -> dict:
     """Print the figures of a test and write ``<stem>.json``, ``<stem>.csv`` and ``<stem>-confusion.png`` into ``out``.
-
-    Args:
-        labels: the C class names.
-        truth, predicted: (Q,) integers, 0 to C - 1.
-        utterances: the Q tested ones, in the same order.
-        distances: (Q, k) squared Euclidean distances of the nearest train clips, for a k-nearest-neighbour test.
-        scores: (Q,) probability of the predicted class, for a classifier.
-        facts: what was tested and how; goes into the JSON.
-        pairs: the figures of `models.neighbours.pairs`; go into the JSON.
-        by_k: (Q,) predictions by several numbers of neighbours, for a table of their accuracy.
-        command: the one that makes this test again; goes into the JSON.
 
     Returns:
         What the JSON holds.
 
     Raises:
-        UserError: distances or scores that are no numbers, so that no prediction rests on them; or ``out`` cannot be
-            written, and the figures have been printed by then.
-        ValueError: arguments of different lengths, or no clip.
+        UserError: distances or scores are no numbers; or ``out`` cannot be written, and the figures have been printed.
     """
-    if not 0 < len(truth) == len(predicted) == len(utterances):
-        raise ValueError(f"{len(truth)} true and {len(predicted)} predicted labels of {len(utterances)} utterances")
-    for values, what in ((distances, "distances"), (scores, "probabilities")):
+    out, stem, tested, predicted = Path(out), outcome.stem, outcome.tested, outcome.predicted
+    labels, truth = tested.labels, tested.label
+    for values, what in ((outcome.distances, "distances"), (outcome.scores, "probabilities")):
         if values is not None:
-            check_numbers(values, what, utterances)
+            check_numbers(values, what, tested)
     result = figures(labels, truth, predicted)
     print(summary(result))
-    if by_k and len(by_k) > 1:
+    if outcome.by_k and len(outcome.by_k) > 1:
         result["by_k"] = [{"k": k, "accuracy": float(np.mean(found == truth)), "correct": int(np.sum(found == truth)),
-                           "clips": len(truth)} for k, found in by_k.items()]
+                           "clips": len(truth)} for k, found in outcome.by_k.items()]
         print("by the number of neighbours that vote, the figures above being of the first:")
-        print(table_by_k(result["by_k"]))
-    result |= {"pairs": pairs} if pairs else {}
-    result |= {"facts": facts or {}, "command": command, "versions": versions()}
+        print(markdown(cells_by_k(result["by_k"]), "right"))
+    result |= {"pairs": outcome.pairs} if outcome.pairs else {}
+    result |= {"facts": outcome.facts, "command": outcome.command, "versions": versions()}
     picture = draw_confusion(labels, truth, predicted, f"{stem}: accuracy {100 * result['accuracy']:.2f} %")
-    out = Path(out)
     with write_atomically(out / f"{stem}.json") as file:
         file.write(to_json(result) + "\n")
     with write_atomically(out / f"{stem}.csv") as file:
-        csv.writer(file, lineterminator="\n").writerows(_rows(labels, predicted, truth, utterances, distances, scores))
+        csv.writer(file, lineterminator="\n").writerows(_rows(outcome))
     with write_atomically(out / f"{stem}-confusion.png", "wb") as file:
         file.write(picture)
     print(f"wrote {out / stem}.json, {stem}.csv and {stem}-confusion.png")
@@ -83,13 +67,8 @@ def check_numbers(values: np.ndarray, what: str, utterances: Manifest) -> None:
                         "of an earlier step, or train with a lower --lr")
 
 
-def table_by_k(rows: Sequence[dict]) -> str:
-    """Accuracy, per cent, by the number of neighbours, as a Markdown table."""
-    return markdown(cells_by_k(rows), "right")
-
-
 def cells_by_k(rows: Sequence[dict]) -> list[tuple[str, ...]]:
-    """The same table's cells, its headings in the first row."""
+    """The cells of a table of accuracy, per cent, by the number of neighbours, its headings in the first row."""
     return [("k", "accuracy", "right"), *((str(row["k"]), f"{100 * row['accuracy']:.2f}",
                                            f"{row['correct']:,} of {row['clips']:,}") for row in rows)]
 
@@ -242,24 +221,18 @@ def _pairs(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.nda
     return cells // width, cells % width, count
 
 
-def _rows(labels: Sequence[str], predicted: np.ndarray, truth: np.ndarray, utterances: Manifest,
-          distances: np.ndarray | None, scores: np.ndarray | None) -> Iterator[list]:
+def _rows(outcome: Outcome) -> Iterator[list]:
     """The CSV's lines: every clip with its label, its prediction and how sure that is."""
-    cut = bool(utterances.offset.any())
-    header = ["path", *(["offset"] if cut else []), "label", "prediction"]
-    if distances is not None:
-        header += [f"squared_distance_{i + 1}" for i in range(distances.shape[1])]
-    if scores is not None:
-        header.append("probability")
-    yield header
-    for i in range(len(utterances)):
-        row = [utterances.files[utterances.file[i]]] + ([f"{utterances.offset[i]:.6f}"] if cut else [])
-        row += [labels[truth[i]], labels[predicted[i]]]
-        if distances is not None:
-            row += [f"{distance:.6f}" for distance in distances[i]]
-        if scores is not None:
-            row.append(f"{scores[i]:.6f}")
-        yield row
+    tested, labels, cut = outcome.tested, outcome.tested.labels, bool(outcome.tested.offset.any())
+    sure, headings = np.zeros((len(tested), 0)), []
+    if outcome.distances is not None:
+        sure, headings = outcome.distances, [f"squared_distance_{i + 1}" for i in range(outcome.distances.shape[1])]
+    elif outcome.scores is not None:
+        sure, headings = outcome.scores[:, None], ["probability"]
+    yield ["path", *(["offset"] if cut else []), "label", "prediction", *headings]
+    for i in range(len(tested)):
+        yield [tested.files[tested.file[i]], *([f"{tested.offset[i]:.6f}"] if cut else []), labels[tested.label[i]],
+               labels[outcome.predicted[i]], *(f"{value:.6f}" for value in sure[i])]
 
 
 def to_json(result: dict) -> str:

@@ -1,67 +1,66 @@
 """The page of a test in which every clip gets one class: by its nearest training clips, or by a head."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from data.dataset import Clips
 from data.manifests.manifest import Manifest
+from models.neighbours.knn import Prediction
+from models.report.outcome import Outcome
 from models.report.page.origin import notes_of, origin_rows
-from models.report.page.parts import Clip, Matrix, Mistake, Page, Picture, Table
+from models.report.page.parts import Clip, Matrix, Mistake, Page, Table, named
 from models.report.tables import cells_by_k, drawn_classes, headline
 
 CLASSES = 200  # in the table of classes
 VOTED = 5  # classes whose votes are shown
 
-# Of the q-th test clip, what to sort by and what to show.
-Value = Callable[[int], tuple[float, str]]
 
-
-def page_of_clips(stem: str, result: dict, test: Clips, predicted: np.ndarray, train: Clips, nearest: np.ndarray,
-                  distances: np.ndarray, sure: np.ndarray, values: dict[str, Value], pictures: Sequence[Picture],
-                  notes: Sequence[str] = ()) -> Page:
-    """A page of the figures that `models.report.tables.report` printed.
+def page_of_clips(outcome: Outcome, result: dict, test: Clips, train: Clips, nearest: Prediction,
+                  pictures: dict[str, bytes], notes: Sequence[str] = ()) -> Page:
+    """A page of the figures that `models.report.tables.report` printed; of mistakes of a kind, the surest come first.
 
     Args:
         result: what that returned.
-        predicted: (Q,) classes.
-        nearest, distances: (Q,) of each test clip its nearest train clip and their squared distance.
-        sure: (Q,) how sure a prediction is; of mistakes of one kind the surest come first.
-        values: further columns of the mistakes, by heading.
+        nearest: train clips of each test clip.
         notes: what was printed and a reader of the figures must know.
     """
-    labels, truth = test.manifest.labels, test.manifest.label
+    labels, truth, predicted = test.manifest.labels, test.manifest.label, outcome.predicted
     names, said = dict(enumerate(labels)), headline(result)
-    wrong = np.flatnonzero(truth != predicted)
+    wrong, distances = np.flatnonzero(truth != predicted), nearest.distances[:, 0]
     shown, caption = drawn_classes(len(labels), truth, predicted,
                                    "Clips of each class (rows), by what they were taken for (columns)")
-    columns = {"nearest, squared distance": lambda q: (float(distances[q]), f"{distances[q]:.3f}")} | values
+    columns = {"nearest, squared distance": lambda q: (float(distances[q]), f"{distances[q]:.3f}")}
+    if outcome.scores is None:
+        sure = -distances
+        columns["votes"] = lambda q: votes(train.manifest, nearest.indices[q])
+    else:
+        sure = outcome.scores
+        columns["probability"] = lambda q: (float(sure[q]), f"{sure[q]:.3f}")
     mistakes = [Mistake(int(truth[q]), int(predicted[q]), tuple(value(q) for value in columns.values()),
-                        clip_of(test, q, "test"), clip_of(train, int(nearest[q]), "train", labelled=True))
+                        clip_of(test, q, "test"), clip_of(train, int(nearest.indices[q, 0]), "train", labelled=True))
                 for q in wrong[np.argsort(-sure[wrong], kind="stable")]]
     return Page(
-        stem, f"{len(truth):,} test clips of {len(result['classes'])} classes: how well {stem} recognises them.",
+        outcome.stem,
+        f"{len(truth):,} test clips of {len(result['classes'])} classes: how well {outcome.stem} recognises them.",
         [("accuracy, %", said["accuracy"]),
          (f"macro-F1 of {result['f1_classes']:,} classes that clips have or are taken for", said["f1_macro"]),
          ("clips right", said["right"])],
         {"clip": "clip", "row": "label", "column": "prediction", "values": list(columns),
          "nearest": "nearest training clip"}, names, names,
-        Matrix("What was taken for what", caption.replace("\n", "; "), _counts(truth, predicted),
-               {c: c for c in names}, (shown.tolist(), shown.tolist())),
+        Matrix("What was taken for what", caption.replace("\n", "; "),
+               dict(Counter(zip(truth.tolist(), predicted.tolist(), strict=True))), {c: c for c in names},
+               (shown.tolist(), shown.tolist())),
         mistakes, origin_rows(result, {"test": test, "train": train}), [*notes_of(result["facts"]), *notes],
-        _tables(result),
-        list(pictures), "", f"{stem}.csv")
+        _tables(result), named(pictures), "", f"{outcome.stem}.csv")
 
 
-def votes(train: Manifest, neighbours: np.ndarray) -> Value:
-    """Of a clip how its neighbours vote, (Q, k) rows of the train clips; sorted by how many are for the most frequent.
-    """
-    def said(q: int) -> tuple[float, str]:
-        counts = Counter(train.labels[c] for c in train.label[neighbours[q]]).most_common()
-        return float(counts[0][1]), ", ".join([*(f"{count} {label}" for label, count in counts[:VOTED]),
-                                               *["..."] * (len(counts) > VOTED)])
-    return said
+def votes(train: Manifest, neighbours: np.ndarray) -> tuple[float, str]:
+    """How many neighbours, (k,) train clips, are for the most frequent class, and how all of them vote."""
+    counts = Counter(train.labels[c] for c in train.label[neighbours]).most_common()
+    return float(counts[0][1]), ", ".join([*(f"{count} {label}" for label, count in counts[:VOTED]),
+                                           *["..."] * (len(counts) > VOTED)])
 
 
 def clip_of(clips: Clips, row: int, split: str, labelled: bool = False) -> Clip:
@@ -78,10 +77,6 @@ def clip_of(clips: Clips, row: int, split: str, labelled: bool = False) -> Clip:
     if manifest.speaker[row] is not None:
         lines.append(f"speaker {manifest.speaker[row]}")
     return Clip(tuple(lines), sound, (split, row), manifest.labels[manifest.label[row]] if labelled else None)
-
-
-def _counts(truth: np.ndarray, predicted: np.ndarray) -> dict[tuple[int, int], int]:
-    return dict(Counter(zip(truth.tolist(), predicted.tolist(), strict=True)))
 
 
 def _tables(result: dict) -> list[Table]:

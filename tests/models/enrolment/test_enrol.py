@@ -16,26 +16,33 @@ from models.enrolment import enrol
 from models.enrolment.enrol import (
     NEAREST,
     UNKNOWN,
-    auroc,
     by_clip,
     by_mean,
     by_nearest,
+    by_score,
     check_clips,
     check_protocol,
     choose_words,
     draw,
-    equal_error_rate,
     evaluate,
-    few_draws,
     figures,
     misses,
     recognise,
     targets,
     untested,
 )
+from models.neighbours import separation
 from models.runs.options.enrolment import PROTOCOLS
 
 LABELS = ["bed", "cat", "dog", "four", "tree"]
+
+
+def auroc(known, unknown) -> float:
+    return separation.auroc(*by_score(known, unknown))
+
+
+def equal_error_rate(known, unknown) -> float:
+    return separation.equal_error(*by_score(known, unknown))[0]
 
 
 def test_by_the_nearest_clip_one_clip_is_left_out_for_it_is_the_mean():
@@ -238,15 +245,6 @@ def test_equal_similarities_go_to_the_lowest_class():
     np.testing.assert_array_equal(best, [2, 0, 0, 2])
 
 
-def test_one_shot_is_the_same_by_mean_and_by_nearest():
-    rng = np.random.default_rng(3)
-    queries, pool = unit(rng, 50, 8), unit(rng, 20, 8)
-    rows = np.arange(20)[:, None]
-    one, other = (recognise(compare, rows, 50) for compare in (by_mean(queries, pool), by_nearest(queries @ pool.T)))
-    np.testing.assert_array_equal(one[0], other[0])
-    np.testing.assert_allclose(one[1], other[1], atol=1e-6)
-
-
 def separable(noise: float):
     """Four enrolled classes and two unknown ones around directions of their own: queries, pool, its labels, truth."""
     rng = np.random.default_rng(4)
@@ -313,12 +311,3 @@ def test_importing_it_is_light():
                "print(sorted({'torch', 'faiss', 'sklearn', 'librosa', 'matplotlib'} & set(sys.modules)))")
     run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert run.stdout == "[]\n"
-
-
-def test_draws_of_which_there_are_fewer_than_asked_for():
-    ways = len(list(itertools.product(itertools.combinations(range(5), 3), itertools.combinations(range(4), 3))))
-    counts, enrolled = np.array([5, 9, 4]), np.array([0, 2])
-    assert few_draws(counts, LABELS, enrolled, [3], ways) == []
-    line, = few_draws(counts, LABELS, enrolled, [3], ways + 1)
-    assert f"--shots 3: the clips of bed, dog can be drawn in {ways} ways only" in line
-    assert "in 1 way only" in few_draws(counts, LABELS, enrolled[1:], [4], 20)[0]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from models.enrolment import cohort, enrol
-from models.enrolment.cohort import Held
+from models.enrolment.cohort import Reference
 from models.enrolment.whiten import PER_DIMENSION, Whitening
 
 D = 8
@@ -48,7 +48,7 @@ def test_words_that_it_was_not_learnt_from_are_told_apart_better():
     new, truth = words(rng, 20, 20)
     queries, pool = new[1::2], new[::2]
     rows = np.arange(len(pool)).reshape(20, 10)
-    ways = {"plain": enrol.by_mean(queries, pool)} | cohort.whitened(queries, pool, Held.of_clips(other, labels))
+    ways = {"plain": enrol.by_mean(queries, pool)} | cohort.whitened(queries, pool, Reference.of_clips(other, labels))
     right = {name: (compare(rows, slice(None)).argmax(1) == truth[1::2]).mean() for name, compare in ways.items()}
     assert right["whitened embedding"] > right["plain"] + 0.05, right
     assert set(right) == {"plain", *(f"whitened embedding{norm}{how}" for norm in ("", ", t-norm")
@@ -61,14 +61,15 @@ def test_the_ways_of_scoring_are_those_of_whitened_vectors():
     new, _ = words(rng, 4, 10)
     queries, pool, rows = new[1::2], new[::2], np.arange(20).reshape(4, 5)
     whiten = Whitening.fit(other, labels)
-    scores = cohort.whitened(queries, pool, Held.of_clips(other, labels))["whitened embedding"](rows, slice(3, 9))
+    scores = cohort.whitened(queries, pool, Reference.of_clips(other, labels))["whitened embedding"](rows, slice(3, 9))
     expected = [[whiten(q[None])[0] @ unit(whiten(pool[r]).mean(0)) for r in rows] for q in queries[3:9]]
     np.testing.assert_allclose(scores, expected, atol=1e-5)
     nearest = [[np.mean(sorted(whiten(q[None])[0] @ whiten(pool[r]).T)[-3:]) for r in rows] for q in queries[3:9]]
     both = (np.array(expected) + nearest) / 2
-    ways = cohort.whitened(queries, pool, Held.of_clips(other, labels))
+    ways = cohort.whitened(queries, pool, Reference.of_clips(other, labels))
     np.testing.assert_allclose(ways["whitened embedding, mean and nearest three"](rows, slice(3, 9)), both, atol=1e-5)
-    against = np.sort(whiten(queries[3:9]) @ whiten(Held.of_clips(other, labels).vectors).T, axis=1)[:, -cohort.TOP:]
+    reference = whiten(Reference.of_clips(other, labels).vectors)
+    against = np.sort(whiten(queries[3:9]) @ reference.T, axis=1)[:, -cohort.TOP:]
     np.testing.assert_allclose(
         ways["whitened embedding, t-norm, mean and nearest three"](rows, slice(3, 9)),
         (both - against.mean(1, keepdims=True)) / against.std(1, keepdims=True), rtol=1e-3, atol=1e-4)
@@ -83,7 +84,7 @@ def test_too_few_clips_of_a_word_teach_nothing():
     assert len(few) - 1 < PER_DIMENSION * D
     assert Whitening.fit(vectors[few], labels[few]) is None
     assert Whitening.fit(np.repeat(vectors[once], 20, 0), np.repeat(labels[once], 20)) is None  # copies of one clip
-    assert cohort.whitened(vectors, vectors, Held.of_clips(vectors[once], labels[once])) == {}
+    assert cohort.whitened(vectors, vectors, Reference.of_clips(vectors[once], labels[once])) == {}
 
 
 def test_a_shift_that_all_clips_have_is_taken_out():

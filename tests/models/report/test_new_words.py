@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from data.manifests.manifest import Manifest
-from models.enrolment.enrol import auroc, equal_error_rate
 from models.neighbours.pairs import count_pairs
 from models.report.new_words import measure, report_new_words, table
+from tests.models.enrolment.test_enrol import auroc, equal_error_rate
 
 
 def held(labels, files=None, speakers=None):

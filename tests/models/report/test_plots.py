@@ -1,6 +1,5 @@
 """What --plot adds to a test: distances of pairs against brute force, names that do not overlap, files that align."""
 
-import colorsys
 import io
 import warnings
 from pathlib import Path
@@ -9,23 +8,19 @@ import matplotlib.image
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from data.base.errors import UserError
 from data.manifests.manifest import Manifest
-from models.enrolment.enrol import equal_error_rate
+from models.enrolment.enrol import by_score
 from models.neighbours import pairs as pairs_module
 from models.neighbours.pairs import BINS, count_pairs
+from models.neighbours.separation import equal_error
 from models.report.plots import (
     COLOURED,
-    COLOURS,
     MAPPED,
-    MARKERS,
     draw_distances,
     draw_map,
-    place_labels,
     plot,
     project,
     summary,
@@ -97,7 +92,7 @@ def test_figures_equal_those_of_the_sorted_distances(noise):
     # Moving the threshold by a bin passes what lies in it: that is what the rate may differ by.
     step = max(np.mean(np.abs(d - threshold) <= 2 * WIDTH) for d in (same, different))
     step += 1 / min(len(same), len(different))
-    assert rate == pytest.approx(equal_error_rate(-same, -different), abs=step)
+    assert rate == pytest.approx(equal_error(*by_score(-same, -different))[0], abs=step)
     assert np.mean(same > threshold) == pytest.approx(rate, abs=step)
     assert np.mean(different < threshold) == pytest.approx(rate, abs=step)
     false, true, _ = roc_curve(target, score)
@@ -112,7 +107,8 @@ def test_a_perfect_encoders_threshold_lies_midway():
         1, abs=WIDTH)
     worst = count_pairs(np.eye(4, dtype=np.float32)[[0, 1, 0, 1]], np.array([0, 0, 1, 1])).figures()
     assert worst["auroc"] == pytest.approx(0.25)  # same: 2, 2; different: 0, 2, 2, 0; a tie counts half
-    assert worst["equal_error_rate"] == pytest.approx(equal_error_rate(-np.array([2, 2]), -np.array([0, 2, 2, 0])))
+    same, different = -np.array([2, 2]), -np.array([0, 2, 2, 0])
+    assert worst["equal_error_rate"] == pytest.approx(equal_error(*by_score(same, different))[0])
 
 
 def test_opposite_and_equal_clips_stay_inside():
@@ -171,8 +167,7 @@ def test_words_that_lie_apart_do_so_on_the_map():
     assert np.mean(nearest == label) == 1 > 1 / 5
 
 
-@pytest.mark.parametrize("clips", [0, 1, 2, 3, 4, 5, 31])
-@pytest.mark.parametrize("width", [1, 2, 12])
+@pytest.mark.parametrize("clips, width", [(0, 12), (1, 12), (2, 1), (3, 2), (31, 12)])
 def test_few_clips_and_narrow_embeddings_have_a_place(clips, width):
     x = np.random.default_rng(0).standard_normal((clips, width)).astype(np.float32)
     x /= np.linalg.norm(x, axis=1, keepdims=True)
@@ -180,27 +175,21 @@ def test_few_clips_and_narrow_embeddings_have_a_place(clips, width):
     assert points.shape == (clips, 2) and np.isfinite(points).all()
 
 
-@pytest.mark.parametrize("clips", [2, 7, 100])
-def test_clips_that_are_all_equal_have_a_place(clips):
-    assert np.isfinite(project(np.eye(1, 5, dtype=np.float32).repeat(clips, 0))).all()
+def test_clips_that_are_all_equal_have_a_place():
+    assert np.isfinite(project(np.eye(1, 5, dtype=np.float32).repeat(7, 0))).all()
 
 
 def check_map(figure: Figure, classes: int) -> None:
-    """Names inside the axes, at their classes and not on one another; the legend beside the axes, all of it drawn."""
+    """No name lies on another; the legend beside the axes has all of them."""
     axes, renderer = figure.axes[0], FigureCanvasAgg(figure).get_renderer()
     frame, legend = axes.get_window_extent(renderer), axes.get_legend()
-    texts = [text for text in axes.texts if text.get_visible()]
-    assert len(texts) == min(classes, COLOURED)
-    boxes = [text.get_window_extent(renderer) for text in texts]
-    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[i + 1:])
-    assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
-               for box in boxes)
+    boxes = [text.get_window_extent(renderer) for text in axes.texts if text.get_visible()]
+    assert boxes and not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[i + 1:])
     outside = legend.get_window_extent(renderer)
     assert not outside.overlaps(frame) and outside.y0 >= frame.y0 - 2
     assert axes.title.get_window_extent(renderer).y0 > frame.y1
     names = [text.get_text() for text in legend.get_texts()]
-    assert names[:len(texts)] == [text.get_text() for text in texts]
-    assert names[len(texts):] == ["other classes"] * (classes > COLOURED)
+    assert names == [text.get_text() for text in axes.texts] + ["other classes"] * (classes > COLOURED)
     entries = [text.get_window_extent(renderer) for text in legend.get_texts()]
     assert not any(a.overlaps(b) for i, a in enumerate(entries) for b in entries[i + 1:])
     looks = {(tuple(handle.get_edgecolor()[0]), tuple(handle.get_facecolor().ravel()),
@@ -208,8 +197,7 @@ def check_map(figure: Figure, classes: int) -> None:
     assert len(looks) == len(names)  # every class can be told from the others
 
 
-@pytest.mark.parametrize("classes", [1, 3, 15, 35, 40, 41, 78, 1000])
-@pytest.mark.parametrize("crowded", [False, True])
+@pytest.mark.parametrize("classes, crowded", [(1, False), (35, False), (40, True), (1000, False)])
 def test_the_map_is_readable(drawn, classes, crowded):
     rng = np.random.default_rng(classes)
     truth = np.repeat(np.arange(classes), 6)
@@ -239,36 +227,7 @@ def test_a_name_lies_at_its_cluster_where_there_is_room(drawn):
     points = centres[truth] + 0.01 * np.random.default_rng(0).standard_normal((80, 2))
     draw_map([f"w{c}" for c in range(8)], points, truth, range(8), "title", "most clips")
     for text, centre in zip(drawn[0].axes[0].texts, centres, strict=True):
-        assert np.hypot(*(np.array(text.get_position()) - centre)) < 0.12
-
-
-def test_names_give_way_to_points_and_to_one_another():
-    frame = np.array([[0.0, 0.0], [400.0, 400.0]])
-    sizes, anchors = np.full((3, 2), (60.0, 20.0)), np.array([[200.0, 200.0], [200.0, 200.0], [0.0, 400.0]])
-    alone = place_labels(anchors, sizes, frame, np.zeros((0, 2)), np.zeros(0))
-    np.testing.assert_allclose(alone[0], (200, 200))
-    np.testing.assert_allclose(alone[2], (30, 390))  # moved into the frame
-    assert (np.abs(alone[0] - alone[1]) >= (60, 20)).any() and np.hypot(*(alone[1] - 200)) < 30
-    away = place_labels(anchors[:1], sizes[:1], frame, np.array([[200.0, 200.0]]), np.ones(1))[0]
-    assert (np.abs(away - 200) > (30, 10)).any() and np.hypot(*(away - 200)) < 30
-    full = place_labels(np.full((3, 2), 20.0), np.full((3, 2), 30.0), np.array([[0.0, 0.0], [40.0, 40.0]]),
-                        np.zeros((0, 2)), np.zeros(0))
-    assert np.isfinite(full[0]).all() and np.isnan(full[1:]).all()  # rather no name than one upon another
-
-
-def test_there_are_looks_enough_and_colours_are_apart_also_for_the_colour_blind():
-    assert len(COLOURS) * len(MARKERS) >= COLOURED
-    # Machado, Oliveira and Fernandes (2009), full deuteranopia and protanopia, in linear RGB.
-    kinds = (np.eye(3), [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413],
-                         [-0.011820, 0.042940, 0.968881]],
-             [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]])
-    rgb = np.array([to_rgb(colour) for colour in COLOURS])
-    linear = np.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
-    for kind in kinds:
-        seen = np.clip(linear @ np.array(kind).T, 0, 1) ** (1 / 2.2)
-        distance = np.linalg.norm(seen[:, None] - seen, axis=2)
-        assert distance[np.triu_indices(len(seen), 1)].min() > 0.15
-    assert max(colorsys.rgb_to_hls(*colour)[1] for colour in rgb) < 0.75  # none too faint on white
+        assert text.get_visible() and np.hypot(*(np.array(text.get_position()) - centre)) < 0.12
 
 
 def test_unknown_words_are_hollow_and_the_legend_says_so(drawn):
@@ -327,16 +286,7 @@ def test_the_metadata_tell_unknown_words(tmp_path):
     assert [row[1] for row in rows] == ["unknown" if c == 2 else "enrolled" for c in label]
 
 
-def test_same_input_same_bytes(tmp_path):
-    x, label = embedded(5, 12)
-    for run in ("a", "b"):
-        plot(tmp_path / run, "t", x, manifest(label), count_pairs(x, label), predicted=label)
-    made = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert made == ["t-distances.png", "t-map.png", "t-metadata.tsv", "t-vectors.tsv"]
-    assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in made)
-
-
-@pytest.mark.parametrize("label", [[0], [0, 0], [0, 1], [2, 2, 2, 2, 2, 2]])
+@pytest.mark.parametrize("label", [[0], [0, 1], [2, 2, 2, 2, 2, 2]])
 def test_few_clips_and_one_class_are_drawn(label, tmp_path, drawn):
     label = np.array(label, np.int32)
     x = np.eye(4, dtype=np.float32)[:1].repeat(len(label), 0)
@@ -358,10 +308,3 @@ def test_of_many_clips_some_of_every_class_are_mapped_and_all_are_written(tmp_pa
     assert sum(len(collection.get_offsets()) for collection in axes.collections) == 60
     assert len(read_tsv(tmp_path / "t-vectors.tsv")) == 200
     assert MAPPED >= 1000
-
-
-def test_an_unwritable_folder_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
-    x, label = embedded(2, 3)
-    with pytest.raises(UserError, match=r"file/t-map\.png.*cannot be written"):
-        plot(tmp_path / "file", "t", x, manifest(label), count_pairs(x, label))

@@ -11,8 +11,8 @@ from data.manifests.manifest import Manifest
 from models.enrolment.enrol import unit
 from models.neighbours.knn import classify
 from models.report.drawing import png
-from models.report.page.clips import page_of_clips, votes
-from models.report.page.parts import named
+from models.report.outcome import Outcome
+from models.report.page.clips import page_of_clips
 from models.report.tables import report
 
 LABELS = ["bed", "cat", "dog"]
@@ -55,11 +55,9 @@ def tested(tmp_path, capsys):
         a, b = make_vectors(train, rng), make_vectors(test, rng)
         found = classify(a, train.manifest.label, b, 3, len(labels))
         capsys.readouterr()
-        result = report(tmp_path / "run", "knn-x", labels, test.manifest.label, found.labels, test.manifest,
-                        distances=found.distances, facts={"k": 3, "manifest": "x"})
-        page = page_of_clips("knn-x", result, test, found.labels, train, found.indices[:, 0], found.distances[:, 0],
-                             -found.distances[:, 0], {"votes": votes(train.manifest, found.indices)},
-                             named({"map": picture or small_picture()}), notes)
+        outcome = Outcome("knn-x", test.manifest, found.labels, {"k": 3, "manifest": "x"}, distances=found.distances)
+        result = report(tmp_path / "run", outcome)
+        page = page_of_clips(outcome, result, test, train, found, {"map": picture or small_picture()}, notes)
         return SimpleNamespace(printed=capsys.readouterr().out, result=result, page=page, train=train, test=test,
                                found=found, vectors=(a, b))
     return make

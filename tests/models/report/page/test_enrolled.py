@@ -8,6 +8,7 @@ import pytest
 
 from models.enrolment.enrol import UNKNOWN, by_mean, draw, evaluate, targets
 from models.report.enrol_report import report_enrolment
+from models.report.outcome import Embedded, Enrolment
 from models.report.page.enrolled import decide, page_of_enrolment
 from models.report.page.page import render
 from tests.models.report.page.conftest import make_clips, make_vectors
@@ -33,10 +34,9 @@ def enrolled(tmp_path, capsys):
         results = evaluate({"embedding": by_mean(b, a), "other": by_mean(b[:, ::-1], a)}, rows, shots, truth)
         unknown = [label for i, label in enumerate(labels) if i not in known]
         capsys.readouterr()
-        content = report_enrolment(tmp_path / "run", "shots-x", results, truth, {
-            "enrolled": [labels[c] for c in known], "unknown": unknown, "manifest": "x"})
-        page = page_of_enrolment("shots-x", content, results, truth, (test, tested, b), (train, pool, a), rows, known,
-                                 [])
+        outcome = Enrolment("shots-x", results, truth, Embedded(test, tested, b), Embedded(train, pool, a), rows, known,
+                            {"enrolled": [labels[c] for c in known], "unknown": unknown, "manifest": "x"})
+        page = page_of_enrolment(outcome, report_enrolment(tmp_path / "run", outcome), {})
         return SimpleNamespace(page=page, printed=capsys.readouterr().out, results=results, truth=truth, test=test,
                                train=train, tested=tested, pool=pool, drawn=drawn, vectors=(a, b), known=known)
     return make
@@ -121,10 +121,10 @@ def test_what_is_rejected_is_so_beside_an_enrolled_word_that_nothing_is_taken_fo
     truth, rows = made.truth[tested], np.searchsorted(made.pool, made.drawn)
     results = evaluate({"embedding": by_mean(queries, templates)}, rows, (3,), truth)
     assert (results[0].best != 2).all()
-    content = report_enrolment(tmp_path / "run", "shots-x", results, truth, {
-        "enrolled": LABELS[:3], "unknown": LABELS[3:], "manifest": "x"})
-    page = Read(render(page_of_enrolment("shots-x", content, results, truth, (made.test, made.tested[tested], queries),
-                                         (made.train, made.pool, templates), rows, made.known, []), 5)[0])
+    outcome = Enrolment("shots-x", results, truth, Embedded(made.test, made.tested[tested], queries),
+                        Embedded(made.train, made.pool, templates), rows, made.known,
+                        {"enrolled": LABELS[:3], "unknown": LABELS[3:], "manifest": "x"})
+    page = Read(render(page_of_enrolment(outcome, report_enrolment(tmp_path / "run", outcome), {}), 5)[0])
     matrix = page.tables[1]
     assert matrix[0][1:] == ["bed", "cat", "dog", "(rejected)"] and [row[0] for row in matrix[1:]] == [
         "bed", "cat", "four", "tree"]

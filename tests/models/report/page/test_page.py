@@ -7,7 +7,6 @@ import re
 from argparse import Namespace
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -142,10 +141,6 @@ def test_a_test_without_mistakes_has_a_page_too(tested, tmp_path, capsys):
     assert "None." in Read((tmp_path / "a.html").read_text()).text
 
 
-def args(path, megabytes=None):
-    return Namespace(html=path, html_mb=megabytes)
-
-
 def test_a_page_that_could_not_be_written_is_refused_at_once(tmp_path):
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
@@ -153,19 +148,15 @@ def test_a_page_that_could_not_be_written_is_refused_at_once(tmp_path):
     for name, said in (("missing/a.html", "there is no folder"), ("folder", "a folder"), ("pipe", "a named pipe"),
                        ("words.json", "is no page"), ("x" * 300, "shorter name")):
         with pytest.raises(UserError, match=said):
-            check_html(args(tmp_path / name))
+            check_html(Namespace(html=tmp_path / name))
     assert (tmp_path / "words.json").read_text() == '{"words": 1}'
-    with pytest.raises(UserError, match=r"--html_mb.*--html"):
-        check_html(args(None, 3.0))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "pipe", "words.json"]
 
 
 def test_an_older_page_is_replaced(tested, tmp_path):
     path = tmp_path / "a.html"
     write_page(path, tested().page, 5)
-    given = args(path)
-    check_html(given)
-    assert given.html_mb == 5
+    check_html(Namespace(html=path))
     before = path.read_bytes()
     write_page(path, tested().page, 0.5)
     assert path.read_bytes() != before
@@ -176,9 +167,3 @@ def test_numbers_that_are_none_do_not_get_into_the_data(tested):
     broken = replace(made.page.mistakes[0], values=((float("nan"), "nan"),))
     with pytest.raises(ValueError):
         render(replace(made.page, mistakes=[broken]), 5)
-
-
-def test_the_template_lies_beside_the_module():
-    from models.report.page import page
-
-    assert {path.suffix for path in Path(page.__file__).parent.glob("page.*")} == {".py", ".html", ".css", ".js"}
