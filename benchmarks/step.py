@@ -7,12 +7,10 @@ speed, in a process of its own.
 """
 
 import argparse
-import json
 import logging
-import subprocess
-import sys
 import tempfile
 import time
+from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -46,35 +44,19 @@ def settings(recipe: str, model: str, per_class: int) -> dict[str, object]:
         "eval_freq": 10**9, "checkpoints_to_keep": 1}
 
 
-def train(args, model: str) -> list[dict[str, float]]:
-    """Seconds of each part of ``args.repeats`` steps, and of the step's multiply-adds at the limit."""
-    import torch
-
-    from data.sampler import BalancedBatchSampler
-    from models.encoders.build import make_encoder
-    from models.encoders.device import pick_device
-    from models.runs.checkpoints import Run
-    from models.runs.options.recipe import best_precision
-    from models.training.loop import fit
+def timed(records: list[dict[str, float]], device, limit):
+    """A `TripletTask` that records the seconds of each part of a step; ``limit`` gives those of so many clips."""
     from models.training.tasks import TripletTask
-
-    device = pick_device(args.gpu)
-    precision = args.precision or best_precision(device)
-    rate = roofline(device, torch.bfloat16 if precision == "bf16" else torch.float32)
-    warm, records = 2, []
-    steps = warm + args.repeats + 1
 
     def now() -> float:
         synchronise(device)
         return time.perf_counter()
 
     class Timed(TripletTask):
-        """Records when each part of a step began and ended."""
-
         def on_train_batch_start(self, batch, index):
             if records:
                 records[-1]["step"] = now() - self.began
-            records.append({"limit": 3 * macs * len(batch[0]) / rate()})
+            records.append({"limit": limit(len(batch[0]))})
             self.began = now()
 
         def spectrograms(self, *given):
@@ -95,16 +77,33 @@ def train(args, model: str) -> list[dict[str, float]]:
             records[-1][name] = now() - began
             return result
 
-    encoder = make_encoder(model, 45)
-    macs = multiply_adds(encoder)
+    return Timed
+
+
+def train(args, model: str) -> list[dict[str, float]]:
+    """Seconds of each part of ``args.repeats`` steps, and of the step's multiply-adds at the limit."""
+    import torch
+
+    from data.sampler import BalancedBatchSampler
+    from models.encoders.build import make_encoder
+    from models.encoders.device import pick_device
+    from models.runs.checkpoints import Run
+    from models.runs.options.recipe import best_precision
+    from models.training.loop import fit
+
+    device, encoder = pick_device(args.gpu), make_encoder(model, 45)
     given = settings(args.recipe, model, args.per_class or PER_CLASS[model])
-    given |= {"precision": precision, "compile": args.compile}
+    given |= {"precision": args.precision or best_precision(device), "compile": args.compile}
+    rate = roofline(device, torch.bfloat16 if given["precision"] == "bf16" else torch.float32)
+    macs, warm, records = multiply_adds(encoder), 2, []
+    steps = warm + args.repeats + 1
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         noise = np.random.default_rng(0).integers(-3000, 3000, (CLIPS, SAMPLES), np.int16)
         clips = clips_of(Path(folder) / "clips.i16", noise, CLASSES)
         sampler = BalancedBatchSampler(clips.manifest.label, [], CLASSES, given["per_class"], num_steps=steps)
-        task = Timed(encoder, argparse.Namespace(**given), steps)
+        task = timed(records, device, lambda size: 3 * macs * size / rate())
+        task = task(encoder, argparse.Namespace(**given), steps)
         fit(task, Run(folder, "benchmark"), clips, sampler, device, lambda: 0.0)
     return records[warm:-1]
 
@@ -135,14 +134,10 @@ def plain(args, model: str) -> list[dict[str, float]]:
     return records
 
 
-def in_process(args, kind: str, model: str) -> list[dict[str, float]]:
-    """`train` or `plain` in a process of its own: what the one sets for the whole process must not help the other."""
-    with tempfile.NamedTemporaryFile(suffix=".json") as out:
-        given = [f"--{name}={getattr(args, name)}" for name in ("gpu", "repeats", "precision", "recipe", "per_class")
-                 if getattr(args, name) is not None] + ["--compile"] * args.compile
-        subprocess.run([sys.executable, "-m", "benchmarks.step", *given, f"--models={model}", f"--only={kind}",
-                        f"--json={out.name}"], check=True, stdout=subprocess.DEVNULL)
-        return json.loads(Path(out.name).read_text())
+def in_process(function, *given):
+    """Call it in a process of its own: what `train` sets for the whole process must not help `plain`."""
+    with get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, given)
 
 
 def row(model: str, clips: int, ours: list[dict], textbook: list[dict]) -> dict[str, object]:
@@ -170,14 +165,10 @@ def main() -> None:
     parser.add_argument("--recipe", choices=tuple(RECIPES), default="paper", help="(default: paper)")
     parser.add_argument("--compile", action="store_true", help="as TripletEncoder.py's")
     parser.add_argument("--no_plain", action="store_true", help="leave plain PyTorch out")
-    parser.add_argument("--only", choices=("train", "plain"), help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.only:
-        args.json.write_text(json.dumps({"train": train, "plain": plain}[args.only](args, args.models[0])))
-    else:
-        rows = [row(model, CLASSES * (args.per_class or PER_CLASS[model]), in_process(args, "train", model),
-                    [] if args.no_plain else in_process(args, "plain", model)) for model in args.models]
-        measure.show("step", rows, args, precision=args.precision or "default", recipe=args.recipe)
+    rows = [row(model, CLASSES * (args.per_class or PER_CLASS[model]), in_process(train, args, model),
+                [] if args.no_plain else in_process(plain, args, model)) for model in args.models]
+    measure.show("step", rows, args, precision=args.precision or "default", recipe=args.recipe)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@ steps once more, and "shots" tests that encoder on words that it never heard.
 """
 
 import argparse
+from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data.base.errors import UserError, exit_cleanly
 from data.base.files import CACHE, ROOT
@@ -16,6 +18,9 @@ from experiments import cells, protocol
 from models.runs.options.common import MODELS
 from models.runs.options.loss import LOSSES, MINING
 from models.runs.options.recipe import RECIPES
+
+if TYPE_CHECKING:
+    from data.manifests.corpus import Corpus
 
 # What --extra cannot say, since a flag of the comparison does, or it sees to it alike for all cells.
 TAKEN = {"name", "manifest", "model", "recipe", "num_steps", "num_epochs", "batch_classes", "per_class", "seed", "ties",
@@ -30,59 +35,24 @@ def parse_args(argv=None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="example:\n  python -m experiments.compare --manifest 35 --models Res8 --methods ce knn "
                "--seeds 0 1 2 --steps 240 480 --dry_run")
-
-    def several(flag: str, text: str, default=None, **how) -> None:
-        usual = f" (default: {' '.join(map(str, default))})" if default not in (None, [None]) else ""
-        group.add_argument(flag, nargs="+", default=default, help=text + usual, **how)
-
-    def one(flag: str, text: str, default=None, **how) -> None:
-        usual = "" if default is None or "action" in how else f" (default: {default})"
-        group.add_argument(flag, default=default, help=text + usual, **how)
-
-    group = parser.add_argument_group(
-        "grid", "Every combination that makes sense is run: a loss has no cells for the --mining and --margins that it "
-                "does not take, and cross-entropy one for all --losses and these, --data_probs and --shares.")
-    one("--manifest", "a name registered in manifests.json, or several joined by +", required=True)
-    several("--models", "encoders", ["Res8"], choices=MODELS)
-    several("--methods", "ce: cross-entropy; knn: the encoder's loss and nearest neighbours; head: the same encoder "
-            "and a softmax head; shots: the same encoder on words that it never heard", ["ce", "knn"],
-            choices=cells.METHODS)
-    several("--losses", "of the encoder", ["triplet"], choices=tuple(LOSSES))
-    several("--steps", "of every training (default: 480, or what --epochs says)", type=count)
-    several("--epochs", "as many epochs' worth of steps, of all training clips whatever the --fractions", type=count)
-    several("--seeds", "of weights and batches", [0, 1, 2], type=whole)
-    several("--augment", "noise and time shift, or what the recipe has", ["off"], choices=("on", "off"))
-    several("--data_probs", "how a batch's classes are drawn", [0], type=int, choices=range(7))
-    several("--mining", "of the triplet loss", ["random"], choices=MINING)
-    several("--margins", "of the losses that have one (default: each loss's own)", [None], type=positive)
-    several("--widths", "channels of Res8 and Res15, and size of the embedding", [45], type=width)
-    several("--fractions", "shares of each class's training clips, as 0.1 or 1/6", [1.0], type=_fraction)
-    several("--ks", "numbers of neighbours to vote; the main table is of 5", [5], type=count)
-    group = parser.add_argument_group("all cells")
-    one("--recipe", "of the training", "fast", choices=tuple(RECIPES))
-    one("--batch_classes", "classes in a batch, at most", 35, type=count)
-    one("--per_class", "clips of each", 10, type=count)
-    several("--shares", "with --manifest a+b: of a batch's classes, by set (default: all words alike)", type=positive)
-    one("--eval", "what encoders are looked at with while they are trained", "dev", choices=("dev", "new_words"))
-    several("--extra", "further flags of both training scripts without their dashes, as lr=1e-3, and of the losses "
-            "that take them, as loss_lr=1e-2", [], type=_extra, metavar="FLAG=VALUE")
+    add_grid(parser)
     group = parser.add_argument_group("words never heard", "How --methods shots enrols, as in infer_train.py.")
-    one("--shots_manifest", "the registered data set that has these words", metavar="MANIFEST")
-    several("--shots", "numbers of clips to enrol of each", [1, 5, 10], type=count, metavar="N")
-    one("--repeats", "random draws of them", 30, type=count)
-    several("--enroll", "words (default: all that are not --unknown)", metavar="LABEL")
+    group.add_argument("--shots_manifest", help="the registered data set that has these words", metavar="MANIFEST")
+    several(group, "--shots", "numbers of clips to enrol of each", [1, 5, 10], type=count, metavar="N")
+    one(group, "--repeats", "random draws of them", 30, type=count)
+    several(group, "--enroll", "words (default: all that are not --unknown)", metavar="LABEL")
     group.add_argument("--unknown", nargs="*", metavar="LABEL",
                        help="words to reject; without LABEL, all that --enroll does not name (default: none)")
     group = parser.add_argument_group("where and how")
-    one("--out", "gets compare.json, compare.md and pictures (default: RUNS_DIR/MANIFEST)", type=Path)
-    one("--runs_dir", "gets the runs", Path("runs/compare"), type=Path)
-    one("--dry_run", "print the cells that are to be run, and run none", False, action="store_true")
-    one("--jobs", "cells at a time, which share the cores", 1, type=count)
-    one("--gpu", "number of the GPU, if there is one", 0, type=whole)
-    one("--precision", "as in the training scripts", choices=("32", "bf16"))
-    one("--registry", "of the data sets", ROOT / "manifests.json", type=Path)
-    one("--cache_dir", "of decoded audio", CACHE, type=Path)
-    one("--skip_bad_audio", "as in the scripts", False, action="store_true")
+    one(group, "--out", "gets compare.json, compare.md and pictures (default: RUNS_DIR/MANIFEST)", type=Path)
+    one(group, "--runs_dir", "gets the runs", Path("runs/compare"), type=Path)
+    group.add_argument("--dry_run", help="print the cells that are to be run, and run none", action="store_true")
+    one(group, "--jobs", "cells at a time, which share the cores", 1, type=count)
+    one(group, "--gpu", "number of the GPU, if there is one", 0, type=whole)
+    one(group, "--precision", "as in the training scripts", choices=("32", "bf16"))
+    one(group, "--registry", "of the data sets", ROOT / "manifests.json", type=Path)
+    one(group, "--cache_dir", "of decoded audio", CACHE, type=Path)
+    group.add_argument("--skip_bad_audio", help="as in the scripts", action="store_true")
     args = parser.parse_args(argv)
     args.out = args.out or args.runs_dir / args.manifest
     if ("shots" in args.methods) != bool(args.shots_manifest):
@@ -90,15 +60,54 @@ def parse_args(argv=None) -> argparse.Namespace:
     return args
 
 
-def _fraction(text: str) -> float:
-    from fractions import Fraction
+def add_grid(parser: argparse.ArgumentParser) -> None:
+    """The flags that say which cells there are."""
+    group = parser.add_argument_group(
+        "grid", "Every combination that makes sense is run: a loss has no cells for the --mining and --margins that it "
+                "does not take, and cross-entropy one for all --losses and these, --data_probs and --shares.")
+    group.add_argument("--manifest", help="a name registered in manifests.json, or several joined by +", required=True)
+    several(group, "--models", "encoders", ["Res8"], choices=MODELS)
+    several(group, "--methods", "ce: cross-entropy; knn: the encoder's loss and nearest neighbours; head: the same "
+            "encoder and a softmax head; shots: the same encoder on words that it never heard", ["ce", "knn"],
+            choices=cells.METHODS)
+    several(group, "--losses", "of the encoder", ["triplet"], choices=tuple(LOSSES))
+    several(group, "--steps", "of every training (default: 480, or what --epochs says)", type=count)
+    several(group, "--epochs", "as many epochs' worth of steps, of all training clips whatever the --fractions",
+            type=count)
+    several(group, "--seeds", "of weights and batches", [0, 1, 2], type=whole)
+    several(group, "--augment", "noise and time shift, or what the recipe has", ["off"], choices=("on", "off"))
+    several(group, "--data_probs", "how a batch's classes are drawn", [0], type=int, choices=range(7))
+    several(group, "--mining", "of the triplet loss", ["random"], choices=MINING)
+    several(group, "--margins", "of the losses that have one (default: each loss's own)", [None], type=positive)
+    several(group, "--widths", "channels of Res8 and Res15, and size of the embedding", [45], type=width)
+    several(group, "--fractions", "shares of each class's training clips, as 0.1 or 1/6", [1.0], type=_fraction)
+    several(group, "--ks", "numbers of neighbours to vote; the main table is of 5", [5], type=count)
+    group = parser.add_argument_group("all cells")
+    one(group, "--recipe", "of the training", "fast", choices=tuple(RECIPES))
+    one(group, "--batch_classes", "classes in a batch, at most", 35, type=count)
+    one(group, "--per_class", "clips of each", 10, type=count)
+    several(group, "--shares", "with --manifest a+b: of a batch's classes, by set (default: all words alike)",
+            type=positive)
+    one(group, "--eval", "what encoders are looked at with while they are trained", "dev", choices=("dev", "new_words"))
+    several(group, "--extra", "further flags of both training scripts without their dashes, as lr=1e-3, and of the "
+            "losses that take them, as loss_lr=1e-2", [], type=_extra, metavar="FLAG=VALUE")
 
-    try:
-        value = float(Fraction(text))
-    except (ZeroDivisionError, OverflowError):  # argparse makes a line of a ValueError
-        value = 0.0
+
+def several(group, flag: str, text: str, default=None, **how) -> None:
+    """A flag that takes several values."""
+    usual = f" (default: {' '.join(map(str, default))})" if default not in (None, [], [None]) else ""
+    group.add_argument(flag, nargs="+", default=default, help=text + usual, **how)
+
+
+def one(group, flag: str, text: str, default=None, **how) -> None:
+    """A flag that takes one value."""
+    group.add_argument(flag, default=default, help=text + ("" if default is None else f" (default: {default})"), **how)
+
+
+def _fraction(text: str) -> float:
+    value = float(Fraction(text))
     if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a share above 0 and up to 1")
+        raise ValueError
     return value
 
 
@@ -117,25 +126,15 @@ def main(args: argparse.Namespace) -> int:
 
     # The cells.
     corpus = session.open_corpus(args, SPLITS)
-    classes = min(args.batch_classes, len(corpus.labels))
-    epoch = max(1, len(corpus.splits["train"]) // (classes * args.per_class))
-    for epochs in args.epochs or ():
-        print(f"--epochs {epochs}: {epochs * epoch} steps", flush=True)
-    steps = {*(args.steps or ()), *(epochs * epoch for epochs in args.epochs or ())} or {480}
     enrolling = protocol.protocol_of(args, corpus) if args.shots_manifest else None
-    todo = cells.grid(
-        args.methods, steps=sorted(steps), seed=args.seeds, model=args.models, manifest=[args.manifest],
-        loss=args.losses, data_probs=args.data_probs, mining=args.mining, margin=args.margins, width=args.widths,
-        augment=[value == "on" for value in args.augment], fraction=args.fractions, recipe=[args.recipe],
-        batch_classes=[classes], per_class=[args.per_class], extra=[tuple(args.extra)],
-        shares=[tuple(args.shares or ())], words=[results.protocol_name(enrolling) if enrolling else ""])
+    todo = cells_of(args, corpus, results.protocol_name(enrolling) if enrolling else "")
 
     # What is known of them, of the same data and arguments.
-    held = corpora.new_words(corpus, args.registry) if args.eval == "new_words" else None
-    data, path = results.Data.of(corpus, held), args.out / "compare.json"
-    named = {name: run for name, run in results.read(path).items() if run["cell"]["manifest"] == args.manifest}
-    known = {name: run for name, run in named.items() if data.has(run)}
-    if others := sorted({*named} - {*known}):
+    new_words = corpora.new_words(corpus, args.registry) if args.eval == "new_words" else None
+    data, path = results.Data.of(corpus, new_words), args.out / "compare.json"
+    of_manifest = {name: run for name, run in results.read(path).items() if run["cell"]["manifest"] == args.manifest}
+    known = {name: run for name, run in of_manifest.items() if data.has(run)}
+    if others := sorted({*of_manifest} - {*known}):
         print(f"{path}: {len(others)} results are of other data, or noise, than --manifest {args.manifest} has now; "
               f"they are left out or run again (as {others[0]})", flush=True)
     chains = cells.chains(todo)
@@ -143,8 +142,6 @@ def main(args: argparse.Namespace) -> int:
         if differ := results.other_arguments(cell, known[cell.name], args.precision):
             raise UserError(f"{path}: {cell.name} was trained with other arguments ({' '.join(differ)}); name another "
                             "--out and --runs_dir")
-        if held and cell.method in ("knn", "shots") and "looks" not in known[cell.name]:
-            print(f"{path}: {cell.name} was looked at with dev, and has no AUROC of new words", flush=True)
     chains = [chain for chain in chains if any(cell.name not in known for cell in chain)]
     missing = [cell for chain in chains for cell in chain if cell.name not in known]
     print("\n".join([f"{len(todo)} cells, {len(missing)} to run", *(cell.name for cell in missing if args.dry_run)]),
@@ -163,6 +160,21 @@ def main(args: argparse.Namespace) -> int:
     if problems:
         raise UserError(f"{len(problems)} of {len(chains)} runs failed, the first: {problems[0]}")
     return 0
+
+
+def cells_of(args: argparse.Namespace, corpus: "Corpus", words: str) -> list[cells.Cell]:
+    """The cells that the flags ask for; ``words`` is the name of the protocol of shots."""
+    classes = min(args.batch_classes, len(corpus.labels))
+    epoch = max(1, len(corpus.splits["train"]) // (classes * args.per_class))
+    for epochs in args.epochs or ():
+        print(f"--epochs {epochs}: {epochs * epoch} steps", flush=True)
+    steps = {*(args.steps or ()), *(epochs * epoch for epochs in args.epochs or ())} or {480}
+    return cells.grid(
+        args.methods, steps=sorted(steps), seed=args.seeds, model=args.models, manifest=[args.manifest],
+        loss=args.losses, data_probs=args.data_probs, mining=args.mining, margin=args.margins, width=args.widths,
+        augment=[value == "on" for value in args.augment], fraction=args.fractions, recipe=[args.recipe],
+        batch_classes=[classes], per_class=[args.per_class], extra=[tuple(args.extra)],
+        shares=[tuple(args.shares or ())], words=[words])
 
 
 def make_fraction(manifest: str, fraction: float, registry: Path, folder: Path) -> None:

@@ -5,10 +5,8 @@ import hashlib
 import json
 import os
 import shlex
-import signal
 import subprocess
 import sys
-import threading
 from argparse import Namespace
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -31,7 +29,7 @@ class Loop:
         self.args, self.data, self.enrolling = args, data, enrolling
         self.precision = [f"--precision={args.precision}"] if args.precision else []
         self.running: set[subprocess.Popen] = set()
-        self.stopped = threading.Event()
+        self.stopped = False
 
     def run(self, chains: list[list[Cell]], known: dict[str, dict]) -> list[str]:
         """Run the cells that are not known, ``--jobs`` chains at a time, and add each result to compare.json.
@@ -49,7 +47,7 @@ class Loop:
                         problems.append(str(error))
                         print(problems[-1], flush=True)
             except BaseException:  # as a signal: each script saves a checkpoint and ends
-                self.stopped.set()
+                self.stopped = True
                 pool.shutdown(wait=False, cancel_futures=True)
                 for process in list(self.running):
                     process.terminate()
@@ -97,74 +95,78 @@ class Loop:
 
     def test(self, cell: Cell) -> dict:
         """Test a trained cell. Returns its result, as compare.json has it."""
-        shots, folder = cell.method == "shots", self.folder(cell)
-        manifest, more, kind = cell.data, [], "head"
-        if shots:
+        folder, manifest, more, kind = self.folder(cell), cell.data, [], "head"
+        if cell.method == "shots":
             manifest, more = self.enrolling["manifest"], protocol.flags_of(self.enrolling)
             kind = "shots-unknown" if self.enrolling["unknown"] else "shots"
         elif cell.method == "knn":
             more, kind = ["--k", "5", *(str(k) for k in self.args.ks if k != 5)], "knn"  # of 5, the table's accuracy
-        self.script(cell, cells.test_command(cell, [*more, *self.flags(cell, shots)], self.tag(cell), manifest))
+        flags = [*more, *self.flags(cell, cell.method == "shots")]
+        self.script(cell, cells.test_command(cell, flags, self.tag(cell), manifest))
         stem = folder / (f"{kind}-{manifest}-{cell.model}-{cell.steps}" + f"-{cell.steps}" * (kind == "head"))
         written, config = (json.loads(Path(path).read_text(encoding="utf-8"))
                            for path in (f"{stem}.json", folder / "config.json"))
         facts, looks = written["facts"], self.looks(cell) and cell.method != "head"
         curve = _curve(folder, NEW_WORDS if looks else "dev_accuracy")
-        half = config["arguments"]["precision"] == "bf16"  # asked for or not
+        precision = self.precision or ["--precision=bf16"] * (config["arguments"]["precision"] == "bf16")
         result = {"name": cell.name, "cell": cell.to_dict(), "seconds": curve[-1][1], "data": self.data.content,
                   "curve": curve, "versions": written["versions"], "threads": config.get("threads"),
                   "commands": [shlex.join(["python", *command]) for command in (
-                      cells.train_command(cell, self.precision or ["--precision=bf16"] * half),
-                      cells.test_command(cell, more, manifest=manifest))]}
+                      cells.train_command(cell, precision), cells.test_command(cell, more, manifest=manifest))]}
         result |= {"looks": "new_words", "new_words_set": self.data.new_words} if looks else {
             "dev_accuracy": curve[-1][2]}
         result |= {"noise_set": noise} if (noise := self.data.noise_of(cell)) else {}
         result |= {key: facts[key] for key in ("test_clips_trained_on", "test_speakers_trained_on") if facts.get(key)}
         if facts.get("cohort"):  # but for where it lay: results are published, and a path is of one machine
             result["cohort"] = {key: value for key, value in facts["cohort"].items() if key not in ("path", "file")}
-        if shots:
-            if heard := facts.get("enrolled_words_trained_on"):
-                raise UserError(f"{cell.name}: its encoder was trained on {', '.join(heard[:5])}, and these figures "
-                                "are about words never heard; enrol others with --enroll")
-            return result | {"protocol": self.enrolling, "clips": [facts["known_clips"], facts["unknown_clips"]],
-                             "shots": [_rounded(one) for one in written["results"]]}
-        with Path(f"{stem}.csv").open(encoding="utf-8", newline="") as file:
+        if cell.method == "shots":
+            return result | self.enrolled(cell, written)
+        return result | self.classified(cell, written, config, Path(f"{stem}.csv"))
+
+    def enrolled(self, cell: Cell, written: dict) -> dict:
+        """The figures of words that the encoder never heard. Raises UserError if it did."""
+        facts = written["facts"]
+        if heard := facts.get("enrolled_words_trained_on"):
+            raise UserError(f"{cell.name}: its encoder was trained on {', '.join(heard[:5])}, and these figures are "
+                            "about words never heard; enrol others with --enroll")
+        return {"protocol": self.enrolling, "clips": [facts["known_clips"], facts["unknown_clips"]],
+                "shots": [_rounded(one) for one in written["results"]]}
+
+    def classified(self, cell: Cell, written: dict, config: dict, path: Path) -> dict:
+        """The figures of the test set, and which clips were right. Raises UserError if the data changed meanwhile."""
+        with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
-        result |= {"accuracy": written["accuracy"], "f1_macro": written["f1_macro"],
-                   "classes": {one["label"]: one["accuracy"] for one in written["classes"]},
-                   "right": "".join("01"[row["label"] == row["prediction"]] for row in rows),
-                   "test_set": results.hash_of_tested((row["path"], row.get("offset", ""), row["label"])
-                                                      for row in rows)}
-        changed = result["test_set"] != self.data.test_set and not self.args.skip_bad_audio
-        if changed or (cell.fraction == 1 and config["train_manifest"] != self.data.train):
+        test_set = results.hash_of_tested((row["path"], row.get("offset", ""), row["label"]) for row in rows)
+        if (test_set != self.data.test_set and not self.args.skip_bad_audio) or (
+                cell.fraction == 1 and config["train_manifest"] != self.data.train):
             raise UserError(f"{cell.name}: the data changed since this comparison began; run the same command again")
+        found = {"accuracy": written["accuracy"], "f1_macro": written["f1_macro"],
+                 "classes": {one["label"]: one["accuracy"] for one in written["classes"]},
+                 "right": "".join("01"[row["label"] == row["prediction"]] for row in rows), "test_set": test_set}
         if cell.method == "knn":
             by_k = written.get("by_k", [{"k": 5, "accuracy": written["accuracy"]}])
-            result |= {"ties": facts["ties"],
-                       "k": {str(one["k"]): one["accuracy"] for one in by_k if one["k"] in self.args.ks}}
-        return result
+            found |= {"ties": written["facts"]["ties"],
+                      "k": {str(one["k"]): one["accuracy"] for one in by_k if one["k"] in self.args.ks}}
+        return found
 
     def script(self, cell: Cell, command: list[str]) -> None:
         """Run a script; what it prints goes to the run's log.txt. Raises UserError with what it had to say."""
+        if self.stopped:
+            raise UserError(f"{cell.name}: stopped")
         path = self.folder(cell) / "log.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         threads = {"OMP_NUM_THREADS": str(max(1, cores() // self.args.jobs))} if self.args.jobs > 1 else {}
         with path.open("a", encoding="utf-8") as log:
             print(f"$ python {shlex.join(command)}", file=log, flush=True)
-            process = subprocess.Popen(
-                [sys.executable, ROOT / "experiments" / "script.py", str(os.getpid()), ROOT / command[0], *command[1:]],
-                stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=os.environ | threads, process_group=0)
+            process = subprocess.Popen([sys.executable, ROOT / command[0], *command[1:]], stdout=log, stderr=log,
+                                       stdin=subprocess.DEVNULL, env=os.environ | threads, process_group=0)
             self.running.add(process)
-            if self.stopped.is_set():
-                process.terminate()
             code = process.wait()
             self.running.discard(process)
         if code:
             last = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1]
             reason = last.partition("error: ")[2] or last
-            if code < 0:
-                reason = f"ended by {signal.Signals(-code).name}, perhaps for want of memory; try fewer --jobs"
-            raise UserError(f"{cell.name}: {reason} ({path})")
+            raise UserError(f"{cell.name}: {reason if code > 0 else f'ended by signal {-code}'} ({path})")
 
 
 def _headline(result: dict) -> str:

@@ -32,20 +32,15 @@ def read_tested(path: Path) -> dict[tuple[str, str, str], str]:
         UserError: no CSV of a test script, one without a clip, or with one clip twice.
     """
     text = read_text(path, "table of tested clips", "name the .csv beside a test's .json")
-    lines = csv.DictReader(text.split("\n"), strict=True)
-    clips: dict[tuple[str, str, str], str] = {}
     try:
-        for row in lines:
-            clip = row["path"], row.get("offset", ""), row["label"]
-            if None in row or None in row.values() or clip in clips:
-                raise UserError(f"{path}, line {lines.line_num}: a clip for the second time, or not as many cells as "
-                                "the first line has; test again")
-            clips[clip] = row["prediction"]
+        rows = [((row["path"], row.get("offset", ""), row["label"]), row["prediction"])
+                for row in csv.DictReader(text.split("\n"), strict=True)]
     except (csv.Error, KeyError) as error:
-        raise UserError(f"{path}, line {lines.line_num}: not the .csv that infer_train.py or infer_notl.py leaves of a "
-                        f"test ({error}); name that") from error
-    if not clips:
-        raise UserError(f"{path}: has no clip; test again")
+        raise UserError(f"{path}: not the .csv that infer_train.py or infer_notl.py leaves of a test ({error}); name "
+                        "that") from error
+    clips = dict(rows)
+    if not clips or len(clips) < len(rows) or None in clips.values():
+        raise UserError(f"{path}: has no clips, some of them twice, or half a line; test again")
     return clips
 
 

@@ -18,7 +18,7 @@ from data.base.files import ROOT, write_atomically
 from data.base.values import whole
 from models.enrolment.kept_cohort import Cohort, place_of
 from spotting.command import check_output, warn
-from spotting.encoders.load import add_encoder, check_flags, load
+from spotting.encoders.load import add_encoder, load
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -41,7 +41,6 @@ def main(args: argparse.Namespace) -> int:
     from spotting.sound.blocks import files_of
     from spotting.sound.repeats import without_repeats
 
-    check_flags(args)
     if (args.manifest is None) == (args.recordings is None):
         raise UserError("--manifest and --recordings: give one of them, the speech to take windows of")
     if args.recordings:
@@ -56,12 +55,10 @@ def main(args: argparse.Namespace) -> int:
         raise UserError(f"{embedder.facts.path}: lies in no run's folder, where a cohort could be kept")
     check_output(path)
     cohort = gather(embedder, files, spoken, args.seed, warn)
-    if isinstance(cohort, str):
-        raise UserError(cohort)
     keep_former(path, cohort)
     with write_atomically(path, "wb") as file:
         file.write(cohort.content)
-    known = sum(bool(said) for said in cohort.spoken)
+    known = sum(map(bool, cohort.spoken))
     print(f"wrote {path}: {len(cohort.spoken):,} windows of {len(files):,} recordings, in {known:,} of which words are "
           f"known; {len(cohort.content) / 1e3:.0f} kB")
     if cohort.whitening is None:

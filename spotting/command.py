@@ -1,7 +1,6 @@
 """What the commands share: flags, tables, lines beside the results."""
 
 import argparse
-import math
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -13,6 +12,7 @@ from data.base.errors import UserError
 from data.base.files import check_output as check_output
 from data.base.files import open_regular
 from data.base.values import channels, not_negative, positive, score
+from spotting.encoders.load import Embedder, load
 
 if TYPE_CHECKING:
     from spotting.words.words_file import Words
@@ -30,8 +30,8 @@ def add_channel(parser: argparse._ActionsContainer) -> None:
                         help="which channel to hear where there are several, the first is 1 (default: their mean)")
 
 
-def add_telling(parser: argparse.ArgumentParser) -> None:
-    """The flags that say which hits are told."""
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """The flags that choose among hits."""
     parser.add_argument("--threshold", type=_threshold, action="append", metavar="[WORD=]T",
                         help="the least score of a hit of a word, or of any; may be given several times (default: each "
                              "word's own)")
@@ -66,29 +66,34 @@ def hop_samples(hop: float, clip_seconds: float) -> int:
     return round(hop * SAMPLE_RATE)
 
 
-def apply_thresholds(given: Sequence[tuple[str, float]] | None, words: "Words", path: Path, hop: float) -> None:
-    """Set the words' thresholds to those of --threshold, where there are, and warn of others set with another --hop.
+def open_words(args: argparse.Namespace) -> tuple["Words", Embedder, int]:
+    """The words of WORDS with the thresholds that --threshold gives, their encoder, and --hop in samples.
 
     Raises:
-        UserError: one is of a word that is not enrolled.
+        UserError: as `read_words`, `load`, `suited` and `hop_samples`; or a threshold of a word that is not enrolled.
     """
-    given = dict(given or ())
+    from spotting.words.words_file import read_words, suited
+
+    words, given = read_words(args.words), dict(args.threshold or ())
     if unknown := sorted(given.keys() - {"", *words.names}):
         raise UserError(f"--threshold {unknown[0]}={given[unknown[0]]:g}: {unknown[0]!r} is none of the words in "
-                        f"{path}, {', '.join(words.names)}")
+                        f"{args.words}, {', '.join(words.names)}")
+    embedder = suited(words, load(args, words.encoder), args.words)
+    hop = hop_samples(args.hop, embedder.facts.clip_seconds)
     if "" not in given and set(words.names) - given.keys():
-        tell_hop(path, words.calibration, hop)
+        warn_of_hop(args, words)
     for word in words.words:
         word.threshold = given.get(word.name, given.get("", word.threshold))
+    return words, embedder, hop
 
 
-def tell_hop(path: Path, calibration: dict, hop: float) -> None:
+def warn_of_hop(args: argparse.Namespace, words: "Words") -> None:
     """Warn where thresholds were set with windows at another distance: more windows an hour, more false alarms."""
-    then = calibration.get("hop")
-    if isinstance(then, int | float) and not math.isclose(then, hop):
-        warn(f"warning: {path}: its thresholds were set with --hop {then:g}; with --hop {hop:g} there are "
-             f"{'more' if hop < then else 'fewer'} false alarms an hour than they are for, and "
-             f"{'fewer' if hop < then else 'more'} misses")
+    then = words.calibration.get("hop", args.hop)
+    if then != args.hop:
+        more, fewer = ("more", "fewer") if args.hop < then else ("fewer", "more")
+        warn(f"warning: {args.words}: its thresholds were set with --hop {then:g}; with --hop {args.hop:g} there are "
+             f"{more} false alarms an hour than they are for, and {fewer} misses")
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:

@@ -16,7 +16,7 @@ from data.base.errors import UserError, exit_cleanly
 from data.base.files import ROOT, locked
 from data.base.values import positive
 from spotting.command import FA_PER_HOUR, add_channel, add_hop, check_output, hop_samples, print_table, warn
-from spotting.encoders.load import add_encoder, check_flags, load
+from spotting.encoders.load import add_encoder, load
 
 REGISTRY = ROOT / "manifests.json"
 FEW = 3  # clips of a word, below which there is a warning
@@ -53,58 +53,41 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> int:
-    from spotting.words.copies import copies
+    from spotting.sound.blocks import files_of
     from spotting.words.recordings import enrol, find_recordings
-    from spotting.words.words_file import misfits, read_words, suited, taken_for, write_words
+    from spotting.words.words_file import read_words, suited, taken_for, write_words
 
-    check_flags(args)
-    before, found = None, content_of(args.out)
-    if args.add:
-        before = read_words(args.out)
-    elif os.path.lexists(args.out):
+    # Flags, encoder.
+    content = content_of(args.out)
+    if not args.add and os.path.lexists(args.out):
         raise UserError(f"--out {args.out}: is there already; add to it with --add, or choose another name")
+    before = read_words(args.out) if args.add else None
     check_output(args.out)
-    background = None
-    if args.background:
-        from spotting.sound.blocks import files_of
-
-        background = files_of(args.background, "--background", warn)
+    background = files_of(args.background, "--background", warn) if args.background else None
     embedder = load(args, before.encoder if before else None)
     kept, hop = embedder.cohort, hop_samples(args.hop, embedder.facts.clip_seconds)
     if before:
         embedder = suited(before, embedder, args.out)
 
+    # Words.
     recorded = find_recordings(args.clips, embedder.facts.clip_seconds, warn, args.channel)
     words = enrol(recorded, embedder, warn, before, args.word_seconds)
     words.cohort = embedder.cohort and embedder.cohort.digest
-    rows = [("word", "clips", "alike", "least")]
-    for word in words.words:
-        scores = word.left_out_scores()
-        rows.append((word.name, str(len(scores)), *(("-", "-") if np.isnan(scores).any() else
-                                                   (f"{scores.mean():.2f}", f"{scores.min():.2f}"))))
-    print_table(rows)
-    few = [word.name for word in words.words if len(word.clips) < FEW]
-    if few:
-        warn(f"warning: fewer than {FEW} clips of {', '.join(few)}; enrol five or more, spoken as they will be")
-    for clip, why in misfits(words.words):
-        warn(f"does not fit: {clip.file} {why}; listen to it at {clip.offset:.2f} s")
-    for line in copies(words.words):
-        warn(line)
-    if background:
-        from spotting.sound.repeats import without_repeats
+    describe(words.words)
 
-        background = without_repeats(background, "--background", warn,
-                                     [clip.file for word in words.words for clip in word.clips],
-                                     "are enrolled recordings")
-        set_thresholds(args, words, background, embedder, kept, hop)
+    # Thresholds.
+    if background:
+        by_background(args, words, background, embedder, kept, hop)
     else:
-        thresholds_without_background(args, words, before, embedder, kept)
+        without_background(args, words, before, embedder, kept)
     for line in taken_for(words.words, embedder.cohort):
         warn(line)
+
+    # The file.
     with locked(args.out.absolute().parent):
-        if content_of(args.out) != found:
+        if content_of(args.out) != content:
             raise UserError(f"--out {args.out}: has been written by another process meanwhile, and stays as it is; "
-                            + ("run this again" if args.add else "add to it with --add, or choose another name"))
+                            "run this again with --add, or choose another name")
         write_words(args.out, words)
     print(f"wrote {args.out}: {len(words.words)} words of {embedder.facts}")
     return 0
@@ -115,27 +98,52 @@ def content_of(path: Path) -> bytes | None:
     return path.read_bytes() if path.is_file() else None
 
 
-def set_thresholds(args, words, files, embedder, kept, hop) -> None:
-    """By the background, and where it is too short for the rate that is asked for, by the cohort, too."""
+def describe(words) -> None:
+    """Print how alike each word's clips are, and name those that are few, do not fit or repeat another."""
+    from spotting.words.copies import copies
+    from spotting.words.words_file import misfits
+
+    rows = [("word", "clips", "alike", "least")]
+    for word in words:
+        scores = word.left_out_scores()
+        alike = ("-", "-") if np.isnan(scores).any() else (f"{scores.mean():.2f}", f"{scores.min():.2f}")
+        rows.append((word.name, str(len(scores)), *alike))
+    print_table(rows)
+    if few := [word.name for word in words if len(word.clips) < FEW]:
+        warn(f"warning: fewer than {FEW} clips of {', '.join(few)}; enrol five or more, spoken as they will be")
+    for clip, why in misfits(words):
+        warn(f"does not fit: {clip.file} {why}; listen to it at {clip.offset:.2f} s")
+    for line in copies(words):
+        warn(line)
+
+
+def by_background(args, words, files, embedder, kept, hop) -> None:
+    """Thresholds by the background, and where it is too short for the rate that is asked for, by the cohort, too."""
     from spotting.detection.intervals import allowed
-    from spotting.detection.thresholds import about_silence, by_cohort, calibrate, few_without, hear, look_for_the_word
+    from spotting.detection.thresholds import about_silence, by_cohort, calibrate, hear, look_for_the_word
     from spotting.encoders.gather import heard_in_training
     from spotting.sound.blocks import open_file
+    from spotting.sound.repeats import without_repeats
 
-    for line in heard_in_training(embedder.facts, {"files of --background": [(file, 0.0, None) for file in files]})[1]:
+    files = without_repeats(files, "--background", warn, [clip.file for word in words.words for clip in word.clips],
+                            "are enrolled recordings")
+    for line in heard_in_training(embedder.facts, {"files of --background": [(file, 0.0, None) for file in files]},
+                                  args.channel)[1]:
         warn(f"warning: {line}")
-    least = None
     background = hear(((file, open_file(file, warn, channel=args.channel)) for file in files), embedder, words.words,
                       hop, "background")
     for line in about_silence(background, "--background"):
         warn(line)
+    least = None
     if not allowed(args.fa_per_hour, background.hours):
-        cohort = cohort_of(args, embedder, kept, words.names)
-        if why := cohort if isinstance(cohort, str) else few_without(cohort, words.names):
-            warn(f"the thresholds rest on so short a background alone: {why}")
-        else:
+        try:
+            cohort = cohort_of(args, embedder, kept)
             by_cohort(words.words, cohort, embedder.cohort, args.fa_per_hour, args.hop, embedder.facts.clip_seconds)
             least = [word.threshold for word in words.words]
+        except UserError as error:
+            if args.cohort:
+                raise
+            warn(f"the thresholds rest on so short a background alone: {error}")
     for line in calibrate(words, background, args.fa_per_hour, embedder.cohort, least):
         print(line)
     words.calibration["hop"] = args.hop
@@ -143,9 +151,9 @@ def set_thresholds(args, words, files, embedder, kept, hop) -> None:
         warn(line)
 
 
-def thresholds_without_background(args, words, before, embedder, kept) -> None:
-    """Of words whose clips are the same as before, their own; of others by a cohort, or what `THRESHOLD` says."""
-    from spotting.detection.thresholds import by_cohort
+def without_background(args, words, before, embedder, kept) -> None:
+    """Thresholds of words whose clips are the same as before stay; others come from a cohort, or are `THRESHOLD`."""
+    from spotting.detection.thresholds import by_cohort, passing
     from spotting.words.recordings import THRESHOLD
 
     old = {word.name: word for word in before.words} if before else {}
@@ -159,31 +167,31 @@ def thresholds_without_background(args, words, before, embedder, kept) -> None:
     words.calibration = before.calibration if before else {}
     if not changed:
         return
-    then = words.calibration.get("hop")
-    if len(changed) < len(words.words) and isinstance(then, int | float) and then != args.hop:
+    then = words.calibration.get("hop", args.hop)
+    if len(changed) < len(words.words) and then != args.hop:
         raise UserError(f"--hop {args.hop:g}: the thresholds in {args.out} were set with --hop {then:g}; add with "
                         "that, or enrol all words again")
-    cohort = cohort_of(args, embedder, kept, [word.name for word in changed])
-    if isinstance(cohort, str):
-        warn(f"threshold {THRESHOLD:g} for {', '.join(word.name for word in changed)}, which rests on no recording "
-             f"({cohort}); set it with --background and recordings without the words")
+    names = [word.name for word in changed]
+    try:
+        cohort = cohort_of(args, embedder, kept)
+        by_cohort(changed, cohort, embedder.cohort, args.fa_per_hour, args.hop, embedder.facts.clip_seconds)
+    except UserError as error:
+        if args.cohort or kept:
+            raise
+        warn(f"threshold {THRESHOLD:g} for {', '.join(names)}, which rests on no recording ({error}); set it with "
+             "--background and recordings without the words")
         return
     words.calibration["hop"] = args.hop
-    by_cohort(changed, cohort, embedder.cohort, args.fa_per_hour, args.hop, embedder.facts.clip_seconds)
     for word in changed:
-        own = word.left_out_scores(embedder.cohort)
-        passed = "" if np.isnan(own).any() else \
-            f"; {int((own >= word.threshold).sum())} of its {len(own)} clips pass, each left out in turn"
         print(f"{word.name}: threshold {word.threshold:.3f} for about {args.fa_per_hour:g} false alarms an hour, by "
-              f"{len(cohort.without([word.name for word in changed])):,} seconds of others' speech{passed}")
+              f"{len(cohort.without(names)):,} seconds of others' speech; {passing(word, embedder.cohort)[1]}")
     warn("of your recordings, only --background can tell how many false alarms an hour these thresholds give")
 
 
-def cohort_of(args, embedder, kept, names):
-    """The cohort for the thresholds of words of these names, or why there is none. Raises UserError for --cohort."""
+def cohort_of(args, embedder, kept):
+    """The cohort for thresholds. Raises UserError where there is none."""
     from models.runs.checkpoints import run_of
     from models.runs.provenance import training_set
-    from spotting.detection.thresholds import few_without
     from spotting.encoders.gather import gather, training_files
 
     if args.cohort is None and kept is not None:
@@ -191,18 +199,11 @@ def cohort_of(args, embedder, kept, names):
     name, registry = args.cohort, args.registry
     if name is None:
         if (known := (run := run_of(embedder.facts.path)) and training_set(run.config())) is None:
-            return "no cohort is kept with this encoder, nor does it say what it was trained on; see spotting.cohort"
+            raise UserError("no cohort is kept with this encoder, nor does it say what it was trained on; see "
+                            "spotting.cohort")
         name, registry = known
-    try:
-        found = gather(embedder, *training_files(name, Path(registry)), 0, warn)
-        found = found if isinstance(found, str) else few_without(found, names) or found
-    except UserError as error:
-        found = str(error)
-    if isinstance(found, str):
-        if args.cohort:
-            raise UserError(f"--cohort {args.cohort}: {found}")
-        return f"what this encoder was trained on: {found}"
-    warn(f"a cohort of {len(found.embeddings):,} windows was made of {name}; keep one with python -m spotting.cohort, "
+    found = gather(embedder, *training_files(name, Path(registry)), 0, warn)
+    warn(f"a cohort of {len(found.plain):,} windows was made of {name}; keep one with python -m spotting.cohort, "
          "and scores are held against it, too")
     return found
 

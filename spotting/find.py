@@ -5,24 +5,15 @@
 """
 
 import argparse
-import itertools
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
 from data.base.values import channels, sample_rate
-from spotting.command import (
-    add_channel,
-    add_hop,
-    add_telling,
-    apply_thresholds,
-    check_kept,
-    check_output,
-    hop_samples,
-    warn,
-)
-from spotting.encoders.load import add_encoder, check_flags, load
+from spotting.command import add_channel, add_hop, add_selection, check_kept, check_output, open_words, warn
+from spotting.encoders.load import add_encoder
 from spotting.sound.blocks import PCM
 
 STDIN = "-"
@@ -39,7 +30,7 @@ def parse_args(argv=None) -> argparse.Namespace:
                              "was found is written too if the search is interrupted")
     add_channel(parser)
     add_hop(parser)
-    add_telling(parser)
+    add_selection(parser)
     raw = parser.add_argument_group("raw samples", "What comes on standard input.")
     raw.add_argument("--rate", type=sample_rate, default=16_000, help="samples a second (default: 16000)")
     raw.add_argument("--channels", type=channels, default=1, help="(default: 1)")
@@ -51,57 +42,38 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> int:
     from spotting.hits.hits_file import COLUMNS, check_ending, row, write_hits
-    from spotting.sound.band import about_band
-    from spotting.sound.blocks import files_of
-    from spotting.sound.overdriven import about_overdriven
-    from spotting.words.words_file import read_words, suited
+    from spotting.sound.heard import Remarks
 
-    check_flags(args)
-    words = read_words(args.words)
-    left_out: list[str] = []
-    recordings = list(itertools.chain.from_iterable(
-        [name] if name == STDIN else files_of([name], "RECORDING", left_out.append) for name in args.recordings))
-    for line in left_out:
-        warn(line)
-    if recordings.count(STDIN) > 1:
-        raise UserError(f"RECORDING {STDIN}: standard input can be read once")
-    if STDIN in recordings and sys.stdin is None:
-        raise UserError(f"RECORDING {STDIN}: standard input is closed; pipe raw samples to it")
-    if STDIN in recordings and sys.stdin.isatty():
-        raise UserError(f"RECORDING {STDIN}: standard input is a terminal; pipe raw samples to it")
+    # Flags, words, encoder.
+    recordings, left_out = inputs(args.recordings)
     if args.out:
         check_ending(args.out, len(recordings))
         check_kept("--out", args.out, [args.words, *recordings])
         check_output(args.out)
-    embedder = suited(words, load(args, words.encoder), args.words)
-    hop = hop_samples(args.hop, embedder.facts.clip_seconds)
-    apply_thresholds(args.threshold, words, args.words, args.hop)
+    words, embedder, hop = open_words(args)
 
-    widths = [max(len("recording"), *map(len, recordings)), 9, 9, max(len("word"), *map(len, words.names)), 6]
-
-    def show(cells) -> None:
-        print("  ".join(cell.ljust(width) if i in (0, 3) else cell.rjust(width)
-                        for i, (cell, width) in enumerate(zip(cells, widths, strict=True))).rstrip(), flush=True)
-
-    show(COLUMNS)
-    found, failed, complete, begun = [], 0, False, time.perf_counter()
+    # The search.
+    widths = [max(map(len, ["recording", *recordings])), 9, 9, max(map(len, ["word", *words.names])), 6]
+    show_row(COLUMNS, widths)
+    found, remarks, failed, complete, begun = [], Remarks(), 0, False, time.perf_counter()
     try:
         for name in recordings:
             try:
-                for hit in hits_in(args, name, embedder, words, hop, found):
-                    show(row(name, hit))
+                for hit in hits_in(args, name, embedder, words, hop, found, remarks):
+                    show_row(row(name, hit), widths)
             except UserError as error:
                 if len(recordings) == 1:
                     raise
                 warn(f"error: {error}")  # the others can be searched all the same
                 failed += 1
         complete = not failed and not left_out and all(f.whole for f in found)
+
+    # What was found, also after Ctrl-C.
     finally:
         took = time.perf_counter() - begun
         if args.out:
             write_hits(args.out, found, words.names, complete)
-        for line in (*about_band([f.recording for f in found if f.narrow], len(found), words.words),
-                     *about_overdriven([f.recording for f in found if f.cut_off], len(found))):
+        for line in remarks.lines(words.words):
             warn(line)
         hits, seconds = sum(len(f.hits) for f in found), sum(f.seconds for f in found)
         warn(f"{hits} hits in {seconds:.1f} s of sound, {seconds / max(took, 1e-9):.1f} times real time"
@@ -111,14 +83,35 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def hits_in(args, name, embedder, words, hop, found):
-    """The hits of one recording as they are decided; ``found`` gets them, also when it breaks off."""
+def inputs(names: Sequence[str]) -> tuple[list[str], bool]:
+    """The recordings that names stand for, and whether some in folders were left out, which is told."""
+    from spotting.sound.blocks import files_of
+
+    left_out: list[str] = []
+    found = [file for name in names
+             for file in ([name] if name == STDIN else files_of([name], "RECORDING", left_out.append))]
+    for line in left_out:
+        warn(line)
+    if STDIN in found and (found.count(STDIN) > 1 or sys.stdin is None or sys.stdin.isatty()):
+        raise UserError(f"RECORDING {STDIN}: pipe raw samples to standard input, which can be read once")
+    return found, bool(left_out)
+
+
+def show_row(cells: Sequence[str], widths: Sequence[int]) -> None:
+    """A line of the table, whose rows come one by one."""
+    print("  ".join(cell.ljust(width) if i in (0, 3) else cell.rjust(width)
+                    for i, (cell, width) in enumerate(zip(cells, widths, strict=True))).rstrip(), flush=True)
+
+
+def hits_in(args, name, embedder, words, hop, found, remarks):
+    """The hits of one recording as they are decided; ``found`` and ``remarks`` get it, also when it breaks off."""
     from tqdm import tqdm
 
     from spotting.hits.hits_file import Found
     from spotting.hits.rivals import paused
-    from spotting.hits.search import Heard, search
+    from spotting.hits.search import search
     from spotting.sound.blocks import open_file, open_raw
+    from spotting.sound.heard import Heard
 
     live = name == STDIN
     sound = open_raw(sys.stdin.buffer, "standard input", args.rate, args.channels, args.pcm, warn,
@@ -139,14 +132,10 @@ def hits_in(args, name, embedder, words, hop, found):
                 this.hits.append(hit)
                 yield hit
         finally:
-            this.seconds, this.narrow, this.cut_off = heard.seconds, heard.band.narrow, heard.peaks.cut_off
-    this.whole = sound.whole
+            this.seconds, this.whole = heard.seconds, sound.whole
+            remarks.add(name, heard)
     if not heard.seconds:
         raise UserError(f"{sound.name}: no sound came")
-    if not heard.any_sound:
-        warn(f"{sound.name}: silent to the bit")
-    elif not heard.loud:
-        warn(f"{sound.name}: nothing in it is above -60 dB of full scale, too quiet to hear a word in; make it louder")
 
 
 if __name__ == "__main__":

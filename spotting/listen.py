@@ -9,13 +9,14 @@ from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
 from data.base.values import positive
-from spotting.command import add_channel, add_hop, add_telling, apply_thresholds, hop_samples, warn
-from spotting.encoders.load import add_encoder, check_flags, load
+from spotting.command import add_channel, add_hop, add_selection, open_words, warn
+from spotting.encoders.load import add_encoder
 
-PATIENCE = 2  # windows that must not score higher before a hit is told; those after them can only be the same hit
+PATIENCE = 2  # windows that must not score higher before a hit is given; those after them can only be the same hit
 SILENCE = 3.0  # seconds without a sample, after which the device is taken for gone
-MUTE = 5.0  # seconds from the first on without anything to be heard in, after which it is said
-BEHIND = 2.0  # seconds of sound not looked at yet, from which on it is said
+JUDGED = 5.0  # seconds after which it is judged whether words can be found in the sound
+BEHIND = 2.0  # seconds of sound not looked at yet that are too many
+TOO_SLOW = f"cannot keep up: {BEHIND:g} s behind the microphone; take a longer --hop, a smaller encoder, or --onnx"
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -26,7 +27,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument("--devices", action="store_true", help="list the microphones and end")
     parser.add_argument("--seconds", type=positive, help="listen for so long (default: until Ctrl-C)")
     add_channel(parser)
-    add_telling(parser)
+    add_selection(parser)
     add_hop(parser)
     add_encoder(parser, "the one that the words were enrolled with")
     return parser.parse_args(argv)
@@ -35,19 +36,14 @@ def parse_args(argv=None) -> argparse.Namespace:
 def main(args: argparse.Namespace) -> int:
     from spotting.hits.rivals import paused
     from spotting.sound.microphone import Microphone, devices
-    from spotting.words.words_file import read_words, suited
 
-    check_flags(args)
     if args.devices:
         for line in devices():
             print(line)
         return 0
     if args.words is None:
         raise UserError("WORDS is missing: the file that spotting.enroll wrote")
-    words = read_words(args.words)
-    embedder = suited(words, load(args, words.encoder), args.words)
-    hop = hop_samples(args.hop, embedder.facts.clip_seconds)
-    apply_thresholds(args.threshold, words, args.words, args.hop)
+    words, embedder, hop = open_words(args)
 
     with Microphone(args.device, args.channel, SILENCE, warn) as microphone:
         print(f"listening to {microphone.name} for {', '.join(words.names)}; end with Ctrl-C", flush=True)
@@ -66,15 +62,15 @@ def main(args: argparse.Namespace) -> int:
 def hits(blocks, embedder, words, hop, behind=lambda: 0.0, all_words=False):
     """Hits as soon as they are decided: early, but one for each that spotting.find finds.
 
-    A hit is told once `PATIENCE` windows after it score no higher, and its place is known. If a later window that
-    overlaps it scores higher after all, of this word or of another in the same place, no more is told.
+    A hit is given once `PATIENCE` windows after it score no higher, and its place is known. If a later window that
+    overlaps it scores higher after all, of this word or of another in the same place, no more is given.
     """
     from spotting.hits.match import Early, hit_of, reach
     from spotting.hits.rivals import beaten, of_one_saying
-    from spotting.hits.search import Heard, scored
-    from spotting.sound.band import about_band
+    from spotting.hits.search import scored
+    from spotting.sound.heard import Heard, Remarks
 
-    heard, warned, muted, narrow, told = Heard(), False, True, False, []
+    heard, warned, given = Heard(), set(), []
     early = [Early(i, reach(word, hop, embedder.facts.clip_samples), PATIENCE, word.threshold)
              for i, word in enumerate(words)]
 
@@ -83,26 +79,19 @@ def hits(blocks, embedder, words, hop, behind=lambda: 0.0, all_words=False):
         if found and not all_words:
             rivals = [hit_of(peak, words[peak.word], hop) for one in early if (peak := one.waiting)] + found
             found = [hit for hit in found
-                     if not beaten(hit, rivals) and not any(of_one_saying(hit, other) for other in told)]
-            told[:] = [*told, *found][-len(words):]
+                     if not beaten(hit, rivals) and not any(of_one_saying(hit, other) for other in given)]
+            given[:] = [*given, *found][-len(words):]
         yield from (hit.within(heard.seconds) for hit in found)
 
     for first, scores, backs in scored(blocks, embedder, words, hop, heard, 1):
         yield from decided([one.push(first, scores[0, i], int(backs[0, i])) for i, one in enumerate(early)])
-        muted = muted and not heard.loud
-        if muted and heard.seconds >= MUTE:
-            warn(f"nothing is above -60 dB of full scale in the first {MUTE:g} s, too quiet to hear a word in: is the "
-                 "microphone muted, is another one meant (--devices), or do its channels cancel out (--channel)?")
-            muted = False  # said once
-        if not narrow and heard.seconds >= MUTE and heard.band.narrow:
-            for line in about_band(["the microphone"], 1, words):
+        remarks = Remarks()
+        if heard.seconds >= JUDGED:
+            remarks.add("the microphone", heard)
+        for line in remarks.lines(words) + [TOO_SLOW] * (behind() > BEHIND):
+            if line not in warned:
                 warn(line)
-            narrow = True  # said once
-        late = behind()
-        if late > BEHIND and not warned:
-            warn(f"cannot keep up: {late:.1f} s behind the microphone; take a longer --hop, a smaller encoder, or "
-                 "--onnx")
-        warned = late > BEHIND / 2 and (warned or late > BEHIND)
+            warned.add(line)
     yield from decided([one.finish() for one in early])
 
 

@@ -5,13 +5,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from spotting.detection.intervals import of_rate, of_share, over_recordings, wider
+from spotting.detection.outcome import Scores
 from spotting.detection.tradeoff import at_rate, at_threshold
 
-Scores = dict[str, tuple[np.ndarray, np.ndarray]]  # of a word, of its recordings and of false alarms, descending
+HEADINGS = ("word", "wanted/h", "an hour (95 %)", "miss rate, mean ± standard deviation over draws (95 %)", "least",
+            "most")
 
 
-def over_draws(scores: Sequence[Scores], files: Sequence[dict[str, np.ndarray]], rates: Sequence[float],
-               hours: Sequence[float], thresholds: Sequence[dict[str, float]] | None) -> list[dict]:
+def over_draws(scores: Sequence[Scores], rates: Sequence[float], hours: Sequence[float],
+               thresholds: Sequence[dict[str, float]] | None) -> list[dict]:
     """Of each word and rate, the miss rates over the draws; and at the thresholds that enrolling sets by the cohort.
 
     Draws share the recordings, so the intervals are those of one draw with the mean counts, or those that drawing the
@@ -19,29 +21,29 @@ def over_draws(scores: Sequence[Scores], files: Sequence[dict[str, np.ndarray]],
 
     Args:
         scores: of each draw.
-        files: of each draw, in which recording each false alarm is, by word.
         hours: of each recording without the words.
         thresholds: of each draw, by word; None where enrolling sets none.
     """
-    results, each, hours = [], hours, float(np.sum(hours))
+    results, total = [], float(np.sum(hours))
     for name in scores[0]:
+        drawn = [one[name] for one in scores]
         for rate in ([None] if thresholds else []) + list(rates):
-            points = [at_rate(*one[name], rate, hours) if rate else at_threshold(*one[name], thresholds[i][name])
-                      for i, one in enumerate(scores)]
+            points = [at_rate(*one[:2], rate, total) if rate else at_threshold(*one[:2], thresholds[i][name])
+                      for i, one in enumerate(drawn)]
             value = {"word": name, "fa_per_hour_wanted": rate, "claimed": points[0].threshold is not None}
             if value["claimed"]:
-                missed, said = np.array([point.missed for point in points]), points[0].said
+                missed, recordings = np.array([point.missed for point in points]), points[0].recordings
                 alarms = np.array([point.alarms for point in points])
-                share, per_hour = map(wider, over_recordings(
-                    [(*one[name], of[name], point.threshold) for one, of, point in zip(scores, files, points,
-                                                                                        strict=True)], each, rate),
-                    (of_share(missed.mean(), said), of_rate(alarms.mean(), hours)))
-                value |= {"miss_rate_mean": float(missed.mean()) / said,
-                          "miss_rate_std": float(missed.std(ddof=1)) / said,
-                          "miss_rate_min": float(missed.min()) / said, "miss_rate_max": float(missed.max()) / said,
-                          "miss_rate_95": share, "recordings": said,
-                          "fa_per_hour_mean": float(alarms.mean()) / hours,
-                          "fa_per_hour_95": per_hour,
+                again = over_recordings([(*one, point.threshold) for one, point in zip(drawn, points, strict=True)],
+                                        hours, rate)
+                share, per_hour = map(wider, again, (of_share(missed.mean(), recordings),
+                                                     of_rate(alarms.mean(), total)))
+                value |= {"miss_rate_mean": float(missed.mean()) / recordings,
+                          "miss_rate_std": float(missed.std(ddof=1)) / recordings,
+                          "miss_rate_min": float(missed.min()) / recordings,
+                          "miss_rate_max": float(missed.max()) / recordings,
+                          "miss_rate_95": share, "recordings": recordings,
+                          "fa_per_hour_mean": float(alarms.mean()) / total, "fa_per_hour_95": per_hour,
                           "false_alarms_max": int(alarms.max())}
             else:
                 value["hours_needed"] = 1 / rate

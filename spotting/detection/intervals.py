@@ -51,13 +51,13 @@ def over_recordings(draws: Sequence[Scored], hours: Sequence[float], rate: float
     for i in range(RESAMPLES):
         times = np.bincount(rng.integers(len(hours), size=len(hours)), minlength=len(hours))
         chosen, total = rng.integers(len(draws[0][0]), size=len(draws[0][0])), max(times @ hours, 1e-9)
-        for said, scores, file, threshold in draws:
+        for best, scores, file, threshold in draws:
             reached = np.cumsum(times[file])
             alarms[i] += times[file[scores >= threshold]].sum() / total / len(draws)
             if rate is not None:
                 over = int(np.searchsorted(reached, allowed(rate, total), "right"))  # the first that is too many
                 threshold = np.nextafter(scores[over], np.inf) if over < len(scores) else scores.min(initial=0.0)
-            missed[i] += (said[chosen] < threshold).mean() / len(draws)
+            missed[i] += (best[chosen] < threshold).mean() / len(draws)
     ends = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
     return tuple(map(float, np.quantile(missed, ends))), tuple(map(float, np.quantile(alarms, ends)))
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,8 +14,7 @@ from data.audio.decoding import SAMPLE_RATE, decode, fit
 from data.base.files import file_digest
 from models.report.page.origin import said
 from models.report.page.parts import Clip, Matrix, Mistake, Page, Table, named
-from spotting.detection.thresholds import Background
-from spotting.encoders.load import Embedder
+from spotting.detection.outcome import Outcome
 from spotting.sound.blocks import Sound
 from spotting.words.words_file import Clip as Enrolled
 from spotting.words.words_file import Word
@@ -39,7 +37,7 @@ class Place:
         number: of the recording, as `opened` numbers them.
         file: its name.
         start: of the word, in seconds from where the recording is opened.
-        samples, first: of a mistake what is to be played, int16 at 16 kHz, and its beginning, in seconds likewise.
+        samples, first: what is to be played, int16 at 16 kHz, and its beginning, in seconds likewise.
         windows: (K, S) int16, what was compared with the enrolled clips.
     """
 
@@ -54,24 +52,20 @@ class Place:
     windows: np.ndarray | None = None
 
 
-def places_of(words: Sequence[Word], thresholds: Sequence[float], labels: Sequence[str], files: Sequence[str],
-              best: np.ndarray, at: np.ndarray, background: Background) -> list[Place]:
-    """All recordings of the words, and all false alarms.
-
-    Args:
-        labels, files: (N,) of the recordings of words.
-        best, at: (N, W) highest score of each word in each, and where in seconds.
-    """
-    index, found = {word.name: i for i, word in enumerate(words)}, []
-    for n, label in enumerate(labels):
+def places_of(outcome: Outcome, thresholds: Sequence[float]) -> list[Place]:
+    """All recordings of the words, those missed first by score, and all false alarms; (W,) ``thresholds``."""
+    words, background, found = outcome.tested[0].words, outcome.background, []
+    index = {word.name: i for i, word in enumerate(words)}
+    for n, (label, file, *_) in enumerate(outcome.positives):
         w = index[label]
-        kind = MISSED if best[n, w] < thresholds[w] else FOUND
-        found.append(Place(w, kind, float(best[n, w]), len(background.files) + n, files[n], float(at[n, w])))
+        kind = MISSED if outcome.best[n, w] < thresholds[w] else FOUND
+        found.append(Place(w, kind, float(outcome.best[n, w]), len(background.files) + n, file,
+                           float(outcome.at[n, w])))
     for w, threshold in enumerate(thresholds):
         for score, number, start in zip(background.scores[w], background.file[w], background.start[w], strict=True):
             if score >= threshold:
                 found.append(Place(w, ALARM, float(score), int(number), background.files[number], float(start)))
-    return found
+    return sorted(found, key=lambda place: place.score if place.kind == MISSED else -place.score)
 
 
 def hear_again(places: Iterable[Place], words: Sequence[Word], opened: Callable[[int], Sound],
@@ -81,90 +75,74 @@ def hear_again(places: Iterable[Place], words: Sequence[Word], opened: Callable[
     for place in places:
         by_file[place.number].append(place)
     for number, wanted in by_file.items():
-        spans = []
+        whole = np.concatenate([np.zeros(0, np.int16), *opened(number).blocks])
         for place in wanted:
             word = words[place.word]
             window = max(0.0, place.start - word.start)
             end = window + (word.windows - 1) * word.spacing + clip_samples / SAMPLE_RATE
-            if place.kind == ALARM:
-                spans.append((max(0.0, window - AROUND), end + AROUND, window))
-            else:
-                before = max(0.0, (window + end - LONGEST) / 2)
-                spans.append((before, max(before + LONGEST, end), window))
-        for place, (first, _, window), samples in zip(wanted, spans, cut(opened(number), [s[:2] for s in spans]),
-                                                      strict=True):
-            word, place.first = words[place.word], first
-            place.samples = samples if place.kind != FOUND else None  # of those nobody listens to
-            starts = [round((window - first + k * word.spacing) * SAMPLE_RATE) for k in range(word.windows)]
-            place.windows = np.stack([fit(samples[start:start + clip_samples], clip_samples) for start in starts])
+            place.first, last = max(0.0, window - AROUND), end + AROUND
+            if place.kind != ALARM:
+                place.first = max(0.0, (window + end - LONGEST) / 2)
+                last = max(place.first + LONGEST, end)
+            place.samples = whole[round(place.first * SAMPLE_RATE):round(last * SAMPLE_RATE)].copy()
+            starts = [round((window - place.first + k * word.spacing) * SAMPLE_RATE) for k in range(word.windows)]
+            place.windows = np.stack([fit(place.samples[start:start + clip_samples], clip_samples)
+                                      for start in starts])
 
 
-def cut(sound: Sound, spans: Sequence[tuple[float, float]]) -> list[np.ndarray]:
-    """Of a sound the stretches from so many seconds to so many, int16; as much of each as there is."""
-    edges = [tuple(round(at * SAMPLE_RATE) for at in span) for span in spans]
-    parts: list[list[np.ndarray]] = [[] for _ in spans]
-    done, last = 0, max(end for _, end in edges)
-    for block in sound.blocks:
-        for part, (start, end) in zip(parts, edges, strict=True):
-            if start < done + len(block) and done < end:
-                part.append(block[max(0, start - done):end - done].copy())
-        done += len(block)
-        if done >= last:
-            break
-    return [np.concatenate([np.zeros(0, np.int16), *part]) for part in parts]
-
-
-def page_of_score(title: str, line: str, table: Sequence[Sequence[str]], curve: bytes, words: Sequence[Word],
-                  thresholds: Sequence[float], where: str, places: list[Place], opened: Callable[[int], Sound],
-                  embedder: Embedder, hours: float, origin: list[tuple[str, str]], notes: list[str]) -> Page:
+def page_of_score(outcome: Outcome, printed: dict, thresholds: Sequence[float], where: str,
+                  opened: Callable[[int], Sound], words_path: str | None) -> Page:
     """A page of the figures that `spotting.score` printed.
 
     Args:
-        line, table: as printed, its headings in the first row.
-        words, thresholds: (W,) those that the mistakes are of, and ``where`` says which.
-        places: of `places_of`.
+        printed: its title, line, cells with their headings in the first row, curve and JSON.
+        thresholds: (W,) those that the mistakes are of, and ``where`` says which.
         opened: a recording by number, with its noise.
     """
-    heard, seen = [], defaultdict(int)
-    for place in sorted(places, key=lambda p: p.score if p.kind == MISSED else -p.score):
+    words, places = outcome.tested[0].words, places_of(outcome, thresholds)
+    heard, seen = [], Counter()
+    for place in places:
         seen[place.word, place.kind] += 1
         if place.kind != ALARM or seen[place.word, ALARM] <= MOST:
             heard.append(place)
     unheard = {kind: count - MOST for kind, count in seen.items() if kind[1] == ALARM and count > MOST}
-    hear_again(heard, words, opened, embedder.facts.clip_samples)
-    flat = embedder(np.concatenate([place.windows for place in heard]))
-    ends = np.cumsum([len(place.windows) for place in heard])
-    embedded = np.split(flat, ends[:-1])
-    enrolled = cache(lambda w, i: enrolled_clip(words[w].clips[i], words[w].name, embedder.facts.clip_seconds))
+    hear_again(heard, words, opened, outcome.embedder.facts.clip_samples)
+    embedded = np.split(outcome.embedder(np.concatenate([place.windows for place in heard])),
+                        np.cumsum([len(place.windows) for place in heard])[:-1])
+    names = {i: word.name for i, word in enumerate(words)}
+    caption = (f"Recordings of each word found and missed, and its false alarms in {outcome.background.hours:.2f} h: "
+               f"{where}")
+    matrix = Matrix("Found, missed, false alarms", caption, dict(seen), dict.fromkeys(names, FOUND),
+                    (list(names), list(COLUMNS)))
+    return Page(
+        f"Misses and false alarms: {printed['title']}", printed["line"], [],
+        {"clip": "recording", "row": "word", "column": "mistake",
+         "values": ["score", "threshold", "nearest, similarity"], "nearest": "nearest enrolled clip"},
+        names, COLUMNS, matrix, mistakes_of(heard, embedded, words, thresholds, outcome.embedder.facts.clip_seconds),
+        origin_of_score(printed["content"], words_path, [file for _, file, *_ in outcome.positives]), outcome.notes,
+        [Table("Misses against false alarms an hour", printed["cells"])],
+        named({"curve": printed["curve"], "map": map_of(words, heard, embedded)}),
+        f"The mistakes are those of {where}. The nearest enrolled clip is that of the word which the stretch "
+        "found most like it resembles most.", "", unheard)
 
+
+def mistakes_of(places: Sequence[Place], embedded: Sequence[np.ndarray], words: Sequence[Word],
+                thresholds: Sequence[float], clip_seconds: float) -> list[Mistake]:
+    """What was missed or falsely found, each beside the enrolled clip that its (K, D) embeddings are most like."""
+    enrolled = cache(lambda w, i: enrolled_clip(words[w].clips[i], words[w].name, clip_seconds))
     mistakes = []
-    for place, windows in zip(heard, embedded, strict=True):
+    for place, windows in zip(places, embedded, strict=True):
         if place.kind == FOUND:
             continue
-        word = words[place.word]
-        similar = np.array([float((windows * clip.embedding).sum(1).mean()) for clip in word.clips])
+        similar = np.array([float((windows * clip.embedding).sum(1).mean()) for clip in words[place.word].clips])
         nearest = int(similar.argmax())
-        silent = not np.isfinite(place.score)
-        values = ((place.score if not silent else -9.0, "none" if silent else f"{place.score:.3f}"),
-                  (thresholds[place.word], f"{thresholds[place.word]:.3f}"),
-                  (similar[nearest], f"{similar[nearest]:.3f}"))
+        score = (place.score, f"{place.score:.3f}") if np.isfinite(place.score) else (-9.0, "none")
+        values = score, *((value, f"{value:.3f}") for value in (thresholds[place.word], similar[nearest]))
         lines = (place.file, f"most like the word at {place.start:.2f} s; played from {place.first:.2f} s, "
                              f"{len(place.samples) / SAMPLE_RATE:.2f} s")
-        mistakes.append(Mistake(place.word, place.kind, values,
-                                Clip(lines, (lambda samples: lambda: samples)(place.samples),
-                                     (place.number, place.first, place.word, place.kind)),
-                                enrolled(place.word, nearest)))
-    names = {i: word.name for i, word in enumerate(words)}
-    caption = f"Recordings of each word found and missed, and its false alarms in {hours:.2f} h: {where}"
-    return Page(title, line, [], {"clip": "recording", "row": "word", "column": "mistake",
-                                  "values": ["score", "threshold", "nearest, similarity"],
-                                  "nearest": "nearest enrolled clip"},
-                names, COLUMNS, Matrix("Found, missed, false alarms", caption, dict(seen), dict.fromkeys(names, FOUND),
-                                       (list(names), list(COLUMNS))),
-                mistakes, origin, notes, [Table("Misses against false alarms an hour", table)],
-                named({"curve": curve, "map": map_of(words, heard, embedded)}),
-                f"The mistakes are those of {where}. The nearest enrolled clip is that of the word which the stretch "
-                "found most like it resembles most.", "", unheard)
+        clip = Clip(lines, lambda samples=place.samples: samples, (place.number, place.first, place.word, place.kind))
+        mistakes.append(Mistake(place.word, place.kind, values, clip, enrolled(place.word, nearest)))
+    return mistakes
 
 
 def map_of(words: Sequence[Word], places: Sequence[Place], embedded: Sequence[np.ndarray]) -> bytes:
@@ -188,7 +166,6 @@ def map_of(words: Sequence[Word], places: Sequence[Place], embedded: Sequence[np
 
 def enrolled_clip(clip: Enrolled, label: str, clip_seconds: float) -> Clip:
     """An enrolled clip, if its recording is where it was and is what it was."""
-    from data.base.errors import UserError
     from data.folder.word_stretch import examine
 
     heard = examine(([clip.file], clip_seconds), clip.channel)[0]
@@ -197,10 +174,7 @@ def enrolled_clip(clip: Enrolled, label: str, clip_seconds: float) -> Clip:
         return Clip(lines, f"cannot be heard: {heard}", key, label)
     if heard.digest != clip.sha1:
         return Clip(lines, f"cannot be heard: {clip.file} has changed since it was enrolled", key, label)
-    try:
-        samples = decode(clip.file, clip.offset, clip.seconds, channel=clip.channel)
-    except UserError as error:
-        return Clip(lines, f"cannot be heard: {error}", key, label)
+    samples = decode(clip.file, clip.offset, clip.seconds, channel=clip.channel)
     return Clip(lines, lambda: samples, key, label)
 
 
@@ -213,14 +187,6 @@ def origin_of_score(content: dict, words_path: str | None, positives: Sequence[s
     if words_path:
         rows.append(("words", f"{words_path} (SHA-256 {file_digest(words_path)})"))
     for name, files in (("recordings of the words", positives), ("recordings without them", content["negatives"])):
-        rows.append((name, f"{len(files):,} files; digest {files_digest(files)}; {said(list(files))}"))
+        rows.append((name, f"{len(files):,} files; {said(list(files))}"))
     more = ("recordings", "hours", "hop", "noise", "snr", "seed", "draws", "shots")
     return rows + [(name, said(content[name])) for name in more if content[name] is not None]
-
-
-def files_digest(files: Sequence[str]) -> str:
-    """SHA-256 over the SHA-256 of each file's bytes, each file once, in the order given, in hexadecimal."""
-    digest = hashlib.sha256()
-    for file in dict.fromkeys(files):
-        digest.update(bytes.fromhex(file_digest(file)))
-    return digest.hexdigest()

@@ -11,17 +11,14 @@ from models.enrolment.kept_cohort import Cohort
 from spotting.detection.intervals import allowed, of_rate
 from spotting.encoders.gather import LEAST as LEAST_WINDOWS
 from spotting.encoders.load import Embedder
-from spotting.hits.search import Heard, search
+from spotting.hits.search import search
 from spotting.sound.blocks import Sound
+from spotting.sound.heard import Heard, Remarks
 from spotting.words.words_file import Word, Words
 
 ROOM = 0.01  # of a threshold above the score that would be one false alarm too many
 
-# Of a cohort's scores, those that the rest are reckoned from. Measured on 35 words of Speech Commands and LibriSpeech
-# that the shipped encoder never saw (not on alexa, computer, jarvis) and 1.26 h of eight other speakers: where 0.5, 1,
-# 2 and 4 false alarms an hour were wanted, there were 0.4, 0.8, 1.5 and 2.8. Gaussian and exponential tails, and means
-# with so many deviations, were further off, or missed more at the same rate.
-TAIL = 0.03
+TAIL = 0.03  # of a cohort's scores, those that the rest are reckoned from (figures: BENCHMARKS.md)
 LEAST = 10  # scores for a line
 MOST = 0.99  # of a threshold that no recording sets: an enrolled clip itself can pass
 
@@ -33,7 +30,6 @@ class Background:
     Attributes:
         hours: what was heard, stretches of silence left out, which cannot have a false alarm.
         silent: hours of those stretches.
-        narrow: those of ``files`` with nothing above 4 kHz.
         file_hours: of each of ``files``.
         scores: of each word (A,) float64, descending.
         file, start: of each word (A,), in which of ``files`` a peak is, and where, in seconds.
@@ -45,17 +41,17 @@ class Background:
     file: list[np.ndarray]
     start: list[np.ndarray]
     silent: float = 0.0
-    narrow: Sequence[str] = ()
     file_hours: Sequence[float] = ()
 
 
 def hear(sounds: Iterable[tuple[str, Sound]], embedder: Embedder, words: Sequence[Word], hop: int,
-         title: str, together: int = 1) -> Background:
+         title: str, together: int = 1, remarks: Remarks | None = None) -> Background:
     """Search recordings that do not have the words.
 
     Args:
         sounds: each with the name of its file.
         together: see `search`.
+        remarks: gets the recordings.
 
     Raises:
         UserError: a file that cannot be decoded, or nothing but silence in all of them.
@@ -63,7 +59,7 @@ def hear(sounds: Iterable[tuple[str, Sound]], embedder: Embedder, words: Sequenc
     from tqdm import tqdm
 
     found = [(array("d"), array("l"), array("d")) for _ in words]
-    files, narrow, seconds, silent, any_sound = [], [], [], 0.0, False
+    files, seconds, silent = [], [], 0.0
     for name, sound in tqdm(sounds, desc=title, unit=" files", disable=None, leave=False):
         heard = Heard()
         for word, hit in search(sound, embedder, words, hop, heard, together=together):
@@ -72,17 +68,17 @@ def hear(sounds: Iterable[tuple[str, Sound]], embedder: Embedder, words: Sequenc
             for column, value in zip(found[word], (hit.score, len(files), hit.start), strict=True):
                 column.append(value)
         files.append(name)
-        narrow += [name] * heard.band.narrow
-        seconds.append(heard.telling)
-        silent += heard.seconds - heard.telling
-        any_sound = any_sound or heard.any_sound
+        seconds.append(heard.loud_seconds)
+        silent += heard.seconds - heard.loud_seconds
+        if remarks:
+            remarks.add(name, heard)
     if not sum(seconds):
-        raise UserError(f"{', '.join(files[:3])}: {'silent to the bit' if not any_sound else 'nothing above -60 dB'}; "
-                        "recordings without sound tell nothing about false alarms")
+        raise UserError(f"{', '.join(files[:3])}: nothing above -60 dB of full scale; recordings without sound tell "
+                        "nothing about false alarms")
     columns = [[np.array(column) for column in word] for word in found]
     orders = [np.argsort(-scores, kind="stable") for scores, _, _ in columns]
     columns = [[word[i][order] for word, order in zip(columns, orders, strict=True)] for i in range(3)]
-    return Background(files, sum(seconds) / 3600, *columns, silent / 3600, narrow, [one / 3600 for one in seconds])
+    return Background(files, sum(seconds) / 3600, *columns, silent / 3600, [one / 3600 for one in seconds])
 
 
 def about_silence(background: Background, flag: str) -> list[str]:
@@ -122,15 +118,12 @@ def calibrate(words: Words, background: Background, fa_per_hour: float, cohort: 
         by = "by the background" if word.calibrated else f"by the cohort (by the background alone {alone:.3f})"
         alarms = int((scores >= word.threshold).sum())
         low, high = of_rate(alarms, hours)
-        own = word.left_out_scores(cohort)
-        passed = None if np.isnan(own).any() else int((own >= word.threshold).sum())
+        passed, how_many = passing(word, cohort)
         facts[word.name] = {"decided_by": "background" if word.calibrated else "cohort",
                             "false_alarms": alarms, "per_hour_95": [round(low, 3), round(high, 3)],
-                            "enrolled_clips": len(own), "pass_left_out": passed}
+                            "enrolled_clips": len(word.clips), "pass_left_out": passed}
         lines.append(f"{word.name}: threshold {word.threshold:.3f} {by}, {alarms} false alarms in {hours:.2f} h (95 %: "
-                     f"{low:.2f} to {high:.2f} an hour); "
-                     + (f"{passed} of its {len(own)} clips pass, each left out in turn" if passed is not None else
-                        "with one clip, none can be left out to see whether it passes"))
+                     f"{low:.2f} to {high:.2f} an hour); {how_many}")
     if count == 0:
         lines.append(f"--fa_per_hour {fa_per_hour:g} cannot be shown on {hours:.2f} h: no false alarm in them says at "
                      f"most {of_rate(0, hours)[1]:.1f} an hour (95 %); {1 / fa_per_hour:.3g} h and more of background "
@@ -139,6 +132,15 @@ def calibrate(words: Words, background: Background, fa_per_hour: float, cohort: 
     words.calibration = {"background": background.files, "hours": round(hours, 4), "fa_per_hour": fa_per_hour,
                          "shown": count > 0, "words": facts}
     return lines
+
+
+def passing(word: Word, cohort: Cohort | None) -> tuple[int | None, str]:
+    """How many of a word's clips, each left out in turn, reach its threshold, and that in words; None of one clip."""
+    own = word.left_out_scores(cohort)
+    if np.isnan(own).any():
+        return None, "with one clip, none can be left out to see whether it passes"
+    passed = int((own >= word.threshold).sum())
+    return passed, f"{passed} of its {len(own)} clips pass, each left out in turn"
 
 
 def by_cohort(words: Sequence[Word], cohort: Cohort, by: Cohort | None, fa_per_hour: float, hop_seconds: float,
@@ -157,22 +159,15 @@ def by_cohort(words: Sequence[Word], cohort: Cohort, by: Cohort | None, fa_per_h
         UserError: the cohort has too few windows without these words.
     """
     names, share = [word.name for word in words], fa_per_hour * hop_seconds / 3600
-    if few := few_without(cohort, names):
-        raise UserError(f"{few}; set thresholds with spotting.enroll --background, or keep a cohort of other speech "
-                        "with python -m spotting.cohort")
+    if (left := len(cohort.without(names))) < LEAST_WINDOWS:
+        raise UserError(f"the cohort has {left} windows without {', '.join(names[:3])}{', ...' * (len(names) > 3)}, of "
+                        f"{len(cohort.plain):,}, and thresholds need {LEAST_WINDOWS}; set them with spotting.enroll "
+                        "--background, or keep a cohort of other speech with python -m spotting.cohort")
     for word in words:
         lengths = 1 + (word.windows - 1) * word.spacing / clip_seconds
         word.threshold = float(np.mean([tail(np.sort(scores)[::-1], share ** (1 / lengths))
                                         for scores in cohort.scores(word.template(), names, by)]))
         word.calibrated = False
-
-
-def few_without(cohort: Cohort, names: Sequence[str]) -> str | None:
-    """That a cohort has too few windows in which none of some words is said; None if it has enough."""
-    left = len(cohort.without(names))
-    return None if left >= LEAST_WINDOWS else (
-        f"the cohort has {left} windows without {', '.join(names[:3])}{', ...' * (len(names) > 3)}, of "
-        f"{len(cohort.plain):,}, and thresholds need {LEAST_WINDOWS}")
 
 
 def tail(scores: np.ndarray, share: float) -> float:
@@ -192,8 +187,7 @@ def look_for_the_word(words: Words, background: Background, cohort: Cohort | Non
     lines = []
     for i, word in enumerate(words.words):
         own, scores = word.left_out_scores(cohort), background.scores[i]
-        like = 0 if np.isnan(own).any() else int((scores >= np.quantile(own, 0.25) - 0.02).sum())
-        if like:
+        if like := int((scores >= np.quantile(own, 0.25) - 0.02).sum()):  # of one clip NaN, which none reaches
             file, start = background.files[background.file[i][0]], background.start[i][0]
             lines.append(f"warning: {like} stretches of the background are as much like {word.name!r} as its own "
                          f"clips, such as {file} at {start:.1f} s ({scores[0]:.2f}); if it is said there, cut it out, "

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from data.audio.decoding import SAMPLE_RATE
-from data.base.files import misshapen
 
-_MOST = 2**31 - 1  # samples of a clip, or numbers of an embedding
+# Of their JSON, see `data.base.files.misshapen`.
+FACTS = {"path": str, "run": str, "model": str, "step": int, "sha256": str, "width": int, "clip_samples": int,
+         "frontend": dict}
 
 
 @dataclass(frozen=True)
@@ -41,16 +42,3 @@ class Facts:
 
     def to_json(self) -> dict:
         return asdict(self)
-
-
-def facts_of(value: object) -> Facts | str:
-    """`Facts` from the JSON of a words file, or what is wrong with it."""
-    shape = {"path": str, "run": str, "model": str, "step": int, "sha256": str, "width": int, "clip_samples": int,
-             "frontend": dict}
-    if problem := misshapen(value, shape, "'encoder'"):
-        return problem
-    if missing := [key for key in shape if key not in value]:
-        return f"'encoder' lacks {missing[0]!r}"
-    if odd := [key for key in ("clip_samples", "width") if not 1 <= value[key] <= _MOST]:
-        return f"'encoder' has a {odd[0]!r} that no encoder has"
-    return Facts(**{key: value[key] for key in shape})

@@ -28,13 +28,14 @@ SHORTEST = 0.15  # seconds of a word
 Spoken = dict[str, list[tuple[float, float, str]]]  # of files: start, end, word
 
 
-def heard_in_training(facts: Facts, recordings: dict[str, Sequence[tuple[str, float, float | None]]]
-                      ) -> tuple[str | None, list[str]]:
+def heard_in_training(facts: Facts, recordings: dict[str, Sequence[tuple[str, float, float | None]]],
+                      channel: int | None = None) -> tuple[str | None, list[str]]:
     """Why it is not known what an encoder was trained on, None if it is; and a line for each kind of recordings of
     which some were in the training.
 
     Args:
         recordings: by what they are, (file, from second, to second), None being the file's end.
+        channel: the one that is heard; None averages them.
     """
     from tqdm import tqdm
 
@@ -47,7 +48,8 @@ def heard_in_training(facts: Facts, recordings: dict[str, Sequence[tuple[str, fl
     for what, files in recordings.items() if record else ():
         found = []
         for file, start, end in tqdm(files, desc="trained on?", unit=" files", disable=None, leave=False):
-            samples = np.concatenate([np.zeros(0, np.int16), *open_file(file, lambda _: None, start, end).blocks])
+            samples = np.concatenate([np.zeros(0, np.int16), *open_file(
+                file, lambda _: None, start, end, channel=channel).blocks])
             if record.in_recording(file, samples, start, facts.clip_samples):
                 found.append(file)
         if found:
@@ -90,20 +92,21 @@ def aligned(files: list[str], folder: Path, say: Callable[[str], None]) -> Spoke
     return spoken
 
 
-def gather(embedder: Embedder, files: list[str], spoken: Spoken, seed: int, say: Callable[[str], None]) -> Cohort | str:
-    """A cohort of windows at random places of recordings, about as many a second from each; or why there is none.
+def gather(embedder: Embedder, files: list[str], spoken: Spoken, seed: int, say: Callable[[str], None]) -> Cohort:
+    """A cohort of windows at random places of recordings, about as many a second from each.
 
     Recordings of single words are passed over where there is running speech. Windows in the middle of which a word is
     said that is said in others, too, give the whitening, if they are enough.
-    """
-    import soundfile
 
+    Raises:
+        UserError: too few windows have sound.
+    """
     facts, rng, lengths, broken = embedder.facts, np.random.default_rng(seed), {}, []
     for file in files:
         try:
             with open_audio(file) as sound:
                 lengths[file] = sound.frames / sound.samplerate
-        except (UserError, OSError, soundfile.LibsndfileError) as error:
+        except UserError as error:
             broken.append(str(error))
     running = {file: s for file, s in lengths.items() if s >= RUNNING * facts.clip_seconds} or lengths
     places = [(file, rng.uniform(0, max(0.0, seconds - facts.clip_seconds)))
@@ -111,22 +114,20 @@ def gather(embedder: Embedder, files: list[str], spoken: Spoken, seed: int, say:
     places = [places[i] for i in sorted(rng.permutation(len(places))[:WINDOWS])]
     words = words_to_compare(spoken, lengths, facts.clip_seconds, rng)
     clips = cut([*places, *((file, start) for file, start, _ in words)], facts.clip_samples, broken, say)
-    for reason in broken[:5]:
-        say(f"left out {reason}")
-    if len(broken) > 5:
-        say(f"left out {len(broken) - 5} more that cannot be used")
+    if broken:
+        say(f"left out {len(broken)} recordings that cannot be used, such as {broken[0]}")
     heard = [i for i in range(len(places)) if i in clips]
     if len(heard) < LEAST:
-        return f"only {len(heard)} windows with sound, and a cohort needs {LEAST}: name more recordings"
+        raise UserError(f"only {len(heard)} windows with sound, and a cohort needs {LEAST}: name more recordings")
     encoder = replace(embedder, cohort=None)
-    said = [" ".join(word for begun, ended, word in spoken.get(file, ())
-                     if begun < start + facts.clip_seconds and ended > start)
-            for file, start in (places[i] for i in heard)]
+    texts = [" ".join(word for begun, ended, word in spoken.get(file, ())
+                      if begun < start + facts.clip_seconds and ended > start)
+             for file, start in (places[i] for i in heard)]
     whitening, there = None, [i for i in range(len(words)) if len(places) + i in clips]
     labels = np.array([words[i][2] for i in there], str)
     if there:
         whitening = Whitening.fit(encoder(np.stack([clips[len(places) + i] for i in there])), labels)
-    content = pack(encoder(np.stack([clips[i] for i in heard])), said, facts.sha256, whitening, labels)
+    content = pack(encoder(np.stack([clips[i] for i in heard])), texts, facts.sha256, whitening, labels)
     return unpack(content, facts.sha256, facts.width)
 
 

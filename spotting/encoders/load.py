@@ -19,12 +19,13 @@ from pathlib import Path
 import numpy as np
 
 from data.audio.decoding import SAMPLE_RATE
+from data.base.cores import cores
 from data.base.errors import UserError, out_of_memory
 from data.base.files import ROOT, open_regular
 from data.base.values import whole
 from models.enrolment.kept_cohort import Cohort, read_kept, unpack
 from models.runs.options.common import MODELS
-from spotting.encoders.facts import Facts, facts_of
+from spotting.encoders.facts import Facts
 
 SHIPPED = ROOT / "pretrained" / "words"  # the run folder of the encoder that comes with the project
 # Windows embedded at once, counted from a recording's first, so that no score depends on how it is read.
@@ -65,27 +66,18 @@ class Embedder:
 def add_encoder(parser: argparse.ArgumentParser, default: str, onnx: bool = True) -> None:
     """The flags that name an encoder. ``default`` says what is taken without any."""
     group = parser.add_argument_group("encoder", f"Without any of these flags: {default}.")
-    group.add_argument("--name", help="run of the encoder")
+    names = group.add_mutually_exclusive_group()
+    names.add_argument("--name", help="run of the encoder")
+    names.add_argument("--encoder", type=Path, metavar="PATH",
+                       help="instead of --name: a run's folder, or a checkpoint <Model>-STEP-<n>.pt")
+    if onnx:
+        names.add_argument("--onnx", type=Path, metavar="FILE",
+                           help="instead of --name: a file that spotting.export wrote; needs neither torch nor NeMo")
     group.add_argument("--runs_dir", type=Path, default=Path("runs"), help="where runs lie (default: runs)")
     group.add_argument("--model", choices=MODELS, help="the encoder (default: the only one that the run has)")
     group.add_argument("--enc_step", type=whole, help="step of the encoder's checkpoint (default: the newest)")
-    group.add_argument("--encoder", type=Path, metavar="PATH",
-                       help="instead of --name: a run's folder, or a checkpoint <Model>-STEP-<n>.pt")
-    if onnx:
-        group.add_argument("--onnx", type=Path, metavar="FILE",
-                           help="instead of --name: a file that spotting.export wrote; needs neither torch nor NeMo")
     group.add_argument("--gpu", type=whole, default=0,
                        help="number of the GPU to use; without one, the CPU is used (default: 0)")
-
-
-def check_flags(args: argparse.Namespace) -> None:
-    """Raise UserError for encoder flags that contradict one another, before anything is loaded."""
-    given = [flag for flag in ("name", "encoder", "onnx") if getattr(args, flag, None) is not None]
-    if len(given) > 1:
-        raise UserError(f"--{given[0]} and --{given[1]}: each names an encoder; leave one of them out")
-    for flag in ("model", "enc_step"):
-        if getattr(args, flag) is not None and given not in (["name"], ["encoder"]):
-            raise UserError(f"--{flag} is about a run's checkpoint; name the run with --name or --encoder")
 
 
 def load(args: argparse.Namespace, recorded: Facts | None = None, with_cohort: bool = True) -> Embedder:
@@ -96,28 +88,24 @@ def load(args: argparse.Namespace, recorded: Facts | None = None, with_cohort: b
     Raises:
         UserError: it cannot be loaded.
     """
-    if getattr(args, "onnx", None) is not None:
-        return load_onnx(args.onnx)
-    if args.name is not None:
-        return load_torch(args.runs_dir / args.name, args.enc_step, args.model, args.gpu, with_cohort)
-    if args.encoder is not None:
-        return load_torch(args.encoder, args.enc_step, args.model, args.gpu, with_cohort)
-    if recorded is not None:
-        if not os.path.exists(recorded.path):
-            raise UserError(f"{recorded.path}: the encoder of these words, {recorded}, is no longer there; name it "
-                            "with --encoder or --onnx")
+    onnx, source = getattr(args, "onnx", None), args.runs_dir / args.name if args.name else args.encoder
+    if args.model is not None or args.enc_step is not None:
+        if source is None:
+            raise UserError("--model and --enc_step are about a run's checkpoint; name the run by --name or --encoder")
+    elif recorded and not (onnx or source):
         if recorded.path.endswith(".onnx"):
-            return load_onnx(Path(recorded.path))
-        return load_torch(Path(recorded.path), None, None, args.gpu, with_cohort)
-    return load_torch(SHIPPED, None, None, args.gpu, with_cohort)
+            onnx = Path(recorded.path)
+        else:
+            source = Path(recorded.path)
+    if onnx is not None:
+        return load_onnx(onnx)
+    return load_torch(source or SHIPPED, args.enc_step, args.model, args.gpu, with_cohort)
 
 
 def load_torch(source: Path, step: int | None, model: str | None, gpu: int, with_cohort: bool = True) -> Embedder:
     """A run's encoder. Raises UserError as `models.encoders.load_encoder` and `read_kept` of its cohort do."""
     from models.encoders.load import find_checkpoint
 
-    if source.suffix == ".onnx":
-        raise UserError(f"--encoder {source}: is an export; name it with --onnx")
     run, model, step = find_checkpoint(source, step, model, "--enc_step")  # before torch, which takes seconds
     import torch
 
@@ -132,10 +120,6 @@ def load_torch(source: Path, step: int | None, model: str | None, gpu: int, with
                   settings(encoder.frontend.compression))
     cohort = read_kept(path, facts.sha256, facts.width, facts) if with_cohort else None
     device = pick_device(gpu)
-    if device.type == "cpu":
-        from spotting.encoders.folded import folded
-
-        encoder.encoder = folded(encoder.encoder)
     encoder = place(encoder, device)
 
     def embed(waveforms: np.ndarray) -> np.ndarray:
@@ -162,14 +146,12 @@ def load_onnx(path: Path, content: bytes | None = None) -> Embedder:
         content: of the file, if that is not written yet.
 
     Raises:
-        UserError: missing, not as spotting.export wrote it, or onnxruntime is not installed or computes otherwise.
+        OSError: it cannot be read.
+        UserError: not as spotting.export wrote it, or onnxruntime is not installed or computes otherwise.
     """
-    try:
-        if content is None:
-            with open_regular(path) as file:
-                content = file.read()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); {_AGAIN}") from None
+    if content is None:
+        with open_regular(path) as file:
+            content = file.read()
     if content != sealed(content[:-len(sealed(b""))]):
         raise UserError(f"{path}: is not as this version's export writes it: it was changed or cut short, or is "
                         f"another program's; {_AGAIN}")
@@ -179,16 +161,15 @@ def load_onnx(path: Path, content: bytes | None = None) -> Embedder:
         raise UserError("--onnx needs onnxruntime: pip install -r requirements-spotting.txt") from None
     options = onnxruntime.SessionOptions()
     threads = os.environ.get("OMP_NUM_THREADS", "")
-    options.intra_op_num_threads = int(threads) if threads.isdecimal() else _cores()
+    options.intra_op_num_threads = int(threads) if threads.isdecimal() else cores()
     options.log_severity_level = 4  # what is wrong is said below
     with _in_a_line(path):
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         about = session.get_modelmeta().custom_metadata_map
-        facts = facts_of({"path": str(path.absolute()), "frontend": json.loads(about["frontend"]),
-                          **{key: about[key] for key in ("run", "model", "sha256")},
-                          **{key: int(about[key]) for key in ("step", "width", "clip_samples")}})
-        if isinstance(facts, str) or about["sample_rate"] != str(SAMPLE_RATE):
-            raise ValueError(facts if isinstance(facts, str) else f"it is not for {SAMPLE_RATE} Hz")
+        facts = Facts(str(path.absolute()), about["run"], about["model"], int(about["step"]), about["sha256"],
+                      int(about["width"]), int(about["clip_samples"]), json.loads(about["frontend"]))
+        if about["sample_rate"] != str(SAMPLE_RATE):
+            raise ValueError(f"it is not for {SAMPLE_RATE} Hz")
         cohort = unpack(base64.b64decode(about["cohort"]), facts.sha256, facts.width) if "cohort" in about else None
         if isinstance(cohort, str):
             raise ValueError(f"its cohort {cohort}")
@@ -215,7 +196,3 @@ def _in_a_line(path: Path) -> Iterator[None]:
             raise
         raise UserError(f"{path}: cannot be used ({type(error).__name__}: "
                         f"{' '.join(str(error).split())[:100]}); {_AGAIN}") from None
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -18,15 +18,12 @@ COLUMNS = ("recording", "start", "end", "word", "score")
 
 @dataclass
 class Found:
-    """What was found in one recording, of which ``seconds`` were heard; ``whole``: as many as its header says;
-    ``narrow``: nothing in them is above 4 kHz; ``cut_off``: their peaks are, as by recording too loud."""
+    """What was found in one recording, of which ``seconds`` were heard; ``whole``: as many as its header says."""
 
     recording: str
     seconds: float
     hits: list[Hit]
     whole: bool = True
-    narrow: bool = False
-    cut_off: bool = False
 
 
 def check_ending(path: Path, recordings: int) -> None:

@@ -1,43 +1,15 @@
 """A sound's way to hits: windows, embeddings, scores, peaks, hits, one batch after the other."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
-from data.audio.decoding import SAMPLE_RATE
 from spotting.encoders.load import Embedder
 from spotting.hits.match import Hit, Peak, PeakPicker, Scorer, hit_of, reach
 from spotting.hits.rivals import Best
-from spotting.sound.band import Band
 from spotting.sound.blocks import Sound, before, has_sound, windows
-from spotting.sound.overdriven import Peaks
+from spotting.sound.heard import Heard
 from spotting.words.words_file import Word
-
-
-@dataclass
-class Heard:
-    """How much of a sound has been heard.
-
-    Attributes:
-        seconds: of it.
-        any_sound: whether any of it was more than zeros.
-        windows, loud: how many windows it has, and of those how many in which something can have been said.
-        band: whether it has anything above 4 kHz.
-        peaks: whether they are cut off.
-    """
-
-    seconds: float = 0.0
-    any_sound: bool = False
-    windows: int = 0
-    loud: int = 0
-    band: Band = field(default_factory=Band)
-    peaks: Peaks = field(default_factory=Peaks)
-
-    @property
-    def telling(self) -> float:
-        """Seconds that can tell something about false alarms: the share of those windows."""
-        return self.seconds * self.loud / max(1, self.windows)
 
 
 def scored(blocks: Iterable[np.ndarray], embedder: Embedder, words: Sequence[Word], hop: int, heard: Heard,
@@ -47,10 +19,7 @@ def scored(blocks: Iterable[np.ndarray], embedder: Embedder, words: Sequence[Wor
 
     def counted() -> Iterator[np.ndarray]:
         for block in blocks:
-            heard.seconds += len(block) / SAMPLE_RATE
-            heard.any_sound = heard.any_sound or bool(block.any())
-            heard.band.hear(block)
-            heard.peaks.hear(block)
+            heard.hear(block)
             yield block
 
     scorer = Scorer(words, hop, embedder.cohort)

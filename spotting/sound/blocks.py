@@ -25,7 +25,6 @@ QUIET = 64  # of a window's highest sample less its lowest, of 65,536
 PCM = {"s16": np.dtype("<i2"), "f32": np.dtype("<f4")}
 _LOUD = 1.5  # full scales; lossy coding and mixing may go up to here
 _MP3 = (b"ID3", b"\xff\xfb", b"\xff\xfa", b"\xff\xf3", b"\xff\xf2")  # what one can begin with
-_PRINTABLE = frozenset(range(32, 127)) | frozenset(b"\t\n\r")
 
 
 @dataclass
@@ -103,43 +102,38 @@ def open_raw(stream: BinaryIO, name: str, rate: int, channels: int, encoding: st
         channel: the one to hear, counted from 1; None averages them.
     """
     check_channel(f"{name} (--channels {channels})", channel, channels)
-    kind = PCM[encoding]
-    frame = kind.itemsize * channels
+    sample = PCM[encoding]
+    frame = sample.itemsize * channels
     size = max(1, round(block * rate)) * frame
 
     def frames() -> Iterator[np.ndarray]:
         left, begun = b"", False
         while data := stream.read1(size) if hasattr(stream, "read1") else stream.read(size):
             data = left + data
-            if not begun and (what := no_samples(data)):
-                raise UserError(f"{name}: begins as {what} does, and raw samples are wanted; name the file itself, or "
-                                "send samples without a header")
+            if not begun and (kind := file_format(data)):
+                raise UserError(f"{name}: begins as a file of the format {kind} does, and raw samples are wanted; name "
+                                "the file itself, or send samples without a header")
             begun = True
             whole = len(data) // frame * frame
             left = data[whole:]
             if whole:
-                yield chosen(np.frombuffer(data[:whole], kind).reshape(-1, channels), channel)
+                yield chosen(np.frombuffer(data[:whole], sample).reshape(-1, channels), channel)
         if left:
             warn(f"{name}: ended in the middle of a sample; its last {len(left)} bytes are left out")
 
     return Sound(name, at_16_khz(frames(), rate, name))
 
 
-def no_samples(data: bytes) -> str | None:
-    """The file whose first bytes these are, such as "a WAV file"; None if they may be raw samples."""
+def file_format(data: bytes) -> str | None:
+    """The format of the file whose first bytes these are; None if they may be raw samples."""
     if data[4:8] == b"ftyp":
-        return "an MP4 file"
-    if data[:4] == b"caff":  # which libsndfile does not know by its beginning
-        return "a CAF file"
-    if len(data) >= 64 and _PRINTABLE.issuperset(data[:64]):
-        return "a text"
+        return "MP4"
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             kind = file.format
     except soundfile.SoundFileError:
         return None
-    # To its decoder faint noise can look like the middle of an MP3 file.
-    return None if kind == "MP3" and not data.startswith(_MP3) else f"a file of the format {kind}"
+    return None if kind == "MP3" and not data.startswith(_MP3) else kind  # faint noise can look like the middle of one
 
 
 def at_16_khz(blocks: Iterable[np.ndarray], rate: int, name: str) -> Iterator[np.ndarray]:

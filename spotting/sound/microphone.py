@@ -19,21 +19,17 @@ def driver():
         import sounddevice
     except ImportError:
         raise UserError("spotting.listen needs sounddevice: pip install -r requirements-spotting.txt") from None
-    except OSError as error:
-        raise UserError(f"sounddevice finds no PortAudio on this system ({error}); install it (Debian, Ubuntu: apt "
-                        "install libportaudio2)") from None
     except Exception as error:  # its own PortAudioError, which there is no module yet to name by
-        raise UserError(f"PortAudio cannot be started ({' '.join(str(error).split())}); is the sound system running?"
-                        ) from None
+        raise UserError(f"sounddevice cannot be used ({' '.join(str(error).split())}); install PortAudio (Debian, "
+                        "Ubuntu: apt install libportaudio2), and see that the sound system runs") from None
     return sounddevice
 
 
 def devices() -> list[str]:
     """The devices that record, a line each. Raises UserError where there is none."""
-    sounddevice = driver()
     found = [f"{i:3d}  {device['name']}  ({device['max_input_channels']} channels, "
              f"{device['default_samplerate']:.0f} Hz)"
-             for i, device in enumerate(sounddevice.query_devices()) if device["max_input_channels"] > 0]
+             for i, device in enumerate(driver().query_devices()) if device["max_input_channels"] > 0]
     if not found:
         raise UserError("no microphone is here; plug one in, or search recordings with spotting.find")
     return found
@@ -128,15 +124,15 @@ class Microphone:
         return at_16_khz(self._recorded(seconds), self._rate, self.name)
 
     def _recorded(self, seconds: float | None) -> Iterator[np.ndarray]:
-        told = 0
+        lost = 0
         while seconds is None or self.heard < seconds:
             try:
                 block = self._queue.get(timeout=self._patience)
             except queue.Empty:
                 raise UserError(f"{self.name}: no sound has come for {self._patience:g} s; was it unplugged? --devices "
                                 "lists what there is") from None
-            if self.lost > told:
-                told = self.lost
-                self._warn(f"{self.name}: the system dropped sound {told} times; what was said then is not heard")
+            if self.lost > lost:
+                lost = self.lost
+                self._warn(f"{self.name}: the system dropped sound {lost} times; what was said then is not heard")
             self._given += len(block)
             yield chosen(block, self._channel)

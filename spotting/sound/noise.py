@@ -68,9 +68,3 @@ def speech_power(blocks: Iterator[np.ndarray]) -> float:
     power = np.concatenate([np.zeros(1, np.float32), *powers])
     active = power[power >= _ACTIVE * np.quantile(power, 0.99)]
     return float(active.mean(dtype=np.float64))
-
-
-def check_noise(noise: Path | None, snr: float | None) -> None:
-    """Raise UserError for --noise without --snr, or the other way round."""
-    if (noise is None) != (snr is None):
-        raise UserError("--noise and --snr belong together: a folder of noise, and decibels such as 10")

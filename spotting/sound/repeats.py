@@ -21,19 +21,12 @@ def without_repeats(files: Sequence[str], flag: str, say: Callable[[str], None],
         UserError: none is left.
     """
     spoken = [path for path in dict.fromkeys(spoken) if os.path.isfile(path)]
-    first = _firsts([*spoken, *files])
-    kept, said, repeats = [], [], []
-    for i, path in enumerate(files, len(spoken)):
-        if first[i] == i:
-            kept.append(path)
-        elif first[i] < len(spoken):
-            said.append(path)
-        else:
-            repeats.append(f"{path} ({files[first[i] - len(spoken)]})")
-    if said:
-        say(f"left out {len(said):,} of {flag} that {what}, such as {said[0]}")
-    if repeats:
-        say(f"left out {len(repeats):,} of {flag} that repeat another, such as {repeats[0]}")
+    kept, of_words, repeats = [], [], []
+    for i, first in enumerate(_firsts([*spoken, *files])[len(spoken):], len(spoken)):
+        (kept if first == i else of_words if first < len(spoken) else repeats).append(files[i - len(spoken)])
+    for left_out, why in ((of_words, what), (repeats, "repeat another")):
+        if left_out:
+            say(f"left out {len(left_out):,} of {flag} that {why}, such as {left_out[0]}")
     if not kept:
         raise UserError(f"{flag}: nothing is left; name recordings without the words")
     return kept
@@ -44,8 +37,7 @@ def _firsts(files: Sequence[str]) -> list[int]:
     position: dict[str, int] = {}
     by_place = [position.setdefault(os.path.realpath(path), i) for i, path in enumerate(files)]
     unsure: list[list[int]] = [sorted(set(by_place))]
-    # Few recordings are of one length, fewer begin alike: most are not read for this.
-    for key in (_length, lambda path: _digest(path, 1.0), _digest):
+    for key in (_length, _digest):  # few recordings are of one length: most are not read for this
         groups = defaultdict(list)
         for g, group in enumerate(unsure):
             for i in group:
@@ -64,11 +56,11 @@ def _length(path: str) -> float | None:
         return None
 
 
-def _digest(path: str, seconds: float | None = None) -> str | None:
-    """Of the samples at 16 kHz, or of the first ``seconds``; None for what cannot be read."""
+def _digest(path: str) -> str | None:
+    """Of the samples at 16 kHz; None for what cannot be read."""
     digest = hashlib.sha1()
     try:
-        for block in open_file(path, lambda _: None, end=seconds).blocks:
+        for block in open_file(path, lambda _: None).blocks:
             digest.update(block.tobytes())
     except UserError:
         return None

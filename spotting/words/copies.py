@@ -9,23 +9,18 @@ from data.audio.decoding import decode
 from data.base.errors import UserError
 from spotting.words.words_file import Clip, Word
 
-# Measured on 200 recordings of a word, the shipped encoder. Of the 499 pairs whose embeddings' similarity is above 0.7
-# the highest correlation was 0.63. Of 210 copies by MP3, Vorbis, Opus, in 8 bits, at another rate or level, or that
-# begin later the lowest was 0.97; their similarity was above 0.73 in 8 bits, else above 0.94. Whitened, 121 copies in a
-# public set of wake words have 0.97 and more. Copies by telephone are not found.
+# Of 499 pairs of recordings of a word the highest correlation was 0.63; of 210 copies by MP3, Vorbis, Opus, in 8 bits,
+# at another rate or level, or that begin later, the lowest was 0.97. Copies by telephone are not found.
 _SIMILAR = 0.8  # of embeddings, from which on sounds are compared
 _SAME = 0.95  # correlation
 
 
 def copies(words: Sequence[Word]) -> list[str]:
     """A line for each clip that seems to be a copy of one before it, under the same word or another."""
-    lines, clips = [], [clip for word in words for clip in word.clips]
+    clips = [clip for word in words for clip in word.clips]
     names = [word.name for word in words for _ in word.clips]
-    for i, j in same_sound(clips):
-        under = f"which is under {names[j]!r}; remove the one that is wrong" if names[i] != names[j] else \
-            "and clips look more alike than they are; remove one"
-        lines.append(f"warning: {clips[i].file} seems to be a copy of {clips[j].file}, {under}")
-    return lines
+    return [f"warning: {clips[i].file} ({names[i]}) seems to be a copy of {clips[j].file} ({names[j]}), so clips look "
+            "more alike than they are; remove one" for i, j in same_sound(clips)]
 
 
 def same_sound(clips: Sequence[Clip], others: Sequence[Clip] | None = None) -> list[tuple[int, int]]:

@@ -10,7 +10,6 @@ import numpy as np
 from data.audio.decoding import decode, fit
 from data.base.errors import UserError
 from data.base.labels import look_alike
-from data.base.messages import first_few
 from data.folder.find_words import find_words
 from data.folder.word_stretch import Recording, examine
 from data.manifests.manifest import read_manifest
@@ -43,7 +42,8 @@ def heard_with(entry: Positive) -> tuple[str, float, float | None]:
     return path, max(0.0, start - _BESIDE), None if end is None else end + _BESIDE
 
 
-def leave_out_enrolled(said: list[Positive], tested: Sequence[Words], clip_seconds: float, say: Callable[[str], None]
+def leave_out_enrolled(positives: list[Positive], tested: Sequence[Words], clip_seconds: float,
+                       say: Callable[[str], None], channel: int | None = None
                        ) -> tuple[list[Positive], list[Recording]]:
     """Recordings of the words tested that were not enrolled themselves, each once; and the stretches that were heard.
 
@@ -53,35 +53,29 @@ def leave_out_enrolled(said: list[Positive], tested: Sequence[Words], clip_secon
     names = {word.name for words in tested for word in words.words}
     enrolled = {clip.sha1 for words in tested for word in words.words for clip in word.clips}
     files = {os.path.realpath(clip.file) for words in tested for word in words.words for clip in word.clips}
-    kept, stretches, same, broken, repeats, seen = [], [], [], [], [], defaultdict(list)
-    for entry in (entry for entry in said if entry[0] in names):
-        heard = examine(([entry[1]], clip_seconds))[0] if entry[3] is None else None
-        if isinstance(heard, str):
-            broken.append(heard)
+    kept, stretches, seen, left_out = [], [], defaultdict(list), defaultdict(list)
+    for entry in positives:
+        heard = examine(([entry[1]], clip_seconds), channel)[0] if entry[0] in names and entry[3] is None else None
+        if entry[0] not in names:
+            left_out["of words that are not enrolled"].append(f"{_shown(entry)}: {entry[0]!r}")
+        elif isinstance(heard, str):
+            left_out["that cannot be used"].append(heard)
         elif os.path.realpath(entry[1]) in files or (heard and heard.digest in enrolled):
-            same.append(entry[1])
+            left_out["that are enrolled"].append(entry[1])
         elif first := next((one for one in seen[_place(entry, heard)] if _is_again(entry, one)), None):
-            repeats.append(f"{_said(entry)} ({_said(first)})")
+            left_out["that repeat another"].append(f"{_shown(entry)} ({_shown(first)})")
         else:
             kept.append(entry)
             seen[_place(entry, heard)].append(entry)
             stretches += [heard] if heard else []
-    if others := sorted({entry[0] for entry in said} - names):
-        count = sum(entry[0] not in names for entry in said)
-        say(f"left out {count} recordings of {first_few(map(repr, others), 8)}, which are not enrolled")
-    for line in look_alike({*names, *others}):
+    for why, which in left_out.items():
+        say(f"left out {len(which)} recordings {why}, such as {which[0]}")
+    labels = {label for label, *_ in positives}
+    for line in look_alike({*names, *labels}):
         say(f"warning: {line}")
-    if same:
-        say(f"left out {len(same)} recordings that are enrolled, such as {same[0]}")
-    if repeats:
-        say(f"left out {len(repeats)} recordings that repeat another, such as {repeats[0]}")
-    for reason in broken[:5]:
-        say(f"left out {reason}")
-    if len(broken) > 5:
-        say(f"left out {len(broken) - 5} more that cannot be used")
     if lacking := sorted(names - {label for label, *_ in kept}):
         raise UserError(f"--positives: no recording of {', '.join(map(repr, lacking))} that can be tested; its folders "
-                        f"or labels are {', '.join(map(repr, sorted({label for label, *_ in said})[:8]))}")
+                        f"or labels are {', '.join(map(repr, sorted(labels)[:8]))}")
     return kept, stretches
 
 
@@ -102,18 +96,17 @@ def _is_again(entry: Positive, other: Positive) -> bool:
     return min(end, last) - max(start, first) > min(end - start, last - first) / 2
 
 
-def _said(entry: Positive) -> str:
+def _shown(entry: Positive) -> str:
     return entry[1] + (f" at {entry[2]:g} s" if entry[3] is not None else "")
 
 
-def copied(stretches: Sequence[Recording], tested: Sequence[Words], embedder: Embedder) -> str | None:
-    """A line on recordings that seem to be copies of enrolled ones; None if there are none."""
+def copied(stretches: Sequence[Recording], tested: Sequence[Words], embedder: Embedder, channel: int | None = None
+           ) -> list[str]:
+    """A line on recordings that seem to be copies of enrolled ones, if there are any."""
     clips = [Clip(s.path, s.offset, s.duration, s.digest, embedder(fit(
-        decode(s.path, s.offset, s.duration), embedder.facts.clip_samples)[np.newaxis])) for s in stretches]
+        decode(s.path, s.offset, s.duration, channel=channel), embedder.facts.clip_samples)[np.newaxis]), channel)
+        for s in stretches]
     enrolled = list({clip.sha1: clip for words in tested for word in words.words for clip in word.clips}.values())
-    found = same_sound(clips, enrolled)
-    if not found:
-        return None
-    copy, first = clips[found[0][0]].file, enrolled[found[0][1]].file
-    return (f"{len(found)} of the recordings of words seem to be copies of enrolled ones, such as {copy} of {first}: "
-            "misses look rarer than they are")
+    found = [(clips[i].file, enrolled[j].file) for i, j in same_sound(clips, enrolled)]
+    return [f"{len(found)} of the recordings of words seem to be copies of enrolled ones, such as {found[0][0]} of "
+            f"{found[0][1]}: misses look rarer than they are"] if found else []

@@ -49,13 +49,13 @@ def find_recordings(folder: Path, clip_seconds: float, say: Callable[[str], None
                     channel: int | None = None) -> list[Recorded]:
     """Hear a folder of a folder a word.
 
-    What is no usable audio is told; of equal audio under one word, one is kept.
+    What is no usable audio is told.
 
     Args:
         channel: the one to hear, counted from 1; None averages them.
 
     Raises:
-        UserError: nothing usable, of some word or at all; or the same audio under two words.
+        UserError: nothing usable, of some word or at all.
     """
     from data.base.cores import ordered_map
     from data.folder.find_words import find_words
@@ -68,18 +68,12 @@ def find_recordings(folder: Path, clip_seconds: float, say: Callable[[str], None
     heard = [result for results in ordered_map(partial(examine, channel=channel), tasks) for result in results]
     for kind, paths in findings.left_out.items():
         say(f"left out {len(paths)} {kind}, such as {paths[0]}")
-    usable, seen = [], {}
+    usable = []
     for (word, _), recording in zip(files, heard, strict=True):
         if isinstance(recording, str):
             say(f"left out {recording}")
-            continue
-        if (before := seen.setdefault(recording.digest, (word, recording.path))) != (word, recording.path):
-            if before[0] != word:
-                raise UserError(f"{before[1]} and {recording.path}: the same sound under two words, {before[0]!r} and "
-                                f"{word!r}; remove the one that is wrong")
-            say(f"left out {recording.path}: the same sound as {before[1]}")
-            continue
-        usable.append((word, recording))
+        else:
+            usable.append((word, recording))
     for line in (*look_alike(sorted({word for word, _ in usable})),
                  *doubtful((recording.path, recording.remarks) for _, recording in usable)):
         say(f"warning: {line}")
@@ -124,27 +118,28 @@ def speech_span(samples: np.ndarray) -> tuple[float, float]:
 
 def enrol(recorded: list[Recorded], embedder: Embedder, say: Callable[[str], None], before: Words | None = None,
           word_seconds: float | None = None) -> Words:
-    """Embed recordings as words, those of ``before`` among them.
+    """Embed recordings as words, those of ``before`` among them; of equal sounds of one word, one is kept.
 
     Args:
         word_seconds: how long every word lasts; None takes the median of its recordings.
+
+    Raises:
+        UserError: the same sound under two words, or no recording that lasts ``word_seconds``.
     """
     facts = embedder.facts
     old = {word.name: word for word in before.words} if before else {}
+    first = {clip.sha1: (clip.file, name) for name, word in old.items() for clip in word.clips}
     by_word = defaultdict(list)
-    for recording in recorded:
-        by_word[recording.word].append(recording)
-    digests = {clip.sha1: (clip.file, name) for name, word in old.items() for clip in word.clips}
+    for r in recorded:
+        if r.digest not in first:
+            first[r.digest] = r.path, r.word
+            by_word[r.word].append(r)
+        elif first[r.digest][1] == r.word:
+            say(f"left out {r.path}: the same sound as {first[r.digest][0]}")
+        else:
+            raise UserError(f"{r.path} and {first[r.digest][0]}: the same sound under two words, {r.word!r} and "
+                            f"{first[r.digest][1]!r}; remove the one that is wrong")
     for name, group in by_word.items():
-        for r in [r for r in group if r.digest in digests]:
-            file, other = digests[r.digest]
-            if other != name:
-                raise UserError(f"{r.path}: the same sound is enrolled as {other!r} already ({file}); remove the one "
-                                "that is wrong")
-            say(f"left out {r.path}: enrolled already")
-            group.remove(r)
-        if not group:
-            continue
         word = old.get(name)
         if word_seconds and word_seconds > (longest := max(r.seconds for r in group)):
             raise UserError(f"--word_seconds {word_seconds:g}: no recording of {name!r} lasts longer than "

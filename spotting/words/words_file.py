@@ -1,8 +1,7 @@
 """The words file: enrolled words as embeddings of a few clips each, what they are matched by, and which encoder's.
 
-JSON that a person can read; an embedding is a line. Nothing in it is run. Names and thresholds may be edited by hand,
-clips and words removed. What else was changed is found out: embeddings have length 1, the encoder's size and a check
-sum, and no number may be one that enrolling cannot give.
+JSON that a person can read; an embedding is a line. Names and thresholds may be edited by hand, clips and words
+removed. Each embedding has a check sum, so one that was changed is refused.
 """
 
 from __future__ import annotations
@@ -18,23 +17,20 @@ from pathlib import Path
 import numpy as np
 
 from data.base.errors import UserError
-from data.base.files import misshapen, read_json, write_atomically
-from data.base.labels import has_controls, one_form
+from data.base.files import read_json, write_atomically
 from models.enrolment.kept_cohort import Cohort
-from spotting.encoders.facts import Facts, facts_of
+from spotting.encoders.facts import FACTS, Facts
 from spotting.encoders.load import Embedder
 
 FORMAT = "keyword-spotting words 1"
 NORMALISED = "keyword-spotting words 2"  # of words whose scores are held against a cohort
 _NUMBER = (int, float)
-_CLIP = {"file": str, "offset": _NUMBER, "seconds": _NUMBER, "sha1": str, "embedding": [[_NUMBER]],
-         "check": str, "channel": int, "narrow": bool}
-_WORD = {"threshold": _NUMBER, "spacing": _NUMBER, "start": _NUMBER, "end": _NUMBER, "clips": [_CLIP]}
-_SHAPE = {"format": str, "words": {str: _WORD}, "calibration": {"background": [str]}}
-_LATER = ("check", "channel", "narrow")  # keys that a clip may lack
-_LONGEST = 255  # bytes of a name, as of the folder that a word is named after
-_ROUNDING = 0.01
-MOST_PAIRS = 5  # of words that are taken for one another, to be named
+_CLIP = {"file": str, "offset": _NUMBER, "seconds": _NUMBER, "sha1": str, "embedding": [[_NUMBER]], "check": str,
+         "channel": int, "narrow": bool}
+_WORD = {"threshold": _NUMBER, "calibrated": bool, "spacing": _NUMBER, "start": _NUMBER, "end": _NUMBER,
+         "clips": [_CLIP]}
+_SHAPE = {"format": str, "cohort": str, "encoder": FACTS, "words": {str: _WORD}, "calibration": {"background": [str]}}
+_PAIRS = 5  # of words of which one is taken for the other, to be named
 _WAY_OUT = "restore it, or enrol the words again with python -m spotting.enroll"
 
 
@@ -110,87 +106,37 @@ def read_words(path: str | Path) -> Words:
     """A words file.
 
     Raises:
-        UserError: missing, truncated, of another format, or edited so that it cannot be right; saying what is wrong.
+        UserError: missing, damaged, of another format, or with an embedding or cohort that is not the enrolled one.
     """
-    value = read_json(path, "file of words", "make it with python -m spotting.enroll", dict)
-    if value.get("format") not in (FORMAT, NORMALISED):
-        raise UserError(f"{path}: is no file of words of this version ({value.get('format')!r}, not {FORMAT!r}); "
-                        "make it with python -m spotting.enroll")
-    facts = facts_of(value.get("encoder"))
-    normalised = value["format"] == NORMALISED
-    problem = facts if isinstance(facts, str) else misshapen(value, _SHAPE | ({"cohort": str} if normalised else {}))
-    if not problem and normalised != ("cohort" in value):
-        problem = ("does not say which cohort its scores are held against" if normalised else
-                   f"names a cohort, which {value['format']!r} does not have")
-    if problem or not value.get("words"):
-        raise UserError(f"{path}: {problem or 'has no words'}; {_WAY_OUT}")
-    words, seen = [], {}
-    for name, entry in value["words"].items():
-        if problem := misfit(name, entry, facts, value.get("cohort")) or repeated(name, entry, seen):
-            raise UserError(f"{path}: word {name[:40]!r}: {problem}; {_WAY_OUT}")
-        clips = [Clip(**{key: clip[key] for key in ("file", "offset", "seconds", "sha1")},
-                      embedding=np.array(clip["embedding"], np.float32), channel=clip.get("channel"),
-                      narrow=clip.get("narrow", False))
-                 for clip in entry["clips"]]
-        words.append(Word(name, clips, *(float(entry[key]) for key in ("spacing", "start", "end", "threshold")),
-                          entry.get("calibrated") is True))
-    return Words(facts, words, value.get("calibration", {}), value["cohort"] if normalised else None)
-
-
-def misfit(name: str, entry: dict, facts: Facts, cohort: str | None = None) -> str | None:
-    """What cannot be right about a word of a file whose shape is.
-
-    Args:
-        cohort: the digest of the one that its scores are held against.
-    """
+    value = read_json(path, "file of words", "make it with python -m spotting.enroll", _SHAPE)
     try:
-        length = len(name.encode())
-    except UnicodeEncodeError:
-        return "its name is no text that can be written"
-    if one_form(name) != name or not name or has_controls(name) or length > _LONGEST:
-        return ("its name is blank, too long, has blanks around it or control characters, or accents that are not one "
-                "character with their letter (NFC)")
-    for value, keys in ((entry, _WORD), *((clip, _CLIP) for clip in entry.get("clips", ()))):
-        if missing := [key for key in keys if key not in value and key not in _LATER]:
-            return f"lacks {missing[0]!r}"
-    if not entry["clips"]:
-        return "has no clips"
-    windows, most = len(entry["clips"][0]["embedding"]), 2 if cohort else 1
-    for clip in entry["clips"]:
-        if not (0 <= clip["offset"] < math.inf and 0 < clip["seconds"] < math.inf):  # also NaN
-            return f"the clip {clip['file']} has an offset or length that cannot be right"
-        if clip.get("channel", 1) < 1:
-            return f"the clip {clip['file']} has the channel {clip['channel']}; the first is 1"
-    if not abs(entry["threshold"]) <= most + _ROUNDING:
-        return f"its threshold {entry['threshold']:g} cannot be right: scores lie between {-most} and {most}"
-    if not 0 <= entry["spacing"] <= facts.clip_seconds:
-        return f"its spacing {entry['spacing']:g} cannot be right: windows of {facts.clip_seconds:g} s overlap"
-    lasts = facts.clip_seconds + max(0, windows - 1) * entry["spacing"]
-    if not 0 <= entry["start"] < entry["end"] <= lasts + _ROUNDING:
-        return f"its start {entry['start']:g} or end {entry['end']:g} cannot be right: it lies in {lasts:g} s"
-    for clip in entry["clips"]:
-        rows = clip["embedding"]
-        if len(rows) != windows or not rows:
-            return f"the clip {clip['file']} has {len(rows)} windows, the first clip {windows}"
-        if any(len(row) != facts.width for row in rows):
-            return f"an embedding of {clip['file']} has not the {facts.width} numbers of its encoder's"
-        length = np.linalg.norm(np.array(rows, np.float64), axis=1)
-        if not (np.abs(length - 1) < 1e-3).all():  # also NaN
-            return f"an embedding of {clip['file']} has length {length.min():.3f}, not 1: it was changed"
-        if clip.get("check", (now := check_sum(clip["sha1"], rows, cohort))) != now:
-            return f"the embedding of {clip['file']} is not the one that was enrolled: it, or the cohort, was changed"
-    if windows > 1 and entry["spacing"] == 0:
-        return "has several windows with no spacing"
-    return None
+        if value["format"] not in (FORMAT, NORMALISED) or not value["words"]:
+            raise ValueError(f"format {value['format']!r}, {len(value['words'])} words")
+        facts, cohort = Facts(**value["encoder"]), value.get("cohort")
+        words = [_word(name, entry, facts, cohort) for name, entry in value["words"].items()]
+        return Words(facts, words, value["calibration"], cohort)
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+        raise UserError(f"{path}: is not as spotting.enroll writes it ({type(error).__name__}: {error}); {_WAY_OUT}"
+                        ) from None
 
 
-def repeated(name: str, entry: dict, seen: dict[str, str]) -> str | None:
-    """Which of a word's clips a file has twice. ``seen`` has digests of clips with their words, and gets this one's."""
-    for clip in entry["clips"]:
-        if (other := seen.setdefault(clip["sha1"], name)) != name or \
-                sum(c["sha1"] == clip["sha1"] for c in entry["clips"]) > 1:
-            return f"the clip {clip['file']} is there twice" + (f", also under {other!r}" if other != name else "")
-    return None
+def _word(name: str, entry: dict, facts: Facts, cohort: str | None) -> Word:
+    """A word from its JSON. Raises ValueError for an embedding that is not the enrolled one, and no threshold."""
+    clips = []
+    for one in entry["clips"]:
+        if one["check"] != check_sum(one["sha1"], one["embedding"], cohort):
+            raise ValueError(f"the embedding of {one['file']} is not the one that was enrolled: it, or the cohort, was "
+                             "changed")
+        clips.append(Clip(one["file"], one["offset"], one["seconds"], one["sha1"],
+                          np.array(one["embedding"], np.float32), one.get("channel"), one.get("narrow", False)))
+    windows, width = clips[0].embedding.shape
+    if width != facts.width or any(len(clip.embedding) != windows for clip in clips):
+        raise ValueError(f"the clips of {name!r} differ in their windows, or from their encoder")
+    word = Word(name, clips, *(float(entry[key]) for key in ("spacing", "start", "end", "threshold")),
+                entry["calibrated"])
+    if not all(map(math.isfinite, (word.spacing, word.start, word.end, word.threshold))):
+        raise ValueError(f"{name!r} has a number that is none")
+    return word
 
 
 def check_sum(sha1: str, embedding: Sequence[Sequence[float]], cohort: str | None) -> str:
@@ -218,40 +164,27 @@ def write_words(path: str | Path, words: Words) -> None:
         file.write(text + "\n")
 
 
-def check_encoder(words: Words, facts: Facts, path: str | Path) -> None:
-    """Raise UserError, naming both, unless an encoder is the one that words were enrolled with."""
-    ours = words.encoder
-    if ours.sha256 != facts.sha256:
-        raise UserError(f"{path}: these words were enrolled with {ours}, the encoder named is {facts}; name that one, "
-                        "or enrol them again")
-    if (ours.frontend, ours.clip_samples, ours.width) != (facts.frontend, facts.clip_samples, facts.width):
-        raise UserError(f"{path}: these words were enrolled with clips of {ours.clip_seconds:g} s and the front end "
-                        f"{ours.frontend}, the encoder {facts} has {facts.clip_seconds:g} s and {facts.frontend}; "
-                        "enrol them again")
-
-
 def suited(words: Words, embedder: Embedder, path: str | Path) -> Embedder:
     """The encoder with the cohort that words' scores are held against, if any.
 
     Raises:
         UserError: the encoder or the cohort is another one; both are named.
     """
-    check_encoder(words, embedder.facts, path)
+    wanted, given = words.encoder, embedder.facts
+    if replace(wanted, path=given.path, run=given.run, step=given.step) != given:
+        raise UserError(f"{path}: these words were enrolled with {wanted}, the encoder named is {given}; name that "
+                        "one, or enrol them again")
     if words.cohort is None:
         return replace(embedder, cohort=None)
-    if embedder.cohort is None:
-        raise UserError(f"{path}: the scores of these words are held against a cohort, {words.cohort[:12]}, which is "
-                        f"not with {embedder.facts} at {embedder.facts.path}; put its cohort.npz back, export it "
-                        "again, or enrol the words again")
-    if embedder.cohort.digest != words.cohort:
-        raise UserError(f"{path}: the scores of these words are held against the cohort {words.cohort[:12]}, with "
-                        f"{embedder.facts} is {embedder.cohort.digest[:12]}; put the former back, or enrol the words "
-                        "again")
+    if embedder.cohort is None or embedder.cohort.digest != words.cohort:
+        now = f"has the cohort {embedder.cohort.digest[:12]}" if embedder.cohort else "has none"
+        raise UserError(f"{path}: the scores of these words are held against the cohort {words.cohort[:12]}, but "
+                        f"{given} at {given.path} {now}; put that cohort.npz back, or enrol the words again")
     return embedder
 
 
 def taken_for(words: Sequence[Word], cohort: Cohort | None = None) -> list[str]:
-    """Lines on pairs of words whose clips reach each other's thresholds, those with the most clips first."""
+    """Lines on words whose clips reach the threshold of another, those with the most clips first."""
     reached = {}
     for a in words:
         levels = [cohort.level(clip.embedding) if cohort else 0.0 for clip in a.clips]
@@ -261,13 +194,9 @@ def taken_for(words: Sequence[Word], cohort: Cohort | None = None) -> list[str]:
                           for clip, level in zip(a.clips, levels, strict=True)]
                 best = np.array([score.mean() if b.windows > 1 else score.max() for score in scores])
                 reached[a.name, b.name] = int((best >= b.threshold).sum())
-    pairs = [(reached.get((a.name, b.name), 0), reached.get((b.name, a.name), 0), a, b)
-             for i, b in enumerate(words) for a in words[:i]]
-    pairs = sorted((pair for pair in pairs if pair[0] + pair[1]), key=lambda pair: -pair[0] - pair[1])
-    lines = [f"warning: {a.name!r} and {b.name!r} are alike: {one} of {len(a.clips)} clips of the first reach the "
-             f"second's threshold, {other} of {len(b.clips)} the other way round, so one may be taken for the other; "
-             "where both are found the better one is told" for one, other, a, b in pairs[:MOST_PAIRS]]
-    return lines + [f"warning: {len(pairs) - MOST_PAIRS} more pairs of words are alike"] * (len(pairs) > MOST_PAIRS)
+    alike = sorted((pair for pair, count in reached.items() if count), key=lambda pair: -reached[pair])
+    return [f"warning: {reached[a, b]} clips of {a!r} reach the threshold of {b!r}, so it may be taken for that one; "
+            "where both are found the better one is given" for a, b in alike[:_PAIRS]]
 
 
 def misfits(words: Sequence[Word]) -> list[tuple[Clip, str]]:

@@ -61,11 +61,10 @@ def test_words_cut_from_one_recording_are_told_apart_by_their_offset(tmp_path, c
     (lambda rows: rows[1:], r"a\.csv and .*b\.csv differ in 1 clips or their labels \(first: yes/0\.wav yes\)"),
     (lambda rows: [*rows, ("x.wav", "no", "no", "1")], r"differ in 1 clips or their labels \(first: x\.wav no\)"),
     (lambda rows: [(rows[0][0], "no", "no", "1"), *rows[1:]], r"differ in 2 clips or their labels"),
-    (lambda rows: [*rows, rows[0]], r"b\.csv, line 62: a clip for the second time"),
-    (lambda rows: [*rows[:3], rows[3][:2]], r"b\.csv, line 5: .*not as many cells"),
-    (lambda rows: [("a", "b", "c", "d", "e")], r"b\.csv, line 2: .*not as many cells"),
-    (lambda rows: [('"open', "b", "c", "d")], r"b\.csv, line \d: not the \.csv"),
-    (lambda rows: [], r"b\.csv: has no clip"),
+    (lambda rows: [*rows, rows[0]], r"b\.csv: has no clips, some of them twice"),
+    (lambda rows: [*rows[:3], rows[3][:2]], "half a line"),
+    (lambda rows: [('"open', "b", "c", "d")], r"b\.csv: not the \.csv"),
+    (lambda rows: [], r"b\.csv: has no clips"),
 ])
 def test_tests_of_other_clips_are_refused(made, change, message):
     a, b, tests = made

@@ -175,10 +175,6 @@ def test_words_enrolled_before_there_was_a_cohort_stay_as_they_are(whitening, ru
     assert word.threshold == pytest.approx(tail(scores, 0.5 * 0.1 / 3600), abs=1e-3)
 
 
-def test_too_few_words_give_none(kept):
-    assert load_torch(kept, None, None, 0).cohort.whitening is None  # words are known there, but only twenty
-
-
 def test_a_level_is_the_mean_of_the_nearest(kept):
     found, rng = load_torch(kept, None, None, 0).cohort, np.random.default_rng(0)
     queries = rng.normal(size=(7, 45)).astype(np.float32)
@@ -219,25 +215,13 @@ def test_scores_and_thresholds_rest_on_it(kept, run, spotter, tmp_path):
         embeddings)).max()), abs=1e-4)
 
 
-def test_it_goes_into_the_export(kept, run, spotter, tmp_path):
-    pytest.importorskip("onnxscript")
-    assert run("spotting.enroll", f"--encoder={kept}", "--clips", spotter.clips, "--out", tmp_path / "w.json").code == 0
-    assert run("spotting.export", f"--encoder={kept}", "--out", tmp_path / "e.onnx", "--check", spotter.said).code == 0
-    assert load_onnx(tmp_path / "e.onnx").cohort.digest == load_torch(kept, None, None, 0).cohort.digest
-    said = spotter.said / "cat" / "1.wav"
-    hits = [run("spotting.find", tmp_path / "w.json", said, "--threshold=-1", *flags).out
-            for flags in ([], ["--onnx", tmp_path / "e.onnx"])]
-    assert hits[0] == hits[1]
-    assert "cat" in hits[0]
-
-
 def test_words_are_of_their_cohort_only(kept, run, spotter, talk, tmp_path):
     said = spotter.said / "bed" / "0.wav"
     assert run("spotting.enroll", f"--encoder={kept}", "--clips", spotter.clips, "--out", tmp_path / "w.json").code == 0
     assert run("spotting.cohort", f"--encoder={kept}", "--recordings", talk / "talk", "--seed=1").code == 0
     refused(run("spotting.find", tmp_path / "w.json", said), "w.json", "held against the cohort", "enrol the words")
     (kept / KEPT).unlink()
-    refused(run("spotting.find", tmp_path / "w.json", said), "w.json", "is not with", "cohort.npz")
+    refused(run("spotting.find", tmp_path / "w.json", said), "w.json", "has none", "cohort.npz")
     plain = tmp_path / "p.json"  # and words without are as they were, whatever comes to lie beside their encoder
     assert run("spotting.enroll", f"--encoder={kept}", "--clips", spotter.clips, "--out", plain).code == 0
     before = run("spotting.find", plain, said).out

@@ -90,7 +90,7 @@ def test_add_keeps_what_is_there(run, spotter, tmp_path, words_file):
     assert [(w.name, len(w.clips)) for w in after.words] == [("bed", 6), ("cat", 7), ("dog", 3)]
     assert after.words[0].threshold == before.words[0].threshold
     assert "threshold 0.8 for cat, dog" in done.error
-    assert done.error.count("enrolled already") == 6
+    assert done.error.count("the same sound as") == 6
 
 
 def test_add_without_flags_takes_the_files_encoder(run, spotter, tmp_path, words_file):
@@ -167,29 +167,17 @@ def test_a_file_that_is_there_is_not_overwritten(run, spotter, words_file):
     assert words_file.read_bytes() == before
 
 
-def test_add_with_another_encoder_names_both(run, spotter, other, words_file):
-    refused(run("spotting.enroll", "--clips", spotter.clips, "--out", words_file, "--add", "--encoder", other),
-            "'tiny', Res8, step 1", "'other', Res8, step 5")
-
-
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
 def test_no_write_permission(run, spotter, tmp_path):
     (tmp_path / "shut").mkdir(mode=0o500)
     refused(enroll(run, spotter, tmp_path / "shut" / "w.json"), "shut", "choose a folder")
 
 
-def test_an_output_that_is_a_folder(run, spotter, tmp_path):
-    refused(enroll(run, spotter, tmp_path, "--add"), str(tmp_path), "a folder")
-    (tmp_path / "file").touch()
-    refused(enroll(run, spotter, tmp_path / "file" / "w.json"), str(tmp_path / "file"))
-
-
-@pytest.mark.parametrize("flags", [["--name=a", "--encoder=b"], ["--onnx=a", "--model=Res8"], ["--enc_step=3"],
-                                   ["--name=none"], ["--encoder=none"], ["--onnx=none.onnx"]])
-def test_encoders_that_cannot_be(run, spotter, tmp_path, flags):
-    refused(run("spotting.enroll", "--clips", spotter.clips, "--out", tmp_path / "w.json", *flags),
-            *([flag.split("=")[0].strip("-") for flag in flags[1:]] or
-              [flags[0].split("=")[1].replace("3", "--enc_step")]))
+@pytest.mark.parametrize(("flags", "named"), [
+    (["--onnx=a", "--model=Res8"], "--model"), (["--enc_step=3"], "--enc_step"), (["--name=none"], "none"),
+    (["--encoder=none"], "none")])
+def test_encoders_that_cannot_be(run, spotter, tmp_path, flags, named):
+    refused(run("spotting.enroll", "--clips", spotter.clips, "--out", tmp_path / "w.json", *flags), named)
 
 
 def test_without_a_flag_the_shipped_encoder_is_taken(run, spotter, tmp_path):
@@ -236,9 +224,8 @@ def test_copies_that_no_digest_tells_are_named(run, spotter, tmp_path, clips):
     record(clips / "cat" / "copy.wav", 0.5 * samples, rate)
     done = enroll(run, spotter, tmp_path / "w.json", clips=clips)
     assert done.code == 0
-    assert f"{clips / 'bed' / 'copy.wav'} seems to be a copy of {clips / 'bed' / '2.wav'}, and clips look" in done.error
-    assert f"{clips / 'cat' / 'copy.wav'} seems to be a copy of {clips / 'bed' / '2.wav'}, which is under 'bed'" in \
-        done.error
+    for word in ("bed", "cat"):
+        assert f"{clips / word / 'copy.wav'} ({word}) seems to be a copy of {clips}/bed/2.wav (bed)" in done.error
 
 
 def test_what_is_odd_about_recordings_is_told(run, spotter, tmp_path, clips):

@@ -7,8 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from spotting.detection.page import cut
-from spotting.sound.blocks import Sound, open_file
+from spotting.sound.blocks import open_file
 from spotting.words.words_file import read_words
 from tests.conftest import refused
 from tests.pages import Read, sound_of
@@ -134,12 +133,3 @@ def test_a_page_that_cannot_be_written_is_refused_before_anything_is_heard(run, 
     refused(score(run, words_file, spotter, "--html_mb", "3"), "--html_mb", "--html")
     refused(score(run, tmp_path / "no.json", spotter, "--html", words_file), "is no page")
     assert json.loads(words_file.read_text())
-
-
-def test_stretches_do_not_depend_on_the_blocks():
-    samples = np.arange(40_000, dtype=np.int16)
-    spans = [(0.5, 1.5), (0.0, 0.25), (1.0, 9.0), (2.6, 3.0)]
-    for size in (700, 16_000, 40_000):
-        parts = cut(Sound("s", iter(np.split(samples, range(size, 40_000, size)))), spans)
-        for part, (start, end) in zip(parts, spans, strict=True):
-            np.testing.assert_array_equal(part, samples[round(16_000 * start):round(16_000 * end)])

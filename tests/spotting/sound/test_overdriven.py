@@ -1,4 +1,4 @@
-"""Recordings whose peaks are cut off are known in parts of any size, and find tells them with the way out."""
+"""Recordings whose peaks are cut off are known in parts of any size."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,6 @@ import soxr
 
 from data.audio.decoding import to_int16
 from spotting.sound.overdriven import Peaks
-from tests.sounds import record
 from tests.spotting.conftest import RATE, scene
 
 SCENE = scene(np.random.default_rng(3), [(2, 0.1), (5, 1.0)], 2.0)
@@ -32,11 +31,3 @@ def test_what_was_made_quieter_since_is_known_and_what_is_quiet_is_not_overdrive
     assert cut_off(to_int16(0.3 * np.clip(10 * SCENE, -1, 1)))
     for samples in (np.zeros(0), np.zeros(RATE), np.random.default_rng(0).integers(-1, 2, RATE), np.tile([-9, 9], 800)):
         assert not cut_off(samples.astype(np.int16))
-
-
-def test_find_tells_them_in_one_line(run, spotter, words_file, tmp_path):
-    for i, gain in enumerate((1, 10, 30)):
-        record(tmp_path / f"{i}.wav", np.clip(gain * SCENE, -1, 1), RATE)
-    error = run("spotting.find", words_file, tmp_path).error
-    assert f"cut off: 2 of the 3 recordings, such as {tmp_path / '1.wav'}; " in error and error.count("too loud") == 1
-    assert "too loud" not in run("spotting.find", words_file, tmp_path / "0.wav").error

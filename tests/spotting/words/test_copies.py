@@ -54,8 +54,4 @@ def test_other_recordings_are_no_copies(tmp_path, burst):
 def test_a_copy_is_told_once_and_of_which_word(tmp_path, burst):
     a, b, c = (clip(tmp_path, name, level * burst) for name, level in (("a", 1), ("b", 0.5), ("c", 0.3)))
     lines = copies([word("bed", a, b), word("cat", c)])
-    assert len(lines) == 2
-    assert "b.wav seems to be a copy of" in lines[0]
-    assert "remove one" in lines[0]
-    assert "c.wav" in lines[1]
-    assert "under 'bed'" in lines[1]
+    assert len(lines) == 2 and "b.wav (bed) seems to be a copy of" in lines[0] and "c.wav (cat)" in lines[1]

@@ -1,0 +1,43 @@
+"""Recordings in which words are missed for how they were recorded are named, by find, score and listen alike."""
+
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+
+from data.audio.decoding import to_int16
+from spotting.encoders.load import load_torch
+from spotting.listen import hits
+from spotting.words.words_file import read_words
+from tests.sounds import record
+from tests.spotting.conftest import RATE, scene
+
+CHANGES = {"narrow": lambda x: soxr.resample(soxr.resample(x, RATE, 8_000), 8_000, RATE),
+           "loud": lambda x: np.clip(30 * x / np.abs(x).max(), -1, 1), "quiet": lambda x: 0.001 * x}
+WORDS = {"narrow": "nothing above 4 kHz", "loud": "recorded too loud", "quiet": "nothing above -60 dB"}
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_such_recordings_are_named_in_one_line(run, spotter, words_file, tmp_path, capsys, kind):
+    shutil.copytree(spotter.said, tmp_path / "said")
+    for path in tmp_path.glob("said/*/[12].wav"):
+        record(path, CHANGES[kind](soundfile.read(path)[0]), RATE)
+    named = f"such as {tmp_path}/said/bed/1.wav: {WORDS[kind]}"
+    error = run("spotting.find", words_file, tmp_path / "said").error
+    assert f"warning: 4 of 8 recordings, {named}" in error and error.count(WORDS[kind]) == 1
+    assert WORDS[kind] not in run("spotting.find", words_file, tmp_path / "said" / "bed" / "0.wav").error
+    error = run("spotting.score", words_file, "--positives", tmp_path / "said", "--negatives", spotter.background).error
+    assert "4 of 10 recordings, " in error and WORDS[kind] in error
+    sound = to_int16(CHANGES[kind](scene(np.random.default_rng(3), [(0, 1.0), (1, 4.0)], 8.0)))
+    list(hits(np.array_split(sound, 80), load_torch(spotter.run, None, None, 0), read_words(words_file).words, 1600))
+    assert capsys.readouterr().err.count(f"the microphone: {WORDS[kind]}") == 1
+
+
+def test_a_narrow_band_is_no_matter_where_the_enrolled_clips_have_it(run, spotter, tmp_path):
+    shutil.copytree(spotter.clips, tmp_path / "clips")
+    for path in tmp_path.glob("clips/*/*.wav"):
+        record(path, CHANGES["narrow"](soundfile.read(path)[0]), RATE)
+    assert run("spotting.enroll", "--clips", tmp_path / "clips", "--out", tmp_path / "w.json", *spotter.flags).code == 0
+    assert "4 kHz" not in run("spotting.find", tmp_path / "w.json", tmp_path / "clips").error
