@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 # Arguments that a resumed run may change: they do not bear on what is learnt.
 FREE = {"name", "runs_dir", "gpu", "registry", "cache_dir", "step_freq", "eval_freq", "checkpoints_to_keep",
-        "eval_clips", "num_nodes", "compile", "resume", "classify_gpu", "cl", "eval", "save_emb", "given", "command"}
+        "eval_clips", "num_nodes", "compile", "resume", "classify_gpu", "cl", "eval", "save_emb", "given", "fits",
+        "command"}
 LENGTH = ("num_steps", "num_epochs")  # which it may change too, the schedule being stretched
 # What must be as it was when a run was begun, by its name in the configuration.
 UNCHANGED = {"labels": "labels of --manifest", "train_clips": "number of training clips",
@@ -48,6 +49,10 @@ def begin(args: Namespace, run: Run, script: str) -> dict:
     if config.get("script") != script:
         raise UserError(f"--resume: run {run.name!r} was begun by {config.get('script', 'another program')}; choose "
                         "another --name")
+    path = run.folder / "config.json"
+    for key in ("arguments", "labels", "train_clips", "train_manifest"):
+        if key not in config:
+            raise UserError(f"--resume: {path} lacks {key!r}; restore it, or choose another --name")
     before = config["arguments"]
     for flag, value in _plain(vars(args)).items():
         if flag in FREE:
@@ -55,6 +60,9 @@ def begin(args: Namespace, run: Run, script: str) -> dict:
         if flag in args.given and value != before.get(flag) and flag not in LENGTH:
             raise UserError(f"--{flag} {value} contradicts run {run.name!r}, which was begun with {before.get(flag)}; "
                             f"leave --{flag} out, or choose another --name")
+        if not args.fits(flag, before.get(flag)):
+            raise UserError(f"--resume: {path} has {before.get(flag)!r} for --{flag}; restore it, or choose another "
+                            "--name")
         if flag in before:
             setattr(args, flag, Path(before[flag]) if flag.endswith("_dir") and before[flag] else before[flag])
     if args.given.get("num_epochs", args.num_epochs) != args.num_epochs:
@@ -79,7 +87,7 @@ def go_on(run: Run, task, args: Namespace) -> None:
                         "test one of its earlier steps")
     path, way_out = run.path(TRAINER, steps[-1]), "remove it to go on from the one before"
     state = load_state(path, way_out)
-    if state.get("step") != steps[-1] or not isinstance(state.get("optimizer"), dict):
+    if type(state.get("step")) is not int or state["step"] != steps[-1] or not task.can_resume(state):
         raise UserError(f"{path}: not what a resume of step {steps[-1]} needs; {way_out}")
     for name, module in modules.items():
         load_module(run.path(name, steps[-1]), module, name)
@@ -167,4 +175,4 @@ def _taken(run: Run) -> str:
 def _plain(arguments: dict) -> dict:
     """Arguments as JSON has them."""
     return {flag: str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
-            for flag, value in arguments.items() if flag not in ("given", "filters", "command")}
+            for flag, value in arguments.items() if flag not in ("given", "fits", "filters", "command")}

@@ -8,6 +8,7 @@ values is ever unpickled.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
@@ -17,6 +18,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data.base import values
 from data.base.errors import UserError, out_of_memory
 from data.base.files import check_name, file_digest, open_regular, read_json, write_atomically
 
@@ -27,6 +29,13 @@ TRAINER = "trainer"
 HEAD = "ClassificationNet"
 PARTS = {"Quartz": {"JasperEncoder": "quartznet", "LinearLayer": "linear"}}  # files of a model: its submodules
 MODEL_OF = {part: model for model, parts in PARTS.items() for part in parts}
+# What config.json holds, see `data.base.files.misshapen`.
+_CONFIG = {"script": str, "shipped": bool, "model": str, "hidden_size": int, "embedding_size": int, "filters": int,
+           "clip_seconds": (int, float), "arguments": dict, "train_clips": int, "train_manifest": str,
+           "labels": [str], "labels_before": [str], "frontend": dict, "frozen_encoder": bool, "init_from": str,
+           "encoder_sha256": str, "extended": [dict], "versions": dict, "threads": int, "processes": int}
+_SIZES = {"hidden_size": values.width, "embedding_size": values.width, "filters": values.width,
+          "clip_seconds": values.positive}
 _RESTORE = "restore it, or remove it to give all flags"
 
 
@@ -110,9 +119,12 @@ class Run:
         path = self.folder / "config.json"
         if not os.path.lexists(path):
             return {}
-        config = read_json(path, "configuration of a run", _RESTORE)
-        if not isinstance(config, dict):
-            raise UserError(f"{path}: not a JSON object; {_RESTORE}")
+        config = read_json(path, "configuration of a run", _RESTORE, _CONFIG)
+        for key in _SIZES.keys() & config:
+            try:
+                _SIZES[key](repr(config[key]))
+            except argparse.ArgumentTypeError as error:
+                raise UserError(f"{path}: {key!r}: {error}; {_RESTORE}") from None
         return config
 
 
@@ -173,21 +185,38 @@ def load_module(path: Path, module: nn.Module, name: str, part: str | None = Non
     """
     found, wanted = load_state(path), module.state_dict()
     if part is not None:
-        found = found[part]
+        found = found.get(part)
+        if not isinstance(found, dict):
+            raise UserError(f"{path}: lacks what {name} had learnt; remove it to go on from the one before")
     for key in [*wanted, *found]:
         if key not in found or key not in wanted:
             raise UserError(f"{path}: not a checkpoint of {name} ({'lacks' if key in wanted else 'has'} {key!r}); "
                             "check --model")
-        if getattr(found[key], "shape", None) != wanted[key].shape:
-            shape = tuple(getattr(found[key], "shape", ()))
-            raise UserError(f"{path}: {key!r} has shape {shape}, {name} needs {tuple(wanted[key].shape)}; "
-                            "check --model and --hidden_size")
+        if (has := structure(found[key])) != (needed := structure(wanted[key].cpu())):
+            raise UserError(f"{path}: {key!r} is {has}, {name} needs {needed}; check --model and --hidden_size, or use "
+                            "another step")
     found = {key: value.to(wanted[key].dtype) for key, value in found.items()}
     if bad := not_finite(found):
         raise UserError(f"{path}: {bad!r} has values that are not numbers, as when a training diverged; use an earlier "
                         "step, or train again with a lower --lr")
     module.load_state_dict(found)
     return module
+
+
+def structure(value: object) -> object:
+    """What a saved value is made of, without its numbers; floating values of all lengths are alike."""
+    import torch
+
+    if isinstance(value, dict):
+        return {key: structure(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [structure(v) for v in value]
+    if not isinstance(value, torch.Tensor):
+        return type(value).__name__
+    floats = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    kind = "floating" if value.dtype in floats else value.dtype
+    shape = "nested" if value.is_nested else tuple(value.shape)
+    return f"{kind} {shape}, {value.layout}, {value.device.type}".replace("torch.", "")
 
 
 def not_finite(state: dict) -> str | None:

@@ -5,6 +5,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 # Flags that have no effect unless one of these is on.
 NEEDS = {
@@ -31,7 +32,8 @@ class Parser(argparse.ArgumentParser):
                          formatter_class=argparse.RawDescriptionHelpFormatter)
 
     def parse(self, argv: Sequence[str] | None = None) -> argparse.Namespace:
-        """Like `parse_args`; the result's ``given`` holds the flags on the command line, and ``command`` is that line.
+        """Like `parse_args`; the result's ``given`` holds the flags on the command line, ``command`` is that line, and
+        ``fits`` is `Parser.fits`.
         """
         argv = sys.argv[1:] if argv is None else argv
         args = self.parse_args(argv)
@@ -42,8 +44,34 @@ class Parser(argparse.ArgumentParser):
         args.given = vars(self.parse_args(argv))
         for action, default in defaults:
             action.default = default
+        args.fits = self.fits
         tell_idle(args)
         return args
+
+    def fits(self, flag: str, value) -> bool:
+        """Whether a value read from JSON is one that the flag could have had; of a flag that there is not, any is."""
+        action = next((action for action in self._actions if action.dest == flag), None)
+        if action is None:
+            return True
+        if value is None:
+            return action.default is None and not action.required
+        if action.nargs == 0:  # on or off
+            return isinstance(value, bool)
+        several = action.nargs is not None and action.nargs != "?"
+        if (several and not isinstance(value, list)) or (isinstance(action.nargs, int) and len(value) != action.nargs):
+            return False
+        return all(_fits(action, one) for one in (value if several else [value]))
+
+
+def _fits(action: argparse.Action, value) -> bool:
+    if action.type in (None, str, Path):
+        fits = isinstance(value, str)
+    else:
+        try:
+            fits = isinstance(value, int | float) and not isinstance(value, bool) and action.type(repr(value)) == value
+        except (argparse.ArgumentTypeError, ValueError):
+            fits = False
+    return fits and (action.choices is None or value in action.choices)
 
 
 def tell_idle(args: argparse.Namespace) -> None:

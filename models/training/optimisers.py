@@ -5,6 +5,7 @@ from argparse import Namespace
 
 import torch
 
+from models.runs.checkpoints import not_finite, structure
 from models.training.novograd import NovoGrad
 
 
@@ -27,3 +28,22 @@ def make_schedule(args: Namespace, optimizer: torch.optim.Optimizer, steps: int)
     return torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=[group["lr"] for group in optimizer.param_groups],
                                                total_steps=total, pct_start=warmup,
                                                final_div_factor=args.lr / 25 / args.lr_end)
+
+
+def belongs(state: object, args: Namespace, parameters: list) -> bool:
+    """Whether a saved optimiser's state is one of these parameters: made like it after a step, and finite."""
+    groups = parameters if isinstance(parameters[0], dict) else [{"params": parameters}]
+    like = [group | {"params": [torch.nn.Parameter(torch.zeros_like(p, device="cpu")) for p in group["params"]]}
+            for group in groups]
+    for p in (p for group in like for p in group["params"]):
+        p.grad = torch.zeros_like(p)
+    optimizer = make_optimizer(args, like)
+    optimizer.step()
+    def outline(saved: dict) -> list:  # the rates of a schedule lie in the groups, too
+        return [structure(saved["state"]), [group["params"] for group in saved["param_groups"]]]
+
+    try:
+        return outline(state) == outline(optimizer.state_dict()) and \
+            all(not_finite(entries) is None for entries in state["state"].values())
+    except (KeyError, TypeError):  # it is made otherwise altogether
+        return False

@@ -24,7 +24,7 @@ from models.neighbours.knn import check_finite, classify, few_clips
 from models.neighbours.pairs import count_pairs
 from models.runs.checkpoints import HEAD, parts_of
 from models.training.masks import MASKS, SpectrogramMasks
-from models.training.optimisers import make_optimizer, make_schedule
+from models.training.optimisers import belongs, make_optimizer, make_schedule
 from models.training.vocal_tract import VocalTracts
 
 
@@ -64,6 +64,12 @@ class Task(lightning.LightningModule):
     def saved_state(self) -> dict:
         """What is saved beside the modules and the optimiser."""
         return {} if self.loss is None else {"loss": self.loss.state_dict()}
+
+    def can_resume(self, state: dict) -> bool:
+        """Whether `resume` can take a state: it has what `save` wrote of an optimiser of these weights."""
+        seconds = state.get("seconds")
+        return isinstance(seconds, int | float) and 0 <= seconds < float("inf") \
+            and belongs(state.get("optimizer"), self.args, self.learning())
 
     def resume(self, state: dict) -> None:
         """Go on from what `save` wrote. Call before `fit`, with the modules loaded."""

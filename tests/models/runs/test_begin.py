@@ -54,14 +54,33 @@ def back_to_step_2(run: Run) -> dict:
     return whole
 
 
-@pytest.mark.parametrize("change, parts", [
-    (lambda c: c.update(script="other.py"), ["begun by other.py"]), (lambda c: c.clear(), ["another program"])])
-def test_a_configuration_of_another_script(copy, change, parts):
+def changed(key, value):
+    return lambda config: config["arguments"].update({key: value})
+
+
+@pytest.mark.parametrize("change, part", [
+    (lambda c: c.update(script="other.py"), "begun by other.py"), (lambda c: c.clear(), "another program"),
+    (lambda c: c.pop("labels"), "lacks 'labels'"), (lambda c: c.pop("arguments"), "lacks 'arguments'"),
+    (changed("lr", "x"), "'x' for --lr"), (changed("seed", None), "None for --seed"),
+    (changed("noise_snr", []), "[] for --noise_snr"), (changed("lr", float("nan")), "nan for --lr"),
+    (lambda c: c.update(labels="x"), "'labels'")])
+def test_a_configuration_that_no_run_of_this_script_has(copy, change, part):
     copy.config(change)
-    refused(copy.resume(), *parts)
+    refused(copy.resume(), part)
 
 
-@pytest.mark.parametrize("change", [lambda s: s.pop("optimizer"), lambda s: s.update(step=1)])
+def of_weights(**entries):
+    return lambda state: [values.update(entries) for values in state["optimizer"]["state"].values()]
+
+
+@pytest.mark.parametrize("change", [
+    lambda s: s.pop("optimizer"), lambda s: s.update(step=1), lambda s: s.update(step=True),
+    lambda s: s.update(seconds=float("nan")), lambda s: s["optimizer"].update(state={}),
+    lambda s: s["optimizer"]["param_groups"][0].update(params=[0]), of_weights(exp_avg=torch.zeros(7)),
+    of_weights(more=torch.zeros(1)), lambda s: s["optimizer"]["state"][0]["exp_avg"].fill_(float("nan")),
+    of_weights(step=torch.tensor(1j)), lambda s: [v.update(exp_avg=v["exp_avg"].to_sparse())
+                                                  for v in s["optimizer"]["state"].values()],
+    lambda s: [v.update(exp_avg=v["exp_avg"].to("meta")) for v in s["optimizer"]["state"].values()]])
 def test_a_trainers_state_that_no_run_has(copy, change):
     back_to_step_2(copy.run)
     path = copy.run.path(TRAINER, 2)
