@@ -220,10 +220,10 @@ def structure(value: object) -> object:
 
 
 def not_finite(state: dict) -> str | None:
-    """The first entry of a state dict with a value that is infinite or no number; waits for a GPU once."""
+    """The first tensor of a state dict with a value that is infinite or no number; waits for a GPU once."""
     import torch
 
-    checked = [name for name, value in state.items() if value.is_floating_point() or value.is_complex()]
+    checked = [name for name, value in state.items() if isinstance(value, torch.Tensor) and value.is_floating_point()]
     if not checked:
         return None
     finite = torch.stack([state[name].isfinite().all() for name in checked]).tolist()
