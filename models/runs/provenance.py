@@ -71,7 +71,10 @@ class Record:
         try:
             with open_regular(path) as file:
                 arrays = read_npz(file)
-            return cls(*(arrays[f.name] for f in fields(cls)))
+            hashes = [arrays[f.name] for f in fields(cls)]
+            if any(array.dtype != np.uint64 or array.ndim != 1 for array in hashes):
+                raise ValueError("it has other than hashes")
+            return cls(*hashes)
         except (OSError, UserError, ValueError, KeyError) as error:
             raise UserError(f"{path}: not the record of a run's training clips ({error}); restore it, or remove it to "
                             "test without") from None
