@@ -112,7 +112,7 @@ def read(path: Path) -> dict[str, dict]:
             if not is_whole(run):
                 raise ValueError(f"{run['name']} contradicts itself")
         return {run["name"]: run for run in content["runs"]}
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise UserError(f"{path}: not what this command writes ({type(error).__name__}: {error}); {way_out}") from None
 
 

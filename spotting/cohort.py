@@ -10,13 +10,12 @@ run's folder, cohort.npz, and goes where the encoder goes, exports included, wit
 """
 
 import argparse
-import hashlib
 from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
 from data.base.files import ROOT, write_atomically
 from data.base.values import whole
-from models.enrolment.kept_cohort import Cohort, place_of
+from models.enrolment.kept_cohort import place_of
 from spotting.command import check_output, warn
 from spotting.encoders.load import add_encoder, load
 
@@ -54,8 +53,9 @@ def main(args: argparse.Namespace) -> int:
     if path is None:
         raise UserError(f"{embedder.facts.path}: lies in no run's folder, where a cohort could be kept")
     check_output(path)
+    if path.exists():
+        raise UserError(f"{path}: is there, and words may be enrolled with it; move it away to make another")
     cohort = gather(embedder, files, spoken, args.seed, warn)
-    keep_former(path, cohort)
     with write_atomically(path, "wb") as file:
         file.write(cohort.content)
     known = sum(map(bool, cohort.spoken))
@@ -65,17 +65,6 @@ def main(args: argparse.Namespace) -> int:
         warn("embeddings are compared without whitening, for words said several times are known in too few places; "
              "more recordings with --alignments or of a --manifest mend that")
     return 0
-
-
-def keep_former(path: Path, cohort: Cohort) -> None:
-    """Keep the cohort that is there under another name: words enrolled with it can be found with no other."""
-    if not path.is_file() or (former := path.read_bytes()) == cohort.content:
-        return
-    kept = path.with_name(f"{path.stem}-{hashlib.sha1(former).hexdigest()[:12]}{path.suffix}")
-    with write_atomically(kept, "wb") as file:
-        file.write(former)
-    warn(f"the former cohort is kept as {kept}; words enrolled with it need it back as {path.name}, or are enrolled "
-         "again")
 
 
 if __name__ == "__main__":

@@ -44,8 +44,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     add_hop(group)
     group.add_argument("--cohort", metavar="MANIFEST",
                        help="a registered data set whose speech sets the thresholds where --background does not, or "
-                            "is too short to (default: the cohort kept with the encoder, or else what it was trained "
-                            "on, if it is there)")
+                            "is too short to (default: the cohort kept with the encoder)")
     group.add_argument("--registry", type=Path, default=REGISTRY,
                        help="the file that --cohort is looked up in (default: manifests.json beside the scripts)")
     add_encoder(parser, "with --add that of FILE, else the shipped one")
@@ -99,8 +98,7 @@ def content_of(path: Path) -> bytes | None:
 
 
 def describe(words) -> None:
-    """Print how alike each word's clips are, and name those that are few, do not fit or repeat another."""
-    from spotting.words.copies import copies
+    """Print how alike each word's clips are, and name those that are few or do not fit."""
     from spotting.words.words_file import misfits
 
     rows = [("word", "clips", "alike", "least")]
@@ -113,14 +111,12 @@ def describe(words) -> None:
         warn(f"warning: fewer than {FEW} clips of {', '.join(few)}; enrol five or more, spoken as they will be")
     for clip, why in misfits(words):
         warn(f"does not fit: {clip.file} {why}; listen to it at {clip.offset:.2f} s")
-    for line in copies(words):
-        warn(line)
 
 
 def by_background(args, words, files, embedder, kept, hop) -> None:
     """Thresholds by the background, and where it is too short for the rate that is asked for, by the cohort, too."""
     from spotting.detection.intervals import allowed
-    from spotting.detection.thresholds import about_silence, by_cohort, calibrate, hear, look_for_the_word
+    from spotting.detection.thresholds import about_silence, by_cohort, calibrate, hear
     from spotting.encoders.gather import heard_in_training
     from spotting.sound.blocks import open_file
     from spotting.sound.repeats import without_repeats
@@ -147,8 +143,6 @@ def by_background(args, words, files, embedder, kept, hop) -> None:
     for line in calibrate(words, background, args.fa_per_hour, embedder.cohort, least):
         print(line)
     words.calibration["hop"] = args.hop
-    for line in look_for_the_word(words, background, embedder.cohort):
-        warn(line)
 
 
 def without_background(args, words, before, embedder, kept) -> None:
@@ -190,22 +184,13 @@ def without_background(args, words, before, embedder, kept) -> None:
 
 def cohort_of(args, embedder, kept):
     """The cohort for thresholds. Raises UserError where there is none."""
-    from models.runs.checkpoints import run_of
-    from models.runs.provenance import training_set
     from spotting.encoders.gather import gather, training_files
 
-    if args.cohort is None and kept is not None:
-        return kept
-    name, registry = args.cohort, args.registry
-    if name is None:
-        if (known := (run := run_of(embedder.facts.path)) and training_set(run.config())) is None:
-            raise UserError("no cohort is kept with this encoder, nor does it say what it was trained on; see "
-                            "spotting.cohort")
-        name, registry = known
-    found = gather(embedder, *training_files(name, Path(registry)), 0, warn)
-    warn(f"a cohort of {len(found.plain):,} windows was made of {name}; keep one with python -m spotting.cohort, "
-         "and scores are held against it, too")
-    return found
+    if args.cohort:
+        return gather(embedder, *training_files(args.cohort, args.registry), 0, warn)
+    if kept is None:
+        raise UserError("no cohort is kept with this encoder; make one with python -m spotting.cohort")
+    return kept
 
 
 if __name__ == "__main__":

@@ -16,8 +16,7 @@ from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
 from spotting.command import check_output, warn
-from spotting.encoders.facts import Facts
-from spotting.encoders.load import add_encoder, load, load_onnx, probe, sealed
+from spotting.encoders.load import Facts, add_encoder, load, load_onnx, probe, sealed
 
 MOST = 1e-4  # difference of an embedding's value from torch's
 CHECKED = 200  # clips at most

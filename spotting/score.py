@@ -45,8 +45,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument("--snr", type=decibels, metavar="DB", help="its ratio, of speech to noise, in decibels")
     parser.add_argument("--seed", type=whole, default=0, help="of the noise and of --draws (default: 0)")
     parser.add_argument("--out", type=Path, metavar="STEM", help="write STEM.json and STEM.png, the curve")
-    add_html(parser, "the curve, a map of the embeddings, and recordings missed and false alarms to listen to, each "
-                     "beside the nearest enrolled clip")
+    add_html(parser, "the curve, and recordings missed and false alarms to listen to, each beside the nearest "
+                     "enrolled clip")
     add_channel(parser)
     add_hop(parser)
     group = parser.add_argument_group("draws", "Instead of WORDS, for an average over what is enrolled.")
@@ -84,12 +84,12 @@ def main(args: argparse.Namespace) -> int:
     tested = [words] if words else draw_words(args, embedder)
 
     # Recordings, each once and none that is enrolled.
-    positives, stretches = leave_out_enrolled(positives, tested, clip_seconds, warn, args.channel)
+    positives = leave_out_enrolled(positives, tested, clip_seconds, warn, args.channel)
     clips = [clip.file for one in tested for word in one.words for clip in word.clips]
     negatives = without_repeats(negatives, "--negatives", warn, [path for _, path, *_ in positives] + clips,
                                 "are recordings of the words, tested or enrolled")
     files = [*((path, 0.0, None) for path in negatives), *map(heard_with, positives)]
-    notes = doubts(args, tested, embedder, stretches, files, len(negatives))
+    notes = doubts(args, tested, embedder, files, len(negatives))
     opened = opener(files, noise, args.channel)
 
     # The search. Of a draw's words, as of find's, the best in one place counts.
@@ -157,13 +157,12 @@ def draw_words(args, embedder):
     return drawn
 
 
-def doubts(args, tested, embedder, stretches, files, negatives: int) -> list[str]:
+def doubts(args, tested, embedder, files, negatives: int) -> list[str]:
     """Why errors may look rarer than they are, which is told; the first of ``files`` are so many negatives."""
     from models.enrolment.kept_cohort import tell_learnt
     from spotting.encoders.gather import heard_in_training
-    from spotting.words.positives import copied
 
-    notes = copied(stretches, tested, embedder, args.channel)
+    notes = []
     paths = {path for path, *_ in files[:negatives]}
     if both := set(tested[0].calibration.get("background", ())) & paths:
         notes.append(f"{len(both)} of the negatives, such as {min(both)}, set the thresholds of {args.words}: at "

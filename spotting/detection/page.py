@@ -121,7 +121,7 @@ def page_of_score(outcome: Outcome, printed: dict, thresholds: Sequence[float], 
         names, COLUMNS, matrix, mistakes_of(heard, embedded, words, thresholds, outcome.embedder.facts.clip_seconds),
         origin_of_score(printed["content"], words_path, [file for _, file, *_ in outcome.positives]), outcome.notes,
         [Table("Misses against false alarms an hour", printed["cells"])],
-        named({"curve": printed["curve"], "map": map_of(words, heard, embedded)}),
+        named({"curve": printed["curve"]}),
         f"The mistakes are those of {where}. The nearest enrolled clip is that of the word which the stretch "
         "found most like it resembles most.", "", unheard)
 
@@ -143,25 +143,6 @@ def mistakes_of(places: Sequence[Place], embedded: Sequence[np.ndarray], words: 
         clip = Clip(lines, lambda samples=place.samples: samples, (place.number, place.first, place.word, place.kind))
         mistakes.append(Mistake(place.word, place.kind, values, clip, enrolled(place.word, nearest)))
     return mistakes
-
-
-def map_of(words: Sequence[Word], places: Sequence[Place], embedded: Sequence[np.ndarray]) -> bytes:
-    """Enrolled clips, recordings of the words and false alarms as a PNG; of several windows the mean."""
-    from data.sampler import spread
-    from models.enrolment.enrol import unit
-    from models.report.plots import MAPPED, draw_map, project
-
-    labels = [f"{word.name}{what}" for word in words for what in ("", " (enrolled)", " (false alarm)")]
-    vectors = [windows.mean(0) for windows in embedded]
-    truth = [3 * place.word + (2 if place.kind == ALARM else 0) for place in places]
-    for w, word in enumerate(words):
-        vectors += [clip.embedding.mean(0) for clip in word.clips]
-        truth += [3 * w + 1] * len(word.clips)
-    vectors, truth = unit(np.stack(vectors)), np.array(truth)
-    rows = spread(truth, MAPPED)
-    ranked = np.argsort(-np.bincount(truth), kind="stable")
-    title = f"t-SNE of {len(rows):,} stretches and enrolled clips"
-    return draw_map(labels, project(vectors[rows]), truth[rows], ranked, title, "most stretches")
 
 
 def enrolled_clip(clip: Enrolled, label: str, clip_seconds: float) -> Clip:

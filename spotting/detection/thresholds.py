@@ -90,9 +90,7 @@ def about_silence(background: Background, flag: str) -> list[str]:
 def lowest(scores: np.ndarray, count: int, room: float = 0.0) -> float:
     """The lowest threshold that at most ``count`` of the scores (A,), descending, reach.
 
-    Args:
-        room: how far above the score that would be one too many it may lie, if the next score is more than twice as
-            far: another recording's will not be just the same.
+    It lies up to ``room`` above the score that would be one too many, where the next score is twice as far.
     """
     if count >= len(scores):
         return float(scores.min(initial=0.0))
@@ -148,12 +146,8 @@ def by_cohort(words: Sequence[Word], cohort: Cohort, by: Cohort | None, fa_per_h
     """Set thresholds without a background, for a rate of false alarms an hour, by how alike each word and speech is.
 
     The threshold is the score that one window in so many as an hour has would reach by `tail` of the cohort's scores.
-
-    Of a word of several windows it is the mean of theirs. That all of them reach it is less likely than that one does,
-    so each may be reached more often: as if there were as many independent windows as the word is windows long.
-
-    Args:
-        by: the cohort whose levels are taken off scores; None takes similarities as they are.
+    Of a word of several windows it is the mean of theirs, as if as many independent windows had to reach it as the word
+    is windows long. ``by`` is the cohort whose levels are taken off scores; None takes similarities as they are.
 
     Raises:
         UserError: the cohort has too few windows without these words.
@@ -180,16 +174,3 @@ def tail(scores: np.ndarray, share: float) -> float:
     reached = np.log((np.arange(count) + 0.5) / len(scores))
     slope, offset = np.polyfit(reached, np.log(np.maximum(1 - scores[:count], 1e-6)), 1)
     return min(MOST, float(1 - np.exp(offset + slope * np.log(share))))
-
-
-def look_for_the_word(words: Words, background: Background, cohort: Cohort | None = None) -> list[str]:
-    """What in the background sounds as much like a word as its own clips do, for the user to listen to."""
-    lines = []
-    for i, word in enumerate(words.words):
-        own, scores = word.left_out_scores(cohort), background.scores[i]
-        if like := int((scores >= np.quantile(own, 0.25) - 0.02).sum()):  # of one clip NaN, which none reaches
-            file, start = background.files[background.file[i][0]], background.start[i][0]
-            lines.append(f"warning: {like} stretches of the background are as much like {word.name!r} as its own "
-                         f"clips, such as {file} at {start:.1f} s ({scores[0]:.2f}); if it is said there, cut it out, "
-                         "for it raises the threshold; if not, this encoder cannot tell it apart")
-    return lines

@@ -15,8 +15,7 @@ from data.base.errors import UserError
 from models.enrolment.kept_cohort import Cohort, pack, unpack
 from models.enrolment.whiten import Whitening
 from models.runs.checkpoints import run_of
-from spotting.encoders.facts import Facts
-from spotting.encoders.load import Embedder
+from spotting.encoders.load import Embedder, Facts
 from spotting.sound.blocks import has_sound, open_file
 
 WINDOWS = 5_000  # 450 kB; more than an hour of speech

@@ -13,7 +13,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,6 @@ from data.base.files import ROOT, open_regular
 from data.base.values import whole
 from models.enrolment.kept_cohort import Cohort, read_kept, unpack
 from models.runs.options.common import MODELS
-from spotting.encoders.facts import Facts
 
 SHIPPED = ROOT / "pretrained" / "words"  # the run folder of the encoder that comes with the project
 # Windows embedded at once, counted from a recording's first, so that no score depends on how it is read.
@@ -34,6 +33,44 @@ GPU_BATCH = 256
 PROBE_MOST = 1e-3  # by which an export's embedding of `probe` may differ from the one that its metadata have
 _SEAL = b"\x72\x4a\x0a\x06digest\x12\x40"  # ONNX's protobuf of a metadata entry "digest", whose 64 characters follow
 _AGAIN = "write it again with python -m spotting.export"
+
+
+# Of their JSON, see `data.base.files.misshapen`.
+FACTS = {"path": str, "run": str, "model": str, "step": int, "sha256": str, "width": int, "clip_samples": int,
+         "frontend": dict}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Which encoder it is.
+
+    Attributes:
+        path: of the file that it was loaded from.
+        run, model, step: of its checkpoint.
+        sha256: of its checkpoint, also if it was loaded from an export.
+        width: D, the size of an embedding.
+        clip_samples: the length of what it embeds, at 16 kHz.
+        frontend: the settings of its front end.
+    """
+
+    path: str
+    run: str
+    model: str
+    step: int
+    sha256: str
+    width: int
+    clip_samples: int
+    frontend: dict
+
+    @property
+    def clip_seconds(self) -> float:
+        return self.clip_samples / SAMPLE_RATE
+
+    def __str__(self) -> str:
+        return f"run {self.run!r}, {self.model}, step {self.step} (SHA-256 {self.sha256[:12]})"
+
+    def to_json(self) -> dict:
+        return asdict(self)
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,11 @@
-"""From windows' embeddings to scores, and from scores to hits; what was read how bears on neither.
+"""From windows' embeddings to scores, and from scores to hits.
 
 A word of one window scores by the similarity of that window, less the window's level where there is a cohort
-(`models.enrolment.kept_cohort`). A word of K windows, longer than the encoder's clip, scores by the mean similarity of
-K windows in order, each between half and one and a half of the enrolled spacing after the one before: the best such
-sequence that ends at a window, found by dynamic programming.
+(`models.enrolment.kept_cohort`). A word of K windows scores by the mean similarity of K windows in order, each between
+half and one and a half of the enrolled spacing after the one before: the best such sequence that ends at a window.
 
 A peak is a window that scores higher than all that overlap it (of several equal ones the first). A hit is a peak that
-reaches the threshold; of different words' hits in one place `spotting.hits.rivals` keeps the best. Neither rule depends
-on how high the thresholds are, only on how far they lie apart. So hits stay hits when all thresholds are lowered alike,
-and counts of false alarms at every threshold come from one pass.
+reaches the threshold. So one pass gives the false alarms at every threshold.
 """
 
 from collections.abc import Sequence
@@ -63,39 +60,22 @@ class Peak:
 
 
 class Scorer:
-    """Scores of windows that come in order, a batch at a time, for each of W words.
-
-    Args:
-        hop: samples between windows.
-        cohort: what windows' scores are held against; None takes similarities as they are.
-    """
+    """Scores of windows that come in order, a batch at a time, for each of W words; ``hop`` is in samples."""
 
     def __init__(self, words: Sequence[Word], hop: int, cohort: Cohort | None = None):
         self.words, self.cohort = words, cohort
         self._sequences = [_Sequence(word.template(), word.spacing * SAMPLE_RATE / hop) for word in words]
 
     def __call__(self, embeddings: np.ndarray, sound: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Scores of the sequences that end at each window, and the number of windows that they began before it.
-
-        Args:
-            embeddings: (B, D).
-            sound: (B,) bool, whether there is any in the window; one without matches nothing.
-
-        Returns:
-            (B, W) float32 and (B, W) int64.
-        """
+        """Scores of the sequences that end at each window, and the number of windows that they began before it:
+        (B, D) and (B,) bool, whether there is sound in a window, to (B, W) float32 and (B, W) int64."""
         level = self.cohort.level(embeddings)[:, None] if self.cohort else np.float32(0)
         found = [sequence.push(embeddings, sound, level) for sequence in self._sequences]
         return np.stack([score for score, _ in found], 1), np.stack([back for _, back in found], 1)
 
 
 class _Sequence:
-    """One word's scores, with what the coming windows need of those before.
-
-    Args:
-        template: (K, D).
-        spacing: of its windows, in hops.
-    """
+    """One word's scores, by its template (K, D) and the spacing of its windows in hops."""
 
     def __init__(self, template: np.ndarray, spacing: float):
         self.template, count = template.astype(np.float32), len(template)
@@ -131,11 +111,9 @@ def reach(word: Word, hop: int, clip_samples: int) -> int:
 
 
 class PeakPicker:
-    """Peaks of the scores of windows that come in order.
+    """Peaks of the scores of windows that come in order, from the one numbered ``first`` on.
 
-    Args:
-        reaches: (W,) of each word, how many windows either way overlap one.
-        first: the number of the first window.
+    ``reaches`` has for each of W words how many windows either way overlap one.
     """
 
     def __init__(self, reaches: Sequence[int], first: int = 0):
@@ -196,19 +174,18 @@ def hit_of(peak: Peak, word: Word, hop: int) -> Hit:
 
 
 class Early:
-    """Peaks of one word told early, one for each that `PeakPicker` finds at or above a threshold.
+    """Peaks of one word given early, one for each that `PeakPicker` finds at or above a threshold.
 
     A window that scores higher than those before it that overlap it, and than the ``patience`` windows after it, is
-    told as soon as its shift is known, too. A later one that overlaps it and scores higher takes its place, untold;
-    what overlaps that is the same again.
+    given as soon as its shift is known. A later one that overlaps it and scores higher counts as the same.
     """
 
     def __init__(self, word: int, reach: int, patience: int, threshold: float):
         self.word, self.reach, self.patience, self.threshold = word, reach, min(patience, reach), threshold
         self.window = -1
         self.recent = [NOTHING] * (2 * reach + 1)  # scores up to that of ``window``
-        self.best: tuple[int, int] | None = None  # window and windows back of what may be told
-        self.top: int | None = None  # the window of what was told
+        self.best: tuple[int, int] | None = None  # window and windows back of what may be given
+        self.top: int | None = None  # the window of what was given
 
     def push(self, window: int, score: float, back: int) -> Peak | None:
         """The peak that the next window decides, if any."""
@@ -217,7 +194,7 @@ class Early:
         before = self.recent[len(self.recent) - 1 - self.reach:-1]
         if score >= self.threshold and score > max(before, default=-np.inf):
             if self.top is not None and window - self.top <= self.reach:
-                self.top = window  # the hit that was told
+                self.top = window  # the hit that was given
             else:
                 self.best = window, back
         if self.best is None or (since := window - self.best[0]) < self.patience:
@@ -228,7 +205,7 @@ class Early:
 
     @property
     def waiting(self) -> Peak | None:
-        """The peak that is told unless a higher one comes."""
+        """The peak that is given unless a higher one comes."""
         if self.best is None:
             return None
         (last, back), half = self.best, self.reach // 2
@@ -237,8 +214,8 @@ class Early:
         return Peak(self.word, last - back, last, float(scores[half]), _middle(scores))
 
     def finish(self) -> Peak | None:
-        """What waits, if anything does, is told now."""
-        told = self.waiting
-        if told:
-            self.best, self.top = None, told.last
-        return told
+        """What waits, if anything does, is given now."""
+        peak = self.waiting
+        if peak:
+            self.best, self.top = None, peak.last
+        return peak

@@ -95,11 +95,10 @@ def open_file(path: str | Path, warn: Callable[[str], None], start: float = 0.0,
 
 def open_raw(stream: BinaryIO, name: str, rate: int, channels: int, encoding: str, warn: Callable[[str], None],
              block: float = BLOCK, channel: int | None = None) -> Sound:
-    """Raw samples that come through a pipe; what comes is passed on at once, at most ``block`` seconds of it.
+    """Raw samples, encoded as `PCM` says, that come through a pipe; passed on as they come, ``block`` seconds at most.
 
-    Args:
-        encoding: of `PCM`.
-        channel: the one to hear, counted from 1; None averages them.
+    Raises:
+        UserError: no such channel; and from its blocks, as `open_file`, and at a file in place of raw samples.
     """
     check_channel(f"{name} (--channels {channels})", channel, channels)
     sample = PCM[encoding]
@@ -170,14 +169,13 @@ def before(length: int, hop: int) -> int:
 
 
 def windows(blocks: Iterable[np.ndarray], length: int, hop: int, batch: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Overlapping windows of a sound on a fixed grid: the n-th begins at sample n ``hop``.
+    """Overlapping windows of a sound in silence: the n-th begins at sample n ``hop``.
 
-    The sound is taken to lie in silence. The first window is the one of the number -`before`; the last is the first
-    that reaches as far beyond the sound's end. Windows come ``batch`` at a time whatever the blocks' sizes, the last
-    batch excepted. A sound without samples has none.
+    The first window is the one of the number -`before`; the last is the first that reaches as far beyond the sound's
+    end. A sound without samples has none.
 
     Yields:
-        the number of the first window of a batch, and the batch (B, ``length``) int16.
+        the number of the first window of a batch, and the batch (B, ``length``) int16; B is ``batch`` but for the last.
     """
     need, early, first = (batch - 1) * hop + length, before(length, hop), 0  # ``first`` counts from 0 on here
     edge = np.zeros(early * hop, np.int16)
@@ -204,18 +202,14 @@ def windows(blocks: Iterable[np.ndarray], length: int, hop: int, batch: int) -> 
 
 
 def has_sound(clips: np.ndarray) -> np.ndarray:
-    """(B, S) int16 to (B,): whether something can have been said in a window, which is not so in one below -60 dB.
-
-    There most bands of the front end lie at its guard, and what it normalises is the recording's own rounding.
-    """
+    """(B, S) int16 to (B,): whether something can have been said in a window, which is not so in one below -60 dB."""
     return clips.max(1).astype(np.int32) - clips.min(1) > QUIET
 
 
 def files_of(paths: Sequence[str | Path], flag: str, say: Callable[[str], None]) -> list[str]:
     """The audio files that paths name: files, and all those below folders, in the order of their names.
 
-    Args:
-        say: is told of recordings in folders that are left out, for their formats cannot be read.
+    ``say`` gets a line on recordings in folders whose formats cannot be read.
 
     Raises:
         UserError: a path that does not exist, or a folder without audio that can be read.

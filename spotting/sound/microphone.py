@@ -42,12 +42,9 @@ class Microphone:
         device: its number, or part of its name; None takes the system's.
         channel: the one to hear, counted from 1; None averages them.
         patience: seconds without a sample after which it is taken for gone.
-        warn: is told of sound that was lost.
 
     Attributes:
-        name: of the device.
         begun: by `time.monotonic`, when its first sample was recorded.
-        heard: seconds given out.
 
     Raises:
         UserError: no such device, it has no such channel, or it cannot be opened.
@@ -116,11 +113,7 @@ class Microphone:
         return self._given / self._rate
 
     def blocks(self, seconds: float | None = None) -> Iterator[np.ndarray]:
-        """(n,) int16 at 16 kHz, as they come.
-
-        Raises:
-            UserError: the device has stopped.
-        """
+        """(n,) int16 at 16 kHz, as they come. Raises UserError when the device has stopped."""
         return at_16_khz(self._recorded(seconds), self._rate, self.name)
 
     def _recorded(self, seconds: float | None) -> Iterator[np.ndarray]:

@@ -19,8 +19,7 @@ import numpy as np
 from data.base.errors import UserError
 from data.base.files import read_json, write_atomically
 from models.enrolment.kept_cohort import Cohort
-from spotting.encoders.facts import FACTS, Facts
-from spotting.encoders.load import Embedder
+from spotting.encoders.load import FACTS, Embedder, Facts
 
 FORMAT = "keyword-spotting words 1"
 NORMALISED = "keyword-spotting words 2"  # of words whose scores are held against a cohort

@@ -7,7 +7,7 @@ import pytest
 
 from models.enrolment.kept_cohort import pack, unpack
 from spotting.detection.thresholds import Background, by_cohort, calibrate, lowest, tail
-from spotting.encoders.facts import Facts
+from spotting.encoders.load import Facts
 from spotting.words.words_file import Words
 from tests.spotting.words.test_words_file import FACTS, word
 

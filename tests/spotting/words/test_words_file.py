@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from data.base.errors import UserError
-from spotting.encoders.facts import Facts
-from spotting.encoders.load import Embedder
+from spotting.encoders.load import Embedder, Facts
 from spotting.words.words_file import Clip, Word, Words, misfits, read_words, suited, taken_for, write_words
 
 FACTS = Facts("/x/r/checkpoints/Res8-STEP-1.pt", "r", "Res8", 1, "a" * 64, 8, 16_000, {"mels": 64})
