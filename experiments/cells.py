@@ -21,10 +21,8 @@ class Cell:
     """One training, or what is done with another cell's encoder, and its test.
 
     Attributes:
-        method: ``ce`` trains encoder and head together with cross-entropy; ``knn`` trains an encoder with a loss of
-            its own, and its training clips vote; ``head`` trains a softmax head on the ``knn`` cell's frozen encoder;
-            ``shots`` enrols words with that encoder that it never heard.
-        fraction: share of the training clips of each class.
+        method: ``ce`` trains encoder and head together; ``knn`` trains an encoder, and its training clips vote;
+            ``head`` trains a softmax head on that encoder; ``shots`` enrols words with it that it never heard.
         extra: further flags of both training scripts and of the loss, as ``("--lr=1e-3",)``.
         shares: of a batch's classes, by joined data set; () for all words alike.
         words: of ``shots``, the name of the protocol (`experiments.protocol`).

@@ -118,7 +118,6 @@ def _extra(text: str) -> str:
 
 
 def main(args: argparse.Namespace) -> int:
-    from data.manifests import corpus as corpora
     from data.manifests.registry import SPLITS
     from experiments import results
     from experiments.loop import Loop
@@ -130,8 +129,7 @@ def main(args: argparse.Namespace) -> int:
     todo = cells_of(args, corpus, results.protocol_name(enrolling) if enrolling else "")
 
     # What is known of them, of the same data and arguments.
-    new_words = corpora.new_words(corpus, args.registry) if args.eval == "new_words" else None
-    data, path = results.Data.of(corpus, new_words), args.out / "compare.json"
+    data, path = results.Data.of(args), args.out / "compare.json"
     of_manifest = {name: run for name, run in results.read(path).items() if run["cell"]["manifest"] == args.manifest}
     known = {name: run for name, run in of_manifest.items() if data.has(run)}
     if others := sorted({*of_manifest} - {*known}):

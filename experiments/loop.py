@@ -106,6 +106,8 @@ class Loop:
         stem = folder / (f"{kind}-{manifest}-{cell.model}-{cell.steps}" + f"-{cell.steps}" * (kind == "head"))
         written, config = (json.loads(Path(path).read_text(encoding="utf-8"))
                            for path in (f"{stem}.json", folder / "config.json"))
+        if Data.of(self.args) != self.data:
+            raise UserError(f"{cell.name}: the data changed since this comparison began; run the same command again")
         facts, looks = written["facts"], self.looks(cell) and cell.method != "head"
         curve = _curve(folder, NEW_WORDS if looks else "dev_accuracy")
         precision = self.precision or ["--precision=bf16"] * (config["arguments"]["precision"] == "bf16")
@@ -121,7 +123,7 @@ class Loop:
             result["cohort"] = {key: value for key, value in facts["cohort"].items() if key not in ("path", "file")}
         if cell.method == "shots":
             return result | self.enrolled(cell, written)
-        return result | self.classified(cell, written, config, Path(f"{stem}.csv"))
+        return result | self.classified(cell, written, Path(f"{stem}.csv"))
 
     def enrolled(self, cell: Cell, written: dict) -> dict:
         """The figures of words that the encoder never heard. Raises UserError if it did."""
@@ -132,17 +134,15 @@ class Loop:
         return {"protocol": self.enrolling, "clips": [facts["known_clips"], facts["unknown_clips"]],
                 "shots": [_rounded(one) for one in written["results"]]}
 
-    def classified(self, cell: Cell, written: dict, config: dict, path: Path) -> dict:
-        """The figures of the test set, and which clips were right. Raises UserError if the data changed meanwhile."""
+    def classified(self, cell: Cell, written: dict, path: Path) -> dict:
+        """The figures of the test set, and which clips were right."""
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
-        test_set = results.hash_of_tested((row["path"], row.get("offset", ""), row["label"]) for row in rows)
-        if (test_set != self.data.test_set and not self.args.skip_bad_audio) or (
-                cell.fraction == 1 and config["train_manifest"] != self.data.train):
-            raise UserError(f"{cell.name}: the data changed since this comparison began; run the same command again")
         found = {"accuracy": written["accuracy"], "f1_macro": written["f1_macro"],
                  "classes": {one["label"]: one["accuracy"] for one in written["classes"]},
-                 "right": "".join("01"[row["label"] == row["prediction"]] for row in rows), "test_set": test_set}
+                 "right": "".join("01"[row["label"] == row["prediction"]] for row in rows),
+                 "test_set": results.hash_of_tested((row["path"], row.get("offset", ""), row["label"])
+                                                    for row in rows)}
         if cell.method == "knn":
             by_k = written.get("by_k", [{"k": 5, "accuracy": written["accuracy"]}])
             found |= {"ties": written["facts"]["ties"],

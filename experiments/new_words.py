@@ -31,10 +31,7 @@ def main(args: argparse.Namespace) -> int:
         for name, result in results.read(path).items():
             if runs.setdefault(name, result) != result:
                 raise UserError(f"{path}: has another result of {name} than a file before it; leave one of them out")
-    if not (text := markdown(runs.values())):
-        raise UserError(f"{args.results[0]}: no result of words never heard; make some with experiments.compare "
-                        "--methods shots")
-    print(text)
+    print(markdown(runs.values()) or "no result of words never heard; make some with --methods shots")
     return 0
 
 
@@ -52,19 +49,21 @@ def markdown(runs: Iterable[dict]) -> str:
 
 
 def _of_protocol(runs: list[dict]) -> str:
-    grouped: dict[tuple[Cell, str], list[dict]] = {}
+    grouped: dict[Cell, list[dict]] = {}
     for run in runs:
-        grouped.setdefault((replace(cells.from_dict(run["cell"]), seed=0), _data_and_cohort(run)), []).append(run)
-    kinds = [cell for cell, _ in grouped]
-    twice = len(set(kinds)) < len(kinds)  # one name stands for two data sets or cohorts
+        grouped.setdefault(replace(cells.from_dict(run["cell"]), seed=0), []).append(run)
+    for cell, seeds in grouped.items():
+        if len({run["data"] for run in seeds}) > 1:
+            raise UserError(f"{cell.name}: its seeds were trained on different data, and have no mean")
+    kinds = list(grouped)
     names = ("manifest", "model", "steps", "batch", *SETTINGS)
     varying = [name for name in names if len({setting(cell, name) for cell in kinds}) > 1]
     looks = "looks" in runs[0]
     figures = {key: title for key, title in FIGURES.items() if any(key in one for run in runs for one in run["shots"])}
-    found = [[*(name.replace("_", " ") for name in varying), *["data and cohort"] * twice, "seeds",
+    found = [[*(name.replace("_", " ") for name in varying), "seeds",
               *["AUROC of new words held out"] * looks, "clips enrolled", "scores", *figures.values()]]
-    for cell, owner in sorted(grouped, key=lambda key: (key[0].manifest, summary.order(key[0]), key[1])):
-        seeds = grouped[cell, owner]
+    for cell in sorted(grouped, key=lambda cell: (cell.manifest, summary.order(cell))):
+        seeds = grouped[cell]
         lines: dict[tuple[str, int], list[dict]] = {}
         for run in seeds:
             for one in run["shots"]:
@@ -72,20 +71,13 @@ def _of_protocol(runs: list[dict]) -> str:
         most = max(count for _, count in lines)
         for (scores, count), ones in lines.items():  # plain scores of all numbers of clips, normalised of the largest
             if scores == "embedding" or (scores in NORMALISED and count == most):
-                found.append([*(setting(cell, name) for name in varying), *[owner] * twice, str(len(ones)),
+                found.append([*(setting(cell, name) for name in varying), str(len(ones)),
                               *[spread([100 * run["curve"][-1][2] for run in seeds])] * looks, str(count),
                               "plain" if scores == "embedding" else scores.removeprefix("embedding, "),
                               *(spread([100 * one[key] for one in ones]) for key in figures)])
     alike = summary.shared(kinds[0], [name for name in names if name not in (*varying, "shares")], {})
     return "\n".join([f"{_describe(runs[0])} Encoders: {', '.join(alike)}. Per cent, mean ± standard deviation over "
                       "seeds.", "", *summary.table(found), *summary.heard(runs)]) + "\n"
-
-
-def _data_and_cohort(run: dict) -> str:
-    """What of the data and the cohort must be the same for seeds to have a mean."""
-    cohort = run.get("cohort", {})
-    sizes = "/".join(str(cohort[key]) for key in ("clips", "words", "held_against", "most_similar") if key in cohort)
-    return f"{run['data'][:8]} {sizes}".strip()
 
 
 def _describe(run: dict) -> str:

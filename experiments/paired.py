@@ -15,11 +15,8 @@ from data.base.files import read_text
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.paired", description=__doc__, allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="example:\n  python -m experiments.paired runs/test_encoder/knn-demo-Res8-200.csv "
-               "runs/test_classifier/head-demo-Res8-200-30.csv")
+    parser = argparse.ArgumentParser(prog="python -m experiments.paired", description=__doc__, allow_abbrev=False,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("a", type=Path, metavar="A.csv")
     parser.add_argument("b", type=Path, metavar="B.csv")
     return parser.parse_args(argv)

@@ -1,8 +1,7 @@
-"""How an encoder is tested on words that it never heard: which words are enrolled, from how many clips, how often.
+"""How an encoder is tested on words that it never heard, as a dictionary.
 
-A protocol is a dictionary: ``manifest`` has the words; ``enroll`` and ``unknown`` are labels; ``shots`` clips of each
-are enrolled, in ``repeats`` random draws; ``content`` is a hash of the clips. Scores are normalised by clips of the
-encoder's own training, ``cohort`` None.
+``manifest`` has the words; ``enroll`` and ``unknown`` are labels; ``shots`` clips of each are enrolled, in ``repeats``
+random draws; ``content`` is a hash of the clips. Scores are normalised by the encoder's own training, ``cohort`` None.
 """
 
 import hashlib

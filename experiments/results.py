@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shlex
+from argparse import Namespace
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,11 +13,11 @@ from pathlib import Path
 from data.audio.files import find_noise
 from data.base.errors import UserError
 from data.base.files import file_digest, locked, read_text, write_atomically
-from data.manifests.corpus import Corpus
+from data.manifests import corpus as corpora
 from data.manifests.manifest import Manifest
+from data.manifests.registry import SPLITS
 from experiments import cells
 from experiments.cells import Cell
-from models.runs.provenance import fingerprint
 
 
 @dataclass(frozen=True)
@@ -25,26 +26,21 @@ class Data:
 
     Attributes:
         content: hash of the train, dev and test manifests.
-        test_set: hash of the tested clips.
-        train: the training clips as a run's configuration has them.
         new_words: hash of the held-out words that encoders are looked at with; None for none.
         noise: the set's folder of noise.
     """
 
     content: str
-    test_set: str
-    train: str = ""
     new_words: str | None = None
     noise: str | None = None
 
     @classmethod
-    def of(cls, corpus: Corpus, new_words: Manifest | None = None) -> "Data":
-        test = corpus.splits["test"]
-        cut = bool(test.offset.any())  # only then does a test's CSV have a column for it
-        tested = hash_of_tested((test.files[file], f"{offset:.6f}" if cut else "", test.labels[label])
-                                for file, offset, label in zip(test.file, test.offset, test.label, strict=True))
-        return cls(content_of(corpus.splits), tested, fingerprint(corpus.splits["train"]),
-                   new_words and content_of({"new_words": new_words}), corpus.noise and str(corpus.noise))
+    def of(cls, args: Namespace) -> "Data":
+        """Of --manifest as it is now, and with --eval new_words of its new words."""
+        corpus = corpora.load_corpus(args.manifest, SPLITS, args.registry)
+        new_words = corpora.new_words(corpus, args.registry) if args.eval == "new_words" else None
+        return cls(content_of(corpus.splits), new_words and content_of({"new_words": new_words}),
+                   corpus.noise and str(corpus.noise))
 
     def has(self, run: dict) -> bool:
         """Whether a result is of these data."""

@@ -145,17 +145,13 @@ def markdown(runs: list[dict]) -> str:
 
 
 def _remarks(runs: list[dict]) -> str:
-    """What the number of test clips allows to tell, and which results had another rule for ties or precision."""
+    """What the number of test clips allows to tell, and how many results had another precision."""
     from scipy.stats import binomtest
 
     right, clips = max(((run["right"].count("1"), len(run["right"])) for run in runs), key=lambda of: of[0] / of[1])
     interval = binomtest(right, clips).proportion_ci(method="wilson")
     text = (f"A test clip is {100 / clips:.2f} %; the best run's {100 * right / clips:.2f} % has a 95 % interval of "
             f"{100 * interval.low:.2f} to {100 * interval.high:.2f} % (Wilson).")
-    voted = [run.get("ties", "lowest") for run in runs if run["cell"]["method"] == "knn"]  # the first results had none
-    if len(set(voted)) > 1:
-        text += f" Ties of the vote went to the lowest label in {voted.count('lowest')} of {len(voted)} kNN results, " \
-                "to the nearest neighbour's in the others."
     half = sum("--precision=bf16" in shlex.split(run["commands"][0]) for run in runs)
     return text + (f" {half} of {len(runs)} results were trained in bf16." if half else "")
 

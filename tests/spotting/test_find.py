@@ -70,18 +70,6 @@ def test_the_same_hits_by_stream_and_whatever_the_blocks(run, words_file, record
         assert hits_of(tmp_path / "f.json") == wanted
 
 
-@pytest.mark.parametrize(("rate", "channels", "name"), [(48_000, 6, "a.wav"), (44_100, 2, "a.flac")])
-def test_other_formats(run, words_file, recording, wanted, tmp_path, rate, channels, name):
-    import soxr
-
-    samples = soxr.resample(soundfile.read(recording)[0], RATE, rate)
-    path = record(tmp_path / name, np.stack([samples] * channels, 1), rate)
-    assert run("spotting.find", words_file, path, THRESHOLD, "--out", tmp_path / "h.json").code == 0
-    found = hits_of(tmp_path / "h.json")
-    assert [(h["word"], h["start"]) for h in found] == [(h["word"], pytest.approx(h["start"], abs=0.11))
-                                                        for h in wanted]
-
-
 def test_every_output_has_the_same_hits(run, words_file, recording, wanted, tmp_path):
     from textgrid import TextGrid
 
@@ -97,14 +85,6 @@ def test_every_output_has_the_same_hits(run, words_file, recording, wanted, tmp_
     assert [tier.name for tier in grid] == ["bed", "cat"]
     marked = sorted((i.minTime, tier.name) for tier in grid for i in tier if i.mark)
     assert marked == [(pytest.approx(h["start"], abs=1e-3), h["word"]) for h in wanted]
-
-
-def test_a_recording_without_hits(run, words_file, tmp_path):
-    path = record(tmp_path / "a.wav", scene(np.random.default_rng(1), [(3, 1.0)], 3.0), RATE)
-    for ending in ("csv", "json", "txt", "TextGrid"):
-        done = run("spotting.find", words_file, path, "--out", tmp_path / f"h.{ending}")
-        assert done.code == 0
-        assert "0 hits in 3.0 s" in done.error
 
 
 def test_short_and_silent_recordings(run, words_file, tmp_path):
@@ -192,64 +172,32 @@ def test_outputs_that_cannot_be(run, words_file, recording, tmp_path):
     refused(run("spotting.find", words_file, tmp_path / "no.wav"), "no.wav")
 
 
-def test_a_full_disk(run, words_file, recording, tmp_path, monkeypatch):
-    import errno
-
-    import data.base.files as files
-
-    calls = []
-
-    def full(self, text):
-        calls.append(text)
-        self.error = OSError(errno.ENOSPC, "No space left on device")
-        raise self.error
-
-    monkeypatch.setattr(files._Watched, "write", full)
-    done = run("spotting.find", words_file, recording, "--out", tmp_path / "h.csv")
-    refused(SimpleNamespace(code=done.code, error=done.error.splitlines()[-1]), "h.csv", "make room")
-    assert calls
-    assert "bed" in done.out  # told all the same
-    assert not list(tmp_path.iterdir())
-
-
-def test_another_encoder_names_both(run, words_file, recording, other):
-    refused(run("spotting.find", words_file, recording, "--encoder", other), "'tiny', Res8, step 1",
-            "'other', Res8, step 5")
-
-
-def test_help_and_onnx_import_neither_torch_nor_nemo(words_file, recording, exported):
+def test_an_export_is_used_with_neither_torch_nor_nemo(words_file, recording, exported):
     code = """if True:
         import sys
         from spotting import find
-        arguments = sys.argv[1:]
-        try:
-            assert find.main(find.parse_args(arguments)) == 0
-        except SystemExit as stop:
-            assert stop.code == 0
+        assert find.main(find.parse_args(sys.argv[1:])) == 0
         loaded = sorted({"torch", "nemo", "lightning", "librosa", "scipy", "sklearn"} & set(sys.modules))
         assert not loaded, loaded
         """
-    for arguments in (["--help"], [words_file, recording, "--onnx", exported]):
-        done = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], cwd=ROOT, capture_output=True,
-                              text=True)
-        assert done.returncode == 0, done.stderr
-    assert "bed" in done.stdout
+    done = subprocess.run([sys.executable, "-c", code, words_file, recording, "--onnx", exported], cwd=ROOT,
+                          capture_output=True, text=True)
+    assert done.returncode == 0 and "bed" in done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("command", ["enroll", "find", "score", "export", "listen"])
-def test_help_is_given_before_heavy_imports(command):
-    code = f"""if True:
+def test_help_is_given_before_heavy_imports():
+    code = """if True:
         import sys
-        from spotting import {command}
-        try:
-            {command}.parse_args(["--help"])
-        except SystemExit:
-            pass
-        assert not {{"torch", "scipy", "librosa", "matplotlib", "onnxruntime"}} & set(sys.modules)
+        from spotting import cohort, enroll, export, find, listen, score
+        for command in (cohort, enroll, export, find, listen, score):
+            try:
+                command.parse_args(["--help"])
+            except SystemExit:
+                pass
+        assert not {"torch", "scipy", "librosa", "matplotlib", "onnxruntime"} & set(sys.modules)
         """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "--" in done.stdout
 
 
 def test_standard_input_that_cannot_be_read_and_a_named_pipe_are_refused(run, words_file, tmp_path, monkeypatch):
@@ -268,15 +216,6 @@ def test_an_output_that_is_a_file_of_words_is_kept(run, words_file, recording, t
         assert out.read_bytes() == words_file.read_bytes()
     os.symlink(mine, tmp_path / "link.json")
     refused(run("spotting.find", mine, recording, "--out", tmp_path / "link.json"), "link.json", "would be lost")
-
-
-@pytest.mark.parametrize(("flag", "value"), [("--threshold", "nan"), ("--threshold", "inf"), ("--threshold", "7"),
-                                             ("--hop", "nan"), ("--hop", "0"), ("--rate", "1"),
-                                             ("--rate", "2000000000"), ("--channels", "2000000000")])
-def test_values_that_no_search_could_use(run, words_file, recording, flag, value):
-    done = run("spotting.find", words_file, recording, flag, value)
-    assert done.code == 2
-    assert f"{flag}: '{value}' is not a" in done.error
 
 
 def test_what_ends_early_is_not_complete(run, words_file, recording, tmp_path):

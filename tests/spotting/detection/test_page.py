@@ -66,22 +66,6 @@ def test_figures_mistakes_and_sound_are_those_of_the_test(run, strict, spotter, 
         f"python -m spotting.score {strict} ")
 
 
-def test_the_nearest_enrolled_clip_is_the_recordings_own_copy(run, strict, spotter, tmp_path):
-    """Of a recording that differs from an enrolled one by a bit, that one is the nearest."""
-    import soundfile
-
-    shutil.copytree(spotter.said, tmp_path / "said")
-    shutil.rmtree(tmp_path / "said" / "bed")
-    (tmp_path / "said" / "bed").mkdir()
-    samples, rate = soundfile.read(spotter.clips / "bed" / "3.wav", dtype="int16")
-    samples[len(samples) // 2] += 1
-    soundfile.write(tmp_path / "said" / "bed" / "twin.wav", samples, rate, subtype="PCM_16")
-    assert score(run, strict, spotter, "--html", tmp_path / "a.html", said=tmp_path / "said").code == 0
-    missed = [m for m in Read((tmp_path / "a.html").read_text()).data["mistakes"] if m["column"] == 1]
-    assert len(missed) == 1 and missed[0]["nearest"]["lines"][0].endswith("bed/3.wav")
-    assert missed[0]["values"][2][0] > 0.9
-
-
 def test_enrolled_clips_that_are_gone_or_others_now_are_not_played(run, strict, spotter, tmp_path):
     words, moved = json.loads(strict.read_text()), tmp_path / "moved"
     shutil.copytree(spotter.clips, moved)
@@ -130,6 +114,5 @@ def test_of_several_draws_the_first_has_the_mistakes(run, spotter, tmp_path):
 def test_a_page_that_cannot_be_written_is_refused_before_anything_is_heard(run, words_file, spotter, tmp_path):
     refused(score(run, words_file, spotter, "--html", tmp_path / "none" / "a.html"), "--html", "no folder")
     refused(score(run, words_file, spotter, "--html", tmp_path), "a folder")
-    refused(score(run, words_file, spotter, "--html_mb", "3"), "--html_mb", "--html")
     refused(score(run, tmp_path / "no.json", spotter, "--html", words_file), "is no page")
     assert json.loads(words_file.read_text())
