@@ -14,7 +14,7 @@ from data.audio.decoding import SAMPLE_RATE, decode, fit
 from data.base.errors import UserError
 from data.base.labels import look_alike
 from spotting.encoders.load import Embedder
-from spotting.sound.band import is_narrow
+from spotting.sound.heard import is_narrow
 from spotting.words.words_file import Clip, Word, Words
 
 LONGER = 1.05  # times the encoder's clip: from here on a word is enrolled as a sequence of windows

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from data.manifests.registry import register
 from data.sources.textgrids import write_words
 from models.enrolment.kept_cohort import KEPT, pack, unpack
 from models.enrolment.whiten import Whitening
+from spotting import cohort
 from spotting.detection.thresholds import tail
 from spotting.encoders.load import load_onnx, load_torch
 from spotting.words.words_file import read_words
@@ -35,21 +37,23 @@ def talk(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def kept(run, talk, tiny, tmp_path):
-    """A copy of the tiny encoder's run, with a cohort beside it."""
-    done = with_cohort(run, tiny, talk, tmp_path / "tiny")
-    assert "60 windows of 10 recordings" in done.out
-    return tmp_path / "tiny"
-
-
-def with_cohort(run, tiny, speech, folder):
+def with_cohort(tiny, speech, folder):
     """Copy the tiny encoder's run to ``folder``, and keep a cohort of recordings and their TextGrids beside it."""
     shutil.copytree(tiny, folder)
-    done = run("spotting.cohort", f"--encoder={folder}", "--recordings", speech / "talk", "--alignments",
-               speech / "grids")
-    assert done.code == 0, done.error
-    return done
+    flags = [f"--encoder={folder}", "--recordings", speech / "talk", "--alignments", speech / "grids"]
+    assert cohort.main(cohort.parse_args(list(map(str, flags)))) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def first(tiny, talk, tmp_path_factory):
+    return with_cohort(tiny, talk, tmp_path_factory.mktemp("kept") / "tiny")
+
+
+@pytest.fixture
+def kept(first, tmp_path):
+    """A copy of the tiny encoder's run, with a cohort beside it."""
+    return Path(shutil.copytree(first, tmp_path / "tiny"))
 
 
 def test_what_is_kept_are_windows_and_what_is_said_in_them(kept):
@@ -90,11 +94,15 @@ def much_said(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def second(tiny, much_said, tmp_path_factory):
+    return with_cohort(tiny, much_said, tmp_path_factory.mktemp("whitening") / "tiny")
+
+
 @pytest.fixture
-def whitening(run, much_said, tiny, tmp_path):
+def whitening(second, tmp_path):
     """A copy of the tiny encoder's run, with a cohort beside it that whitens."""
-    assert "without whitening" not in with_cohort(run, tiny, much_said, tmp_path / "tiny").error
-    return tmp_path / "tiny"
+    return Path(shutil.copytree(second, tmp_path / "tiny"))
 
 
 def test_words_said_several_times_give_a_whitening(whitening, much_said):
@@ -255,6 +263,7 @@ def test_by_a_manifest_words_are_known_and_running_speech_goes_first(run, talk, 
         write_manifest(tmp_path / f"{split}.json", both)
     register("both", **{split: tmp_path / f"{split}.json" for split in ("train", "dev", "test")},
              registry=tmp_path / "m.json")
+    (tmp_path / "tiny" / KEPT).unlink()
     done = run("spotting.cohort", flags[0], f"--registry={tmp_path / 'm.json'}", "--manifest=both")
     assert "60 windows" in done.out
     found = load_torch(tmp_path / "tiny", None, None, 0).cohort

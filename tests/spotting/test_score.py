@@ -90,7 +90,6 @@ def test_one_channel_scores_as_its_recordings_do(run, words_file, spotter, tmp_p
 def test_flags_that_do_not_fit(run, words_file, spotter, tmp_path):
     refused(score(run, words_file, spotter, "--snr", "10"), "--noise")
     refused(score(run, words_file, spotter, "--enroll_from", spotter.clips), "--enroll_from")
-    refused(score(run, words_file, spotter, "--shots=3"), "--shots", "--enroll_from")
     refused(score(run, words_file, spotter, said=tmp_path / "no.json"), "no.json")
     record(tmp_path / "x" / "other" / "a.wav")
     refused(score(run, words_file, spotter, said=tmp_path / "x"), "no recording of 'bed', 'cat'")
