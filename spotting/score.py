@@ -83,12 +83,12 @@ def main(args: argparse.Namespace) -> int:
     tested = [words] if words else draw_words(args, embedder)
 
     # Recordings, each once and none that is enrolled.
-    positives = leave_out_enrolled(positives, tested, clip_seconds, warn, args.channel)
+    positives, stretches = leave_out_enrolled(positives, tested, clip_seconds, warn, args.channel)
     clips = [clip.file for one in tested for word in one.words for clip in word.clips]
     negatives = without_repeats(negatives, "--negatives", warn, [path for _, path, *_ in positives] + clips,
                                 "are recordings of the words, tested or enrolled")
     files = [*((path, 0.0, None) for path in negatives), *map(heard_with, positives)]
-    notes = doubts(args, tested, embedder, files, len(negatives))
+    notes = doubts(args, tested, embedder, stretches, files, len(negatives))
     opened = opener(files, noise, args.channel)
 
     # The search. Of a draw's words, as of find's, the best in one place counts.
@@ -150,12 +150,13 @@ def draw_words(args, embedder):
     return drawn
 
 
-def doubts(args, tested, embedder, files, negatives: int) -> list[str]:
+def doubts(args, tested, embedder, stretches, files, negatives: int) -> list[str]:
     """Why errors may look rarer than they are, which is told; the first of ``files`` are so many negatives."""
     from models.enrolment.kept_cohort import tell_learnt
     from spotting.encoders.gather import heard_in_training
+    from spotting.words.positives import copied
 
-    notes = []
+    notes = copied(stretches, tested, embedder, args.channel)
     paths = {path for path, *_ in files[:negatives]}
     if both := set(tested[0].calibration.get("background", ())) & paths:
         notes.append(f"{len(both)} of the negatives, such as {min(both)}, set the thresholds of {args.words}: at "

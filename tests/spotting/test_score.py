@@ -1,6 +1,7 @@
 """spotting.score on made-up recordings: what it says is what was recorded."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -198,3 +199,12 @@ def test_negatives_that_the_encoder_was_trained_on_are_told(run, words, spotter,
     done = run("spotting.enroll", "--clips", spotter.clips, "--out", tmp_path / "b.json", "--background", *trained,
                f"--encoder={tmp_path / 'seen'}")
     assert "3 of the 3 files of --background" in done.error
+
+
+def test_copies_of_enrolled_recordings_that_no_digest_tells(run, words_file, spotter, tmp_path):
+    shutil.copytree(spotter.said / "cat", tmp_path / "said" / "cat")
+    samples, rate = soundfile.read(spotter.clips / "bed" / "3.wav")
+    record(tmp_path / "said" / "bed" / "copy.wav", 0.7 * samples[1234:], rate)
+    done, *_ = figures(run, words_file, spotter, tmp_path, spotter.background, said=tmp_path / "said")
+    assert re.search(r"of the recordings of words seem to be copies of enrolled ones, such as \S+copy.wav of "
+                     r"\S+bed/\d.wav: misses look rarer", done.error)
