@@ -86,10 +86,7 @@ def _place(entry: Positive, heard: Recording | None) -> tuple[str, str]:
 
 
 def _is_again(entry: Positive, other: Positive) -> bool:
-    """Whether two labels of one word in one place are about one saying of it: they share most of the shorter one.
-
-    Labels by two hands, or of two tiers, seldom agree to the sample.
-    """
+    """Whether two labels of one word in one place are about one saying of it: they share most of the shorter one."""
     (start, end), (first, last) = entry[2:], other[2:]
     if end is None or last is None:
         return True
