@@ -10,8 +10,6 @@ import pytest
 import soundfile
 
 from data.audio.decoding import decode
-from data.manifests.manifest import Utterance, write_manifest
-from data.manifests.registry import register
 from data.sources.textgrids import write_words
 from models.enrolment.kept_cohort import KEPT, pack, unpack
 from models.enrolment.whiten import Whitening
@@ -249,25 +247,6 @@ def test_another_encoders_and_a_damaged_one_are_refused(kept, run, spotter, tmp_
     np.savez(kept / KEPT, embeddings=np.eye(45), labels=["a"] * 45, sha256=facts.sha256)
     refused(run("spotting.enroll", *flags), "cohort.npz", "older version")
     assert not (tmp_path / "w.json").exists()
-
-
-def test_by_a_manifest_words_are_known_and_running_speech_goes_first(run, talk, tiny, words, tmp_path):
-    shutil.copytree(tiny, tmp_path / "tiny")
-    flags = f"--encoder={tmp_path / 'tiny'}", f"--registry={words.registry}"
-    assert "72 windows of 72 recordings, in 72 of which" in run("spotting.cohort", *flags, "--manifest=words").out
-    assert len(load_torch(tmp_path / "tiny", None, None, 0).cohort.without(["Cat"])) == 60
-    clips = sorted(words.folder.glob("*/train*.wav"))[:40]
-    both = [Utterance(str(path), "x", 1.0) for path in clips] + [
-        Utterance(str(talk / "talk" / f"{i}.flac"), "y", 0.6, 0.3) for i in range(10)]
-    for split in ("train", "dev", "test"):
-        write_manifest(tmp_path / f"{split}.json", both)
-    register("both", **{split: tmp_path / f"{split}.json" for split in ("train", "dev", "test")},
-             registry=tmp_path / "m.json")
-    (tmp_path / "tiny" / KEPT).unlink()
-    done = run("spotting.cohort", flags[0], f"--registry={tmp_path / 'm.json'}", "--manifest=both")
-    assert "60 windows" in done.out
-    found = load_torch(tmp_path / "tiny", None, None, 0).cohort
-    assert {"", "y"} == set(found.spoken)
 
 
 def test_a_cohort_in_which_the_words_are_said_all_over_sets_no_threshold(run, tiny, spotter, tmp_path):
