@@ -55,15 +55,15 @@ def find_recordings(folder: Path, clip_seconds: float, say: Callable[[str], None
         UserError: nothing usable, of some word or at all.
     """
     from data.base.cores import ordered_map
-    from data.folder.find_words import find_words
     from data.sources.vetting import doubtful
+    from data.sources.word_folders import find_words
 
     findings = find_words(folder)
     files = findings.files
     tasks = [([path for _, path in files[i:i + _CHUNK]], clip_seconds) for i in range(0, len(files), _CHUNK)]
     heard = [result for results in ordered_map(partial(examine, channel=channel), tasks) for result in results]
-    for kind, paths in findings.left_out.items():
-        say(f"left out {len(paths)} {kind}, such as {paths[0]}")
+    for line in findings.remarks():
+        say(line)
     usable = []
     for (word, _), recording in zip(files, heard, strict=True):
         if isinstance(recording, str):
