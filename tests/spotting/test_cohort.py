@@ -235,13 +235,12 @@ def test_words_are_of_their_cohort_only(kept, run, spotter, talk, tmp_path):
 
 
 def test_another_encoders_and_a_damaged_one_are_refused(kept, run, spotter, tmp_path):
-    whole = (kept / KEPT).read_bytes()
+    whole, facts = (kept / KEPT).read_bytes(), load_torch(kept, None, None, 0).facts
     flags = f"--encoder={kept}", "--clips", spotter.clips, "--out", tmp_path / "w.json"
     (kept / KEPT).write_bytes(pack(np.eye(45), ["a"] * 45, "0" * 64))
     refused(run("spotting.enroll", *flags), "cohort.npz", "not of this encoder", "spotting.cohort")
     (kept / KEPT).write_bytes(whole[:200])
     refused(run("spotting.enroll", *flags), "cohort.npz", "cannot be read")
-    facts = load_torch(kept, None, None, 0, with_cohort=False).facts
     (kept / KEPT).write_bytes(pack(np.zeros((40, 45)), ["a"] * 40, facts.sha256))
     refused(run("spotting.enroll", *flags), "cohort.npz", "damaged")
     np.savez(kept / KEPT, embeddings=np.eye(45), labels=["a"] * 45, sha256=facts.sha256)
