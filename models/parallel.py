@@ -17,7 +17,7 @@ from data.base.errors import UserError
 
 PATIENCE = timedelta(hours=12)  # processes wait for the one that decodes a data set
 _joined = False
-_left = False  # whether it has parted from them again
+_left = False  # whether this process has left the others again
 
 
 def launched() -> bool:
@@ -31,7 +31,7 @@ def size() -> int:
 
 
 def rank() -> int:
-    """This process's number among them; 0 writes and speaks for all."""
+    """This process's number among them; 0 writes and prints for all."""
     return int(os.environ["RANK"]) if _joined else 0
 
 
@@ -41,7 +41,7 @@ def leads() -> bool:
 
 
 def refuse(script: str) -> None:
-    """Raise UserError if torchrun started a script that runs in one process, and not another that goes on by it."""
+    """Raise UserError if torchrun started a script that runs in one process."""
     if launched() and not _left:
         raise UserError(f"{script} runs in one process; start it with python instead of torchrun")
 
@@ -57,8 +57,7 @@ def join(args: Namespace) -> None:
         return
     here = int(os.environ["LOCAL_WORLD_SIZE"])
     if here != int(os.environ["WORLD_SIZE"]):
-        raise UserError("torchrun --nnodes: training runs on one machine; start it there by torchrun "
-                        "--nproc_per_node=GPUS")
+        raise UserError("torchrun --nnodes: training runs on one machine; use torchrun --nproc_per_node=GPUS")
     if "gpu" in args.given:
         raise UserError("--gpu: torchrun gives each process a GPU of its own; leave it out, or choose them by "
                         "CUDA_VISIBLE_DEVICES")
@@ -79,7 +78,7 @@ def join(args: Namespace) -> None:
 
 
 def leave() -> bool:
-    """Part from the other processes. Returns whether this was the first, which goes on alone."""
+    """Leave the other processes. Returns whether this was the first, which goes on alone."""
     global _joined, _left
     alone = rank() == 0
     if _joined:
@@ -94,17 +93,10 @@ def leave() -> bool:
 def first() -> Iterator[None]:
     """A block that one process runs before the others: it makes files that those then find."""
     if rank():
-        _barrier()
+        total(0)
     yield
     if _joined and not rank():
-        _barrier()
-
-
-def _barrier() -> None:
-    import torch
-    from torch import distributed
-
-    distributed.all_reduce(torch.zeros(1))  # on the CPU; a barrier of NCCL would busy the GPU
+        total(0)
 
 
 def agree(modules: Iterable) -> None:
@@ -140,16 +132,10 @@ class Shared:
 
 
 def gather(own, total: int):
-    """All processes' rows of a batch, in its order, with gradient.
+    """All processes' rows of a batch, in its order, with gradient: this process's `share` (b, D) to (``total``, D).
 
     The gradient is right if every process computes the same loss from the result and gradients are averaged over
     processes, as DistributedDataParallel does: each backward reaches only the process's own rows, times their number.
-
-    Args:
-        own: (b, D) tensor, this process's `share` of ``total`` rows.
-
-    Returns:
-        (``total``, D).
     """
     if size() == 1:
         return own
@@ -164,7 +150,7 @@ def gather(own, total: int):
 
 
 def gather_arrays(own: np.ndarray, total: int) -> np.ndarray:
-    """Like `gather`, for arrays: every process's `share` of ``total`` rows, in order."""
+    """Like `gather`, for arrays."""
     if size() == 1:
         return own
     import torch
@@ -185,7 +171,7 @@ def _all_rows(own, total: int):
 
 
 def total(value: float) -> float:
-    """The sum of a number over all processes."""
+    """The sum of a number over all processes, which wait for one another: on the CPU, not to busy a GPU."""
     if size() == 1:
         return value
     import torch

@@ -4,14 +4,13 @@ import json
 from dataclasses import replace
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import soundfile
 
 from data.manifests.corpus import load_corpus
 from data.manifests.manifest import Utterance, read_manifest, write_manifest
 from data.manifests.registry import register
-from models.runs.checkpoints import Run, load_state
+from models.runs.checkpoints import Run
 from tests.conftest import TRAIN, refused
 
 PARTS = {"a": ["bed", "cat", "dog"], "b": ["five", "four"]}
@@ -66,19 +65,8 @@ def test_shares_that_do_not_fit_the_sets(run, parts):
     refused(train(run, parts, "--shares", "1", "9", "--batch_classes=4"), "--shares", "has 2 of its own")
 
 
-def test_a_look_at_new_words_tells_how_they_are_told_apart(run, parts):
-    done = train(run, parts, "--eval=new_words", manifest="a")
-    assert done.code == 0
-    figures = [float(line.split("AUROC of new words ")[1].split(" %")[0]) for line in done.out.splitlines()
-               if "AUROC of new words" in line]
-    assert len(figures) == 2
-    assert figures[-1] > 50
-    weights = load_state(parts.folder / "runs" / "joined" / "checkpoints" / "Res8-STEP-20.pt")
-    assert all(np.isfinite(value.numpy()).all() for value in weights.values())
-
-
 @pytest.mark.parametrize(("labels", "most", "flags", "parts_of_message"), [
-    (["tree"], 100, [], ["5 clips of 1 words"]), (["tree", "five"], 1, [], ["1 clips of 1 words"]),
+    (["tree"], 100, [], ["5 clips of 1 words"]),
     (["tree", "five"], 100, ["--eval_clips=2"], ["2 clips of 2 words", "--eval_clips"]),
     (["tree", "cat"], 100, [], ["held out as new", "cat"])])
 def test_new_words_that_tell_nothing_or_are_trained_on(run, parts, labels, most, flags, parts_of_message):
@@ -117,9 +105,6 @@ def test_a_finished_run_reports_what_its_looks_at_new_words_saw(run, parts):
     assert 100 * stored["pairs"][0]["auroc"] == pytest.approx(looked[-1], abs=0.006)
     assert stored["pairs"][0]["same_word_pairs"] == 2 * 10 and stored["pairs"][2]["same_word_pairs"] == 2 * 10
     assert stored["facts"]["unknown_words_trained_on"] == [] and stored["facts"]["test_clips_trained_on"] == 0
-    few = run("infer_train", *flags, "--manifest=a", "--eval_clips=4")
-    assert "4 clips of 2 words held out" in few.out
-    refused(run("infer_train", *flags, "--manifest=a", "--eval_clips=2"), "2 clips of 2 words", "--eval_clips")
     refused(run("infer_train", *flags, "--manifest=b"), "no words held out as new")
 
 

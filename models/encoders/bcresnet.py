@@ -20,8 +20,7 @@ DROPOUT = 0.1
 class BCResNet(nn.Module):
     """Spectrogram to embedding; table 1 of the paper, whose classifier is the projection here.
 
-    That classifier is a 1x1 convolution of the pooled features, so with ``width`` words it is the same layer. The
-    pooled features themselves would do less well: they come from a ReLU, so no cosine of two could be negative.
+    The pooled features themselves would do less well: they come from a ReLU, so no cosine of two could be negative.
 
     Args:
         size: the paper's tau, by which every number of channels is multiplied.
@@ -58,14 +57,8 @@ class BCResNet(nn.Module):
 class Block(nn.Module):
     """Broadcasted residual: what the mean over frequency tells along time is added to every band.
 
-    A block that changes the number of channels (the paper's transition block) begins with a 1x1 convolution and has
-    no identity shortcut.
-
-    Args:
-        before, channels: channels of the input and of the output.
-        bands: sub-bands that are normalised apart.
-        stride: over frequency.
-        dilation: over time.
+    A block that changes the number of channels from ``before`` (the paper's transition block) begins with a 1x1
+    convolution and has no identity shortcut. The stride is over frequency, the dilation over time.
     """
 
     def __init__(self, before: int, channels: int, bands: int, stride: int, dilation: int):

@@ -23,10 +23,9 @@ def make_encoder(model: str, width: int, embedding: int | None = None, filters: 
     """An untrained encoder: log-mel (B, F, T) to embeddings (B, D), not normalised.
 
     Args:
-        model: one of `models.runs.options.common.MODELS`.
-        width: channels of Res8 and Res15; of the others the size D of the embedding, whatever their channels.
+        width: channels of Res8 and Res15; of the others D.
         embedding: D, if it is to differ from ``width``.
-        filters, frames: as in `models.encoders.quartznet.Quartz`; others have no use for them.
+        filters, frames: of `models.encoders.quartznet.Quartz` alone.
     """
     if model.startswith(BCRES):
         from models.encoders.bcresnet import BCResNet

@@ -23,12 +23,8 @@ def pick_device(gpu: int) -> torch.device:
 
 
 def search_device(device: torch.device, wanted: int | bool) -> torch.device | None:
-    """The GPU that neighbours are searched on, or None, which is FAISS on the CPU; that no GPU is there is said.
-
-    Args:
-        device: which trains.
-        wanted: --classify_gpu: the number of a GPU, True for ``device``, or False for the CPU.
-    """
+    """The GPU that neighbours are searched on by --classify_gpu: the number of a GPU, or True for ``device``, which
+    trains; None for FAISS on the CPU, which a line says if no GPU is there."""
     if wanted is False:
         return None
     if wanted is not True:
@@ -42,11 +38,8 @@ def search_device(device: torch.device, wanted: int | bool) -> torch.device | No
 
 
 def reuse_memory() -> None:
-    """Let glibc keep freed memory for the next step instead of returning it to the kernel.
-
-    A step's large tensors are otherwise mapped, zeroed and unmapped anew by the kernel every time, which took a third
-    of a Res8 step on two cores. Does nothing elsewhere.
-    """
+    """Let glibc keep freed memory for the next step instead of returning it to the kernel, which took a third of a
+    Res8 step on two cores. Does nothing elsewhere."""
     try:
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(-4, 0)  # M_MMAP_MAX: large blocks too come from the heap
@@ -57,7 +50,7 @@ def reuse_memory() -> None:
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """A block, or as a decorator a function, in which float32 is computed in full, whatever was set before.
+    """A block, or as a decorator a function, in which float32 is computed in full.
 
     On a GPU torch otherwise takes TF32 for convolutions, which moves values of an embedding by more than 1e-4: a clip
     would not have the same embedding as on a CPU. What is not float32, as under autocast, stays as it is.

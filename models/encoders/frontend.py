@@ -51,11 +51,10 @@ def smooth(power: torch.Tensor) -> torch.Tensor:
 
 def pcen(power: torch.Tensor) -> torch.Tensor:
     """Per-channel energy normalisation of mel powers (B, F, T): Wang et al., 2017, "Trainable frontend for robust and
-    far-field keyword spotting".
+    far-field keyword spotting", with fixed parameters.
 
-    Its parameters are fixed. Unlike librosa's, the running mean begins with the first frame, since a clip is shorter
-    than what it would take to forget another beginning, and what is added to it is the power that the logarithm is
-    guarded by, so that digital silence is not made loud.
+    Unlike librosa's, the running mean begins with the first frame, since a clip is short, and the logarithm's guard is
+    added to it, so that digital silence is not made loud.
     """
     quiet = (LOG_GUARD + smooth(power)) * PCEN_SCALE
     bias, root = PCEN["bias"], PCEN["power"]
@@ -63,16 +62,12 @@ def pcen(power: torch.Tensor) -> torch.Tensor:
 
 
 class LogMel(torch.nn.Module):
-    """The log-mel front end of NeMo 0.10, on which the published encoders were trained.
+    """The log-mel front end of NeMo 0.10, on which the published encoders were trained; or with PCEN as compression.
 
-    A test holds its constants to NeMo's own. The steps are taken here, for three reasons. Today's NeMo differs in three
-    ways that move those encoders' embeddings (cosine 0.9976-0.9996): its Hann window is symmetric (was periodic), the
-    signal's ends are padded with zeros (were reflected), and an incomplete last hop is no valid frame (was one). Its
-    code makes the host wait for a GPU at every call, and takes twice as long on a CPU. And its import takes eight
-    seconds. Dither, noise of 1e-5, is added in training mode only.
-
-    Args:
-        compression: of the mel powers, "log" or "pcen", which see.
+    A test compares its constants with NeMo's. Today's NeMo differs in three ways that move those encoders' embeddings
+    (cosine 0.9976-0.9996): its Hann window is symmetric (was periodic), the signal's ends are padded with zeros (were
+    reflected), and an incomplete last hop is no valid frame (was one). It also makes the host wait for a GPU at every
+    call, takes twice as long on a CPU, and eight seconds to import. Dither is added in training mode only.
     """
 
     def __init__(self, compression: str = "log"):

@@ -39,18 +39,11 @@ def head_scores(head: ClassificationNet, embeddings: np.ndarray) -> np.ndarray:
 
 
 def add_prior(scores: np.ndarray, clips: np.ndarray) -> np.ndarray:
-    """A head's log-probabilities as they are where classes are as frequent as among ``clips``.
+    """Log-probabilities (N, C) as they are where classes are as frequent as in (C,) numbers of ``clips``.
 
     A head that was trained on batches of equally many clips a class takes all classes for equally frequent. By Bayes'
-    rule, the logarithm of each class's share of the clips makes up for it (Menon et al., 2021, arXiv:2007.07314, train
-    with it); a class without a clip is never predicted.
-
-    Args:
-        scores: (N, C) log-probabilities.
-        clips: (C,) numbers of clips of each class, not all of them 0.
-
-    Returns:
-        (N, C) log-probabilities.
+    rule, the logarithm of each class's share of the clips makes up for it (Menon et al., 2021, arXiv:2007.07314); a
+    class without a clip is never predicted.
     """
     with np.errstate(divide="ignore"):
         scores = scores + np.log(clips / clips.sum(), dtype=np.float64)

@@ -46,9 +46,6 @@ def load_encoder(source: str | Path, step: int | None = None, model: str | None 
 def find_checkpoint(source: str | Path, step: int | None = None, model: str | None = None,
                     flag: str = "step") -> tuple[Run, str, int]:
     """The run, model and step of a run's folder, or of a checkpoint's path; arguments and errors as in `load_encoder`.
-
-    Args:
-        flag: what names the step, for messages.
     """
     path = Path(source)
     if named := _CHECKPOINT.fullmatch(path.name):
@@ -81,74 +78,46 @@ def find_initial(args: Namespace) -> tuple[Run, int, dict] | None:
     """
     if args.init_from is None:
         return None
-    run, _, step = initial_checkpoint(args.init_from, args.runs_dir, args.model)
-    return run, step, find_encoder(args, run, step)
-
-
-def initial_checkpoint(init_from: str, runs_dir: str | Path, model: str | None = None) -> tuple[Run, str, int]:
-    """The run, model and step that --init_from names; ``model`` as in `load_encoder`."""
-    name, colon, number = init_from.rpartition(":")
-    source, step = (name, int(number)) if colon and re.fullmatch("[0-9]{1,18}", number) else (init_from, None)
+    name, colon, number = args.init_from.rpartition(":")
+    source, step = (name, int(number)) if colon and re.fullmatch("[0-9]{1,18}", number) else (args.init_from, None)
     if os.sep not in source:
-        Run(runs_dir, source, "--init_from")  # as every name of a run
-        source = Path(runs_dir) / source
-    return find_checkpoint(source, step, model, "--init_from")
+        source = Run(args.runs_dir, source, "--init_from").folder
+    run, _, step = find_checkpoint(source, step, args.model, "--init_from")
+    return run, step, find_encoder(args, run, step)
 
 
 def find_encoder(args: Namespace, run: Run, step: int) -> dict:
     """Fill in an encoder's sizes, ``clip_seconds`` and ``compression`` in ``args`` from its run.
 
-    Returns:
-        the run's configuration ({} for a run without one, as the published encoders).
-
-    Raises:
-        UserError: a flag contradicts the configuration or the checkpoint.
+    Returns the run's configuration, {} for the original's encoders. Raises UserError for a flag that contradicts it.
     """
     config, where = run.config(), f"run {run.name!r}, which has"
     if "model" in config:
         check_fixed("--model", args.model, config["model"], where)
     if "clip_seconds" in config:
         check_fixed("--clip_seconds", args.clip_seconds, config["clip_seconds"], where)
-    args.clip_seconds = config.get("clip_seconds", args.clip_seconds or CLIP_SECONDS)
-    compression = config.get("frontend", {}).get("compression", "log")  # `build_encoder` holds it to what there is
+    compression = config.get("frontend", {}).get("compression", "log")  # `build_encoder` compares all of it
     check_fixed("--compression", getattr(args, "compression", None), compression, where)
-    args.compression = compression
-    path = run.path(args.model, step)
-    width = config.get("hidden_size") or saved_width(run.paths(args.model, step)[-1], args.model)
+    width, embedding, filters = saved_sizes(run.paths(args.model, step), args.model)
     check_fixed("--hidden_size", args.hidden_size, width, where)
-    embedding = config.get("embedding_size") or (width if "hidden_size" in config else saved_embedding(path, width))
     check_fixed("--embedding_size", args.embedding_size, embedding, where)
-    args.hidden_size, args.embedding_size = width, embedding
-    args.filters = config.get("filters") or (saved_filters(path) if args.model == "Quartz" else None)
+    args.clip_seconds = config.get("clip_seconds", args.clip_seconds or CLIP_SECONDS)
+    args.compression, args.hidden_size, args.embedding_size, args.filters = compression, width, embedding, filters
     return config
 
 
-def saved_width(path: Path, model: str) -> int:
-    """A saved encoder's --hidden_size, from its weights."""
-    name = {"Res8": "conv0.weight", "Res15": "conv0.weight", "Quartz": "weight"}.get(model, "project.weight")
-    rows = _rows(path, name)
-    if rows is None:
-        raise UserError(f"{path}: not a checkpoint of {model}; check --model")
-    return rows
-
-
-def saved_embedding(path: Path, width: int) -> int:
-    """The embedding's size D, from the weights of a saved encoder of ``width``, which it is without a projection."""
-    return _rows(path, "project.weight") or width
-
-
-def _rows(path: Path, key: str) -> int | None:
-    """How many rows an entry of a checkpoint has; None for one that is not there, or is no tensor with rows."""
-    shape = getattr(load_state(path).get(key), "shape", None)
-    return shape[0] or None if shape else None
-
-
-def saved_filters(path: Path) -> int:
-    """Filters of the last block of a saved QuartzNet."""
-    convolutions = [weight for weight in load_state(path).values() if getattr(weight, "ndim", None) == 3]
-    if not convolutions:
-        raise UserError(f"{path}: not a checkpoint of Quartz; check --model")
-    return len(convolutions[-1])
+def saved_sizes(paths: list[Path], model: str) -> tuple[int, int, int | None]:
+    """A saved encoder's --hidden_size and --embedding_size, and the filters of Quartz's last block, from its weights.
+    """
+    first, last = load_state(paths[0]), load_state(paths[-1])
+    try:
+        if model == "Quartz":
+            width, filters = len(last["weight"]), [len(w) for w in first.values() if w.ndim == 3][-1]
+            return width, width, filters
+        width = len(first["conv0.weight" if model in ("Res8", "Res15") else "project.weight"])
+        return width, len(first.get("project.weight", range(width))), None
+    except (KeyError, IndexError, AttributeError, TypeError):
+        raise UserError(f"{paths[0]}: not a checkpoint of {model}; check --model") from None
 
 
 def build_encoder(args: Namespace, run: Run, step: int, config: dict) -> nn.Module:

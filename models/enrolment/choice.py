@@ -1,9 +1,7 @@
-"""Which way of scoring to take: chosen on the dev set, as the test set must have no part in a choice.
-
-The way that is best on the test clips is found by looking at them, so its figure there is not that of new recordings.
-"""
+"""Which way of scoring to take: chosen on the dev set, as the test set must have no part in a choice."""
 
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 
@@ -29,9 +27,7 @@ def dev_clips(dev: Clips, corpus: Corpus, words: tuple[np.ndarray, np.ndarray],
         if len(classes) and not len(rows):
             return f"the dev set has no clip of {what} word"
     rows = np.concatenate([part[spread(dev.manifest.label[part], MOST // 2)] for part in chosen])
-    known = Record.of(others[0], corpus)
-    for clips in others[1:]:
-        known |= Record.of(clips, corpus)
+    known = reduce(Record.__or__, (Record.of(clips, corpus) for clips in others))
     if same := known.seen(dev, corpus, rows)[0]:
         return f"{same:,} of its {len(rows):,} clips are test or training clips, too"
     return np.sort(rows)

@@ -35,15 +35,10 @@ _CELLS = 1 << 24  # similarities held at a time
 
 @dataclass(frozen=True)
 class Reference:
-    """What scores are normalised by.
+    """What scores are normalised by."""
 
-    Attributes:
-        vectors: (M, D) embeddings of length 1.
-        whitening: by the words of the cohort; None if they are too few.
-    """
-
-    vectors: np.ndarray
-    whitening: Whitening | None
+    vectors: np.ndarray  # (M, D) embeddings of length 1
+    whitening: Whitening | None  # by the words of the cohort; None if they are too few
 
     @classmethod
     def of_clips(cls, vectors: np.ndarray, labels: np.ndarray) -> Reference:
@@ -53,9 +48,6 @@ class Reference:
     @classmethod
     def of_kept(cls, kept: Cohort, taken: Sequence[str]) -> Reference:
         """Of a cohort that is kept beside the encoder, without windows in which one of ``taken`` is known to be said.
-
-        Raises:
-            UserError: too few are left.
         """
         rows = kept.without(taken)
         check_enough(KEPT, len(rows), "windows")
@@ -63,15 +55,8 @@ class Reference:
 
 
 def statistics(vectors: np.ndarray, cohort: np.ndarray, top: int = TOP) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each vector's similarities to the ``top`` cohort clips most similar to it.
-
-    Args:
-        vectors: (N, D), rows of length 1.
-        cohort: (M, D), rows of length 1; with fewer than ``top``, all are taken.
-
-    Returns:
-        (N,) and (N,) float64, the deviations above 0.
-    """
+    """Mean and standard deviation, (N,) float64 each, of the similarities of (N, D) vectors to the ``top`` most similar
+    of a cohort's (M, D), all rows of length 1."""
     top, step = min(top, len(cohort)), max(1, _CELLS // len(cohort))
     means, deviations = np.empty(len(vectors)), np.empty(len(vectors))
     for start in range(0, len(vectors), step):
@@ -89,13 +74,8 @@ def t_norm(scores: np.ndarray, clips: tuple[np.ndarray, np.ndarray]) -> np.ndarr
 
 def comparisons(queries: np.ndarray, pool: np.ndarray, cohort: np.ndarray, top: int = TOP, name: str = "embedding",
                 both: Comparison | None = None) -> dict[str, Comparison]:
-    """`models.enrolment.enrol.by_mean` and `by_clip` with their scores t-normalised, by the method's name.
-
-    Args:
-        queries: (Q, D), pool: (P, D) and cohort: (M, D), rows of length 1.
-        name: of the vectors, which the methods' names begin with.
-        both: `models.enrolment.enrol.by_both` of these vectors, to be t-normalised, too.
-    """
+    """`by_mean`, `by_clip` and perhaps ``both``, their scores t-normalised, by the method's name, which begins with the
+    vectors' ``name``: queries (Q, D), pool (P, D) and cohort (M, D), rows of length 1."""
     clips = statistics(queries, cohort, top)
 
     def normalised(compare: Comparison) -> Comparison:
@@ -106,11 +86,7 @@ def comparisons(queries: np.ndarray, pool: np.ndarray, cohort: np.ndarray, top: 
 
 
 def whitened(queries: np.ndarray, pool: np.ndarray, reference: Reference) -> dict[str, Comparison]:
-    """Comparisons of whitened embeddings, plain and t-normalised; none where the cohort gives no whitening.
-
-    Args:
-        queries: (Q, D) and pool: (P, D), rows of length 1.
-    """
+    """Comparisons of whitened embeddings, plain and t-normalised; none where the cohort gives no whitening."""
     if reference.whitening is None:
         return {}
     queries, pool, cohort = (reference.whitening(x) for x in (queries, pool, reference.vectors))
@@ -120,13 +96,8 @@ def whitened(queries: np.ndarray, pool: np.ndarray, reference: Reference) -> dic
 
 
 def choose(corpus: Corpus, taken: Sequence[str]) -> Manifest:
-    """The train clips that make a cohort: at most 4,000, spread over the words that are not ``taken``.
-
-    A label that differs from one of these but by case, blanks or Unicode form is that word too.
-
-    Raises:
-        UserError: too few such clips.
-    """
+    """The train clips that make a cohort: at most 4,000, spread over the words that are not ``taken``. Raises UserError
+    if there are too few."""
     train, names = corpus.splits["train"], {folded(label) for label in taken}
     other = np.array([folded(label) not in names for label in train.labels])
     rows = np.flatnonzero(other[train.label])
@@ -147,9 +118,6 @@ def find(args: Namespace, config: dict, taken: Sequence[str]) -> tuple[str, Mani
     Args:
         config: of the encoder's run, {} if it has none.
         taken: the labels that are enrolled or unknown.
-
-    Raises:
-        UserError: --cohort names none that will do.
     """
     if args.cohort:
         return args.cohort, choose(load_corpus(args.cohort, ("train",), args.registry), taken)

@@ -11,7 +11,7 @@ import numpy as np
 
 from data.base.errors import UserError
 from data.base.labels import visible
-from data.base.messages import did_you_mean
+from data.base.messages import did_you_mean, first_few
 from data.manifests.corpus import Corpus
 from data.manifests.manifest import Manifest
 from data.speech_commands.labels import SILENCE
@@ -32,53 +32,40 @@ Comparison = Callable[[np.ndarray, slice], np.ndarray]
 
 @dataclass
 class Result:
-    """What one method did with one number of enrolled clips, over R draws of them and Q test clips.
-
-    Attributes:
-        best: (R, Q) int64, the most similar enrolled class, 0 to C - 1.
-        score: (R, Q) float32, its similarity.
-        figures: name to (R,) float64, shares of 0 to 1.
-    """
+    """What one method did with one number of enrolled clips, over R draws of them and Q test clips."""
 
     method: str
     shots: int
-    best: np.ndarray
-    score: np.ndarray
-    figures: dict[str, np.ndarray]
+    best: np.ndarray  # (R, Q) int64, the most similar enrolled class, 0 to C - 1
+    score: np.ndarray  # (R, Q) float32, its similarity
+    figures: dict[str, np.ndarray]  # name to (R,) float64, shares of 0 to 1
 
 
 def choose_words(labels: Sequence[str], enroll: Sequence[str] | None, unknown: Sequence[str] | None,
                  manifest: str) -> tuple[np.ndarray, np.ndarray]:
-    """The classes to enrol and the classes that must be rejected.
+    """The classes to enrol and the classes that must be rejected, (C,) and (U,) int64 indices into ``labels``.
 
     Args:
         enroll: labels; None takes all that are not ``unknown``.
         unknown: labels; None takes none, an empty list all that are not in ``enroll``.
-        manifest: its name, for messages.
-
-    Returns:
-        (C,) and (U,) int64, indices into ``labels``, ascending.
 
     Raises:
         UserError: a label that the manifest lacks, a label in both, or nothing left to tell apart.
     """
     for flag, given in (("--enroll", enroll), ("--unknown", unknown)):
         if missing := [label for label in given or () if label not in labels]:
-            have = ", ".join(map(visible, labels[:MOST_NAMED])) + ", ..." * (len(labels) > MOST_NAMED)
             raise UserError(f"{flag}: --manifest {manifest} has no label {', '.join(map(repr, missing))}"
-                            f"{did_you_mean(missing[0], labels)}; it has {have}")
+                            f"{did_you_mean(missing[0], labels)}; it has {first_few(map(visible, labels), MOST_NAMED)}")
     if both := sorted({*(enroll or ())} & {*(unknown or ())}):
         raise UserError(f"--enroll and --unknown both name {', '.join(both)}; take it out of one of them")
     rejected = set(unknown or ())
     known = set(labels if enroll is None else enroll) - rejected
     if unknown is not None and not rejected:
         rejected = set(labels) - known
-        if not rejected:
-            raise UserError("--unknown without labels means all that --enroll does not name, and there are none; name "
-                            "the labels to enrol, or those to reject")
-    if len(known) < (1 if rejected else 2):
-        raise UserError(f"{len(known)} of the {len(labels)} labels of --manifest {manifest} would be enrolled; there "
-                        "must be something to tell apart: enrol more, or reject others with --unknown")
+    if len(known) < (1 if rejected else 2) or (unknown is not None and not rejected):
+        raise UserError(f"{len(known)} of the {len(labels)} labels of --manifest {manifest} would be enrolled "
+                        f"and {len(rejected)} rejected; there must be something to tell apart: enrol more by --enroll, "
+                        "or reject others by --unknown")
     return tuple(np.array([c for c, label in enumerate(labels) if label in chosen], np.int64)
                  for chosen in (known, rejected))
 
@@ -101,15 +88,10 @@ def untested(test: Manifest, classes: np.ndarray) -> list[str]:
 
 def draw(train_labels: np.ndarray, labels: Sequence[str], enrolled: np.ndarray, shots: int, repeats: int,
          seed: int) -> np.ndarray:
-    """Draw the clips to enrol, without replacement within a repeat.
+    """Draw the clips to enrol for (C,) classes, without replacement within a repeat, from (N,) classes of train clips.
 
     The first n of a class's are its draw for n shots, so that one more shot is one more clip. A class's draws depend
     on the seed and on its own clips, not on which other classes are enrolled.
-
-    Args:
-        train_labels: (N,) class of every train clip.
-        labels: the names of the classes, for messages.
-        enrolled: (C,) the classes to draw for.
 
     Returns:
         (repeats, C, shots) int64, rows of ``train_labels``.
@@ -130,14 +112,14 @@ def check_clips(train: Manifest, test: Manifest, enrolled: np.ndarray, unknown: 
     _check_enough(train.counts(), train.labels, enrolled, shots)
     for classes, flag in ((enrolled, "--enroll"), (unknown, "--unknown")):
         if len(classes) and not test.counts()[classes].any():
-            names = ", ".join(visible(test.labels[c]) for c in classes[:5]) + ", ..." * (len(classes) > 5)
+            names = first_few(visible(test.labels[c]) for c in classes)
             raise UserError(f"{test.path}: no test clip of {names}; name other labels with {flag}")
 
 
 def _check_enough(counts: np.ndarray, labels: Sequence[str], enrolled: np.ndarray, shots: int) -> None:
     few = [f"{visible(labels[c])} ({counts[c]})" for c in enrolled if counts[c] < shots]
     if few:
-        raise UserError(f"--shots {shots}: too few training clips of {', '.join(few[:5])}{', ...' * (len(few) > 5)}; "
+        raise UserError(f"--shots {shots}: too few training clips of {first_few(few)}; "
                         "ask for fewer shots, or enrol other labels with --enroll")
 
 
@@ -193,17 +175,16 @@ def by_nearest(similarities: np.ndarray) -> Comparison:
 
 def evaluate(methods: dict[str, Comparison], drawn: np.ndarray, shots: Sequence[int],
              truth: np.ndarray) -> list[Result]:
-    """Test every method with every number of shots on every draw.
+    """Test every method with every number of shots (at most N) on every draw.
 
     With one clip enrolled, the most similar clip is the mean: methods by `NEAREST` and `BOTH` are left out.
 
     Args:
         drawn: (R, C, N) rows of the pool, as `draw` gives them.
-        shots: up to N each.
         truth: (Q,) class of every query, or UNKNOWN.
 
     Raises:
-        UserError: scores that are no numbers, on which no figure can rest.
+        UserError: scores that are no numbers.
     """
     results = []
     for method, compare in methods.items():
@@ -232,13 +213,8 @@ def recognise(compare: Comparison, rows: np.ndarray, queries: int) -> tuple[np.n
 
 
 def figures(truth: np.ndarray, best: np.ndarray, score: np.ndarray) -> dict[str, float]:
-    """Accuracy over the enrolled classes' clips and, where there are unknown clips, how well these are rejected.
-
-    Args:
-        truth: (Q,) class, or UNKNOWN.
-        best: (Q,) class.
-        score: (Q,) similarity.
-    """
+    """Accuracy over the enrolled classes' clips and, where there are unknown clips, how well these are rejected: from
+    (Q,) true classes or UNKNOWN, most similar classes, and similarities."""
     enrolled = truth != UNKNOWN
     right, known, unknown = (best == truth)[enrolled], score[enrolled], np.sort(score[~enrolled])[::-1]
     result = {"accuracy": float(right.mean())}
@@ -265,10 +241,7 @@ def by_score(known: np.ndarray, unknown: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def misses(known: np.ndarray, unknown: np.ndarray) -> np.ndarray:
-    """The detection-error curve: the least share of known clips rejected while k unknown clips at most are accepted.
-
-    Returns:
-        (U + 1,) float64, descending, for k = 0 to U.
-    """
+    """The detection-error curve, (U + 1,): for k = 0 to U, the least share of known clips rejected while at most k
+    unknown clips are accepted."""
     rejected = np.searchsorted(np.sort(known), np.sort(unknown)[::-1], "right")
     return np.append(rejected, 0) / len(known)

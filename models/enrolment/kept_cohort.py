@@ -1,15 +1,10 @@
-"""What an encoder makes of other people's speech: windows of it, kept beside the encoder, that scores are held against.
+"""Windows of other people's speech, kept beside an encoder, that scores are normalised by.
 
 A similarity of 0.6 to a word says much in a window that resembles nothing else and little in one that resembles all
 sorts of speech. So a window's score is its similarity less its level, the mean similarity of the cohort's windows that
 are most like it: the centre of speaker verification's adaptive t-norm (Matejka et al., 2017) without its division,
-which by measurement made it worse. And how alike the cohort's windows are to a word tells, without any recording of
-the user's, how often speech will reach a threshold.
-
-Where words are known in its recordings, the cohort also keeps what clips of one word differ in (`Whitening`). Then
-everything, windows, enrolled clips and the cohort itself, is compared after whitening, which misses fewer. Windows
-in which an enrolled word is said do not count against it; the whitening, which all words of a file share, stays as it
-is.
+which by measurement made it worse. Where words are known in its recordings, the cohort also keeps a `Whitening`, which
+all embeddings go through before they are compared. Windows in which an enrolled word is said do not count against it.
 """
 
 from __future__ import annotations
@@ -27,6 +22,7 @@ import numpy as np
 from data.base.errors import UserError
 from data.base.files import open_regular
 from data.base.labels import folded
+from data.base.messages import first_few
 from data.base.npz import read_npz
 from models.runs.checkpoints import run_of
 
@@ -42,23 +38,14 @@ _AGAIN = "make it again with python -m spotting.cohort, or remove it"
 
 @dataclass(frozen=True, eq=False)
 class Cohort:
-    """Windows of speech of many people.
+    """Windows of speech of many people."""
 
-    Attributes:
-        plain: (M, D) float32, what the encoder makes of them, rows of length 1.
-        spoken: of each, the words that are said in it, blanks between them, as far as they are known.
-        digest: tells this cohort from others.
-        content: the file that it is kept in.
-        whitening: what embeddings go through before they are compared; None compares them as they are.
-        words: of the clips that the whitening was learnt from; None where the file does not say.
-    """
-
-    plain: np.ndarray
-    spoken: np.ndarray
+    plain: np.ndarray  # (M, D) float32, their embeddings, rows of length 1
+    spoken: np.ndarray  # (M,) the words that are said in each, blanks between them, as far as they are known
     digest: str
-    content: bytes
+    content: bytes  # of its file
     whitening: Whitening | None = None
-    words: np.ndarray | None = None
+    words: np.ndarray | None = None  # of the clips that the whitening was learnt from; None where the file does not say
 
     @cached_property
     def embeddings(self) -> np.ndarray:
@@ -142,9 +129,12 @@ def pack(embeddings: np.ndarray, spoken: Sequence[str], sha256: str, whitening: 
 
 def unpack(content: bytes, sha256: str, width: int) -> Cohort | str:
     """A cohort, or what is wrong with its file for the encoder of this SHA-256 and width."""
+    from models.enrolment.whiten import Whitening
+
     try:
         kept = read_npz(io.BytesIO(content))
         whole, spoken, of = kept["windows"], kept["spoken"], str(kept["sha256"])
+        whitening = Whitening(kept["centre"], kept["factor"]) if "factor" in kept else None
     except KeyError:
         return "is an older version's"
     except (OSError, ValueError) as error:
@@ -153,24 +143,18 @@ def unpack(content: bytes, sha256: str, width: int) -> Cohort | str:
         return "is not of this encoder"
     embeddings = whole.astype(np.float32)
     length = np.linalg.norm(embeddings, axis=1, keepdims=True) if embeddings.ndim == 2 else np.zeros(0)
-    if embeddings.shape != (len(spoken), width) or not len(spoken) or not (length > 0).all():
+    if embeddings.shape != (len(spoken), width) or not len(spoken) or not (length > 0).all() or \
+            (whitening is not None and not whitening.fits(width)):
         return "is damaged"
-    whitening = None
-    if "factor" in kept:
-        from models.enrolment.whiten import Whitening
-
-        whitening = Whitening.read(kept.get("centre"), kept["factor"], width)
-        if whitening is None:
-            return "is damaged"
     return Cohort(embeddings / length, spoken, hashlib.sha1(content).hexdigest(), content, whitening,
                   kept.get("words"))
 
 
-def tell_learnt(heard: dict[str, int]) -> list[str]:
+def tell_learnt(counts: dict[str, int]) -> list[str]:
     """A line on words that a whitening was learnt from, as `Cohort.learnt_from` gives them; none if there are none."""
-    named = ", ".join(f"{name} {count}" for name, count in list(heard.items())[:5]) + ", ..." * (len(heard) > 5)
-    return [f"the cohort's whitening was learnt from clips of {len(heard)} of these words, too ({named}): for words "
-            "new to it, scores may be worse"] if heard else []
+    named = first_few(f"{name} {count}" for name, count in counts.items())
+    return [f"the cohort's whitening was learnt from clips of {len(counts)} of these words, too ({named}): for words "
+            "new to it, scores may be worse"] if counts else []
 
 
 def place_of(checkpoint: Path) -> Path | None:
@@ -180,11 +164,7 @@ def place_of(checkpoint: Path) -> Path | None:
 
 
 def read_kept(checkpoint: Path, sha256: str, width: int, encoder: object) -> Cohort | None:
-    """The cohort kept beside an encoder; None if there is none.
-
-    Args:
-        sha256, width: of its checkpoint, and of its embeddings.
-        encoder: names it in messages.
+    """The cohort kept beside an encoder of this SHA-256 and width; None if there is none.
 
     Raises:
         UserError: the file is damaged, or another encoder's.

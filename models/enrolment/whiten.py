@@ -1,12 +1,8 @@
-"""Embeddings with what all clips share taken out, and what clips of one word differ in weighed down.
+"""Within-class covariance normalisation (Hatch, Kajarekar & Stolcke, 2006).
 
-Similarities of words that nobody trained on are swamped by two things: a part common to all clips of a kind of
-recording, and directions in which clips of one and the same word differ anyway (voice, microphone, neighbours).
-Within-class covariance normalisation (Hatch, Kajarekar & Stolcke, 2006) subtracts the mean and whitens by the
-covariance within a class. Of a cohort that is made for a test (`models.enrolment.cohort.embed_cohort`) both come from
-clips of other words, so that nothing of the test or of the enrolled words enters. The whitening of a cohort kept beside
-an encoder is learnt once, before anybody enrols a word: it may have seen the tested words, said by the cohort's
-speakers, and `models.enrolment.kept_cohort.Cohort.learnt_from` says which.
+Similarities of words that nobody trained on are swamped by a part common to all clips of a kind of recording, and by
+directions in which clips of one word differ anyway (voice, microphone, neighbours). The mean of a cohort's classes is
+subtracted, and the covariance within its classes whitened.
 """
 
 from __future__ import annotations
@@ -23,15 +19,10 @@ PER_DIMENSION = 4  # degrees of freedom within classes that a covariance needs f
 
 @dataclass(frozen=True)
 class Whitening:
-    """x to (x - centre) factor, scaled to length 1.
+    """x to (x - centre) factor, scaled to length 1."""
 
-    Attributes:
-        centre: (D,) float32, the mean of the classes' means.
-        factor: (D, D) float32, with factor factor^T the inverse of the shrunk covariance within a class.
-    """
-
-    centre: np.ndarray
-    factor: np.ndarray
+    centre: np.ndarray  # (D,) float32, the mean of the classes' means
+    factor: np.ndarray  # (D, D) float32: factor factor^T is the inverse of the shrunk covariance within a class
 
     @classmethod
     def fit(cls, vectors: np.ndarray, labels: np.ndarray) -> Whitening | None:
@@ -55,14 +46,10 @@ class Whitening:
         factor = np.linalg.cholesky(np.linalg.inv(within))
         return cls(means.mean(0).astype(np.float32), factor.astype(np.float32))
 
-    @classmethod
-    def read(cls, centre: np.ndarray | None, factor: np.ndarray, width: int) -> Whitening | None:
-        """From arrays that were kept in a file; None if they cannot be those of embeddings of this width."""
-        if centre is None or any(x.dtype.kind != "f" or not np.isfinite(x).all() for x in (centre, factor)):
-            return None
-        if centre.shape != (width,) or factor.shape != (width, width) or np.linalg.matrix_rank(factor) < width:
-            return None
-        return cls(centre.astype(np.float32), factor.astype(np.float32))
+    def fits(self, width: int) -> bool:
+        """Whether it can be one of embeddings of this width, after it was read from a file."""
+        return all(x.dtype == np.float32 and np.isfinite(x).all() for x in (self.centre, self.factor)) \
+            and self.centre.shape == (width,) and self.factor.shape == (width, width)
 
     def __call__(self, vectors: np.ndarray) -> np.ndarray:
         """Embeddings of length 1, (N, D) float32, to as many of length 1."""

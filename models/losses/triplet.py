@@ -17,18 +17,12 @@ _ONES = 0x0101010101010101  # a 1 in each byte
 
 @dataclass
 class TripletLoss:
-    """What a batch gave. All are scalar tensors on the embeddings' device, so nothing waits for the device.
+    """What a batch gave. All are scalar tensors on the embeddings' device, so nothing waits for the device."""
 
-    Attributes:
-        loss: mean loss of the triplets, with gradient; 0 when there is none.
-        active: share of the pairs for which a negative was found.
-        positive, negative: mean squared distance of same-class and of different-class pairs.
-    """
-
-    loss: torch.Tensor
-    active: torch.Tensor
-    positive: torch.Tensor
-    negative: torch.Tensor
+    loss: torch.Tensor  # mean loss of the triplets, with gradient; 0 when there is none
+    active: torch.Tensor  # share of the pairs for which a negative was found
+    positive: torch.Tensor  # mean squared distance of same-class pairs
+    negative: torch.Tensor  # ... of different-class pairs
 
 
 def positive_pairs(labels: torch.Tensor) -> torch.Tensor:
@@ -57,12 +51,9 @@ def squared_distances(embeddings: torch.Tensor) -> torch.Tensor:
 def mine(distances: torch.Tensor, labels: torch.Tensor, pairs: torch.Tensor, margin: float, mining: str = "random",
          generator: torch.Generator | None = None,
          own: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Choose one negative for every anchor-positive pair.
+    """Choose one negative for each of (P, 2) pairs of anchor and positive, by (B, B) squared distances.
 
     Args:
-        distances: (B, B) squared distances.
-        labels: (B,).
-        pairs: (P, 2) anchor and positive.
         mining: which of the negatives with positive loss: ``random`` takes any (the paper's), ``hardest`` the
             nearest to the anchor, ``semihard`` any that is farther from it than the positive.
         generator: on the CPU, so that a seed gives the same triplets on every device.

@@ -1,9 +1,7 @@
 """k-nearest-neighbour classification of embeddings: exact search with FAISS, majority vote.
 
 Embeddings are float32 of length 1, so the largest inner product is the smallest distance: the squared Euclidean
-distance of two of them is 2 - 2 * similarity. The paper and the original vote among k = 5. The original gave a tie to
-the lowest label, so that where classes have fewer clips than k nearly all went to the first ones; here the nearest
-neighbour decides.
+distance of two of them is 2 - 2 * similarity. The paper and the original vote among k = 5.
 """
 
 from collections.abc import Sequence
@@ -16,25 +14,18 @@ from data.base.labels import visible
 from data.base.messages import first_few
 from data.manifests.manifest import Manifest
 
-TIES = ("nearest", "lowest")  # who wins equal votes: the class of the nearest neighbour, or the first label
 _LENGTH = 0.01  # that an embedding's may be off 1
-_SIMILARITIES = 1 << 28  # held at a time by a search on a GPU: 1 GB
+_SIMILARITIES = 1 << 28  # in memory at a time by a search on a GPU: 1 GB
 _CELLS = 1 << 22  # of the vote's table of counts at a time: bounds memory with thousands of classes
 
 
 @dataclass
 class Prediction:
-    """What the neighbours of Q queries say, nearest first.
+    """What the neighbours of Q queries say, nearest first."""
 
-    Attributes:
-        labels: (Q,) int64, the class with most of the k neighbours.
-        similarities: (Q, k) float32, inner products.
-        indices: (Q, k) int64, rows of the train set.
-    """
-
-    labels: np.ndarray
-    similarities: np.ndarray
-    indices: np.ndarray
+    labels: np.ndarray  # (Q,) int64, the class with most of the k neighbours
+    similarities: np.ndarray  # (Q, k) float32, inner products
+    indices: np.ndarray  # (Q, k) int64, rows of the train set
 
     @property
     def distances(self) -> np.ndarray:
@@ -44,20 +35,13 @@ class Prediction:
 
 def check_k(k: int, count: int) -> None:
     """Raise UserError unless ``k`` neighbours can be found among ``count`` train embeddings."""
-    if k < 1:
-        raise UserError(f"--k {k}: must be at least 1 neighbour")
-    if k > count:
-        raise UserError(f"--k {k}: more neighbours than the {count} embeddings of the train set; "
-                        f"use at most --k {count}")
+    if not 1 <= k <= count:
+        raise UserError(f"--k {k}: must be 1 to {count}, the number of embeddings of the train set; use at most --k "
+                        f"{count}")
 
 
 def check_finite(embeddings: np.ndarray, what: str, clips: Manifest | None = None) -> None:
-    """Raise UserError if an embedding, of (N, D), is not finite or has no direction: its neighbours would be any.
-
-    Args:
-        what: whose they are, for the message.
-        clips: the N embedded ones, in the same order, of which the message then names the first at fault.
-    """
+    """Raise UserError, naming one of the N clips, if an embedding of (N, D) is not finite or has no direction."""
     with np.errstate(over="ignore", invalid="ignore"):
         lengths = np.sqrt(np.einsum("nd,nd->n", embeddings, embeddings))
         rows = np.flatnonzero(~(np.abs(lengths - 1) < _LENGTH))  # NaN is not below anything
@@ -70,11 +54,7 @@ def check_finite(embeddings: np.ndarray, what: str, clips: Manifest | None = Non
 
 
 def few_clips(counts: np.ndarray, labels: Sequence[str], k: int) -> str | None:
-    """Which classes have fewer clips than k neighbours, so that they cannot win a vote outright; None if none has.
-
-    Args:
-        counts: (C,) clips that vote, by class.
-    """
+    """Which classes have fewer clips that vote, (C,) counts, than k neighbours, so that they cannot win outright."""
     few = [f"{visible(labels[c])} ({counts[c]})" for c in np.flatnonzero(counts < k)]
     if not few:
         return None
@@ -83,13 +63,9 @@ def few_clips(counts: np.ndarray, labels: Sequence[str], k: int) -> str | None:
 
 
 def knn_search(train: np.ndarray, queries: np.ndarray, k: int, device=None) -> tuple[np.ndarray, np.ndarray]:
-    """The k most similar train embeddings of every query.
-
-    FAISS works through queries and train set in blocks, so memory beyond the arguments and the result is bounded.
+    """The k most similar train embeddings (N, D) of every query (Q, D), all float32 of length 1.
 
     Args:
-        train: (N, D) float32, rows of length 1.
-        queries: (Q, D) float32, rows of length 1.
         device: a torch device that searches instead of FAISS, for a GPU; as exact.
 
     Returns:
@@ -125,23 +101,10 @@ def _search_by_torch(train: np.ndarray, queries: np.ndarray, k: int, device) -> 
 
 
 def vote(neighbour_labels: np.ndarray, num_classes: int, ties: str = "nearest") -> np.ndarray:
-    """The most frequent label of every row.
+    """The most frequent label, (Q,) int64, of (Q, k) labels, the nearest neighbour's first.
 
-    Args:
-        neighbour_labels: (Q, k) integers, 0 to ``num_classes`` - 1, of the nearest neighbour first.
-        ties: ``nearest``: of several as frequent labels, that of the nearest neighbour among theirs; ``lowest``: the
-            lowest, as the original's.
-
-    Returns:
-        (Q,) int64.
-
-    Raises:
-        ValueError: a label outside that range.
+    Of several as frequent labels, ``ties`` takes that of the ``nearest`` neighbour, or the ``lowest`` as the original.
     """
-    if ties not in TIES:
-        raise ValueError(f"ties must be one of {', '.join(TIES)}, not {ties!r}")
-    if neighbour_labels.size and not 0 <= neighbour_labels.min() <= neighbour_labels.max() < num_classes:
-        raise ValueError(f"labels must be 0 to {num_classes - 1}")
     winners = np.empty(len(neighbour_labels), np.int64)
     rows = max(1, _CELLS // num_classes)
     for start in range(0, len(neighbour_labels), rows):
@@ -158,17 +121,7 @@ def vote(neighbour_labels: np.ndarray, num_classes: int, ties: str = "nearest") 
 
 def classify(train: np.ndarray, train_labels: np.ndarray, queries: np.ndarray, k: int,
              num_classes: int, device=None, ties: str = "nearest") -> Prediction:
-    """Classify every query by the labels of its k nearest train embeddings.
-
-    Args:
-        train: (N, D) float32, rows of length 1.
-        train_labels: (N,) integers, 0 to ``num_classes`` - 1.
-        queries: (Q, D) float32, rows of length 1.
-        device: as in `knn_search`.
-        ties: as in `vote`.
-
-    Raises:
-        UserError: as `knn_search`.
+    """Classify every query by the labels of its k nearest train embeddings; arguments as in `knn_search` and `vote`.
     """
     return classify_each(train, train_labels, queries, [k], num_classes, device, ties)[k]
 
@@ -176,8 +129,6 @@ def classify(train: np.ndarray, train_labels: np.ndarray, queries: np.ndarray, k
 def classify_each(train: np.ndarray, train_labels: np.ndarray, queries: np.ndarray, ks: Sequence[int],
                   num_classes: int, device=None, ties: str = "nearest") -> dict[int, Prediction]:
     """`classify` with each number of neighbours, from one search for the most of them."""
-    for k in ks:
-        check_k(k, len(train))
     similarities, indices = knn_search(train, queries, max(ks), device)
     neighbours = np.asarray(train_labels)[indices]  # (Q, k)
     return {k: Prediction(vote(neighbours[:, :k], num_classes, ties), similarities[:, :k], indices[:, :k]) for k in ks}

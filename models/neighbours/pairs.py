@@ -15,22 +15,15 @@ _CELLS = 1 << 20  # distances computed at a time: bounds memory, to some 40 MB
 
 @dataclass
 class Pairs:
-    """The distances of same-word (first) and of different-word pairs (second).
+    """The distances of same-word (first) and of different-word pairs (second)."""
 
-    Attributes:
-        counts: (2, BINS) int64, pairs by distance, in bins of equal width from 0 to 4.
-        means: (2,) float64; NaN where there is no pair.
-    """
-
-    counts: np.ndarray
-    means: np.ndarray
+    counts: np.ndarray  # (2, BINS) int64, pairs by distance, in bins of equal width from 0 to 4
+    means: np.ndarray  # (2,) float64; NaN where there is no pair
 
     def figures(self) -> dict:
         """Numbers of pairs, mean distances and, where there are both kinds, how well a threshold tells them apart.
 
-        ``auroc`` is the share of couples of a same-word and a different-word pair where the former is the nearer, one
-        bin counting as a tie, so half. A threshold takes all nearer pairs for the same word; at
-        ``equal_error_threshold`` it errs as often on different-word as on same-word pairs, ``equal_error_rate``.
+        Of two pairs, the nearer should be the same-word one; distances of one bin are a tie.
         """
         result = {}
         for kind, counts, mean in zip(("same_word", "different_word"), self.counts, self.means, strict=True):
@@ -43,12 +36,7 @@ class Pairs:
 
 
 def count_pairs(embeddings: np.ndarray, labels: np.ndarray) -> Pairs:
-    """Count the distances of all N (N - 1) / 2 pairs, in double precision, a block at a time.
-
-    Args:
-        embeddings: (N, D), rows of length 1.
-        labels: (N,) class of every clip.
-    """
+    """Count the distances of all pairs of (N, D) embeddings of length 1, in double precision, a block at a time."""
     x, count = embeddings.astype(np.float64), len(embeddings)
     squares = (x * x).sum(1)  # 1 but for the rounding of single precision
     counts, sums = np.zeros(2 * BINS, np.int64), np.zeros(2)

@@ -82,29 +82,27 @@ def _print(outcome: Enrolment, unknown: int, allowed: dict[str, int]) -> None:
 
 
 def tell_trained(enrolled: Sequence[str], unknown: Sequence[str], config: dict, all_words: bool = False) -> dict:
-    """Say in a line which of the words an encoder was trained on, if any; the same as facts, {} where none knows.
+    """Print which of the words an encoder was trained on, if any; the same as facts, {} where its run does not say.
 
-    A word that it was trained on is no new word, whoever says it. A class to reject that is called "unknown" or the
-    like mostly has whatever is not enrolled, and none of that word in it: that is said apart, and no such fact.
-
-    Args:
-        config: of the encoder's run.
-        all_words: there is no such class among these.
+    A class to reject that is called "unknown" or the like mostly has whatever is not enrolled, and none of that word in
+    it: such a label is named apart, unless ``all_words``.
     """
-    if not isinstance(config.get("labels"), list):
+    if "labels" not in config:
         return {}
     found = {"enrolled": known_words(enrolled, config), "unknown": known_words(unknown, config)}
     doubtful = [label for label in found["unknown"] if folded(label) in _ANYTHING and not all_words]
     found["unknown"] = [label for label in found["unknown"] if label not in doubtful]
+    facts = {f"{what}_words_trained_on": known for what, known in found.items()}
     if any(found.values()):
-        print("the encoder was trained on " + " and ".join(
+        facts["note on words"] = ("the encoder was trained on " + " and ".join(
             f"{len(known)} of the {len(labels)} {what} words ({first_few(map(visible, known), _NAMED)})"
             for (what, known), labels in zip(found.items(), (enrolled, unknown), strict=True) if known)
             + ": these are not new to it")
+        print(facts["note on words"])
     if doubtful:
-        print(f"{', '.join(map(visible, doubtful))}: a label of the encoder's training, too; where it is the word "
-              "there and any other sound here, that says nothing")
-    return {f"{what}_words_trained_on": known for what, known in found.items()}
+        print(f"{', '.join(map(visible, doubtful))}: a label of the encoder's training, too, which tells nothing if it "
+              "is a word in one of the two and any other sound in the other")
+    return facts
 
 
 def describe_choice(chosen: dict) -> str:

@@ -27,9 +27,7 @@ Words = tuple[np.ndarray, np.ndarray]  # classes that are enrolled, and that are
 def test_enrolled_words(subject: Subject, run: Run, words: Words) -> None:
     """A few training clips of each enrolled word, drawn repeatedly, recognise test clips and reject unknown ones.
 
-    Args:
-        subject: with clips of dev, a way of scoring is chosen on them.
-        run: of the encoder.
+    With clips of dev, a way of scoring is chosen on them. ``run`` is the encoder's.
     """
     args, (enrolled, unknown), train, test = subject.args, words, subject.clips["train"], subject.clips["test"]
     labels, most, facts = train.manifest.labels, max(args.shots), subject.facts
@@ -161,9 +159,7 @@ def embed_cohort(subject: Subject, taken: list[str],
                  recorded: Record) -> tuple[cohort.Reference, dict] | tuple[None, None]:
     """A data set's clips as a cohort to normalise scores by, and its facts; None, None without one.
 
-    Args:
-        taken, recorded: the enrolled and the unknown words, and their clips, which it must have under no label, as
-            that of "all other words" is one.
+    It has none of the ``taken`` words, nor ``recorded`` clips of them under another label, such as "other words".
     """
     args = subject.args
     found = cohort.find(args, subject.config, taken)

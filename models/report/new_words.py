@@ -19,18 +19,13 @@ _HEAD = ("pairs of clips", "of one word", "of two words", "AUROC", "95 % interva
 
 
 def measure(embeddings: np.ndarray, held: Manifest) -> list[dict]:
-    """AUROC and equal-error rate of pairs of clips: of all, of two recordings, and of two speakers.
+    """AUROC and equal-error rate of pairs of clips: of all (as while training), of two recordings, and of two speakers.
 
-    The first is what a look while training gives. Two clips of one recording may overlap, where each has what surrounds
-    its word; two of one speaker are alike by the voice. The interval is what another choice of as many words would
-    give, by drawing them anew.
-
-    Args:
-        embeddings: (N, D), rows of length 1.
+    Two clips of one recording may overlap; two of one speaker are alike by the voice.
 
     Returns:
         a row for each kind of pairs: its name, the figures of `models.neighbours.pairs.Pairs` and, where there are such
-        pairs both of one word and of two, ``auroc_interval`` and ``equal_error_rate_interval``.
+        pairs both of one word and of two, ``auroc_interval`` and ``equal_error_rate_interval`` over drawn words.
     """
     one, other = np.triu_indices(len(embeddings), 1)
     x = embeddings.astype(np.float64)

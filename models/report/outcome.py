@@ -22,31 +22,22 @@ if TYPE_CHECKING:  # torch takes seconds to import
 
 @dataclass
 class Subject:
-    """An encoder to test and the data to test it on.
-
-    Attributes:
-        args: of infer_train.py.
-        config: of the encoder's run.
-        clips: by split.
-        out, name: folder of the files, and the ending of their names.
-        facts: what is known so far, for the JSON.
-    """
+    """An encoder to test and the data to test it on."""
 
     args: Namespace
-    config: dict
+    config: dict  # of the encoder's run
     encoder: nn.Module
     frontend: LogMel
     corpus: Corpus
-    clips: dict[str, Clips]
-    out: Path
-    name: str
-    facts: dict
+    clips: dict[str, Clips]  # by split
+    out: Path  # folder of the files
+    name: str  # the ending of their names
+    facts: dict  # what is known so far, for the JSON
 
     @classmethod
     def open(cls, args: Namespace, run: Run, step: int, config: dict, corpus: Corpus,
              clips: dict[str, Clips]) -> Subject:
-        """The encoder of a run's step on its device; arguments as `models.encoders.load.find_encoder` filled them in.
-        """
+        """The encoder of a run's step on its device; ``args`` as `models.encoders.load.find_encoder` left them."""
         from models.encoders.device import pick_device, place
         from models.encoders.frontend import LogMel
         from models.encoders.load import build_encoder
@@ -77,29 +68,17 @@ class Subject:
 
 @dataclass
 class Outcome:
-    """A test in which every clip gets one class.
+    """A test in which each of Q clips gets one class."""
 
-    Attributes:
-        stem: beginning of the files' names.
-        tested: the Q clips.
-        predicted: (Q,) classes.
-        facts: what was tested and how.
-        command: the one that makes this test again.
-        distances: (Q, k) squared Euclidean distances of the nearest train clips, for a vote of neighbours.
-        scores: (Q,) probability of the predicted class, for a head.
-        pairs: the figures of `models.neighbours.pairs`.
-        by_k: (Q,) predictions by several numbers of neighbours.
-    """
-
-    stem: str
+    stem: str  # beginning of the files' names
     tested: Manifest
-    predicted: np.ndarray
-    facts: dict
-    command: str | None = None
-    distances: np.ndarray | None = None
-    scores: np.ndarray | None = None
-    pairs: dict | None = None
-    by_k: dict[int, np.ndarray] | None = None
+    predicted: np.ndarray  # (Q,) classes
+    facts: dict  # what was tested and how
+    command: str | None = None  # the one that makes this test again
+    distances: np.ndarray | None = None  # (Q, k) squared distances of the nearest train clips, for a vote of neighbours
+    scores: np.ndarray | None = None  # (Q,) probability of the predicted class, for a head
+    pairs: dict | None = None  # the figures of `models.neighbours.pairs`
+    by_k: dict[int, np.ndarray] | None = None  # (Q,) predictions by several numbers of neighbours
 
 
 @dataclass
@@ -118,25 +97,15 @@ class Embedded:
 
 @dataclass
 class Enrolment:
-    """A test of words that are enrolled from a few clips.
-
-    Attributes:
-        stem, facts, command, pairs: as in `Outcome`; facts with the lists ``enrolled`` and ``unknown`` of labels.
-        results: of each method and number of clips.
-        truth: (Q,) as in `models.enrolment.enrol.evaluate`.
-        test: the Q clips.
-        train: the P clips that some draw enrolled.
-        drawn: (R, C, N) rows of these P.
-        enrolled: (C,) classes.
-    """
+    """A test of words that are enrolled from a few clips; what is not described is as in `Outcome`."""
 
     stem: str
     results: list[Result]
-    truth: np.ndarray
-    test: Embedded
-    train: Embedded
-    drawn: np.ndarray
-    enrolled: np.ndarray
-    facts: dict
+    truth: np.ndarray  # (Q,) as in `models.enrolment.enrol.evaluate`
+    test: Embedded  # Q clips
+    train: Embedded  # the P clips that some draw enrolled
+    drawn: np.ndarray  # (R, C, N) rows of these P
+    enrolled: np.ndarray  # (C,) classes
+    facts: dict  # with the lists ``enrolled`` and ``unknown`` of labels
     command: str | None = None
     pairs: dict | None = None

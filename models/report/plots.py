@@ -25,20 +25,12 @@ _UNFIT = str.maketrans(dict.fromkeys("\t\r\n", " "))  # the projector knows no q
 def plot(out: Path, stem: str, embeddings: np.ndarray, utterances: Manifest, pairs: Pairs, *,
          predicted: np.ndarray | None = None, unknown: Sequence[int] = ()) -> dict[str, bytes]:
     """Print how far apart words lie and write ``<stem>-map.png``, ``-distances.png``, ``-vectors.tsv`` and
-    ``-metadata.tsv`` into ``out``.
+    ``-metadata.tsv`` into ``out``. Returns the pictures ``map`` and ``distances``.
 
     Args:
         embeddings: (Q, D) float32 of the test clips, rows of length 1.
-        utterances: the Q test clips, in the same order.
-        pairs: `models.neighbours.pairs.count_pairs` of them.
         predicted: (Q,) classes, where there is one prediction a clip.
         unknown: the classes that were not enrolled, drawn hollow, where others were.
-
-    Returns:
-        The pictures ``map`` and ``distances``.
-
-    Raises:
-        UserError: ``out`` cannot be written. The figures have been printed by then.
     """
     print(summary(pairs.figures()))
     pictures = {"map": map_of(stem, embeddings, utterances, predicted, unknown),
@@ -112,8 +104,7 @@ def summary(figures: dict) -> str:
 def project(embeddings: np.ndarray) -> np.ndarray:
     """t-SNE of (N, D) unit vectors in two dimensions, (N, 2) float32, begun at their principal components.
 
-    Euclidean distance ranks unit vectors as the cosine does. One thread, since with more the rounding, and then the
-    picture, differs from run to run.
+    One thread, since with more the rounding, and then the picture, differs from run to run.
     """
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
@@ -131,13 +122,11 @@ def project(embeddings: np.ndarray) -> np.ndarray:
 
 def draw_map(labels: Sequence[str], points: np.ndarray, truth: np.ndarray, ranked: Sequence[int], title: str,
              why: str, unknown: Sequence[int] = ()) -> bytes:
-    """The embeddings' map as a PNG: a colour and a shape for each class, its name at its median clip.
+    """The embeddings' map as a PNG: points (N, 2), a colour and a shape for each class, its name at its median clip.
 
     Args:
-        points: (N, 2).
-        truth: (N,) class of every clip.
         ranked: classes in the order in which they get one of the 40 colours and shapes; where that leaves some grey,
-            the title says so, and that it is those with ``why`` that are not.
+            the title says so, and that those with ``why`` are not.
         unknown: classes drawn hollow.
     """
     from matplotlib.figure import Figure  # not pyplot: no window system, no global state

@@ -27,11 +27,7 @@ MOST_DRAWN, DRAWN_OF_MORE = 60, 40  # classes in a picture: all of them up to th
 def report(out: Path, outcome: Outcome) -> dict:
     """Print the figures of a test and write ``<stem>.json``, ``<stem>.csv`` and ``<stem>-confusion.png`` into ``out``.
 
-    Returns:
-        What the JSON holds.
-
-    Raises:
-        UserError: distances or scores are no numbers; or ``out`` cannot be written, and the figures have been printed.
+    Returns what is in the JSON. Raises UserError if distances or scores are no numbers.
     """
     out, stem, tested, predicted = Path(out), outcome.stem, outcome.tested, outcome.predicted
     labels, truth = tested.labels, tested.label
@@ -74,11 +70,7 @@ def cells_by_k(rows: Sequence[dict]) -> list[tuple[str, ...]]:
 
 
 def save_arrays(out: Path, stem: str, **arrays: np.ndarray) -> list[Path]:
-    """Write every array as ``<out>/<stem>-<name>.npy``, say so, and return the paths.
-
-    Raises:
-        UserError: ``out`` cannot be written.
-    """
+    """Write every array as ``<out>/<stem>-<name>.npy``, print that, and return the paths."""
     paths = []
     for name, array in arrays.items():
         paths.append(Path(out) / f"{stem}-{name}.npy")
@@ -93,8 +85,7 @@ def figures(labels: Sequence[str], truth: np.ndarray, predicted: np.ndarray) -> 
     """The figures of a test as plain numbers, strings, lists and dicts; shares are 0 to 1.
 
     ``classes`` has one entry for every class with a test clip, ``confused_pairs`` every kind of error, the most
-    frequent first, and ``confusion[true][predicted]`` every non-zero count: a table of 10,000 classes squared would
-    be next to empty.
+    frequent first, and ``confusion[true][predicted]`` every count that is not zero.
     """
     from sklearn.metrics import f1_score
 
@@ -149,11 +140,7 @@ def summary(result: dict) -> str:
 
 
 def draw_confusion(labels: Sequence[str], truth: np.ndarray, predicted: np.ndarray, title: str) -> bytes:
-    """The confusion matrix as a PNG: colour is the share of a true class's clips, the number in a cell their count.
-
-    Only classes that occur are drawn; of more than 60, 40 with the most frequent confusions, and the title
-    says so.
-    """
+    """The confusion matrix of `drawn_classes` as a PNG: colour is the share of a true class's clips."""
     from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure  # not pyplot: no window system, no global state
 
@@ -168,18 +155,15 @@ def draw_confusion(labels: Sequence[str], truth: np.ndarray, predicted: np.ndarr
 
     names = short_names(labels[c] for c in shown)
     side = max(0.34 if len(shown) > 12 else 0.5, 3 / len(shown))  # inches of a cell
-    edge = side * len(shown)
     with quietly():
         figure = Figure(figsize=(1, 1))  # axes are placed in inches; saving takes in all that is drawn around them
-        axes = figure.add_axes((0, 0, edge, edge))
+        axes = figure.add_axes((0, 0, side * len(shown), side * len(shown)))
         # The square root keeps an error of one in a hundred visible.
-        image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1))
+        axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1))
         upright = max(map(len, names)) * 0.09 > side
         for axis, rotation in ((axes.xaxis, 90 if upright else 0), (axes.yaxis, 0)):
             axis.set_ticks(np.arange(len(names)), names, rotation=rotation, fontsize=9, parse_math=False)
-            axis.set_ticks(np.arange(len(names) - 1) + 0.5, minor=True)
-        axes.grid(which="minor", color="0.9", linewidth=0.5)
-        axes.tick_params(which="both", length=0)
+        axes.tick_params(length=0)
         size = min(8.0, 0.9 * 72 * side / (0.62 * len(str(matrix.max()))))  # the longest count fits its cell
         for t, p in np.argwhere(matrix):
             axes.text(p, t, str(matrix[t, p]), ha="center", va="center", fontsize=size,
@@ -187,11 +171,6 @@ def draw_confusion(labels: Sequence[str], truth: np.ndarray, predicted: np.ndarr
         axes.set_xlabel("predicted")
         axes.set_ylabel("true")
         axes.set_title("\n".join(map(visible, title.split("\n"))), fontsize=11, pad=10, parse_math=False)
-        height = min(edge, 6.0)
-        bar = figure.colorbar(image, cax=figure.add_axes((edge + 0.25, (edge - height) / 2, 0.18, height)),
-                              label="share of the true class's clips",
-                              ticks=[0, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1])
-        bar.ax.set_yticklabels([f"{tick:.0%}" for tick in bar.get_ticks()])
         return png(figure)
 
 
@@ -236,24 +215,5 @@ def _rows(outcome: Outcome) -> Iterator[list]:
 
 
 def to_json(result: dict) -> str:
-    """Indented, but one line for each class, pair, row of the confusion matrix, k, result and repeat."""
-    blocks = []
-    for key, value in result.items():
-        if key in ("classes", "confused_pairs", "results", "repeats", "by_k"):
-            text = ",\n".join("    " + _compact(entry) for entry in value)
-            blocks.append(f'  "{key}": [\n{text}\n  ]' if value else f'  "{key}": []')
-        elif key == "confusion":
-            text = ",\n".join(f"    {_compact(label)}: {_compact(row)}" for label, row in value.items())
-            blocks.append(f'  "{key}": {{\n{text}\n  }}')
-        else:
-            text = json.dumps(value, indent=2, ensure_ascii=False, default=_plain)
-            blocks.append(f'  "{key}": ' + text.replace("\n", "\n  "))
-    return "{\n" + ",\n".join(blocks) + "\n}"
-
-
-def _compact(value) -> str:
-    return json.dumps(value, ensure_ascii=False, default=_plain)
-
-
-def _plain(value):
-    return value.tolist() if isinstance(value, np.generic | np.ndarray) else str(value)
+    return json.dumps(result, indent=2, ensure_ascii=False, default=lambda value: value.tolist() if isinstance(
+        value, np.generic | np.ndarray) else str(value))

@@ -73,11 +73,7 @@ def begin(args: Namespace, run: Run, script: str) -> dict:
 
 
 def go_on(run: Run, task, args: Namespace) -> None:
-    """Load the newest complete checkpoint into a `models.training.tasks.Task`; nothing if there is none.
-
-    Raises:
-        UserError: a file of it is damaged, or the run is further than --num_steps.
-    """
+    """Load the newest complete checkpoint into a `models.training.tasks.Task`; nothing if there is none."""
     modules = task.saved_modules()
     steps = [step for step in run.steps(TRAINER) if all(run.path(name, step).exists() for name in modules)]
     if not steps:
@@ -98,11 +94,8 @@ def go_on(run: Run, task, args: Namespace) -> None:
 
 def describe(args: Namespace, script: str, corpus: Corpus, clips: int, *, frontend: dict,
              noise: NoiseBank | None = None, initial: tuple[Run, int, dict] | None = None, **more) -> dict:
-    """A run's configuration: what a later script needs to know, and what a reader wants to.
-
-    Args:
-        initial: the run and step of the encoder that it begins with, and that run's configuration.
-    """
+    """A run's configuration, for later scripts and readers; ``initial`` is the run, step and configuration that its
+    encoder begins with."""
     import torch
 
     from models.runs.provenance import fingerprint, trained_words

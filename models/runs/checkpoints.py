@@ -45,11 +45,7 @@ def parts_of(module: str) -> dict[str, str]:
 
 
 class Run:
-    """One folder under ``runs_dir``.
-
-    Args:
-        flag: the flag that names it, for messages.
-    """
+    """One folder under ``runs_dir``; ``flag`` names it, for messages."""
 
     def __init__(self, runs_dir: str | Path, name: str, flag: str = "--name"):
         check_name(flag, name)
@@ -145,12 +141,8 @@ def run_of(checkpoint: str | Path) -> Run | None:
 def load_state(path: Path, way_out: str = "use another step, or train again") -> dict:
     """Read a file that `torch.save` wrote, old format or new, without running any code in it.
 
-    Args:
-        way_out: for messages.
-
-    Raises:
-        UserError: missing, truncated, no checkpoint, or damaged: the new format is a zip archive, whose checksums torch
-            does not check.
+    Raises UserError, with a ``way_out``, if it is missing, no checkpoint, or damaged: torch does not check the sums of
+    the new format, a zip archive.
     """
     import torch
 
@@ -180,8 +172,7 @@ def load_state(path: Path, way_out: str = "use another step, or train again") ->
 def load_module(path: Path, module: nn.Module, name: str, part: str | None = None) -> nn.Module:
     """Load a state dict, or ``part`` of a file that has more, into a module.
 
-    Raises:
-        UserError: it is no state dict of this module, or holds weights that are not numbers.
+    Raises UserError if it is no state dict of this module, or has weights that are not numbers.
     """
     found, wanted = load_state(path), module.state_dict()
     if part is not None:

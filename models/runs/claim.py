@@ -17,6 +17,8 @@ def claim(folder: Path, flag: str) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if os.name == "nt":  # opens no folder
+            return
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError as error:
         raise UserError(f"{folder}: this run's folder cannot be used ({error.strerror}); mend that, or choose another "

@@ -85,15 +85,10 @@ class Record:
         return np.isin(_places(clips.manifest), self.places) | loud & np.isin(sounds, self.sounds)
 
     def in_recording(self, path: str, samples: np.ndarray, start: float, length: int) -> bool:
-        """Whether any stretch of a recording was trained on.
+        """Whether any stretch of a recording was trained on: (T,) int16 at 16 kHz, from ``start`` seconds of a file on.
 
         Found are clips of this file that begin anywhere in ``samples``; and under whatever name clips of ``length``
-        samples, and a clip that is all of ``samples``. A cut-out of another length, from a file that is now elsewhere,
-        is not found.
-
-        Args:
-            samples: (T,) int16 at 16 kHz, from ``start`` seconds of the file on.
-            length: of the encoder's clips.
+        samples, the encoder's, and a clip that is all of ``samples``.
         """
         first = round(start * 1e4)
         offsets = np.arange(first, first + len(samples) * 10_000 // SAMPLE_RATE + 1, dtype=np.uint64) * _PRIMES[0]
@@ -120,11 +115,8 @@ class Record:
 
 
 def keep_record(run: Run, train: Clips, corpus: Corpus, resumed: dict, parents: Sequence[Run]) -> None:
-    """Write the record of a run's training clips, with those of its ``parents``.
-
-    Raises:
-        UserError: a run that is ``resumed`` has recordings that its record lacks, so that they have changed since.
-    """
+    """Write the record of a run's training clips, with those of its ``parents``. Raises UserError for recordings of a
+    ``resumed`` run that its record lacks: they have changed since."""
     record, before = Record.of(train, corpus), Record.read(run) if resumed else None
     if before and (changed := int((~np.isin(record.sounds, before.sounds)).sum())):
         raise UserError(f"--resume: {changed:,} of the {len(train):,} training clips of --manifest {corpus.name} sound "
@@ -135,8 +127,6 @@ def keep_record(run: Run, train: Clips, corpus: Corpus, resumed: dict, parents: 
 
 def ancestors(config: dict) -> Iterator[Run]:
     """The runs that the encoder of a run of this configuration began with, the nearest first, as far as they are there.
-
-    They are found by their names, which may have been taken anew since.
     """
     found: set[str] = set()
     while "shipped" not in config and (begun := config.get("init_from", "")) and begun not in found:
@@ -162,44 +152,31 @@ def training_set(config: dict) -> tuple[str, Path] | None:
 
 
 def tell_seen(runs: Sequence[Run], clips: Clips, corpus: Corpus, rows: np.ndarray | None = None) -> dict:
-    """Print how many test clips and speakers were in the training of any of these runs, if any were.
-
-    Args:
-        rows: of ``clips``, those that are tested; None for all.
-
-    Returns:
-        the same as facts; {} where no run has a record.
-    """
-    found = [trained_on(run) for run in runs]
+    """Print how many test clips (those at ``rows``) and speakers were in the training of any of these runs, if any
+    were; the same as facts, what is printed under a name that begins with "note"."""
+    found, facts = [trained_on(run) for run in runs], {}
     records = [record for record, _ in found if record is not None]
     if lacking := list(dict.fromkeys(name for _, names in found for name in names)):
-        print(f"run {' and '.join(map(repr, lacking))} kept no record of its training clips, so that test clips may "
-              "have been among them")
+        facts["note on records"] = (f"run {' and '.join(map(repr, lacking))} kept no record of its training clips, so "
+                                    "that test clips may have been among them")
+        print(facts["note on records"])
     if not records:
-        return {}
+        return facts
     clips_seen, speakers, among = reduce(Record.__or__, records).seen(clips, corpus, rows)
     count = len(clips) if rows is None else len(rows)
     if clips_seen or speakers:
         names = " or ".join(repr(name) for name in dict.fromkeys(run.name for run in runs))
-        print(f"{clips_seen:,} of the {count:,} test clips and {speakers:,} of the {among:,} test speakers were in the "
-              f"training of run {names}: the figures are not those of new recordings")
-    return {"test_clips_trained_on": clips_seen, "test_speakers_trained_on": speakers}
+        facts["note on training"] = (f"{clips_seen:,} of the {count:,} test clips and {speakers:,} of the {among:,} "
+                                     f"test speakers were in the training of run {names}: the figures are not those of "
+                                     "new recordings")
+        print(facts["note on training"])
+    return facts | {"test_clips_trained_on": clips_seen, "test_speakers_trained_on": speakers}
 
 
 def tell_shared(train: Clips, test: Clips, corpus: Corpus, what: str, among: str = "training clips",
                 rows: np.ndarray | None = None, refuse: bool = False) -> dict:
-    """Warn of clips to test with that are among ``train``, under whatever name and lossless format.
-
-    Args:
-        what, among: the test and the train clips are to the user.
-        rows: of ``test``, those that are tested; None for all.
-
-    Returns:
-        the same as facts; {} where there are none.
-
-    Raises:
-        UserError: where there are such, if ``refuse``.
-    """
+    """Warn of test clips (those at ``rows``) that are among ``train``, under whatever name and lossless format; the
+    same as facts. ``what`` and ``among`` name both to the user; if ``refuse``, it is a UserError."""
     rows = np.arange(len(test)) if rows is None else rows
     known = rows[Record.of(train, corpus).known(test)[rows]]
     if not len(known):
@@ -208,8 +185,9 @@ def tell_shared(train: Clips, test: Clips, corpus: Corpus, what: str, among: str
                f"{test.manifest.files[test.manifest.file[known[0]]]}")
     if refuse:
         raise UserError(f"--manifest {corpus.name}: {message}; leave them out of one set")
-    print(f"warning: {message}: the figures are too good", file=sys.stderr)
-    return {f"{what}_clips_in_train": len(known)}
+    message += ": the figures are too good"
+    print(f"warning: {message}", file=sys.stderr)
+    return {f"{what}_clips_in_train": len(known), "note on shared clips": message}
 
 
 def trained_words(config: dict) -> list[str]:
@@ -234,18 +212,16 @@ def tell_not_new(labels: Sequence[str], config: dict) -> None:
 
 
 def tell_changed(run: Run, config: dict, args: Namespace, corpus: Corpus) -> dict:
-    """Print that the data set has other training clips or labels than when a run was trained on it.
-
-    Returns:
-        the same as facts; {} where that is not so.
+    """Print that the data set has other training clips or labels than when a run was trained on it; the same as facts.
     """
     begun = config.get("arguments", {})
     same = begun.get("manifest") == args.manifest and \
         os.path.abspath(str(begun.get("registry"))) == os.path.abspath(args.registry)
     if same and config.get("train_manifest", "") not in ("", fingerprint(corpus.splits["train"])):
-        print(f"--manifest {args.manifest} has other training clips or labels than when run {run.name!r} was trained "
-              "on it")
-        return {"manifest_changed_since_training": True}
+        message = (f"--manifest {args.manifest} has other training clips or labels than when run {run.name!r} was "
+                   "trained on it")
+        print(message)
+        return {"manifest_changed_since_training": True, "note on the manifest": message}
     return {}
 
 

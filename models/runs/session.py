@@ -35,9 +35,6 @@ def resolve_sizes(args: Namespace, before: dict) -> None:
 
     Args:
         before: the configuration of a run to go on with, or {}.
-
-    Raises:
-        UserError: they contradict one another.
     """
     if args.model not in ("Res8", "Res15"):
         if None not in (args.hidden_size, args.embedding_size) and args.hidden_size != args.embedding_size:
@@ -95,11 +92,7 @@ def open_clips(args: Namespace, corpus: Corpus, split: str) -> Clips:
 
 
 def open_new_words(args: Namespace, corpus: Corpus) -> Clips:
-    """The audio of the words that a data set holds out as new.
-
-    Raises:
-        UserError: of what a look takes of them no two clips are of one word, or all are.
-    """
+    """The audio of the words that a data set holds out as new. Raises UserError without pairs of both kinds."""
     import numpy as np
 
     from data.dataset import Clips
@@ -129,11 +122,8 @@ def open_noise(args: Namespace, corpus: Corpus) -> NoiseBank | None:
 
 
 def own_run(args: Namespace, name: str, flag: str = "--name") -> Run:
-    """The run that a script writes to: ``--runs_dir/name``, or ``runs/name`` for a run this program did not make.
-
-    A published encoder is a run without config.json, or one whose config.json says that it is shipped with this
-    project; what is made with it is kept apart from it.
-    """
+    """The run that a script writes to: ``--runs_dir/name``, or ``runs/name`` for a published encoder, which is a run
+    without config.json, or one whose config.json says that it is shipped with this project."""
     run = Run(args.runs_dir, name, flag)
     config = run.config() if run.checkpoints.exists() else {"shipped": False}
     return Run(RUNS, name, flag) if config.get("shipped", not config) else run
@@ -146,13 +136,11 @@ def find_head(args: Namespace) -> tuple[Run, int, dict]:
 
 
 def encoder_of_head(args: Namespace, head: Run, head_step: int, config: dict) -> tuple[Run, int]:
-    """The run and step of the encoder that a head was trained with; fills in ``args.clip_seconds``.
-
-    The head's configuration says how long its clips were: that of a published encoder, which has none, does not.
+    """The run and step of the encoder that a head was trained with; fills in ``args.clip_seconds`` from the head's run.
 
     Raises:
-        UserError: --name, --enc_step or --clip_seconds contradicts what the head's configuration says, or that
-            encoder's file is another than the head was trained on.
+        UserError: a flag contradicts the head's configuration, or that encoder's file is another than the head was
+            trained on.
     """
     run = Run(args.runs_dir, args.name)
     if "clip_seconds" in config:

@@ -60,21 +60,21 @@ def train_heads(args: Namespace, run: Run, stopped: Callable[[], bool]) -> None:
 
 
 def _run(flags: list[str], stopped: Callable[[], bool]) -> tuple[int, str]:
-    """TripletClassifier.py's exit code and output. A signal to this process is passed on to it."""
+    """TripletClassifier.py's exit code and output. A signal to this process is passed on to it, once."""
     command = [sys.executable, str(ROOT / "TripletClassifier.py"), *flags]
     own = {name: value for name, value in os.environ.items() if not name.startswith("TORCHELASTIC")}  # not torchrun's
     with subprocess.Popen(command, env=own, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           start_new_session=True) as process:  # Ctrl-C reaches it by this process alone
-        told = False
+        terminated = False  # a second signal would end it without saving
         try:
             while True:
                 try:
                     out = process.communicate(timeout=POLL)[0]
                     return process.returncode, out
                 except subprocess.TimeoutExpired:
-                    if stopped() and not told:  # told twice, it ends without saving
+                    if stopped() and not terminated:
                         process.terminate()
-                        told = True
+                        terminated = True
         except BaseException:
             process.terminate()
             raise

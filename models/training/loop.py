@@ -5,7 +5,6 @@ import logging
 import math
 import signal
 import sys
-import threading
 import time
 import warnings
 from argparse import Namespace
@@ -113,10 +112,8 @@ class Loop(Callback):
                 bad = f"weights are not numbers: {entry or 'in another process'}"
         if bad is None:
             return
-        name = next(iter(task.saved_modules()))
-        steps = self.run.steps(name)
-        saved = f"the last good checkpoint is {self.run.path(name, steps[-1])}" if steps else \
-            f"no checkpoint was saved before, and --name {self.run.name} is free again"
+        steps = self.run.steps(TRAINER)
+        saved = f"the last good checkpoint is of step {steps[-1]}" if steps else "no checkpoint was saved before"
         raise UserError(f"training diverged by step {task.done} of {self.steps} ({bad}); {saved}; train with a lower "
                         "--lr")
 
@@ -156,9 +153,7 @@ def fit(task: Task, run: Run, data, batches, device: torch.device, look: Callabl
 
     Args:
         data: a `Clips` or other data set that is indexed by a batch of positions.
-        batches: its batches are of the size it calls ``batch_clips``; torchrun's processes share each.
-        look: at the dev set, or at what else decides: a share of 1.
-        what: that share is called.
+        look: measures on the dev set, or on what else decides: a share of 1, called ``what``.
         saved: called with the loop in the first process after each checkpoint, but that of a stop.
 
     Returns:
@@ -194,21 +189,13 @@ def fit(task: Task, run: Run, data, batches, device: torch.device, look: Callabl
 
 @contextmanager
 def _in_a_line(run: Run, task: Task) -> Iterator[None]:
-    """Turn memory or a disk that does not suffice, however torch, Lightning or TensorBoard put it, into a UserError."""
-    def quietly(failed) -> None:  # TensorBoard's writer is a thread, whose error comes up here, too
-        if not isinstance(failed.exc_value, OSError):
-            threading.__excepthook__(failed)
-
-    before, threading.excepthook = threading.excepthook, quietly
+    """Raise the UserError, or that memory or a disk does not suffice, out of what torch, Lightning or TensorBoard
+    wrapped around it."""
     try:
         yield
-    except UserError:
-        raise
     except Exception as error:
-        causes = [error]
-        while causes[-1] is not None:
-            causes.append(causes[-1].__cause__ or causes[-1].__context__)
-        for cause in causes[:-1]:
+        cause = error
+        while cause is not None:
             if isinstance(cause, UserError):
                 raise cause from error
             if out_of_memory(cause):
@@ -217,20 +204,14 @@ def _in_a_line(run: Run, task: Task) -> Iterator[None]:
             if isinstance(cause, OSError) and cause.errno in FULL:
                 raise UserError(f"{run.folder}: cannot be written ({cause.strerror}); make room on that disk, and go "
                                 "on by --resume") from error
+            cause = cause.__cause__ or cause.__context__
         raise
-    finally:
-        for thread in threading.enumerate():  # a writer that failed may still be on its way to the hook
-            if getattr(thread, "exception", None) is not None:
-                thread.join()
-        threading.excepthook = before
 
 
 def _handled() -> list[int]:
     """The signals that end training; SIGHUP not where nohup has it ignored, nor on Windows, which lacks it."""
-    found = [signal.SIGINT, signal.SIGTERM]
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        found.append(signal.SIGHUP)
-    return found
+    hang_up = getattr(signal, "SIGHUP", signal.SIGTERM)
+    return [signal.SIGINT, signal.SIGTERM, *([hang_up] if signal.getsignal(hang_up) != signal.SIG_IGN else [])]
 
 
 def _processes(device: torch.device) -> dict:

@@ -32,12 +32,7 @@ class Task(lightning.LightningModule):
     """What both trainings share: waveforms to spectrograms with augmentation, optimiser, schedule.
 
     Everything random in a step follows from the seed and the step's number, so a resumed run draws what an
-    uninterrupted one does.
-
-    Args:
-        args: the script's arguments, the recipe's values filled in.
-        steps: of the whole run, also those done before a resume.
-        noise: recordings for ``args.augment``.
+    uninterrupted one does. ``steps`` are those of the whole run, ``noise`` the recordings for ``args.augment``.
     """
 
     def __init__(self, encoder: nn.Module, args: Namespace, steps: int, noise: NoiseBank | None):
@@ -147,8 +142,7 @@ class Task(lightning.LightningModule):
 def step_seed(seed: int, step: int, rank: int) -> int:
     """What a step's generators begin from, 0 to 2^32 - 1: torch's on a CPU keep no more of a seed.
 
-    With seed 0 in the first process it is the step's number, as it was before seeds and processes made a difference
-    here, so that runs of seed 0 come out as they did.
+    With seed 0 in the first process it is the step's number: the published runs of seed 0 came out so.
     """
     if seed == rank == 0:
         return step % 2**32
@@ -169,7 +163,7 @@ class TripletTask(Task):
         self.groups: torch.Tensor | None = None
         self.pairs: torch.Tensor | None = None
         self.own: torch.Tensor | None = None
-        self.said_few = False  # that classes have fewer clips than vote in a look at dev
+        self.warned = False  # of classes with fewer clips than vote
 
     def training_step(self, batch, _) -> torch.Tensor:
         waveforms, labels = batch
@@ -199,21 +193,21 @@ class TripletTask(Task):
         return [{"params": list(self.encoder.parameters())},
                 {"params": own, "lr": self.args.loss_lr, "weight_decay": 0.0}]
 
-    def auroc(self, held: Clips) -> float:
+    def auroc(self, new_words: Clips) -> float:
         """How well distances tell pairs of one word from pairs of two, of words that are not trained on."""
-        asked = spread(held.manifest.label, self.args.eval_clips)
-        embedded = self.embed(held, asked, "new words")
-        check_finite(embedded, "new words", held.manifest.subset(asked))
-        return count_pairs(embedded, held.manifest.label[asked]).figures()["auroc"]
+        rows = spread(new_words.manifest.label, self.args.eval_clips)
+        embedded = self.embed(new_words, rows, "new words")
+        check_finite(embedded, "new words", new_words.manifest.subset(rows))
+        return count_pairs(embedded, new_words.manifest.label[rows]).figures()["auroc"]
 
     def accuracy(self, train: Clips, dev: Clips, where: torch.device | None = None) -> float:
         """Share of dev clips that their nearest training clips classify rightly; ``where`` as in `knn_search`."""
         known, asked = (spread(clips.manifest.label, self.args.eval_clips) for clips in (train, dev))
         own, k, labels = parallel.share(asked), min(self.args.k, len(known)), train.manifest.labels
         few = few_clips(np.bincount(train.manifest.label[known], minlength=len(labels)), labels, k)
-        if few and not (self.said_few or parallel.rank()):
+        if few and not (self.warned or parallel.rank()):
             print(f"looks at dev: {few}")
-        self.said_few = True
+        self.warned = True
         voted = classify(self.embed(train, known, "train"), train.manifest.label[known],
                          embed_clips(self.encoder, self.frontend, dev, own, "dev"), k, len(labels), where,
                          self.args.ties)

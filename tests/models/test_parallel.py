@@ -28,7 +28,7 @@ def torchrun(*command, processes: int = 2) -> subprocess.CompletedProcess:
                           cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("kind", ["triplet", "classifier", "angular_prototypical"])
+@pytest.mark.parametrize("kind", ["triplet", "classifier"])
 def test_two_processes_get_the_losses_and_gradients_of_one(words, tmp_path, kind):
     alone = recorded(kind, words.registry, tmp_path / "one")
     ran = torchrun("-m", "tests.shared_training", kind, words.registry, tmp_path / "two", tmp_path / "two.npz")
@@ -77,42 +77,19 @@ def look(words, run, step):
     return np.mean(voted.labels == dev.manifest.label)
 
 
-@pytest.mark.parametrize("script", ["TripletEncoder.py", "TripletClassifier.py"])
-def test_torchrun_with_every_change_of_clips(words, tmp_path, script):
-    flags = [*words.flags, f"--runs_dir={tmp_path}", "--name=two", "--model=Res8", "--hidden_size=6", "--recipe=fast",
-             "--step_freq=1", "--num_steps=3", "--augment", "--spec_augment=light", "--speed",
-             *(f"--{change}=0.5" for change in ("reverb", "babble", "band_limit", "gain", "vtlp"))]
-    ran = torchrun(script, *flags)
-    assert ran.returncode == 0, ran.stderr
-    run = Run(tmp_path, "two")
-    assert run.steps("Res8") == [1, 2, 3]
-    first, last = (load_state(run.path("Res8", step)) for step in (1, 3))
-    assert all(torch.isfinite(last[name]).all() and not torch.equal(first[name], last[name]) for name in first
-               if first[name].is_floating_point())
-
-
-@pytest.mark.parametrize(("script", "flags", "said"), [
-    ("TripletEncoder.py", ["--gpu=0"], "--gpu: torchrun gives each process a GPU of its own"),
-    ("infer_train.py", [], "infer_train.py runs in one process")])
-def test_what_torchrun_cannot_be_told(words, tmp_path, script, flags, said):
-    ran = torchrun(script, "--name=bad", "--model=Res8", *words.flags, f"--runs_dir={tmp_path}", *flags)
-    assert ran.returncode != 0
-    assert len(re.findall(f"^error: {said}", ran.stderr, re.M)) == 1
-    assert "exitcode  : 2" in ran.stderr
+@pytest.mark.parametrize(("script", "here", "flags", "parts"), [
+    ("TripletEncoder", 4, ["--gpu=0"], ["--gpu: torchrun gives each process a GPU of its own"]),
+    ("TripletEncoder", 2, [], ["torchrun --nnodes", "one machine"]),
+    ("infer_train", 4, [], ["infer_train.py runs in one process"])])
+def test_what_torchrun_cannot_start(words, tmp_path, run, monkeypatch, script, here, flags, parts):
+    for name, value in {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": 4, "LOCAL_WORLD_SIZE": here, "RANK": 0}.items():
+        monkeypatch.setenv(name, str(value))
+    refused(run(script, "--name=bad", "--model=Res8", *words.flags, f"--runs_dir={tmp_path}", *flags), *parts)
     assert not list(tmp_path.iterdir())
 
 
-def test_several_machines_are_refused(words, tmp_path, run, monkeypatch):
-    flags = ["--name=bad", "--model=Res8", *words.flags, f"--runs_dir={tmp_path}"]
-    assert run("TripletEncoder", *flags, "--num_nodes=2").code == 2
-    for name, value in {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2", "RANK": "0"}.items():
-        monkeypatch.setenv(name, value)
-    refused(run("TripletEncoder", *flags), "torchrun --nnodes", "one machine")
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 15, 16])
-@pytest.mark.parametrize("processes", [1, 2, 3, 8])
+@pytest.mark.parametrize("count", [1, 3, 16])
+@pytest.mark.parametrize("processes", [1, 3])
 def test_shares_are_in_order_and_even(monkeypatch, count, processes):
     monkeypatch.setattr(parallel, "size", lambda: processes)
     parts = []

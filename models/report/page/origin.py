@@ -34,28 +34,14 @@ def origin_rows(content: dict, splits: dict[str, Clips]) -> list[tuple[str, str]
         facts.pop(f"{split}_clips", None)
         rows.append((f"{split} clips",
                      f"{len(clips):,} of {clips.manifest.path} (digest {fingerprint(clips.manifest)})"))
-    rows += [(name.replace("_", " "), said(value)) for name, value in facts.items()]
+    rows += [(name.replace("_", " "), said(value)) for name, value in facts.items() if not name.startswith("note ")]
     rows.append(("versions", said(content["versions"])))
     return rows
 
 
 def notes_of(facts: dict) -> list[str]:
-    """What a reader of the figures must know, from the facts that `models.runs.provenance` found."""
-    notes = []
-    clips, speakers = (facts.get(f"test_{what}_trained_on", 0) for what in ("clips", "speakers"))
-    if clips or speakers:
-        notes.append(f"{clips:,} of the test clips and {speakers:,} of the test speakers were in the training: the "
-                     "figures are not those of new recordings")
-    if same := facts.get("test_clips_in_train"):
-        notes.append(f"{same:,} of the test clips are among the training clips they are held against: the figures are "
-                     "too good")
-    for what in ("enrolled", "unknown"):
-        if words := facts.get(f"{what}_words_trained_on"):
-            notes.append(f"the encoder was trained on {len(words):,} of the {what} words ({said(words)}), which are "
-                         "not new to it")
-    if facts.get("manifest_changed_since_training"):
-        notes.append("the data set has other training clips or labels than when the run was trained on it")
-    return notes
+    """What a reader of the figures must know, as it was printed by those who found the facts."""
+    return [value for name, value in facts.items() if name.startswith("note ")]
 
 
 def said(value: object) -> str:

@@ -17,12 +17,11 @@ from data.base.errors import UserError
 from data.base.files import check_output, open_regular, write_atomically
 from data.base.labels import visible
 from models.report.drawing import short_names
-from models.report.page.parts import Clip, Mistake, Page, in_turn
-from models.report.page.sounds import CODECS, data_uri, sound_uri
+from models.report.page.parts import Clip, Page, in_turn
+from models.report.page.sounds import data_uri, sound_uri
 
 _HERE = Path(__file__).parent
 _BEGINS = "<!doctype html>"
-_PICTURES = 0.5  # of the budget, that pictures may take
 _SHADES = 5  # of a cell
 _SLACK = 1000  # bytes for what is said about the mistakes left out
 
@@ -48,7 +47,7 @@ def check_html(args: Namespace) -> None:
 
 
 def write_page(path: Path, page: Page, megabytes: float) -> None:
-    """Write a page of at most so many megabytes (1,000,000 bytes), and say what of it was left out.
+    """Write a page of at most so many megabytes (1,000,000 bytes), and print what of it was left out.
 
     Raises:
         UserError: it cannot be written; or sound that it needs cannot be read.
@@ -58,49 +57,33 @@ def write_page(path: Path, page: Page, megabytes: float) -> None:
     with write_atomically(path, "wb") as file:
         file.write(content)
     size, count = f"{len(content) / 1e6:.2f} MB", sum(page.count().values())
-    said = f"all {count:,} mistakes" if kept == count else f"{kept:,} of {count:,} mistakes"
-    print(f"wrote {path}, {size}: " + (f"{said} to listen to" if count else "no mistakes")
+    here = f"all {count:,} mistakes" if kept == count else f"{kept:,} of {count:,} mistakes"
+    print(f"wrote {path}, {size}: " + (f"{here} to listen to" if count else "no mistakes")
           + (f"; the others are beyond --html_mb {megabytes:g}" if kept < len(page.mistakes) else ""))
-    for lost in pictures_left_out(page, megabytes):
-        print(f"left out of {path}: {lost}, which does not fit --html_mb {megabytes:g}")
     if len(content) > 1e6 * megabytes:
-        print(f"{path} has {size} though it holds no clip: more than --html_mb {megabytes:g}")
+        print(f"{path} has {size} though it has no clip: more than --html_mb {megabytes:g}")
 
 
 def render(page: Page, megabytes: float) -> tuple[str, int]:
-    """The page's HTML, and how many mistakes it holds."""
-    budget = int(1e6 * megabytes)
-    order = in_turn(page.mistakes)
-    room = budget - len(_assemble(page, megabytes, [], [], 0).encode()) - _SLACK
-    for codec in range(len(CODECS)):
-        kept, sounds = _fitting(page, order, room, codec)
-        if len(kept) == len(order):
+    """The page's HTML, and how many mistakes it has."""
+    room = int(1e6 * megabytes) - len(_assemble(page, megabytes, [], [], True).encode()) - _SLACK
+    for lossless in (True, False):
+        kept, sounds = _fitting(page, room, lossless)
+        if len(kept) == len(page.mistakes):
             break
-    return _assemble(page, megabytes, kept, sounds, codec), len(kept)
+    return _assemble(page, megabytes, kept, sounds, lossless), len(kept)
 
 
-def pictures_left_out(page: Page, megabytes: float) -> list[str]:
-    """The titles of the pictures for which there is no room."""
-    room, lost = _PICTURES * 1e6 * megabytes, []
-    for picture in page.pictures:
-        size = 4 / 3 * len(picture.png)
-        if size > room:
-            lost.append(picture.title)
-        else:
-            room -= size
-    return lost
-
-
-def _fitting(page: Page, order: Sequence[Mistake], room: int, codec: int) -> tuple[list[dict], list[str]]:
+def _fitting(page: Page, room: int, lossless: bool) -> tuple[list[dict], list[str]]:
     """As many mistakes as fit into so many bytes, as the page's data, and the sounds that they name."""
     entries, sounds, places = [], [], {}
     named = {("row", r) for r in page.matrix.shown[0]} | {("column", c) for c in page.matrix.shown[1]}
-    for mistake in order:
-        new = {clip.key: sound_uri(clip.sound(), codec) for clip in (mistake.clip, mistake.nearest)
+    for mistake in in_turn(page.mistakes):
+        new = {clip.key: sound_uri(clip.sound(), lossless) for clip in (mistake.clip, mistake.nearest)
                if not isinstance(clip.sound, str) and clip.key not in places}
         numbers = places | {key: len(places) + i for i, key in enumerate(new)}
         entry = {"row": mistake.row, "column": mistake.column,
-                 "values": [(value, visible(said)) for value, said in mistake.values],
+                 "values": [(value, visible(text)) for value, text in mistake.values],
                  "clip": _clip(mistake.clip, numbers), "nearest": _clip(mistake.nearest, numbers)}
         names = {("row", mistake.row): page.rows[mistake.row],
                  ("column", mistake.column): page.columns[mistake.column]}
@@ -124,7 +107,7 @@ def _clip(clip: Clip, numbers: dict) -> dict:
     return entry | {"sound": numbers[clip.key]}
 
 
-def _assemble(page: Page, megabytes: float, kept: list[dict], sounds: list[str], codec: int) -> str:
+def _assemble(page: Page, megabytes: float, kept: list[dict], sounds: list[str], lossless: bool) -> str:
     from jinja2 import Environment, FileSystemLoader
     from markupsafe import Markup
 
@@ -142,8 +125,8 @@ def _assemble(page: Page, megabytes: float, kept: list[dict], sounds: list[str],
     environment = Environment(loader=FileSystemLoader(_HERE), autoescape=True, finalize=shown, trim_blocks=True,
                               keep_trailing_newline=True)
     return environment.get_template("page.html").render(
-        page=page, megabytes=megabytes, lost=pictures_left_out(page, megabytes), below=_below(page),
-        across=_named(page.columns, page.matrix.shown[1]), said=_said(page, megabytes, len(kept), codec),
+        page=page, below=_below(page),
+        across=_named(page.columns, page.matrix.shown[1]), remarks=_remarks(page, megabytes, len(kept), lossless),
         sortable=[("row", page.headings["row"]), ("column", page.headings["column"]),
                   *enumerate(page.headings["values"])],
         style=Markup(style), script=Markup(script), hash=_hash, data_uri=data_uri, data=Markup(_as_data(data))).lstrip()
@@ -179,8 +162,8 @@ def _as_data(value: object) -> str:
     return found
 
 
-def _said(page: Page, megabytes: float, kept: int, codec: int) -> list[str]:
-    """What is said before the mistakes: which are there, and what of their sound was lost."""
+def _remarks(page: Page, megabytes: float, kept: int, lossless: bool) -> list[str]:
+    """What comes before the mistakes: which are there, and what their sound is."""
     count = sum(page.count().values())
     if kept == count:
         which = f"All {count:,} are here."
@@ -191,7 +174,8 @@ def _said(page: Page, megabytes: float, kept: int, codec: int) -> list[str]:
                  + ". Of every kind of mistake as many are here as fit in turn, the surest first."
                  + (f" All are in {page.elsewhere}." if page.elsewhere else ""))
     heard = any(not isinstance(clip.sound, str) for m in page.mistakes for clip in (m.clip, m.nearest))
-    return [page.explained, which, f"Sound: {CODECS[codec][3]}." if kept and heard else ""]
+    sound = "FLAC, sample by sample as it was heard" if lossless else "Ogg Opus; what was heard had no such losses"
+    return [page.explained, which, f"Sound: {sound}." if kept and heard else ""]
 
 
 def _hash(content: str) -> str:

@@ -14,7 +14,7 @@ class Clip:
     Attributes:
         lines: where it lies, for people.
         sound: gives it, (T,) int16 at 16 kHz; or a text, why there is none to hear.
-        key: of several clips with one key the page holds one sound.
+        key: of several clips with one key the page has one sound.
         label: what it is enrolled or trained as, shown beside it; None shows none.
     """
 
@@ -26,12 +26,8 @@ class Clip:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A clip, what was made of it, and what it was held against.
-
-    Attributes:
-        row, column: the matrix' cell it belongs to: what it is, and what it was taken for.
-        values: of the page's further columns, what to sort by and what to show.
-    """
+    """A clip of the matrix's cell (row, column), the further columns' values (to sort by, to show), and the clip that
+    it was compared with."""
 
     row: int
     column: int
@@ -77,14 +73,13 @@ class Page:
     """A test's page.
 
     Attributes:
-        about: a sentence on what was tested.
         tiles: the most important figures, name and value.
-        notes: what a reader must know before using a figure.
+        headings: of the mistakes' table: clip, row, column, nearest, and a list, those of the values.
         rows, columns: names of the matrix' rows and columns, by number.
         mistakes: all of them, of each cell the surest first.
-        headings: of the mistakes' table: clip, row, column, nearest, and a list, those of the values.
         origin: where the figures are from, name and value.
-        explained: said before the mistakes.
+        notes: what a reader must know before using a figure.
+        explained: what comes before the mistakes.
         elsewhere: what has all mistakes, if some are left out here.
         unlisted: how many more mistakes there are than those listed, by row and column.
     """
@@ -129,12 +124,10 @@ def named(pictures: dict[str, bytes]) -> list[Picture]:
 
 
 def in_turn(mistakes: Sequence[Mistake]) -> list[Mistake]:
-    """The mistakes in the order in which they are to have room: the first of every kind, the most frequent kind first,
-    then the second of every kind, and so on; of a kind in the order given."""
+    """The mistakes in the order in which they get room: the first of every kind, the most frequent kind first, then the
+    second of every kind, and so on; of a kind in the order given."""
     kinds = Counter((m.row, m.column) for m in mistakes)
-    place = {kind: i for i, (kind, _) in enumerate(kinds.most_common())}
-    turn: Counter = Counter()
-    order = []
+    place, turn, order = {kind: i for i, (kind, _) in enumerate(kinds.most_common())}, Counter(), []
     for i, mistake in enumerate(mistakes):
         kind = mistake.row, mistake.column
         order.append((turn[kind], place[kind], i))

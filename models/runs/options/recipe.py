@@ -103,11 +103,7 @@ def best_precision(device) -> str:
 
 
 def resolve_masks(args: argparse.Namespace, speech_commands: bool) -> None:
-    """Fill in --spec_augment: the original masks all its trainings on Speech Commands, and no others.
-
-    Args:
-        speech_commands: whether the data set is Speech Commands.
-    """
+    """Fill in --spec_augment: the original masks all its trainings on Speech Commands, and no others."""
     if args.spec_augment is None:
         args.spec_augment = "full" if args.recipe == "paper" and speech_commands else "off"
 

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from benchmarks.roofline import multiply_adds
-from models.encoders.bcresnet import STAGES, BCResNet, Block, SubSpectralNorm
+from models.encoders.bcresnet import BCResNet, Block, SubSpectralNorm
 from models.encoders.build import make_encoder
 from models.runs.options.common import MODELS
 
@@ -24,27 +24,6 @@ def rounded(count: int) -> str:
 def test_parameters_are_the_papers(size):
     encoder = BCResNet(size, WORDS, BANDS)
     assert rounded(sum(p.numel() for p in encoder.parameters())) == PARAMETERS[size]
-
-
-def by_hand(size: float, words: int, bands: int, frames: int) -> int:
-    """Multiplications of all convolutions, from the paper's table 1."""
-    channels, height = 16 * size, bands // 2
-    count = 25 * channels * height * frames
-    for blocks, wide, stride in STAGES:
-        for i in range(blocks):
-            before, channels = channels, wide * size
-            if i == 0:
-                count += before * channels * height * frames  # the transition's 1x1
-                height //= stride
-            count += 3 * channels * height * frames + 3 * channels * frames + channels ** 2 * frames
-    count += height * 5 * channels * frames + channels * 32 * size * frames
-    return count + 32 * size * words
-
-
-@pytest.mark.parametrize("size", [1, 1.5, 2, 3, 6, 8])
-@pytest.mark.parametrize("words, bands, frames", [(WORDS, BANDS, FRAMES), (45, 64, 112)])
-def test_multiplications_are_the_tables(size, words, bands, frames):
-    assert multiply_adds(BCResNet(size, words, bands), bands, frames) == by_hand(size, words, bands, frames)
 
 
 def test_multiplications_against_the_papers_figures():
@@ -105,14 +84,3 @@ def test_time_is_seen_as_far_as_the_dilations_reach():
     encoder.top[0](encoder.blocks(encoder.stem(x)))[0, :, 0, 100].sum().backward()
     reached = x.grad.abs().sum((0, 1, 2)).nonzero()[:, 0]
     assert (reached.min().item(), reached.max().item()) == (100 - reach, 100 + reach)
-
-
-def test_dropout_follows_the_seed_and_ends_with_training():
-    encoder, x = BCResNet(1, 5), torch.randn(3, 64, 112)
-    found = []
-    for seed in (0, 0, 1):
-        torch.manual_seed(seed)
-        found.append(encoder(x))
-    assert torch.equal(found[0], found[1]) and not torch.allclose(found[0], found[2])
-    encoder.eval()
-    assert torch.equal(encoder(x), encoder(x))

@@ -10,8 +10,7 @@ from models.runs.checkpoints import Run, load_state
 
 
 @pytest.mark.parametrize("model, flags, width, embedding", [
-    ("BCRes1", [], 45, 45), ("BCRes1.5", ["--hidden_size=6"], 6, 6), ("BCRes1", ["--embedding_size=7"], 7, 7),
-    ("Res8", ["--hidden_size=6", "--embedding_size=7"], 6, 7), ("Res8", ["--embedding_size=7"], 45, 7)])
+    ("BCRes1.5", ["--embedding_size=7"], 7, 7), ("Res8", ["--hidden_size=6", "--embedding_size=7"], 6, 7)])
 def test_sizes_are_recorded_saved_loaded_and_tested(model, flags, width, embedding, runs, words, run,
                                                             tmp_path, monkeypatch):
     folder = Run(runs, f"sizes-{model}{''.join(flags)}")

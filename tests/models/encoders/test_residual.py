@@ -36,8 +36,7 @@ def outcome(encoder, spectrograms, by_parts: bool, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", list(SHAPES))
-@pytest.mark.parametrize(("train", "momentum"), [(True, 0.1), (True, None), (False, 0.1)])
-@pytest.mark.parametrize("clips", [1, 3, 100])
+@pytest.mark.parametrize(("train", "momentum", "clips"), [(True, 0.1, 3), (True, None, 100), (False, 0.1, 1)])
 def test_values_gradients_and_statistics_are_those_of_the_modules(kind, train, momentum, clips, monkeypatch):
     spectrograms, plain, parts = both(kind, train, monkeypatch, clips, momentum)
     embeddings, gradients, statistics = outcome(plain, spectrograms, False, monkeypatch)
@@ -93,22 +92,6 @@ def test_bfloat16_on_a_cpu_does_not_run_by_parts_and_dilated_layers_not_channels
     if not dilated:
         del layouts[0]  # weights of one input channel lie the same way in either layout
     assert len(layouts) >= encoder.layers + dilated and set(layouts) == {(torch.bfloat16, dilated, dilated)}
-
-
-def test_undilated_layers_in_bfloat16_are_as_near_in_either_layout():
-    """At a batch that the crash of dilated ones would show with; their gradients against those of single precision."""
-    spectrograms, found = torch.randn(100, 64, 112, generator=torch.Generator().manual_seed(0)), []
-    plain, channels_last = torch.contiguous_format, torch.channels_last
-    for bf16, layout in ((False, plain), (True, plain), (True, channels_last)):
-        torch.manual_seed(0)
-        encoder = Res8(45).to(memory_format=layout)
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            encoder(spectrograms).float().square().sum().backward()
-        found.append({name: p.grad for name, p in encoder.named_parameters()})
-    exact, in_plain, in_channels_last = found
-    for name, gradient in exact.items():
-        usual = (in_plain[name] - gradient).norm()
-        assert 0 < (in_channels_last[name] - gradient).norm() < 1.5 * usual < 0.5 * gradient.norm(), name
 
 
 @pytest.mark.parametrize("kind", list(SHAPES))

@@ -32,12 +32,6 @@ def head(encoder, words, runs):
     return "plain"
 
 
-def test_the_block_blocks():
-    done = subprocess.run([sys.executable, "-c", BLOCKED.format(blocked=BOTH, script="models.training.loop")], cwd=ROOT,
-                          capture_output=True, text=True)
-    assert done.returncode == 1 and "lightning" in done.stderr
-
-
 def test_encoders_and_heads_are_tested_without_nemo_and_lightning(head, words, runs):
     flags = ["--name=enc", f"--runs_dir={runs}", *words.flags, "--model=Res8"]
     for script, more in (("infer_train", ["--enc_step=40"]), ("infer_train", ["--shots", "1", "--repeats=1"]),
@@ -45,13 +39,6 @@ def test_encoders_and_heads_are_tested_without_nemo_and_lightning(head, words, r
         done = without(BOTH, script, *flags, *more)
         assert done.returncode == 0, done.stderr
         assert "ccuracy" in done.stdout
-
-
-def test_an_encoder_is_loaded_without_nemo_and_lightning(encoder, runs):
-    code = (f"import sys\nfor name in {BOTH}: sys.modules[name] = None\nimport torch\n"
-            "from models.encoders import load_encoder\nprint(load_encoder(sys.argv[1])(torch.zeros(2, 9)).shape)")
-    done = subprocess.run([sys.executable, "-c", code, runs / "enc"], cwd=ROOT, capture_output=True, text=True)
-    assert "torch.Size([2, 12])" in done.stdout, done.stderr
 
 
 def test_the_fast_recipe_trains_without_nemo(words, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from models.enrolment import baselines
-from models.enrolment.baselines import comparisons, cosines, dtw_distances, log_mels, mfcc
+from models.enrolment.baselines import comparisons, dtw_distances, log_mels, mfcc
 from tests.conftest import spoken
 
 
@@ -30,23 +30,13 @@ def plain(a: np.ndarray, b: np.ndarray) -> float:
     return least[-1, -1]
 
 
-@pytest.mark.parametrize(("t", "u"), [(1, 1), (1, 6), (6, 1), (2, 2), (2, 9), (9, 2), (8, 5), (5, 8), (13, 13)])
-@pytest.mark.parametrize("pairs", [1, 3, 128])
-def test_warping_equals_the_plain_recurrence(monkeypatch, t, u, pairs):
-    monkeypatch.setattr(baselines, "_PAIRS", pairs)
+@pytest.mark.parametrize(("t", "u"), [(1, 1), (1, 6), (6, 1), (2, 9), (8, 5)])
+def test_warping_equals_the_plain_recurrence(t, u):
     rng = np.random.default_rng(10 * t + u)
     queries, templates = (rng.standard_normal((n, frames, 3)).astype(np.float32) for n, frames in ((4, t), (7, u)))
     distances = dtw_distances(queries, templates)
     assert distances.dtype == np.float32
     np.testing.assert_allclose(distances, [[plain(a, b) for b in templates] for a in queries], rtol=1e-5, atol=1e-5)
-
-
-def test_a_sequence_said_slower_has_distance_zero():
-    rng = np.random.default_rng(0)
-    a = rng.standard_normal((1, 20, 4)).astype(np.float32)
-    slower = a[:, np.sort(np.r_[np.arange(20), rng.integers(0, 20, 15)])]
-    assert dtw_distances(a, slower)[0, 0] < 0.05  # rounding: the root of a difference of 1e-6
-    assert dtw_distances(a, slower[:, ::-1])[0, 0] > 10
 
 
 @pytest.fixture(scope="module")
@@ -64,16 +54,6 @@ def test_log_mels_have_no_mean_and_do_not_depend_on_the_batch(recordings, monkey
     np.testing.assert_allclose(log_mels(recordings, np.array([17, 3, 5, 9, 0])), together[[17, 3, 5, 9, 0]], atol=1e-5)
 
 
-def test_a_louder_recording_is_nearly_the_same(recordings):
-    """Not quite: the floor under the logarithm stays where it is."""
-    louder = log_mels(Recordings(2 * recordings.waveforms), np.arange(18))
-    spectra = log_mels(recordings, np.arange(18))
-    assert cosines(louder, spectra).diagonal().min() > 0.99
-    assert cosines(spectra, spectra).max() < 1 + 1e-5
-    np.testing.assert_allclose(cosines(spectra[:3], spectra[5:9])[2, 1], np.corrcoef(
-        spectra[2].ravel(), spectra[6].ravel())[0, 1], atol=1e-4)  # they have mean 0
-
-
 def test_cepstra_are_the_cosine_transform_with_mean_0_and_deviation_1(recordings):
     spectra = log_mels(recordings, np.arange(2))
     cepstra = mfcc(spectra)
@@ -82,11 +62,6 @@ def test_cepstra_are_the_cosine_transform_with_mean_0_and_deviation_1(recordings
     for c in (1, 5, 12):
         by_hand = np.cos(np.pi * c * (np.arange(64) + 0.5) / 64) @ spectra[1]
         np.testing.assert_allclose(cepstra[1, :, c], (by_hand - by_hand.mean()) / by_hand.std(), atol=1e-3)
-
-
-def test_a_constant_spectrogram_gives_numbers():
-    flat = np.zeros((2, 64, 30), np.float32)
-    assert np.isfinite(mfcc(flat)).all() and np.isfinite(cosines(flat, flat)).all()
 
 
 def test_both_baselines_tell_simple_words_apart(recordings):

@@ -24,10 +24,6 @@ def made(name: str) -> torch.nn.Module:
     return make_loss(Namespace(loss=name, per_class=PER_CLASS, embedding_size=SIZE, **LOSSES[name]))
 
 
-def test_the_triplet_loss_needs_no_module():
-    assert made("triplet") is None
-
-
 @pytest.mark.parametrize("name", OTHERS)
 def test_descending_the_loss_separates_the_classes(name):
     loss = made(name)

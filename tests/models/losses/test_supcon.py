@@ -23,8 +23,7 @@ def oracle(embeddings: np.ndarray, labels: list[int], scale: float) -> tuple[flo
     return float(np.mean(losses)), float(np.mean(right))
 
 
-@pytest.mark.parametrize("scale", [1.0, 10.0])
-@pytest.mark.parametrize("per_class", [2, 3, 6])
+@pytest.mark.parametrize("per_class, scale", [(2, 10.0), (6, 1.0)])
 def test_loss_and_accuracy_against_the_oracle(per_class, scale):
     embeddings, labels = batch(5, per_class)
     loss, figures = SupervisedContrastive(scale)(embeddings, labels)
@@ -43,14 +42,6 @@ def test_loss_and_gradient_are_the_librarys():
         found.append([value.detach(), *torch.autograd.grad(value, x)])
     for mine, its in zip(*found, strict=True):
         torch.testing.assert_close(mine, its)
-
-
-def test_by_hand():
-    """Two classes at right angles: each clip has one other of its class at cosine 1 and two at cosine 0."""
-    embeddings = torch.tensor([[1.0, 0], [1, 0], [0, 1], [0, 1]])
-    loss, figures = SupervisedContrastive(3.0)(embeddings, torch.tensor([7, 7, 2, 2]))
-    assert loss.item() == pytest.approx(math.log(1 + 2 * math.exp(-3)), rel=1e-5)
-    assert figures["batch_accuracy"].item() == 1
 
 
 def test_gradients():

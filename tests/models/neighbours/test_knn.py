@@ -1,7 +1,5 @@
 """The k-nearest-neighbour vote against brute force, and what it refuses."""
 
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -10,10 +8,9 @@ import pytest
 import torch
 
 from data.base.errors import UserError
-from data.base.files import ROOT
 from data.manifests.manifest import Manifest
 from models.neighbours import knn
-from models.neighbours.knn import TIES, check_finite, classify, classify_each, few_clips, knn_search, vote
+from models.neighbours.knn import check_finite, classify, classify_each, few_clips, knn_search, vote
 
 
 def unit(rng: np.random.Generator, n: int, d: int = 8) -> np.ndarray:
@@ -43,16 +40,6 @@ def test_search_finds_what_sorting_all_inner_products_finds(n, q, d, k):
     assert all(len(set(row)) == k for row in indices.tolist())
 
 
-def test_queries_found_together_equal_queries_found_alone():
-    rng = np.random.default_rng(5)
-    train, queries = unit(rng, 400, 45), unit(rng, 5000, 45)  # more than one of FAISS's blocks of 4,096
-    together, indices = knn_search(train, queries, 5)
-    for i in (0, 17, 4095, 4096, 4999):
-        alone, index = knn_search(train, queries[i:i + 1], 5)
-        np.testing.assert_allclose(alone[0], together[i], atol=1e-6)
-        assert set(index[0]) == set(indices[i])
-
-
 @pytest.mark.parametrize("cells", [1, 1000, 1 << 28])
 def test_the_search_for_a_gpu_finds_what_faiss_finds(monkeypatch, cells):
     monkeypatch.setattr(knn, "_SIMILARITIES", cells)  # one query at a time; 3; all
@@ -72,7 +59,7 @@ def test_a_view_with_strides_is_searched_like_its_copy():
     np.testing.assert_array_equal(strided[1], copied[1])
 
 
-@pytest.mark.parametrize("ties", TIES)
+@pytest.mark.parametrize("ties", ["nearest", "lowest"])
 @pytest.mark.parametrize("cells", [1, 7, 1 << 22])
 def test_vote_equals_counting_by_hand(monkeypatch, cells, ties):
     monkeypatch.setattr(knn, "_CELLS", cells)  # 1: one query a block; 7: blocks that do not divide the queries
@@ -89,24 +76,9 @@ def test_ties_go_to_the_nearest_neighbours_class_or_to_the_lowest_label():
     np.testing.assert_array_equal(vote(rows[:, ::-1], 5), [1, 4, 3, 4])
     for order in (rows, rows[:, ::-1], rows.astype(np.int32)):
         np.testing.assert_array_equal(vote(order, 10_000, "lowest"), [1, 0, 2, 4])
-    with pytest.raises(ValueError, match="nearest, lowest"):
-        vote(rows, 5, "first")
 
 
-def test_few_clips_a_class_no_longer_send_every_vote_to_the_first_label():
-    """Two clips a class and five neighbours: two, two and one of three classes, the nearest being right."""
-    rng = np.random.default_rng(1)
-    centres = unit(rng, 8)
-    noisy = [centres[label] + 0.15 * rng.standard_normal((len(label), 8)).astype(np.float32)
-             for label in (np.repeat(np.arange(8), 2), np.repeat(np.arange(8), 25))]
-    train, queries = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in noisy)
-    labels, truth = np.repeat(np.arange(8), 2), np.repeat(np.arange(8), 25)
-    right = {ties: np.mean(classify(train, labels, queries, 5, 8, ties=ties).labels == truth) for ties in TIES}
-    alone = np.mean(classify(train, labels, queries, 1, 8).labels == truth)
-    assert right["nearest"] >= alone - 0.02 > 0.9 > right["lowest"]
-
-
-@pytest.mark.parametrize("ties", TIES)
+@pytest.mark.parametrize("ties", ["nearest", "lowest"])
 def test_several_k_from_one_search_are_what_each_gives_alone(ties, monkeypatch):
     rng = np.random.default_rng(4)
     train, queries, labels = unit(rng, 90), unit(rng, 40), rng.integers(0, 5, 90)
@@ -146,13 +118,6 @@ def test_classes_with_fewer_clips_than_neighbours_are_named():
     assert few_clips(np.array([1, 2, 3, 4, 1, 1, 1]), labels, 5).endswith("four (1) and 2 more")
 
 
-def test_vote_of_no_queries_and_of_labels_out_of_range():
-    assert vote(np.zeros((0, 5), int), 3).shape == (0,)
-    for bad in ([[0, 3]], [[-1, 0]]):
-        with pytest.raises(ValueError, match="0 to 2"):
-            vote(np.array(bad), 3)
-
-
 @pytest.mark.parametrize("k", [1, 2, 5, 40])
 def test_classify_equals_brute_force(k):
     rng = np.random.default_rng(k)
@@ -165,19 +130,10 @@ def test_classify_equals_brute_force(k):
     np.testing.assert_allclose(found.distances, (gaps ** 2).sum(-1), atol=1e-5)
 
 
-def test_distance_to_itself_is_never_negative():
-    train = unit(np.random.default_rng(8), 300, 45)
-    found = classify(train, np.arange(300), train, 1, 300)
-    np.testing.assert_array_equal(found.labels, np.arange(300))
-    assert found.distances.min() >= 0 and found.distances.max() < 1e-5
-
-
 def test_k_out_of_range_is_named_with_the_train_set_size():
     rng = np.random.default_rng(0)
-    with pytest.raises(UserError, match=r"--k 13\b.*\b12 embeddings of the train set"):
-        classify(unit(rng, 12), np.zeros(12, int), unit(rng, 2), 13, 1)
-    for k in (0, -4):
-        with pytest.raises(UserError, match=f"--k {k}:.*at least 1"):
+    for k in (13, 0, -4):
+        with pytest.raises(UserError, match=rf"--k {k}: must be 1 to 12\b"):
             classify(unit(rng, 12), np.zeros(12, int), unit(rng, 2), k, 1)
 
 
@@ -199,30 +155,3 @@ def test_embeddings_without_a_direction_are_refused_and_their_clip_is_named():
     embeddings[1:3] = 0
     with pytest.raises(UserError, match=r"2 of the 6 .*test set are of length 0 .*\(first: /clips/4\.wav\)"):
         check_finite(embeddings, "test set", clips)
-
-
-@pytest.mark.parametrize("order", [("torch", "faiss"), ("faiss", "torch")])
-def test_torch_and_faiss_share_a_process(order):
-    """Both bring an OpenMP runtime: neither may crash, hang, or change the other's threads or results."""
-    program = f"""
-import {order[0]}
-import {order[1]}
-import numpy as np
-from models.neighbours.knn import classify
-threads = torch.get_num_threads()
-x = torch.nn.functional.normalize(torch.randn(3000, 45, generator=torch.Generator().manual_seed(0)), dim=1)
-before = x @ x.T
-found = classify(x.numpy(), np.arange(3000), x.numpy(), 1, 3000)
-torch.nn.functional.conv2d(torch.randn(8, 4, 40, 40), torch.randn(4, 4, 3, 3))
-assert torch.equal(x @ x.T, before) and torch.get_num_threads() == threads
-print((found.labels == np.arange(3000)).all())
-"""
-    run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
-    assert (run.returncode, run.stdout, run.stderr) == (0, "True\n", "")
-
-
-def test_importing_it_is_light():
-    program = ("import sys, models.neighbours.knn; "
-               "print(sorted({'torch', 'faiss', 'sklearn', 'nemo', 'librosa'} & set(sys.modules)))")
-    run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert run.stdout == "[]\n"

@@ -8,10 +8,8 @@ import matplotlib.image
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from data.base.errors import UserError
-from models.enrolment.enrol import NEAREST, UNKNOWN, Result, figures, misses
+from models.enrolment.enrol import UNKNOWN, Result, figures, misses
 from models.report.drawing import markdown
 from models.report.enrol_report import cells, draw_errors, report_enrolment, tell_trained
 from models.report.outcome import Enrolment
@@ -37,14 +35,6 @@ def results(repeats=4, known=90, unknown=210, methods=("embedding", "DTW of MFCC
 def outcome(made, truth, facts=FACTS, stem="s", command=None):
     """Of a test without clips, which the page alone needs."""
     return Enrolment(stem, made, truth, None, None, None, None, facts, command)
-
-
-@pytest.fixture
-def drawn(monkeypatch) -> list[Figure]:
-    """The figures that were saved."""
-    saved, save = [], Figure.savefig
-    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (saved.append(self), save(self, *a, **k))[1])
-    return saved
 
 
 def test_files_hold_every_repeat_and_their_means(tmp_path, capsys):
@@ -94,21 +84,6 @@ def test_one_repeat_has_no_deviation_and_no_unknown_word_no_curve(tmp_path, caps
     assert (tmp_path / "s.csv").read_text().splitlines()[1].endswith(",")
 
 
-def test_same_input_same_bytes(tmp_path):
-    made, truth = results()
-    for run in ("a", "b"):
-        report_enrolment(tmp_path / run, outcome(made, truth, FACTS))
-    for name in ("s.json", "s.csv", "s-det.png"):
-        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
-
-
-def test_an_unwritable_folder_is_named_after_the_table_is_printed(tmp_path, capsys):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"file/s\.json.*cannot be written"):
-        report_enrolment(tmp_path / "file", outcome(*results()))
-    assert "| embedding" in capsys.readouterr().out
-
-
 def test_curves_are_the_mean_of_the_repeats_on_normal_deviates(drawn):
     from scipy.special import ndtr
 
@@ -126,7 +101,7 @@ def test_curves_are_the_mean_of_the_repeats_on_normal_deviates(drawn):
     assert 600 < height < 1500 and 600 < width < 1800
 
 
-@pytest.mark.parametrize("apart", [0.0, 1.0, 3.0, 100.0])
+@pytest.mark.parametrize("apart", [0.0, 100.0])
 def test_the_picture_has_no_overlapping_text_and_the_legend_beside_it(drawn, apart):
     made, truth = results(methods=("embedding", "DTW of MFCC", "log-mel cosine"), shots=(1, 2, 5, 10), apart=apart)
     draw_errors(outcome(made, truth, stem="$\\frac"))
@@ -155,41 +130,34 @@ def test_what_was_chosen_on_dev_is_a_line_and_stays_in_the_json(tmp_path, capsys
     assert json.loads((tmp_path / "s.json").read_text())["facts"]["chosen_on_dev"] == chosen
 
 
+def trained(*given, **more) -> dict:
+    """The facts but for the note, which is what was printed."""
+    return {name: fact for name, fact in tell_trained(*given, **more).items() if not name.startswith("note ")}
+
+
 def test_words_that_the_encoder_was_trained_on_are_named(capsys):
     config = {"labels": ["Bed", "tree", "four"]}
-    assert tell_trained(["bed", "cat"], ["dog", "tree"], config) == {
+    assert trained(["bed", "cat"], ["dog", "tree"], config) == {
         "enrolled_words_trained_on": ["bed"], "unknown_words_trained_on": ["tree"]}
     assert capsys.readouterr().out == ("the encoder was trained on 1 of the 2 enrolled words (bed) and 1 of the 2 "
                                        "unknown words (tree): these are not new to it\n")
-    assert tell_trained(["cat"], ["tree"], config)["enrolled_words_trained_on"] == []
+    assert trained(["cat"], ["tree"], config)["enrolled_words_trained_on"] == []
     assert capsys.readouterr().out.startswith("the encoder was trained on 1 of the 1 unknown words (tree): ")
-    tell_trained(["cat"], ["dog"], config)
-    assert tell_trained(["bed"], [], {}) == {}  # a published encoder does not say
+    trained(["cat"], ["dog"], config)
+    assert trained(["bed"], [], {}) == {}  # a published encoder does not say
     assert capsys.readouterr().out == ""
 
 
 def test_a_class_of_anything_else_is_not_the_word_that_it_is_called(capsys):
     config = {"labels": ["bed", "unknown", "silence", "tree"]}
     nothing = {"enrolled_words_trained_on": [], "unknown_words_trained_on": []}
-    assert tell_trained(["alexa"], ["Unknown"], config) == nothing
-    assert capsys.readouterr().out.startswith("Unknown: a label of the encoder's training, too; where it is the word ")
-    assert tell_trained(["alexa"], ["_unknown_", "_silence_"], config) == nothing
+    assert trained(["alexa"], ["Unknown"], config) == nothing
+    assert capsys.readouterr().out.startswith("Unknown: a label of the encoder's training, too")
+    assert trained(["alexa"], ["_unknown_", "_silence_"], config) == nothing
     assert capsys.readouterr().out == ""
-    assert tell_trained(["unknown"], ["silence", "tree"], config) == {  # enrolled, it is a word
+    assert trained(["unknown"], ["silence", "tree"], config) == {  # enrolled, it is a word
         "enrolled_words_trained_on": ["unknown"], "unknown_words_trained_on": ["tree"]}
     assert "1 of the 1 enrolled words (unknown) and 1 of the 2 unknown words (tree)" in capsys.readouterr().out
-    assert tell_trained(["alexa"], ["_unknown_"], {"labels": ["bed", "_unknown_"]}) == {
+    assert trained(["alexa"], ["_unknown_"], {"labels": ["bed", "_unknown_"]}) == {
         "enrolled_words_trained_on": [], "unknown_words_trained_on": ["_unknown_"]}  # of both, a class
-    assert tell_trained([], ["silence"], config, all_words=True)["unknown_words_trained_on"] == ["silence"]
-
-
-def test_only_as_many_curves_are_drawn_as_can_be_told_apart(drawn):
-    methods = [f"{name}{norm}{how}" for name in ("embedding", "whitened embedding")
-               for norm in ("", ", t-norm") for how in ("", NEAREST)]
-    made, truth = results(methods=(*methods, "DTW of MFCC", "log-mel cosine"), shots=(1, 5, 10))
-    draw_errors(outcome(made, truth))
-    lines = drawn[0].axes[0].get_lines()[1:]
-    assert {line.get_label().rsplit(", ", 1)[0] for line in lines} == {
-        "embedding", "embedding, t-norm", "whitened embedding", "whitened embedding, t-norm", "DTW of MFCC",
-        "log-mel cosine"}
-    assert len({(line.get_color(), str(line._unscaled_dash_pattern)) for line in lines}) == len(lines) == 6 * 3
+    assert trained([], ["silence"], config, all_words=True)["unknown_words_trained_on"] == ["silence"]

@@ -51,14 +51,6 @@ def brute(x: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return distance[label[i] == label[j]], distance[label[i] != label[j]]
 
 
-@pytest.fixture
-def drawn(monkeypatch) -> list[Figure]:
-    """The figures that were saved."""
-    saved, save = [], Figure.savefig
-    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (saved.append(self), save(self, *a, **k))[1])
-    return saved
-
-
 def read_tsv(path: Path) -> list[list[str]]:
     """As the projector does: lines, then tabs, no quotes."""
     text = path.read_text(encoding="utf-8")
@@ -79,7 +71,7 @@ def test_every_pair_is_counted_once_in_its_bin(cells, monkeypatch):
     assert figures["same_word_mean"] == pytest.approx(distances[0].mean())
 
 
-@pytest.mark.parametrize("noise", [0.05, 0.6, 1.0, 3.0])
+@pytest.mark.parametrize("noise", [0.05, 1.0])
 def test_figures_equal_those_of_the_sorted_distances(noise):
     x, label = embedded(6, 25, noise)
     same, different = brute(x, label)
@@ -111,12 +103,6 @@ def test_a_perfect_encoders_threshold_lies_midway():
     assert worst["equal_error_rate"] == pytest.approx(equal_error(*by_score(same, different))[0])
 
 
-def test_opposite_and_equal_clips_stay_inside():
-    x = np.array([[1, 0], [1, 0], [-1, 0]], np.float32)
-    counts = count_pairs(x * np.float32(1 + 1e-7), np.array([0, 0, 1])).counts
-    assert counts[0, 0] == 1 and counts[1, -1] == 2 and counts.sum() == 3
-
-
 @pytest.mark.parametrize("label, kinds", [([0, 0, 0], (3, 0)), ([0, 1, 2], (0, 3)), ([0], (0, 0)), ([], (0, 0))])
 def test_without_both_kinds_of_pairs_there_is_no_threshold(label, kinds, drawn):
     found = count_pairs(np.eye(3, dtype=np.float32)[:len(label)], np.array(label, int))
@@ -128,43 +114,6 @@ def test_without_both_kinds_of_pairs_there_is_no_threshold(label, kinds, drawn):
     assert "AUROC" not in said and ("no pair" in said) == (sum(kinds) == 0)
     assert draw_distances(found, "title")[:4] == b"\x89PNG"
     assert (drawn[0].axes[0].get_legend() is None) == (sum(kinds) == 0)
-
-
-def test_the_printed_line():
-    x = np.eye(4, dtype=np.float32)[[0, 0, 1, 1]]
-    assert summary(count_pairs(x, np.array([0, 0, 1, 1])).figures()) == (
-        "squared distance: 0.000 between 2 pairs of clips of the same word, 2.000 between 4 pairs of clips of "
-        "different words, AUROC 1.0000, equal-error rate 0.00 % at 1.000")
-
-
-def test_both_histograms_are_densities_with_the_threshold_marked_and_the_legend_beside_them(drawn):
-    x, label = embedded(6, 25)
-    found = count_pairs(x, label)
-    png = draw_distances(found, "$\\frac")
-    axes = drawn[0].axes[0]
-    for patch, distance in zip(axes.patches[::2], brute(x, label), strict=True):  # each filled, then outlined
-        values, edges, _ = patch.get_data()
-        np.testing.assert_allclose(values, np.histogram(distance, edges, density=True)[0], atol=1e-9)
-        assert (edges[0], edges[-1]) == axes.get_xlim() == (0, 4)
-    figures = found.figures()
-    assert axes.lines[0].get_xdata() == [figures["equal_error_threshold"]] * 2
-    legend = axes.get_legend()
-    said = " ".join(text.get_text() for text in legend.get_texts())
-    assert f"equal-error rate {100 * figures['equal_error_rate']:.2f} %" in said
-    assert f"threshold {figures['equal_error_threshold']:.3f}" in said
-    renderer = FigureCanvasAgg(drawn[0]).get_renderer()
-    assert not legend.get_window_extent(renderer).overlaps(axes.get_window_extent(renderer))
-    height, width = matplotlib.image.imread(io.BytesIO(png)).shape[:2]
-    assert 400 < height < 900 and 700 < width < 1600
-
-
-def test_words_that_lie_apart_do_so_on_the_map():
-    x, label = embedded(5, 20, noise=0.2)
-    points = project(x)
-    assert points.shape == (100, 2)
-    centres = np.stack([np.median(points[label == c], axis=0) for c in range(5)])
-    nearest = ((points[:, None] - centres) ** 2).sum(2).argmin(1)
-    assert np.mean(nearest == label) == 1 > 1 / 5
 
 
 @pytest.mark.parametrize("clips, width", [(0, 12), (1, 12), (2, 1), (3, 2), (31, 12)])
@@ -221,15 +170,6 @@ def test_the_map_is_readable(drawn, classes, crowded):
     assert 900 < height < 1500 and 900 < width < 2200
 
 
-def test_a_name_lies_at_its_cluster_where_there_is_room(drawn):
-    truth, angle = np.repeat(np.arange(8), 10), np.pi / 4 * np.arange(8)
-    centres = np.stack([np.cos(angle), np.sin(angle)], 1)
-    points = centres[truth] + 0.01 * np.random.default_rng(0).standard_normal((80, 2))
-    draw_map([f"w{c}" for c in range(8)], points, truth, range(8), "title", "most clips")
-    for text, centre in zip(drawn[0].axes[0].texts, centres, strict=True):
-        assert text.get_visible() and np.hypot(*(np.array(text.get_position()) - centre)) < 0.12
-
-
 def test_unknown_words_are_hollow_and_the_legend_says_so(drawn):
     x, label = embedded(4, 10)
     draw_map(list("abcd"), project(x), label, range(4), "title", "most clips", [1, 3])
@@ -237,17 +177,6 @@ def test_unknown_words_are_hollow_and_the_legend_says_so(drawn):
     assert [len(c.get_facecolor()) == 0 for c in axes.collections] == [False, True, False, True]
     assert axes.get_legend().get_title().get_text() == "filled: enrolled\nhollow: unknown"
     check_map(drawn[0], 4)
-
-
-def test_names_are_drawn_as_they_are_written(drawn):
-    names = ["$\\frac", "_unknown_", "你好", "a_b^c", "x" * 60]
-    x, label = embedded(5, 4)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        draw_map(names, project(x), label, range(5), "$\\title", "most clips")
-    expected = [*names[:4], "x" * 23 + "…"]
-    assert [text.get_text() for text in drawn[0].axes[0].get_legend().get_texts()] == expected
-    assert [text.get_text() for text in drawn[0].axes[0].texts] == expected
 
 
 def test_names_of_any_script_and_of_control_characters_are_drawn_in_silence(drawn):
@@ -276,14 +205,6 @@ def test_the_projectors_files_align_with_the_clips(tmp_path, capsys):
     names = ["one", "tab here", "new line", 'q"uote']
     assert rows == [[names[c], names[p], "ann", f"/clips/{i}.wav", f"{i * 0.25:.6f}"]
                     for i, (c, p) in enumerate(zip(label, predicted, strict=True))]
-
-
-def test_the_metadata_tell_unknown_words(tmp_path):
-    x, label = embedded(3, 4)
-    plot(tmp_path, "t", x, manifest(label), count_pairs(x, label), unknown=np.array([2]))
-    header, *rows = read_tsv(tmp_path / "t-metadata.tsv")
-    assert header == ["label", "kind", "path"]
-    assert [row[1] for row in rows] == ["unknown" if c == 2 else "enrolled" for c in label]
 
 
 @pytest.mark.parametrize("label", [[0], [0, 1], [2, 2, 2, 2, 2, 2]])

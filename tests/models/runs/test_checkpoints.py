@@ -102,7 +102,7 @@ def test_a_pickle_that_is_no_checkpoint_is_never_executed(tmp_path, old_format):
 
 
 @pytest.mark.parametrize("old_format", [False, True])
-@pytest.mark.parametrize("share", [0, 0.01, 0.3, 0.9, 0.999])
+@pytest.mark.parametrize("share", [0, 0.3, 0.999])
 def test_a_truncated_checkpoint(tmp_path, old_format, share):
     path = tmp_path / "short.pt"
     torch.save(Res8(8).state_dict(), path, _use_new_zipfile_serialization=not old_format)
@@ -110,13 +110,6 @@ def test_a_truncated_checkpoint(tmp_path, old_format, share):
     path.write_bytes(whole[:int(share * len(whole))])
     with pytest.raises(UserError, match=r"short.pt: is truncated"):
         load_state(path)
-
-
-@pytest.mark.parametrize("content", [b"hello", b"RIFF" + bytes(100), b"{}"])
-def test_a_file_of_another_kind(tmp_path, content):
-    (tmp_path / "no.pt").write_bytes(content)
-    with pytest.raises(UserError, match=r"no.pt"):
-        load_state(tmp_path / "no.pt")
 
 
 @pytest.mark.parametrize("name", ["Res8", TRAINER])
@@ -157,12 +150,6 @@ def test_tensors_that_no_encoder_has(saved, change, part):
         load_encoder(saved.path("Res8", 20))
 
 
-def test_a_tensor_is_no_state_dict(tmp_path):
-    torch.save(torch.ones(3), tmp_path / "t.pt")
-    with pytest.raises(UserError, match=r"holds a Tensor, not a state dict"):
-        load_state(tmp_path / "t.pt")
-
-
 def test_old_format_loads(tmp_path):
     """The published encoders are in it."""
     encoder = Res8(4)
@@ -183,8 +170,7 @@ def test_config_round_trip_and_damage(tmp_path):
             run.config()
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.parametrize("entry", ["conv3.weight", "bn2.running_var"])
+@pytest.mark.parametrize("value, entry", [(float("nan"), "conv3.weight"), (float("inf"), "bn2.running_var")])
 def test_weights_that_are_not_numbers_are_not_loaded(saved, entry, value):
     encoder = Res8(4)
     encoder.state_dict()[entry].view(-1)[-1] = value

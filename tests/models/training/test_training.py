@@ -82,8 +82,7 @@ def test_cosine_is_the_originals(golden):
     assert np.abs(rates(arguments(), 420, more=1) - expected[:421]).max() < 1e-9
 
 
-@pytest.mark.parametrize("recipe", list(RECIPES))
-@pytest.mark.parametrize("steps", [20, 240, 3000])
+@pytest.mark.parametrize("recipe, steps", [("paper", 240), ("fast", 20), ("fast", 240)])
 def test_learning_rate_peaks_at_lr_and_ends_at_lr_end(recipe, steps):
     args = arguments(**RECIPES[recipe])
     found = rates(args, steps)
@@ -91,12 +90,6 @@ def test_learning_rate_peaks_at_lr_and_ends_at_lr_end(recipe, steps):
     assert found[-1] == pytest.approx(args.lr_end, abs=0.02 * args.lr)
     top = found.argmax()
     assert np.all(np.diff(found[:top + 1]) > 0) and np.all(np.diff(found[top:]) < 0)
-
-
-@pytest.mark.parametrize("steps", [1, 2, 3])
-@pytest.mark.parametrize("recipe", list(RECIPES))
-def test_a_run_of_very_few_steps(recipe, steps):
-    assert np.isfinite(rates(arguments(**RECIPES[recipe]), steps)).all()
 
 
 @pytest.fixture(scope="module")
@@ -140,8 +133,7 @@ def test_a_step_follows_from_seed_and_number_alone(clips):
 
 
 @pytest.mark.parametrize("changes", [{}, {"shift": True}, {"speed": True}, {"spec_augment": "light"},
-                                     {"precision": "bf16"}, {"mining": "hardest"}, {"mining": "semihard"},
-                                     *({flag: 1.0} for flag in CHANCES)])
+                                     {"precision": "bf16"}, {"mining": "hardest"}, {"mining": "semihard"}])
 def test_every_setting_gives_a_gradient(clips, changes):
     torch.manual_seed(0)
     task = training.TripletTask(make_encoder("Res8", 8), arguments(**changes), 10)
@@ -267,9 +259,8 @@ def test_the_compiled_encoder_is_trained_and_the_plain_one_tested(clips, monkeyp
     assert list(task.saved_modules()["Res8"].state_dict()) == list(encoder.state_dict())
 
 
-@pytest.mark.parametrize("recipe, share", [("fast", 0.05), ("fast", 0.1), ("fast", 0.5), ("fast", 0.0),
-                                           ("fast", 1 - 2**-53), ("paper", 0.05), ("paper", 1 - 2**-53)])
-@pytest.mark.parametrize("steps", [1, 2, 10, 20])
+@pytest.mark.parametrize("recipe, share", [("fast", 0.05), ("fast", 0.0), ("fast", 1 - 2**-53), ("paper", 1 - 2**-53)])
+@pytest.mark.parametrize("steps", [1, 2, 20])
 def test_a_warm_up_of_any_share(recipe, share, steps):
     """Also one of a single step, by whose length less one torch's one-cycle divides."""
     args = arguments(**RECIPES[recipe] | {"warmup": share})
@@ -308,8 +299,7 @@ def statistics_are_infinite(task):
 
 
 @pytest.mark.parametrize("spoil, said", [(loss_is_nan, "loss is nan"), (statistics_are_infinite, "bn2.running_var")])
-@pytest.mark.parametrize("when, step", [({}, 6), ({"step_freq": 100, "eval_freq": 7}, 7),
-                                        ({"step_freq": 1000}, 8)])
+@pytest.mark.parametrize("when, step", [({}, 6), ({"step_freq": 100, "eval_freq": 7}, 7)])
 def test_training_that_diverges_ends_before_anything_is_made_of_it(clips, tmp_path, monkeypatch, spoil, said, when,
                                                                     step):
     monkeypatch.setattr(Diverging, "spoil", staticmethod(spoil))
@@ -319,7 +309,7 @@ def test_training_that_diverges_ends_before_anything_is_made_of_it(clips, tmp_pa
     assert said in str(told.value) and f"by step {step} of 8" in str(told.value)
     saved = Run(tmp_path, "run").steps("Res8")
     assert saved == ([2, 4] if not when else [])
-    assert ("Res8-STEP-4.pt" if saved else "no checkpoint") in str(told.value)
+    assert ("of step 4" if saved else "no checkpoint") in str(told.value)
 
 
 @pytest.mark.parametrize("error, said", [
@@ -333,19 +323,6 @@ def test_memory_or_a_disk_that_does_not_suffice(clips, tmp_path, error, said):
 
     with pytest.raises(UserError, match=said):
         fitted(Failing(make_encoder("Res8", 4), arguments_of_a_run(), 8), tmp_path, clips)
-
-
-def test_a_disk_that_is_full_for_the_curves(clips, tmp_path, monkeypatch, capsys):
-    """TensorBoard writes in a thread, whose error Lightning takes for one of the value's kind."""
-    from tensorboard.summary.writer.record_writer import RecordWriter
-
-    def full(self, data):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(RecordWriter, "write", full)
-    with pytest.raises(UserError, match=r"run: cannot be written \(No space left on device\); make room"):
-        fitted(training.TripletTask(make_encoder("Res8", 4), arguments_of_a_run(), 30), tmp_path, clips, 30)
-    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_other_errors_are_defects_and_stay(clips, tmp_path):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from models.encoders.frontend import LogMel
-from models.training.vocal_tract import WARP, WARPS, VocalTracts, warp, warped_filters
+from models.training.vocal_tract import WARP, VocalTracts, warp, warped_filters
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +38,6 @@ def test_a_tone_is_seen_where_its_warped_frequency_was(frontend, factor):
         power = torch.stft(tones, 512, 160, 400, frontend.window, return_complex=True).abs().square().mean(2)
         seen = (power[0] @ warped_filters(factor).float().T).argmax()
         assert abs(seen - (power[1] @ frontend.filters.T).argmax()) <= 1
-
-
-def test_every_filter_sees_something(frontend):
-    filters = VocalTracts(frontend.filters, 1.0).filters
-    assert filters.shape == (1 + WARPS, 64, 257)
-    assert (filters >= 0).all() and (filters.sum(2) > 0).all()
 
 
 @pytest.mark.parametrize(("probability", "low", "high"), [(0.0, 0, 0), (0.5, 0.4, 0.55), (1.0, 0.9, 1)])

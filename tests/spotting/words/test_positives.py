@@ -21,8 +21,7 @@ def kept(tmp_path, *labels):
              for i, (word, at, duration) in enumerate((*labels, ("bed", 9.0, 0.5), ("cat", 9.0, 0.5)))]
     (tmp_path / "said.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
     said = []
-    found, stretches = leave_out_enrolled(find_positives(tmp_path / "said.json"), WORDS, 1.0, said.append)
-    assert not stretches
+    found = leave_out_enrolled(find_positives(tmp_path / "said.json"), WORDS, 1.0, said.append)
     return [(word, start, pytest.approx(end - start)) for word, _, start, end in found[:-2]], said
 
 

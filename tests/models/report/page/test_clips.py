@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from models.report.page.origin import notes_of, origin_rows, said
+from models.report.page.origin import notes_of, origin_rows
 from models.report.page.page import render
 from models.runs.provenance import fingerprint
 from tests.models.report.page.conftest import LABELS, make_clips
@@ -53,17 +53,6 @@ def test_mistakes_are_all_there_with_the_nearest_training_clip_by_brute_force(te
     assert sorted(found) == np.flatnonzero(made.found.labels != made.test.manifest.label).tolist()
 
 
-def test_votes_by_k_stand_beside_the_classes(tested):
-    made = tested()
-    made.page.tables.clear()
-    from models.report.page.clips import _tables
-
-    by_k = [{"k": 5, "accuracy": 0.5, "correct": 1, "clips": 2}, {"k": 1, "accuracy": 1.0, "correct": 2, "clips": 2}]
-    made.page.tables.extend(_tables(made.result | {"by_k": by_k}))
-    assert Read(render(made.page, 5)[0]).tables[0] == [["k", "accuracy", "right"], ["5", "50.00", "1 of 2"],
-                                                       ["1", "100.00", "2 of 2"]]
-
-
 def test_many_classes_are_cut_to_those_most_confused_and_it_says_so(tested):
     labels = [f"w{i:03d}" for i in range(230)]
     made = tested(labels, each=(1, 1))
@@ -89,20 +78,6 @@ def test_the_origin_tells_one_run_and_one_data_set_from_another(tmp_path):
     assert fingerprint(clips.manifest) in rows["test clips"]
 
 
-def test_notes_warn_of_clips_that_were_trained_on():
-    assert notes_of({"test_clips_trained_on": 0, "test_speakers_trained_on": 0}) == []
-    seen, changed = notes_of({"test_clips_trained_on": 1200, "test_speakers_trained_on": 3,
-                              "manifest_changed_since_training": True})
-    assert "1,200 of the test clips and 3 of the test speakers" in seen and "other training clips" in changed
-    assert "3 of the test clips are among the training clips" in notes_of({"test_clips_in_train": 3})[0]
-
-
-def test_notes_warn_of_words_that_were_trained_on():
-    assert notes_of({"enrolled_words_trained_on": [], "unknown_words_trained_on": []}) == []
-    assert notes_of({"enrolled_words_trained_on": ["bed", "cat"], "unknown_words_trained_on": []}) == [
-        "the encoder was trained on 2 of the enrolled words (bed, cat), which are not new to it"]
-
-
-def test_facts_are_said_in_a_line():
-    assert said({"a": 1.5, "b": []}) == "a 1.5, b none"
-    assert said(["x", 2]) == "x, 2"
+def test_notes_are_what_was_printed_of_the_facts():
+    facts = {"k": 5, "note on training": "3 of the test clips were in the training", "test_clips_trained_on": 3}
+    assert notes_of(facts) == ["3 of the test clips were in the training"]

@@ -111,28 +111,6 @@ def test_a_threshold_is_exceeded_by_no_more_unknown_clips_than_it_allows():
     assert thresholds.tolist() == [0.5] and decided.tolist() == [[0, 1, 1, 1]]  # equal scores are rejected together
 
 
-def test_what_is_rejected_is_so_beside_an_enrolled_word_that_nothing_is_taken_for(enrolled, tmp_path):
-    made = enrolled()
-    # Of the last enrolled word no clip is tested, and its enrolled clips lie across from all that are.
-    tested = np.flatnonzero(made.truth != 2)
-    templates, queries = (np.pad(x, ((0, 0), (0, 1))) for x in (made.vectors[0], made.vectors[1][tested]))
-    queries[:, -1], templates[made.train.manifest.label[made.pool] == 2] = 1, -np.eye(templates.shape[1])[-1]
-    queries = queries / np.linalg.norm(queries, axis=1, keepdims=True)
-    truth, rows = made.truth[tested], np.searchsorted(made.pool, made.drawn)
-    results = evaluate({"embedding": by_mean(queries, templates)}, rows, (3,), truth)
-    assert (results[0].best != 2).all()
-    outcome = Enrolment("shots-x", results, truth, Embedded(made.test, made.tested[tested], queries),
-                        Embedded(made.train, made.pool, templates), rows, made.known,
-                        {"enrolled": LABELS[:3], "unknown": LABELS[3:], "manifest": "x"})
-    page = Read(render(page_of_enrolment(outcome, report_enrolment(tmp_path / "run", outcome), {}), 5)[0])
-    matrix = page.tables[1]
-    assert matrix[0][1:] == ["bed", "cat", "dog", "(rejected)"] and [row[0] for row in matrix[1:]] == [
-        "bed", "cat", "four", "tree"]
-    counts = np.array([[int(cell or 0) for cell in row[1:]] for row in matrix[1:]])
-    unknown = int((truth == UNKNOWN).sum())
-    assert not counts[:, 2].any() and counts[2:, 3].sum() >= DRAWS * (unknown - unknown * 5 // 100)
-
-
 def test_many_words_are_cut_to_those_with_the_most_mistakes(enrolled):
     made = enrolled(known=range(40), labels=[f"w{i:02d}" for i in range(70)], each=(3, 2))
     page = Read(render(made.page, 5)[0])
