@@ -5,6 +5,7 @@ real time" is the command's own line, without its start.
 """
 
 import argparse
+import itertools
 import os
 import re
 import subprocess
@@ -62,25 +63,21 @@ def find(words: Path, recording: Path, threads: int, *flags) -> float:
 def speed(folder: Path, args: argparse.Namespace) -> list[dict]:
     import soundfile
 
-    cases = {}
-    for model in args.models:
-        for width in args.widths:
-            run, words = make(folder, model, width)
-            seconds = args.seconds / (10 if model == "Res15" else 1)
-            path = folder / f"{seconds:g}.wav"
-            soundfile.write(path, sound(seconds), RATE)
-            ways = {"torch": []}
-            if args.onnx:
-                subprocess.run([sys.executable, "-m", "spotting.export", "--encoder", run, "--out", f"{run}.onnx",
-                                "--check", path], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-                ways["ONNX"] = ["--onnx", f"{run}.onnx"]
-            for way, flags in ways.items():
-                for threads in args.threads:
-                    cases[model, width, way, threads] = (words, path, threads, "--hop", args.hop, *flags)
-    found = {case: [] for case in cases}
+    cases, found = {}, {}
+    for model, width in itertools.product(args.models, args.widths):
+        run, words = make(folder, model, width)
+        path = folder / f"{model}.wav"
+        soundfile.write(path, sound(args.seconds / (10 if model == "Res15" else 1)), RATE)
+        ways = {"torch": []}
+        if args.onnx:
+            subprocess.run([sys.executable, "-m", "spotting.export", "--encoder", run, "--out", f"{run}.onnx"],
+                           cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+            ways["ONNX"] = ["--onnx", f"{run}.onnx"]
+        for (way, flags), threads in itertools.product(ways.items(), args.threads):
+            cases[model, width, way, threads] = (words, path, threads, "--hop", args.hop, *flags)
     for _ in range(args.repeats):  # in turn, so that a slow moment of a shared machine meets them all
         for case, call in cases.items():
-            found[case].append(find(*call))
+            found.setdefault(case, []).append(find(*call))
     return [{"model": model, "channels": width, "by": way, "threads": threads,
              "times real time": f"{np.median(times):.1f}", "least to most": f"{min(times):.1f} to {max(times):.1f}"}
             for (model, width, way, threads), times in found.items()]

@@ -62,8 +62,8 @@ def timed(records: list[dict[str, float]], device, limit):
         def spectrograms(self, *given):
             return self._timed("front end", super().spectrograms, *given)
 
-        def encode(self, *given, **named):
-            return self._timed("forward", super().encode, *given, **named)
+        def encode(self, *given, **keywords):
+            return self._timed("forward", super().encode, *given, **keywords)
 
         def on_before_backward(self, loss):
             self.since = now()
@@ -71,9 +71,9 @@ def timed(records: list[dict[str, float]], device, limit):
         def on_after_backward(self):
             records[-1]["backward"] = now() - self.since
 
-        def _timed(self, name, function, *given, **named):
+        def _timed(self, name, function, *given, **keywords):
             began = now()
-            result = function(*given, **named)
+            result = function(*given, **keywords)
             records[-1][name] = now() - began
             return result
 

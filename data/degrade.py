@@ -9,7 +9,6 @@ augmentations, those of `data.augment`.
 
 import argparse
 import hashlib
-import io
 import os
 import shlex
 import shutil
@@ -17,6 +16,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from data.base import values
 from data.base.errors import UserError, exit_cleanly
 from data.base.files import CACHE, ROOT
 from data.manifests.registry import REGISTRY
@@ -34,7 +34,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         epilog=f"example: {PROGRAM} --manifest demo --name demo-rooms --reverb")
     source = parser.add_argument_group("data")
     source.add_argument("--manifest", required=True, help="registered data set, or several joined by +")
-    source.add_argument("--clip_seconds", type=float, default=1.0, metavar="S",
+    source.add_argument("--clip_seconds", type=values.clip_seconds, default=1.0, metavar="S",
                         help="length of a clip: longer ones are cut around their centre, shorter ones zero-padded")
     source.add_argument("--cache_dir", type=Path, default=CACHE, help="where decoded audio is kept")
     source.add_argument("--skip_bad_audio", action="store_true", help="leave out clips that cannot be decoded or are "
@@ -44,10 +44,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                      "in training")
     how.add_argument("--noise_dir", type=Path, metavar="DIR", help="a random stretch of a recording in this folder, "
                      "noise or speech, is added")
-    how.add_argument("--noise_snr", type=float, nargs=2, metavar=("LOW", "HIGH"), help="range of signal-to-noise "
-                     "ratios, dB (default: 5 5)")
+    how.add_argument("--noise_snr", type=values.decibels, nargs=2, default=[5.0, 5.0], metavar=("LOW", "HIGH"),
+                     help="range of signal-to-noise ratios, dB")
     how.add_argument("--band_limit", action="store_true", help="it loses low frequencies, high ones or both")
-    how.add_argument("--seed", type=int, default=0, help="of rooms, noise and bands")
+    how.add_argument("--seed", type=values.seed, default=0, help="of rooms, noise and bands")
     output = parser.add_argument_group("output")
     output.add_argument("--name", required=True, help="name to register, for --manifest")
     output.add_argument("--out", type=Path, metavar="DIR", help="folder of the clips and manifests (default: "
@@ -60,40 +60,31 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def _check(args: argparse.Namespace) -> None:
-    from math import isfinite
-
-    from data.audio.decoding import check_clip_seconds
     from data.manifests.registry import check_data_set_name
 
     check_data_set_name(args.name)
-    check_clip_seconds(args.clip_seconds)
     if not (args.reverb or args.noise_dir or args.band_limit):
         raise UserError("nothing would happen to the clips: give --reverb, --noise_dir or --band_limit")
-    if args.noise_snr and not args.noise_dir:
-        raise UserError("--noise_snr has no effect without --noise_dir; give that too, or leave it out")
-    low, high = args.noise_snr = args.noise_snr or [5.0, 5.0]
-    if not (isfinite(low) and isfinite(high) and low <= high):
-        raise UserError(f"--noise_snr {low:g} {high:g}: give two numbers, the lower one first")
-    if not 0 <= args.seed < 2**31:
-        raise UserError(f"--seed {args.seed}: give a whole number from 0 up to {2**31 - 1}")
+    low, high = args.noise_snr
+    if low > high:
+        raise UserError(f"--noise_snr {low:g} {high:g}: give the lower number first")
     if args.name in (args.manifest, *args.manifest.split("+")):
         raise UserError(f"--name {args.name}: is the data set that is read; give the new one another name")
 
 
 def main(args: argparse.Namespace) -> None:
     from data.dataset import Clips
-    from data.manifests import corpus as corpora
+    from data.manifests.corpus import load_corpus
     from data.manifests.registry import SPLITS, claim
     from data.sources.splits import write_corpus
 
     out = (args.out or ROOT / "datasets" / args.name).absolute()
     claim(args.name, out, args.registry, PROGRAM)
-    corpus = corpora.load_corpus(args.manifest, registry=args.registry)
+    corpus = load_corpus(args.manifest, registry=args.registry)
     clips = Clips.of(corpus.splits["test"], f"{args.manifest}-test", args.clip_seconds, args.cache_dir,
                      args.skip_bad_audio)
-    splits = {split: [manifest[i] for i in range(len(manifest))] for split in SPLITS
-              for manifest in [corpus.splits[split]]}
-    splits["test"] = degrade(clips, out, args)
+    splits = {split: list(corpus.splits[split]) for split in SPLITS}
+    splits["test"] = degrade(clips, out, _steps(args, clips.packed.clip_samples), args.seed)
     changed = {_place(clips.manifest[i]): {"path": u.path, "offset": u.offset, "duration": u.duration}
                for i, u in enumerate(splits["test"])}
     for split in ("train", "dev"):  # where a clip of these is tested, too, whoever looks for such must still find it
@@ -106,25 +97,10 @@ def _place(u) -> tuple[str, float, float]:
     return os.path.realpath(u.path), u.offset, u.duration
 
 
-def degrade(clips, out: Path, args: argparse.Namespace) -> list:
-    """Write ``clips`` as they are heard; returns their utterances.
-
-    Clips are FLAC of 16 bits; one that would pass full scale is made quieter as a whole, never clipped.
-
-    Args:
-        clips: a `data.dataset.Clips` of N.
-        out: the files are in a folder of it that is named by what is in them, so that a data set that was there before
-            stays whole, whatever ends this one.
-    """
-    import soundfile
-    import torch
-
-    from data.audio.decoding import SAMPLE_RATE, to_int16
+def _steps(args: argparse.Namespace, samples: int) -> list:
+    """What happens to a batch of clips (B, S), one after another."""
     from data.augment import NoiseBank, Reverb, band_limit
-    from data.base.files import locked
-    from data.dataset import InOrder, scale
 
-    samples = clips.packed.clip_samples
     steps = []
     if args.reverb:
         steps.append(Reverb(samples, 1.0, args.seed + _ROOMS))
@@ -132,7 +108,23 @@ def degrade(clips, out: Path, args: argparse.Namespace) -> list:
         steps.append(NoiseBank(args.noise_dir, samples, tuple(args.noise_snr), 1.0))
     if args.band_limit:
         steps.append(lambda x, generator: band_limit(x, generator, 1.0))
-    generator = torch.Generator().manual_seed(args.seed)
+    return steps
+
+
+def degrade(clips, out: Path, steps: list, seed: int) -> list:
+    """Write all clips as they are after the steps, as FLAC files of 16 bits; returns their utterances.
+
+    A clip that would pass full scale is made quieter as a whole, never clipped. The files lie in a folder of ``out``
+    that is named by what is in them, so that a data set that was there before stays whole.
+    """
+    import torch
+
+    from data.audio.decoding import SAMPLE_RATE, to_int16
+    from data.audio.files import write_sound
+    from data.base.files import locked
+    from data.dataset import InOrder, scale
+
+    generator = torch.Generator().manual_seed(seed)
     digest, names = hashlib.sha1(), []
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
@@ -148,9 +140,7 @@ def degrade(clips, out: Path, args: argparse.Namespace) -> list:
                 x = x / x.abs().amax(1, keepdim=True).clamp_min(1)
                 for row, one in zip(rows, to_int16(x.numpy()), strict=True):
                     names.append(f"{row:06d}.flac")
-                    content = io.BytesIO()  # a full disk is then an error of the system's, which says so
-                    soundfile.write(content, one, SAMPLE_RATE, format="FLAC")
-                    (unfinished / names[-1]).write_bytes(content.getvalue())
+                    write_sound(unfinished / names[-1], one)
                     digest.update(one.tobytes())
             folder = out / f"clips-{digest.hexdigest()[:12]}"
             folder.mkdir(exist_ok=True)
@@ -158,8 +148,8 @@ def degrade(clips, out: Path, args: argparse.Namespace) -> list:
                 (unfinished / name).replace(folder / name)
         finally:
             shutil.rmtree(unfinished)
-    return [replace(clips.manifest[i], path=str(folder / name), duration=samples / SAMPLE_RATE, offset=0.0)
-            for i, name in enumerate(names)]
+    return [replace(clips.manifest[i], path=str(folder / name), duration=clips.packed.clip_samples / SAMPLE_RATE,
+                    offset=0.0) for i, name in enumerate(names)]
 
 
 if __name__ == "__main__":

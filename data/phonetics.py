@@ -86,7 +86,8 @@ def codes(labels: Sequence[str]) -> dict[str, list[str]]:
     return {name: [function(word) for word in words] for name, function in functions.items()}
 
 
-def nearest_words(labels: Sequence[str], top: int = 20, cache_dir: str | Path = CACHE) -> np.ndarray:
+def nearest_words(labels: Sequence[str], top: int = 20,
+                  cache_dir: str | Path = CACHE) -> tuple[np.ndarray, np.ndarray]:
     """Every word's nearest words, from the cache or else computed and cached.
 
     Args:
@@ -94,25 +95,21 @@ def nearest_words(labels: Sequence[str], top: int = 20, cache_dir: str | Path = 
         cache_dir: where the lists are kept, under a name that follows from ``labels`` and ``top``.
 
     Returns:
-        (N, min(top, N - 1)) int32, indices into ``labels``, nearest first, never the word itself. Among words at
-        equal distance the one spelled more alike (Levenshtein over the labels) comes first, then the lower index.
+        (N, K) int32, K = min(top, N - 1), indices into ``labels``, nearest first, never the word itself; and (N, K)
+        float32, their distances. Among words at equal distance the one spelled more alike (Levenshtein over the labels)
+        comes first, then the lower index.
 
     Raises:
         UserError: ``top`` is below 1.
     """
-    return cached_neighbours(labels, top, cache_dir)[0]
-
-
-def cached_neighbours(labels: Sequence[str], top: int, cache_dir: str | Path = CACHE) -> tuple[np.ndarray, np.ndarray]:
-    """What `neighbours` returns, read from ``cache_dir`` if it is there and written to it if not."""
     if top < 1:
         raise UserError(f"--top {top}: a list of nearest words needs at least one")
     path = cache_file(labels, top, cache_dir)
-    shape = (len(labels), max(0, min(top, len(labels) - 1)))
     try:
         with open_regular(path) as file:
             tables = read_npz(file)
         indices, distances = tables["indices"], tables["distances"]
+        shape = (len(labels), max(0, min(top, len(labels) - 1)))
         if indices.shape == distances.shape == shape and indices.dtype == np.int32 and (
                 not indices.size or 0 <= indices.min() <= indices.max() < len(labels)):
             return indices, distances
@@ -210,7 +207,7 @@ def main(args: argparse.Namespace) -> None:
         raise UserError(f"{source}: only {len(labels)} distinct words; nearest words need at least 2")
     path = cache_file(labels, args.top, cache_dir)
     known, start = path.exists(), time.perf_counter()
-    indices, distances = cached_neighbours(labels, args.top, cache_dir)
+    indices, distances = nearest_words(labels, args.top, cache_dir)
     seconds = time.perf_counter() - start
     for i in np.unique(np.linspace(0, len(labels) - 1, min(args.sample, len(labels))).astype(int)):
         print(f"{labels[i]}: " + ", ".join(f"{labels[j]} {d:.1f}"
@@ -223,17 +220,8 @@ def main(args: argparse.Namespace) -> None:
                 file.write(json.dumps(entry, ensure_ascii=False) + "\n")
     equal = int((distances[:, 0] == 0).sum())
     print(f"{len(labels):,} words x {indices.shape[1]} nearest {'read from the cache' if known else 'computed'} in "
-          f"{seconds:.1f} s{_peak_memory()}; {equal:,} words have another with equal codes")
+          f"{seconds:.1f} s; {equal:,} words have another with equal codes")
     print(f"{'used' if known else 'cached in'} {path}" if path.exists() else "not cached")
-
-
-def _peak_memory() -> str:
-    try:
-        import resource
-    except ImportError:  # Windows
-        return ""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
-    return f", peak memory {peak:.0f} MB"
 
 
 if __name__ == "__main__":

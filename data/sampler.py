@@ -84,7 +84,7 @@ class BalancedBatchSampler:
         order = np.argsort(labels, kind="stable")
         self.clips = np.split(order, np.cumsum(counts)[:-1])  # of each class
         # Rows and entries are positions in self.classes, like every class number below.
-        self.near = nearest_words([names[c] for c in self.classes], cache_dir=tables) if self.mixture[1] else None
+        self.near = nearest_words([names[c] for c in self.classes], cache_dir=tables)[0] if self.mixture[1] else None
         self.epoch_steps = max(1, len(labels) // self.batch_clips)
         self.num_steps = self.epoch_steps if num_steps is None else num_steps
 
@@ -94,26 +94,21 @@ class BalancedBatchSampler:
             return [np.arange(len(self.classes))], [self.batch_classes]
         sets = 1 if groups is None else int(groups.max()) + 1
         if len(shares) != sets:
-            named = f"{sets} data set{'s' * (sets > 1)}" + " with labels that no earlier one has" * (groups is not None)
-            raise UserError(f"--shares gives {len(shares)} shares, --manifest names {named}; give one for each")
+            raise UserError(f"--shares gives {len(shares)} shares for {sets} data set{'s' * (sets > 1)} of --manifest "
+                            "with labels that no earlier one has; give one for each")
+        if not self.mixture[0]:
+            raise UserError("--shares is about classes that are drawn uniformly, which these --data_probs never do; "
+                            "leave one of the two out")
         pools = [np.flatnonzero(groups[self.classes] == g) if groups is not None else np.arange(len(self.classes))
                  for g in range(sets)]
         exact = np.array(shares) / sum(shares) * self.batch_classes
         quota = np.floor(exact).astype(int)
         quota[np.argsort(quota - exact, kind="stable")[:self.batch_classes - quota.sum()]] += 1  # largest remainders
-        if not self.mixture[0]:
-            raise UserError("--shares is about classes that are drawn uniformly, which these --data_probs never do; "
-                            "leave one of the two out")
         for g, (pool, wanted) in enumerate(zip(pools, quota, strict=True)):
-            if wanted > len(pool):
+            if wanted > len(pool) or (not wanted and shares[g] > 0 and len(pool)):
                 raise UserError(f"--shares: {wanted} of a batch's {self.batch_classes} classes would come from data "
-                                f"set {g + 1} of --manifest, which has {len(pool)} of its own; lower its share or "
+                                f"set {g + 1} of --manifest, which has {len(pool)} of its own; change its share or "
                                 "--batch_classes")
-        for g, (pool, wanted) in enumerate(zip(pools, quota, strict=True)):
-            if not wanted and shares[g] > 0 and len(pool):
-                raise UserError(f"--shares: none of a batch's {self.batch_classes} classes would come from data set "
-                                f"{g + 1} of --manifest, whose share is less than a class; raise it or "
-                                "--batch_classes, or leave the set out")
         return pools, quota.tolist()
 
     def __len__(self) -> int:

@@ -63,7 +63,8 @@ class Loop:
             if cell in missing:
                 result = self.test(cell)
                 results.add(self.args.out / "compare.json", result)
-                print(f"{cell.name}: {_headline(result)} ({result['seconds'] / 60:.1f} min)", flush=True)
+                right = f"{100 * result['accuracy']:.2f} %" if "accuracy" in result else "tested"
+                print(f"{cell.name}: {right} ({result['seconds'] / 60:.1f} min)", flush=True)
 
     def looks(self, cell: Cell) -> bool:
         """Whether its encoder is looked at with the data set's new words, which cross-entropy's is not."""
@@ -167,13 +168,6 @@ class Loop:
             last = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1]
             reason = last.partition("error: ")[2] or last
             raise UserError(f"{cell.name}: {reason if code > 0 else f'ended by signal {-code}'} ({path})")
-
-
-def _headline(result: dict) -> str:
-    if "shots" not in result:
-        return f"{100 * result['accuracy']:.2f} %"
-    most = max((one for one in result["shots"] if one["scores"] == "embedding"), key=lambda one: one["shots"])
-    return f"{most['shots']} clips enrolled, accuracy {100 * most['accuracy']:.2f} %"
 
 
 def _rounded(one: dict) -> dict:

@@ -17,8 +17,8 @@ SHADES = (1.0, 0.55, 0.3, 0.18)  # of a method's rows, the largest number of ste
 def side_by_side(found: list[dict]) -> dict[str, list[dict]]:
     """By model and setting, the rows of `experiments.summary.rows` that belong in one picture, whatever their steps.
 
-    Cross-entropy's, which has no loss of an encoder, are in the pictures of all settings that else agree. A setting of
-    one method alone is left out, unless its model has no other: then the largest is what there is to show.
+    Cross-entropy's rows are in the pictures of all settings that else agree. A setting of one method alone is left out,
+    unless its model has no other.
     """
     pictures: dict[str, list[dict]] = {}
     for model in {row["cell"].model for row in found}:
@@ -33,8 +33,7 @@ def side_by_side(found: list[dict]) -> dict[str, list[dict]]:
 def draw_curves(rows: list[dict]) -> bytes:
     """Accuracy on dev against steps and against seconds of training: mean over seeds, the band from least to most.
 
-    A head's seconds are its own; those of its encoder, which come before, are not in them. Encoders that were looked
-    at with new words instead of dev are left out.
+    A head's seconds are without its encoder's. Encoders that were tried on new words instead of dev are left out.
     """
     from matplotlib.figure import Figure  # not pyplot: no window system, no global state
 

@@ -50,8 +50,8 @@ class Data:
 
     def noise_of(self, cell: Cell) -> str | None:
         """Hash of the noise recordings that a cell is augmented with; None for a cell without noise."""
-        named = [flag.partition("=")[2] for flag in cell.extra if cells.flag_name(flag) == "noise_dir"]
-        folder = named[-1] if named else self.noise
+        given = [flag.partition("=")[2] for flag in cell.extra if cells.flag_name(flag) == "noise_dir"]
+        folder = given[-1] if given else self.noise
         return _hash_of_noise(folder) if cell.augment and folder else None
 
 

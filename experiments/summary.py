@@ -105,9 +105,8 @@ def rows(runs: Iterable[dict]) -> list[dict]:
 def markdown(runs: list[dict]) -> str:
     """A table of all settings and methods of one data set, and one of numbers of neighbours if several were tested.
 
-    The mean of the words' recalls stands beside the accuracy because neighbours vote by how often a word is among the
-    training clips, and a softmax trained on balanced batches does not: where words are unequally frequent, accuracy
-    alone favours the vote.
+    Neighbours vote by how often a word is among the training clips, and a softmax trained on balanced batches does not.
+    So the mean of the words' recalls stands beside the accuracy, which favours the vote.
     """
     found = rows(runs)
     varying = [name for name in SETTINGS if len({getattr(row["cell"], name) for row in found}) > 1]

@@ -48,7 +48,7 @@ def main(args: argparse.Namespace) -> int:
         files, spoken = training_files(args.manifest, args.registry)
     if args.alignments:
         spoken |= aligned(files, args.alignments, warn)
-    embedder = load(args, with_cohort=False)
+    embedder = load(args)
     path = place_of(Path(embedder.facts.path))
     if path is None:
         raise UserError(f"{embedder.facts.path}: lies in no run's folder, where a cohort could be kept")

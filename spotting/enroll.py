@@ -98,7 +98,8 @@ def content_of(path: Path) -> bytes | None:
 
 
 def describe(words) -> None:
-    """Print how alike each word's clips are, and name those that are few or do not fit."""
+    """Print how alike each word's clips are, and name those that are few, do not fit or repeat another."""
+    from spotting.words.copies import copies
     from spotting.words.words_file import misfits
 
     rows = [("word", "clips", "alike", "least")]
@@ -111,12 +112,14 @@ def describe(words) -> None:
         warn(f"warning: fewer than {FEW} clips of {', '.join(few)}; enrol five or more, spoken as they will be")
     for clip, why in misfits(words):
         warn(f"does not fit: {clip.file} {why}; listen to it at {clip.offset:.2f} s")
+    for line in copies(words):
+        warn(line)
 
 
 def by_background(args, words, files, embedder, kept, hop) -> None:
     """Thresholds by the background, and where it is too short for the rate that is asked for, by the cohort, too."""
     from spotting.detection.intervals import allowed
-    from spotting.detection.thresholds import about_silence, by_cohort, calibrate, hear
+    from spotting.detection.thresholds import about_silence, by_cohort, calibrate, hear, look_for_the_word
     from spotting.encoders.gather import heard_in_training
     from spotting.sound.blocks import open_file
     from spotting.sound.repeats import without_repeats
@@ -143,6 +146,8 @@ def by_background(args, words, files, embedder, kept, hop) -> None:
     for line in calibrate(words, background, args.fa_per_hour, embedder.cohort, least):
         print(line)
     words.calibration["hop"] = args.hop
+    for line in look_for_the_word(words, background, embedder.cohort):
+        warn(line)
 
 
 def without_background(args, words, before, embedder, kept) -> None:

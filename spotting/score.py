@@ -11,7 +11,6 @@ independent: where few people speak, the truth may lie further off.
 """
 
 import argparse
-import math
 import shlex
 import sys
 from pathlib import Path
@@ -51,8 +50,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     add_hop(parser)
     group = parser.add_argument_group("draws", "Instead of WORDS, for an average over what is enrolled.")
     group.add_argument("--enroll_from", type=Path, metavar="DIR", help="folder of a folder a word to draw clips from")
-    group.add_argument("--shots", type=count, help="clips of each word a draw (default: 10)")
-    group.add_argument("--draws", type=count, help="(default: 20)")
+    group.add_argument("--shots", type=count, default=10, help="clips of each word a draw (default: 10)")
+    group.add_argument("--draws", type=count, default=20, help="(default: 20)")
     group.add_argument("--rates", type=positive, nargs="+", metavar="RATE",
                        help="false alarms an hour of the table (default: 0.1 0.5 1 2)")
     add_encoder(parser, "the one that WORDS was enrolled with, or the shipped one")
@@ -84,12 +83,12 @@ def main(args: argparse.Namespace) -> int:
     tested = [words] if words else draw_words(args, embedder)
 
     # Recordings, each once and none that is enrolled.
-    positives = leave_out_enrolled(positives, tested, clip_seconds, warn, args.channel)
+    positives, stretches = leave_out_enrolled(positives, tested, clip_seconds, warn, args.channel)
     clips = [clip.file for one in tested for word in one.words for clip in word.clips]
     negatives = without_repeats(negatives, "--negatives", warn, [path for _, path, *_ in positives] + clips,
                                 "are recordings of the words, tested or enrolled")
     files = [*((path, 0.0, None) for path in negatives), *map(heard_with, positives)]
-    notes = doubts(args, tested, embedder, files, len(negatives))
+    notes = doubts(args, tested, embedder, stretches, files, len(negatives))
     opened = opener(files, noise, args.channel)
 
     # The search. Of a draw's words, as of find's, the best in one place counts.
@@ -112,16 +111,13 @@ def main(args: argparse.Namespace) -> int:
 
 
 def check_flags(args: argparse.Namespace) -> None:
-    """Fill in the flags of draws. Raises UserError for flags that contradict, or outputs that cannot be written."""
+    """Raise UserError for flags that contradict, or outputs that cannot be written."""
     from models.report.page.page import check_html
 
     if (args.noise is None) != (args.snr is None):
         raise UserError("--noise and --snr belong together: a folder of noise, and decibels such as 10")
     if (args.words is None) == (args.enroll_from is None):
         raise UserError("WORDS and --enroll_from: give the file of words, or recordings to draw words from")
-    if args.words and (args.shots or args.draws):
-        raise UserError(f"--shots and --draws are about --enroll_from, and {args.words} is enrolled; leave one out")
-    args.shots, args.draws = args.shots or 10, args.draws or 20
     check_html(args)
     for ending in (".json", ".png") if args.out else ():
         check_kept("--out", Path(f"{args.out}{ending}"), [args.positives, *filter(None, [args.words])])
@@ -142,9 +138,6 @@ def draw_words(args, embedder):
         if len(word.clips) < args.shots:
             raise UserError(f"--shots {args.shots}: {args.enroll_from} has {len(word.clips)} usable clips of "
                             f"{word.name!r}; ask for fewer, or record more")
-        if (ways := math.comb(len(word.clips), args.shots)) < args.draws:
-            warn(f"warning: {args.shots} of {len(word.clips)} clips of {word.name!r} can be drawn in {ways} ways only, "
-                 f"so the deviation over {args.draws} draws says less than it seems")
     drawn, cohort = [], embedder.cohort
     for i in range(args.draws):
         rows = [np.random.default_rng([args.seed, i, w]).permutation(len(word.clips))[:args.shots]
@@ -157,12 +150,13 @@ def draw_words(args, embedder):
     return drawn
 
 
-def doubts(args, tested, embedder, files, negatives: int) -> list[str]:
+def doubts(args, tested, embedder, stretches, files, negatives: int) -> list[str]:
     """Why errors may look rarer than they are, which is told; the first of ``files`` are so many negatives."""
     from models.enrolment.kept_cohort import tell_learnt
     from spotting.encoders.gather import heard_in_training
+    from spotting.words.positives import copied
 
-    notes = []
+    notes = copied(stretches, tested, embedder, args.channel)
     paths = {path for path, *_ in files[:negatives]}
     if both := set(tested[0].calibration.get("background", ())) & paths:
         notes.append(f"{len(both)} of the negatives, such as {min(both)}, set the thresholds of {args.words}: at "
@@ -216,7 +210,7 @@ def report(args, outcome) -> dict:
     """Print the table; write JSON and curve. Returns the printed line and cells, the curve, and what the JSON holds."""
     from data.base.files import write_atomically
     from models.report.tables import to_json
-    from spotting.detection import draws, tradeoff
+    from spotting.detection import tradeoff
 
     tested, scores, background = outcome.tested, outcome.scores(), outcome.background
     rates, hours, names, facts = args.rates or tradeoff.RATES, background.hours, tested[0].names, outcome.embedder.facts
@@ -228,9 +222,9 @@ def report(args, outcome) -> dict:
         cells = tradeoff.table(points, hours)
         results = [{"word": name} | point.to_json(hours) for name, point in points]
     else:
-        results = draws.over_draws(scores, rates, background.file_hours,
-                                   outcome.thresholds() if tested[0].cohort else None)
-        cells = [draws.HEADINGS, *map(draws.cells_of, results)]
+        results = tradeoff.over_draws(scores, rates, background.file_hours,
+                                      outcome.thresholds() if tested[0].cohort else None)
+        cells = tradeoff.table_over_draws(results)
     print_table(cells)
     content = {"hours": hours, "silent_hours": background.silent, "negatives": background.files,
                "recordings": {name: int((outcome.labels == name).sum()) for name in names},

@@ -39,8 +39,7 @@ def parts() -> list[Part]:
 
     both = ("Res8", "Res15")
     return [
-        *(Part(f"embeddings of {model}", partial(checks.embeddings, model=model))
-          for model in (*both, "res15_35", "res15_12")),
+        *(Part(f"embeddings of {model}", partial(checks.embeddings, model=model)) for model in both),
         Part("mining", checks.mining),
         Part("augmentation", checks.augmentation),
         Part("nearest neighbours", checks.neighbours),
@@ -91,8 +90,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all to this file, anew after every part")
-    parser.add_argument("--checkpoints", type=Path, metavar="DIR",
-                        help="folder with the published encoders, runs res15_35 and res15_12, to check too")
     parser.add_argument("--gpu", type=int, default=0, help="number of the GPU; without one, the CPU (default: 0)")
     parser.add_argument("--quick", action="store_true",
                         help="a few clips and steps: shows that all of it runs; its times mean nothing")
@@ -112,7 +109,7 @@ def main(args: argparse.Namespace) -> int:
     device = pick_device(args.gpu)
     known, done = measure.machine(device), []
     with tempfile.TemporaryDirectory(prefix="gpu-", ignore_cleanup_errors=True) as folder:
-        here = Here(device, args.quick, Path(folder), args.checkpoints and args.checkpoints.absolute())
+        here = Here(device, args.quick, Path(folder))
         for part in chosen:
             started = time.monotonic()
             verdict, found = attempt(part, here)

@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from benchmarks.gpu.here import WIDTH, Failed, Here, Skipped, arithmetic, stopwatch
+from benchmarks.gpu.here import WIDTH, Failed, Here, arithmetic, stopwatch
 
 # By how much values of unit embeddings may move: any of them in float32 and by the company in a batch, their root mean
 # square in bfloat16, whose eight bits move single values of a trained encoder by 5e-3 on a CPU too.
@@ -34,15 +34,6 @@ def warmed(model: str, here: Here):
     return encoder.eval()
 
 
-def published(name: str, here: Here):
-    """The encoder of a published run, on the CPU."""
-    if here.checkpoints is None or not (here.checkpoints / name).is_dir():
-        raise Skipped(f"--checkpoints {here.checkpoints}: no run {name} there")
-    from models.encoders.load import load_encoder
-
-    return load_encoder(here.checkpoints / name).encoder
-
-
 def embed_all(encoder, here: Here, device=None, batch: int | None = None, bf16: bool = False) -> np.ndarray:
     """As infer_train.py embeds, on ``device``, by default this place's."""
     import torch
@@ -61,7 +52,7 @@ def embeddings(here: Here, model: str) -> str:
     """One encoder's embeddings here and on the CPU, in float32 and bfloat16, and by batches of several sizes."""
     import torch
 
-    encoder = warmed(model, here) if model in ("Res8", "Res15") else published(model, here)
+    encoder = warmed(model, here)
     expected = embed_all(encoder, here, torch.device("cpu"))
     if not np.allclose(np.linalg.norm(expected, axis=1), 1, atol=1e-5) or np.ptp(expected, 0).max() < 1e-2:
         raise Failed("the CPU's embeddings are not of length 1, or all the same")

@@ -35,14 +35,12 @@ class Here:
         device: a torch device. On a CPU all parts run the same code at a smaller size.
         quick: everything runs, but no time means anything.
         folder: scratch.
-        checkpoints: folder of published runs, if given.
         steps: seconds of a training step at the paper's batch, by model and arithmetic.
     """
 
     device: object
     quick: bool
     folder: Path
-    checkpoints: Path | None = None
     steps: dict[tuple[str, str], float] = field(default_factory=dict)
 
     @property

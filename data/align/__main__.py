@@ -14,27 +14,26 @@ from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
 from data.base.files import ROOT, read_text, write_atomically
+from data.base.find import AUDIO, GONE, NO_FILE, NOT_UTF8, Problem, find_files, walk
+from data.base.messages import first_few
 
 _TASK = 20  # utterances at a time: some seconds of work, so that progress shows and little is lost
 _SHOWN = 5
 _LONGEST = 255  # bytes of a file's name
-_OF_FILES = ("not a file", "name that is not UTF-8")  # problems of other files than transcripts are not ours
 
 
-def read_transcripts(folder: str | Path) -> tuple[dict[str, str], dict[str, float], list[tuple[str, str, str]]]:
+def read_transcripts(folder: str | Path) -> tuple[dict[str, str], dict[str, float], list[Problem]]:
     """Transcripts by utterance id, of every ``*.trans.txt`` below ``folder``, when their files changed, as `_changed`
     has it, and what could not be read.
 
     An utterance with two different ones has none.
     """
-    from data.sources.find import find_files
-
-    entries, problems = find_files(folder, (".txt",))
-    problems = [problem for problem in problems if problem[0] not in _OF_FILES or _is_transcript(problem[1])]
+    entries, problems = walk(folder, [".txt"])
+    problems = [problem for problem in problems if problem[0] not in (NO_FILE, NOT_UTF8) or _is_transcript(problem[1])]
     transcripts: dict[str, str] = {}
     times: dict[str, float] = {}
     differing = set()
-    for entry in entries.values():
+    for entry in entries:
         if not _is_transcript(entry.name):
             continue
         try:
@@ -42,11 +41,11 @@ def read_transcripts(folder: str | Path) -> tuple[dict[str, str], dict[str, floa
         except UserError as error:
             problems.append(("transcript file unreadable", entry.path, str(error)))
             continue
-        changed = _changed(os.stat(entry.path))
+        changed = _changed(entry.stat())
         for line in filter(str.strip, lines):
-            name, *text = line.split(maxsplit=1)
+            name, text = [*line.split(maxsplit=1), ""][:2]
             times[name] = max(changed, times.get(name, changed))
-            if transcripts.setdefault(name, text[0] if text else "") != (text[0] if text else ""):
+            if transcripts.setdefault(name, text) != text:
                 differing.add(name)
                 problems.append(("second, different transcript of one utterance", entry.path, name))
     return {name: text for name, text in transcripts.items() if name not in differing}, times, problems
@@ -64,7 +63,6 @@ def compare(folder: str | Path, other: str | Path) -> str:
     """
     import numpy as np
 
-    from data.sources.find import find_files
     from data.sources.textgrids import TextGridError, read_word_tier
 
     (ours, _), (theirs, passed) = find_files(folder, (".textgrid",)), find_files(other, (".textgrid",))
@@ -120,8 +118,8 @@ def main(args: argparse.Namespace) -> None:
     failed = _align_all(todo, sizes, args.out) if todo else []
     problems += failed
     for kind, count in sorted(Counter(kind for kind, *_ in problems).items()):
-        named = [f"{path} {detail}".strip() for k, path, detail in problems if k == kind]
-        print(f"skipped: {kind} ({count:,}): {'; '.join(named[:_SHOWN])}{'; ...' * (count > _SHOWN)}", file=sys.stderr)
+        lines = [f"{path} {detail}".strip() for k, path, detail in problems if k == kind]
+        print(f"skipped: {kind} ({count:,}): {first_few(lines, between='; ')}", file=sys.stderr)
     listed = args.out / "skipped.tsv"
     with write_atomically(listed) as file:
         file.writelines("\t".join(" ".join(cell.split()) for cell in row) + "\n" for row in sorted(problems))
@@ -131,14 +129,11 @@ def main(args: argparse.Namespace) -> None:
         print(compare(args.out, args.compare))
 
 
-def _pending(librispeech: Path, out: Path) -> tuple[list[tuple[str, str, str]], list[int], int,
-                                                     list[tuple[str, str, str]]]:
+def _pending(librispeech: Path, out: Path) -> tuple[list[tuple[str, str, str]], list[int], int, list[Problem]]:
     """(audio, transcript, TextGrid to write) of what is to be done, their audio's bytes, how many are done, problems.
 
     A problem is what lacks a partner, or cannot be used.
     """
-    from data.sources.find import AUDIO, find_files
-
     audio, problems = find_files(librispeech, AUDIO)
     transcripts, changed, more = read_transcripts(librispeech)
     problems = list(dict.fromkeys([*problems, *more]))  # both name closed folders
@@ -162,14 +157,14 @@ def _pending(librispeech: Path, out: Path) -> tuple[list[tuple[str, str, str]], 
             problems.append(("name too long for a TextGrid's", entry.path, "rename it"))
             continue
         try:
-            state = os.stat(entry.path)
+            state = entry.stat()
+            written = grid.stat() if grid.is_file() else None
         except OSError as error:  # gone since it was listed
-            problems.append(("cannot be reached", entry.path, error.strerror or ""))
+            problems.append((GONE, entry.path, error.strerror or ""))
             continue
-        written = grid.is_file() and grid.stat().st_size > 0
-        if written:
+        if written and written.st_size:
             done += 1
-            if _changed(grid.stat()) < max(_changed(state), changed[name]):
+            if _changed(written) < max(_changed(state), changed[name]):
                 older.append(str(grid))
         else:
             todo.append((entry.path, transcripts[name], str(grid)))

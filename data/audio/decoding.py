@@ -2,7 +2,6 @@
 
 import math
 import os
-import re
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -12,12 +11,11 @@ import soundfile
 import soxr
 
 from data.audio.files import UNREADABLE
-from data.audio.headers import GOES_ON, counted, goes_on, is_cut
+from data.audio.headers import GOES_ON, counted, goes_on, is_cut, missing
 from data.base.errors import UserError
 from data.base.files import check_regular, open_regular
 
 SAMPLE_RATE = 16_000
-_SHORTEST, _LONGEST = 0.1, 60.0  # seconds of a clip: a syllable, and far more than a word
 TOLERANCE = 0.02  # seconds that a clip may pass its file's end: rounding, and the ends that aligners give
 FEW_LEVELS = 16   # distinct values of a clip with fewer of which little of a word is left
 SHORT = SAMPLE_RATE // 20  # samples; 50 ms are less than the shortest word
@@ -26,21 +24,12 @@ SHORT = SAMPLE_RATE // 20  # samples; 50 ms are less than the shortest word
 _PHONE = (b"#!AMR", b"\x1aE\xdf\xa3")  # how some of them begin, whatever their names
 
 _ENDLESS = 2**48  # frames; libsndfile's answer for a FLAC header without a length is larger
-_SLACK = 64       # bytes that a header may count too many: some writers count the header itself
-_STREAMED = 0x7FF0_0000  # bytes; what streaming writers put where they do not know the size is larger
-# libsndfile takes what there is of a file cut short, but keeps what its header said in a log. A RIFF chunk is left out,
-# for what follows a WAV's samples may well be missing.
-_CUT = re.compile(r"^ *(?:data|riff|Riff size|SSND|Data Size|BODY) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
 # Peaks, in full scales.
 _LOUD = 1.5         # lossy coding and mixing may go up to here, further only another scale of numbers
 _ABSURD = 2.0**33   # no integer written as a float reaches this
 _QUIET = 2.0**-8    # below, 16 bits have less than 8 of them left
 FLAT = 0.03          # of the loud samples, so many at the ends mean that it was recorded too loud
 _SILENT = 2.0**-24  # what 24 bits cannot tell from silence is taken for it
-# Ratios of sample rates: a file that lasts so many times what its manifest says may have another's in its header.
-_RATES = (8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
-_RATIOS = np.unique([a / b for a in _RATES for b in _RATES if a != b])
-
 LOUD = "reach beyond full scale, as integers written as floats do, and were made quieter"
 QUIET = "are so quiet that 16 bits would leave them few levels, and were made louder"
 OVERDRIVEN = "are cut off at their peaks for much of the word, as what is recorded too loud is; record them again " \
@@ -83,10 +72,9 @@ def open_audio(path: str, channel: int | None = None) -> Iterator[soundfile.Soun
                 raise UserError(f"{path}: has no audio in it" + (
                     ", its header says, though it is not empty (broken off while recording?); convert it anew"
                     if os.path.getsize(path) > 4096 else ""))
-            stated, there = _bytes(file, path)
-            if there + _SLACK < stated < _STREAMED:
-                raise UserError(f"{path}: ends early: its header says {stated:,} bytes of audio, but it has {there:,}; "
-                                "is the file complete?")
+            if bytes_of := missing(file):
+                raise UserError("{}: ends early: its header says {:,} bytes of audio, but it has {:,}; is the file "
+                                "complete?".format(path, *bytes_of))
             if file.format == "MP3":
                 # Its frames lend one another room, so that some 35 ms after a seek are another signal; and soundfile
                 # seeks after every read of what it can seek in, which is to where it is already.
@@ -148,7 +136,8 @@ def decode_with_remarks(path: str, offset: float = 0.0, duration: float | None =
         if 2 * frames * SAMPLE_RATE < rate:
             raise UserError(f"{path}: {frames / rate if duration is None else duration:g} s from {offset:g} s on are "
                             "less than one sample")
-        remarks = check_end(file, path) if duration is None else _about_length(total / rate, offset, duration)
+        past_end = duration is not None and offset + duration > total / rate + TOLERANCE
+        remarks = check_end(file, path) if duration is None else ([PAST_END] if past_end else [])
         if longest is not None and frames > (keep := -(-round(longest * SAMPLE_RATE) * rate // SAMPLE_RATE)):
             start, frames = start + (frames - keep) // 2, keep
         exact = file.subtype == "PCM_16" and rate == SAMPLE_RATE and file.channels == 1
@@ -194,12 +183,6 @@ def is_overdriven(samples: np.ndarray, kept: bool) -> bool:
     return False
 
 
-def check_clip_seconds(seconds: float) -> None:
-    """Raise UserError, naming the flag, unless clips can be of this length."""
-    if not _SHORTEST <= seconds <= _LONGEST:
-        raise UserError(f"--clip_seconds {seconds:g}: must be {_SHORTEST:g} to {_LONGEST:g} seconds")
-
-
 def to_int16(samples: np.ndarray) -> np.ndarray:
     """Full scale +-1 (float) to int16, rounded and clipped."""
     return np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
@@ -224,19 +207,6 @@ def fit(samples: np.ndarray, length: int) -> np.ndarray:
         start = (len(samples) - length) // 2
         return samples[start:start + length]
     return np.pad(samples, (0, length - len(samples)))
-
-
-def _bytes(file: soundfile.SoundFile, path: str) -> tuple[int, int]:
-    """Bytes of audio that a file's header states, and those that it has; zeros for what cannot be told, or is equal."""
-    if file.format == "NIST":  # the one header in use that libsndfile's log leaves out
-        with open_regular(path) as header:
-            text = header.read(1024).decode("ascii", "replace")
-        fields = dict(re.findall(r"^(\w+) -i (\d+)$", text, re.MULTILINE))
-        width = int(fields.get("sample_n_bytes", 1)) * file.channels
-        return int(fields.get("sample_count", 0)) * width, file.frames * width
-    log = file.extra_info
-    found = _CUT.search(log) if "should be" in log else None
-    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def _refusal(path: str, error: Exception) -> str:
@@ -268,20 +238,6 @@ def _go_to(file: soundfile.SoundFile, start: int) -> None:
         return
     while before > 0 and (passed := len(file.read(min(before, 1 << 16), dtype="int16"))):
         before -= passed
-
-
-def _about_length(seconds: float, offset: float, duration: float | None) -> list[str]:
-    """Remarks on a file of some seconds of which a manifest says that a clip lies at offset, duration long."""
-    if duration is None:
-        return []
-    past_end = offset + duration > seconds + TOLERANCE
-    if not past_end and (offset or seconds <= duration + TOLERANCE):
-        return []
-    nearest = _RATIOS[np.abs(_RATIOS - seconds / duration).argmin()]
-    if not offset and abs(seconds - nearest * duration) < 0.0006:  # manifests round to milliseconds
-        return [f"last {nearest:.3g} times what the manifest says, as with a wrong sample rate in the header"
-                + ("" if past_end else "; right if only their start is meant")]
-    return [PAST_END] if past_end else []
 
 
 def _mono(samples: np.ndarray, path: str, remarks: list[str]) -> np.ndarray:

@@ -1,9 +1,11 @@
-"""Audio files in a folder, by their endings."""
+"""Audio files in a folder, by their endings; and writing one."""
 
+import io
 import os
 from collections.abc import Collection
 from pathlib import Path
 
+import numpy as np
 import soundfile
 
 from data.base.errors import UserError
@@ -55,3 +57,10 @@ def find_noise(folder: str | Path) -> tuple[list[Path], list[Path]]:
                         "its permissions, or name another folder") from None
     usable, unreadable = ([Path(path) for path in paths] for paths in found)
     return usable, unreadable
+
+
+def write_sound(path: Path, samples: np.ndarray, rate: int = 16_000) -> None:
+    """Write (T,) int16 as the WAV or FLAC file that its ending names. Raises OSError, also on a full disk."""
+    content = io.BytesIO()  # libsndfile would not tell what went wrong
+    soundfile.write(content, samples, rate, "PCM_16", format=path.suffix[1:])
+    path.write_bytes(content.getvalue())

@@ -1,4 +1,4 @@
-"""Sound in a file that libsndfile does not read, or would not: lengths that headers lack, or give too small."""
+"""What a file's header gives of its length, and what there is: libsndfile reads no further, or takes less for all."""
 
 import mmap
 import re
@@ -9,12 +9,13 @@ from data.base.files import open_regular
 
 GOES_ON = "go on after what their header says, of which nothing is heard (joined from several files?)"
 _TAGS = 4096  # bytes that titles and the like may have at a file's end
-_SLACK = 0.5  # seconds that the encoder's delay and padding add to an MP3 file, at most
-_UNKNOWN = 0x7FF0_0000  # bytes; a streaming writer that does not know the length gives more
-_NO_END = re.compile("lacks an end-of-stream bit|without an End-Of-Stream flag")  # in libsndfile's log
-# Formats in chunks: where the first chunk begins, and the byte order and width of a chunk's size.
-_CHUNKS = {b"RIFF": (12, "little", 4), b"RIFX": (12, "big", 4), b"RF64": (12, "little", 4), b"FORM": (12, "big", 4),
-           b"caff": (8, "big", 8)}
+_PADDING = 0.5  # seconds that an encoder adds to an MP3 file, at most
+_SLACK = 64  # bytes that a header may count too many: some writers count the header itself
+_STREAMED = 0x7FF0_0000  # bytes; what streaming writers put where they do not know the size is larger
+# libsndfile takes what there is of a file cut short, but keeps what its header said in a log. A RIFF chunk is left out,
+# for what follows a WAV's samples may well be missing.
+_CUT = re.compile(r"^ *(?:data|riff|Riff size|SSND|Data Size|BODY) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
+_NO_END = re.compile("lacks an end-of-stream bit|without an End-Of-Stream flag")
 
 
 class _Endless(mmap.mmap):
@@ -48,33 +49,23 @@ def is_cut(file: soundfile.SoundFile) -> bool:
     return file.format == "OGG" and _NO_END.search(file.extra_info) is not None
 
 
+def missing(file: soundfile.SoundFile) -> tuple[int, int] | None:
+    """The bytes of audio that the header of an open file gives, and the fewer that there are; None for a whole one."""
+    found = _CUT.search(file.extra_info)
+    stated, there = map(int, found.groups()) if found else (0, 0)
+    return (stated, there) if there + _SLACK < stated < _STREAMED else None
+
+
 def goes_on(file: soundfile.SoundFile, path: str) -> bool:
     """Whether an open file has more sound than is read of it, as far as its format tells."""
     with _content(path, _Endless if file.format == "MP3" else mmap.mmap) as data:
         if file.format == "OGG":  # a page that begins a stream, after one that does not
             return data.find(b"OggS\0\2" + bytes(8), max(0, data.find(b"OggS\0\0"))) > 0
-        if file.format == "FLAC":
-            return _flac_goes_on(data, file.frames)
+        if file.format == "FLAC":  # another file
+            return any(data.find(b"fLaC" + last + b"\0\0\x22", 4) > 0 for last in (b"\0", b"\x80"))
         if file.format == "MP3":
             return _mp3_goes_on(data, file)
-        if data[:4] == b".snd":
-            first, size = (int.from_bytes(data[i:i + 4], "big") for i in (4, 8))
-            return size < _UNKNOWN and len(data) - first - size > _TAGS
-        return data[:4] in _CHUNKS and len(data) - _end_of_chunks(data) > _TAGS
-
-
-def _flac_goes_on(data: mmap.mmap, frames: int) -> bool:
-    start = data.find(b"fLaC")
-    if any(data.find(b"fLaC" + last + b"\0\0\x22", start + 4) > 0 for last in (b"\0", b"\x80")):  # another file
-        return True
-    data[start + 21] &= 0xf0  # no length, so that the decoder goes as far as it can
-    data[start + 22:start + 26] = bytes(4)
-    try:
-        with soundfile.SoundFile(data) as file:
-            file.seek(frames)
-            return len(file.read(1)) > 0
-    except soundfile.SoundFileError:  # there is nothing there
-        return False
+        return data[:4] in (b"RIFF", b"RF64") and len(data) - _end_of_wav(data) > _TAGS
 
 
 def _mp3_goes_on(data: mmap.mmap, file: soundfile.SoundFile) -> bool:
@@ -86,27 +77,23 @@ def _mp3_goes_on(data: mmap.mmap, file: soundfile.SoundFile) -> bool:
         if (at := data.find(mark, start, start + 2000)) >= 0:
             data[at:at + 4] = bytes(4)
     with soundfile.SoundFile(data) as all_of_it:
-        return all_of_it.frames > file.frames + _SLACK * file.samplerate
+        return all_of_it.frames > file.frames + _PADDING * file.samplerate
 
 
-def _end_of_chunks(data: mmap.mmap) -> int:
+def _end_of_wav(data: mmap.mmap) -> int:
     """Where the last chunk ends that belongs to the first file in ``data``."""
-    at, order, width = _CHUNKS[data[:4]]
-    long, sound = None, False
-    while at + 4 + width <= len(data):
-        name, size = data[at:at + 4], int.from_bytes(data[at + 4:at + 4 + width], order)
-        if not re.fullmatch(rb"[ -~]{4}", name) or (sound and name in (*_CHUNKS, b"data", b"SSND")):
+    at, long, sound = 12, 0, False
+    while at + 8 <= len(data):
+        name, size = data[at:at + 4], int.from_bytes(data[at + 4:at + 8], "little")
+        if not re.fullmatch(rb"[ -~]{4}", name) or (sound and name in (b"RIFF", b"RF64", b"data")):
             break
         if name == b"ds64":
-            long = int.from_bytes(data[at + 16:at + 24], order)
-        begin = at + 4 + width
-        if name in (b"data", b"SSND"):
-            sound = True
-            if size == 0xFFFFFFFF and long is not None:
-                size = long
-            elif begin + size > len(data):  # written as a stream; what is cut short is refused before
+            long = int.from_bytes(data[at + 16:at + 24], "little")
+        if name == b"data":
+            sound, size = True, long if size == 0xFFFFFFFF and long else size
+            if at + 8 + size > len(data):  # written as a stream; what is cut short is refused before
                 return len(data)
-        elif begin + size > len(data) + _TAGS:
+        elif at + 8 + size > len(data) + _TAGS:
             break
-        at = begin + size + size % 2 * (width == 4)
+        at += 8 + size + size % 2
     return at if sound else len(data)

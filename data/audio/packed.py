@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
@@ -21,21 +20,18 @@ from typing import IO
 import numpy as np
 from tqdm import tqdm
 
-from data.audio.decoding import SAMPLE_RATE, decode, decode_with_remarks, fit, to_int16
+from data.audio.decoding import SAMPLE_RATE, decode_with_remarks, fit
 from data.base.cores import ordered_map
 from data.base.errors import UserError
-from data.base.files import CACHE, lock, misshapen, open_regular, write_atomically
+from data.base.files import CACHE, lock, open_regular, write_atomically
+from data.base.messages import first_few
 from data.base.npz import read_npz
 from data.manifests.manifest import Manifest
 
-__all__ = ["SAMPLE_RATE", "PackedClips", "decode", "fit", "pack", "to_int16", "usable"]
-
 _FORMAT = 2  # of the cache; part of its key
 _CHUNK = 1_000  # utterances decoded per task: bounds memory, amortises the pool's pickling
-_LARGE = 10**9  # bytes; a cache that may get larger than this is announced
 _SAMPLED = 1 << 23  # samples that a cache's checksum covers: all of 16 MB, or as many in blocks throughout
 _BLOCKS = 128
-_INDEX = {"bad": {str: str}, "remarks": {str: [(int, str)]}}
 
 Remarks = dict[str, tuple[int, str]]
 
@@ -84,8 +80,7 @@ def pack(manifest: Manifest, clip_seconds: float, name: str, cache_dir: str | Pa
         name: shown by the progress bar, and the start of the cache files' names; one per data set and split.
 
     Raises:
-        UserError: the cache folder cannot be written, or has no room for what this may take. A clip that cannot be
-            used is no error here: see `usable`.
+        UserError: the cache folder cannot be written. A clip that cannot be used is no error here: see `usable`.
     """
     clip_samples = round(clip_seconds * SAMPLE_RATE)
     stem = f"{name.replace(os.sep, '_')}-{clip_samples}"
@@ -95,7 +90,6 @@ def pack(manifest: Manifest, clip_seconds: float, name: str, cache_dir: str | Pa
     found = _read(index_file, audio_file, len(manifest), clip_samples)
     if found is not None:
         return found
-    _check_room(manifest, clip_samples, name, cache)
     length, bad, remarks = np.zeros(len(manifest), np.int64), {}, {}
     with write_atomically(audio_file, "wb") as file:
         progress = tqdm(total=len(manifest), desc=f"packing {name}", unit=" clips", disable=None, leave=False)
@@ -132,10 +126,10 @@ def usable(packed: PackedClips, manifest: Manifest, skip_bad_audio: bool) -> np.
     if packed.bad:
         count, reasons = len(packed.bad), list(packed.bad.values())
         if not skip_bad_audio or count == len(packed):
-            more = f" (and {count - 1} more of {manifest.path}'s {len(packed)} clips)" if count > 1 else ""
-            raise UserError(f"{reasons[0]}{more}; mend or remove it, or leave such clips out with --skip_bad_audio")
-        print(f"{manifest.path}: leaving out {count} of {len(packed)} clips: "
-              + "; ".join(reasons[:5]) + ("; ..." if count > 5 else ""), file=sys.stderr)
+            raise UserError(f"{first_few(reasons, 1)} of {manifest.path}'s {len(packed)} clips; mend or remove it, or "
+                            "leave such clips out with --skip_bad_audio")
+        print(f"{manifest.path}: leaving out {count} of {len(packed)} clips: {first_few(reasons, between='; ')}",
+              file=sys.stderr)
     if packed.remarks:
         print(f"warning: {manifest.path}: of its {len(packed):,} clips "
               + "; ".join(f"{count:,} {remark} (first: {first})" for remark, (count, first) in packed.remarks.items()),
@@ -143,7 +137,7 @@ def usable(packed: PackedClips, manifest: Manifest, skip_bad_audio: bool) -> np.
     rows = np.delete(np.arange(len(packed)), list(packed.bad))
     if len(lost := np.setdiff1d(manifest.label, manifest.label[rows])):
         print(f"warning: {manifest.path}: no clip is left of {len(lost):,} of its classes: "
-              + ", ".join(repr(manifest.labels[i]) for i in lost[:5]) + ", ..." * (len(lost) > 5), file=sys.stderr)
+              + first_few(repr(manifest.labels[i]) for i in lost), file=sys.stderr)
     return rows
 
 
@@ -160,33 +154,12 @@ def _content_key(manifest: Manifest, clip_samples: int) -> str:
             state = os.stat(path)
             # The inode and its time of change tell a recording that was replaced by one of the same size and date.
             about = f"{state.st_size} {state.st_mtime_ns} {state.st_mode:o} {state.st_ino} {state.st_ctime_ns}"
-            if path.lower().endswith(".mp3"):
-                about += " counted"  # before, files without a length were cut
         except OSError:
             about = "missing"
         digest.update(os.fsencode(path) + f"\0{about}\n".encode())
     for column in (manifest.file, manifest.offset, manifest.duration):
         digest.update(np.ascontiguousarray(column).tobytes())
     return digest.hexdigest()[:16]
-
-
-def _check_room(manifest: Manifest, clip_samples: int, name: str, cache: Path) -> None:
-    """Say what a large cache may take, and refuse it where that is not free."""
-    most = int(np.minimum(np.ceil(manifest.duration * SAMPLE_RATE) + 1, clip_samples).sum()) * 2
-    existing = next((folder for folder in (cache, *cache.absolute().parents) if folder.exists()), cache)
-    try:
-        free = shutil.disk_usage(existing).free
-    except OSError:
-        return  # what is wrong with it, writing will tell
-    if most > free:
-        raise UserError(f"{cache}: packing {name} may take {_size(most)} there, but {_size(free)} are free; make room "
-                        "or choose a folder on another disk with --cache_dir")
-    if most > _LARGE:
-        print(f"packing {name}: up to {_size(most)} in {cache}, where {_size(free)} are free", file=sys.stderr)
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:,.1f} GB" if count >= 1e8 else f"{count / 1e6:,.1f} MB"
 
 
 def _read(index_file: Path, audio_file: Path, clips: int, clip_samples: int) -> PackedClips | None:
@@ -200,16 +173,14 @@ def _read(index_file: Path, audio_file: Path, clips: int, clip_samples: int) -> 
         with open_regular(index_file) as file:
             index = read_npz(file)
         length, check, about = index["length"], int(index["check"]), json.loads(str(index["about"]))
-        sound = (length.dtype == np.int64 and length.shape == (clips,) and length.min() >= 0
-                 and length.max() <= clip_samples and length.sum() == len(samples)
-                 and misshapen(about, _INDEX) is None and _checksum(samples) == check)
-        if not sound:
-            return None
         bad = {int(i): reason for i, reason in about["bad"].items()}
         remarks = {remark: (int(count), str(first)) for remark, (count, first) in about["remarks"].items()}
-        if sorted(bad) != np.flatnonzero(length == 0).tolist():
-            return None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # the last, of JSON too deep
+        whole = (length.dtype == np.int64 and length.shape == (clips,) and length.min() >= 0
+                 and length.max() <= clip_samples and length.sum() == len(samples)
+                 and sorted(bad) == np.flatnonzero(length == 0).tolist() and _checksum(samples) == check)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):  # the last, of JSON too deep
+        return None
+    if not whole:
         return None
     return _packed(samples, length, clip_samples, bad, remarks)
 

@@ -4,17 +4,12 @@ import contextlib
 import errno
 import os
 import re
-import select
 import signal
 import sys
 import time
 from collections.abc import Callable
 
 PATIENCE = 30  # seconds that a process leaves to torchrun's first one on its machine to say what is wrong
-# What must not reach a terminal from a file: control characters (an escape sequence can rewrite what was printed, or
-# type), and those that turn the direction of writing.
-_CONTROLS = {c: f"\\x{c:02x}" for c in [*range(32), 127, *range(128, 160)] if chr(c) not in "\t\n\r"} | \
-            {c: f"\\u{c:04x}" for c in [*range(0x202A, 0x202F), *range(0x2066, 0x206A)]}
 _WAYS_OUT = {
     errno.ENOSPC: "make room on that disk", errno.EDQUOT: "make room in your quota",
     errno.EFBIG: "the system allows no larger file",
@@ -43,16 +38,16 @@ def exit_cleanly(main: Callable[[], int | None]) -> None:
     A `UserError`, and what the system refuses (a file it may not open, a full disk, memory), becomes one line on
     stderr and exit code 2; Ctrl-C becomes exit code 130, SIGTERM and SIGHUP 143 and 129, and output that nobody reads
     on, as after ``| head``, 141, as a shell has it. Any other exception is a defect of ours and keeps its traceback.
-    What a console cannot show, or should not, it gets as an escape sequence.
+    What a console cannot show it gets as an escape sequence.
     """
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number and signal.getsignal(number) == signal.SIG_DFL:  # nohup has SIGHUP ignored
             signal.signal(number, _stop)
-    streams = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = map(Printable, streams)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError):  # a test's stand-in
+            stream.reconfigure(errors="backslashreplace")
     code = _code(main)
-    sys.stdout, sys.stderr = streams
     try:
         sys.stdout.flush()
     except OSError:  # a full disk, which Python would meet again as it ends
@@ -65,24 +60,23 @@ def _code(main: Callable[[], int | None]) -> int | None:
         code = main()
         sys.stdout.flush()
     except BrokenPipeError:
-        if not _reader_left():
-            raise
+        _drop_output()
         code = 141
     except KeyboardInterrupt:
-        _say("interrupted")
+        _print("interrupted")
         code = 130
     except Stopped as stop:
-        _say(f"stopped by {signal.Signals(stop.number).name}")
+        _print(f"stopped by {signal.Signals(stop.number).name}")
         code = 128 + stop.number
     except Exception as error:
         message = in_a_line(error)
         if message is None:
             raise
         if os.environ.get("LOCAL_RANK", "0") != "0":
-            # torchrun's processes mostly have the same to say, and the first to end has it end the others: wait for
-            # that, so that one process says it and does not die before it could.
+            # torchrun's processes mostly have the same to report, and the first to end has it end the others: wait
+            # for that, so that one process reports it and does not die before it could.
             time.sleep(PATIENCE)
-        _say(f"error: {message}")
+        _print(f"error: {message}")
         code = 2
     return code
 
@@ -108,26 +102,7 @@ def out_of_memory(error: BaseException) -> bool:
                                                       str(error)) is not None)
 
 
-class Printable:
-    """A text stream that writes control characters, and what its encoding lacks, as escape sequences."""
-
-    def __init__(self, stream):
-        self._stream = stream
-        with contextlib.suppress(AttributeError, ValueError):  # a test's stand-in
-            stream.reconfigure(errors="backslashreplace")
-
-    def write(self, text: str) -> int:
-        return self._stream.write(text.translate(_CONTROLS))
-
-    def writelines(self, lines) -> None:
-        for line in lines:
-            self.write(line)
-
-    def __getattr__(self, name: str):
-        return getattr(self._stream, name)
-
-
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     """One line on stderr; nothing if that is full or closed."""
     with contextlib.suppress(OSError):
         print(line, file=sys.stderr)
@@ -136,16 +111,6 @@ def _say(line: str) -> None:
 def _stop(number: int, _) -> None:
     signal.signal(number, signal.SIG_DFL)  # asked twice, it ends at once
     raise Stopped(number)
-
-
-def _reader_left() -> bool:
-    """Whether standard output is a pipe that nobody reads; then what is still to be written goes nowhere."""
-    output = select.poll()
-    output.register(sys.stdout.fileno(), 0)
-    if not any(event & select.POLLERR for _, event in output.poll(0)):
-        return False
-    _drop_output()
-    return True
 
 
 def _drop_output() -> None:

@@ -5,68 +5,55 @@ Limits are far beyond any use; what passes them would end in a traceback, in num
 
 import argparse
 import math
-
-MOST = 2**31 - 1
-
-
-def whole(text: str) -> int:
-    return _number(text, int, lambda x: x >= 0, "a whole number from 0 up")
+import re
+from collections.abc import Callable
 
 
-def count(text: str) -> int:
-    return _number(text, int, lambda x: 1 <= x <= MOST, f"a whole number from 1 up to {MOST}")
+def within(kind: type, least: float, most: float = math.inf, what: str = "", above: bool = False,
+           below: bool = False) -> Callable[[str], float]:
+    """Numbers of some kind, int or float, within bounds.
+
+    Args:
+        what: the name of such a number.
+        above, below: whether the lower, the upper bound itself is left out.
+    """
+    name = what or {int: "a whole number", float: "a number"}[kind]
+    bounds = f"above {least:g}" if above else f"from {least:g}"
+    bounds += " up" if most == math.inf else f" up to {'below ' * below}{most:.10g}"
+
+    def number(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most or (above and value == least) or (below and value == most):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {name} {bounds}")
+        return value
+    return number
 
 
-def width(text: str) -> int:
-    return _number(text, int, lambda x: 1 <= x <= 4096, "a whole number from 1 to 4096")
+whole = within(int, 0)
+count = within(int, 1, 2**31 - 1)
+seed = within(int, 0, 2**31 - 1)
+width = within(int, 1, 4096)
+positive = within(float, 0, 1e12, above=True)
+not_negative = within(float, 0, 1e12)
+share = within(float, 0, 1, "a share", below=True)
+probability = within(float, 0, 1, "a probability")
+clip_seconds = within(float, 0.1, 60, "a number of seconds")
+megabytes = within(float, 0.5, 500, "a number of megabytes")
+decibels = within(float, -100, 100, "a number of decibels")
+score = within(float, -2, 2, "a score")  # of a similarity, from which the level of others may have been taken
+sample_rate = within(int, 1_000, 1_000_000, "a number of samples a second")
+channels = within(int, 1, 1024, "a number of channels")
 
 
-def positive(text: str) -> float:
-    return _number(text, float, lambda x: 0 < x <= 1e12, "a positive number (up to 1e12)")
-
-
-def not_negative(text: str) -> float:
-    return _number(text, float, lambda x: 0 <= x <= 1e12, "a number from 0 up to 1e12")
-
-
-def share(text: str) -> float:
-    return _number(text, float, lambda x: 0 <= x < 1, "a share from 0 up to, not including, 1")
-
-
-def probability(text: str) -> float:
-    return _number(text, float, lambda x: 0 <= x <= 1, "a probability from 0 to 1")
-
-
-def clip_seconds(text: str) -> float:
-    return _number(text, float, lambda x: 0.1 <= x <= 60, "a number of seconds from 0.1 to 60")
-
-
-def megabytes(text: str) -> float:
-    return _number(text, float, lambda x: 0.5 <= x <= 500, "a number of megabytes from 0.5 to 500")
-
-
-def decibels(text: str) -> float:
-    return _number(text, float, lambda x: -100 <= x <= 100, "a number of decibels from -100 to 100")
-
-
-def score(text: str) -> float:
-    """Of a similarity, from which the level of others may have been taken."""
-    return _number(text, float, lambda x: -2 <= x <= 2, "a score from -2 to 2")
-
-
-def sample_rate(text: str) -> int:
-    return _number(text, int, lambda x: 1_000 <= x <= 1_000_000, "a number of samples a second from 1000 to 1000000")
-
-
-def channels(text: str) -> int:
-    return _number(text, int, lambda x: 1 <= x <= 1024, "a number of channels from 1 to 1024")
-
-
-def _number(text: str, kind, condition, wanted: str):
+def one_group(text: str) -> str:
+    """A regular expression whose first group is what is looked for, such as a speaker's name."""
     try:
-        value = kind(text)
-    except ValueError:
-        value = math.nan
-    if not condition(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
-    return value
+        groups = re.compile(text).groups
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a regular expression ({error})") from None
+    if not groups:
+        raise argparse.ArgumentTypeError(f"{text!r} has no group: put the speaker's part in parentheses")
+    return text

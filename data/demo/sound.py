@@ -49,9 +49,8 @@ def coloured_noise(length: int, slope: float, rng: np.random.Generator) -> np.nd
 
 def write_noise(folder: Path, words: list[np.ndarray], rng: np.random.Generator) -> None:
     """White noise, pink noise, and a babble of the training voices: of those ``words`` that are heard and fit in."""
-    import soundfile
-
     from data.audio.decoding import to_int16
+    from data.audio.files import write_sound
 
     length = NOISE_SECONDS * SAMPLE_RATE
     babble = np.zeros(length)
@@ -63,5 +62,4 @@ def write_noise(folder: Path, words: list[np.ndarray], rng: np.random.Generator)
         babble[start:start + len(words[i])] += words[i] / np.sqrt(np.mean(words[i] ** 2))
     for kind, sound in zip(NOISES, (coloured_noise(length, 0, rng), coloured_noise(length, 1, rng), babble),
                            strict=True):
-        soundfile.write(folder / f"{kind}.wav", to_int16(sound * (NOISE_PEAK / np.abs(sound).max())), SAMPLE_RATE,
-                        "PCM_16")
+        write_sound(folder / f"{kind}.wav", to_int16(sound * (NOISE_PEAK / np.abs(sound).max())))

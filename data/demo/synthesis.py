@@ -25,9 +25,11 @@ from data.base.cores import cores
 from data.base.errors import UserError
 from data.base.files import ROOT, check_name, read_json
 from data.base.labels import look_alike
-from data.demo.sound import NOISES, SAMPLE_RATE, place, trim, write_noise
+from data.base.messages import first_few
+from data.demo.sound import SAMPLE_RATE, place, trim, write_noise
 from data.manifests.manifest import Utterance, write_manifest
 from data.manifests.registry import REGISTRY, SPLITS, claim, register
+from data.sources.splits import Splits, count_table
 
 WORDS = [
     "backward", "bed", "bird", "cat", "dog", "down", "eight", "five", "follow", "forward", "four", "go", "happy",
@@ -50,7 +52,6 @@ HELD_OUT = 0.125  # share of the voices in dev, and again in test
 RATES, PITCHES, RANGES = (130, 191), (35, 66), (30, 71)  # words a minute; eSpeak's 0-99, 50 being the voice's own
 DEFAULTS = {"seed": 0, "voices": len(VOICES), "takes": 4}
 _FORMAT = 1  # of the recipe below: a changed one makes the data anew
-_PLAIN = ("format", "seed", "voices", "takes", "voices_per_word")  # of a recipe, numbers all
 _RECORD = "made.json"  # what a folder was made with; marks it as ours
 _BUILDING = ".building"  # ending of a folder that is being made
 MOST_SHOWN = 60  # words whose counts are printed one by one
@@ -63,8 +64,7 @@ def make(out: str | Path = ROOT / "datasets" / "demo", seed: int = DEFAULTS["see
          voices_per_word: int | None = None, made_by: str | None = None) -> None:
     """Synthesise the data set into ``out`` and register it as ``name``; the same arguments give the same bytes.
 
-    What is there already, made with the same arguments, is left alone; what was made with others is replaced once
-    the new is whole. Nothing half-made is ever seen under ``out``.
+    What is there already, made with the same arguments, is left alone. Nothing half-made is ever seen under ``out``.
 
     Args:
         voices: how many of VOICES speak; an eighth of them are heard in dev only and an eighth in test only.
@@ -76,7 +76,7 @@ def make(out: str | Path = ROOT / "datasets" / "demo", seed: int = DEFAULTS["see
 
     Raises:
         UserError: a bad number, no eSpeak NG, a name that another data set has, a folder that cannot be written or
-            that holds anything which this module did not make.
+            that holds anything else.
     """
     out = Path(os.path.realpath(out))  # a link stays: what it leads to is made
     claim(name, out, registry, "python -m data.demo")
@@ -89,9 +89,12 @@ def make(out: str | Path = ROOT / "datasets" / "demo", seed: int = DEFAULTS["see
         recipe["words"] = _checked(words)
     if voices_per_word is not None:
         recipe["voices_per_word"] = voices_per_word
-    old = _recipe_of(out)
-    if old != recipe or not all((out / f"{split}.json").exists() for split in SPLITS):
-        _build(out, recipe, old)
+    if not _is_made(out, recipe):
+        try:
+            _build(out, recipe)
+        except OSError as error:
+            raise UserError(f"{out}: cannot be written ({error}); make room or choose another folder with "
+                            "--out") from error
     flags = [f"--name={name}", f"--out={out}"] * (name != "demo")
     flags += [f"--{flag}={recipe[flag]}" for flag, plain in DEFAULTS.items() if recipe[flag] != plain]
     made_by = made_by or shlex.join(["python", "-m", "data.demo", *flags])
@@ -114,82 +117,50 @@ def _checked(words: Sequence[str]) -> list[str]:
     return found
 
 
-def _recipe_of(folder: Path) -> dict | None:
-    """What a folder was made with; None when there is no such folder, or an empty one."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return None
-    try:
-        recipe = read_json(folder / _RECORD, shape={**dict.fromkeys(_PLAIN, int), "words": [str]})
-    except UserError:
-        recipe = {}
-    if not {"format", "seed", "voices", "takes"} <= set(recipe) <= {*_PLAIN, "words"}:
-        raise UserError(f"{folder}: exists and was not made by data.demo; choose another folder with --out or remove "
-                        "it")
-    return recipe
-
-
-def _check_untouched(folder: Path, recipe: dict) -> None:
-    """Make sure that a folder holds what `_build` made of a recipe and nothing else, before it is removed.
+def _is_made(folder: Path, recipe: dict) -> bool:
+    """Whether a folder was made by a recipe; not if it is empty, or not there.
 
     Raises:
-        UserError: naming a file that was added, or changed since.
+        UserError: it holds anything else, which is never removed.
     """
-    made = {"train.json", "dev.json", "test.json", _RECORD, *(f"{NOISE}/{kind}.wav" for kind in NOISES)}
-    voices, words = {voice.lower() for voice in VOICES}, set(recipe.get("words", WORDS))
-    last = (folder / _RECORD).stat().st_mtime + 2  # seconds, as exact as some file systems are; it was written last
-    for here, folders, files in os.walk(folder):
-        for name in sorted(files) + [name for name in folders if os.path.islink(os.path.join(here, name))]:
-            path = Path(here, name)
-            inside = path.relative_to(folder).as_posix()
-            word, _, clip = inside.partition("/")
-            speaker, _, take = clip.removesuffix(".wav").partition("_nohash_")
-            ours = inside in made or (word in words and speaker in voices and clip.endswith(".wav") and take.isdecimal()
-                                      and int(take) < recipe["takes"])
-            if not ours or path.is_symlink() or path.stat().st_mtime > last:
-                raise UserError(f"{folder}: {inside} was not made by data.demo, or changed since, so this folder is "
-                                "not made anew; choose another with --out, or remove it")
-        if strange := sorted(set(folders) - {*words, NOISE}):
-            raise UserError(f"{Path(here, strange[0])}: was not made by data.demo, so {folder} is not made anew; "
-                            "choose another folder with --out, or remove it")
-
-
-def _build(out: Path, recipe: dict, old: dict | None) -> None:
-    """Make ``out`` by a recipe, replacing what was made by the ``old`` one."""
-    import soundfile
-
-    from data.sources.splits import count_table
-
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return False
     try:
-        if old is not None:
-            _check_untouched(out, old)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(out)
-        building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=_BUILDING, dir=out.parent))
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written ({error.strerror}); choose another folder with --out") from error
+        if read_json(folder / _RECORD) == recipe and all((folder / f"{split}.json").exists() for split in SPLITS):
+            return True
+    except UserError:  # not there, or not ours
+        pass
+    raise UserError(f"{folder}: exists and was not made by data.demo with these arguments; choose another folder with "
+                    "--out or remove it")
+
+
+def _build(out: Path, recipe: dict) -> None:
+    """Make ``out`` by a recipe."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in out.parent.glob(f".{glob.escape(out.name)}.*{_BUILDING}"):  # of a killed run, not of one at work
+        if time.time() - leftover.stat().st_mtime > 3600:
+            shutil.rmtree(leftover, ignore_errors=True)
+    building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=_BUILDING, dir=out.parent))
     try:
         building.chmod(0o755)  # mkdtemp makes private folders
         splits, unsaid = _synthesise(building, recipe)
-        if len(said := {u.label for u in splits["train"]}) < 2:
+        if len(made := {u.label for u in splits["train"]}) < 2:
             raise UserError(f"--words: of {len(recipe.get('words', WORDS))} words, voices can say "
-                            f"{', '.join(sorted(said)) or 'none'} within a second, and two are needed; give others")
+                            f"{', '.join(sorted(made)) or 'none'} within a second, and two are needed; give others")
         for split in SPLITS:
             write_manifest(building / f"{split}.json", splits[split])
         (building / _RECORD).write_text(json.dumps(recipe) + "\n", encoding="utf-8", newline="\n")
-        if old is not None:
-            _check_untouched(out, old)  # once more, for what came meanwhile
-            shutil.rmtree(out)
         try:
             building.rename(out)  # fails if there is a folder with anything in it by now
         except OSError:
-            if _recipe_of(out) != recipe:
+            if not _is_made(out, recipe):  # by another run, meanwhile
                 raise
-            # else another run has made the same meanwhile
-    except (OSError, soundfile.SoundFileError) as error:
-        raise UserError(f"{out}: cannot be written ({error}); make room or choose another folder with "
-                        "--out") from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
+    _report(out, recipe, splits, unsaid)
+
+
+def _report(out: Path, recipe: dict, splits: Splits, unsaid: Counter) -> None:
     labels = sorted({u.label for u in splits["train"]})
     if len(labels) <= MOST_SHOWN:
         print(count_table(splits, labels))
@@ -201,16 +172,8 @@ def _build(out: Path, recipe: dict, old: dict | None) -> None:
         print(f"left out {sum(unsaid.values()):,} clips of {len(unsaid):,} words that a voice cannot say within a "
               f"second, such as {min(unsaid)}")
     if lost := sorted(set(recipe.get("words", WORDS)) - set(labels)):
-        print(f"dropped {len(lost):,} words of which no training clip is left: {', '.join(lost[:20])}"
-              f"{', ...' * (len(lost) > 20)}")
+        print(f"dropped {len(lost):,} words of which no training clip is left: {first_few(lost, 20)}")
     print(f"made of {recipe['voices']} eSpeak NG voices in {out}")
-
-
-def _remove_leftovers(out: Path) -> None:
-    """Remove what a killed run left beside ``out``; what another run is building now is younger."""
-    for leftover in out.parent.glob(f".{glob.escape(out.name)}.*{_BUILDING}"):
-        if time.time() - leftover.stat().st_mtime > 3600:
-            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _synthesise(folder: Path, recipe: dict) -> tuple[dict[str, list[Utterance]], Counter]:
@@ -282,10 +245,10 @@ def _record(folder: Path, voice: str, says: Sequence[str],
     """
     if not says:
         return [], [], []
-    import soundfile
     import soxr
 
     from data.audio.decoding import to_int16
+    from data.audio.files import write_sound
     from data.demo.espeak import Saying, speak
 
     # A generator of its own, so that a voice's clips depend on neither the other voices nor the threads.
@@ -301,6 +264,6 @@ def _record(folder: Path, voice: str, says: Sequence[str],
             long.append(saying.word)
             continue
         path = folder / saying.word / f"{voice.lower()}_nohash_{i // len(says)}.wav"
-        soundfile.write(path, to_int16(place(word, rng)), SAMPLE_RATE, "PCM_16")
+        write_sound(path, to_int16(place(word, rng)))
         utterances.append(Utterance(str(path), saying.word, 1.0, speaker=voice.lower()))
     return utterances, words, long

@@ -13,15 +13,16 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from data.base import values
 from data.base.errors import UserError, exit_cleanly
 from data.base.files import ROOT
 from data.base.labels import look_alike, one_spelling
+from data.base.messages import first_few
 from data.folder.divide import MANY_SPEAKERS, divide
-from data.folder.find_words import NOISE, Findings, find_words
-from data.folder.speaker_of_file import OFFICIAL_STYLE, PREFIX_STYLE, by_likely_style, by_regex, by_table
+from data.folder.speaker_of_file import OFFICIAL_STYLE, by_regex, by_table
 from data.manifests.manifest import Utterance
 from data.manifests.registry import REGISTRY, SPLITS
-from data.sources.word_folders import doubt_words
+from data.sources.word_folders import NOISE, Findings, doubt_words, find_words
 
 _CHUNK = 200  # files a task
 
@@ -44,19 +45,18 @@ def main(args: argparse.Namespace, say: Callable[[str], None] = print) -> None:
     speakers = _speakers(args, clips, root, say)
     splits = _split(args, clips, speakers, say)
     _drop_untrained(splits, say)
-    check_disjoint(splits, content=False)  # equal audio is gone already
+    check_disjoint(splits)
     say(count_table(splits, sorted({u.label for u in splits["train"]})))
     noise = _noise(found.noise, say) if found.noise else None
     write_corpus(args.name, splits, out, noise=noise, made_by=_command(args), registry=args.registry, say=say)
 
 
 def _listen(args: argparse.Namespace, found: Findings, root: Path, say: Callable[[str], None]) -> list:
-    """The clips, as (word, `Recording`), having said what they are and, by kind, what else lies in the folder."""
+    """The clips, as (word, `Recording`), having reported what they are and, by kind, what else lies in the folder."""
     from tqdm import tqdm
 
     from data.base.cores import ordered_map
     from data.folder.word_stretch import examine
-    from data.sources.vetting import doubtful
 
     files = found.files
     tasks = [([path for _, path in files[i:i + _CHUNK]], args.clip_seconds) for i in range(0, len(files), _CHUNK)]
@@ -66,31 +66,30 @@ def _listen(args: argparse.Namespace, found: Findings, root: Path, say: Callable
             heard += results
             progress.update(len(results))
     clips = [(word, r) for (word, _), r in zip(files, heard, strict=True) if not isinstance(r, str)]
-    unusable = defaultdict(list)
-    for (_, path), reason in zip(files, heard, strict=True):
-        if isinstance(reason, str):
-            ending = os.path.splitext(path)[1].lower()
-            unusable[f"{ending or 'other'} files that cannot be decoded" if "cannot be decoded" in reason
-                     else "recordings that cannot be used"].append(reason)
+    broken = [r for r in heard if isinstance(r, str)]
     if not clips:
-        raise UserError(f"{root}: none of its {len(files):,} files is usable audio, for instance "
-                        f"{next(iter(unusable.values()))[0]}")
+        raise UserError(f"{root}: none of its {len(files):,} files is usable audio, for instance {broken[0]}")
+    if broken:
+        found.left_out["recordings that cannot be used"] = broken
+    _report(clips, found, args.clip_seconds, root, say)
+    return clips
+
+
+def _report(clips: list, found: Findings, clip_seconds: float, root: Path, say: Callable[[str], None]) -> None:
+    from data.sources.vetting import doubtful
+
     formats, rates = (Counter(getattr(r, key) for _, r in clips).most_common() for key in ("format", "rate"))
     words = {word for word, _ in clips}
     say(f"{root}: {len(clips):,} audio files in {len(words):,} word folders: "
         + ", ".join(f"{n:,} {name}" for name, n in formats) + "; " + ", ".join(f"{n:,} at {r} Hz" for r, n in rates))
-    for kind, paths in sorted({**found.left_out, **unusable}.items()):
-        _say_some(say, "left out", kind, paths)
+    for line in found.remarks():
+        say(line)
     _say_some(say, "warning: no usable recording of", "words", sorted(found.folders.keys() - words))
-    _say_some(say, "joined", "words from folders whose names look the same",
-              [f"{word} ({', '.join(map(ascii, names))})" for word, names in found.folders.items() if len(names) > 1])
     for line in (*look_alike(sorted(words)), *doubtful((r.path, r.remarks) for _, r in clips)):
         say(f"warning: {line}")
-    long = sorted((r for _, r in clips if r.seconds > r.duration), key=lambda r: -r.seconds)
-    if long:
-        say(f"cut to the loudest {args.clip_seconds:g} s: {len(long):,} longer files "
+    if long := sorted((r for _, r in clips if r.seconds > r.duration), key=lambda r: -r.seconds):
+        say(f"cut to the loudest {clip_seconds:g} s: {len(long):,} longer files "
             f"({long[-1].seconds:.2f} to {long[0].seconds:.2f} s), such as {long[0].path} at {long[0].offset:.2f} s")
-    return clips
 
 
 def _noise(folder: Path, say: Callable[[str], None]) -> Path | None:
@@ -128,16 +127,13 @@ def _speakers(args: argparse.Namespace, clips: list, root: Path, say: Callable[[
     files = [(word, r.path) for word, r in clips]
     if args.speakers:
         speakers, how = by_table(files, args.speakers, root), f"by {args.speakers}"
-    elif args.speaker_regex is not None:
-        speakers, how = by_regex(files, args.speaker_regex, root), f"from file names by {args.speaker_regex}"
     else:
-        speakers, how = by_likely_style(files)
+        pattern = args.speaker_regex or OFFICIAL_STYLE
+        speakers, how = by_regex(files, pattern, root, args.speaker_regex is not None), f"from file names by {pattern}"
     speakers, groups = one_spelling(speakers)
     count = len(set(speakers) - {None})
     if count:
         say(f"speakers: {count:,}, {how}")
-    elif how:
-        say(f"no speakers from file names: {how}")
     _say_some(say, "joined", "speakers whose names look the same", [" and ".join(group) for group in groups])
     if count < len(SPLITS):
         say("warning: " + (f"only {count} speaker{'s' * (count != 1)}" if count else "the file names tell no speakers "
@@ -184,9 +180,9 @@ def _drop_untrained(splits: dict[str, list[Utterance]], say: Callable[[str], Non
         _say_some(say, f"not in {split}:", "words", sorted(set(count["train"]) - set(count[split])))
 
 
-def _say_some(say: Callable[[str], None], before: str, what: str, items: Sequence[str], most: int = 5) -> None:
+def _say_some(say: Callable[[str], None], before: str, what: str, items: Sequence[str]) -> None:
     if items:
-        say(f"{before} {len(items):,} {what}: {'; '.join(items[:most])}" + ("; ..." if len(items) > most else ""))
+        say(f"{before} {len(items):,} {what}: {first_few(items)}")
 
 
 def _command(args: argparse.Namespace) -> str:
@@ -207,12 +203,13 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder; its files are read, never changed")
     audio = parser.add_argument_group("audio")
-    audio.add_argument("--clip_seconds", type=float, default=1.0, metavar="S",
+    audio.add_argument("--clip_seconds", type=values.clip_seconds, default=1.0, metavar="S",
                        help="longer files are cut to their loudest stretch of this length")
     split = parser.add_argument_group("speakers and splits")
     who = split.add_mutually_exclusive_group()
-    who.add_argument("--speaker_regex", metavar="REGEX", help="its first group, searched in a file's path within its "
-                     f"word folder, is the speaker (default: {OFFICIAL_STYLE} or {PREFIX_STYLE} if the names look so)")
+    who.add_argument("--speaker_regex", type=values.one_group, metavar="REGEX", help="its first group, searched in a "
+                     "file's path within its word folder, is the speaker (default: as in Speech Commands, "
+                     f"{OFFICIAL_STYLE})")
     who.add_argument("--speakers", type=Path, metavar="FILE", help="CSV file with the columns file,speaker (paths "
                      "relative to DIR)")
     split.add_argument("--dev_percent", type=float, default=10.0, metavar="P", help="share of the dev split")
@@ -228,11 +225,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = _parser().parse_args(argv)
-    from data.audio.decoding import check_clip_seconds
     from data.manifests.registry import check_data_set_name
 
     check_data_set_name(args.name)
-    check_clip_seconds(args.clip_seconds)
     if not (args.dev_percent > 0 and args.test_percent > 0 and args.dev_percent + args.test_percent < 100):
         raise UserError(f"--dev_percent {args.dev_percent:g} --test_percent {args.test_percent:g}: must be positive "
                         "and leave something for training")

@@ -33,7 +33,7 @@ def main(args: argparse.Namespace) -> None:
         if not folder.is_dir():
             raise UserError(f"--{flag} {folder}: no such folder; give the right one or fetch it with {hint}")
     try:
-        clips = scan(args.librispeech, args.alignments, args.out / "scan", args.speaker_regex, args.tier)
+        clips = scan(args.librispeech, args.alignments, args.speaker_regex, args.tier)
     except NothingToUse as error:
         _report_problems(error.problems, args.out)
         raise

@@ -6,9 +6,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from data.base import values
 from data.base.errors import UserError
 from data.base.files import ROOT, check_name
-from data.manifests.registry import REGISTRY, SPLITS, claim, read_registry
+from data.manifests.registry import REGISTRY, SPLITS, claim
 
 PARTS = {  # md5 of <part>.tar.gz as published at openslr.org/12
     "dev-clean": "42e2234ba48799c1f50f24a7926300a1",
@@ -58,42 +59,42 @@ def _parser() -> argparse.ArgumentParser:
                         help=f"where the parts lie: an address or a folder (default {MIRROR})")
     source.add_argument("--alignments_url", default=ALIGNMENTS_URL, metavar="URL",
                         help=f"where the alignments lie: an address or a file (default {ALIGNMENTS_URL})")
-    source.add_argument("--speaker_regex", metavar="REGEX",
+    source.add_argument("--speaker_regex", type=values.one_group, metavar="REGEX",
                         help="its first group, searched in an audio file's path within --librispeech, is the speaker, "
                              "for instance '^([^/]+)/' (default: as LibriSpeech and LibriTTS name their files)")
     source.add_argument("--tier", metavar="NAME",
                         help="the TextGrids' tier to read (default: words, or the one called like that)")
     words = parser.add_argument_group("words")
-    words.add_argument("--sizes", nargs="+", type=_at_least(2), default=[10, 100, 1000, 10000], metavar="N",
+    words.add_argument("--sizes", nargs="+", type=values.within(int, 2), default=[10, 100, 1000, 10000], metavar="N",
                        help="the N most frequent words, one data set each (default 10 100 1000 10000)")
-    words.add_argument("--min_seconds", type=_seconds, default=0.0, metavar="S",
+    words.add_argument("--min_seconds", type=values.not_negative, default=0.0, metavar="S",
                        help="leave out clips shorter than this (default 0: none)")
-    words.add_argument("--min_count", type=_at_least(len(SPLITS)), default=len(SPLITS), metavar="N",
+    words.add_argument("--min_count", type=values.within(int, len(SPLITS)), default=len(SPLITS), metavar="N",
                        help="drop words with fewer usable clips (default 3, one for each split)")
-    words.add_argument("--max_per_word", "--max-per-word", type=_at_least(len(SPLITS)), metavar="N",
+    words.add_argument("--max_per_word", "--max-per-word", type=values.within(int, len(SPLITS)), metavar="N",
                        help="keep at most so many clips of a word, over all splits (default all)")
     new = parser.add_argument_group(
         "an encoder for words it never saw", "More words, as a spotter hears them, under a name of their own.")
     new.add_argument("--name", metavar="NAME", help="register as NAME-N, with manifests in DIR/NAME-N/ (default as N)")
-    new.add_argument("--context", nargs="?", type=_part, const=1.0, default=0.0, metavar="SHARE",
+    new.add_argument("--context", nargs="?", type=values.probability, const=1.0, default=0.0, metavar="SHARE",
                      help="take --clip_seconds around the word, its neighbours audible, in so great a share of the "
                           "clips, without SHARE in all; the others are cut at the word (default 0)")
-    new.add_argument("--clip_seconds", type=_length, default=1.0, metavar="S",
+    new.add_argument("--clip_seconds", type=values.within(float, 0.1, 10), default=1.0, metavar="S",
                      help="length of a clip with context (default 1.0, the encoder's)")
     new.add_argument("--train_only", action="store_true",
                      help="keep words that have no clip in dev or test (default off: such words are dropped)")
-    new.add_argument("--min_speakers", type=_at_least(1), default=1, metavar="N",
+    new.add_argument("--min_speakers", type=values.count, default=1, metavar="N",
                      help="drop words said by fewer (default 1)")
     new.add_argument("--exclude_words", nargs="+", default=[], metavar="WORD",
                      help="words to leave out, such as those to test with (default none)")
     new.add_argument("--exclude_speakers", nargs="+", default=[], metavar="SPEAKER",
                      help="speakers to leave out, such as those of a background to test with (default none)")
-    new.add_argument("--new_words", type=_percent, default=0.0, metavar="PERCENT",
+    new.add_argument("--new_words", type=values.within(float, 0, 50), default=0.0, metavar="PERCENT",
                      help="hold out so many of the words, by a hash of each, to judge the encoder by while it is "
                           "trained; what the dev speakers say of them goes to new_words.json (default 0)")
     result = parser.add_argument_group("result")
     result.add_argument("--out", type=Path, default=ROOT / "datasets" / "libriwords", metavar="DIR",
-                        help="manifests go to DIR/<N>/, the resumable scan to DIR/scan/ (default datasets/libriwords)")
+                        help="manifests go to DIR/<N>/ (default datasets/libriwords)")
     result.add_argument("--registry", type=Path, default=REGISTRY, metavar="FILE",
                         help="registers the data sets as <N> (default manifests.json)")
     return parser
@@ -118,55 +119,11 @@ def made_by(size: int, args: argparse.Namespace) -> str:
 
 def check_flags(args: argparse.Namespace) -> None:
     """Raise UserError for flags that do not go together, or where another data set has one of the names or folders."""
-    for flag, needed, given in (("clip_seconds", "--context", args.context),
-                                ("mirror", "--download", args.download),
-                                ("alignments_url", "--download_alignments", args.download_alignments)):
-        if not given and getattr(args, flag) != _parser().get_default(flag):
-            raise UserError(f"--{flag} has no effect without {needed}; give that too, or leave it out")
     if args.name:
         check_name("--name", args.name)
     elif args.context or args.train_only or args.exclude_words or args.exclude_speakers or args.new_words:
         raise UserError("--context, --train_only, --exclude_words, --exclude_speakers and --new_words make other data "
                         "than the paper's; give them a name with --name")
-    entries = read_registry(args.registry) if args.registry.exists() else {}
     for size in args.sizes:
         name = name_of(size, args)
-        if (entry := entries.get(name)) is None:
-            continue
-        if not str(entry.get("made_by")).startswith("python -m data.libriwords "):
-            raise UserError(f"--sizes {size}: {args.registry} has another data set of the name {name!r}; take another "
-                            "size, --name or --registry")
-    for name in (name_of(size, args) for size in args.sizes):
         claim(name, args.out / name, args.registry, "python -m data.libriwords", "--name" if args.name else "--sizes")
-
-
-def _at_least(least: int):
-    def number(text: str) -> int:
-        value = int(text)
-        if value < least:
-            raise argparse.ArgumentTypeError(f"{text} is less than {least}")
-        return value
-    return number
-
-
-def _between(least: float, most: float, what: str):
-    def number(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = float("nan")
-        if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"{text} is no {what} from {least:g} to {most:g}")
-        return value
-    return number
-
-
-_part, _percent, _length = (_between(*wanted) for wanted in (
-    (0, 1, "share"), (0, 50, "percentage"), (0.1, 10, "length in seconds")))
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is no number of seconds")
-    return value

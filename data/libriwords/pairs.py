@@ -4,24 +4,10 @@ import os
 import re
 from pathlib import Path
 
-from data.base.files import file_state
-from data.sources.speaker_regex import speaker_regex as compiled
-
 # LibriSpeech's and LibriTTS's names: 84-121123-0000, 84_121123_000007_000001.
 LIBRI_NAMES = r"^(?:.*/)?([^-/]+)-[^-/]+-[^-/]+\.\w+$|^(?:.*/)?(\d+)_\d+_\d+_\d+\.\w+$"
 
 SEVERAL = "several files have its name, and none of the other kind its path"
-
-
-def speaker_pattern(speaker_regex: str | None) -> re.Pattern:
-    """``--speaker_regex``, or what fits the names of LibriSpeech and LibriTTS.
-
-    Raises:
-        UserError: no regular expression, or one without a group.
-    """
-    if speaker_regex is None:
-        return re.compile(LIBRI_NAMES)
-    return compiled(speaker_regex)
 
 
 def speaker_of(path: str, folder: str | Path, regex: re.Pattern) -> str | None:
@@ -40,8 +26,7 @@ def pair_up(audio: dict[str, os.DirEntry], grids: dict[str, os.DirEntry], folder
         given: ``--speaker_regex``, if there was one.
 
     Returns:
-        What has no partner or no speaker, as problems; and (TextGrid, its state, audio, its state) in
-        order of the audio's path.
+        What has no partner or no speaker, as problems; and (TextGrid, audio) in order of the audio's path.
     """
     problems, pairs = [], []
     several = _of_several(audio, grids)
@@ -61,13 +46,8 @@ def pair_up(audio: dict[str, os.DirEntry], grids: dict[str, os.DirEntry], folder
             problems.append(("name is not speaker-chapter-number" if given is None else
                              f"name that --speaker_regex {given!r} does not fit", recording.path, ""))
             continue
-        try:
-            state = [file_state(entry.path) for entry in (grid, recording)]
-        except OSError as error:  # gone since it was listed
-            problems.append(("cannot be reached", grid.path, error.strerror or ""))
-            continue
-        pairs.append((grid.path, state[0], recording.path, state[1]))
-    return problems, sorted(pairs, key=lambda pair: pair[2])
+        pairs.append((grid.path, recording.path))
+    return problems, sorted(pairs, key=lambda pair: pair[1])
 
 
 def _of_several(audio: dict[str, os.DirEntry], grids: dict[str, os.DirEntry]) -> set[str]:

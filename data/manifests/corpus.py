@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from data.manifests.manifest import Manifest, read_manifest
 from data.manifests.registry import REGISTRY, SPLITS, read_registry, registered
 
 JOIN = "+"
-UNKNOWN = "_unknown_"  # of sets that have a label for all other words
+OTHER_WORDS = "_unknown_"  # of sets that have a label for all of them
 _LOOKED_AT = 20  # recordings of a set whose rates are looked at
 _FULL_RATE = 16_000  # Hz, of an encoder
 
@@ -62,26 +63,26 @@ def load_corpus(name: str, splits: Sequence[str] = SPLITS, registry: str | Path 
         return _load_set(name, splits, registry)
     for part in names:
         registered(part, registry)  # the plain message for a name that is not there
-    if len(set(names)) < len(names):
+    parts = {part: _load_set(part, SPLITS, registry) for part in names}
+    if len(parts) < len(names):
         raise UserError(f"--manifest {name}: names a data set twice; leave one out")
-    parts = [_load_set(part, SPLITS, registry) for part in names]
-    _refuse_one_set(names, parts)
-    _refuse_leaks(names, parts)
-    labels = sorted(set().union(*(part.labels for part in parts)))
-    _refuse_contradictions(name, names, parts, labels)
-    _tell_rates(name, names, parts)
+    _refuse_one_set(parts)
+    _refuse_leaks(parts)
+    labels = sorted(set().union(*(part.labels for part in parts.values())))
+    _refuse_contradictions(name, parts, labels)
+    _tell_rates(name, parts)
     place = {label: i for i, label in enumerate(labels)}
     first = {}
-    for i, part in enumerate(parts):
+    for i, part in enumerate(parts.values()):
         for label in part.labels:
             first.setdefault(label, i)
-    joined = {split: concatenate([part.splits[split] for part in parts], labels, place) for split in splits}
+    joined = {split: concatenate([part.splits[split] for part in parts.values()], labels, place) for split in splits}
     for split, manifest in joined.items():
-        if twice := sum(len(part.splits[split]) for part in parts) - len(manifest):
+        if twice := sum(len(part.splits[split]) for part in parts.values()) - len(manifest):
             print(f"--manifest {name}: {twice:,} {split} clips are in several of the sets and count once",
                   file=sys.stderr)
-    return Corpus(name, labels, joined, next((part.noise for part in parts if part.noise), None),
-                  np.array([first[label] for label in labels]), all(part.speech_commands for part in parts))
+    return Corpus(name, labels, joined, next((part.noise for part in parts.values() if part.noise), None),
+                  np.array([first[label] for label in labels]), all(part.speech_commands for part in parts.values()))
 
 
 def parts_of(name: str, registry: str | Path = REGISTRY) -> list[str]:
@@ -127,44 +128,46 @@ def _load_set(name: str, splits: Sequence[str] = SPLITS, registry: str | Path = 
     return Corpus(name, train.labels, {split: found[split] for split in splits}, noise, speech_commands=ours)
 
 
+def _new_words_of(name: str, registry: str | Path) -> dict[str, Path]:
+    """The manifests of words held out as new, by the name of the set that has them."""
+    folder = Path(registry).absolute().parent
+    return {part: folder / path for part in parts_of(name, registry)
+            if isinstance(path := registered(part, registry).get("new_words"), str)}
+
+
 def new_words(corpus: Corpus, registry: str | Path = REGISTRY) -> Manifest:
     """The clips of words held out to judge an encoder by, of the set or of all joined sets that have such.
 
     Raises:
         UserError: no set has any, or one of the words, or of their speakers, is in ``corpus``'s training.
     """
-    folder, paths = Path(registry).absolute().parent, {}
-    for part in parts_of(corpus.name, registry):
-        if isinstance(path := registered(part, registry).get("new_words"), str):
-            paths.setdefault((folder / path).resolve(), folder / path)  # sets may hold out the same words
+    paths = {path.resolve(): path for path in _new_words_of(corpus.name, registry).values()}  # may be the same words
     found = [read_manifest(path) for path in paths.values()]
     if not found:
         raise UserError(f"--manifest {corpus.name} has no words held out as new; make a set that has, with python -m "
                         "data.libriwords --new_words")
     labels = sorted(set().union(*(manifest.labels for manifest in found)))
-    held = concatenate(found, labels, {label: i for i, label in enumerate(labels)})
-    for what, both in trained_on(held, corpus.splits["train"]):
+    unheard = concatenate(found, labels, {label: i for i, label in enumerate(labels)})
+    for what, both in trained_on(unheard, corpus.splits["train"]):
         raise UserError(f"{len(both):,} {what} held out as new are in the training of --manifest {corpus.name}: "
                         f"{first_few(sorted(both))}; leave them out of it")
-    return held
+    return unheard
 
 
-def trained_on(held: Manifest, train: Manifest) -> list[tuple[str, set[str]]]:
+def trained_on(unheard: Manifest, train: Manifest) -> list[tuple[str, set[str]]]:
     """What a manifest of words held out as new shares with a training: ("words", which), of speakers and recordings."""
-    found = [("words", _alike(held.labels, train.labels)), ("speakers", _alike(held.speaker, train.speaker)),
-             ("recordings", {*map(_real, held.files)} & {*map(_real, train.files)})]
+    found = [("words", _alike(unheard.labels, train.labels)), ("speakers", _alike(unheard.speaker, train.speaker)),
+             ("recordings", {*map(_real, unheard.files)} & {*map(_real, train.files)})]
     return [(what, both) for what, both in found if both]
 
 
 def trained_new_words(corpus: Corpus, registry: str | Path = REGISTRY) -> list[str]:
     """A line on the words that one set holds out as new and another is trained on; none if there are no such."""
-    folder, found = Path(registry).absolute().parent, []
-    for part in parts_of(corpus.name, registry):
-        if isinstance(path := registered(part, registry).get("new_words"), str) and (folder / path).is_file():
-            words = _alike(read_manifest(folder / path).labels, corpus.splits["train"].labels)
-            if words:
-                found.append(f"{len(words):,} words that {part!r} holds out as new are in this training: "
-                             f"{first_few(sorted(words))}; they cannot judge this encoder")
+    found = []
+    for part, path in _new_words_of(corpus.name, registry).items():
+        if path.is_file() and (words := _alike(read_manifest(path).labels, corpus.splits["train"].labels)):
+            found.append(f"{len(words):,} words that {part!r} holds out as new are in this training: "
+                         f"{first_few(sorted(words))}; they cannot judge this encoder")
     return found
 
 
@@ -196,9 +199,9 @@ def concatenate(manifests: Sequence[Manifest], labels: list[str], place: dict[st
     return whole.subset(np.delete(np.arange(len(whole)), again)) if len(again) else whole
 
 
-def _refuse_one_set(names: Sequence[str], parts: Sequence[Corpus]) -> None:
+def _refuse_one_set(parts: dict[str, Corpus]) -> None:
     seen: dict[tuple, str] = {}
-    for name, part in zip(names, parts, strict=True):
+    for name, part in parts.items():
         train = part.splits["train"]
         clips = len(train), round(float(train.offset.sum()), 3), frozenset(map(_real, train.files))
         if (other := seen.setdefault(clips, name)) != name:
@@ -206,17 +209,18 @@ def _refuse_one_set(names: Sequence[str], parts: Sequence[Corpus]) -> None:
                             "under two names; leave one out")
 
 
-def _refuse_leaks(names: Sequence[str], parts: Sequence[Corpus]) -> None:
-    for a, trained in zip(names, parts, strict=True):
+def _refuse_leaks(parts: dict[str, Corpus]) -> None:
+    for (a, trained), (b, tested) in permutations(parts.items(), 2):
         train = trained.splits["train"]
         files = set(map(_real, train.files))
-        for b, held in zip(names, parts, strict=True):
-            if a == b:
-                continue
-            for split in ("dev", "test"):
-                other = held.splits[split]
-                _refuse(_alike(other.speaker, train.speaker), "speaker", a, b, split)
-                _refuse((file for file in other.files if _real(file) in files), "recording", a, b, split)
+        for split in ("dev", "test"):
+            other = tested.splits[split]
+            for what, both in (("speakers", _alike(other.speaker, train.speaker)),
+                               ("recordings", {file for file in other.files if _real(file) in files})):
+                if both:
+                    raise UserError(f"{what} of the {split} split of {b!r} in the training of {a!r} ({len(both):,}): "
+                                    f"{first_few(sorted(both))}; leave them out of one set, or rename speakers who "
+                                    "are other people")
 
 
 def _real(path: str) -> str:
@@ -231,45 +235,36 @@ def _real_folder(folder: str) -> str:
     return os.path.realpath(folder)
 
 
-def _refuse(both: Iterable[str], what: str, trained: str, held: str, split: str) -> None:
-    if found := sorted(both):
-        others = ", or give them other names if they are other people" if what == "speaker" else ""
-        raise UserError(f"{what}{'s' * (len(found) > 1)} of the {split} split of {held!r} in the training of "
-                        f"{trained!r} ({len(found):,}): {first_few(found)}; leave them out of one set{others}")
-
-
-def _refuse_contradictions(name: str, names: Sequence[str], parts: Sequence[Corpus], labels: Sequence[str]) -> None:
+def _refuse_contradictions(name: str, parts: dict[str, Corpus], labels: Sequence[str]) -> None:
     """Raise UserError where the sets call one thing by two names, or two things by one."""
     if alike := twins(labels):
         raise UserError(f"--manifest {name}: labels {' and '.join(map(repr, alike[0]))} differ by case or blanks only; "
                         "spell the word the same way in all sets")
-    for a, part in zip(names, parts, strict=True):
-        if UNKNOWN in part.labels and (others := set(labels) - set(part.labels)):
-            raise UserError(f"--manifest {name}: {UNKNOWN!r} of {a!r} stands for any word that this set does not name, "
-                            f"and the others name {len(others):,} more: {first_few(sorted(others))}; join a set "
+    for a, part in parts.items():
+        if OTHER_WORDS in part.labels and (others := set(labels) - set(part.labels)):
+            raise UserError(f"--manifest {name}: {OTHER_WORDS!r} of {a!r} stands for any word that this set does not "
+                            f"name, and the others name {len(others):,} more: {first_few(sorted(others))}; join a set "
                             "without it")
-    splits = [(a, split, part.splits[split]) for a, part in zip(names, parts, strict=True) for split in part.splits]
+    splits = [(a, manifest) for a, part in parts.items() for manifest in part.splits.values()]
     for m, i, n, j in under_two_labels([replace(manifest, files=[*map(_real, manifest.files)])
-                                        for *_, manifest in splits]):
-        (a, _, one), (b, _, other) = splits[m], splits[n]
+                                        for _, manifest in splits]):
+        (a, one), (b, other) = splits[m], splits[n]
         if a != b:  # a set alone has been warned of
             raise UserError(f"--manifest {name}: {one[i].path} at {one.offset[i]:g} s is {other[j].label!r} in {b!r} "
                             f"and {one[i].label!r} in {a!r}; mend one of them")
 
 
-def _tell_rates(name: str, names: Sequence[str], parts: Sequence[Corpus]) -> None:
-    """Say that some sets were recorded at less than 16 kHz and others were not: a missing band tells them apart."""
+def _tell_rates(name: str, parts: dict[str, Corpus]) -> None:
+    """Report that some sets were recorded at less than 16 kHz and others were not: a missing band tells them apart."""
     import soundfile
 
     lowest = {}
-    for part, corpus in zip(names, parts, strict=True):
-        files, rates = corpus.splits["train"].files, []
+    for part, corpus in parts.items():
+        files = corpus.splits["train"].files
         for path in files[::max(1, len(files) // _LOOKED_AT)][:_LOOKED_AT]:
-            with suppress(OSError, ValueError, soundfile.SoundFileError):  # whoever decodes it has more to say
+            with suppress(OSError, ValueError, soundfile.SoundFileError):  # whoever decodes it has more to report
                 check_regular(path)
-                rates.append(soundfile.info(path).samplerate)
-        if rates:
-            lowest[part] = min(rates)
+                lowest[part] = min(soundfile.info(path).samplerate, lowest.get(part, _FULL_RATE))
     narrow = {part: rate for part, rate in lowest.items() if rate < _FULL_RATE}
     if narrow and len(narrow) < len(lowest):
         print(f"warning: --manifest {name}: recordings of " + ", ".join(

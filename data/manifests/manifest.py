@@ -1,4 +1,4 @@
-"""The registry of data sets (manifests.json) and the JSON-lines manifests it points to: read, check, write.
+"""JSON-lines manifests: read, check, write.
 
 A manifest has one utterance a line::
 
@@ -12,8 +12,9 @@ into one Unicode form (NFC), without blanks around them.
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -93,48 +94,23 @@ def read_manifest(path: str | Path, labels: Sequence[str] | None = None) -> Mani
     path = Path(path)
     folder = path.absolute().parent
     class_of = {} if labels is None else {name: i for i, name in enumerate(labels)}
-    spelling: dict[str, str] = {}  # of labels, as given
     files: dict[str, int] = {}
     file, offset, duration, label, speaker = [], [], [], [], []
-    decode = json.JSONDecoder(object_pairs_hook=without_twins).decode
-    try:
-        lines = open_regular(path, "r", encoding="utf-8-sig")  # an editor may have put a byte-order mark in front
-    except OSError as error:
-        raise UserError(f"{path}: cannot read this manifest ({error.strerror})") from error
-    except ValueError:  # a NUL, or half a surrogate pair, which only a registry can have
-        raise UserError(f"{str(path)!a}: no name that a manifest can have; mend the registry") from None
-    with lines:
-        for number, line in enumerate(_decoded_lines(lines, path), 1):
-            if not line.strip():
-                continue
-            where = f"{path}, line {number}"
-            try:
-                entry = decode(line)
-            except UserError as error:
-                raise UserError(f"{where}: {error}") from None
-            except (ValueError, RecursionError):
-                raise UserError(f"{where}: not JSON; a manifest has one JSON object a line") from None
-            if not isinstance(entry, dict):
-                raise UserError(f"{where}: not a JSON object")
-            given = _text(entry, LABEL_FIELDS, where)
-            name = spelling.get(given)
-            if name is None:
-                name = spelling[given] = one_form(given)
-                if not name or has_controls(name):
-                    raise UserError(f"{where}: label {given!r} is blank or has control characters in it")
-            if name not in class_of:
-                if labels is not None:
-                    raise UserError(f"{where}: label {name!r} is not one of the {len(labels)} known labels"
-                                    f"{did_you_mean(name, labels)}; add it to the training manifest or remove the line")
-                class_of[name] = len(class_of)
-            audio = _audio_path(folder, _text(entry, PATH_FIELDS, where, (str,)))
-            file.append(files.setdefault(audio, len(files)))
-            offset.append(_seconds(entry.get("offset", 0.0), "offset", where))
-            duration.append(_seconds(_field(entry, ("duration",), where), "duration", where))
-            if not duration[-1]:
-                raise UserError(f"{where}: duration is 0; remove this line")
-            label.append(class_of[name])
-            speaker.append(None if entry.get("speaker") is None else _text(entry, ("speaker",), where))
+    for where, entry in _entries(path):
+        if not (name := _label(given := _text(entry, LABEL_FIELDS, where))):
+            raise UserError(f"{where}: label {given!r} is blank or has control characters in it")
+        if name not in class_of:
+            if labels is not None:
+                raise UserError(f"{where}: label {name!r} is not one of the {len(labels)} known labels"
+                                f"{did_you_mean(name, labels)}; add it to the training manifest or remove the line")
+            class_of[name] = len(class_of)
+        label.append(class_of[name])
+        file.append(files.setdefault(_audio_path(folder, _text(entry, PATH_FIELDS, where, (str,))), len(files)))
+        offset.append(_seconds(entry.get("offset", 0.0), "offset", where))
+        duration.append(_seconds(_field(entry, ("duration",), where), "duration", where))
+        if not duration[-1]:
+            raise UserError(f"{where}: duration is 0; remove this line")
+        speaker.append(None if entry.get("speaker") is None else _text(entry, ("speaker",), where))
     if not file:
         raise UserError(f"{path}: this manifest has no utterances")
     if labels is None:  # sorted, whatever the order of the lines
@@ -143,6 +119,38 @@ def read_manifest(path: str | Path, labels: Sequence[str] | None = None) -> Mani
         label = rank[label]
     return Manifest(path, list(labels), list(files), np.asarray(file, np.int32), np.asarray(offset),
                     np.asarray(duration), np.asarray(label, np.int32), np.asarray(speaker, object))
+
+
+def _entries(path: Path) -> Iterator[tuple[str, dict]]:
+    """The JSON objects of a manifest, each with the file and line for a message."""
+    decode = json.JSONDecoder(object_pairs_hook=without_twins).decode
+    try:
+        with open_regular(path, "r", encoding="utf-8-sig") as lines:  # with or without a byte-order mark
+            for number, line in enumerate(lines, 1):
+                if not line.strip():
+                    continue
+                where = f"{path}, line {number}"
+                try:
+                    entry = decode(line)
+                except UserError as error:
+                    raise UserError(f"{where}: {error}") from None
+                except (ValueError, RecursionError):
+                    raise UserError(f"{where}: not JSON; a manifest has one JSON object a line") from None
+                if not isinstance(entry, dict):
+                    raise UserError(f"{where}: not a JSON object")
+                yield where, entry
+    except OSError as error:
+        raise UserError(f"{path}: cannot read this manifest ({error.strerror})") from error
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a text file in UTF-8") from None
+    except ValueError:  # a NUL, or half a surrogate pair, which only a registry can have
+        raise UserError(f"{str(path)!a}: no name that a manifest can have; mend the registry") from None
+
+
+@lru_cache(20_000)
+def _label(given: str) -> str:
+    """A label in one form; an empty one for what can be none."""
+    return "" if has_controls(name := one_form(given)) else name
 
 
 def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
@@ -181,13 +189,6 @@ def relative(path: str | Path, folder: Path) -> str:
         return os.path.relpath(os.path.abspath(path), folder)
     except ValueError:
         return os.path.abspath(path)
-
-
-def _decoded_lines(lines: Iterable[str], path: Path) -> Iterable[str]:
-    try:
-        yield from lines
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not a text file in UTF-8") from None
 
 
 def _field(entry: dict, names: Sequence[str], where: str):

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from data.base.errors import UserError
 from data.base.files import check_regular, locked, read_json, write_atomically
-from data.sources.find import UNPACKING
+from data.base.find import UNPACKING
 
 ATTEMPTS = 5  # in a row without a byte gained
 WAIT = 1.0  # seconds before the second attempt, doubled with every further one
@@ -47,20 +47,12 @@ def fetch_and_unpack(url: str, folder: str | Path, **checks) -> Path:
     archive = folder / name
     if _local(url) is None and not archive.exists() and _unpacked(archive, folder) is not None:
         return folder  # unpacked, and the archive removed to save space
-    archive = fetch(url, archive, **checks)
-    try:
-        return unpack(archive, folder)
-    except UserError:
-        if _local(url) is None and not checks:  # with a hash it is what the server has
-            os.replace(archive, f"{archive}.bad")
-        raise
+    return unpack(fetch(url, archive, **checks), folder)
 
 
 def fetch(url: str, path: str | Path, *, sha256: str | None = None, md5: str | None = None,
           size: int | None = None) -> Path:
-    """Download a file, carrying on with what an earlier attempt left, and check it.
-
-    A file that is there already is checked, too; a wrong one is set aside as ``<name>.bad``.
+    """Download a file, carrying on with what an earlier attempt left, and check it, also one that is there already.
 
     Args:
         url: http(s), or a local file as ``file://`` or plain path, which is checked and used where it lies.
@@ -78,16 +70,12 @@ def fetch(url: str, path: str | Path, *, sha256: str | None = None, md5: str | N
     local, path = _local(url), Path(path)
     with _writing(path.parent):
         if local is not None:
+            path = local
             if not local.is_file():
                 raise UserError(f"{local}: no such file; check the path of the archive")
-            _check(local, expected, size, "get the right one")
-            return local
         if path.exists():
-            try:
-                _check(path, expected, size, "")
-                return path
-            except UserError:
-                os.replace(path, f"{path}.bad")
+            _check(path, expected, size, "remove it, or get the right one")
+            return path
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{path.name}.part")
         _download(url, part, size)

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from data.audio.decoding import decode
 from data.base.errors import UserError
 from data.base.labels import folded
 from data.manifests.manifest import Utterance, write_manifest
@@ -27,33 +26,24 @@ def split_of(speaker: str, dev_percent: float = 10, test_percent: float = 10) ->
     return "dev" if percent < dev_percent else "test" if percent < dev_percent + test_percent else "train"
 
 
-def check_disjoint(splits: Splits, content: bool = True) -> None:
-    """Make sure that no speaker and no audio is in two splits.
+def check_disjoint(splits: Splits) -> None:
+    """Make sure that no speaker and no stretch of a file is in two splits.
 
     Speakers are the same when their names differ by case, blanks or Unicode form only (`data.base.labels.folded`).
-    Audio is the same when its file and offset are, or, with ``content``, when its decoded samples are. Clips
-    without a speaker are only checked for audio.
 
     Raises:
-        UserError: naming the speaker or the two files.
+        UserError: naming the speaker or the file.
     """
-    speakers: dict[str, tuple[str, Utterance]] = {}
-    audio: dict[bytes, tuple[str, Utterance]] = {}
+    home: dict[object, tuple[str, Utterance]] = {}
     for split, utterances in splits.items():
         for u in utterances:
-            if u.speaker is not None:
-                first, other = speakers.setdefault(folded(u.speaker), (split, u))
+            speaker = [folded(u.speaker)] if u.speaker is not None else []
+            for key in (*speaker, (os.path.realpath(u.path), round(u.offset, 6))):
+                first, other = home.setdefault(key, (split, u))
                 if first != split:
-                    raise UserError(f"{u.path}: speaker {u.speaker!r} is in {split}, but {other.path} of the same "
-                                    f"speaker is in {first}; put all of a speaker's clips into one split")
-            keys = [os.fsencode(f"{os.path.realpath(u.path)}@{u.offset:.6f}")]
-            if content:
-                keys.append(hashlib.sha1(decode(u.path, u.offset, u.duration).tobytes()).digest())
-            for key in keys:
-                first, other = audio.setdefault(key, (split, u))
-                if first != split:
-                    raise UserError(f"{u.path} in {split} has the same audio as {other.path} in {first}; "
-                                    "remove one of them")
+                    what = f"speaker {u.speaker!r}" if isinstance(key, str) else "this audio"
+                    raise UserError(f"{u.path}: {what} is in {split}, and by {other.path} in {first}, too; put all of "
+                                    "a speaker's clips into one split, and each clip once")
 
 
 def count_table(splits: Splits, labels: Sequence[str]) -> str:

@@ -17,7 +17,6 @@ from data.sources.splits import Splits
 
 Digests = dict[tuple[str, float], bytes]  # by path and offset: SHA-1 of the clip's 16 kHz samples
 _CHUNK = 500  # clips decoded per task
-_STRICTEST_FIRST = ("test", "dev", "train")  # of two copies, the one in the earlier split stays
 
 
 def vet(clips: Sequence[Utterance], skip_bad_audio: bool = False) -> tuple[list[Utterance], Digests]:
@@ -82,40 +81,30 @@ def contradictions(clips: Iterable[Utterance], digests: Digests) -> list[tuple[U
     return pairs
 
 
-def copies_across_splits(splits: Splits, digests: Digests) -> list[tuple[str, Utterance, str, Utterance]]:
-    """Clips whose audio is also in a stricter split: (split, clip, stricter split, its twin there).
-
-    Test is stricter than dev, and dev than train: what is in the list can be left out without changing a test.
-    """
-    first: dict[bytes, tuple[str, Utterance]] = {}
-    copies = []
-    for split in _STRICTEST_FIRST:
-        for clip in splits[split]:
-            other, twin = first.setdefault(digests[clip.path, clip.offset], (split, clip))
-            if other != split:
-                copies.append((split, clip, other, twin))
-    return copies
-
-
 def without_copies(splits: Splits, digests: Digests, drop_duplicates: bool) -> Splits:
-    """Splits that share no audio.
+    """Splits that share no audio: of two copies the one in test stays, else the one in dev.
 
     Args:
-        drop_duplicates: name the copies that `copies_across_splits` finds on stderr and leave them out.
+        drop_duplicates: name the copies on stderr and leave them out.
 
     Raises:
-        UserError: there are such copies and ``drop_duplicates`` is off.
+        UserError: there are copies and ``drop_duplicates`` is off.
     """
-    copies = copies_across_splits(splits, digests)
-    if not copies:
-        return splits
-    named = [f"{clip.path} ({split}) = {twin.path} ({other})" for split, clip, other, twin in copies]
-    if not drop_duplicates:
-        raise UserError(f"{len(copies):,} clips have the same audio as one of another split: {first_few(named, 3)}; "
+    first: dict[bytes, tuple[str, Utterance]] = {}
+    kept, copies = {split: [] for split in splits}, []
+    for split in ("test", "dev", "train"):
+        for clip in splits[split]:
+            other, twin = first.setdefault(digests[clip.path, clip.offset], (split, clip))
+            if other == split:
+                kept[split].append(clip)
+            else:
+                copies.append(f"{clip.path} ({split}) = {twin.path} ({other})")
+    if copies and not drop_duplicates:
+        raise UserError(f"{len(copies):,} clips have the same audio as one of another split: {first_few(copies, 3)}; "
                         "leave the copies in training (or, of dev and test, in dev) out with --drop_duplicates")
-    print(f"left out {len(copies):,} copies of other splits' audio: {first_few(named, 3)}", file=sys.stderr)
-    dropped = {id(clip) for _, clip, _, _ in copies}
-    return {split: [clip for clip in clips if id(clip) not in dropped] for split, clips in splits.items()}
+    if copies:
+        print(f"left out {len(copies):,} copies of other splits' audio: {first_few(copies, 3)}", file=sys.stderr)
+    return kept
 
 
 def _vet_chunk(clips: Sequence[Utterance]) -> list[tuple[float, list[str], bytes] | str]:

@@ -1,32 +1,100 @@
-"""What the folders in a folder are named after: words, or splits, folds and speakers."""
+"""A folder of one sub-folder per word: its files, what is left out, and whether the folders are words at all."""
 
 import os
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from data.base.errors import UserError
+from data.base.find import CLOSED, is_utf8, shown, walk
 from data.base.labels import has_controls, one_form
 from data.base.messages import first_few
 
+NOISE = "_background_noise_"
 _SPLIT = re.compile(
     r"(train|training|dev|devel|development|val|valid|validate|validation|test|testing|eval|evaluation)"
     r"([ _-]?(set|split|data|clean|other|\d+))*|(folds?|cv|split|part)[ _-]?\d+", re.IGNORECASE)
+
+Found = tuple[str, str]  # word, path of a file
+
+
+@dataclass
+class Findings:
+    """What is in a folder of word folders.
+
+    Attributes:
+        files: of the word folders, and of the folders in these.
+        folders: names of the folders of each word: several where they look the same.
+        left_out: paths by kind.
+        noise: the noise folder, if there is one.
+    """
+
+    files: list[Found] = field(default_factory=list)
+    folders: dict[str, list[str]] = field(default_factory=dict)
+    left_out: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    noise: Path | None = None
+
+    def remarks(self) -> Iterator[str]:
+        """Lines on what is left out, and on folders that are one word."""
+        for kind, paths in sorted(self.left_out.items()):
+            yield f"left out {len(paths):,} {kind}: {first_few(paths)}"
+        for word, names in self.folders.items():
+            if len(names) > 1:
+                yield f"joined folders whose names look the same: {word} ({', '.join(map(ascii, names))})"
+
+
+def find_words(root: Path) -> Findings:
+    """Find every file below the sub-folders of ``root``, each of which is named after a word.
+
+    Links are followed, but to no folder twice within a word; hidden files and folders are left out.
+
+    Raises:
+        UserError: ``root`` or a folder in it cannot be read, has no sub-folders with files, or a name that is no label.
+    """
+    found = Findings()
+    try:
+        entries = sorted(root.iterdir())
+    except OSError as error:
+        raise UserError(f"{root}: cannot be read ({error.strerror}); give a folder of one folder a word") from None
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.name == NOISE:
+            found.noise = entry
+        elif not entry.is_dir():
+            found.left_out["files in no word folder"].append(shown(str(entry)))
+        else:
+            word = label_of(entry.name, root)
+            files, problems = walk(entry, avoid=[os.path.realpath(root)])
+            for kind, path, detail in problems:
+                if kind == CLOSED:  # a whole word, or a whole speaker
+                    raise UserError(f"{path}: cannot be read ({detail}); mend its permissions")
+                found.left_out[kind].append(path)
+            if files:
+                found.folders.setdefault(word, []).append(entry.name)
+                found.files += [(word, path) for path in sorted((file.path for file in files), key=os.path.split)]
+            else:
+                found.left_out["word folders without a file"].append(str(entry))
+    if not found.files:
+        raise UserError(f"{root}: has no sub-folders with files in them; put the recordings of each word into a "
+                        "folder named after the word")
+    return found
 
 
 def label_of(folder: str, root: Path) -> str:
     """The label that a folder in ``root`` is named after. Raises UserError for a name that can be none."""
     label = one_form(folder)
-    if re.search("[\ud800-\udfff]", folder):
+    if not is_utf8(folder):
         raise UserError(f"{root}: word folder {folder!a}: the name is not valid UTF-8; rename it")
     if not label or has_controls(folder):
         raise UserError(f"{root}: word folder {folder!r}: its name is blank or has control characters; rename it")
     return label
 
 
-def doubt_words(files: Sequence[tuple[str, str]], root: Path) -> str | None:
-    """A warning if what stands for the words may be something else; None if nothing speaks for it.
+def doubt_words(files: Sequence[Found], root: Path) -> str | None:
+    """A warning if the folders may be something else than words; None if nothing speaks for it.
 
     Args:
         files: label and path of each, in folders of ``root``.
@@ -40,14 +108,14 @@ def doubt_words(files: Sequence[tuple[str, str]], root: Path) -> str | None:
         first, *rest = os.path.relpath(path, root).split(os.sep)[1:]
         inside.setdefault(word, Counter())[first if rest else ""] += 1
     deep = {word: set(count) - {""} for word, count in inside.items() if count[""] < count.total() / 2}
-    named = [word for word in inside if _SPLIT.fullmatch(word)]
-    ordinary = [word for word in inside if word not in named]
+    splits = [word for word in inside if _SPLIT.fullmatch(word)]
+    ordinary = [word for word in inside if word not in splits]
     of_ordinary = {name for word in ordinary for name in deep.get(word, ())}  # speakers, for instance
-    words = {name for word in named for name in deep.get(word, ()) if name in ordinary or (
-        name not in of_ordinary and sum(name in deep.get(other, ()) for other in named) > 1)}
-    if named and (words or not ordinary):
+    words = {name for word in splits for name in deep.get(word, ()) if name in ordinary or (
+        name not in of_ordinary and sum(name in deep.get(other, ()) for other in splits) > 1)}
+    if splits and (words or not ordinary):
         seem = f" (which hold the folders {_some(words)}: are these the words?)" if words else ""
-        raise UserError(f"{root}: named like splits of the data rather than like words: {_some(named)}{seem}; put the "
+        raise UserError(f"{root}: named like splits of the data rather than like words: {_some(splits)}{seem}; put the "
                         "files into one folder a word, or keep this division by manifests of your own")
     times = Counter(name for names in deep.values() for name in names)
     repeated = [name for name, n in times.items() if n > 1 and n > len(deep) / 2]
@@ -56,9 +124,7 @@ def doubt_words(files: Sequence[tuple[str, str]], root: Path) -> str | None:
         return (f"most files lie one folder deeper, and these folders repeat one another's names ({_some(repeated)}): "
                 f"if those are the words, put the files into one folder a word, and if they are the speakers, add "
                 "--speaker_regex '^([^/]+)/'")
-    if named:
-        return f"taken for words, though named like splits of the data: {_some(named)}"
-    return None
+    return f"taken for words, though named like splits of the data: {_some(splits)}" if splits else None
 
 
 def _some(names) -> str:

@@ -8,7 +8,6 @@ Splits are those of the official lists, or of the speaker-hash rule where there 
 """
 
 import argparse
-import re
 import shlex
 import sys
 from pathlib import Path
@@ -61,6 +60,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     source.add_argument("--test_root", type=Path, metavar="DIR",
                         help="the extracted test-set archive of --protocol official (default: where --download "
                              "puts it under --root)")
+    _add_classes(parser)
+    _add_output(parser)
+    args = parser.parse_args(argv)
+    args.command = f"{parser.prog} {shlex.join(sys.argv[1:] if argv is None else argv)}"
+    return args
+
+
+def _add_classes(parser: argparse.ArgumentParser) -> None:
     classes = parser.add_argument_group("classes and splits")
     classes.add_argument("--classes", choices=("all", "12"), default="all",
                          help="all words found, or the 12-class task: yes no up down left right on off stop go, "
@@ -84,6 +91,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     classes.add_argument("--drop_duplicates", action="store_true",
                          help="leave out training clips whose audio is in dev or test too, and dev clips whose audio "
                               "is in test (default: an error)")
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
     out = parser.add_argument_group("output")
     out.add_argument("--name", help="to register as (default by --version, --classes and --protocol: "
                                     f"{', '.join(NAMES.values())}; --words needs one)")
@@ -91,17 +101,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     out.add_argument("--registry", type=Path, metavar="FILE", help="where to register (default manifests.json)")
     out.add_argument("--write_list", type=Path, metavar="FILE",
                      help="also write the clips used as a list for --list (default: none)")
-    args = parser.parse_args(argv)
-    args.command = f"{parser.prog} {shlex.join(sys.argv[1:] if argv is None else argv)}"
-    return args
 
 
 def main(args: argparse.Namespace) -> None:
-    from data.base.files import ROOT
-    from data.manifests.registry import (
-        REGISTRY,  # these import NumPy and decoders, which --help need not wait for
-        claim,
-    )
+    from data.base.files import ROOT  # what is imported here loads NumPy and decoders, which --help need not wait for
+    from data.manifests.registry import REGISTRY, claim
     from data.sources.splits import check_disjoint, count_table, write_corpus
     from data.sources.vetting import contradictions, vet, without_copies
     from data.speech_commands.archive import NOISE, assign_splits, find_clips, restrict_to_list, write_list
@@ -111,39 +115,22 @@ def main(args: argparse.Namespace) -> None:
     claim(name, out, registry, "python -m data.speech_commands")
     root, test_root = locate(args)
     found = find_clips(root)
-    splits_of, says = assign_splits(found, root, args.hash_split)
-    print(says)
+    splits_of, rule = assign_splits(found, root, args.hash_split)
+    print(rule)
     clips = restrict_to_list(found, args.list, root) if args.list else found
     words = choose_words(args, {clip.label for clip in clips.values()}, root)
     usable, digests = vet([clip for clip in clips.values() if clip.label in words], args.skip_bad_audio)
     if torn := contradictions(usable, digests):
         print(f"warning: {len(torn):,} clips have the audio of one of another word, so one of the two is wrong: "
               + first_few([f"{one.path} = {other.path}" for one, other in torn], 3), file=sys.stderr)
-
     splits = {"train": [], "dev": [], "test": []}
     for clip in usable:
         splits[splits_of["/".join(Path(clip.path).parts[-2:])]].append(clip)
-    if args.protocol == "official":
-        splits["test"], more = official_test(args, test_root)
-        digests |= more
-    if args.drop_duplicates:  # before other words and silence are drawn, whose number goes by what there is
-        splits = without_copies(splits, digests, args.drop_duplicates)
-    if args.classes == "12":
-        splits, more = twelve_classes(args, splits, root / NOISE)
-        digests |= more
-    elif args.silence:
-        splits, more = with_silence(splits, root / NOISE)
-        digests |= more
+    splits = choose_classes(args, splits, digests, root / NOISE, test_root)
     splits = without_copies(splits, digests, args.drop_duplicates)
     check_disjoint(splits)
-
-    labels = {clip.label for clips in splits.values() for clip in clips}
-    print(count_table(splits, sorted(labels)))
-    if untrained := sorted(labels - {clip.label for clip in splits["train"]}):
-        if args.words:
-            raise UserError(f"{root}: no training clip of {' '.join(untrained)}; leave them out of --words")
-        print(f"left out, for want of training clips: {' '.join(untrained)}")
-        splits = {split: [clip for clip in clips if clip.label not in untrained] for split, clips in splits.items()}
+    print(count_table(splits, sorted({clip.label for clips in splits.values() for clip in clips})))
+    splits = leave_out_untrained(args, splits, root)
     write_corpus(name, splits, out, made_by=args.command,
                  noise=root / NOISE if (root / NOISE).is_dir() else None, registry=registry)
     if args.write_list:
@@ -157,20 +144,10 @@ def check_flags(args: argparse.Namespace) -> str:
         raise UserError("--words and --classes 12 exclude each other; leave one of them out")
     if args.protocol == "official" and args.classes != "12":
         raise UserError("--protocol official is about the 12-class task; add --classes 12")
-    if args.seed and args.classes != "12":
-        raise UserError(f"--seed {args.seed} has no effect without --classes 12, whose other words it draws; add that "
-                        "or leave it out")
     if args.silence and (args.words or args.classes == "12"):
-        raise UserError("--silence adds background noise to all words; leave out "
-                        + ("--words" if args.words else "--classes 12, which has it"))
-    if args.test_root and args.protocol != "official":
-        raise UserError("--test_root is for --protocol official only; add that or leave it out")
-    if not args.download and (args.url != URL or args.sha256):
-        raise UserError("--url and --sha256 say what to download; add --download or leave them out")
-    if args.sha256 and not re.fullmatch(r"[0-9a-fA-F]{64}", args.sha256):
-        raise UserError(f"--sha256 {args.sha256}: must be 64 hexadecimal digits, as sha256sum prints them")
+        raise UserError("--silence adds background noise to all words; leave it out, or --words and --classes 12")
     if args.name is None and (args.words or args.list):
-        raise UserError(f"{'--words' if args.words else '--list'} makes a set of its own; name it with --name")
+        raise UserError("--words and --list make a set of its own; name it with --name")
     classes = args.classes + "+silence" * args.silence
     return NAMES[args.version, classes, args.protocol] if args.name is None else args.name
 
@@ -218,46 +195,63 @@ def choose_words(args: argparse.Namespace, found: set[str], root: Path) -> set[s
     return set(args.words or found)
 
 
-def official_test(args: argparse.Namespace, test_root: Path) -> "tuple[list[Utterance], Digests]":
-    """The clips of the test-set archive, and their hashes. Raises UserError unless it has the 12 classes."""
+def choose_classes(args: argparse.Namespace, splits: "Splits", digests: "Digests", noise: Path,
+                   test_root: Path) -> "Splits":
+    """Splits of the classes that the flags ask for, from splits of all words. New clips' hashes go to ``digests``."""
+    from data.sources.vetting import without_copies
+    from data.speech_commands.twelve import with_unknown
+
+    official = {}
+    if args.protocol == "official":
+        official = {"test": official_test(args, test_root, digests)}
+    splits = splits | official
+    if args.drop_duplicates:  # before other words and silence are drawn, whose number goes by what there is
+        splits = without_copies(splits, digests, args.drop_duplicates)
+        official = {split: splits[split] for split in official}
+    if args.classes == "12":
+        drawn = {split: clips for split, clips in splits.items() if split not in official}
+        return with_silence(with_unknown(drawn, args.seed), digests, noise) | official
+    return with_silence(splits, digests, noise) if args.silence else splits
+
+
+def official_test(args: argparse.Namespace, test_root: Path, digests: "Digests") -> "list[Utterance]":
+    """The clips of the test-set archive. Raises UserError unless it has the 12 classes."""
     from data.sources.vetting import vet
     from data.speech_commands.archive import find_clips
     from data.speech_commands.labels import COMMANDS, SILENCE, UNKNOWN
 
-    clips, digests = vet(list(find_clips(test_root, "--test_root").values()), args.skip_bad_audio)
+    clips, found = vet(list(find_clips(test_root, "--test_root").values()), args.skip_bad_audio)
     labels = {clip.label for clip in clips}
     if differing := sorted(labels ^ {*COMMANDS, UNKNOWN, SILENCE}):
         raise UserError(f"{test_root}: {'no' if differing[0] not in labels else 'a'} folder {differing[0]!r}; the "
                         "test-set archive has one for each of the 12 classes and no other")
-    return clips, digests
+    digests |= found
+    return clips
 
 
-def twelve_classes(args: argparse.Namespace, splits: "Splits", noise: Path) -> "tuple[Splits, Digests]":
-    """Splits of the 12-class task from splits of all words; and the hashes of the clips that are new in them.
-
-    A test split of --protocol official is of these classes already.
-    """
-    from data.speech_commands.twelve import with_unknown
-
-    official = {"test": splits["test"]} if args.protocol == "official" else {}
-    drawn, digests = with_silence(with_unknown({split: clips for split, clips in splits.items()
-                                                if split not in official}, args.seed), noise)
-    return drawn | official, digests
-
-
-def with_silence(splits: "Splits", noise: Path) -> "tuple[Splits, Digests]":
-    """Splits and, in each, clips of background noise, a tenth of the ten words' number; and the hashes of these."""
+def with_silence(splits: "Splits", digests: "Digests", noise: Path) -> "Splits":
+    """Splits and, in each, clips of background noise, a tenth of the ten words' number."""
     from data.sources.vetting import vet
     from data.speech_commands.labels import COMMANDS
     from data.speech_commands.twelve import share, silence
 
     counts = {split: share(sum(clip.label in COMMANDS for clip in clips)) for split, clips in splits.items()}
-    digests, found = {}, {}
+    found = {}
     for split, clips in silence(noise, counts).items():
         quiet, more = vet(clips)
         found[split] = splits[split] + quiet
         digests |= more
-    return found, digests
+    return found
+
+
+def leave_out_untrained(args: argparse.Namespace, splits: "Splits", root: Path) -> "Splits":
+    """Splits without the labels that have no training clip. Raises UserError for one that --words names."""
+    labels = {clip.label for clips in splits.values() for clip in clips}
+    if untrained := sorted(labels - {clip.label for clip in splits["train"]}):
+        if args.words:
+            raise UserError(f"{root}: no training clip of {' '.join(untrained)}; leave them out of --words")
+        print(f"left out, for want of training clips: {' '.join(untrained)}")
+    return {split: [clip for clip in clips if clip.label not in untrained] for split, clips in splits.items()}
 
 
 if __name__ == "__main__":

@@ -2,25 +2,21 @@
 
 import gzip
 import hashlib
-import os
 import re
 import sys
 import zlib
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from data.base.errors import UserError
 from data.base.files import open_regular, read_text, write_atomically
 from data.base.labels import look_alike
-from data.base.messages import first_few
 from data.manifests.manifest import Utterance
 from data.sources.splits import split_of
-from data.sources.word_folders import doubt_words, label_of
+from data.sources.word_folders import NOISE, doubt_words, find_words
 
 Clips = dict[str, Utterance]  # by name, "word/file.wav", sorted; durations are not known yet and 0
 LISTS = {"dev": "validation_list.txt", "test": "testing_list.txt"}
-NOISE = "_background_noise_"
 _SPEAKER = re.compile(r"(.+?)_nohash_")
 
 
@@ -37,35 +33,23 @@ def find_clips(root: Path, flag: str = "--root") -> Clips:
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; give the extracted archive with {flag}, or get it with --download")
-    clips: Clips = {}
-    folders: defaultdict[str, list[str]] = defaultdict(list)  # of a label
-    others: defaultdict[str, list[str]] = defaultdict(list)
-    for folder in sorted(entry for entry in root.iterdir() if entry.is_dir()):
-        if folder.name.startswith((".", NOISE)):
+    found, clips = find_words(root), {}
+    found.left_out.pop("files in no word folder", None)  # the lists, a licence
+    for word, path in found.files:
+        folder, *inside = Path(path).relative_to(root).parts
+        if folder.startswith(NOISE):
             continue
-        label = label_of(folder.name, root)
-        folders[label].append(folder.name)
-        for file in sorted(name for name in os.listdir(folder) if not name.startswith(".")):
-            path = folder / file
-            if file.lower().endswith(".wav") and (path.is_file() or not path.exists()):  # a dangling link is told later
-                speaker = _SPEAKER.match(file)
-                clips[f"{folder.name}/{file}"] = Utterance(str(path), label, 0.0, speaker=speaker and speaker[1])
-            else:
-                kind = (f"{path.suffix.lower() or 'other'} files, which are no .wav" if path.is_file() else
-                        "folders in a word folder" if path.is_dir() else "entries that are no files")
-                others[kind].append(str(path))
+        if len(inside) == 1 and path.lower().endswith(".wav"):
+            speaker = _SPEAKER.match(inside[0])
+            clips[f"{folder}/{inside[0]}"] = Utterance(path, word, 0.0, speaker=speaker and speaker[1])
+        else:
+            found.left_out["files other than <word>/<file>.wav (see python -m data.folder)"].append(path)
     if not clips:
         raise UserError(f"{root}: no clip named <word>/<file>.wav in it; extract the archive there, or get it with "
                         "--download")
-    for kind, paths in sorted(others.items()):
-        print(f"left out {len(paths):,} {kind} (see python -m data.folder): {first_few(paths, 3)}", file=sys.stderr)
-    for label, names in folders.items():
-        if len(names) > 1:
-            print(f"joined folders whose names look the same: {label} ({', '.join(map(ascii, names))})",
-                  file=sys.stderr)
     doubt = doubt_words([(clip.label, clip.path) for clip in clips.values()], root)
-    for line in (*look_alike(folders), *filter(None, [doubt])):
-        print(f"warning: {line}", file=sys.stderr)
+    for line in (*found.remarks(), *(f"warning: {line}" for line in (*look_alike(found.folders), doubt) if line)):
+        print(line, file=sys.stderr)
     return clips
 
 

@@ -1,10 +1,8 @@
 """Intervals of shares and of rates: how much so few events, or so few hours, say.
 
-`of_share` and `of_rate` are exact for events that have nothing to do with one another. So is `of_rate` 's upper end for
-a threshold that is set just above the first false alarm too many of the same hours. The share missed at such a
-threshold is not known so well, and false alarms come in clusters: `over_recordings` draws whole recordings again, and
-sets the threshold again. What is reported reaches as far as either. Recordings of one speaker count as independent, as
-nobody says whose they are: where there are few speakers, the truth may lie further off.
+`of_share` and `of_rate` are exact for independent events. But a threshold that is set on the same recordings depends on
+them, and false alarms come in clusters: `over_recordings` draws whole recordings again, and sets the threshold again.
+What is reported reaches as far as either. Recordings of one speaker count as independent, which they are not.
 """
 
 from collections.abc import Sequence

@@ -174,3 +174,16 @@ def tail(scores: np.ndarray, share: float) -> float:
     reached = np.log((np.arange(count) + 0.5) / len(scores))
     slope, offset = np.polyfit(reached, np.log(np.maximum(1 - scores[:count], 1e-6)), 1)
     return min(MOST, float(1 - np.exp(offset + slope * np.log(share))))
+
+
+def look_for_the_word(words: Words, background: Background, cohort: Cohort | None = None) -> list[str]:
+    """What in the background sounds as much like a word as its own clips do, for the user to listen to."""
+    lines = []
+    for i, word in enumerate(words.words):
+        own, scores = word.left_out_scores(cohort), background.scores[i]
+        if like := int((scores >= np.quantile(own, 0.25) - 0.02).sum()):  # of one clip NaN, which none reaches
+            file, start = background.files[background.file[i][0]], background.start[i][0]
+            lines.append(f"warning: {like} stretches of the background are as much like {word.name!r} as its own "
+                         f"clips, such as {file} at {start:.1f} s ({scores[0]:.2f}); if it is said there, cut it out, "
+                         "for it raises the threshold; if not, this encoder cannot tell it apart")
+    return lines

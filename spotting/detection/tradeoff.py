@@ -11,6 +11,8 @@ from spotting.detection.outcome import TOGETHER, Scores
 from spotting.detection.thresholds import lowest
 
 RATES = (0.1, 0.5, 1.0, 2.0)  # false alarms an hour of the table
+_OVER_DRAWS = ("word", "wanted/h", "an hour (95 %)", "miss rate, mean ± standard deviation over draws (95 %)", "least",
+               "most")
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,61 @@ def table(rows: Sequence[tuple[str, Point]], hours: float) -> list[tuple[str, ..
                       str(point.alarms), f"{point.alarms / hours:.2f} ({low:.2f}-{high:.2f})",
                       f"{point.missed}/{point.recordings}",
                       f"{100 * point.missed / point.recordings:.1f} % ({100 * least:.1f}-{100 * most:.1f})"))
+    return cells
+
+
+def over_draws(scores: Sequence[Scores], rates: Sequence[float], hours: Sequence[float],
+               thresholds: Sequence[dict[str, float]] | None) -> list[dict]:
+    """Of each word and rate, the miss rates over the draws; and at the thresholds that enrolling sets by the cohort.
+
+    Draws share the recordings, so the intervals are those of one draw with the mean counts, or those that drawing the
+    recordings again gives, whichever reach further.
+
+    Args:
+        scores: of each draw.
+        hours: of each recording without the words.
+        thresholds: of each draw, by word; None where enrolling sets none.
+    """
+    results, total = [], float(np.sum(hours))
+    for name in scores[0]:
+        drawn = [one[name] for one in scores]
+        for rate in ([None] if thresholds else []) + list(rates):
+            points = [at_rate(*one[:2], rate, total) if rate else at_threshold(*one[:2], thresholds[i][name])
+                      for i, one in enumerate(drawn)]
+            value = {"word": name, "fa_per_hour_wanted": rate, "claimed": points[0].threshold is not None}
+            if value["claimed"]:
+                missed, recordings = np.array([point.missed for point in points]), points[0].recordings
+                alarms = np.array([point.alarms for point in points])
+                again = over_recordings([(*one, point.threshold) for one, point in zip(drawn, points, strict=True)],
+                                        hours, rate)
+                share, per_hour = map(wider, again, (of_share(missed.mean(), recordings),
+                                                     of_rate(alarms.mean(), total)))
+                value |= {"miss_rate_mean": float(missed.mean()) / recordings,
+                          "miss_rate_std": float(missed.std(ddof=1)) / recordings,
+                          "miss_rate_min": float(missed.min()) / recordings,
+                          "miss_rate_max": float(missed.max()) / recordings,
+                          "miss_rate_95": share, "recordings": recordings,
+                          "fa_per_hour_mean": float(alarms.mean()) / total, "fa_per_hour_95": per_hour,
+                          "false_alarms_max": int(alarms.max())}
+            else:
+                value["hours_needed"] = 1 / rate
+            results.append(value)
+    return results
+
+
+def table_over_draws(results: Sequence[dict]) -> list[tuple[str, ...]]:
+    """Cells for the terminal, with their headings."""
+    cells = [_OVER_DRAWS]
+    for result in results:
+        wanted = "enrolled" if result["fa_per_hour_wanted"] is None else f"{result['fa_per_hour_wanted']:g}"
+        if not result["claimed"]:
+            cells.append((result["word"], wanted, f"not claimed: needs {result['hours_needed']:.3g} h", "-", "-", "-"))
+            continue
+        mean, spread, least, most = (100 * result[f"miss_rate_{of}"] for of in ("mean", "std", "min", "max"))
+        low, high = result["fa_per_hour_95"]
+        below, above = (100 * share for share in result["miss_rate_95"])
+        cells.append((result["word"], wanted, f"{result['fa_per_hour_mean']:.2f} ({low:.2f}-{high:.2f})",
+                      f"{mean:.1f} ± {spread:.1f} % ({below:.1f}-{above:.1f})", f"{least:.1f}", f"{most:.1f}"))
     return cells
 
 

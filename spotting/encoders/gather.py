@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.audio.decoding import SAMPLE_RATE, decode_with_remarks, open_audio
-from data.audio.headers import GOES_ON
+from data.audio.decoding import SAMPLE_RATE, open_audio
 from data.base.errors import UserError
 from models.enrolment.kept_cohort import Cohort, pack, unpack
 from models.enrolment.whiten import Whitening
@@ -156,12 +155,10 @@ def cut(places: list[tuple[str, float]], length: int, broken: list[str],
         by_file[file].append((i, round(start * SAMPLE_RATE)))
     for file, starts in tqdm(by_file.items(), desc="cohort", unit=" files", disable=None, leave=False):
         try:
-            samples, remarks = decode_with_remarks(file)
+            samples = np.concatenate([np.zeros(0, np.int16), *open_file(file, say).blocks])
         except UserError as error:
             broken.append(str(error))
             continue
-        if GOES_ON in remarks:
-            say(f"warning: 1 recording seems to {GOES_ON}: {file}")
         for i, first in starts:
             missing = max(0, -first)
             found = samples[max(0, first):max(0, first + length)]

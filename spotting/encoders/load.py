@@ -117,10 +117,10 @@ def add_encoder(parser: argparse.ArgumentParser, default: str, onnx: bool = True
                        help="number of the GPU to use; without one, the CPU is used (default: 0)")
 
 
-def load(args: argparse.Namespace, recorded: Facts | None = None, with_cohort: bool = True) -> Embedder:
+def load(args: argparse.Namespace, recorded: Facts | None = None) -> Embedder:
     """The encoder that the flags name; without any, the one that a words file records, or else the shipped one.
 
-    With it comes the cohort that is kept beside it, or in its export, unless that is not wanted.
+    With it comes the cohort that is kept beside it, or in its export.
 
     Raises:
         UserError: it cannot be loaded.
@@ -136,10 +136,10 @@ def load(args: argparse.Namespace, recorded: Facts | None = None, with_cohort: b
             source = Path(recorded.path)
     if onnx is not None:
         return load_onnx(onnx)
-    return load_torch(source or SHIPPED, args.enc_step, args.model, args.gpu, with_cohort)
+    return load_torch(source or SHIPPED, args.enc_step, args.model, args.gpu)
 
 
-def load_torch(source: Path, step: int | None, model: str | None, gpu: int, with_cohort: bool = True) -> Embedder:
+def load_torch(source: Path, step: int | None, model: str | None, gpu: int) -> Embedder:
     """A run's encoder. Raises UserError as `models.encoders.load_encoder` and `read_kept` of its cohort do."""
     from models.encoders.load import find_checkpoint
 
@@ -155,8 +155,7 @@ def load_torch(source: Path, step: int | None, model: str | None, gpu: int, with
     encoder = load_encoder(path)
     facts = Facts(str(path), run.name, model, step, encoder_digest(path), encoder.width, encoder.clip_samples,
                   settings(encoder.frontend.compression))
-    cohort = read_kept(path, facts.sha256, facts.width, facts) if with_cohort else None
-    device = pick_device(gpu)
+    cohort, device = read_kept(path, facts.sha256, facts.width, facts), pick_device(gpu)
     encoder = place(encoder, device)
 
     def embed(waveforms: np.ndarray) -> np.ndarray:

@@ -32,7 +32,7 @@ class Best:
     """
 
     def __init__(self, words: Sequence[Word], hop: int, clip_samples: int):
-        self.hop, self.held, self.judged = hop, [], 0
+        self.hop, self.waiting, self.judged = hop, [], 0
         # How long before its last window a hit can begin, at most.
         self.lag = max((word.windows - 1) * ((1 + ELASTIC) * word.spacing + hop / SAMPLE_RATE) - word.start +
                        reach(word, hop, clip_samples) // 2 * hop / SAMPLE_RATE for word in words)
@@ -44,16 +44,16 @@ class Best:
             hits: with any score, in the order of their last windows.
             decided: the number of the window from which on hits may still come.
         """
-        self.held += hits
+        self.waiting += hits
         sure, kept = decided * self.hop / SAMPLE_RATE - self.lag, []
-        while self.judged < len(self.held) and self.held[self.judged][1].end <= sure:
-            word, hit = self.held[self.judged]
-            lost = beaten(hit, (other for _, other in self.held))
+        while self.judged < len(self.waiting) and self.waiting[self.judged][1].end <= sure:
+            word, hit = self.waiting[self.judged]
+            lost = beaten(hit, (other for _, other in self.waiting))
             kept.append((word, replace(hit, above=-np.inf) if lost else hit))
             self.judged += 1
-        needed = min([sure, *(hit.start for _, hit in self.held[self.judged:])])
-        before = [entry for entry in self.held[:self.judged] if entry[1].end > needed]
-        self.held, self.judged = before + self.held[self.judged:], len(before)
+        needed = min([sure, *(hit.start for _, hit in self.waiting[self.judged:])])
+        before = [entry for entry in self.waiting[:self.judged] if entry[1].end > needed]
+        self.waiting, self.judged = before + self.waiting[self.judged:], len(before)
         return kept
 
 

@@ -67,15 +67,11 @@ class Microphone:
                                                     dtype="int16", blocksize=round(BLOCK * self._rate),
                                                     callback=self._take)
         except (self._driver.PortAudioError, ValueError, OverflowError) as error:
-            which = "the system's microphone" if device is None else f"--device {device}"
-            raise UserError(f"{which} cannot be opened ({' '.join(str(error).split())}); --devices lists what there is"
-                            ) from None
+            raise UserError(f"--device {device or '(none)'}: cannot be opened ({' '.join(str(error).split())}); "
+                            "--devices lists what there is") from None
 
     def _settings(self, fewest: int, most: int, own_rate: int) -> tuple[int, int]:
-        """Channels and rate to open the device with: one channel at 16 kHz, else what it has.
-
-        Sound cards opened directly, such as ALSA's "hw:", give all their channels at their own rate and nothing else.
-        """
+        """Channels and rate to open the device with: one channel at 16 kHz, else what it has, as sound cards want."""
         for channels in (fewest, most):
             for rate in (SAMPLE_RATE, own_rate):
                 try:

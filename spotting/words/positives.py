@@ -5,12 +5,17 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+
+from data.audio.decoding import decode, fit
 from data.base.errors import UserError
 from data.base.labels import look_alike
-from data.folder.find_words import find_words
 from data.folder.word_stretch import Recording, examine
 from data.manifests.manifest import read_manifest
-from spotting.words.words_file import Words
+from data.sources.word_folders import find_words
+from spotting.encoders.load import Embedder
+from spotting.words.copies import same_sound
+from spotting.words.words_file import Clip, Words
 
 Positive = tuple[str, str, float, float | None]  # word, file, where it begins and ends in it; None is the file's end
 _BESIDE = 0.5  # seconds on both sides of a stretch that are heard with it
@@ -39,8 +44,8 @@ def heard_with(entry: Positive) -> tuple[str, float, float | None]:
 
 def leave_out_enrolled(positives: list[Positive], tested: Sequence[Words], clip_seconds: float,
                        say: Callable[[str], None], channel: int | None = None
-                       ) -> list[Positive]:
-    """Recordings of the words tested that were not enrolled themselves, each once.
+                       ) -> tuple[list[Positive], list[Recording]]:
+    """Recordings of the words tested that were not enrolled themselves, each once; and the stretches that were heard.
 
     Raises:
         UserError: none of some word, or none at all.
@@ -48,7 +53,7 @@ def leave_out_enrolled(positives: list[Positive], tested: Sequence[Words], clip_
     names = {word.name for words in tested for word in words.words}
     enrolled = {clip.sha1 for words in tested for word in words.words for clip in word.clips}
     files = {os.path.realpath(clip.file) for words in tested for word in words.words for clip in word.clips}
-    kept, seen, left_out = [], defaultdict(list), defaultdict(list)
+    kept, stretches, seen, left_out = [], [], defaultdict(list), defaultdict(list)
     for entry in positives:
         heard = examine(([entry[1]], clip_seconds), channel)[0] if entry[0] in names and entry[3] is None else None
         if entry[0] not in names:
@@ -62,6 +67,7 @@ def leave_out_enrolled(positives: list[Positive], tested: Sequence[Words], clip_
         else:
             kept.append(entry)
             seen[_place(entry, heard)].append(entry)
+            stretches += [heard] if heard else []
     for why, which in left_out.items():
         say(f"left out {len(which)} recordings {why}, such as {which[0]}")
     labels = {label for label, *_ in positives}
@@ -70,7 +76,7 @@ def leave_out_enrolled(positives: list[Positive], tested: Sequence[Words], clip_
     if lacking := sorted(names - {label for label, *_ in kept}):
         raise UserError(f"--positives: no recording of {', '.join(map(repr, lacking))} that can be tested; its folders "
                         f"or labels are {', '.join(map(repr, sorted(labels)[:8]))}")
-    return kept
+    return kept, stretches
 
 
 def _place(entry: Positive, heard: Recording | None) -> tuple[str, str]:
@@ -80,10 +86,7 @@ def _place(entry: Positive, heard: Recording | None) -> tuple[str, str]:
 
 
 def _is_again(entry: Positive, other: Positive) -> bool:
-    """Whether two labels of one word in one place are about one saying of it: they share most of the shorter one.
-
-    Labels by two hands, or of two tiers, seldom agree to the sample.
-    """
+    """Whether two labels of one word in one place are about one saying of it: they share most of the shorter one."""
     (start, end), (first, last) = entry[2:], other[2:]
     if end is None or last is None:
         return True
@@ -92,3 +95,15 @@ def _is_again(entry: Positive, other: Positive) -> bool:
 
 def _shown(entry: Positive) -> str:
     return entry[1] + (f" at {entry[2]:g} s" if entry[3] is not None else "")
+
+
+def copied(stretches: Sequence[Recording], tested: Sequence[Words], embedder: Embedder, channel: int | None = None
+           ) -> list[str]:
+    """A line on recordings that seem to be copies of enrolled ones, if there are any."""
+    clips = [Clip(s.path, s.offset, s.duration, s.digest, embedder(fit(
+        decode(s.path, s.offset, s.duration, channel=channel), embedder.facts.clip_samples)[np.newaxis]), channel)
+        for s in stretches]
+    enrolled = list({clip.sha1: clip for words in tested for word in words.words for clip in word.clips}.values())
+    found = [(clips[i].file, enrolled[j].file) for i, j in same_sound(clips, enrolled)]
+    return [f"{len(found)} of the recordings of words seem to be copies of enrolled ones, such as {found[0][0]} of "
+            f"{found[0][1]}: misses look rarer than they are"] if found else []

@@ -13,8 +13,9 @@ import numpy as np
 from data.audio.decoding import SAMPLE_RATE, decode, fit
 from data.base.errors import UserError
 from data.base.labels import look_alike
+from data.folder.word_stretch import Recording, examine, in_tones, strongest
 from spotting.encoders.load import Embedder
-from spotting.sound.band import is_narrow
+from spotting.sound.heard import is_narrow
 from spotting.words.words_file import Clip, Word, Words
 
 LONGER = 1.05  # times the encoder's clip: from here on a word is enrolled as a sequence of windows
@@ -26,18 +27,14 @@ _CHUNK = 50
 
 @dataclass
 class Recorded:
-    """A recording of a word: the stretch of the encoder's clip length that has it, from where to where it lasts, and
-    how long the whole recording is."""
+    """A recording of a word: the samples of its stretch of the encoder's clip length, and from where to where the word
+    lasts."""
 
     word: str
-    path: str
-    offset: float
-    duration: float
-    digest: str
+    of: Recording
     samples: np.ndarray
     start: float
     end: float
-    seconds: float
     channel: int | None
 
     @property
@@ -58,16 +55,15 @@ def find_recordings(folder: Path, clip_seconds: float, say: Callable[[str], None
         UserError: nothing usable, of some word or at all.
     """
     from data.base.cores import ordered_map
-    from data.folder.find_words import find_words
-    from data.folder.word_stretch import examine
     from data.sources.vetting import doubtful
+    from data.sources.word_folders import find_words
 
     findings = find_words(folder)
     files = findings.files
     tasks = [([path for _, path in files[i:i + _CHUNK]], clip_seconds) for i in range(0, len(files), _CHUNK)]
     heard = [result for results in ordered_map(partial(examine, channel=channel), tasks) for result in results]
-    for kind, paths in findings.left_out.items():
-        say(f"left out {len(paths)} {kind}, such as {paths[0]}")
+    for line in findings.remarks():
+        say(line)
     usable = []
     for (word, _), recording in zip(files, heard, strict=True):
         if isinstance(recording, str):
@@ -83,34 +79,27 @@ def find_recordings(folder: Path, clip_seconds: float, say: Callable[[str], None
     return [_where(word, recording, clip_seconds, channel) for word, recording in usable]
 
 
-def _where(word: str, recording, clip_seconds: float, channel: int | None) -> Recorded:
+def _where(word: str, recording: Recording, clip_seconds: float, channel: int | None) -> Recorded:
     """Decode a recording's stretch, and find the word's ends in it and as much again on both sides."""
     before = min(recording.offset, clip_seconds)
     around = decode(recording.path, recording.offset - before, clip_seconds * 2 + before, channel=channel)
     start, end = speech_span(around)
     first = round(before * SAMPLE_RATE)
     samples = around[first:first + round(recording.duration * SAMPLE_RATE)]
-    return Recorded(word, recording.path, recording.offset, recording.duration, recording.digest, samples,
-                    recording.offset - before + start, recording.offset - before + end, recording.seconds, channel)
+    around = recording.offset - before
+    return Recorded(word, recording, samples, around + start, around + end, channel)
 
 
 def speech_span(samples: np.ndarray) -> tuple[float, float]:
     """Where the sound of a word lies in a clip, (T,) int16 at 16 kHz, in seconds: from the first to the last 10 ms
     within 25 dB of the loudest, of which fewer than three in a row are taken for a click; steady tones do not count."""
-    from data.folder.word_stretch import in_tones, strongest
+    from scipy.ndimage import binary_opening
 
     hop = SAMPLE_RATE // 100
     frames = samples[:len(samples) // hop * hop].reshape(-1, hop).astype(np.float64)
     power = frames.var(1)
     power[in_tones(strongest(samples[:, np.newaxis], hop), len(power))] = 0
-    loud = power > power.max(initial=0) * 10 ** -2.5
-    runs = loud.copy()
-    if len(loud) >= 3:
-        centre = loud[:-2] & loud[1:-1] & loud[2:]
-        runs[:] = False
-        for shift in range(3):
-            runs[shift:len(loud) - 2 + shift] |= centre
-    where = np.flatnonzero(runs)
+    where = np.flatnonzero(binary_opening(power > power.max(initial=0) * 10 ** -2.5, np.ones(3)))
     if not len(where):
         return 0.0, len(samples) / SAMPLE_RATE
     return float(where[0]) / 100, float(where[-1] + 1) / 100
@@ -131,17 +120,18 @@ def enrol(recorded: list[Recorded], embedder: Embedder, say: Callable[[str], Non
     first = {clip.sha1: (clip.file, name) for name, word in old.items() for clip in word.clips}
     by_word = defaultdict(list)
     for r in recorded:
-        if r.digest not in first:
-            first[r.digest] = r.path, r.word
+        path, name = first.setdefault(r.of.digest, (r.of.path, None))
+        if name is None:
+            first[r.of.digest] = path, r.word
             by_word[r.word].append(r)
-        elif first[r.digest][1] == r.word:
-            say(f"left out {r.path}: the same sound as {first[r.digest][0]}")
+        elif name == r.word:
+            say(f"left out {r.of.path}: the same sound as {path}")
         else:
-            raise UserError(f"{r.path} and {first[r.digest][0]}: the same sound under two words, {r.word!r} and "
-                            f"{first[r.digest][1]!r}; remove the one that is wrong")
+            raise UserError(f"{r.of.path} and {path}: the same sound under two words, {r.word!r} and {name!r}; remove "
+                            "the one that is wrong")
     for name, group in by_word.items():
         word = old.get(name)
-        if word_seconds and word_seconds > (longest := max(r.seconds for r in group)):
+        if word_seconds and word_seconds > (longest := max(r.of.seconds for r in group)):
             raise UserError(f"--word_seconds {word_seconds:g}: no recording of {name!r} lasts longer than "
                             f"{longest:.2f} s; leave it out to have the word's length heard in them")
         lasts = word_seconds or float(np.median([r.lasts for r in group]))
@@ -168,9 +158,9 @@ def _short(name: str, group: list[Recorded], embedder: Embedder) -> Word:
     embeddings = embedder(np.stack([fit(r.samples, length) for r in group]))
     spans = np.array([speech_span(fit(r.samples, length)) for r in group])
     start, end = np.median(spans, axis=0)
-    return Word(name, [Clip(r.path, r.offset, r.duration, r.digest, embedding[None], r.channel, is_narrow(r.samples))
-                       for r, embedding in zip(group, embeddings, strict=True)], 0.0, float(start), float(end),
-                THRESHOLD)
+    clips = [Clip(r.of.path, r.of.offset, r.of.duration, r.of.digest, embedding[None], r.channel, is_narrow(r.samples))
+             for r, embedding in zip(group, embeddings, strict=True)]
+    return Word(name, clips, 0.0, float(start), float(end), THRESHOLD)
 
 
 def _long(name: str, group: list[Recorded], embedder: Embedder, lasts: float, windows: int) -> Word:
@@ -178,12 +168,13 @@ def _long(name: str, group: list[Recorded], embedder: Embedder, lasts: float, wi
     for r in group:
         start, end = r.start, r.end
         if not 0.7 < r.lasts / lasts < 1.4:  # another sound beside the word: as long as the others, around its loudest
-            start = r.offset + (r.duration - lasts) / 2
+            start = r.of.offset + (r.of.duration - lasts) / 2
             end = start + lasts
         first, last = start - MARGIN, max(end + MARGIN - clip_seconds, start)
         starts = np.linspace(first, last, windows)
         embeddings = embedder(np.stack([_cut(r, at, embedder.facts.clip_samples) for at in starts]))
-        clips.append(Clip(r.path, max(0.0, start), end - start, r.digest, embeddings, r.channel, is_narrow(r.samples)))
+        clips.append(Clip(r.of.path, max(0.0, start), end - start, r.of.digest, embeddings, r.channel,
+                          is_narrow(r.samples)))
         spacings.append((last - first) / (windows - 1))
     return Word(name, clips, float(np.mean(spacings)), MARGIN, MARGIN + float(np.mean([c.seconds for c in clips])),
                 THRESHOLD)
@@ -192,6 +183,6 @@ def _long(name: str, group: list[Recorded], embedder: Embedder, lasts: float, wi
 def _cut(recorded: Recorded, start: float, length: int) -> np.ndarray:
     """``length`` samples of a recording from ``start`` seconds on, zeros where it has none."""
     missing = max(0, -round(start * SAMPLE_RATE))
-    found = decode(recorded.path, max(0.0, start), (length - missing) / SAMPLE_RATE,
+    found = decode(recorded.of.path, max(0.0, start), (length - missing) / SAMPLE_RATE,
                    channel=recorded.channel)[:length - missing]
     return np.pad(found, (missing, length - missing - len(found)))

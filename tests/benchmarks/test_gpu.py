@@ -95,8 +95,6 @@ def test_an_embedding_that_moves_fails(here, monkeypatch, moved):
     monkeypatch.setattr(checks, "embed_all", given)
     with pytest.raises(Failed):
         checks.embeddings(here, "Res8")
-    with pytest.raises(Skipped, match="no run res15_35"):
-        checks.embeddings(here, "res15_35")
 
 
 def test_a_script_that_fails_gives_its_last_line(tmp_path):

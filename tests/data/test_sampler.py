@@ -17,7 +17,7 @@ WORDS = ["backward", "bed", "bird", "cat", "dog", "down", "eight", "five", "foll
 @pytest.fixture(autouse=True)
 def no_cache(monkeypatch):
     """Nearest words are computed, and nothing is written into the repository."""
-    monkeypatch.setattr(sampler, "nearest_words", lambda names, top=20, **_: phonetics.neighbours(names, top)[0])
+    monkeypatch.setattr(sampler, "nearest_words", lambda names, top=20, **_: phonetics.neighbours(names, top))
 
 
 def names_of(count: int) -> list[str]:
@@ -44,8 +44,7 @@ UNEVEN = [1, 2, 3, 5, 8, 13, 21, 34, 55, 89]
 
 @pytest.mark.parametrize("data_probs", range(7))
 @pytest.mark.parametrize(("counts", "batch_classes", "per_class"), [
-    ([4, 6], 2, 2), ([1, 1], 35, 10), (UNEVEN, 10, 4), (UNEVEN, 7, 10), ([12] * 35, 35, 10), ([12] * 35, 11, 3),
-    (list(range(1, 1001)), 35, 10)])
+    ([1, 1], 35, 10), (UNEVEN, 7, 10), ([12] * 35, 11, 3), (list(range(1, 201)), 35, 10)])
 def test_every_batch_is_full_and_of_as_different_clips_as_can_be(counts, batch_classes, per_class, data_probs):
     drawn, labels, _ = batches(counts, batch_classes, per_class, data_probs=data_probs, num_steps=40)
     assert drawn.shape == (40, min(batch_classes, len(counts)), per_class)
@@ -286,10 +285,10 @@ def test_shares_that_cannot_be():
     for shares, message in (((1,), "2 data sets"), ((1, 1, 1), "3 shares"), ((1, 1), "has 1 of its own")):
         with pytest.raises(UserError, match=message):
             BalancedBatchSampler(labels, [], 4, 2, groups=groups, shares=shares)
-    with pytest.raises(UserError, match="2 shares, --manifest names 1 data set with labels that no earlier one has"):
+    with pytest.raises(UserError, match="2 shares for 1 data set of --manifest with labels that no earlier one has"):
         BalancedBatchSampler(labels, [], 4, 2, groups=np.zeros(6, int), shares=(1, 1))  # the second has the first's
     labels, groups = np.repeat(np.arange(40), 2), np.arange(40) // 36
-    with pytest.raises(UserError, match="none of a batch's 35 classes would come from data set 2"):
+    with pytest.raises(UserError, match="0 of a batch's 35 classes would come from data set 2"):
         BalancedBatchSampler(labels, [], 35, 2, groups=groups, shares=(100, 1))
     for data_probs in (1, 2, 5):
         with pytest.raises(UserError, match="--data_probs never do"):

@@ -1,13 +1,9 @@
 """Two tests are compared on the same clips or not at all."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
 from data.base.errors import UserError
-from data.base.files import ROOT
 from experiments import paired
 
 
@@ -74,10 +70,8 @@ def test_tests_of_other_clips_are_refused(made, change, message):
 
 
 def test_what_is_no_table_of_clips_is_refused_in_one_line(made, tmp_path):
-    write(tmp_path / "other.csv", [("1", "2")], ("step", "loss"))
-    for path, named in ((tmp_path / "other.csv", "'path'"), (tmp_path / "none.csv", "cannot read"),
-                        (tmp_path, "cannot read")):
-        done = subprocess.run([sys.executable, "-m", "experiments.paired", made[0], path], cwd=ROOT,
-                              capture_output=True, text=True)
-        assert done.returncode == 2
-        assert done.stderr.count("\n") == 1 and str(path) in done.stderr and named in done.stderr
+    other = write(tmp_path / "other.csv", [("1", "2")], ("step", "loss"))
+    for path, named in ((other, "'path'"), (tmp_path / "none.csv", "cannot read"), (tmp_path, "cannot read")):
+        with pytest.raises(UserError, match=named) as raised:
+            paired.main(paired.parse_args([str(made[0]), str(path)]))
+        assert str(path) in str(raised.value) and "\n" not in str(raised.value)

@@ -3,17 +3,17 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
 from data.audio.decoding import decode
-from data.manifests.manifest import Utterance, write_manifest
-from data.manifests.registry import register
 from data.sources.textgrids import write_words
 from models.enrolment.kept_cohort import KEPT, pack, unpack
 from models.enrolment.whiten import Whitening
+from spotting import cohort
 from spotting.detection.thresholds import tail
 from spotting.encoders.load import load_onnx, load_torch
 from spotting.words.words_file import read_words
@@ -35,21 +35,23 @@ def talk(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def kept(run, talk, tiny, tmp_path):
-    """A copy of the tiny encoder's run, with a cohort beside it."""
-    done = with_cohort(run, tiny, talk, tmp_path / "tiny")
-    assert "60 windows of 10 recordings" in done.out
-    return tmp_path / "tiny"
-
-
-def with_cohort(run, tiny, speech, folder):
+def with_cohort(tiny, speech, folder):
     """Copy the tiny encoder's run to ``folder``, and keep a cohort of recordings and their TextGrids beside it."""
     shutil.copytree(tiny, folder)
-    done = run("spotting.cohort", f"--encoder={folder}", "--recordings", speech / "talk", "--alignments",
-               speech / "grids")
-    assert done.code == 0, done.error
-    return done
+    flags = [f"--encoder={folder}", "--recordings", speech / "talk", "--alignments", speech / "grids"]
+    assert cohort.main(cohort.parse_args(list(map(str, flags)))) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def first(tiny, talk, tmp_path_factory):
+    return with_cohort(tiny, talk, tmp_path_factory.mktemp("kept") / "tiny")
+
+
+@pytest.fixture
+def kept(first, tmp_path):
+    """A copy of the tiny encoder's run, with a cohort beside it."""
+    return Path(shutil.copytree(first, tmp_path / "tiny"))
 
 
 def test_what_is_kept_are_windows_and_what_is_said_in_them(kept):
@@ -90,11 +92,15 @@ def much_said(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def second(tiny, much_said, tmp_path_factory):
+    return with_cohort(tiny, much_said, tmp_path_factory.mktemp("whitening") / "tiny")
+
+
 @pytest.fixture
-def whitening(run, much_said, tiny, tmp_path):
+def whitening(second, tmp_path):
     """A copy of the tiny encoder's run, with a cohort beside it that whitens."""
-    assert "without whitening" not in with_cohort(run, tiny, much_said, tmp_path / "tiny").error
-    return tmp_path / "tiny"
+    return Path(shutil.copytree(second, tmp_path / "tiny"))
 
 
 def test_words_said_several_times_give_a_whitening(whitening, much_said):
@@ -229,36 +235,17 @@ def test_words_are_of_their_cohort_only(kept, run, spotter, talk, tmp_path):
 
 
 def test_another_encoders_and_a_damaged_one_are_refused(kept, run, spotter, tmp_path):
-    whole = (kept / KEPT).read_bytes()
+    whole, facts = (kept / KEPT).read_bytes(), load_torch(kept, None, None, 0).facts
     flags = f"--encoder={kept}", "--clips", spotter.clips, "--out", tmp_path / "w.json"
     (kept / KEPT).write_bytes(pack(np.eye(45), ["a"] * 45, "0" * 64))
     refused(run("spotting.enroll", *flags), "cohort.npz", "not of this encoder", "spotting.cohort")
     (kept / KEPT).write_bytes(whole[:200])
     refused(run("spotting.enroll", *flags), "cohort.npz", "cannot be read")
-    facts = load_torch(kept, None, None, 0, with_cohort=False).facts
     (kept / KEPT).write_bytes(pack(np.zeros((40, 45)), ["a"] * 40, facts.sha256))
     refused(run("spotting.enroll", *flags), "cohort.npz", "damaged")
     np.savez(kept / KEPT, embeddings=np.eye(45), labels=["a"] * 45, sha256=facts.sha256)
     refused(run("spotting.enroll", *flags), "cohort.npz", "older version")
     assert not (tmp_path / "w.json").exists()
-
-
-def test_by_a_manifest_words_are_known_and_running_speech_goes_first(run, talk, tiny, words, tmp_path):
-    shutil.copytree(tiny, tmp_path / "tiny")
-    flags = f"--encoder={tmp_path / 'tiny'}", f"--registry={words.registry}"
-    assert "72 windows of 72 recordings, in 72 of which" in run("spotting.cohort", *flags, "--manifest=words").out
-    assert len(load_torch(tmp_path / "tiny", None, None, 0).cohort.without(["Cat"])) == 60
-    clips = sorted(words.folder.glob("*/train*.wav"))[:40]
-    both = [Utterance(str(path), "x", 1.0) for path in clips] + [
-        Utterance(str(talk / "talk" / f"{i}.flac"), "y", 0.6, 0.3) for i in range(10)]
-    for split in ("train", "dev", "test"):
-        write_manifest(tmp_path / f"{split}.json", both)
-    register("both", **{split: tmp_path / f"{split}.json" for split in ("train", "dev", "test")},
-             registry=tmp_path / "m.json")
-    done = run("spotting.cohort", flags[0], f"--registry={tmp_path / 'm.json'}", "--manifest=both")
-    assert "60 windows" in done.out
-    found = load_torch(tmp_path / "tiny", None, None, 0).cohort
-    assert {"", "y"} == set(found.spoken)
 
 
 def test_a_cohort_in_which_the_words_are_said_all_over_sets_no_threshold(run, tiny, spotter, tmp_path):

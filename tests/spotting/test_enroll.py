@@ -1,7 +1,6 @@
 """Enrolling by the command: what it says, what it writes, what it refuses."""
 
 import json
-import os
 import shutil
 
 import numpy as np
@@ -125,12 +124,6 @@ def test_a_file_that_is_there_is_not_overwritten(run, spotter, words_file):
     before = words_file.read_bytes()
     refused(enroll(run, spotter, words_file), str(words_file), "--add")
     assert words_file.read_bytes() == before
-
-
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
-def test_no_write_permission(run, spotter, tmp_path):
-    (tmp_path / "shut").mkdir(mode=0o500)
-    refused(enroll(run, spotter, tmp_path / "shut" / "w.json"), "shut", "choose a folder")
 
 
 @pytest.mark.parametrize(("flags", "named"), [

@@ -233,9 +233,9 @@ def test_what_cannot_be_used_among_the_recordings_is_named(corpus, tmp_path, mon
     run(monkeypatch, tmp_path / "c", tmp_path / "out")
     problems = [line.split("\t") for line in (tmp_path / "out" / "skipped.tsv").read_text().splitlines()]
     assert sorted((kind, path.rpartition("/")[2]) for kind, path, *_ in problems) == [
-        ("link to nothing", "3-7-0000.flac"), ("name that is not UTF-8", r"M\udcfcller-1-1.flac"),
-        ("name too long for a TextGrid's", f"{long}.flac"), ("not a file", "3-7-0001.flac"),
-        ("not a file", "3-7.trans.txt")]
+        ("entries that are no files", "3-7-0001.flac"), ("entries that are no files", "3-7.trans.txt"),
+        ("links to nothing", "3-7-0000.flac"), ("name too long for a TextGrid's", f"{long}.flac"),
+        ("names that are not UTF-8", r"M\udcfcller-1-1.flac")]
     assert len(contents(tmp_path / "out")) == 6
 
 
@@ -259,7 +259,7 @@ def test_comparison_finds_a_known_shift(tmp_path):
 
 def test_alignments_feed_the_word_scan(corpus, tmp_path, monkeypatch):
     run(monkeypatch, corpus, tmp_path / "out")
-    clips = wordscan.scan(corpus, tmp_path / "out", tmp_path / "scan")
+    clips = wordscan.scan(corpus, tmp_path / "out")
     assert not clips.problems
     assert sorted(clips.words[w] for w in clips.word) == sorted(["ah", "ah", "our", "hour", "are", "oarah"] * 2)
     assert (clips.end <= 2.0).all() and (clips.end > clips.start).all()

@@ -201,7 +201,7 @@ def test_offset_past_the_end_and_parts_without_sound(tmp_path):
 @pytest.mark.parametrize(("container", "subtype"), [
     ("WAV", "PCM_16"), ("WAV", "PCM_24"), ("WAV", "FLOAT"), ("WAV", "ULAW"), ("WAV", "IMA_ADPCM"), ("WAV", "GSM610"),
     ("WAVEX", "PCM_16"), ("RF64", "PCM_16"), ("W64", "PCM_16"), ("AIFF", "PCM_16"), ("AU", "PCM_16"),
-    ("NIST", "PCM_16"), ("NIST", "ULAW"), ("CAF", "PCM_16"), ("SVX", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"),
+    ("CAF", "PCM_16"), ("SVX", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"),
     ("MP3", "MPEG_LAYER_III")])
 @pytest.mark.parametrize("share", [0.3, 0.8])
 def test_a_file_cut_short_is_refused_a_whole_one_is_not(tmp_path, container, subtype, share):
@@ -365,15 +365,6 @@ def test_one_channel_that_is_on_and_channels_with_nothing_in_common_are_averaged
         found, remarks = decode_with_remarks(wav(tmp_path / "a.wav", samples))
         assert CANCELLED not in remarks
         assert np.abs(found / 32768 - samples.mean(1)).max() < 1e-4
-
-
-@pytest.mark.parametrize(("rate", "said", "ratio"), [(8_000, 1.0, "2"), (48_000, 1.0, "0.333"), (44_100, 1.0, "0.363"),
-                                                     (22_050, 0.5, "0.726"), (11_025, 1.0, "1.45")])
-def test_a_header_with_another_rate_contradicts_the_manifest(tmp_path, rate, said, ratio):
-    path = wav(tmp_path / "a.wav", NOISE[:round(said * 16_000)], rate)
-    assert decode_with_remarks(path, 0.0, said)[1] == [
-        f"last {ratio} times what the manifest says, as with a wrong sample rate in the header"
-        + ("; right if only their start is meant" if rate < 16_000 else "")]
 
 
 def test_durations_that_are_as_stated_or_meant_raise_no_suspicion(tmp_path):

@@ -1,12 +1,10 @@
 """What is packed is what was decoded; the cache never serves stale samples, and programs that share it do no harm."""
 
 import os
-import shutil
 import subprocess
 import sys
 import threading
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -268,25 +266,6 @@ def test_a_pipe_in_place_of_a_cache_file_is_refused_not_waited_for(tmp_path, end
     os.mkfifo(cached)
     with pytest.raises(UserError, match="named pipe"):
         pack(mine, 1.0, "x", tmp_path / "cache")
-
-
-def test_what_may_not_fit_is_refused_before_anything_is_decoded(tmp_path, monkeypatch, decodings, capsys):
-    wav(tmp_path / "a.wav")
-    mine = manifest(tmp_path, ("a.wav", 0, 0.5), ("a.wav", 0, 1), ("a.wav", 0, 3))
-    free = 1_000
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
-    with pytest.raises(UserError, match=r"packing x may take 0.1 MB there, but 0.0 MB are free.*--cache_dir"):
-        pack(mine, 1.0, "x", tmp_path / "deep" / "cache")
-    assert not decodings and not (tmp_path / "deep").exists()
-    free = 80_002  # 0.5 + 1 + 1 seconds, and a sample for rounding
-    pack(mine, 1.0, "x", tmp_path / "cache")
-    free = 0
-    pack(mine, 1.0, "x", tmp_path / "cache")  # needs none
-    assert capsys.readouterr().err == ""
-    monkeypatch.setattr(packed_module, "_LARGE", 80_000)
-    free = 10**12
-    pack(mine, 1.0, "y", tmp_path / "cache")
-    assert "packing y: up to 0.1 MB in" in capsys.readouterr().err
 
 
 def test_the_checksum_of_many_samples_covers_the_first_the_last_and_some_between(monkeypatch):

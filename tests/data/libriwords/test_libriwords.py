@@ -153,64 +153,6 @@ def test_the_registered_command_tells_what_the_flags_made(corpus, tmp_path, monk
     assert registered("10", tmp_path / "registry.json") == entry
 
 
-def test_equally_frequent_words_rank_alphabetically(tmp_path, monkeypatch):
-    for speaker in range(3):
-        for number, words in enumerate((["pear", "fig"], ["kiwi", "Apple"])):
-            add_utterance(tmp_path, f"{speaker}-1-{number}", [(w, i + 0.5, i + 0.9) for i, w in enumerate(words)])
-    run(monkeypatch, tmp_path, tmp_path / "out", "--sizes", 3)
-    assert list(table(tmp_path / "out", 3)) == ["apple", "fig", "kiwi"]
-
-
-def test_an_interrupted_scan_goes_on_where_it_was(corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr(wordscan, "CHUNK", 20)
-    run(monkeypatch, corpus, tmp_path / "whole" / "x", "--sizes", 5)
-    read = wordscan._read_chunk
-    calls = []
-
-    def counted(task):
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        calls.append(task)
-        return read(task)
-
-    monkeypatch.setattr(wordscan, "_read_chunk", counted)
-    monkeypatch.setattr(wordscan, "ordered_map", map)
-    with pytest.raises(KeyboardInterrupt):
-        run(monkeypatch, corpus, tmp_path / "cut" / "x", "--sizes", 5)
-    assert len(list((tmp_path / "cut" / "x" / "scan").iterdir())) == 2
-    monkeypatch.setattr(wordscan, "_read_chunk", lambda task: calls.append(task) or read(task))
-    run(monkeypatch, corpus, tmp_path / "cut" / "x", "--sizes", 5)
-    assert len(calls) == -(-SPEAKERS * UTTERANCES // 20)  # each chunk once, in both runs together
-    for split in SPLITS:
-        assert ((tmp_path / "cut" / "x" / "5" / f"{split}.json").read_bytes()
-                == (tmp_path / "whole" / "x" / "5" / f"{split}.json").read_bytes())
-    run(monkeypatch, corpus, tmp_path / "cut" / "x", "--sizes", 8)
-    assert len(calls) == -(-SPEAKERS * UTTERANCES // 20)
-
-
-def test_a_changed_textgrid_is_read_again(tmp_path, monkeypatch):
-    for speaker in range(4):
-        grid = add_utterance(tmp_path, f"{speaker}-1-0", [("yes", 0.1, 0.5), ("no", 0.5, 0.8)])[1]
-    run(monkeypatch, tmp_path, tmp_path / "out", "--sizes", 2)
-    write_words(grid, [("yes", 0.1, 0.5), ("yes", 0.5, 0.7), ("no", 0.7, 0.8)], 1.05)
-    run(monkeypatch, tmp_path, tmp_path / "out", "--sizes", 2)
-    assert table(tmp_path / "out", 2)["yes"]["aligned"] == "5"
-    assert len(list((tmp_path / "out" / "scan").iterdir())) == 1
-
-
-def test_a_textgrid_replaced_by_one_of_the_same_size_and_date_is_read_again(tmp_path, monkeypatch):
-    for speaker in range(4):
-        grid = add_utterance(tmp_path, f"{speaker}-1-0", [("yes", 0.1, 0.5), ("cat", 0.5, 0.8)])[1]
-    run(monkeypatch, tmp_path, tmp_path / "out", "--sizes", 3)
-    state, other = grid.stat(), tmp_path / "other"
-    other.write_text(grid.read_text().replace("cat", "yes"))
-    os.utime(other, ns=(state.st_atime_ns, state.st_mtime_ns))
-    other.replace(grid)
-    assert (grid.stat().st_size, grid.stat().st_mtime_ns) == (state.st_size, state.st_mtime_ns)
-    run(monkeypatch, tmp_path, tmp_path / "out", "--sizes", 3)
-    assert [table(tmp_path / "out", 3)[word]["aligned"] for word in ("yes", "cat")] == ["5", "3"]
-
-
 def test_broken_textgrids_are_named_and_the_rest_goes_on(corpus, tmp_path, monkeypatch, capsys):
     run(monkeypatch, corpus, tmp_path / "clean", "--sizes", 10)
     clean = {split: entries(tmp_path / "clean", 10, split) for split in SPLITS}
@@ -306,11 +248,8 @@ def test_names_of_other_corpora(tmp_path, monkeypatch, names, flags, speakers):
 
 def test_the_reason_is_that_names_tell_no_speaker(tmp_path, monkeypatch):
     source = foreign(tmp_path, [f"anna{n}_0001" for n in range(4)])
-    for match, flags in (("no file's name tells its speaker, .*anna0_0001.wav.*--speaker_regex", []),
-                         ("no file's name tells its speaker, .*'\\^x", ["--speaker_regex", "^x(.)"]),
-                         ("is not a regular expression", ["--speaker_regex", "("]),
-                         ("has no group", ["--speaker_regex", "anna"])):
-        with pytest.raises(UserError, match=match):
+    for flags in ([], ["--speaker_regex", "^x(.)"]):
+        with pytest.raises(UserError, match=r"no file's name tells its speaker, .*anna0_0001.wav.*--speaker_regex"):
             run(monkeypatch, source, tmp_path / "out", "--sizes", 3, *flags)
     assert len((tmp_path / "out" / "problems.tsv").read_text().splitlines()) == 4
 
@@ -362,7 +301,7 @@ def test_what_cannot_be_used_among_the_files_is_a_line_each(tmp_path, monkeypatc
     run(monkeypatch, source, tmp_path / "out", "--sizes", 3)
     problems = [line.split("\t") for line in (tmp_path / "out" / "problems.tsv").read_text().splitlines()]
     assert Counter(kind for kind, *_ in problems) == {
-        "link to nothing": 1, "links in a circle": 1, "not a file": 2, "name that is not UTF-8": 2}
+        "links to nothing": 1, "links in a circle": 1, "entries that are no files": 2, "names that are not UTF-8": 2}
     assert any(r"9-M\udcfcller-1.wav" in path for _, path, _ in problems)
     for split in SPLITS:
         assert entries(tmp_path / "out", 3, split) == entries(tmp_path / "clean", 3, split)
@@ -382,28 +321,6 @@ def test_files_that_vanish_while_being_read_are_named(tmp_path, monkeypatch):
     problems = [line.split("\t") for line in (tmp_path / "out" / "problems.tsv").read_text().splitlines()]
     assert {(kind, path.rpartition("/")[2]) for kind, path, _ in problems} == {
         ("unreadable", "9-1-0.TextGrid"), ("audio unreadable", "9-1-1.TextGrid")}
-
-
-@pytest.mark.parametrize("damage", ["cut", "text", "other columns", "words", "empty"])
-def test_a_damaged_part_of_the_scan_is_read_again(tmp_path, monkeypatch, damage):
-    source = foreign(tmp_path, PLAIN)
-    run(monkeypatch, source, tmp_path / "out", "--sizes", 3)
-    first = {split: (tmp_path / "out" / "3" / f"{split}.json").read_bytes() for split in SPLITS}
-    (chunk,) = (tmp_path / "out" / "scan").iterdir()
-    whole = chunk.read_bytes()
-    if damage in ("cut", "text", "empty"):
-        chunk.write_bytes({"cut": whole[:len(whole) // 2], "text": b"no archive", "empty": b""}[damage])
-    else:
-        with np.load(chunk) as old:
-            new = dict(old)
-        if damage == "words":
-            new["word"] = new["word"] + 100
-        else:
-            del new["start"]
-        np.savez(chunk, **new)
-    run(monkeypatch, source, tmp_path / "out", "--sizes", 3)
-    assert {split: (tmp_path / "out" / "3" / f"{split}.json").read_bytes() for split in SPLITS} == first
-    assert chunk.read_bytes() == whole
 
 
 def test_marks_that_are_no_words_are_left_out(tmp_path, monkeypatch, capsys):
@@ -443,15 +360,6 @@ def test_words_of_no_length_and_textgrids_that_end_elsewhere_are_named(tmp_path,
     assert Counter(kind for kind, *_ in rows) == {"word of no length": 4,
                                                  "odd: ends elsewhere than its audio, but read": 1}
     assert rows[0][2] == "at 1.15 s of 2 s"
-
-
-def test_a_word_in_the_last_frame_past_the_audio_is_named(tmp_path, monkeypatch, capsys):
-    for speaker in range(4):
-        add_utterance(tmp_path, f"{speaker}-1-0", [("yes", 0.1, 0.5), ("no", 0.5, 0.8), ("so", 1, 1.02)], 1.02)
-        soundfile.write(tmp_path / "LibriSpeech" / "train-clean-5" / str(speaker) / "1" / f"{speaker}-1-0.flac",
-                        np.ones(RATE) / 2, RATE)
-    run(monkeypatch, tmp_path, tmp_path / "out", "--sizes", 2)
-    assert "skipped: word of no length (4)" in capsys.readouterr().err
 
 
 def test_one_person_spelt_two_ways_is_one_speaker(tmp_path, monkeypatch, capsys):
@@ -518,16 +426,14 @@ def test_bad_input_is_one_clear_error(corpus, tmp_path, monkeypatch):
     refused("none of its 1 TextGrids is named like", "--alignments", tmp_path / "other" / "alignments")
     refused("1 speaker .*too few", source=tmp_path / "other")
     refused("fewer than two words", "--min_count", 10_000)
-    refused("--clip_seconds has no effect without --context", "--clip_seconds", 1.5, "--name", "x")
-    refused("--mirror has no effect without --download", "--mirror", tmp_path)
-    refused("--alignments_url has no effect without --download_alignments", "--alignments_url", tmp_path)
     same = tmp_path / "out" / "registry.json"
     register("35", train=same, dev=same, test=same, made_by="python -m data.speech_commands", registry=same)
-    refused("--sizes 35: .* another data set", "--sizes", 35)
+    refused("--sizes '35': .* another data set", "--sizes", 35)
 
 
 @pytest.mark.parametrize("flags", [["--sizes", "1"], ["--sizes", "ten"], ["--max_per_word", "2"], ["--min_count", "0"],
-                                   ["--min_seconds", "-1"], ["--min_seconds", "nan"], ["--download", "train-clean-5"]])
+                                   ["--min_seconds", "nan"], ["--download", "train-clean-5"], ["--speaker_regex", "("],
+                                   ["--speaker_regex", "anna"]])
 def test_senseless_flags_are_refused(monkeypatch, flags):
     monkeypatch.setattr(sys, "argv", ["libriwords", *flags])
     with pytest.raises(SystemExit) as error:

@@ -96,10 +96,10 @@ def test_what_one_holds_out_another_must_not_train_on(sets, split, order):
     usual(sets, "a", ["cat", "dog"], 0)
     held = {"dev": [("eel", "s4", None)], "test": [("eel", "s5", None)]}
     registry = sets("b", train=[("eel", "s3", None)], **held | {split: [("eel", "s0", None)]})
-    with pytest.raises(UserError, match=rf"speaker of the {split} split of 'b' in the training of 'a' .1.: s0;"):
+    with pytest.raises(UserError, match=rf"speakers of the {split} split of 'b' in the training of 'a' .1.: s0;"):
         load_corpus(order, registry=registry)
     sets("b", train=[("eel", "s3", None)], **held | {split: [("eel", "s9", "../a/train1.wav")]})
-    with pytest.raises(UserError, match=rf"recording of the {split} split of 'b' in the training of 'a' .*train1.wav"):
+    with pytest.raises(UserError, match=rf"recordings of the {split} split of 'b' in the training of 'a' .*train1.wav"):
         load_corpus(order, registry=registry)
 
 
@@ -159,12 +159,12 @@ def test_a_speaker_or_a_recording_is_known_however_it_is_written(sets, tmp_path)
     sets("a", train=[("cat", "Ren\u00e9 ", "x.wav")], dev=[("cat", "s1", None)], test=[("cat", "s2", None)])
     held = {"train": [("eel", "s3", None)], "dev": [("eel", "s4", None)]}
     registry = sets("b", **held, test=[("eel", "rene\u0301", None)])
-    with pytest.raises(UserError, match=r"speaker of the test split of 'b' in the training of 'a'.*other people"):
+    with pytest.raises(UserError, match=r"speakers of the test split of 'b' in the training of 'a'.*other people"):
         load_corpus("a+b", registry=registry)
     (tmp_path / "a" / "x.wav").touch()
     (tmp_path / "b" / "link.wav").symlink_to(tmp_path / "a" / "x.wav")
     sets("b", **held, test=[("eel", "s5", "link.wav")])
-    with pytest.raises(UserError, match=r"recording of the test split of 'b' in the training of 'a'.*link.wav"):
+    with pytest.raises(UserError, match=r"recordings of the test split of 'b' in the training of 'a'.*link.wav"):
         load_corpus("a+b", registry=registry)
 
 

@@ -135,6 +135,9 @@ def test_a_wrong_hash_leaves_nothing_and_a_rerun_starts_anew(server, tmp_path):
     assert not list(tmp_path.iterdir())
     server.body = BODY
     path.write_bytes(b"old")
+    with pytest.raises(UserError, match=r"a.bin: sha256 is .*; remove it"):
+        fetch(server.url, path, sha256=SHA256)
+    path.unlink()
     assert fetch(server.url, path, sha256=SHA256).read_bytes() == BODY
 
 
@@ -260,7 +263,7 @@ def test_fetch_and_unpack_does_done_work_once(server, tmp_path):
     assert tree(tmp_path / "out") == {"one": BODY}
 
 
-def test_nothing_is_unpacked_before_the_hash_holds_and_damage_without_one_is_set_aside(server, tmp_path):
+def test_nothing_is_unpacked_before_the_hash_holds(server, tmp_path):
     good = archive_of(tmp_path / "x.tar.gz", [("one", BODY)]).read_bytes()
     server.body = good[:-100]
     with pytest.raises(UserError, match="expected"):
@@ -268,8 +271,8 @@ def test_nothing_is_unpacked_before_the_hash_holds_and_damage_without_one_is_set
     assert not list((tmp_path / "out").iterdir())
     with pytest.raises(UserError, match="damaged"):
         fetch_and_unpack(server.url, tmp_path / "out")
-    assert tree(tmp_path / "out") == {"archive.tar.gz.bad": good[:-100]}
     server.body = good
+    (tmp_path / "out" / "archive.tar.gz").unlink()
     assert (fetch_and_unpack(server.url, tmp_path / "out") / "one").read_bytes() == BODY
 
 

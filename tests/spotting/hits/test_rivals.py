@@ -34,7 +34,7 @@ def test_a_hit_is_kept_if_no_other_word_is_better_in_its_place(seed, step):
     kept = [(w, hit) for w, hit in kept if np.isfinite(hit.above)]
     assert kept == wanted
     assert 10 < len(kept) < len(hits)
-    assert len(best.held) == 0
+    assert len(best.waiting) == 0
 
 
 def test_what_is_decided_is_given_out_without_waiting_for_more():

@@ -61,14 +61,6 @@ def test_a_stream_that_ends_in_the_middle_of_a_sample():
     assert "middle of a sample" in told[0]
 
 
-def test_a_file_on_a_stream_of_samples_is_refused():
-    file = io.BytesIO()
-    soundfile.write(file, noise(0.1), 16_000, format="WAV")
-    file.seek(0)
-    with pytest.raises(UserError, match="WAV"):
-        heard(open_raw(file, "-", 16_000, 1, "s16", pytest.fail))
-
-
 def test_samples_that_are_no_numbers_name_file_and_second(tmp_path):
     samples = noise(3.0)
     samples[40_000] = np.nan
@@ -142,21 +134,20 @@ def test_windows_lie_on_a_grid_in_silence_around_the_sound(length, hop, total):
             assert np.array_equal(np.concatenate([clips for _, clips in found]), wanted)
 
 
-def test_no_sound_has_no_windows():
-    assert not list(windows(iter([]), 100, 10, 4))
-
-
 def test_files_are_told_from_samples():
     for kind in ("WAV", "FLAC", "OGG", "MP3", "AIFF", "AU", "W64", "RF64"):
         file = io.BytesIO()
         soundfile.write(file, noise(1.0), 16_000, format=kind)
         assert file_format(file.getvalue()[:8000])
+        file.seek(0)
+        with pytest.raises(UserError, match=kind):
+            heard(open_raw(file, "-", 16_000, 1, "s16", pytest.fail))
     assert file_format(b"\0\0\0\x20ftypM4A " + bytes(100)) == "MP4"
 
 
-@pytest.mark.parametrize("level", [0.0, 1.0, 2.0, 30.0, 300.0, 9000.0])
+@pytest.mark.parametrize("level", [0.0, 2.0, 300.0, 9000.0])
 def test_samples_are_not_taken_for_a_file(level):
     rng = np.random.default_rng(int(level))
-    for _ in range(200):
+    for _ in range(100):
         assert file_format(rng.normal(0, level, 2048).round().clip(-32768, 32767).astype("<i2").tobytes()) is None
         assert file_format((rng.normal(0, level, 1024) / 32768).astype("<f4").tobytes()) is None

@@ -10,12 +10,14 @@ import soxr
 from data.audio.decoding import to_int16
 from spotting.encoders.load import load_torch
 from spotting.listen import hits
+from spotting.sound.heard import Band, Peaks, is_narrow
 from spotting.words.words_file import read_words
 from tests.sounds import record
 from tests.spotting.conftest import RATE, scene
 
 CHANGES = {"narrow": lambda x: soxr.resample(soxr.resample(x, RATE, 8_000), 8_000, RATE),
            "loud": lambda x: np.clip(30 * x / np.abs(x).max(), -1, 1), "quiet": lambda x: 0.001 * x}
+RNG = np.random.default_rng(3)
 WORDS = {"narrow": "nothing above 4 kHz", "loud": "recorded too loud", "quiet": "nothing above -60 dB"}
 
 
@@ -41,3 +43,45 @@ def test_a_narrow_band_is_no_matter_where_the_enrolled_clips_have_it(run, spotte
         record(path, CHANGES["narrow"](soundfile.read(path)[0]), RATE)
     assert run("spotting.enroll", "--clips", tmp_path / "clips", "--out", tmp_path / "w.json", *spotter.flags).code == 0
     assert "4 kHz" not in run("spotting.find", tmp_path / "w.json", tmp_path / "clips").error
+
+
+@pytest.mark.parametrize("gain", [0.1, 0.5, 1.5])
+@pytest.mark.parametrize("rate, narrow", [(8_000, True), (11_025, False), (16_000, False)])
+def test_what_came_by_8_khz_is_narrow(gain, rate, narrow):
+    samples = scene(RNG, [(2, 0.1), (5, 1.0)], 2.0)
+    samples = to_int16(gain * soxr.resample(soxr.resample(samples, RATE, rate), rate, RATE))
+    assert is_narrow(samples) == narrow
+    band = Band()
+    for part in np.array_split(samples, 37):
+        band.hear(part)
+    assert band.narrow == narrow
+
+
+def test_what_has_no_sound_is_not_narrow():
+    for samples in (np.zeros(0), np.zeros(100), np.zeros(RATE), RNG.integers(-1, 2, RATE)):
+        assert not is_narrow(samples.astype(np.int16))
+
+
+SCENE = scene(np.random.default_rng(3), [(2, 0.1), (5, 1.0)], 2.0)
+SCENE = SCENE / np.abs(SCENE).max()
+
+
+def cut_off(samples, parts=1):
+    peaks = Peaks()
+    for part in np.array_split(samples, parts):
+        peaks.hear(part)
+    return peaks.cut_off
+
+
+@pytest.mark.parametrize("rate", [RATE, 44_100])
+@pytest.mark.parametrize("gain, over", [(0.5, False), (1, False), (10, True), (30, True)])
+def test_what_is_cut_off_at_full_scale_is_known_at_any_rate_and_in_parts_of_any_size(gain, over, rate):
+    samples = np.clip(gain * soxr.resample(SCENE, RATE, rate), -1, 1)
+    samples = to_int16(soxr.resample(samples, rate, RATE))
+    assert {cut_off(samples, parts) for parts in (1, 37, len(samples))} == {over}
+
+
+def test_what_was_made_quieter_since_is_known_and_what_is_quiet_is_not_overdriven():
+    assert cut_off(to_int16(0.3 * np.clip(10 * SCENE, -1, 1)))
+    for samples in (np.zeros(0), np.zeros(RATE), np.random.default_rng(0).integers(-1, 2, RATE), np.tile([-9, 9], 800)):
+        assert not cut_off(samples.astype(np.int16))

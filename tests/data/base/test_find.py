@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from data.base.errors import UserError
-from data.sources.find import find_files, shown
+from data.base.find import NO_FILE, find_files, shown
 
 
 def kinds(problems, folder):
@@ -36,7 +36,7 @@ def test_links_are_followed_once_and_dead_ones_named(tmp_path):
     found, problems = find_files(corpus, (".wav",))
     assert list(found) == ["a"]
     assert kinds(problems, corpus) == {
-        ("link to nothing", "dead.wav"), ("link to nothing", "part"), ("link to nothing", "dead.txt"),
+        ("links to nothing", "dead.wav"), ("links to nothing", "part"), ("links to nothing", "dead.txt"),
         ("links in a circle", "loop.wav"), ("links in a circle", "one"), ("links in a circle", "two")}
 
 
@@ -44,7 +44,7 @@ def test_what_a_killed_download_left_is_not_taken_for_data(tmp_path):
     (tmp_path / ".unpacking-a.tar.gz").mkdir()
     (tmp_path / ".unpacking-a.tar.gz" / "a.wav").write_text("")
     found, problems = find_files(tmp_path, (".wav",))
-    assert not found and kinds(problems, tmp_path) == {("unfinished download", ".unpacking-a.tar.gz")}
+    assert not found and kinds(problems, tmp_path) == {("unfinished downloads", ".unpacking-a.tar.gz")}
 
 
 def test_pipes_sockets_and_devices_are_named(tmp_path, monkeypatch):
@@ -57,7 +57,7 @@ def test_pipes_sockets_and_devices_are_named(tmp_path, monkeypatch):
     (tmp_path / "folder.wav").mkdir()
     found, problems = find_files(tmp_path, (".wav",))
     assert not found
-    assert {(os.path.basename(path), detail) for kind, path, detail in problems if kind == "not a file"} == {
+    assert {(os.path.basename(path), detail) for kind, path, detail in problems if kind == NO_FILE} == {
         ("pipe.wav", "it is a named pipe"), ("null.wav", "it is a device"), ("socket.wav", "it is a socket")}
 
 
@@ -68,7 +68,7 @@ def test_names_that_are_not_utf8_are_named_printably(tmp_path):
         open(os.path.join(inside, name), "w").close()
     found, problems = find_files(tmp_path, (".wav",))
     assert not found
-    assert problems == [("name that is not UTF-8", f"{tmp_path}/f\\udcfcr/a.wav", "rename it")]
+    assert problems == [("names that are not UTF-8", f"{tmp_path}/f\\udcfcr/a.wav", "rename it")]
     assert shown("für/a.wav") == "für/a.wav"
 
 
@@ -85,7 +85,7 @@ def test_a_folder_that_cannot_be_entered_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", refusing)
     found, problems = find_files(tmp_path, (".wav",))
-    assert list(found) == ["open"] and kinds(problems, tmp_path) == {("folder that cannot be entered", "closed")}
+    assert list(found) == ["open"] and kinds(problems, tmp_path) == {("folders that cannot be entered", "closed")}
     with pytest.raises(UserError, match="closed: cannot be read"):
         find_files(tmp_path / "closed", (".wav",))
     with pytest.raises(UserError, match="nowhere: cannot be read"):

@@ -1,0 +1,96 @@
+"""Files below a folder, at any depth; and what lies there that cannot be entered or used."""
+
+import errno
+import os
+import stat
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+from data.base.errors import UserError
+from data.base.files import kind_of
+
+UNPACKING = ".unpacking-"  # begins the name of a folder that an archive is being unpacked to
+AUDIO = (".flac", ".wav", ".ogg", ".mp3", ".opus")
+CLOSED, GONE, NO_FILE = "folders that cannot be entered", "entries that cannot be reached", "entries that are no files"
+NOT_UTF8 = "names that are not UTF-8"
+
+Problem = tuple[str, str, str]  # a kind to count by, the path, and the detail
+
+_LINKS = {errno.ENOENT: "links to nothing", errno.ELOOP: "links in a circle"}
+
+
+def walk(folder: str | Path, endings: Collection[str] | None = None,
+         avoid: Iterable[str] = ()) -> tuple[list[os.DirEntry], list[Problem]]:
+    """Regular files below ``folder``, hidden ones left out, and what was passed over. Nothing is opened.
+
+    Links are followed, to no folder twice.
+
+    Args:
+        endings: of the files' names, lower case, with the dot; None for any.
+        avoid: real paths of folders that no link may lead to.
+
+    Returns:
+        The files, and the problems: folders that cannot be entered or that a killed download left, links that lead
+        nowhere or round in a circle, pipes, sockets and devices, and names that are not UTF-8, which no manifest can
+        hold.
+
+    Raises:
+        UserError: ``folder`` itself cannot be read.
+    """
+    found, problems = [], []
+    folders, seen = [str(folder)], {os.path.realpath(folder), *avoid}
+    while folders:
+        inside = folders.pop()
+        try:
+            with os.scandir(inside) as entries:
+                listed = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            if inside == str(folder):
+                raise UserError(f"{folder}: cannot be read ({error.strerror}); mend its permissions, or name another "
+                                "folder") from None
+            problems.append((CLOSED, shown(inside), error.strerror or ""))
+            continue
+        for entry in listed:
+            if entry.name.startswith(UNPACKING):  # as much as there was when it was killed
+                problems.append(("unfinished downloads", shown(entry.path), "remove it, or run --download again"))
+            if entry.name.startswith("."):
+                continue
+            wanted = endings is None or os.path.splitext(entry.name)[1].lower() in endings
+            try:
+                mode = entry.stat().st_mode
+            except OSError as error:
+                if entry.is_symlink() or wanted:  # a link may have led to a folder
+                    kind = _LINKS.get(error.errno, GONE) if entry.is_symlink() else GONE
+                    problems.append((kind, shown(entry.path), error.strerror or ""))
+                continue
+            if stat.S_ISDIR(mode):
+                if (real := os.path.realpath(entry.path)) not in seen:  # else a circle of links would never end
+                    seen.add(real)
+                    folders.append(entry.path)
+            elif wanted and not stat.S_ISREG(mode):
+                problems.append((NO_FILE, shown(entry.path), f"it is {kind_of(entry.path)}"))
+            elif wanted and not is_utf8(entry.path):
+                problems.append((NOT_UTF8, shown(entry.path), "rename it"))
+            elif wanted:
+                found.append(entry)
+    return found, problems
+
+
+def find_files(folder: str | Path, endings: Collection[str]) -> tuple[dict[str, os.DirEntry], list[Problem]]:
+    """`walk`, the files by name without ending; a further one of the same name is under its whole path."""
+    entries, problems = walk(folder, endings)
+    found: dict[str, os.DirEntry] = {}
+    for entry in entries:
+        stem = os.path.splitext(entry.name)[0]
+        found[stem if stem not in found else entry.path] = entry
+    return found, problems
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a name from the file system is valid UTF-8."""
+    return shown(name) == name
+
+
+def shown(name: str) -> str:
+    r"""A name from the file system as text that can be written: M\udcfcller for one in Latin-1."""
+    return name.encode(errors="backslashreplace").decode()
