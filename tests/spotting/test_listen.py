@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from data.base.errors import UserError
 from tests.conftest import refused
 from tests.spotting.conftest import RATE, scene
 
@@ -86,12 +87,9 @@ def test_a_device_that_gives_all_its_channels_and_nothing_else(run, words_file, 
     refused(run("spotting.listen", words_file, "--channel=7"), "stand-in", "--channel 7", f"{count} channels")
 
 
-def test_a_muted_microphone_is_told_once_and_a_quiet_beginning_is_not(run, words_file, device):
+def test_a_quiet_beginning_is_no_muted_microphone(run, words_file, device):
     device(np.concatenate([np.zeros(4 * RATE), SAID]))
     assert "-60 dB" not in run("spotting.listen", words_file, "--seconds", "8").error
-    device(np.zeros(8 * RATE))
-    done = run("spotting.listen", words_file, "--seconds", "8")
-    assert done.code == 0 and done.error.count("nothing above -60 dB") == 1
 
 
 def test_what_was_heard_is_said_when_ctrl_c_ends_it(run, words_file, device, monkeypatch, capsys):
@@ -123,31 +121,23 @@ def test_devices_are_listed_and_missing_ones_told(run, words_file, device, monke
     refused(run("spotting.listen", "--devices"), "requirements-spotting.txt")
 
 
-@pytest.mark.parametrize(("raised", "told"), [("OSError('PortAudio library not found')", "libportaudio2"),
-                                              ("RuntimeError('Unanticipated host error')", "cannot be used")])
-def test_a_system_without_portaudio_that_works(run, monkeypatch, tmp_path, raised, told):
-    (tmp_path / "sounddevice.py").write_text(f"raise {raised}\n")
+def test_a_system_without_portaudio(run, monkeypatch, tmp_path):
+    (tmp_path / "sounddevice.py").write_text("raise OSError('PortAudio library not found')\n")
     monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
     monkeypatch.syspath_prepend(str(tmp_path))
-    refused(run("spotting.listen", "--devices"), "PortAudio", told)
+    refused(run("spotting.listen", "--devices"), "PortAudio", "libportaudio2")
 
 
-def test_a_device_that_vanishes(run, words_file, device, monkeypatch):
-    import spotting.listen
+def test_a_device_that_loses_sound_and_vanishes_and_a_machine_that_is_too_slow(run, words_file, device, monkeypatch,
+                                                                               capsys):
+    from spotting import listen
 
-    monkeypatch.setattr(spotting.listen, "SILENCE", 0.3)
-    device(SAID[:3 * RATE])
-    done = run("spotting.listen", words_file, "--threshold", "0.85")
-    assert done.code == 2
-    assert "stand-in: no sound has come for 0.3 s" in done.error
-    assert "bed" in done.out
-
-
-def test_it_says_when_it_cannot_keep_up_and_when_sound_is_lost(run, words_file, device):
-    device(SAID, overflow=True)
-    done = run("spotting.listen", words_file, "--seconds", "7")
-    assert done.error.count("cannot keep up") == 1
-    assert "dropped sound" in done.error
+    monkeypatch.setattr(listen, "SILENCE", 0.3)
+    device(SAID[:3 * RATE], overflow=True)
+    with pytest.raises(UserError, match=r"stand-in: no sound has come for 0\.3 s"):
+        listen.main(listen.parse_args([str(words_file), "--threshold", "0.85"]))
+    printed = capsys.readouterr()
+    assert "bed" in printed.out and printed.err.count("cannot keep up") == 1 and "dropped sound" in printed.err
 
 
 @pytest.mark.parametrize("all_words", [False, True])
