@@ -149,7 +149,7 @@ def _tell_changes(run: Run, config: dict, before: dict) -> None:
 
     bearing = {"processes": "draws"} | ({} if torch.cuda.is_available() else {"threads": "rounds sums"})
     for key, what in bearing.items():
-        if config[key] != before[key]:
+        if before.get(key, config[key]) != config[key]:
             print(f"run {run.name!r} was begun with {before[key]} {key} and goes on with {config[key]}, which {what} "
                   "otherwise: its weights will not be those of an uninterrupted run")
     planned, steps = before["arguments"]["num_steps"], config["arguments"]["num_steps"]

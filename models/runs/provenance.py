@@ -147,8 +147,8 @@ def trained_on(run: Run) -> tuple[Record | None, list[str]]:
 
 def training_set(config: dict) -> tuple[str, Path] | None:
     """Name and registry of the data set that a run of this configuration was trained on; None for one that has none."""
-    begun = config.get("arguments")
-    return (begun["manifest"], Path(begun["registry"])) if begun else None
+    begun = config.get("arguments", {})
+    return (begun["manifest"], Path(begun["registry"])) if {"manifest", "registry"} <= begun.keys() else None
 
 
 def tell_seen(runs: Sequence[Run], clips: Clips, corpus: Corpus, rows: np.ndarray | None = None) -> dict:

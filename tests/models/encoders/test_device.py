@@ -6,7 +6,7 @@ import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from models.encoders import load_encoder
-from models.encoders.device import full_float32, search_device
+from models.encoders.device import search_device
 from models.encoders.waveform import WaveformEncoder
 from tests.conftest import TRAIN, infer
 
@@ -48,22 +48,6 @@ def test_a_spotter(encoder, runs, words, computed):
     from spotting.encoders.load import load_torch
 
     assert load_torch(runs / "enc", None, None, 0)(np.ones((2, 16_000), np.int16)).shape == (2, 12)
-
-
-def test_what_was_set_by_torchs_new_names_comes_back_too():
-    operations = CUDNN.conv, CUDNN.rnn, PRODUCTS
-    before = [operation.fp32_precision for operation in operations]
-    try:
-        CUDNN.conv.fp32_precision, CUDNN.rnn.fp32_precision, PRODUCTS.fp32_precision = "ieee", "tf32", "tf32"
-        with pytest.raises(ValueError, match="ours"), full_float32():
-            assert {operation.fp32_precision for operation in operations} == {"ieee"}
-            raise ValueError("ours")
-        assert [operation.fp32_precision for operation in operations] == ["ieee", "tf32", "tf32"]
-    finally:
-        CUDNN.allow_tf32 = True
-        torch.set_float32_matmul_precision("highest")
-        for operation, precision in zip(operations, before, strict=True):
-            operation.fp32_precision = precision
 
 
 def test_neighbours_are_searched_where_classify_gpu_says(monkeypatch, capsys):

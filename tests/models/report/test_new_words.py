@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from data.manifests.manifest import Manifest
-from models.neighbours.pairs import count_pairs
 from models.report.new_words import measure, report_new_words, table
 from tests.models.enrolment.test_enrol import auroc, equal_error_rate
 
@@ -53,12 +52,6 @@ def test_a_clip_whose_speaker_is_not_named_is_in_no_pair_of_two_speakers(made):
     figures, alone = measure(vectors, of_some)[2], measure(vectors[~unnamed], manifest.subset(~unnamed))[2]
     for name in ("same_word_pairs", "different_word_pairs", "same_word_mean", "auroc", "equal_error_rate"):
         assert figures[name] == pytest.approx(alone[name])
-
-
-def test_the_first_row_is_what_a_look_while_training_gives(made):
-    vectors, manifest = made
-    looked, measured = count_pairs(vectors, manifest.label).figures(), measure(vectors, manifest)[0]
-    assert {name: measured[name] for name in looked} == pytest.approx(looked, abs=1e-12)
 
 
 def test_the_interval_is_that_of_other_words(made):

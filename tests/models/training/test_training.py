@@ -169,22 +169,6 @@ def test_a_frozen_encoder_does_not_change(clips):
     assert set(task.saved_modules()) == {"ClassificationNet"}
 
 
-def test_training_together_moves_encoder_and_head(clips):
-    torch.manual_seed(0)
-    encoder, head = make_encoder("Res8", 8), ClassificationNet(8, 6)
-    task = training.ClassifierTask(encoder, head, arguments(), 10, frozen=False)
-    before = [p.clone() for p in task.parameters() if p.requires_grad]
-    task.train()
-    optimizer = task.configure_optimizers()["optimizer"]
-    task.training_step(batch_of(clips[0], task), 0).backward()
-    optimizer.step()
-    after = [p for p in task.parameters() if p.requires_grad]
-    assert len(after) == 7 + 3
-    assert all(not torch.equal(one, other) for one, other in zip(before, after, strict=True))
-    assert not torch.equal(encoder.bn1.running_mean, torch.zeros(8))
-    assert set(task.saved_modules()) == {"Res8", "ClassificationNet"}
-
-
 def test_embeddings_computed_once_train_the_head_alike(clips):
     """Without augmentation, computing a frozen encoder's embeddings once is the same but for the dither."""
     torch.manual_seed(0)
