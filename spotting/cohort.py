@@ -4,9 +4,8 @@
     python -m spotting.cohort --name my_encoder --manifest 1000
 
 Windows of running speech, at random places. Where the words of a recording are known, from TextGrids or the manifest,
-those windows in which a word is said do not count against it once it is enrolled, and what clips of one word differ in
-is learnt: embeddings are whitened by that before they are compared, and fewer words are missed. The cohort lies in the
-run's folder, cohort.npz, and goes where the encoder goes, exports included, without the recordings.
+the windows of a word do not count against it once it is enrolled, and embeddings are whitened by what clips of one word
+differ in, so that fewer words are missed. The cohort, cohort.npz, lies in the run's folder and goes into exports.
 """
 
 import argparse

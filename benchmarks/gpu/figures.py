@@ -9,11 +9,9 @@ from argparse import Namespace
 import numpy as np
 
 from benchmarks import measure
-from benchmarks.gpu.here import WIDTH, Here, Skipped, arithmetic, forget, limit, stopwatch
+from benchmarks.gpu.here import WIDTH, Here, arithmetic, forget, limit, stopwatch
 from benchmarks.roofline import FRAMES, multiply_adds, synchronise
 from benchmarks.step import PER_CLASS
-
-EPOCHS, TRAINING_CLIPS = 15, 85_000  # of the paper, of Speech Commands
 
 
 def per_class(here: Here, model: str, times: int = 1) -> int:
@@ -97,8 +95,6 @@ def steps(here: Here, model: str, times: int = 1) -> list[dict[str, object]]:
             row["not network"] = f"{100 * (1 - row['network'].median / row['step'].median):.0f} %"
             if here.gpu:
                 row["peak GB, audio included"] = torch.cuda.max_memory_allocated(here.device) / 1e9
-            if times == 1:
-                here.steps[model, mode] = row["step"].median
         except torch.OutOfMemoryError:
             row["step"] = "out of memory"
         once = None
@@ -131,13 +127,3 @@ def embedding(here: Here, model: str) -> list[dict[str, object]]:
         rows.append({"model": model, "clips": clips, "batch": size, "a pass": timed, "clips/s": clips / timed.median,
                      "limit": measure.duration(bound), "pass / limit": timed.median / bound})
     return rows
-
-
-def epochs(here: Here) -> list[dict[str, object]]:
-    """What fifteen epochs of Speech Commands take, from the steps measured above; nothing is trained for it."""
-    if not here.steps:
-        raise Skipped("no step was measured")
-    count = {model: EPOCHS * (TRAINING_CLIPS // (here.classes * per_class(here, model))) for model, _ in here.steps}
-    return [{"model": model, "arithmetic": mode, "steps": count[model], "a step": measure.duration(seconds),
-             f"{EPOCHS} epochs of {TRAINING_CLIPS:,} clips": measure.duration(count[model] * seconds)}
-            for (model, mode), seconds in here.steps.items()]

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -35,13 +35,11 @@ class Here:
         device: a torch device. On a CPU all parts run the same code at a smaller size.
         quick: everything runs, but no time means anything.
         folder: scratch.
-        steps: seconds of a training step at the paper's batch, by model and arithmetic.
     """
 
     device: object
     quick: bool
     folder: Path
-    steps: dict[tuple[str, str], float] = field(default_factory=dict)
 
     @property
     def gpu(self) -> bool:

@@ -31,11 +31,9 @@ class Place:
     """Where a recording is most like a word: to be heard again.
 
     Attributes:
-        word: its index.
-        kind: of `COLUMNS`.
+        word, kind: the word's index; of `COLUMNS`.
         score: what the search gave it; -inf where it found no sound.
-        number: of the recording, as `opened` numbers them.
-        file: its name.
+        number, file: of the recording, as `opened` numbers them; its name.
         start: of the word, in seconds from where the recording is opened.
         samples, first: what is to be played, int16 at 16 kHz, and its beginning, in seconds likewise.
         windows: (K, S) int16, what was compared with the enrolled clips.

@@ -46,12 +46,7 @@ class Background:
 
 def hear(sounds: Iterable[tuple[str, Sound]], embedder: Embedder, words: Sequence[Word], hop: int,
          title: str, together: int = 1, remarks: Remarks | None = None) -> Background:
-    """Search recordings that do not have the words.
-
-    Args:
-        sounds: each with the name of its file.
-        together: see `search`.
-        remarks: gets the recordings.
+    """Search recordings that do not have the words, each with the name of its file; ``together``: see `search`.
 
     Raises:
         UserError: a file that cannot be decoded, or nothing but silence in all of them.

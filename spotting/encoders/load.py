@@ -46,11 +46,9 @@ class Facts:
 
     Attributes:
         path: of the file that it was loaded from.
-        run, model, step: of its checkpoint.
-        sha256: of its checkpoint, also if it was loaded from an export.
+        run, model, step, sha256: of its checkpoint, also if it was loaded from an export.
         width: D, the size of an embedding.
         clip_samples: the length of what it embeds, at 16 kHz.
-        frontend: the settings of its front end.
     """
 
     path: str

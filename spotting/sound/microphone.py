@@ -36,15 +36,10 @@ def devices() -> list[str]:
 
 
 class Microphone:
-    """A recording device, open while the context lasts.
+    """A recording device, by number or part of its name, open while the context lasts; None takes the system's.
 
-    Args:
-        device: its number, or part of its name; None takes the system's.
-        channel: the one to hear, counted from 1; None averages them.
-        patience: seconds without a sample after which it is taken for gone.
-
-    Attributes:
-        begun: by `time.monotonic`, when its first sample was recorded.
+    After ``patience`` seconds without a sample it is taken for gone. ``begun`` is when its first sample was recorded,
+    by `time.monotonic`.
 
     Raises:
         UserError: no such device, it has no such channel, or it cannot be opened.

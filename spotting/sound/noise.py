@@ -16,10 +16,7 @@ _ACTIVE = 10 ** -2.5  # of a loud frame's power, from which one counts as speech
 class Noise:
     """Noise recordings, from which each sound gets a stretch of one: which, a seed and the sound's number decide.
 
-    Args:
-        snr: decibels, of the mean power of the sound's frames with speech to the mean power of the noise about its
-            mean: an offset, as cheap converters have it, is nothing to hear.
-        say: is told of recordings that are left out.
+    ``snr`` is in decibels: the mean power of the sound's frames with speech to that of the noise, without its offset.
 
     Raises:
         UserError: no audio in the folder, or some that cannot be decoded or has nothing to hear.

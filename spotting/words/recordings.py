@@ -44,12 +44,7 @@ class Recorded:
 
 def find_recordings(folder: Path, clip_seconds: float, say: Callable[[str], None],
                     channel: int | None = None) -> list[Recorded]:
-    """Hear a folder of a folder a word.
-
-    What is no usable audio is told.
-
-    Args:
-        channel: the one to hear, counted from 1; None averages them.
+    """Hear a folder of a folder a word; what is no usable audio is told.
 
     Raises:
         UserError: nothing usable, of some word or at all.
