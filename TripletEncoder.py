@@ -103,7 +103,7 @@ def main(args) -> int:
           f"of {len(corpus.labels)} classes; {task.done} of {args.num_steps} steps done, "
           f"{sampler.batch_classes} classes x {args.per_class} clips a step, {sampler.epoch_steps} steps an epoch")
 
-    # training, with looks at dev: neighbours among the training clips vote, or pairs of new words are told apart
+    # training and evaluations: neighbours among the training clips vote, or pairs of new words are told apart
     where = search_device(ready.device, args.classify_gpu)
 
     def look() -> float:

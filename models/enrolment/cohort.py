@@ -24,13 +24,13 @@ from models.enrolment.kept_cohort import KEPT, Cohort
 from models.enrolment.whiten import Whitening
 from models.runs.provenance import training_set
 
-TOP = 300  # most similar clips of the cohort that scores are held against
-MOST = 1000  # clips of a cohort that scores are held against
+TOP = 300  # most similar clips of the cohort, by which scores are normalised
+MOST = 1000  # clips of a cohort that these are taken from
 LEARN = 4000  # clips of a cohort that are embedded: a covariance needs more of them
 LEAST = 30  # below which there is no mean and deviation worth the name
 WHITENED = "whitened embedding"  # the name of these ways of scoring
 _FLOOR = 1e-6  # of a deviation: a cohort whose clips are all alike
-_CELLS = 1 << 24  # similarities held at a time
+_CELLS = 1 << 24  # similarities in memory at a time
 
 
 @dataclass(frozen=True)

@@ -89,18 +89,18 @@ class Cohort:
     def without(self, names: Sequence[str]) -> np.ndarray:
         """(M',) the windows in which none of ``names``, words or phrases, is known to be said."""
         phrases = [_words(name) for name in names]
-        return np.array([i for i, said in enumerate(self._said) if not any(phrase in said for phrase in phrases)],
+        return np.array([i for i, text in enumerate(self._spoken) if not any(phrase in text for phrase in phrases)],
                         np.int64)
 
     def learnt_from(self, names: Sequence[str]) -> dict[str, int]:
         """Of those ``names`` that the whitening has seen, in how many clips: in files that do not say so, in how many
         of the cohort's windows they are said, which are about as many of the same recordings."""
-        said = [] if self.whitening is None else self._said if self.words is None else list(map(_words, self.words))
-        counts = {name: sum(_words(name) in text for text in said) for name in names}
+        texts = [] if self.whitening is None else self._spoken if self.words is None else list(map(_words, self.words))
+        counts = {name: sum(_words(name) in text for text in texts) for name in names}
         return {name: count for name, count in counts.items() if count}
 
     @cached_property
-    def _said(self) -> list[str]:
+    def _spoken(self) -> list[str]:
         return [_words(text) for text in self.spoken]
 
 

@@ -18,7 +18,7 @@ _HEAD = ("pairs of clips", "of one word", "of two words", "AUROC", "95 % interva
          "95 % interval")
 
 
-def measure(embeddings: np.ndarray, held: Manifest) -> list[dict]:
+def measure(embeddings: np.ndarray, new: Manifest) -> list[dict]:
     """AUROC and equal-error rate of pairs of clips: of all (as while training), of two recordings, and of two speakers.
 
     Two clips of one recording may overlap; two of one speaker are alike by the voice.
@@ -32,19 +32,19 @@ def measure(embeddings: np.ndarray, held: Manifest) -> list[dict]:
     squares = (x * x).sum(1)
     distance = np.clip(squares[one] + squares[other] - 2 * (x @ x.T)[one, other], 0, 4)  # squared Euclidean
     bins = np.minimum((distance * (BINS / 4)).astype(np.int64), BINS - 1)
-    kind = (held.label[one] != held.label[other]).astype(np.int64)
-    named = np.array([name is not None for name in held.speaker])
-    speaker = np.unique([str(name) for name in held.speaker], return_inverse=True)[1]
+    kind = (new.label[one] != new.label[other]).astype(np.int64)
+    named = np.array([name is not None for name in new.speaker])
+    speaker = np.unique([str(name) for name in new.speaker], return_inverse=True)[1]
     rows = []
-    for name, group in (("all", None), ("of two recordings", held.file), ("of two speakers", speaker)):
+    for name, group in (("all", None), ("of two recordings", new.file), ("of two speakers", speaker)):
         taken = np.ones(len(one), bool) if group is None else group[one] != group[other]
         if group is speaker:
             taken &= named[one] & named[other]  # who is not named may be anyone
         # (P,) of the pairs taken: bin and kind as one number, and the words of both clips
-        cell, words = (kind * BINS + bins)[taken], (held.label[one[taken]], held.label[other[taken]])
+        cell, words = (kind * BINS + bins)[taken], (new.label[one[taken]], new.label[other[taken]])
         means = [distance[taken & (kind == k)].mean() if (kind[taken] == k).any() else np.nan for k in (0, 1)]
         figures = Pairs(_counts(cell), np.array(means)).figures()
-        rows.append({"pairs": name} | figures | (_intervals(cell, words, len(held.labels))
+        rows.append({"pairs": name} | figures | (_intervals(cell, words, len(new.labels))
                                                  if figures["auroc"] is not None else {}))
     return rows
 
@@ -81,15 +81,15 @@ def table(rows: Sequence[dict]) -> str:
     return markdown(cells)
 
 
-def report_new_words(out: Path, stem: str, rows: Sequence[dict], held: Manifest, facts: dict,
+def report_new_words(out: Path, stem: str, rows: Sequence[dict], new: Manifest, facts: dict,
                      command: str | None = None) -> None:
     """Print a table of what `measure` gave and write it as ``<stem>.json``, made by ``command``, into ``out``."""
-    speakers = len({name for name in held.speaker if name is not None})
-    print(f"{len(held):,} clips of {len(np.unique(held.label)):,} words held out as new, said by {speakers:,} "
+    speakers = len({name for name in new.speaker if name is not None})
+    print(f"{len(new):,} clips of {len(np.unique(new.label)):,} words held out as new, said by {speakers:,} "
           "speakers; per cent")
     print(table(rows))
     content = {"pairs": rows, "facts": facts | {
-        "clips": len(held), "words": [held.labels[c] for c in np.unique(held.label)], "speakers": speakers},
+        "clips": len(new), "words": [new.labels[c] for c in np.unique(new.label)], "speakers": speakers},
         "command": command, "versions": versions()}
     with write_atomically(out / f"{stem}.json") as file:
         file.write(to_json(content) + "\n")

@@ -91,14 +91,14 @@ def _metadata(utterances: Manifest, predicted: np.ndarray | None, unknown: Seque
 
 def summary(figures: dict) -> str:
     """The figures of `Pairs.figures` for the terminal, in a line."""
-    said = [f"{figures[f'{kind}_mean']:.3f} between {figures[f'{kind}_pairs']:,} pairs of clips of {what}"
+    parts = [f"{figures[f'{kind}_mean']:.3f} between {figures[f'{kind}_pairs']:,} pairs of clips of {what}"
             for kind, what in (("same_word", "the same word"), ("different_word", "different words"))
             if figures[f"{kind}_pairs"]]
     if figures["auroc"] is not None:
-        said.append(f"AUROC {figures['auroc']:.4f}")
-        said.append(f"equal-error rate {100 * figures['equal_error_rate']:.2f} % at "
+        parts.append(f"AUROC {figures['auroc']:.4f}")
+        parts.append(f"equal-error rate {100 * figures['equal_error_rate']:.2f} % at "
                     f"{figures['equal_error_threshold']:.3f}")
-    return "squared distance: " + (", ".join(said) or "no pair of clips")
+    return "squared distance: " + (", ".join(parts) or "no pair of clips")
 
 
 def project(embeddings: np.ndarray) -> np.ndarray:

@@ -114,15 +114,15 @@ def figures(labels: Sequence[str], truth: np.ndarray, predicted: np.ndarray) -> 
 
 
 def headline(result: dict) -> dict[str, str]:
-    """The figures that come first as they are said: accuracy (per cent), f1_macro, and how many clips are right."""
+    """The figures that come first, as texts: accuracy (per cent), f1_macro, and how many clips are right."""
     return {"accuracy": f"{100 * result['accuracy']:.2f}", "f1_macro": f"{result['f1_macro']:.4f}",
             "right": f"{result['correct']:,} of {result['clips']:,}"}
 
 
 def summary(result: dict) -> str:
     """The figures for the terminal: accuracy, macro-F1, the worst classes and the most confused pairs."""
-    said = headline(result)
-    lines = [f"Accuracy: {said['accuracy']}", f"f1_macro {said['f1_macro']}", f"{said['right']} clips right"]
+    first = headline(result)
+    lines = [f"Accuracy: {first['accuracy']}", f"f1_macro {first['f1_macro']}", f"{first['right']} clips right"]
     if len(result["classes"]) < result["labels"]:
         lines[-1] += f"; the test set has clips of {len(result['classes'])} of the {result['labels']} classes"
     if result["f1_classes"] > len(result["classes"]):

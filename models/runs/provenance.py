@@ -207,7 +207,7 @@ def tell_not_new(labels: Sequence[str], config: dict) -> None:
     """Warn that words that are held out as new are not new to the encoder that --init_from names."""
     if known := known_words(labels, config):
         print(f"warning: --init_from: {len(known):,} of the {len(labels):,} words held out as new were in the "
-              f"training of that encoder ({first_few(known)}): looks at them do not tell how it does on new words",
+              f"training of that encoder ({first_few(known)}): they do not tell how it does on new words",
               file=sys.stderr)
 
 

@@ -19,7 +19,7 @@ from data.base.files import ROOT
 from models.runs.checkpoints import HEAD, Run, encoder_digest
 from models.runs.options.common import repeated
 
-POLL = 0.2  # seconds between looks for a signal while a head is trained
+POLL = 0.2  # seconds between checks for a signal while a head is trained
 
 
 def refuse_taken(args: Namespace) -> None:

@@ -1,4 +1,4 @@
-"""The loop that trains a task: progress, looks at dev, checkpoints, and a stop from which it can go on."""
+"""The loop that trains a task: progress, evaluations, checkpoints, and a stop from which it can go on."""
 
 import errno
 import logging
@@ -30,7 +30,7 @@ LOG_STEPS = 10  # between readings of the device's figures, for which the host h
 
 
 class Loop(Callback):
-    """Progress, checkpoints, looks at the dev set, and a clean stop at Ctrl-C or a signal, at the end of a step."""
+    """Progress, checkpoints, evaluations, and a clean stop at Ctrl-C or a signal, at the end of a step."""
 
     def __init__(self, run: Run, args: Namespace, steps: int, look: Callable[[], float], what: str = "dev",
                  saved: Callable[["Loop"], None] | None = None):

@@ -42,7 +42,7 @@ class Task(lightning.LightningModule):
         # In a tuple, since it is no further module: its weights are the encoder's.
         self.trained = (torch.compile(encoder, dynamic=False) if args.compile else encoder,)
         self.done = 0
-        self.seconds = 0.0  # that the steps done took, without looks at dev and saving
+        self.seconds = 0.0  # that the steps done took, without evaluations and saving
         self.batch_clips = 0  # in a step, over all processes; `fit` sets it
         self.optimizer_state: dict | None = None  # of the checkpoint a run is resumed from
         self.frontend = LogMel(args.compression)
@@ -206,7 +206,7 @@ class TripletTask(Task):
         own, k, labels = parallel.share(asked), min(self.args.k, len(known)), train.manifest.labels
         few = few_clips(np.bincount(train.manifest.label[known], minlength=len(labels)), labels, k)
         if few and not (self.warned or parallel.rank()):
-            print(f"looks at dev: {few}")
+            print(f"evaluations on dev: {few}")
         self.warned = True
         voted = classify(self.embed(train, known, "train"), train.manifest.label[known],
                          embed_clips(self.encoder, self.frontend, dev, own, "dev"), k, len(labels), where,

@@ -12,7 +12,7 @@ import numpy as np
 
 from data.audio.decoding import SAMPLE_RATE, decode, fit
 from data.base.files import file_digest
-from models.report.page.origin import said
+from models.report.page.origin import as_text
 from models.report.page.parts import Clip, Matrix, Mistake, Page, Table, named
 from spotting.detection.outcome import Outcome
 from spotting.sound.blocks import Sound
@@ -166,6 +166,6 @@ def origin_of_score(content: dict, words_path: str | None, positives: Sequence[s
     if words_path:
         rows.append(("words", f"{words_path} (SHA-256 {file_digest(words_path)})"))
     for name, files in (("recordings of the words", positives), ("recordings without them", content["negatives"])):
-        rows.append((name, f"{len(files):,} files; {said(list(files))}"))
+        rows.append((name, f"{len(files):,} files; {as_text(list(files))}"))
     more = ("recordings", "hours", "hop", "noise", "snr", "seed", "draws", "shots")
-    return rows + [(name, said(content[name])) for name in more if content[name] is not None]
+    return rows + [(name, as_text(content[name])) for name in more if content[name] is not None]

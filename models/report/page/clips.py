@@ -27,7 +27,7 @@ def page_of_clips(outcome: Outcome, result: dict, test: Clips, train: Clips, nea
         notes: what was printed and a reader of the figures must know.
     """
     labels, truth, predicted = test.manifest.labels, test.manifest.label, outcome.predicted
-    names, said = dict(enumerate(labels)), headline(result)
+    names, first = dict(enumerate(labels)), headline(result)
     wrong, distances = np.flatnonzero(truth != predicted), nearest.distances[:, 0]
     shown, caption = drawn_classes(len(labels), truth, predicted,
                                    "Clips of each class (rows), by what they were taken for (columns)")
@@ -44,9 +44,9 @@ def page_of_clips(outcome: Outcome, result: dict, test: Clips, train: Clips, nea
     return Page(
         outcome.stem,
         f"{len(truth):,} test clips of {len(result['classes'])} classes: how well {outcome.stem} recognises them.",
-        [("accuracy, %", said["accuracy"]),
-         (f"macro-F1 of {result['f1_classes']:,} classes that clips have or are taken for", said["f1_macro"]),
-         ("clips right", said["right"])],
+        [("accuracy, %", first["accuracy"]),
+         (f"macro-F1 of {result['f1_classes']:,} classes that clips have or are taken for", first["f1_macro"]),
+         ("clips right", first["right"])],
         {"clip": "clip", "row": "label", "column": "prediction", "values": list(columns),
          "nearest": "nearest training clip"}, names, names,
         Matrix("What was taken for what", caption.replace("\n", "; "),
@@ -64,7 +64,7 @@ def votes(train: Manifest, neighbours: np.ndarray) -> tuple[float, str]:
 
 
 def clip_of(clips: Clips, row: int, split: str, labelled: bool = False) -> Clip:
-    """A clip as the encoder heard it, without what was added to make it as long as the others."""
+    """A clip as the encoder got it, without what was added to make it as long as the others."""
     manifest, packed, place = clips.manifest, clips.packed, int(clips.rows[row])
 
     def sound() -> np.ndarray:

@@ -12,7 +12,7 @@ from models.report.page.origin import notes_of, origin_rows
 from models.report.page.parts import Matrix, Mistake, Page, Table, named
 from models.report.tables import DRAWN_OF_MORE, MOST_DRAWN
 
-PERCENT = max(PERCENTS)  # of unknown clips accepted, at most: the threshold that the mistakes are told by
+PERCENT = max(PERCENTS)  # of unknown clips accepted, at most: the threshold that decides what is a mistake
 
 
 def page_of_enrolment(outcome: Enrolment, content: dict, pictures: dict[str, bytes]) -> Page:
@@ -100,7 +100,7 @@ def _mistakes(outcome: Enrolment, result: Result, decided: np.ndarray, threshold
 
 
 def _shown(counts: dict, right: dict, columns: dict) -> tuple[tuple[list[int], list[int]], str]:
-    """Rows and columns to draw, and what is said if these are not all."""
+    """Rows and columns to draw, and a sentence if these are not all."""
     rows = sorted({r for r, _ in counts})
     if max(len(rows), len(columns)) <= MOST_DRAWN:
         return (rows, list(columns)), ""

@@ -20,7 +20,7 @@ def origin_rows(content: dict, splits: dict[str, Clips]) -> list[tuple[str, str]
 
     Args:
         content: what the test's JSON holds: command, versions, and facts, of which encoder and head name checkpoints.
-        splits: the clips that were tested, and those they were held against.
+        splits: the clips that were tested, and those that they were compared with.
     """
     from models.runs.provenance import fingerprint
 
@@ -34,8 +34,8 @@ def origin_rows(content: dict, splits: dict[str, Clips]) -> list[tuple[str, str]
         facts.pop(f"{split}_clips", None)
         rows.append((f"{split} clips",
                      f"{len(clips):,} of {clips.manifest.path} (digest {fingerprint(clips.manifest)})"))
-    rows += [(name.replace("_", " "), said(value)) for name, value in facts.items() if not name.startswith("note ")]
-    rows.append(("versions", said(content["versions"])))
+    rows += [(name.replace("_", " "), as_text(value)) for name, value in facts.items() if not name.startswith("note ")]
+    rows.append(("versions", as_text(content["versions"])))
     return rows
 
 
@@ -44,10 +44,10 @@ def notes_of(facts: dict) -> list[str]:
     return [value for name, value in facts.items() if name.startswith("note ")]
 
 
-def said(value: object) -> str:
+def as_text(value: object) -> str:
     """A fact in a line."""
     if isinstance(value, dict):
-        return ", ".join(f"{key} {said(one)}" for key, one in value.items())
+        return ", ".join(f"{key} {as_text(one)}" for key, one in value.items())
     if isinstance(value, list | tuple):
         return first_few(map(str, value), NAMED) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -23,7 +23,7 @@ from models.report.page.sounds import data_uri, sound_uri
 _HERE = Path(__file__).parent
 _BEGINS = "<!doctype html>"
 _SHADES = 5  # of a cell
-_SLACK = 1000  # bytes for what is said about the mistakes left out
+_SLACK = 1000  # bytes for the sentence on mistakes left out
 
 
 def check_html(args: Namespace) -> None:
@@ -173,9 +173,9 @@ def _remarks(page: Page, megabytes: float, kept: int, lossless: bool) -> list[st
                     "of a kind of which there are too many")
                  + ". Of every kind of mistake as many are here as fit in turn, the surest first."
                  + (f" All are in {page.elsewhere}." if page.elsewhere else ""))
-    heard = any(not isinstance(clip.sound, str) for m in page.mistakes for clip in (m.clip, m.nearest))
-    sound = "FLAC, sample by sample as it was heard" if lossless else "Ogg Opus; what was heard had no such losses"
-    return [page.explained, which, f"Sound: {sound}." if kept and heard else ""]
+    audible = any(not isinstance(clip.sound, str) for m in page.mistakes for clip in (m.clip, m.nearest))
+    sound = "FLAC, sample by sample as it was tested" if lossless else "Ogg Opus; what was tested had no such losses"
+    return [page.explained, which, f"Sound: {sound}." if kept and audible else ""]
 
 
 def _hash(content: str) -> str:

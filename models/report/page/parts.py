@@ -119,7 +119,7 @@ _PICTURES = {
 
 
 def named(pictures: dict[str, bytes]) -> list[Picture]:
-    """PNGs with what is said of each, by name: det, curve, map, distances."""
+    """PNGs with their titles, by name: det, curve, map, distances."""
     return [Picture(_PICTURES[name][0], png, _PICTURES[name][1]) for name, png in pictures.items()]
 
 

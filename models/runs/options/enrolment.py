@@ -29,7 +29,7 @@ def add_enrolment(parser: Parser) -> None:
                             "silence to reject (data.speech_commands --silence makes such a set) (default: none)")
     group.add_argument("--new_words", action="store_true",
                        help="instead, report how well distances tell words that the data set holds out as new, as "
-                            "--eval new_words looks at while training: AUROC and equal-error rate of pairs of clips "
+                            "--eval new_words measures while training: AUROC and equal-error rate of pairs of clips "
                             "(default: off)")
     group.add_argument("--eval_clips", type=count, default=2000,
                        help="of --new_words: at most so many clips, spread over the words (default: 2000)")

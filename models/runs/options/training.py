@@ -5,7 +5,7 @@ from argparse import SUPPRESS
 from data.base.values import count
 from models.runs.parser import Parser
 
-NEW_WORDS = "AUROC of new words"  # what a look with --eval new_words is called in the log
+NEW_WORDS = "AUROC of new words"  # its name in the log, with --eval new_words
 
 
 def add_init(parser: Parser, when: str = "") -> None:
@@ -20,18 +20,18 @@ def add_checkpoints(parser: Parser) -> None:
     group.add_argument("--step_freq", type=count, default=100,
                        help="steps between checkpoints (default: 100)")
     group.add_argument("--eval_freq", type=count, default=50,
-                       help="steps between looks at the dev set (default: 50)")
+                       help="steps between evaluations on the dev set (default: 50)")
     group.add_argument("--checkpoints_to_keep", type=count, default=100, help="older ones are removed (default: 100)")
     group.add_argument("--resume", action="store_true",
                        help="go on from the newest checkpoint of --name, to the weights that an uninterrupted run "
                             "reaches (default: off: a name that is taken is an error)")
     group.add_argument("--eval_clips", type=count, default=2000,
-                       help="at most so many clips, spread over the classes, of train and of dev at a look at the dev "
-                            "set (default: 2000)")
+                       help="at most so many clips, spread over the classes, of train and of dev in an evaluation "
+                            "(default: 2000)")
 
 
 def add_eval(parser: Parser) -> None:
-    group = parser.add_argument_group("looks")
+    group = parser.add_argument_group("evaluation while training")
     group.add_argument("--eval", choices=("dev", "new_words"), default="dev",
                        help="what is looked at while training: dev, accuracy on the dev set; new_words, how well "
                             "distances tell words that the data set holds out as new (data.libriwords --new_words), "
@@ -41,5 +41,5 @@ def add_eval(parser: Parser) -> None:
 def add_parallel(parser: Parser) -> None:
     group = parser.add_argument_group(
         "several GPUs of one machine",
-        "Start it by torchrun --nproc_per_node=GPUS: they share each batch and the looks at dev.")
+        "Start it by torchrun --nproc_per_node=GPUS: they share each batch and the evaluations.")
     group.add_argument("--num_nodes", type=int, choices=(1,), help=SUPPRESS)  # the original's command lines have it
