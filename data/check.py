@@ -68,7 +68,7 @@ def check(name: str, registry: str | Path = REGISTRY, clip_seconds: float = 1.0,
     _check_speakers(splits, problems)
     clips = Clips.of(splits)
     _check_audio(name, clips, clip_seconds, problems, warnings)
-    _check_places(clips, problems, warnings)
+    _check_places(clips, problems)
     _check_overlaps(clips, problems)
     if "new_words" in entry:
         _check_new_words(folder / entry["new_words"], splits.get("train"), clip_seconds, problems, warnings)
@@ -199,16 +199,12 @@ def _check_audio(name: str, clips: Clips, clip_seconds: float, problems: Problem
             problems.add("audio in two splits", same)
 
 
-def _check_places(clips: Clips, problems: Problems, warnings: Problems) -> None:
-    """Clips of two labels that begin at one place. Those of one length, and so of one digest, are known already."""
+def _check_places(clips: Clips, problems: Problems) -> None:
+    """Clips of two labels at one place. Those of exactly one length, and so of one digest, are known already."""
     same = (np.diff(clips.file) == 0) & (np.diff(clips.offset) == 0) & (np.diff(clips.label) != 0)
-    for i in 1 + np.flatnonzero(same & (np.diff(clips.duration) != 0)):
-        both = f"{clips.place(i)} is {clips.word(i - 1)} and {clips.word(i)}"
-        if abs(clips.duration[i] - clips.duration[i - 1]) < SAME:
-            problems.add("one recording under two labels", both)
-        else:
-            warnings.add("clips of two labels that begin at one place, as words with context may",
-                         f"{both}, of other lengths")
+    longer = np.abs(np.diff(clips.duration))
+    for i in 1 + np.flatnonzero(same & (longer > 0) & (longer < SAME)):
+        problems.add("one recording under two labels", f"{clips.place(i)} is {clips.word(i - 1)} and {clips.word(i)}")
 
 
 def _check_overlaps(clips: Clips, problems: Problems) -> None:

@@ -75,11 +75,11 @@ def _check(args: argparse.Namespace) -> None:
 def main(args: argparse.Namespace) -> None:
     from data.dataset import Clips
     from data.manifests.corpus import load_corpus
-    from data.manifests.registry import SPLITS, claim
+    from data.manifests.registry import SPLITS, claim_name
     from data.sources.splits import write_corpus
 
     out = (args.out or ROOT / "datasets" / args.name).absolute()
-    claim(args.name, out, args.registry, PROGRAM)
+    claim_name(args.name, out, args.registry, PROGRAM)
     corpus = load_corpus(args.manifest, registry=args.registry)
     clips = Clips.of(corpus.splits["test"], f"{args.manifest}-test", args.clip_seconds, args.cache_dir,
                      args.skip_bad_audio)

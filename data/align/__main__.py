@@ -9,13 +9,11 @@ import argparse
 import os
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
-from data.base.files import ROOT, read_text, write_atomically
-from data.base.find import AUDIO, GONE, NO_FILE, NOT_UTF8, Problem, find_files, walk
-from data.base.messages import first_few
+from data.base.files import ROOT, read_text
+from data.base.find import AUDIO, GONE, NO_FILE, NOT_UTF8, Problem, find_files, report, walk
 
 _TASK = 20  # utterances at a time: some seconds of work, so that progress shows and little is lost
 _SHOWN = 5
@@ -117,12 +115,8 @@ def main(args: argparse.Namespace) -> None:
     todo, sizes, done, problems = _pending(args.librispeech, args.out)
     failed = _align_all(todo, sizes, args.out) if todo else []
     problems += failed
-    for kind, count in sorted(Counter(kind for kind, *_ in problems).items()):
-        lines = [f"{path} {detail}".strip() for k, path, detail in problems if k == kind]
-        print(f"skipped: {kind} ({count:,}): {first_few(lines, between='; ')}", file=sys.stderr)
     listed = args.out / "skipped.tsv"
-    with write_atomically(listed) as file:
-        file.writelines("\t".join(" ".join(cell.split()) for cell in row) + "\n" for row in sorted(problems))
+    report(sorted(problems), listed)
     if len(failed) == len(todo) and not done:
         raise UserError(f"--librispeech {args.librispeech}: no utterance could be aligned; {listed} says why of each")
     if args.compare:

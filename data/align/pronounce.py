@@ -25,8 +25,8 @@ def pronounce(word: str) -> str | None:
     text = ctypes.c_char_p(word.encode())
     names = _espeak().espeak_TextToPhonemes(ctypes.byref(text), 1, ord(" ") << 8).decode()
     phones = dict(pair.split(">") for pair in _PHONES.split())
-    said = " ".join(filter(None, (phones.get(name.strip("',%=")) for name in names.split()))).replace("+", " ")
-    return re.sub(r"\b(\w+)( \1\b)+", r"\1", said) or "AH"  # oar-ah has one R
+    spoken = " ".join(filter(None, (phones.get(name.strip("',%=")) for name in names.split()))).replace("+", " ")
+    return re.sub(r"\b(\w+)( \1\b)+", r"\1", spoken) or "AH"  # oar-ah has one R
 
 
 @lru_cache(1)

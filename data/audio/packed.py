@@ -72,9 +72,9 @@ class PackedClips:
 def pack(manifest: Manifest, clip_seconds: float, name: str, cache_dir: str | Path = CACHE) -> PackedClips:
     """Decode every utterance of a manifest, or map the file that an earlier call left.
 
-    The cache is keyed by the utterances and by each audio file's path, size, times, permissions and inode, so a
-    changed manifest or recording is decoded anew, as is a damaged cache; what an older state of the same name left is
-    removed unless a program has it mapped.
+    The cache is keyed by the utterances and each audio file's path, size, times, permissions and inode. A changed
+    manifest or recording is decoded anew, and so is a damaged cache. What an older state of the same name left is
+    removed, unless a program has it mapped.
 
     Args:
         name: shown by the progress bar, and the start of the cache files' names; one per data set and split.

@@ -134,14 +134,6 @@ def check_regular(path: str | Path) -> os.stat_result:
     return state
 
 
-def file_state(path: str | Path) -> tuple[int, int, int, int]:
-    """Size, time of the content, inode and its time of change: they tell a file that was replaced by another, also one
-    of the same size and date. Raises OSError as `os.stat`.
-    """
-    state = os.stat(path)
-    return state.st_size, state.st_mtime_ns, state.st_ino, state.st_ctime_ns
-
-
 def read_text(path: str | Path, what: str = "file", way_out: str = "check the name") -> str:
     """The text of a UTF-8 file, with or without a byte-order mark.
 

@@ -3,11 +3,13 @@
 import errno
 import os
 import stat
-from collections.abc import Collection, Iterable
+import sys
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from data.base.errors import UserError
-from data.base.files import kind_of
+from data.base.files import kind_of, write_atomically
 
 UNPACKING = ".unpacking-"  # begins the name of a folder that an archive is being unpacked to
 AUDIO = (".flac", ".wav", ".ogg", ".mp3", ".opus")
@@ -29,11 +31,6 @@ def walk(folder: str | Path, endings: Collection[str] | None = None,
         endings: of the files' names, lower case, with the dot; None for any.
         avoid: real paths of folders that no link may lead to.
 
-    Returns:
-        The files, and the problems: folders that cannot be entered or that a killed download left, links that lead
-        nowhere or round in a circle, pipes, sockets and devices, and names that are not UTF-8, which no manifest can
-        hold.
-
     Raises:
         UserError: ``folder`` itself cannot be read.
     """
@@ -50,9 +47,9 @@ def walk(folder: str | Path, endings: Collection[str] | None = None,
                                 "folder") from None
             problems.append((CLOSED, shown(inside), error.strerror or ""))
             continue
+        problems += [("unfinished downloads", shown(entry.path), "remove it, or run --download again")
+                     for entry in listed if entry.name.startswith(UNPACKING)]  # what there was when it was killed
         for entry in listed:
-            if entry.name.startswith(UNPACKING):  # as much as there was when it was killed
-                problems.append(("unfinished downloads", shown(entry.path), "remove it, or run --download again"))
             if entry.name.startswith("."):
                 continue
             wanted = endings is None or os.path.splitext(entry.name)[1].lower() in endings
@@ -84,6 +81,18 @@ def find_files(folder: str | Path, endings: Collection[str]) -> tuple[dict[str, 
         stem = os.path.splitext(entry.name)[0]
         found[stem if stem not in found else entry.path] = entry
     return found, problems
+
+
+def report(problems: Sequence[Problem], path: Path) -> None:
+    """Count problems by kind on stderr, each with an example, and list all in a file."""
+    with write_atomically(path) as file:
+        file.writelines("\t".join(" ".join(cell.split()) for cell in row) + "\n" for row in problems)
+    first = {kind: f"{place} {detail}".strip() for kind, place, detail in reversed(problems)}
+    for kind, count in sorted(Counter(kind for kind, *_ in problems).items()):
+        print(f"{'' if kind.startswith('odd') else 'skipped: '}{kind} ({count:,}), such as {first[kind]}",
+              file=sys.stderr)
+    if problems:
+        print(f"all {len(problems):,} of them are named in {path}", file=sys.stderr)
 
 
 def is_utf8(name: str) -> bool:

@@ -1,9 +1,8 @@
 """Words spoken by eSpeak NG through the espeakng-loader wheel, the same bytes every time.
 
-The library seeds its noise from the clock and carries voice state (flutter, echo, noise) from one word to the next.
-So every list of words is spoken by a process of its own, from a fixed seed: what a voice says then depends on that
-list alone, not on what was spoken before or by whom else. A crash inside the library also stays there. This file is
-both sides of it: `speak` starts the process, which runs this file's ``main`` and imports only the standard library.
+The library seeds its noise from the clock and carries state from one word to the next. So a process of its own speaks
+each list of words, from a fixed seed: the sound depends on that list alone. `speak` starts the process, which runs this
+file's ``main`` and imports only the standard library.
 """
 
 import ctypes

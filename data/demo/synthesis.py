@@ -28,7 +28,7 @@ from data.base.labels import look_alike
 from data.base.messages import first_few
 from data.demo.sound import SAMPLE_RATE, place, trim, write_noise
 from data.manifests.manifest import Utterance, write_manifest
-from data.manifests.registry import REGISTRY, SPLITS, claim, register
+from data.manifests.registry import REGISTRY, SPLITS, claim_name, register
 from data.sources.splits import Splits, count_table
 
 WORDS = [
@@ -79,7 +79,7 @@ def make(out: str | Path = ROOT / "datasets" / "demo", seed: int = DEFAULTS["see
             that holds anything else.
     """
     out = Path(os.path.realpath(out))  # a link stays: what it leads to is made
-    claim(name, out, registry, "python -m data.demo")
+    claim_name(name, out, registry, "python -m data.demo")
     if not 3 <= voices <= len(VOICES):
         raise UserError(f"--voices {voices}: must be 3 (one a split) to {len(VOICES)}, the number there are")
     if takes < 1 or seed < 0:

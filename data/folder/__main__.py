@@ -28,14 +28,14 @@ _CHUNK = 200  # files a task
 
 
 def main(args: argparse.Namespace, say: Callable[[str], None] = print) -> None:
-    from data.manifests.registry import claim
+    from data.manifests.registry import claim_name
     from data.sources.splits import check_disjoint, count_table, write_corpus
 
     root = Path(os.path.abspath(args.folder))
     out = Path(os.path.abspath(args.out or ROOT / "datasets" / args.name))
     if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(root)):
         raise UserError(f"--out {out}: lies in the folder of the recordings, which stays as it is; choose another")
-    claim(args.name, out, args.registry, "python -m data.folder")
+    claim_name(args.name, out, args.registry, "python -m data.folder")
     found = find_words(root)
     doubt = doubt_words(found.files, root)
     clips = _listen(args, found, root, say)

@@ -6,8 +6,6 @@ arXiv:2101.04792): LibriWords10, 100, 1000 and 10000.
 """
 
 import argparse
-import sys
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,11 +13,12 @@ import numpy as np
 
 from data.base.errors import UserError, exit_cleanly
 from data.base.files import write_atomically
+from data.base.find import report
 from data.libriwords import flags
 from data.libriwords.selection import Words, held_out, only, select, split_speakers, stay
 from data.libriwords.wordscan import WordClips, as_word
 from data.manifests.manifest import Utterance, write_manifest
-from data.manifests.registry import SPLITS, read_registry, register
+from data.manifests.registry import SPLITS, register
 
 
 def main(args: argparse.Namespace) -> None:
@@ -35,7 +34,7 @@ def main(args: argparse.Namespace) -> None:
     try:
         clips = scan(args.librispeech, args.alignments, args.speaker_regex, args.tier)
     except NothingToUse as error:
-        _report_problems(error.problems, args.out)
+        report(error.problems, args.out / "problems.tsv")
         raise
     _report_scan(clips, args)
     if absent := sorted(set(map(as_word, args.exclude_words)) - set(clips.words)):
@@ -107,11 +106,7 @@ def _write(size: int, clips, words: Words, new: np.ndarray, args: argparse.Names
     with write_atomically(folder / "words.tsv") as file:
         file.write("\t".join(["word", "aligned", "too_short", "usable", *SPLITS, "verdict"]) + "\n")
         file.writelines("\t".join(map(str, row)) + "\n" for row in words.rows)
-    made_by = flags.made_by(size, args)
-    old = read_registry(args.registry).get(registered, {}).get("made_by") if args.registry.exists() else None
-    if old not in (None, made_by):
-        print(f"replaces the data set {registered!r} that was made by: {old}")
-    register(registered, **paths, made_by=made_by, registry=args.registry)
+    register(registered, **paths, made_by=flags.made_by(size, args), registry=args.registry)
     speakers = [len(set(clips.speakers[np.unique(clips.file[words.clips[name]])])) for name in SPLITS]
     counts = [len(words.clips[name]) for name in SPLITS]
     print(f"registered '{registered}': "
@@ -137,20 +132,7 @@ def _report_scan(clips, args: argparse.Namespace) -> None:
     if clips.marks:
         print(f"{sum(clips.marks.values()):,} intervals whose mark is no word left out, such as "
               + ", ".join(f"{mark!r} ({n:,})" for mark, n in clips.marks.most_common(3)))
-    _report_problems(clips.problems, args.out)
-
-
-def _report_problems(problems: list[tuple[str, str, str]], out: Path) -> None:
-    """Count them by kind on stderr, and list all in problems.tsv."""
-    listed = out / "problems.tsv"
-    with write_atomically(listed) as file:
-        file.writelines("\t".join(" ".join(cell.split()) for cell in row) + "\n" for row in problems)
-    first = {kind: path for kind, path, _ in reversed(problems)}
-    for kind, count in sorted(Counter(kind for kind, *_ in problems).items()):
-        print(f"{'' if kind.startswith('odd') else 'skipped: '}{kind} ({count:,}), such as {first[kind]}",
-              file=sys.stderr)
-    if problems:
-        print(f"all {len(problems):,} of them are named in {listed}", file=sys.stderr)
+    report(clips.problems, args.out / "problems.tsv")
 
 
 def _report_words(size: int, words: Words, args: argparse.Namespace) -> None:

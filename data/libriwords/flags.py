@@ -9,7 +9,7 @@ from pathlib import Path
 from data.base import values
 from data.base.errors import UserError
 from data.base.files import ROOT, check_name
-from data.manifests.registry import REGISTRY, SPLITS, claim
+from data.manifests.registry import REGISTRY, SPLITS, claim_name
 
 PARTS = {  # md5 of <part>.tar.gz as published at openslr.org/12
     "dev-clean": "42e2234ba48799c1f50f24a7926300a1",
@@ -64,6 +64,16 @@ def _parser() -> argparse.ArgumentParser:
                              "for instance '^([^/]+)/' (default: as LibriSpeech and LibriTTS name their files)")
     source.add_argument("--tier", metavar="NAME",
                         help="the TextGrids' tier to read (default: words, or the one called like that)")
+    _add_words(parser)
+    result = parser.add_argument_group("result")
+    result.add_argument("--out", type=Path, default=ROOT / "datasets" / "libriwords", metavar="DIR",
+                        help="manifests go to DIR/<N>/ (default datasets/libriwords)")
+    result.add_argument("--registry", type=Path, default=REGISTRY, metavar="FILE",
+                        help="registers the data sets as <N> (default manifests.json)")
+    return parser
+
+
+def _add_words(parser: argparse.ArgumentParser) -> None:
     words = parser.add_argument_group("words")
     words.add_argument("--sizes", nargs="+", type=values.within(int, 2), default=[10, 100, 1000, 10000], metavar="N",
                        help="the N most frequent words, one data set each (default 10 100 1000 10000)")
@@ -92,12 +102,6 @@ def _parser() -> argparse.ArgumentParser:
     new.add_argument("--new_words", type=values.within(float, 0, 50), default=0.0, metavar="PERCENT",
                      help="hold out so many of the words, by a hash of each, to judge the encoder by while it is "
                           "trained; what the dev speakers say of them goes to new_words.json (default 0)")
-    result = parser.add_argument_group("result")
-    result.add_argument("--out", type=Path, default=ROOT / "datasets" / "libriwords", metavar="DIR",
-                        help="manifests go to DIR/<N>/ (default datasets/libriwords)")
-    result.add_argument("--registry", type=Path, default=REGISTRY, metavar="FILE",
-                        help="registers the data sets as <N> (default manifests.json)")
-    return parser
 
 
 def name_of(size: int, args: argparse.Namespace) -> str:
@@ -126,4 +130,5 @@ def check_flags(args: argparse.Namespace) -> None:
                         "than the paper's; give them a name with --name")
     for size in args.sizes:
         name = name_of(size, args)
-        claim(name, args.out / name, args.registry, "python -m data.libriwords", "--name" if args.name else "--sizes")
+        claim_name(name, args.out / name, args.registry, "python -m data.libriwords",
+                   "--name" if args.name else "--sizes")

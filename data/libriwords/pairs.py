@@ -17,18 +17,17 @@ def speaker_of(path: str, folder: str | Path, regex: re.Pattern) -> str | None:
 
 
 def pair_up(audio: dict[str, os.DirEntry], grids: dict[str, os.DirEntry], folders: tuple[Path, Path],
-            regex: re.Pattern, given: str | None) -> tuple[list, list]:
+            given: str | None) -> tuple[list, list]:
     """Match TextGrids with recordings by name, those of a name that several have by their paths in their folders.
 
     Args:
         folders: of the audio, of the TextGrids.
-        regex: finds the speaker, see `speaker_of`.
         given: ``--speaker_regex``, if there was one.
 
     Returns:
         What has no partner or no speaker, as problems; and (TextGrid, audio) in order of the audio's path.
     """
-    problems, pairs = [], []
+    problems, pairs, regex = [], [], re.compile(given or LIBRI_NAMES)
     several = _of_several(audio, grids)
     matched = _same_paths(audio, grids, folders, several)
     matched += [(grid, audio[name]) for name, grid in grids.items() if name in audio and os.sep not in name

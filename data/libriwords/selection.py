@@ -36,8 +36,8 @@ def select(clips, split: np.ndarray, size: int, min_seconds: float = 0.0, min_co
     """The clips of the ``size`` most frequent words, equally frequent ones alphabetically.
 
     A word with fewer than ``min_count`` clips of ``min_seconds`` or more, by fewer than ``min_speakers``, or with none
-    in a ``needed`` split, is dropped, and no rarer one takes its place. The cap keeps the proportions of the splits,
-    and at least one clip in each; which clips stay is random but the same every time.
+    in a ``needed`` split, is dropped; no rarer one takes its place. The cap keeps the proportions of the splits, and at
+    least one clip in each. Which clips stay is random but the same every time.
 
     Args:
         clips: `data.libriwords.wordscan.WordClips`.
@@ -112,8 +112,8 @@ def split_speakers(clips, min_seconds: float) -> np.ndarray:
 def _speakers_of_words(clips, fits: np.ndarray) -> np.ndarray:
     """(V,) how many speakers said each word in a clip that fits."""
     names, speaker = np.unique(clips.speakers.astype(str), return_inverse=True)
-    said = np.unique(clips.word[fits].astype(np.int64) * len(names) + speaker[clips.file[fits]])
-    return np.bincount(said // len(names), minlength=len(clips.words))
+    pairs = np.unique(clips.word[fits].astype(np.int64) * len(names) + speaker[clips.file[fits]])
+    return np.bincount(pairs // len(names), minlength=len(clips.words))
 
 
 def stay(clips, words: Iterable[str] = (), speakers: Iterable[str] = ()) -> np.ndarray:

@@ -88,18 +88,7 @@ def scan(librispeech: str | Path, alignments: str | Path, speaker_regex: str | N
                            problems)
     if not grids:
         raise NothingToUse(f"--alignments {alignments}: no .TextGrid file in it{_most(problems)}", problems)
-    more, pairs = pair_up(audio, grids, (Path(librispeech), Path(alignments)), regex, speaker_regex)
-    problems += more
-    if not pairs:
-        if unfit := [path for kind, path, _ in more if kind.startswith("name ")]:
-            raise NothingToUse(f"--librispeech {librispeech}: no file's name tells its speaker, for instance not "
-                               f"{os.path.basename(unfit[0])}; give a --speaker_regex, such as '^([a-z]+)[0-9]'",
-                               problems)
-        raise NothingToUse(f"--alignments {alignments}: none of its {len(grids):,} TextGrids is named like one of the "
-                           f"{len(audio):,} audio files in {librispeech}"
-                           + " and lies at its path, as it must where several have the name"
-                           * any(detail == SEVERAL for *_, detail in more) + "; give alignments of the same utterances",
-                           problems)
+    pairs = _pairs(audio, grids, (Path(librispeech), Path(alignments)), speaker_regex, problems)
     chunks = [(pairs[i:i + CHUNK], tier) for i in range(0, len(pairs), CHUNK)]
     with tqdm(total=len(pairs), desc="reading TextGrids", unit=" files", disable=None, leave=False) as progress:
         read = []
@@ -115,6 +104,23 @@ def scan(librispeech: str | Path, alignments: str | Path, speaker_regex: str | N
         raise NothingToUse(f"--alignments {alignments}: no word in any of its {len(pairs):,} TextGrids that have audio"
                            f"{_most(clips.problems)}", clips.problems)
     return clips
+
+
+def _pairs(audio: dict[str, os.DirEntry], grids: dict[str, os.DirEntry], folders: tuple[Path, Path],
+           speaker_regex: str | None, problems: list[Problem]) -> list[tuple[str, str]]:
+    """(TextGrid, audio) of what belongs together; what does not goes to ``problems``. Raises NothingToUse if none."""
+    more, pairs = pair_up(audio, grids, folders, speaker_regex)
+    problems += more
+    if pairs:
+        return pairs
+    if unfit := [path for kind, path, _ in more if kind.startswith("name ")]:
+        raise NothingToUse(f"--librispeech {folders[0]}: no file's name tells its speaker, for instance not "
+                           f"{os.path.basename(unfit[0])}; give a --speaker_regex, such as '^([a-z]+)[0-9]'", problems)
+    raise NothingToUse(f"--alignments {folders[1]}: none of its {len(grids):,} TextGrids is named like one of the "
+                       f"{len(audio):,} audio files in {folders[0]}"
+                       + " and lies at its path, as it must where several have the name"
+                       * any(detail == SEVERAL for *_, detail in more) + "; give alignments of the same utterances",
+                       problems)
 
 
 def _most(problems: list[Problem]) -> str:

@@ -57,6 +57,9 @@ def register(name: str, *, train: Path, dev: Path, test: Path, noise: Path | Non
         entries = read_registry(registry) if registry.exists() else {}
         if entries.get(name) == entry:
             return
+        old = entries.get(name, {}).get("made_by")
+        if old not in (None, made_by):
+            print(f"replaces the data set {name!r} that was made by: {old}")
         entries[name] = entry
         with write_atomically(registry) as file:
             try:
@@ -66,7 +69,7 @@ def register(name: str, *, train: Path, dev: Path, test: Path, noise: Path | Non
             file.write("\n")
 
 
-def claim(name: str, out: str | Path, registry: str | Path, command: str, flag: str = "--name") -> None:
+def claim_name(name: str, out: str | Path, registry: str | Path, command: str, flag: str = "--name") -> None:
     """Make sure that a source may register ``name`` and write its manifests into ``out``.
 
     Args:

@@ -1,7 +1,7 @@
 """Divide speakers into train, dev and test by the share of clips they bring, so that every class is in each.
 
-A hash of the name alone decides well among a thousand speakers. Among thirty it may leave 5 or 20 % of the clips for
-testing, and a word that three people say in one part only. So the hash gives the start, and swaps of speakers mend it.
+Among thirty speakers, a hash of the name alone may leave 5 or 20 % of the clips for testing. So the hash gives the
+start, and swaps of speakers improve it.
 """
 
 import hashlib

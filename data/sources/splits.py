@@ -9,7 +9,7 @@ from pathlib import Path
 from data.base.errors import UserError
 from data.base.labels import folded
 from data.manifests.manifest import Utterance, write_manifest
-from data.manifests.registry import REGISTRY, SPLITS, read_registry, register
+from data.manifests.registry import REGISTRY, SPLITS, register
 
 Splits = dict[str, list[Utterance]]  # "train", "dev", "test"
 
@@ -82,9 +82,6 @@ def write_corpus(name: str, splits: Splits, folder: str | Path, *, noise: Path |
         if lacking := sorted({u.label for u in splits[split]} - trained):
             raise UserError(f"{name}: label {lacking[0]!r} has clips in {split} but none in train; "
                             "add training clips or leave the word out")
-    old = read_registry(registry).get(name, {}) if Path(registry).exists() else {}
-    if old.get("made_by") not in (None, made_by):
-        say(f"replaces the data set {name!r} that was made by: {old['made_by']}")
     for split in SPLITS:
         write_manifest(folder / f"{split}.json", _sorted(splits[split]))
     register(name, **{split: folder / f"{split}.json" for split in SPLITS}, noise=noise, made_by=made_by,

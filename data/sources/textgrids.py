@@ -207,14 +207,14 @@ def _tiers(tokens: list) -> tuple[float, list[tuple[str, str, list[tuple], float
 def _choose(tiers: list[tuple[str, str, list[tuple], float]], wanted: str | None) -> tuple[str, list[tuple], float]:
     """The tier of words: name, rows, xmax."""
     intervals = [tier[1:] for tier in tiers if tier[0] == "IntervalTier"]
-    named = [tier for tier in intervals if tier[0] == (wanted or TIER)][:1]
-    if not named and wanted is None:
+    called = [tier for tier in intervals if tier[0] == (wanted or TIER)][:1]
+    if not called and wanted is None:
         like = [tier for tier in intervals if _LIKE_WORDS.fullmatch(tier[0].strip())]
-        named = [tier for tier in like if any(mark.strip().lower() not in SILENCE for *_, mark in tier[1])] or like[:1]
-    if not named:
+        called = [tier for tier in like if any(mark.strip().lower() not in SILENCE for *_, mark in tier[1])] or like[:1]
+    if not called:
         raise TextGridError("no words tier" if wanted is None else f"no tier {wanted!r}",
                             f"tiers: {', '.join(repr(name) for _, name, *_ in tiers) or 'none'}")
-    if len(named) > 1:
-        raise TextGridError("several words tiers", f"{', '.join(repr(name) for name, *_ in named)}; one speaker each "
+    if len(called) > 1:
+        raise TextGridError("several words tiers", f"{', '.join(repr(name) for name, *_ in called)}; one speaker each "
                                                    "needs a file of his own")
-    return named[0]
+    return called[0]

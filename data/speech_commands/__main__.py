@@ -105,14 +105,14 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     from data.base.files import ROOT  # what is imported here loads NumPy and decoders, which --help need not wait for
-    from data.manifests.registry import REGISTRY, claim
+    from data.manifests.registry import REGISTRY, claim_name
     from data.sources.splits import check_disjoint, count_table, write_corpus
     from data.sources.vetting import contradictions, vet, without_copies
     from data.speech_commands.archive import NOISE, assign_splits, find_clips, restrict_to_list, write_list
 
     name = check_flags(args)
     out, registry = args.out or ROOT / "datasets" / name, args.registry or REGISTRY
-    claim(name, out, registry, "python -m data.speech_commands")
+    claim_name(name, out, registry, "python -m data.speech_commands")
     root, test_root = locate(args)
     found = find_clips(root)
     splits_of, rule = assign_splits(found, root, args.hash_split)

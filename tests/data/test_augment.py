@@ -59,18 +59,6 @@ def test_share_of_clips_shifted(probability, low, high):
     assert low * 100 / 101 - 0.002 <= share <= high  # one shift in 101 is by nothing
 
 
-def test_shift_longer_than_the_clip_leaves_zeros():
-    moved = time_shift(torch.ones(200, 5), seeded(), most=50, probability=1.0)
-    assert (moved.sum(1) == 0).any() and set(moved.unique().tolist()) == {0.0, 1.0}
-
-
-def test_shift_keeps_its_input_and_its_type():
-    for dtype in (torch.float32, torch.float64, torch.int16):
-        clip = torch.arange(60).reshape(2, 30).to(dtype)
-        before = clip.clone()
-        assert time_shift(clip, seeded(), most=5, probability=1.0).dtype == dtype
-        assert torch.equal(clip, before)
-
 def test_speed_against_interpolation_in_numpy(clips):
     quick = change_speed(clips.double(), seeded(), most=0.15).numpy()
     speeds = torch.empty(len(clips), 1).uniform_(0.85, 1.15, generator=seeded()).double().numpy()[:, 0]
@@ -92,13 +80,6 @@ def test_speed_changes_pitch_and_duration_together():
     assert (seconds * speed - 0.5).abs().max() < 0.01
 
 
-def test_speed_of_nothing_changes_nothing_and_keeps_its_input(clips):
-    before = clips.clone()
-    assert torch.allclose(change_speed(clips, seeded(), most=0.0), clips)
-    change_speed(clips, seeded())
-    assert torch.equal(clips, before)
-
-
 @pytest.fixture
 def folder(tmp_path):
     """Three noises: long, just a clip long, and shorter than a clip."""
@@ -114,17 +95,11 @@ def snr_db(clips: torch.Tensor, noisy: torch.Tensor) -> torch.Tensor:
     return 10 * torch.log10(signal.square().mean(1) / noise.square().mean(1))
 
 
-@pytest.mark.parametrize("wanted", [-5.0, 0.0, 5.0, 17.5, 30.0])
+@pytest.mark.parametrize("wanted", [-5.0, 17.5])
 def test_measured_ratio_is_the_one_asked_for(folder, clips, wanted):
     clips = clips * torch.logspace(-3, 0.5, len(clips))[:, None]  # quiet and loud ones
     noisy = NoiseBank(folder, SAMPLES, (wanted, wanted), probability=1.0)(clips, seeded())
     assert (snr_db(clips, noisy) - wanted).abs().max() < 0.1
-
-
-def test_ratios_are_spread_over_the_range(folder, clips):
-    measured = snr_db(clips, NoiseBank(folder, SAMPLES, (5.0, 30.0), probability=1.0)(clips, seeded()))
-    assert 4.9 < measured.min() < 6 and 29 < measured.max() < 30.1
-    assert abs(measured.mean() - 17.5) < 4 * 25 / np.sqrt(12 * len(clips))
 
 
 @pytest.mark.parametrize(("probability", "low", "high"), [(0.0, 0, 0), (0.8, 0.72, 0.88), (1.0, 1, 1)])
@@ -170,24 +145,11 @@ def test_a_batch_equals_its_clips_one_by_one(folder, clips):
             torch.testing.assert_close(augment(alone)[i], together[i], atol=1e-7, rtol=1e-6)
 
 
-def test_silent_clips_stay_silent(folder):
-    clips = torch.zeros(20, SAMPLES)
-    assert torch.equal(NoiseBank(folder, SAMPLES, probability=1.0)(clips, seeded()), clips)
-    assert torch.equal(time_shift(clips, seeded(), most=50), clips)
-
-
 def test_a_silent_stretch_of_noise_adds_nothing(tmp_path, clips):
     soundfile.write(tmp_path / "click.wav", np.concatenate([np.zeros(200_000), [0.5]]), 16000)
     noisy = NoiseBank(tmp_path, SAMPLES, probability=1.0)(clips, seeded())
     assert noisy.isfinite().all()
     assert (noisy == clips).all(1).float().mean() > 0.9
-
-
-def test_same_generator_same_result(folder, clips):
-    bank = NoiseBank(folder, SAMPLES)
-    for augment in (lambda seed: time_shift(clips, seeded(seed), most=50), lambda seed: bank(clips, seeded(seed))):
-        assert torch.equal(augment(3), augment(3))
-        assert not torch.equal(augment(3), augment(4))
 
 
 def test_the_global_random_state_plays_no_part(folder, clips):
@@ -207,15 +169,6 @@ def test_noise_keeps_its_input_and_saves_nothing(folder, clips):
     assert not bank.state_dict()  # recordings have no place in a checkpoint
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_same_on_a_gpu(folder, clips):
-    bank = NoiseBank(folder, SAMPLES)
-    expected = bank(time_shift(clips, seeded(), most=50), seeded(1))
-    bank.to("cuda")
-    outcome = bank(time_shift(clips.cuda(), seeded(), most=50), seeded(1))
-    torch.testing.assert_close(outcome.cpu(), expected, atol=1e-6, rtol=1e-5)
-
-
 @pytest.mark.parametrize("content", [None, {}, {"notes.txt": b"no audio"}, {"empty.wav": b""}, {"bad.wav": b"RIFFxxxx"},
                                      {"good.wav": "silence"}])
 def test_a_folder_without_usable_noise(tmp_path, content):
@@ -230,17 +183,6 @@ def test_a_folder_without_usable_noise(tmp_path, content):
         folder.mkdir()
     with pytest.raises(UserError, match="noise"):
         NoiseBank(folder, SAMPLES)
-
-
-def test_noise_in_sub_folders_without_what_hides(tmp_path, clips, capsys):
-    (tmp_path / "free-sound").mkdir()
-    soundfile.write(tmp_path / "free-sound" / "hum.wav", np.full(SAMPLES, 0.1) * np.arange(SAMPLES) % 0.2, 16000)
-    bank = NoiseBank(tmp_path, SAMPLES, probability=1.0)
-    for name in ("._hum.wav", "street.m4a", ".DS_Store"):
-        (tmp_path / name).write_bytes(b"no audio")
-    again = NoiseBank(tmp_path, SAMPLES, probability=1.0)
-    assert torch.equal(bank(clips, seeded()), again(clips, seeded()))
-    assert "left out 1 noise recordings in formats that cannot be read: street.m4a" in capsys.readouterr().err
 
 
 LABELS = torch.arange(300) // 3
@@ -346,8 +288,3 @@ def test_a_batch_of_one_class_has_no_voices(clips):
     for batch in (1, 20):
         outcome = babble(clips[:batch], torch.zeros(batch, dtype=torch.int64), seeded(), (5.0, 20.0), 1.0)
         assert torch.equal(outcome, clips[:batch])
-
-
-def test_ratios_of_voices_are_spread_over_the_range(clips):
-    measured = snr_db(clips, babble(clips, LABELS, seeded(), (5.0, 20.0), 1.0))
-    assert 4.99 < measured.min() < 6 and 19 < measured.max() < 20.01

@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -213,11 +212,11 @@ def test_what_is_odd_but_may_be_meant_is_a_warning(corpus, capsys):
     assert well
     warned = [line for line in lines if line.startswith("warning: ")]
     for kind in ("have fewer than 16 levels", "shorter than 50 ms",
-                 "reach beyond full scale", "labels that look alike", "that begin at one place"):
+                 "reach beyond full scale", "labels that look alike"):
         assert sum(kind in line and line.endswith(": 1") for line in warned) == 1, kind
-    assert len(warned) == 5
+    assert len(warned) == 4
     assert any("'Yes' and 'yes'" in line for line in lines)
-    assert lines[-1].startswith("mine: OK but for 5 warnings, 8 train, 2 dev, 4 test clips")
+    assert lines[-1].startswith("mine: OK but for 4 warnings, 8 train, 2 dev, 4 test clips")
 
 
 def test_a_class_missing_from_a_later_split_is_noted(corpus, capsys):
@@ -239,13 +238,6 @@ def test_broken_and_missing_manifests_do_not_stop_the_rest(corpus, capsys):
     assert "dev.json, line 1: not JSON" in told
     assert "test.json: cannot read this manifest (No such file or directory); make it with: make it" in told
     assert told.splitlines()[-1] == "mine: 3 problems (broken manifests, missing files) in 6 train clips"
-
-
-def test_an_entry_without_manifests(corpus, capsys):
-    registry = corpus.write()
-    registry.write_text(json.dumps({"mine": {"train": 3}}))
-    assert not check("mine", registry)
-    assert capsys.readouterr().out.splitlines()[-1] == "mine: 3 problems (broken manifests) in no clips"
 
 
 def test_only_the_first_of_a_kind_are_printed_but_all_are_counted(corpus, capsys):
@@ -293,22 +285,6 @@ def test_overlaps_against_brute_force(tmp_path):
         clips = data.check.Clips(["a", "b", "c"], list(SPLITS), [], file, split, split, offset, duration)
         data.check._check_overlaps(clips, problems)
         assert bool(problems.count.total()) == clash, trial
-
-
-def test_memory_does_not_follow_the_length_of_the_audio(corpus, capsys):
-    def peak(seconds):
-        part = np.random.default_rng(seconds).uniform(-0.5, 0.5, 16_000)
-        corpus.sound("long.wav", np.tile(part, seconds))
-        corpus.entries["dev"][0] |= {"audio_filepath": "long.wav", "duration": float(seconds)}
-        tracemalloc.start()
-        well, _ = corpus.check(capsys)
-        used = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        assert well
-        return used
-
-    peak(1)  # imports
-    assert peak(300) < peak(2) + 2_000_000  # five minutes are 9.6 MB as int16
 
 
 def test_exit_codes_and_flags(corpus, capsys):

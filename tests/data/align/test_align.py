@@ -44,12 +44,6 @@ def test_every_word_once_in_order_and_inside_the_audio():
     assert all(end - start >= 0.03 for _, start, end in found)  # three states of 10 ms are a phone
 
 
-def test_words_lie_where_the_sound_is():
-    (first, a, b), (second, c, d) = align(buzz((0.6, 1.1), (2.0, 2.4), seconds=3), ["ah", "ah"])
-    assert (first, second) == ("ah", "ah")
-    assert [a, b, c, d] == pytest.approx([0.6, 1.1, 2.0, 2.4], abs=0.12)
-
-
 def test_an_alignment_does_not_depend_on_what_went_before():
     one = buzz((0.3, 0.8), (1.1, 1.5), seconds=1.9, seed=1)
     other = (buzz((0.2, 0.9), (1.4, 1.9), seconds=2.2, seed=2) * 0.2).astype(np.int16)
@@ -186,26 +180,6 @@ def test_what_is_skipped_is_named(corpus, tmp_path, monkeypatch, capsys):
     (" -- ? ", ""), ("_so_ *very* x-ray/ray", "so very x ray ray"), ("r2d2, 3.5", "r2d2 3.5")])
 def test_transcripts_lose_their_punctuation(transcript, words):
     assert aligner.words_of(transcript) == words.split()
-
-
-def test_transcripts_saved_on_windows(corpus, tmp_path):
-    shutil.copytree(corpus, tmp_path / "c")
-    expected, _, problems = command.read_transcripts(tmp_path / "c")
-    assert len(expected) == 6 and not problems
-    files = sorted((tmp_path / "c").rglob("*.trans.txt"))
-    for file in files:
-        file.write_text(file.read_text().replace("\n", "\r\n"), encoding="utf-8-sig", newline="")
-    assert command.read_transcripts(tmp_path / "c")[::2] == (expected, [])
-    files[0].write_text(files[0].read_text(encoding="utf-8-sig"), encoding="utf-16")
-    fewer, _, ((kind, path, detail),) = command.read_transcripts(tmp_path / "c")
-    assert len(fewer) == 3 and (kind, path) == ("transcript file unreadable", str(files[0])) and "UTF-8" in detail
-
-
-def test_an_utterance_with_two_transcripts_has_none(corpus, tmp_path):
-    shutil.copytree(corpus, tmp_path / "c")
-    (tmp_path / "c" / "z.trans.txt").write_text("1-7-0000 AH AH\n1-7-0001 SOMETHING ELSE\n")
-    transcripts, _, problems = command.read_transcripts(tmp_path / "c")
-    assert "1-7-0000" in transcripts and "1-7-0001" not in transcripts and len(problems) == 1
 
 
 def test_when_nothing_was_aligned_it_says_so_and_fails(tmp_path, monkeypatch):

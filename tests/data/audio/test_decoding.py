@@ -21,9 +21,7 @@ from data.audio.decoding import (
     decode,
     decode_with_remarks,
     fit,
-    has_few_levels,
     open_audio,
-    to_int16,
 )
 from data.audio.files import audio_files
 from data.base.errors import UserError
@@ -60,7 +58,7 @@ def test_lossy_formats_come_near(tmp_path, extension):
     assert np.abs(error).max() < 0.02
 
 
-@pytest.mark.parametrize(("rate", "mode"), [(44_100, "VARIABLE"), (48_000, "VARIABLE"), (32_000, None)])
+@pytest.mark.parametrize(("rate", "mode"), [(44_100, "VARIABLE"), (32_000, None)])
 def test_parts_and_blocks_of_an_mp3_are_what_the_whole_has_there(tmp_path, rate, mode):
     """After a seek, and after every read, some 35 ms of an MP3 were those of another signal, as loud as the rest."""
     t = np.arange(8 * rate) / rate
@@ -72,26 +70,17 @@ def test_parts_and_blocks_of_an_mp3_are_what_the_whole_has_there(tmp_path, rate,
         blocks = [file.read(size, dtype="float32") for size in (1, 999, *[10_001] * (len(whole) // 10_001 + 1))]
     np.testing.assert_allclose(np.concatenate(blocks), whole, atol=1e-6)
     soundfile.write(tmp_path / "whole.wav", whole, rate, "FLOAT")
-    for start in np.arange(0, 7.5, 0.13):
+    for start in np.arange(0, 7.5, 0.37):
         part, wanted = (decode(str(tmp_path / name), start, 0.5).astype(int) for name in ("a.mp3", "whole.wav"))
         np.testing.assert_allclose(part, wanted, atol=1, err_msg=str(start))
 
 
-@pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 44_100, 48_000, 96_000])
+@pytest.mark.parametrize("rate", [8_000, 11_025, 44_100])
 def test_resampling_keeps_pitch_level_and_length(tmp_path, rate):
     found = decode(wav(tmp_path / "a.wav", tone(1, rate), rate)) / 32768
     assert abs(len(found) - SAMPLE_RATE) <= 1
     inside = slice(1_000, 15_000)  # a tone that starts at once rings at its ends
     assert np.abs(found[inside] - tone(1, SAMPLE_RATE)[inside]).max() < 0.01
-
-
-def test_offset_and_duration_are_seconds_at_any_rate(tmp_path):
-    click = np.zeros(88_200)
-    click[44_100 + 22_050] = 0.9  # at 1.5 s
-    path = wav(tmp_path / "a.wav", click, 44_100)
-    part = decode(path, 1.25, 0.5)
-    assert len(part) == 8_000
-    assert abs(int(np.abs(part).argmax()) - 4_000) <= 1
 
 
 def test_channels_are_averaged(tmp_path):
@@ -105,10 +94,6 @@ def test_sample_types_agree(tmp_path, subtype):
     path = wav(tmp_path / "a.wav", tone(1, SAMPLE_RATE), subtype=subtype)
     coarse = {"PCM_U8": 1 / 128, "ULAW": 1 / 32}.get(subtype, 2 / 32768)
     assert np.abs(decode(path) / 32768 - tone(1, SAMPLE_RATE)).max() <= coarse
-
-
-def test_full_scale_is_clipped_never_wrapped():
-    assert to_int16(np.array([-2.0, -1.0, 0.0, 0.5, 1.0, 2.0])).tolist() == [-32768, -32768, 0, 16384, 32767, 32767]
 
 
 @pytest.mark.parametrize("length", [1, 2, 7, 8, 9, 10, 15])
@@ -278,13 +263,6 @@ def test_samples_beyond_full_scale_are_scaled_never_clipped(tmp_path, subtype, s
     assert remarks == [LOUD]
 
 
-@pytest.mark.parametrize("peak", [1.001, 1.2, 1.5])
-def test_a_little_over_full_scale_is_usual_and_keeps_its_shape(tmp_path, peak):
-    found, remarks = decode_with_remarks(wav(tmp_path / "a.wav", 2 * peak * tone(1, SAMPLE_RATE), subtype="FLOAT"))
-    assert np.abs(found / 32768 - 2 * tone(1, SAMPLE_RATE)).max() < 1e-3
-    assert remarks == []
-
-
 @pytest.mark.parametrize(("subtype", "peak"), [("PCM_24", 1e-4), ("PCM_24", 2.0**-9), ("PCM_32", 2.0**-16),
                                                ("FLOAT", 1e-6)])
 def test_what_is_too_quiet_for_16_bits_keeps_its_levels(tmp_path, subtype, peak):
@@ -294,13 +272,6 @@ def test_what_is_too_quiet_for_16_bits_keeps_its_levels(tmp_path, subtype, peak)
     assert 2**13 <= level <= 2**14
     assert np.abs(found / level - shape).max() < (0.02 if subtype == "PCM_24" else 0.001)  # 1e-4 has 1678 levels
     assert remarks == [QUIET]
-
-
-def test_the_gain_of_quiet_clips_is_a_power_of_two(tmp_path):
-    values = RNG.integers(-60, 60, 16_000)
-    values[0] = 63
-    path = wav(tmp_path / "a.wav", (values << 8).astype(np.int32) << 8, subtype="PCM_24")  # 16-bit values
-    assert np.array_equal(decode(path), values * 256)
 
 
 def test_few_levels_are_told(tmp_path):
@@ -324,13 +295,6 @@ def test_much_of_a_word_cut_off_is_told_a_few_samples_are_not(tmp_path, how, rat
     for gain, remarks in ((1, []), (1.05, []), (30, [OVERDRIVEN])):
         path = wav(tmp_path / "a.x", np.clip(gain * voice, -1, 1), rate, **{"format": "WAV"} | how)
         assert decode_with_remarks(path)[1] == remarks, gain
-
-
-@pytest.mark.parametrize("levels", [1, 15, 16, 200])
-@pytest.mark.parametrize("length", [20, 1_000, 16_000])
-def test_few_levels_against_counting_all(levels, length):
-    samples = RNG.integers(0, levels, length).astype(np.int16)
-    assert has_few_levels(samples) == (len(np.unique(samples)) < 16)
 
 
 def test_next_to_silence_in_floats_is_silence(tmp_path):

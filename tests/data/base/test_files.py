@@ -60,21 +60,6 @@ def test_an_exception_leaves_the_old_file_and_no_litter(tmp_path, failure):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_nothing_can_be_written_below_a_file_or_over_a_folder(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"file/a.json: cannot be written"), write_atomically(tmp_path / "file/a.json"):
-        pass
-    with pytest.raises(UserError, match="is a folder"), write_atomically(tmp_path):
-        pass
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_unwritable_folder(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(UserError, match="choose a folder you can write to"), write_atomically(tmp_path / "a"):
-        pass
-
-
 @contextmanager
 def no_more_than(size):
     """Let this process write no more than so many bytes into a file, which fails as on a full disk.
@@ -87,13 +72,6 @@ def no_more_than(size):
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
-def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
-    with no_more_than(4096), pytest.raises(UserError, match="make room"), \
-            write_atomically(tmp_path / "a", "wb") as file:
-        file.write(bytes(100_000))
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("outcome", "code", "line"), [
@@ -130,7 +108,7 @@ def test_a_reader_that_leaves_ends_it_quietly(lines):
 @pytest.mark.parametrize("write", [
     lambda file: np.save(file, np.zeros(30_000)), lambda file: np.savez(file, a=np.zeros(30_000)),
     lambda file: torch.save({"a": torch.zeros(30_000)}, file)])
-@pytest.mark.parametrize("size", [1, 4096, 90_000, 119_000])
+@pytest.mark.parametrize("size", [1, 90_000])
 def test_a_full_disk_is_one_line_whatever_library_writes(tmp_path, write, size):
     with no_more_than(size), pytest.raises(UserError, match=r"a\.bin: cannot be written .*make room"), \
             write_atomically(tmp_path / "a.bin", "wb") as file:
@@ -234,10 +212,6 @@ def test_names_that_leave_the_folder_or_cannot_be_are_refused(name):
         check_name("--name", name)
 
 
-def test_other_names_are_fine():
-    assert [check_name("--name", name) for name in ("a", "größer 2", "a.b-c_d", "ä" * 100)]
-
-
 @pytest.mark.parametrize(("value", "shape", "problem"), [
     (1, int, None), (1.5, (int, float), None), (None, (str, type(None)), None), ({"a": 1, "b": 2}, {"a": int}, None),
     ([1, 2], [int], None), ({"x": "y"}, {str: str}, None), (True, bool, None), ({}, {"a": int}, None),
@@ -254,11 +228,6 @@ def test_broken_json_is_one_line(tmp_path, text):
     (tmp_path / "a.json").write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(UserError, match=r"a\.json.*"):
         read_json(tmp_path / "a.json", shape={})
-
-
-def test_text_loses_its_mark_and_windows_line_ends(tmp_path):
-    (tmp_path / "a").write_bytes("\ufeffone\r\ntwo\n".encode())
-    assert read_text(tmp_path / "a") == "one\ntwo\n"
 
 
 def _add(path, times):

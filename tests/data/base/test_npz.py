@@ -39,12 +39,12 @@ def test_what_was_saved_is_read(save):
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_a_byte_here_or_there_is_another(save):
     rng, whole, refused = random.Random(0), saved(save), 0
-    for _ in range(1500):
+    for _ in range(500):
         content = bytearray(whole)
         for _ in range(rng.choice((1, 2, 5))):
             content[rng.randrange(len(content))] = rng.randrange(256)
         refused += said(bytes(content)) is not None
-    assert refused > 500
+    assert refused > 150
     for length in range(0, len(whole), 7):
         assert said(whole[:length])
 
@@ -53,24 +53,14 @@ def test_headers_of_arrays_are_odd():
     """Checksums are right, so that all of it comes before NumPy."""
     rng, one, refused = random.Random(0), io.BytesIO(), 0
     np.save(one, ARRAYS["counts"])
-    for _ in range(1500):
+    for _ in range(500):
         array, content = bytearray(one.getvalue()), io.BytesIO()
         for _ in range(rng.choice((1, 2, 4))):
             array[rng.randrange(128)] = rng.choice(b"0123456789()[]{},'<>fiOUx \\\n\0")
         with zipfile.ZipFile(content, "w") as archive:
             archive.writestr("counts.npy", bytes(array))
         refused += said(content.getvalue()) is not None
-    assert refused > 500
-
-
-@pytest.mark.parametrize("shape", [b"(4" + b"0" * 13 + b",)", b"(-1,)", b"('a',)", b"(9**9,)"])
-def test_shapes_that_no_array_has(shape):
-    array, content = io.BytesIO(), io.BytesIO()
-    np.save(array, ARRAYS["counts"])
-    with zipfile.ZipFile(content, "w") as archive:
-        before = b"(40,), }" + b" " * (len(shape) - len(b"(40,)"))
-        archive.writestr("counts.npy", array.getvalue().replace(before, shape + b", }"))
-    assert said(content.getvalue())
+    assert refused > 150
 
 
 def test_files_of_other_kinds():

@@ -53,7 +53,8 @@ def test_few_speakers_fill_every_split_and_every_word_is_trained(count):
 
 def test_shares_are_as_asked_with_few_speakers():
     units = [f"s{i}" for i in range(50) for _ in range(10)]
-    found = [divide(units, ["a", "b"] * 250, 20, 30)[unit] for unit in units]
+    homes = divide(units, ["a", "b"] * 250, 20, 30)
+    found = [homes[unit] for unit in units]
     assert found.count("dev") == pytest.approx(100, abs=10)
     assert found.count("test") == pytest.approx(150, abs=10)
 
@@ -221,23 +222,6 @@ def test_word_folders_may_be_links_and_may_have_folders(tmp_path):
     assert "speakers: 10" in said
     assert corpus.labels == ["a", "c"]
     assert all(path.startswith(str(linked)) for path in home(corpus))
-
-
-def test_odd_names(tmp_path):
-    root = a_folder(tmp_path / "r", words=("größe", "はい", "it's a \"word\""))
-    (root / "größe" / os.fsdecode(b"sp\xe9.wav")).write_bytes((root / "größe" / "sp0_nohash_0.wav").read_bytes())
-    said, corpus, _ = run(root)
-    assert corpus.labels == sorted(["größe", "はい", "it's a \"word\""])
-    assert "left out 1 names that are not UTF-8" in said
-    said.encode()  # can be printed
-
-
-def test_a_noise_folder_without_audio_is_not_registered(tmp_path):
-    root = a_folder(tmp_path / "r")
-    (root / "_background_noise_").mkdir()
-    (root / "_background_noise_" / "readme").write_text("x")
-    said, corpus, _ = run(root)
-    assert corpus.noise is None and "no noise is registered" in said
 
 
 @pytest.mark.parametrize(("make", "complaint"), [

@@ -153,29 +153,12 @@ def test_words_that_are_no_label_and_are_heard_beside_others_are_told(corpus, tm
     assert int(said[2].replace(",", "")) == len(train)
 
 
-def test_another_data_sets_manifests_are_not_replaced(corpus, tmp_path, monkeypatch):  # noqa: F811
-    run(monkeypatch, corpus, *flags(tmp_path))
-    registry = tmp_path / "out" / "registry.json"
-    entry = json.loads(registry.read_text())["any-15"]
-    registry.write_text(json.dumps({"mine": entry | {"made_by": "python -m data.folder"}}))
-    before = (tmp_path / "out" / "any-15" / "train.json").read_bytes()
-    with pytest.raises(UserError, match="has the manifests of the data set 'mine' in it"):
-        run(monkeypatch, corpus, *flags(tmp_path, "--min_seconds", 0.2))
-    assert (tmp_path / "out" / "any-15" / "train.json").read_bytes() == before
-
-
 def test_a_refusal_for_want_of_new_words_leaves_the_manifests_that_are_there(corpus, tmp_path, monkeypatch):  # noqa: F811
     run(monkeypatch, corpus, *flags(tmp_path, "--new_words", 30))
     before = {path.name: path.read_bytes() for path in (tmp_path / "out" / "any-15").iterdir()}
     with pytest.raises(UserError, match=r"--new_words 0\.01: the dev speakers say none"):
         run(monkeypatch, corpus, *flags(tmp_path, "--new_words", 0.01))
     assert {path.name: path.read_bytes() for path in (tmp_path / "out" / "any-15").iterdir()} == before
-
-
-def test_words_that_were_left_out_are_not_among_those_there_are(corpus, tmp_path, monkeypatch, capsys):  # noqa: F811
-    run(monkeypatch, corpus, *flags(tmp_path, "--exclude_words", "the", "fox", "--sizes", 15))
-    assert f"(there are {len(VOCABULARY) - 2} words in all)" in capsys.readouterr().out
-    assert set(table(tmp_path / "out", "any-15")) == set(VOCABULARY) - {"the", "fox"}
 
 
 def test_a_split_without_a_clip_is_refused_before_it_is_registered(tmp_path, monkeypatch):
@@ -186,16 +169,3 @@ def test_a_split_without_a_clip_is_refused_before_it_is_registered(tmp_path, mon
     with pytest.raises(UserError, match=r"--sizes 2: no clip of its words falls into dev and test"):
         run(monkeypatch, tmp_path, tmp_path / "out", "--sizes", 2, "--name", "any", "--train_only")
     assert not (tmp_path / "out" / "registry.json").exists()
-
-
-def test_names_of_their_own(corpus, tmp_path, monkeypatch):  # noqa: F811
-    for given in (["--context"], ["--train_only"], ["--new_words", 10], ["--exclude_words", "the"]):
-        with pytest.raises(UserError, match="give them a name with --name"):
-            run(monkeypatch, corpus, tmp_path / "out", "--sizes", 15, *given)
-    run(monkeypatch, corpus, *flags(tmp_path))
-    made = json.loads((tmp_path / "out" / "registry.json").read_text())["any-15"]["made_by"]
-    assert made.startswith("python -m data.libriwords ")
-    assert "--name any" in made
-    run(monkeypatch, corpus, *flags(tmp_path, "--context"))  # made anew by other flags
-    with pytest.raises(UserError, match="--name"):
-        run(monkeypatch, corpus, tmp_path / "out", "--sizes", 15, "--name", "../x")

@@ -74,22 +74,6 @@ def test_one_set_is_itself(sets):
     assert load_corpus("a+x", registry=registry).labels == ["cat", "eel"]
 
 
-def test_one_file_of_two_sets_is_one_file(sets, tmp_path):
-    sets("a", train=[("cat", "s0", "x.wav")], dev=[("cat", "s1", None)], test=[("cat", "s2", None)])
-    held = {"dev": [("cat", "s4", None)], "test": [("cat", "s5", None)]}
-    registry = sets("b", train=[("cat", "s0", "../a/x.wav"), ("cat", "s0", "y.wav")], **held)
-    train = load_corpus("a+b", registry=registry).splits["train"]
-    assert [train[i].path for i in range(len(train))] == train.files
-    assert train.files == [str(tmp_path / "a" / "x.wav"), str(tmp_path / "b" / "y.wav")]
-
-
-def test_noise_is_the_first_that_there_is(sets, tmp_path):
-    usual(sets, "a", ["cat"], 0)
-    registry = sets("b", noise=tmp_path / "noise", train=[("eel", "s3", None)], dev=[("eel", "s4", None)],
-                    test=[("eel", "s5", None)])
-    assert load_corpus("a+b", registry=registry).noise == tmp_path / "noise"
-
-
 @pytest.mark.parametrize("split", ["dev", "test"])
 @pytest.mark.parametrize("order", ["a+b", "b+a"])
 def test_what_one_holds_out_another_must_not_train_on(sets, split, order):
@@ -177,12 +161,6 @@ def test_sets_of_different_rates_are_said(sets, tmp_path, capsys):
     assert not capsys.readouterr().err
     load_corpus("a+b+c", registry=registry)
     assert "recordings of 'b' have 8,000 Hz, all others 16,000 or more" in capsys.readouterr().err
-
-
-def test_arrays_have_the_right_types(sets):
-    usual(sets, "a", ["cat"], 0)
-    train = load_corpus("a+b", registry=usual(sets, "b", ["eel"], 3)).splits["train"]
-    assert (train.file.dtype, train.label.dtype, train.offset.dtype) == (np.int32, np.int32, np.float64)
 
 
 def test_new_words_are_those_of_all_sets_and_none_is_trained_on(sets, tmp_path):

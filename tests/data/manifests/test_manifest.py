@@ -33,16 +33,6 @@ def corpus(folder, **labels):
     return folder / "registry.json"
 
 
-def test_speech_commands_is_known_by_name_or_by_what_made_it(tmp_path):
-    registry = corpus(tmp_path)
-    paths = {split: tmp_path / f"{split}.json" for split in ("train", "dev", "test")}
-    register("sc", **paths, made_by="python -m data.speech_commands --root here", registry=registry)
-    for name in ("12", "35", "10"):
-        register(name, **paths, registry=registry)
-    found = {name: load_corpus(name, (), registry).speech_commands for name in ("mine", "sc", "12", "35", "10")}
-    assert found == {"mine": False, "sc": True, "12": True, "35": True, "10": False}
-
-
 def test_round_trip_keeps_every_field(tmp_path):
     utterances = [Utterance(str(tmp_path / "wörter/ja ✓.wav"), "ja", 1.0, 0.0, "0a7c"),
                   Utterance(str(tmp_path / "wörter/ja ✓.wav"), "nein", 0.25, 3.141593, None),
@@ -84,32 +74,21 @@ def test_classes_are_sorted_whatever_the_order_of_lines(tmp_path):
     assert [found.subset(np.array([3, 0]))[i].label for i in range(2)] == ["a", "zebra"]
 
 
-def test_byte_order_mark_and_windows_line_ends(tmp_path):
-    path = tmp_path / "a.json"
-    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(GOOD).encode() + b"\r\n" + json.dumps(GOOD).encode() + b"\r\n")
-    assert len(read_manifest(path)) == 2
-
-
 @pytest.mark.parametrize(("line", "complaint"), [
     ("{broken", "not JSON"), ("[1, 2]", "not a JSON object"), ("[" * 100_000, "not JSON"),
     ('{"audio_filepath": "a.wav", "duration": 1, "label": "yes", "label": "no"}', "'label' is there twice"),
     ({"duration": 1, "label": "a"}, "no field 'audio_filepath' or 'audio_filename'"),
-    ({"audio_filepath": "a.wav", "label": "a"}, "no field 'duration'"),
     ({"audio_filepath": "a.wav", "duration": 1}, "no field 'label' or 'command' or 'target'"),
     (GOOD | {"duration": "long"}, "duration must be a number of seconds, not 'long'"),
     (GOOD | {"duration": 0}, "duration is 0"), (GOOD | {"duration": -1}, "duration must"),
-    (GOOD | {"duration": True}, "duration must"), (GOOD | {"duration": 10**400}, "duration must"),
     ('{"audio_filepath": "a.wav", "duration": NaN, "label": "a"}', "duration must"),
     (GOOD | {"offset": -0.1}, "offset must"), (GOOD | {"offset": None}, "offset must"),
-    (GOOD | {"label": None}, "label must be a text"), (GOOD | {"label": ["a"]}, "label must be a text"),
     (GOOD | {"label": ""}, "label must be a text"), (GOOD | {"audio_filepath": None}, "audio_filepath must be a text"),
     (GOOD | {"audio_filepath": "a\0.wav"}, "audio_filepath must be a text"),
     (GOOD | {"speaker": ["a", "b"]}, "speaker must be a text"), (GOOD | {"audio_filepath": 5}, "must be a text"),
-    (GOOD | {"audio_filepath": True}, "must be a text"), (GOOD | {"label": 1.5}, "label must be a text"),
     (GOOD | {"label": " \t"}, "is blank"), (GOOD | {"label": "a\x1b[2Jb"}, "control characters"),
     (GOOD | {"label": "a\nb"}, "control characters"), (GOOD | {"label": "\udce9"}, "not valid UTF-8"),
     (GOOD | {"audio_filepath": "\udce9.wav"}, "not valid UTF-8"), (GOOD | {"speaker": "\ud800"}, "not valid UTF-8"),
-    (GOOD | {"offset": float("inf")}, "offset must"), (GOOD | {"duration": -0.0}, "duration is 0"),
 ])
 def test_a_bad_line_is_named_with_its_number(tmp_path, line, complaint):
     path = write(tmp_path / "a.json", GOOD, "", line, GOOD)
@@ -261,15 +240,6 @@ def test_two_programs_that_register_lose_nothing(tmp_path):
     assert [program.wait() for program in programs] == [0, 0]
     assert len(read_registry(tmp_path / "registry.json")) == 80
     assert [path.name for path in tmp_path.iterdir()] == ["registry.json"]
-
-
-def test_a_name_that_is_no_utf8_does_not_harm_the_registry(tmp_path):
-    registry = corpus(tmp_path)
-    before = registry.read_bytes()
-    odd = tmp_path / b"caf\xe9".decode("utf-8", "surrogateescape")
-    with pytest.raises(UserError, match="not valid UTF-8"):
-        register("other", train=odd, dev=odd, test=odd, registry=registry)
-    assert registry.read_bytes() == before
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"a": 1}', "", "[" * 100_000])

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from data.base.errors import UserError
-from data.manifests.registry import claim
+from data.manifests.registry import claim_name
 
 COMMAND = "python -m data.folder"
 
@@ -23,37 +23,37 @@ def registry(tmp_path):
 
 
 def test_new_names_and_ones_own_are_granted(registry, tmp_path):
-    claim("new", tmp_path / "new", registry, COMMAND)
-    claim("mine", tmp_path / "mine", registry, COMMAND)
-    claim("new", tmp_path / "new", tmp_path / "nowhere.json", COMMAND)
+    claim_name("new", tmp_path / "new", registry, COMMAND)
+    claim_name("mine", tmp_path / "mine", registry, COMMAND)
+    claim_name("new", tmp_path / "new", tmp_path / "nowhere.json", COMMAND)
 
 
 @pytest.mark.parametrize("name", ["10", "byhand", "near"])
 def test_names_of_others_are_refused(registry, tmp_path, name):
     with pytest.raises(UserError, match=f"--name '{name}'.*has another data set of that name.*choose another"):
-        claim(name, tmp_path / name, registry, COMMAND)
+        claim_name(name, tmp_path / name, registry, COMMAND)
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../../x", "/abs", "a b", " a", "a\nb", "-a", "x" * 201,
                                   "\udcff"])
 def test_what_is_no_name(registry, tmp_path, name):
     with pytest.raises(UserError, match="--name"):
-        claim(name, tmp_path / "out", registry, COMMAND)
+        claim_name(name, tmp_path / "out", registry, COMMAND)
 
 
 def test_folders_of_others_are_refused(registry, tmp_path):
     with pytest.raises(UserError, match=r"--out .*other: has the manifests of the data set '10'"):
-        claim("new", tmp_path / "other", registry, COMMAND)
+        claim_name("new", tmp_path / "other", registry, COMMAND)
     (tmp_path / "link").symlink_to(tmp_path / "other")
     with pytest.raises(UserError, match="data set '10'"):
-        claim("new", tmp_path / "link", registry, COMMAND)
+        claim_name("new", tmp_path / "link", registry, COMMAND)
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "test.json").write_text('{"weights": [1, 2]}')
     with pytest.raises(UserError, match=r"test\.json: is no manifest"):
-        claim("new", tmp_path / "foreign", registry, COMMAND)
+        claim_name("new", tmp_path / "foreign", registry, COMMAND)
 
 
 def test_what_a_killed_run_left_may_be_replaced(registry, tmp_path):
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "train.json").write_text('{"audio_filepath": "a.wav", "duration": 1.0, "label": "a"}\n')
-    claim("new", tmp_path / "new", registry, COMMAND)
+    claim_name("new", tmp_path / "new", registry, COMMAND)
