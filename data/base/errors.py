@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import re
+import select
 import signal
 import sys
 import time
@@ -60,6 +61,8 @@ def _code(main: Callable[[], int | None]) -> int | None:
         code = main()
         sys.stdout.flush()
     except BrokenPipeError:
+        if not _reader_left():  # another pipe's, as to a process at work
+            raise
         _drop_output()
         code = 141
     except KeyboardInterrupt:
@@ -111,6 +114,13 @@ def _print(line: str) -> None:
 def _stop(number: int, _) -> None:
     signal.signal(number, signal.SIG_DFL)  # asked twice, it ends at once
     raise Stopped(number)
+
+
+def _reader_left() -> bool:
+    """Whether standard output is a pipe that nobody reads."""
+    output = select.poll()
+    output.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in output.poll(0))
 
 
 def _drop_output() -> None:

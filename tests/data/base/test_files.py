@@ -93,6 +93,8 @@ def test_exit_code_is_mains_and_our_own_defects_keep_their_traceback():
         assert exit_.value.code == code
     with pytest.raises(ZeroDivisionError):
         exit_cleanly(lambda: 1 // 0)
+    with pytest.raises(BrokenPipeError):  # of a pipe other than standard output
+        exit_cleanly(lambda: (_ for _ in ()).throw(BrokenPipeError()))
 
 
 @pytest.mark.parametrize("lines", [1, 100_000])
