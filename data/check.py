@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -226,25 +227,19 @@ def _check_overlaps(clips: Clips, problems: Problems) -> None:
 def _examined(name: str, paths: Sequence[str], offset: np.ndarray, duration: np.ndarray,
               clip_seconds: float) -> Iterator[tuple[str, str | bytes, list[str]]]:
     """For every clip ("digest", that of its samples, what is odd about it), or (kind of problem, what is wrong, [])."""
-    from tqdm import tqdm
+    from data.base.cores import each
 
-    from data.base.cores import ordered_map
-
-    tasks = [(paths[a:a + _CHUNK], offset[a:a + _CHUNK], duration[a:a + _CHUNK], clip_seconds)
-             for a in range(0, len(paths), _CHUNK)]
-    with tqdm(total=len(paths), desc=f"checking {name}", unit=" clips", disable=None, leave=False) as progress:
-        for results in ordered_map(_examine, tasks):
-            yield from results
-            progress.update(len(results))
+    clips = list(zip(paths, offset, duration, strict=True))
+    return each(partial(_examine, clip_seconds=clip_seconds), clips, _CHUNK, f"checking {name}", " clips")
 
 
-def _examine(task: tuple) -> list[tuple[str, str | bytes, list[str]]]:
+def _examine(clips: Sequence[tuple[str, float, float]],
+             clip_seconds: float) -> list[tuple[str, str | bytes, list[str]]]:
     from data.audio.decoding import PAST_END, TOLERANCE, decode_with_remarks, open_audio
 
-    *columns, clip_seconds = task
     results: list[tuple[str, str | bytes, list[str]]] = []
     known, seconds = None, 0.0
-    for path, offset, duration in zip(*columns, strict=True):
+    for path, offset, duration in clips:
         if path != known:
             known, seconds = path, 0.0
             with suppress(UserError), open_audio(path) as file:  # what is wrong with it, decoding says

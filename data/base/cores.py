@@ -43,6 +43,17 @@ def ordered_map(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterato
             pool.shutdown(wait=False, cancel_futures=True)
 
 
+def each(function: Callable[[Any], list], items: Sequence[Any], chunk: int, what: str, unit: str) -> Iterator[Any]:
+    """What ``function`` returns for a list of items, one after another, computed in chunks, with a progress bar."""
+    from tqdm import tqdm
+
+    tasks = [items[i:i + chunk] for i in range(0, len(items), chunk)]
+    with tqdm(total=len(items), desc=what, unit=unit, disable=None, leave=False) as progress:
+        for results in ordered_map(function, tasks):
+            yield from results
+            progress.update(len(results))
+
+
 def cores() -> int:
     """How many cores this process may use; where the system does not tell, as many as there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

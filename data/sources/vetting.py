@@ -6,10 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from tqdm import tqdm
-
 from data.audio.decoding import SAMPLE_RATE, decode_with_remarks
-from data.base.cores import ordered_map
+from data.base.cores import each
 from data.base.errors import UserError
 from data.base.messages import first_few
 from data.manifests.manifest import Utterance
@@ -33,12 +31,7 @@ def vet(clips: Sequence[Utterance], skip_bad_audio: bool = False) -> tuple[list[
     Raises:
         UserError: clips that cannot be decoded or are silent to the bit, without ``skip_bad_audio``, or all are.
     """
-    found: list[tuple[float, list[str], bytes] | str] = []
-    tasks = [clips[i:i + _CHUNK] for i in range(0, len(clips), _CHUNK)]
-    with tqdm(total=len(clips), desc="checking audio", unit=" clips", disable=None, leave=False) as progress:
-        for results in ordered_map(_vet_chunk, tasks):
-            found += results
-            progress.update(len(results))
+    found = list(each(_vet_chunk, clips, _CHUNK, "checking audio", " clips"))
     bad = [result for result in found if isinstance(result, str)]
     if bad and (not skip_bad_audio or len(bad) == len(clips)):
         raise UserError(f"{bad[0]} ({len(bad):,} of {len(clips):,} clips cannot be used); "
