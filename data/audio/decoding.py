@@ -20,7 +20,6 @@ TOLERANCE = 0.02  # seconds that a clip may pass its file's end: rounding, and t
 FEW_LEVELS = 16   # distinct values of a clip with fewer of which little of a word is left
 SHORT = SAMPLE_RATE // 20  # samples; 50 ms are less than the shortest word
 
-# Endings of recordings that libsndfile does not read, or, .raw, cannot tell the rate of.
 _PHONE = (b"#!AMR", b"\x1aE\xdf\xa3")  # how some of them begin, whatever their names
 
 _ENDLESS = 2**48  # frames; libsndfile's answer for a FLAC header without a length is larger
@@ -72,7 +71,7 @@ def open_audio(path: str, channel: int | None = None) -> Iterator[soundfile.Soun
                 raise UserError(f"{path}: has no audio in it" + (
                     ", its header says, though it is not empty (broken off while recording?); convert it anew"
                     if os.path.getsize(path) > 4096 else ""))
-            if bytes_of := missing(file):
+            if bytes_of := missing(file, path):
                 raise UserError("{}: ends early: its header says {:,} bytes of audio, but it has {:,}; is the file "
                                 "complete?".format(path, *bytes_of))
             if file.format == "MP3":

@@ -10,6 +10,7 @@ import soundfile
 
 from data.base.errors import UserError
 
+# Endings of recordings that libsndfile does not read, or, .raw, cannot tell the rate of.
 UNREADABLE = {"3gp", "aac", "ac3", "amr", "ape", "dsf", "m4a", "m4b", "mka", "mkv", "mov", "mp4", "ra", "raw", "spx",
               "tta", "webm", "wma", "wv"}
 

@@ -15,6 +15,9 @@ _STREAMED = 0x7FF0_0000  # bytes; what streaming writers put where they do not k
 # libsndfile takes what there is of a file cut short, but keeps what its header said in a log. A RIFF chunk is left out,
 # for what follows a WAV's samples may well be missing.
 _CUT = re.compile(r"^ *(?:data|riff|Riff size|SSND|Data Size|BODY) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
+# Formats in chunks: where the first chunk begins, and the byte order and width of a chunk's size.
+_CHUNKS = {b"RIFF": (12, "little", 4), b"RIFX": (12, "big", 4), b"RF64": (12, "little", 4), b"FORM": (12, "big", 4),
+           b"caff": (8, "big", 8)}
 _NO_END = re.compile("lacks an end-of-stream bit|without an End-Of-Stream flag")
 
 
@@ -49,10 +52,17 @@ def is_cut(file: soundfile.SoundFile) -> bool:
     return file.format == "OGG" and _NO_END.search(file.extra_info) is not None
 
 
-def missing(file: soundfile.SoundFile) -> tuple[int, int] | None:
+def missing(file: soundfile.SoundFile, path: str) -> tuple[int, int] | None:
     """The bytes of audio that the header of an open file gives, and the fewer that there are; None for a whole one."""
-    found = _CUT.search(file.extra_info)
-    stated, there = map(int, found.groups()) if found else (0, 0)
+    if file.format == "NIST":  # the one header in use that libsndfile's log leaves out
+        with open_regular(path) as header:
+            text = header.read(1024).decode("ascii", "replace")
+        fields = dict(re.findall(r"^(\w+) -i (\d+)$", text, re.MULTILINE))
+        width = int(fields.get("sample_n_bytes", 1)) * file.channels
+        stated, there = int(fields.get("sample_count", 0)) * width, file.frames * width
+    else:
+        found = _CUT.search(file.extra_info)
+        stated, there = map(int, found.groups()) if found else (0, 0)
     return (stated, there) if there + _SLACK < stated < _STREAMED else None
 
 
@@ -61,11 +71,28 @@ def goes_on(file: soundfile.SoundFile, path: str) -> bool:
     with _content(path, _Endless if file.format == "MP3" else mmap.mmap) as data:
         if file.format == "OGG":  # a page that begins a stream, after one that does not
             return data.find(b"OggS\0\2" + bytes(8), max(0, data.find(b"OggS\0\0"))) > 0
-        if file.format == "FLAC":  # another file
-            return any(data.find(b"fLaC" + last + b"\0\0\x22", 4) > 0 for last in (b"\0", b"\x80"))
+        if file.format == "FLAC":
+            return _flac_goes_on(data, file.frames)
         if file.format == "MP3":
             return _mp3_goes_on(data, file)
-        return data[:4] in (b"RIFF", b"RF64") and len(data) - _end_of_wav(data) > _TAGS
+        if data[:4] == b".snd":
+            first, size = (int.from_bytes(data[i:i + 4], "big") for i in (4, 8))
+            return size < _STREAMED and len(data) - first - size > _TAGS
+        return data[:4] in _CHUNKS and len(data) - _end_of_chunks(data) > _TAGS
+
+
+def _flac_goes_on(data: mmap.mmap, frames: int) -> bool:
+    start = data.find(b"fLaC")
+    if any(data.find(b"fLaC" + last + b"\0\0\x22", start + 4) > 0 for last in (b"\0", b"\x80")):  # another file
+        return True
+    data[start + 21] &= 0xf0  # no length, so that the decoder goes as far as it can
+    data[start + 22:start + 26] = bytes(4)
+    try:
+        with soundfile.SoundFile(data) as file:
+            file.seek(frames)
+            return len(file.read(1)) > 0
+    except soundfile.SoundFileError:  # there is nothing there
+        return False
 
 
 def _mp3_goes_on(data: mmap.mmap, file: soundfile.SoundFile) -> bool:
@@ -80,20 +107,24 @@ def _mp3_goes_on(data: mmap.mmap, file: soundfile.SoundFile) -> bool:
         return all_of_it.frames > file.frames + _PADDING * file.samplerate
 
 
-def _end_of_wav(data: mmap.mmap) -> int:
+def _end_of_chunks(data: mmap.mmap) -> int:
     """Where the last chunk ends that belongs to the first file in ``data``."""
-    at, long, sound = 12, 0, False
-    while at + 8 <= len(data):
-        name, size = data[at:at + 4], int.from_bytes(data[at + 4:at + 8], "little")
-        if not re.fullmatch(rb"[ -~]{4}", name) or (sound and name in (b"RIFF", b"RF64", b"data")):
+    at, order, width = _CHUNKS[data[:4]]
+    long, sound = None, False
+    while at + 4 + width <= len(data):
+        name, size = data[at:at + 4], int.from_bytes(data[at + 4:at + 4 + width], order)
+        if not re.fullmatch(rb"[ -~]{4}", name) or (sound and name in (*_CHUNKS, b"data", b"SSND")):
             break
         if name == b"ds64":
-            long = int.from_bytes(data[at + 16:at + 24], "little")
-        if name == b"data":
-            sound, size = True, long if size == 0xFFFFFFFF and long else size
-            if at + 8 + size > len(data):  # written as a stream; what is cut short is refused before
+            long = int.from_bytes(data[at + 16:at + 24], order)
+        begin = at + 4 + width
+        if name in (b"data", b"SSND"):
+            sound = True
+            if size == 0xFFFFFFFF and long is not None:
+                size = long
+            elif begin + size > len(data):  # written as a stream; what is cut short is refused before
                 return len(data)
-        elif at + 8 + size > len(data) + _TAGS:
+        elif begin + size > len(data) + _TAGS:
             break
-        at += 8 + size + size % 2
+        at = begin + size + size % 2 * (width == 4)
     return at if sound else len(data)

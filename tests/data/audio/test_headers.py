@@ -12,7 +12,8 @@ from spotting.sound.blocks import files_of, open_file
 from tests.sounds import noise, record
 
 KINDS = [("wav", "WAV", "PCM_16"), ("wav", "RF64", "PCM_16"), ("flac", "FLAC", "PCM_16"), ("ogg", "OGG", "VORBIS"),
-         ("opus", "OGG", "OPUS"), ("mp3", "MP3", "MPEG_LAYER_III"), ("aiff", "AIFF", "PCM_16")]
+         ("opus", "OGG", "OPUS"), ("mp3", "MP3", "MPEG_LAYER_III"), ("aiff", "AIFF", "PCM_16"), ("au", "AU", "PCM_16"),
+         ("caf", "CAF", "PCM_16")]
 
 
 def told(path):
@@ -54,13 +55,17 @@ def test_of_joined_files_the_first_is_heard_and_that_is_told(tmp_path, ending, c
 @pytest.mark.parametrize("follows", ["noise", "silence"])
 def test_a_header_that_gives_less_than_there_is(tmp_path, follows):
     samples = np.concatenate([noise(1.0), noise(2.0) if follows == "noise" else np.zeros(32_000)])
-    path = record(tmp_path / "a.wav", samples, subtype="PCM_16")
-    data = bytearray(path.read_bytes())
-    at = data.index(b"data") + 4
-    data[at:at + 4] = (32_000).to_bytes(4, "little")
-    path.write_bytes(data)
-    seconds, lines = told(path)
-    assert seconds == 1.0 and len(lines) == 1
+    for path in (record(tmp_path / "a.wav", samples, subtype="PCM_16"), record(tmp_path / "a.flac", samples)):
+        data = bytearray(path.read_bytes())
+        if path.suffix == ".wav":
+            at = data.index(b"data") + 4
+            data[at:at + 4] = (32_000).to_bytes(4, "little")
+        else:
+            data[22:26] = (16_000).to_bytes(4, "big")
+        path.write_bytes(data)
+        seconds, lines = told(path)
+        assert seconds == 1.0
+        assert len(lines) == 1
 
 
 def test_an_mp3_without_a_length_is_heard_to_its_end(tmp_path):
@@ -96,7 +101,10 @@ def test_a_lossy_file_cut_short_is_heard_so_far_and_is_no_clip(tmp_path, ending,
         decode(str(path))
 
 
-def test_titles_at_the_end_are_no_sound(tmp_path):
+def test_titles_before_or_at_the_end_are_no_sound(tmp_path):
+    path = record(tmp_path / "a.flac", noise(3.0))
+    path.write_bytes(b"ID3\x04\0\0\0\0\0\x40" + bytes(64) + path.read_bytes())
+    assert told(path) == (3.0, [])
     for ending in ("mp3", "wav"):
         path = record(tmp_path / f"a.{ending}", noise(3.0))
         path.write_bytes(path.read_bytes() + b"TAG" + bytes(125))
