@@ -128,6 +128,7 @@ def draw_words(args, embedder):
     """--draws times, --shots clips of each word of --enroll_from, with the thresholds that they get by the cohort."""
     import numpy as np
 
+    from models.enrolment.enrol import few_draws
     from spotting.detection.thresholds import by_cohort
     from spotting.words.recordings import enrol, find_recordings
     from spotting.words.words_file import Word, Words
@@ -138,6 +139,8 @@ def draw_words(args, embedder):
         if len(word.clips) < args.shots:
             raise UserError(f"--shots {args.shots}: {args.enroll_from} has {len(word.clips)} usable clips of "
                             f"{word.name!r}; ask for fewer, or record more")
+        if line := few_draws({word.name: len(word.clips)}, args.shots, args.draws):
+            warn(f"warning: {line}")
     drawn, cohort = [], embedder.cohort
     for i in range(args.draws):
         rows = [np.random.default_rng([args.seed, i, w]).permutation(len(word.clips))[:args.shots]

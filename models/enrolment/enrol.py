@@ -4,6 +4,7 @@ A test clip's score is its similarity to the enrolled class that it is most simi
 rejects the clip. Every figure is exact: clips of equal score are accepted or rejected together.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -105,6 +106,18 @@ def draw(train_labels: np.ndarray, labels: Sequence[str], enrolled: np.ndarray, 
     clips = [grouped[end[c] - counts[c]:end[c]] for c in enrolled]
     return np.stack([np.stack([np.random.default_rng([seed, repeat, c]).permutation(rows)[:shots]
                                for c, rows in zip(enrolled, clips, strict=True)]) for repeat in range(repeats)])
+
+
+def few_draws(clips: dict[str, int], shots: int, repeats: int) -> str | None:
+    """A line where there are fewer different draws of ``shots`` clips than ``repeats``; None if there are enough.
+
+    Args:
+        clips: of each word, how many there are to draw from.
+    """
+    ways = math.prod(math.comb(count, shots) for count in clips.values())
+    return None if ways >= repeats else (
+        f"{shots} clips each of {first_few(map(visible, clips), 3)} can be drawn in {ways} way{'s' * (ways > 1)} only, "
+        f"so the deviation over {repeats} draws says less than it seems")
 
 
 def check_clips(train: Manifest, test: Manifest, enrolled: np.ndarray, unknown: np.ndarray, shots: int) -> None:

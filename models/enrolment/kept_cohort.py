@@ -33,7 +33,7 @@ KEPT = "cohort.npz"
 NEAREST = 50  # windows of the cohort whose mean similarity is a window's level
 _STEP = 127  # an embedding's value of 1, as a whole number
 _ROWS = 500  # windows looked at at a time
-_AGAIN = "make it again with python -m spotting.cohort, or remove it"
+_AGAIN = "remove it, and make another with python -m spotting.cohort"
 
 
 @dataclass(frozen=True, eq=False)

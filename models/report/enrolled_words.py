@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import reduce
 from pathlib import Path
 
@@ -37,6 +38,10 @@ def test_enrolled_words(subject: Subject, run: Run, words: Words) -> None:
     drawn = enrol.draw(train.manifest.label, labels, enrolled, most, args.repeats, args.seed)  # (R, C, N)
     pool, rows = np.unique(drawn, return_inverse=True)  # only these are embedded
     tested, drawn = np.flatnonzero(np.isin(test.manifest.label, np.concatenate(words))), rows.reshape(drawn.shape)
+    counts = {labels[c]: int(n) for c, n in enumerate(train.manifest.counts()) if c in enrolled}
+    for shots in args.shots:
+        if line := enrol.few_draws(counts, shots, args.repeats):
+            print(f"warning: {line}", file=sys.stderr)
     facts |= tell_seen([run], test, subject.corpus, tested)
     facts |= tell_shared(train, test, subject.corpus, "test", "clips to enrol from", tested)
     templates = Embedded(train, pool, subject.embed("train", pool))

@@ -195,3 +195,10 @@ def test_copies_of_enrolled_recordings_that_no_digest_tells(run, words_file, spo
     done, *_ = figures(run, words_file, spotter, tmp_path, spotter.background, said=tmp_path / "said")
     assert re.search(r"of the recordings of words seem to be copies of enrolled ones, such as \S+copy.wav of "
                      r"\S+bed/\d.wav: misses look rarer", done.error)
+
+
+def test_draws_of_which_there_are_fewer_than_asked_for(run, spotter):
+    done = run("spotting.score", "--enroll_from", spotter.clips, "--shots", "6", "--draws", "2", "--positives",
+               spotter.said, "--negatives", spotter.background, "--rates", "200", *spotter.flags)
+    assert done.code == 0
+    assert "6 clips each of bed can be drawn in 1 way only" in done.error

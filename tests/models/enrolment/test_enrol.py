@@ -25,6 +25,7 @@ from models.enrolment.enrol import (
     choose_words,
     draw,
     evaluate,
+    few_draws,
     figures,
     misses,
     recognise,
@@ -256,3 +257,9 @@ def test_importing_it_is_light():
                "print(sorted({'torch', 'faiss', 'sklearn', 'librosa', 'matplotlib'} & set(sys.modules)))")
     run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert run.stdout == "[]\n"
+
+
+def test_draws_of_which_there_are_fewer_than_asked_for():
+    ways = len(list(itertools.product(itertools.combinations(range(5), 3), itertools.combinations(range(4), 3))))
+    assert few_draws({"bed": 5, "dog": 4}, 3, ways) is None
+    assert f"3 clips each of bed, dog can be drawn in {ways} ways only" in few_draws({"bed": 5, "dog": 4}, 3, ways + 1)
