@@ -1,34 +1,35 @@
 """LibriWords: the N most frequent words of LibriSpeech as clips, by offset and duration into its utterances.
 
 Word times come from TextGrids: the public alignments (Lugosch et al., 2019, Zenodo record 2619474) or those that
-`data.align` makes. Nothing is cut or copied. Which words and what split follows Vygon and Mikhaylovskiy (2021,
-arXiv:2101.04792): LibriWords10, 100, 1000 and 10000.
+`data.align` makes. Which words and what split follows Vygon and Mikhaylovskiy (2021, arXiv:2101.04792).
 """
 
 import argparse
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from tabulate import tabulate
 
 from data.base.errors import UserError, exit_cleanly
 from data.base.files import write_atomically
 from data.base.find import report
+from data.base.messages import first_few
 from data.libriwords import flags
+from data.libriwords.context import counted, with_context
 from data.libriwords.selection import Words, held_out, only, select, split_speakers, stay
-from data.libriwords.wordscan import WordClips, as_word
+from data.libriwords.wordscan import NothingToUse, WordClips, as_word, scan
 from data.manifests.manifest import Utterance, write_manifest
 from data.manifests.registry import SPLITS, register
+from data.sources.download import fetch_and_unpack
 
 
 def main(args: argparse.Namespace) -> None:
-    from data.libriwords.wordscan import NothingToUse, scan
-
     flags.check_flags(args)
     _download(args)
     for flag, folder, hint in (("librispeech", args.librispeech, "--download train-clean-360"),
-                               ("alignments", args.alignments, "--download_alignments, or make them with "
-                                                               "python -m data.align")):
+                               ("alignments", args.alignments, "--download_alignments or python -m data.align")):
         if not folder.is_dir():
             raise UserError(f"--{flag} {folder}: no such folder; give the right one or fetch it with {hint}")
     try:
@@ -41,7 +42,7 @@ def main(args: argparse.Namespace) -> None:
         print(f"--exclude_words: {len(absent):,} of {len(args.exclude_words):,} are not in this corpus, such as "
               f"{absent[0]}")
     new = held_out(clips.words, args.new_words)
-    unlearnt = _sayings(clips, {*map(as_word, args.exclude_words), *new}) if args.context else []
+    unlearnt = _sayings(clips, {*map(as_word, args.exclude_words), *new}) if args.context else {}
     clips = only(clips, stay(clips, args.exclude_words, args.exclude_speakers))
     split = split_speakers(clips, args.min_seconds)
     for size in sorted(set(args.sizes)):
@@ -54,10 +55,12 @@ def main(args: argparse.Namespace) -> None:
         _write(size, clips, words, _new_clips(clips, split, words, new, args), args, unlearnt)
 
 
-def _sayings(clips: WordClips, words: set[str]) -> list[tuple[str, float, float]]:
-    """File, start and end of each saying of some words."""
-    rows = np.flatnonzero(np.array([word in words for word in clips.words], bool)[clips.word])
-    return [(clips.files[clips.file[i]], float(clips.start[i]), float(clips.end[i])) for i in rows]
+def _sayings(clips: WordClips, words: set[str]) -> dict[str, list[tuple[float, float]]]:
+    """Start and end of each saying of some words, by file."""
+    found = defaultdict(list)
+    for i in np.flatnonzero(np.array([word in words for word in clips.words], bool)[clips.word]):
+        found[clips.files[clips.file[i]]].append((float(clips.start[i]), float(clips.end[i])))
+    return found
 
 
 def _new_clips(clips, split: np.ndarray, words: Words, new: set[str], args: argparse.Namespace) -> np.ndarray:
@@ -72,19 +75,16 @@ def _new_clips(clips, split: np.ndarray, words: Words, new: set[str], args: argp
 
 
 def _write(size: int, clips, words: Words, new: np.ndarray, args: argparse.Namespace,
-           unlearnt: list[tuple[str, float, float]]) -> None:
-    from data.libriwords.context import Overheard, with_context
-
+           unlearnt: dict[str, list[tuple[float, float]]]) -> None:
     registered = flags.name_of(size, args)
-    folder = args.out / registered
-    overheard = Overheard(unlearnt)
+    folder, count = args.out / registered, Counter()
 
     def write(name: str, chosen: np.ndarray) -> Path:
         utterances = _utterances(clips, chosen)
         if args.context:
             utterances = with_context(utterances, args.clip_seconds, args.context)
         if name == "train":
-            utterances = overheard.counted(utterances)
+            utterances = counted(utterances, unlearnt, count)
         write_manifest(folder / f"{name}.json", utterances)
         return folder / f"{name}.json"
 
@@ -100,9 +100,9 @@ def _write(size: int, clips, words: Words, new: np.ndarray, args: argparse.Names
         paths["new_words"] = write("new_words", new)
         print(f"new words: {len(new):,} clips of {len(np.unique(clips.word[new])):,} words held out, in "
               f"{paths['new_words']}")
-    if overheard.clips:
-        print(f"in {overheard.clips:,} of the {len(words.clips['train']):,} training clips a word of --exclude_words "
-              "or --new_words is said beside their own, by --context: it is no label, but not unheard")
+    if count["overheard"]:
+        print(f"in {count['overheard']:,} of the {len(words.clips['train']):,} training clips a word of "
+              "--exclude_words or --new_words is said beside their own, by --context: it is no label, but not unheard")
     with write_atomically(folder / "words.tsv") as file:
         file.write("\t".join(["word", "aligned", "too_short", "usable", *SPLITS, "verdict"]) + "\n")
         file.writelines("\t".join(map(str, row)) + "\n" for row in words.rows)
@@ -117,8 +117,7 @@ def _write(size: int, clips, words: Words, new: np.ndarray, args: argparse.Names
 
 def _utterances(clips, chosen: np.ndarray) -> Iterator[Utterance]:
     for i in chosen:
-        f = clips.file[i]
-        start = float(clips.start[i])
+        f, start = clips.file[i], float(clips.start[i])
         yield Utterance(clips.files[f], clips.words[clips.word[i]], float(clips.end[i]) - start, start,
                         clips.speakers[f])
 
@@ -136,27 +135,21 @@ def _report_scan(clips, args: argparse.Namespace) -> None:
 
 
 def _report_words(size: int, words: Words, args: argparse.Namespace) -> None:
-    from tabulate import tabulate
-
     kept = [row for row in words.rows if row[-1] == "kept"]
     print(f"\nLibriWords{size}: {len(kept):,} classes" + (f" (there are {len(words.rows):,} words in all)"
                                                          if len(words.rows) < size else ""))
     shown = kept if len(kept) <= 12 else kept[:10] + kept[-1:]
-    rows = [(word, *map("{:,}".format, (aligned, short, *parts))) for word, aligned, short, _, *parts, _ in shown]
-    print(tabulate([("word", "aligned", "too short", "train", "dev", "test"), *rows], tablefmt="plain",
-                   disable_numparse=True, colalign=["left"] + ["right"] * 5))
+    rows = [(word, aligned, short, *parts) for word, aligned, short, _, *parts, _ in shown]
+    print(tabulate(rows, ("word", "aligned", "too short", "train", "dev", "test"), "plain", intfmt=","))
     if dropped := words.dropped():
+        names = {why: [row[0] for row in dropped if row[-1] == why] for *_, why in dropped}
         print(f"dropped {len(dropped):,}: " + "; ".join(
-            f"{why} ({len(names):,}): {', '.join(names[:20])}{', ...' * (len(names) > 20)}"
-            for why, names in sorted({why: [row[0] for row in dropped if row[-1] == why]
-                                      for *_, why in dropped}.items())))
+            f"{why} ({len(names[why]):,}): {first_few(names[why], 20)}" for why in sorted(names)))
 
 
 def _download(args: argparse.Namespace) -> None:
     if not (args.download or args.download_alignments):
         return
-    from data.sources.download import fetch_and_unpack
-
     for part in dict.fromkeys(args.download):
         fetch_and_unpack(f"{args.mirror.rstrip('/')}/{part}.tar.gz", args.librispeech, md5=flags.PARTS[part])
     if args.download_alignments:

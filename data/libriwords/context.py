@@ -1,15 +1,15 @@
 """Clips with what is said around the word, as a spotter hears it."""
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import lru_cache
 
 import numpy as np
-import soundfile
 
-from data.base.errors import UserError
+from data.libriwords.wordscan import seconds_of
 from data.manifests.manifest import Utterance
+
+Sayings = dict[str, list[tuple[float, float]]]  # by file: start and end, seconds
 
 
 def with_context(utterances: Iterable[Utterance], seconds: float, share: float = 1.0) -> Iterator[Utterance]:
@@ -27,34 +27,13 @@ def with_context(utterances: Iterable[Utterance], seconds: float, share: float =
             yield u
             continue
         middle = u.offset + u.duration / 2
-        start, end = max(0.0, middle - seconds / 2), min(middle + seconds / 2, _seconds(u.path))
+        start, end = max(0.0, middle - seconds / 2), min(middle + seconds / 2, seconds_of(u.path))
         yield replace(u, offset=start, duration=end - start)
 
 
-class Overheard:
-    """Counts clips in which a word is said that is to be no label: what surrounds another word is heard, too.
-
-    Args:
-        places: of each such saying the file, start and end, in seconds.
-    """
-
-    def __init__(self, places: Iterable[tuple[str, float, float]]):
-        self.clips, self._places = 0, defaultdict(list)
-        for path, start, end in places:
-            self._places[path].append((start, end))
-
-    def counted(self, utterances: Iterable[Utterance]) -> Iterator[Utterance]:
-        """The utterances as they are; each in which such a word lies as a whole counts."""
-        for u in utterances:
-            self.clips += any(u.offset <= start and end <= u.offset + u.duration
-                              for start, end in self._places.get(u.path, ()))
-            yield u
-
-
-@lru_cache(1000)  # a word's neighbours in the list are often of other files, but never of all
-def _seconds(path: str) -> float:
-    try:
-        info = soundfile.info(path)
-    except (soundfile.SoundFileError, OSError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); mend or remove it, and run again") from None
-    return info.frames / info.samplerate
+def counted(utterances: Iterable[Utterance], sayings: Sayings, count: Counter) -> Iterator[Utterance]:
+    """The utterances as they are; each in which one of the ``sayings`` lies as a whole goes into ``count``."""
+    for u in utterances:
+        count["overheard"] += any(u.offset <= start and end <= u.offset + u.duration
+                                  for start, end in sayings.get(u.path, ()))
+        yield u

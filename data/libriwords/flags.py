@@ -43,14 +43,13 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="from nothing (23 GB):  python -m data.libriwords --download train-clean-360 --download_alignments\n"
                "from what is there:    python -m data.libriwords --librispeech LibriSpeech --alignments alignments "
-               "--sizes 10 100\n"
-               "then:                  python TripletEncoder.py --name=words --manifest=10 --model=Res8")
+               "--sizes 10 100")
     source = parser.add_argument_group("source")
     source.add_argument("--librispeech", type=Path, default=ROOT / "datasets" / "librispeech", metavar="DIR",
                         help="folder with LibriSpeech's audio, at any depth (default datasets/librispeech)")
     source.add_argument("--alignments", type=Path, default=ROOT / "datasets" / "librispeech_alignments", metavar="DIR",
-                        help="folder with TextGrids named like the utterances, at any depth "
-                             "(default datasets/librispeech_alignments)")
+                        help="folder with TextGrids named like the utterances (default "
+                             "datasets/librispeech_alignments)")
     source.add_argument("--download", nargs="+", default=[], choices=PARTS, metavar="PART",
                         help=f"first fetch these parts into --librispeech: {', '.join(PARTS)} (default none)")
     source.add_argument("--download_alignments", "--download-alignments", action="store_true",
@@ -68,8 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     result = parser.add_argument_group("result")
     result.add_argument("--out", type=Path, default=ROOT / "datasets" / "libriwords", metavar="DIR",
                         help="manifests go to DIR/<N>/ (default datasets/libriwords)")
-    result.add_argument("--registry", type=Path, default=REGISTRY, metavar="FILE",
-                        help="registers the data sets as <N> (default manifests.json)")
+    result.add_argument("--registry", type=Path, default=REGISTRY, metavar="FILE", help="(default manifests.json)")
     return parser
 
 
@@ -87,21 +85,20 @@ def _add_words(parser: argparse.ArgumentParser) -> None:
         "an encoder for words it never saw", "More words, as a spotter hears them, under a name of their own.")
     new.add_argument("--name", metavar="NAME", help="register as NAME-N, with manifests in DIR/NAME-N/ (default as N)")
     new.add_argument("--context", nargs="?", type=values.probability, const=1.0, default=0.0, metavar="SHARE",
-                     help="take --clip_seconds around the word, its neighbours audible, in so great a share of the "
-                          "clips, without SHARE in all; the others are cut at the word (default 0)")
+                     help="take --clip_seconds around the word in such a share of the clips, without SHARE in all; the "
+                          "others are cut at the word (default 0)")
     new.add_argument("--clip_seconds", type=values.within(float, 0.1, 10), default=1.0, metavar="S",
                      help="length of a clip with context (default 1.0, the encoder's)")
     new.add_argument("--train_only", action="store_true",
                      help="keep words that have no clip in dev or test (default off: such words are dropped)")
     new.add_argument("--min_speakers", type=values.count, default=1, metavar="N",
                      help="drop words said by fewer (default 1)")
-    new.add_argument("--exclude_words", nargs="+", default=[], metavar="WORD",
-                     help="words to leave out, such as those to test with (default none)")
+    new.add_argument("--exclude_words", nargs="+", default=[], metavar="WORD", help="words to leave out (default none)")
     new.add_argument("--exclude_speakers", nargs="+", default=[], metavar="SPEAKER",
-                     help="speakers to leave out, such as those of a background to test with (default none)")
+                     help="speakers to leave out (default none)")
     new.add_argument("--new_words", type=values.within(float, 0, 50), default=0.0, metavar="PERCENT",
-                     help="hold out so many of the words, by a hash of each, to judge the encoder by while it is "
-                          "trained; what the dev speakers say of them goes to new_words.json (default 0)")
+                     help="hold out so many of the words, to judge the encoder by while it is trained; what the dev "
+                          "speakers say of them goes to new_words.json (default 0)")
 
 
 def name_of(size: int, args: argparse.Namespace) -> str:

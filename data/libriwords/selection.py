@@ -10,6 +10,7 @@ from data.base.errors import UserError
 from data.base.labels import folded
 from data.libriwords.wordscan import as_word
 from data.manifests.registry import SPLITS
+from data.sources.divide_speakers import balanced_split
 
 _SPLIT_WORDS = 10_000  # the most frequent ones decide the split, whatever --sizes, so that all sizes share it
 
@@ -40,7 +41,6 @@ def select(clips, split: np.ndarray, size: int, min_seconds: float = 0.0, min_co
     least one clip in each. Which clips stay is random but the same every time.
 
     Args:
-        clips: `data.libriwords.wordscan.WordClips`.
         split: (U,) index into SPLITS, of each utterance.
         new: words that are to stay new: dropped, whatever else they are.
     """
@@ -91,13 +91,11 @@ def _capped(group: np.ndarray, quota: np.ndarray) -> np.ndarray:
 
 def split_speakers(clips, min_seconds: float) -> np.ndarray:
     """The split of each utterance, (U,) index into SPLITS; see `data.sources.divide_speakers.balanced_split`."""
-    from data.sources.divide_speakers import balanced_split
-
     speaks = clips.speakers[np.unique(clips.file)].astype(str)  # one with no word must not be all of dev
     names = np.unique(speaks)
     if len(names) < len(SPLITS):
         raise UserError(f"{len(names)} speaker{'s' * (len(names) > 1)} with audio and TextGrids: too few for train, "
-                        "dev and test without one in two of them; give a larger part of the corpus")
+                        "dev and test; give a larger part of the corpus")
     speaker = np.minimum(np.searchsorted(names, clips.speakers.astype(str)), len(names) - 1)
     total = np.bincount(clips.word, minlength=len(clips.words))
     column = np.full(len(clips.words), -1)
@@ -117,11 +115,7 @@ def _speakers_of_words(clips, fits: np.ndarray) -> np.ndarray:
 
 
 def stay(clips, words: Iterable[str] = (), speakers: Iterable[str] = ()) -> np.ndarray:
-    """(M,) bool, the clips that are not of some words nor of some speakers.
-
-    Raises:
-        UserError: a speaker that is not there. A word need not be.
-    """
+    """(M,) bool, the clips that are not of some words nor of some speakers. Raises UserError for an unknown speaker."""
     words = set(map(as_word, words))
     there, out = set(map(folded, clips.speakers)), {folded(speaker): speaker for speaker in speakers}
     if unknown := sorted(speaker for name, speaker in out.items() if name not in there):
@@ -132,14 +126,9 @@ def stay(clips, words: Iterable[str] = (), speakers: Iterable[str] = ()) -> np.n
 
 def only(clips, stays: np.ndarray):
     """The scan with some of its clips, and the files that these are of."""
-    if stays.all():
-        return clips
-    kept = np.unique(clips.file[stays])
-    place = np.full(len(clips.files), -1, np.int32)
-    place[kept] = np.arange(len(kept), dtype=np.int32)
+    kept, file = np.unique(clips.file[stays], return_inverse=True)
     return replace(clips, files=[clips.files[i] for i in kept], speakers=clips.speakers[kept],
-                   file=place[clips.file[stays]], word=clips.word[stays], start=clips.start[stays],
-                   end=clips.end[stays])
+                   file=file.astype(np.int32), word=clips.word[stays], start=clips.start[stays], end=clips.end[stays])
 
 
 def held_out(words: Iterable[str], percent: float) -> set[str]:

@@ -4,17 +4,17 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from data.audio.decoding import open_audio
 from data.base.cores import ordered_map
 from data.base.errors import UserError
-from data.base.files import check_regular
-from data.base.find import AUDIO, Problem, find_files
+from data.base.find import AUDIO, Problem, walk
 from data.base.labels import one_form, one_spelling
 from data.base.messages import first_few
 from data.libriwords.pairs import LIBRI_NAMES, SEVERAL, pair_up, speaker_of
@@ -29,28 +29,17 @@ _WITHIN = "'\u2019\u200c\u200d"  # in words: apostrophes, and what keeps letters
 
 @dataclass
 class WordClips:
-    """M aligned words in U utterances, ordered by utterance path and time.
+    """M aligned words in U utterances, ordered by utterance path and time."""
 
-    Attributes:
-        files: paths of the U audio files, sorted.
-        speakers: (U,) object array, the speaker of each.
-        words: V distinct words, lower case, sorted.
-        file: (M,) int32, index into ``files``.
-        word: (M,) int32, index into ``words``.
-        start, end: (M,) float64, seconds from the start of the file.
-        problems: (kind, file, detail) of everything skipped, or read although odd.
-        marks: how often a mark was met that is no word (such as ``<unk>``).
-    """
-
-    files: list[str]
-    speakers: np.ndarray
-    words: list[str]
-    file: np.ndarray
-    word: np.ndarray
-    start: np.ndarray
+    files: list[str]  # of the U recordings, sorted
+    speakers: np.ndarray  # (U,) object
+    words: list[str]  # V distinct ones, lower case, sorted
+    file: np.ndarray  # (M,) int32, index into files
+    word: np.ndarray  # (M,) int32, index into words
+    start: np.ndarray  # (M,) float64, seconds from the start of the file
     end: np.ndarray
-    problems: list[tuple[str, str, str]] = field(default_factory=list)
-    marks: Counter = field(default_factory=Counter)
+    problems: list[Problem]  # of everything skipped, or read although odd
+    marks: Counter  # how often a mark was met that is no word, such as <unk>
 
     def __len__(self) -> int:
         return len(self.word)
@@ -66,12 +55,11 @@ class NothingToUse(UserError):
 
 def scan(librispeech: str | Path, alignments: str | Path, speaker_regex: str | None = None,
          tier: str | None = None) -> WordClips:
-    """Read the ``words`` tier of every TextGrid that has an utterance.
+    """Read the words of every TextGrid that has an utterance.
 
     Args:
         librispeech: folder with the audio at any depth.
-        alignments: folder with TextGrids of the same names, at any depth; of names that several files have, those of
-            the same path belong together.
+        alignments: folder with TextGrids at any depth, see `data.libriwords.pairs`.
         speaker_regex: its first group, searched in a file's path within ``librispeech``, is the speaker; None for
             the names of LibriSpeech and LibriTTS.
         tier: the tier to read, see `data.sources.textgrids.read_word_tier`.
@@ -80,8 +68,7 @@ def scan(librispeech: str | Path, alignments: str | Path, speaker_regex: str | N
         NothingToUse: a folder holds no such file, or no TextGrid could be used.
     """
     regex = re.compile(speaker_regex or LIBRI_NAMES)
-    audio, problems = find_files(librispeech, AUDIO)
-    grids, more = find_files(alignments, (".textgrid",))
+    (audio, problems), (grids, more) = walk(librispeech, AUDIO), walk(alignments, (".textgrid",))
     problems += more
     if not audio:
         raise NothingToUse(f"--librispeech {librispeech}: no audio file ({', '.join(AUDIO)}) in it{_most(problems)}",
@@ -89,10 +76,9 @@ def scan(librispeech: str | Path, alignments: str | Path, speaker_regex: str | N
     if not grids:
         raise NothingToUse(f"--alignments {alignments}: no .TextGrid file in it{_most(problems)}", problems)
     pairs = _pairs(audio, grids, (Path(librispeech), Path(alignments)), speaker_regex, problems)
-    chunks = [(pairs[i:i + CHUNK], tier) for i in range(0, len(pairs), CHUNK)]
+    tasks, read = [(i, pairs[i:i + CHUNK], tier) for i in range(0, len(pairs), CHUNK)], []
     with tqdm(total=len(pairs), desc="reading TextGrids", unit=" files", disable=None, leave=False) as progress:
-        read = []
-        for (part, _), found in zip(chunks, ordered_map(_read_chunk, chunks), strict=True):
+        for (_, part, _), found in zip(tasks, ordered_map(_read_chunk, tasks), strict=True):
             read.append(found)
             progress.update(len(part))
     speakers, groups = one_spelling([speaker_of(path, librispeech, regex) for _, path in pairs])
@@ -106,7 +92,7 @@ def scan(librispeech: str | Path, alignments: str | Path, speaker_regex: str | N
     return clips
 
 
-def _pairs(audio: dict[str, os.DirEntry], grids: dict[str, os.DirEntry], folders: tuple[Path, Path],
+def _pairs(audio: list[os.DirEntry], grids: list[os.DirEntry], folders: tuple[Path, Path],
            speaker_regex: str | None, problems: list[Problem]) -> list[tuple[str, str]]:
     """(TextGrid, audio) of what belongs together; what does not goes to ``problems``. Raises NothingToUse if none."""
     more, pairs = pair_up(audio, grids, folders, speaker_regex)
@@ -132,52 +118,47 @@ def _most(problems: list[Problem]) -> str:
     return f"; most often: {kind}, such as {path}" + (f" ({detail})" if detail and detail != kind else "")
 
 
-@dataclass
-class _Chunk:
-    """The words of some TextGrids: for each the number of its TextGrid, its word, start and end, seconds."""
+def _read_chunk(task: tuple[int, list[tuple[str, str]], str | None]
+                ) -> tuple[list[str], tuple[np.ndarray, ...], list[Problem], Counter]:
+    """Read some TextGrids; the task is the number of the first, (TextGrid, audio) pairs and the tier.
 
-    grids: int
-    words: list[str] = field(default_factory=list)
-    columns: tuple = ()
-    problems: list[Problem] = field(default_factory=list)
-    marks: Counter = field(default_factory=Counter)
-
-
-def _read_chunk(task: tuple[list[tuple[str, str]], str | None]) -> _Chunk:
-    pairs, wanted = task
-    chunk = _Chunk(len(pairs))
+    Returns:
+        words; columns, one row a saying: number of the TextGrid, word, start and end in seconds; problems; marks.
+    """
+    first, pairs, wanted = task
+    words, rows, problems, marks = [], [], [], Counter()
     known: dict[str, int] = {}  # mark -> index into words, or -1
-    rows = []
-    for number, (grid, audio) in enumerate(pairs):
+    for number, (grid, audio) in enumerate(pairs, first):
         try:
-            tier = read_word_tier(grid, wanted)
-            length = _seconds(audio)
-            last = max(tier.end, default=0.0)
-            if last > length + SLACK:
-                raise TextGridError("past the audio's end", f"an interval ends at {last:g} s of {length:g} s")
+            tier, length = read_word_tier(grid, wanted), seconds_of(audio)
         except TextGridError as error:
-            chunk.problems.append((error.kind, grid, str(error)))
+            problems.append((error.kind, grid, str(error)))
+            continue
+        except UserError as error:
+            problems.append(("audio unreadable", grid, str(error)))
+            continue
+        if (last := max(tier.end, default=0.0)) > length + SLACK:
+            problems.append(("past the audio's end", grid, f"an interval ends at {last:g} s of {length:g} s"))
             continue
         if tier.odd:
-            chunk.problems.append(("odd, but read", grid, tier.odd))
+            problems.append(("odd, but read", grid, tier.odd))
         if abs(tier.xmax - length) > _DIFFERS:  # is it of another recording?
-            chunk.problems.append(("odd: ends elsewhere than its audio, but read", grid,
-                                   f"at {tier.xmax:g} s of {length:g} s"))
+            problems.append(("odd: ends elsewhere than its audio, but read", grid,
+                             f"at {tier.xmax:g} s of {length:g} s"))
         for mark, start, end in tier.words():
             if mark not in known:
-                known[mark] = len(chunk.words) if _is_word(mark) else -1
+                known[mark] = len(words) if _is_word(mark) else -1
                 if known[mark] >= 0:
-                    chunk.words.append(as_word(mark))
+                    words.append(as_word(mark))
             end = min(end, length)
             if known[mark] < 0:
-                chunk.marks[mark] += 1
+                marks[mark] += 1
             elif end - start < _SHORTEST:  # also one that begins past the audio's end, by what SLACK allows
-                chunk.problems.append(("word of no length", grid, f"{mark!r} at {start:g} s"))
+                problems.append(("word of no length", grid, f"{mark!r} at {start:g} s"))
             else:
                 rows.append((number, known[mark], start, end))
     number, word, start, end = np.array(rows, float).reshape(-1, 4).T
-    chunk.columns = number.astype(np.int32), word.astype(np.int32), start, end
-    return chunk
+    return words, (number.astype(np.int32), word.astype(np.int32), start, end), problems, marks
 
 
 def as_word(mark: str) -> str:
@@ -191,33 +172,23 @@ def _is_word(mark: str) -> bool:
     return letters.isalpha()
 
 
-def _seconds(audio: str) -> float:
-    import soundfile
-
-    try:
-        check_regular(audio)
-        info = soundfile.info(audio)
-    except (soundfile.SoundFileError, OSError) as error:
-        raise TextGridError("audio unreadable", f"{audio}: {error}") from None
-    if not info.frames or not info.samplerate:
-        raise TextGridError("audio unreadable", f"{audio}: has no audio in it")
-    return info.frames / info.samplerate
+@lru_cache(1000)  # the clips of a word are often of other files, but never of all
+def seconds_of(audio: str) -> float:
+    """The length of a recording. Raises UserError where it cannot be read."""
+    with open_audio(audio) as file:
+        return file.frames / file.samplerate
 
 
-def _merge(chunks: Iterable[_Chunk], files: list[str], speakers: list[str | None],
-           problems: list[Problem]) -> WordClips:
+def _merge(chunks: list[tuple], files: list[str], speakers: list[str | None], problems: list[Problem]) -> WordClips:
+    """What `_read_chunk` found, as one."""
     word_of: dict[str, int] = {}
-    marks, columns, first = Counter(), [], 0
-    for chunk in chunks:
-        index = np.array([word_of.setdefault(word, len(word_of)) for word in chunk.words], np.int32)
-        file, word, start, end = chunk.columns
-        columns.append((file + np.int32(first), index[word] if len(index) else word, start, end))
-        first += chunk.grids
-        problems += chunk.problems
-        marks.update(chunk.marks)
-    file, word, start, end = (np.concatenate(parts) for parts in zip(*columns, strict=True))
-    words = sorted(word_of)
-    rank = np.empty(len(words), np.int32)
-    rank[[word_of[word] for word in words]] = np.arange(len(words), dtype=np.int32)
-    return WordClips(files, np.asarray(speakers, object), words, file, rank[word] if len(words) else word, start, end,
+    marks, columns = Counter(), []
+    for its_words, (file, word, start, end), more, unsaid in chunks:
+        index = np.array([word_of.setdefault(one, len(word_of)) for one in its_words], np.int32)
+        columns.append((file, index[word], start, end))
+        problems += more
+        marks.update(unsaid)
+    file, word, start, end = map(np.concatenate, zip(*columns, strict=True))
+    words, rank = np.unique(np.array(list(word_of), str), return_inverse=True)
+    return WordClips(files, np.asarray(speakers, object), words.tolist(), file, rank.astype(np.int32)[word], start, end,
                      sorted(problems), marks)
