@@ -6,47 +6,40 @@ Words held out as new, and noise, are looked at too.
 """
 
 import argparse
-import hashlib
 import os
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from data.audio.decoding import PAST_END, decode
+from data.audio.files import find_noise
 from data.base import values
+from data.base.cores import each
 from data.base.errors import UserError, exit_cleanly
 from data.base.labels import folded, look_alike, one_form
 from data.base.messages import first_few
-from data.manifests.doubts import SAME
+from data.manifests.corpus import trained_on
+from data.manifests.doubts import SAME, joined
 from data.manifests.manifest import Manifest, read_manifest
 from data.manifests.registry import REGISTRY, SPLITS, registered
+from data.sources.vetting import hear
 
-_CHUNK = 1_000    # clips a task
+_CHUNK = 1_000  # clips a task
+
+Problems = defaultdict[str, list[str]]  # messages by kind
 
 
-class Problems:
-    """Counts of every kind of problem, with the first few of each kind."""
-
-    def __init__(self, show: int):
-        self.show = show
-        self.count: Counter[str] = Counter()
-        self.first: dict[str, list[str]] = {}
-
-    def add(self, kind: str, message: str) -> None:
-        self.count[kind] += 1
-        if self.count[kind] <= self.show:
-            self.first.setdefault(kind, []).append(message)
-
-    def lines(self) -> Iterator[str]:
-        for kind, count in self.count.items():
-            yield f"{kind}: {count:,}"
-            yield from (f"  {message}" for message in self.first.get(kind, []))
-            if (more := count - len(self.first.get(kind, []))) and self.show:
-                yield f"  ... and {more:,} more"
+def _lines(problems: Problems, show: int, before: str = "") -> Iterator[str]:
+    """The count of every kind of problem, and its first messages."""
+    for kind, messages in problems.items():
+        yield f"{before}{kind}: {len(messages):,}"
+        yield from (f"  {message}" for message in messages[:show])
+        if 0 < show < len(messages):
+            yield f"  ... and {len(messages) - show:,} more"
 
 
 def check(name: str, registry: str | Path = REGISTRY, clip_seconds: float = 1.0, show: int = 5) -> bool:
@@ -62,7 +55,7 @@ def check(name: str, registry: str | Path = REGISTRY, clip_seconds: float = 1.0,
         UserError: ``name`` is not registered.
     """
     entry, folder = registered(name, registry), Path(registry).absolute().parent
-    problems, warnings = Problems(show), Problems(show)
+    problems, warnings = defaultdict(list), defaultdict(list)
     splits, labels = _read(name, entry, Path(registry), problems)
     print(*_counts(splits, labels), sep="\n")
     _check_labels(splits, labels, problems)
@@ -76,18 +69,16 @@ def check(name: str, registry: str | Path = REGISTRY, clip_seconds: float = 1.0,
     if "noise" in entry:
         _check_noise(folder / entry["noise"], problems)
     for line in look_alike(dict.fromkeys(label for manifest in splits.values() for label in manifest.labels)):
-        warnings.add("labels that look alike", line)
-    for line in problems.lines():
+        warnings["labels that look alike"].append(line)
+    for line in (*_lines(problems, show), *_lines(warnings, show, "warning: ")):
         print(line)
-    for line in warnings.lines():
-        print(line if line.startswith("  ") else f"warning: {line}")
     counts = ", ".join(f"{len(manifest):,} {split}" for split, manifest in splits.items()) or "no"
-    if total := problems.count.total():
-        print(f"{name}: {total:,} problem{'s' * (total > 1)} ({', '.join(problems.count)}) in {counts} clips")
+    if total := sum(map(len, problems.values())):
+        print(f"{name}: {total:,} problem{'s' * (total > 1)} ({', '.join(problems)}) in {counts} clips")
         return False
     speakers = {speaker for manifest in splits.values() for speaker in manifest.speaker} - {None}
     hours = sum(manifest.duration.sum() for manifest in splits.values()) / 3600
-    odd = f" but for {warnings.count.total():,} warnings" if warnings.count else ""
+    odd = f" but for {sum(map(len, warnings.values())):,} warnings" if warnings else ""
     print(f"{name}: OK{odd}, {counts} clips of {len(labels)} classes, {len(speakers):,} speakers, {hours:.2f} h; "
           "all readable, no known speaker and no audio in two splits")
     return True
@@ -98,13 +89,13 @@ def _read(name: str, entry: dict, registry: Path, problems: Problems) -> tuple[d
     splits: dict[str, Manifest] = {}
     for split in SPLITS:
         if not isinstance(entry.get(split), str):
-            problems.add("broken manifests", f"{registry}: entry {name!r} has no {split!r} manifest")
+            problems["broken manifests"].append(f"{registry}: entry {name!r} has no {split!r} manifest")
             continue
         try:
             splits[split] = read_manifest(registry.absolute().parent / entry[split])
         except UserError as error:
             made_by = f"; make it with: {entry['made_by']}" if "made_by" in entry else ""
-            problems.add("broken manifests", f"{error}{made_by}")
+            problems["broken manifests"].append(f"{error}{made_by}")
     labels = entry.get("labels") or (splits["train"].labels if "train" in splits else [])
     return splits, list(map(one_form, labels))
 
@@ -125,10 +116,10 @@ def _check_labels(splits: dict[str, Manifest], labels: list[str], problems: Prob
     for split, manifest in splits.items():
         counts = dict(zip(manifest.labels, manifest.counts(), strict=True))
         for label in sorted(set(counts) - set(labels)) if labels else ():
-            problems.add("unknown labels", f"{manifest.path}: {label!r} ({counts[label]:,} clips) is not one of the "
-                         f"{len(labels):,} known labels")
+            problems["unknown labels"].append(f"{manifest.path}: {label!r} ({counts[label]:,} clips) is not one of the "
+                                              f"{len(labels):,} known labels")
         for label in (label for label in labels if split == "train" and label not in counts):
-            problems.add("classes without training clips", f"{manifest.path}: no clip of label {label!r}")
+            problems["classes without training clips"].append(f"{manifest.path}: no clip of label {label!r}")
 
 
 def _check_speakers(splits: dict[str, Manifest], problems: Problems) -> None:
@@ -138,41 +129,27 @@ def _check_speakers(splits: dict[str, Manifest], problems: Problems) -> None:
             first, other = home.setdefault(folded(speaker), (split, speaker))
             if first != split:
                 spelt = "" if speaker == other else f"as {speaker!r} "
-                problems.add("speakers in two splits", f"speaker {other!r} is in {first} and {spelt}in {split}")
+                problems["speakers in two splits"].append(f"speaker {other!r} is in {first} and {spelt}in {split}")
 
 
 @dataclass
 class Clips:
-    """The N clips of all splits, sorted by file and offset; a link is the file it points to.
-
-    Attributes:
-        paths, splits, words: what ``file``, ``split`` and ``label``, each (N,), count.
-        offset, duration: (N,), seconds.
-    """
+    """The N clips of all splits, sorted by file and offset; a link is the file it points to."""
 
     paths: list[str]
     splits: list[str]
     words: list[str]
-    file: np.ndarray
+    file: np.ndarray  # (N,) index into paths; so split and label
     split: np.ndarray
     label: np.ndarray
-    offset: np.ndarray
+    offset: np.ndarray  # (N,) seconds
     duration: np.ndarray
 
     @classmethod
     def of(cls, splits: dict[str, Manifest]) -> "Clips":
-        files: dict[str, int] = {}
-        words: dict[str, int] = {}
-        columns = [np.zeros((5, 0))]
-        for s, manifest in enumerate(splits.values()):
-            file = np.array([files.setdefault(os.path.realpath(path), len(files)) for path in manifest.files])
-            label = np.array([words.setdefault(label, len(words)) for label in manifest.labels])
-            columns.append(np.stack([file[manifest.file], np.full(len(manifest), s), label[manifest.label],
-                                     manifest.offset, manifest.duration]))
-        clips = np.concatenate(columns, 1)
-        file, split, label, offset, duration = clips[:, np.lexsort((clips[3], clips[0]))]
-        return cls(list(files), list(splits), list(words), *(x.astype(np.int64) for x in (file, split, label)), offset,
-                   duration)
+        files, words, columns = joined(list(splits.values()), os.path.realpath)
+        file, label, split, offset, duration = (x[np.lexsort((columns[3], columns[0]))] for x in columns)
+        return cls(files, list(splits), words, file, split, label, offset, duration)
 
     def place(self, i: int) -> str:
         return f"{self.paths[self.file[i]]} at {self.offset[i]:g} s"
@@ -182,22 +159,28 @@ class Clips:
 
 
 def _check_audio(name: str, clips: Clips, clip_seconds: float, problems: Problems, warnings: Problems) -> None:
-    """Open every file once, decode every clip, and compare what was heard between the splits and the labels."""
-    heard: dict[bytes, int] = {}  # digest of the samples -> first clip
-    paths = [clips.paths[f] for f in clips.file]
-    for i, (kind, detail, remarks) in enumerate(_examined(name, paths, clips.offset, clips.duration, clip_seconds)):
+    """Decode every clip, and compare what was heard between the splits and the labels."""
+    first_of: dict[bytes, int] = {}  # digest of the samples -> first clip
+    places = list(zip([clips.paths[f] for f in clips.file], clips.offset, clips.duration, strict=True))
+    for i, found in enumerate(each(partial(hear, longest=clip_seconds), places, _CHUNK, f"checking {name}", " clips")):
         split = clips.splits[clips.split[i]]
-        for remark in remarks:
-            warnings.add(f"clips that {remark}", f"{split}: {clips.place(i)}")
-        if kind != "digest":
-            problems.add(kind, f"{split}: {detail}")
+        if isinstance(found, str):
+            problems["unusable audio" if os.path.exists(places[i][0]) else "missing files"].append(f"{split}: {found}")
             continue
-        first = heard.setdefault(detail, i)
+        _, remarks, digest = found
+        for remark in remarks:
+            if remark != PAST_END:
+                warnings[f"clips that {remark}"].append(f"{split}: {clips.place(i)}")
+        if PAST_END in remarks:
+            problems["wrong durations"].append(f"{split}: {clips.place(i)}: the file ends before the "
+                                               f"{clips.duration[i]:g} s do that the manifest gives")
+            continue
+        first = first_of.setdefault(digest, i)
         same = f"{clips.place(i)}, {clips.word(i)}, has the same audio as {clips.place(first)}, {clips.word(first)}"
         if clips.label[first] != clips.label[i]:
-            problems.add("one recording under two labels", same)
+            problems["one recording under two labels"].append(same)
         if clips.split[first] != clips.split[i]:
-            problems.add("audio in two splits", same)
+            problems["audio in two splits"].append(same)
 
 
 def _check_places(clips: Clips, problems: Problems) -> None:
@@ -205,7 +188,8 @@ def _check_places(clips: Clips, problems: Problems) -> None:
     same = (np.diff(clips.file) == 0) & (np.diff(clips.offset) == 0) & (np.diff(clips.label) != 0)
     longer = np.abs(np.diff(clips.duration))
     for i in 1 + np.flatnonzero(same & (longer > 0) & (longer < SAME)):
-        problems.add("one recording under two labels", f"{clips.place(i)} is {clips.word(i - 1)} and {clips.word(i)}")
+        two = f"{clips.word(i - 1)} and {clips.word(i)}"
+        problems["one recording under two labels"].append(f"{clips.place(i)} is {two}")
 
 
 def _check_overlaps(clips: Clips, problems: Problems) -> None:
@@ -218,86 +202,47 @@ def _check_overlaps(clips: Clips, problems: Problems) -> None:
         for other, j in reach.items():
             equal = clips.offset[i] == clips.offset[j] and end[i] == end[j]  # then the digests have told
             if other != split and end[j] > clips.offset[i] + 1e-6 and not equal:
-                problems.add("overlapping audio in two splits", f"{clips.place(i)} to {end[i]:g} s in "
-                             f"{clips.splits[split]}, {clips.offset[j]:g} s to {end[j]:g} s in {clips.splits[other]}")
+                problems["overlapping audio in two splits"].append(
+                    f"{clips.place(i)} to {end[i]:g} s in {clips.splits[split]}, {clips.offset[j]:g} s to {end[j]:g} s "
+                    f"in {clips.splits[other]}")
         if split not in reach or end[i] > end[reach[split]]:
             reach[split] = i
-
-
-def _examined(name: str, paths: Sequence[str], offset: np.ndarray, duration: np.ndarray,
-              clip_seconds: float) -> Iterator[tuple[str, str | bytes, list[str]]]:
-    """For every clip ("digest", that of its samples, what is odd about it), or (kind of problem, what is wrong, [])."""
-    from data.base.cores import each
-
-    clips = list(zip(paths, offset, duration, strict=True))
-    return each(partial(_examine, clip_seconds=clip_seconds), clips, _CHUNK, f"checking {name}", " clips")
-
-
-def _examine(clips: Sequence[tuple[str, float, float]],
-             clip_seconds: float) -> list[tuple[str, str | bytes, list[str]]]:
-    from data.audio.decoding import PAST_END, TOLERANCE, decode_with_remarks, open_audio
-
-    results: list[tuple[str, str | bytes, list[str]]] = []
-    known, seconds = None, 0.0
-    for path, offset, duration in clips:
-        if path != known:
-            known, seconds = path, 0.0
-            with suppress(UserError), open_audio(path) as file:  # what is wrong with it, decoding says
-                seconds = file.frames / file.samplerate
-        try:
-            samples, remarks = decode_with_remarks(path, offset, duration, clip_seconds)
-        except UserError as error:
-            results.append(("unusable audio" if os.path.exists(path) else "missing files", str(error), []))
-            continue
-        if offset + duration > seconds + TOLERANCE:
-            results.append(("wrong durations", f"{path}: {duration:g} s from {offset:g} s on, but the file ends at "
-                            f"{seconds:g} s", [remark for remark in remarks if remark != PAST_END]))
-        else:
-            results.append(("digest", hashlib.sha1(samples.tobytes()).digest(), remarks))
-    return results
 
 
 def _check_new_words(path: Path, train: Manifest | None, clip_seconds: float, problems: Problems,
                      warnings: Problems) -> None:
     """The words held out to judge an encoder by: usable, and neither they nor who says them are trained on."""
-    from data.manifests.corpus import trained_on
-
     try:
         new = read_manifest(path)
     except UserError as error:
-        problems.add("broken manifests", str(error))
+        problems["broken manifests"].append(str(error))
         return
-    for line in _counts({path.stem: new}, []):
-        print(line)
+    print(*_counts({path.stem: new}, []), sep="\n")
     _check_audio(path.stem, Clips.of({path.stem: new}), clip_seconds, problems, warnings)
     for what, both in trained_on(new, train) if train is not None else ():
-        problems.add(f"{what} held out as new that are trained on", f"{path}: {first_few(sorted(both))}")
+        problems[f"{what} held out as new that are trained on"].append(f"{path}: {first_few(sorted(both))}")
 
 
 def _check_noise(folder: Path, problems: Problems) -> None:
     """Decode the recordings of noise, as training does."""
-    from data.audio.decoding import decode
-    from data.audio.files import find_noise
-
     try:
         files, _ = find_noise(folder)
+        if not files:
+            raise UserError(f"{folder}: has no audio files in it")
     except UserError as error:
-        problems.add("noise folder", str(error))
+        problems["noise folder"].append(str(error))
         return
-    if not files:
-        problems.add("noise folder", f"{folder}: has no audio files in it")
     for file in files:
         try:
             decode(str(file))
         except UserError as error:
-            problems.add("noise folder", str(error))
+            problems["noise folder"].append(str(error))
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m data.check", description="Check a registered data set: that its manifests can be read, its "
-        "files are there, readable and as long as stated, its labels known, and that no speaker and no audio is in "
-        "two splits. Ends with one verdict line; exit code 0 if all is well, 1 if not.",
+        prog="python -m data.check", description="Check a registered data set: files, durations, labels, and that no "
+        "speaker and no audio is in two splits. Exit code 0 if all is well, 1 if not.",
         epilog="example: python -m data.check 35", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("name", help="a data set of the registry")
     parser.add_argument("--show", type=values.whole, default=5, metavar="N", help="problems of each kind to print")

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import permutations
 from pathlib import Path
@@ -19,7 +19,7 @@ from data.base.errors import UserError
 from data.base.files import check_regular
 from data.base.labels import folded, look_alike, one_form, twins
 from data.base.messages import first_few
-from data.manifests.doubts import in_two_splits, two_labels, under_two_labels
+from data.manifests.doubts import first_alike, in_two_splits, two_labels, under_two_labels
 from data.manifests.manifest import Manifest, read_manifest
 from data.manifests.registry import REGISTRY, SPLITS, read_registry, registered
 
@@ -35,7 +35,7 @@ class Corpus:
 
     Attributes:
         parts: of sets that were joined, (C,) which of them each label came from.
-        speech_commands: whether it is of Speech Commands: 12, 35, or made by ``data.speech_commands``.
+        speech_commands: whether it is of Speech Commands.
     """
 
     name: str
@@ -49,14 +49,11 @@ class Corpus:
 def load_corpus(name: str, splits: Sequence[str] = SPLITS, registry: str | Path = REGISTRY) -> Corpus:
     """The data set, or the sets joined by ``+``, that a ``--manifest`` names.
 
-    Returns:
-        a corpus with the union of the labels, sorted; ``parts`` is (C,) the set, by its place in the name, in which a
-        label came first. Noise is that of the first set that has some.
+    Labels are the union, sorted. Noise is that of the first set that has some.
 
     Raises:
-        UserError: an unknown name, a missing or broken manifest, a label in dev or test that train lacks; of sets that
-            are joined: one trains on what another holds out, they call one thing by two names, or two things by one,
-            or one is there twice.
+        UserError: an unknown name, a missing or broken manifest, a label in dev or test that train lacks; or sets that
+            cannot be joined.
     """
     names = parts_of(name, registry)
     if len(names) == 1:
@@ -71,12 +68,8 @@ def load_corpus(name: str, splits: Sequence[str] = SPLITS, registry: str | Path 
     labels = sorted(set().union(*(part.labels for part in parts.values())))
     _refuse_contradictions(name, parts, labels)
     _tell_rates(name, parts)
-    place = {label: i for i, label in enumerate(labels)}
-    first = {}
-    for i, part in enumerate(parts.values()):
-        for label in part.labels:
-            first.setdefault(label, i)
-    joined = {split: concatenate([part.splits[split] for part in parts.values()], labels, place) for split in splits}
+    first = {label: i for i, part in reversed(list(enumerate(parts.values()))) for label in part.labels}
+    joined = {split: concatenate([part.splits[split] for part in parts.values()], labels) for split in splits}
     for split, manifest in joined.items():
         if twice := sum(len(part.splits[split]) for part in parts.values()) - len(manifest):
             print(f"--manifest {name}: {twice:,} {split} clips are in several of the sets and count once",
@@ -93,19 +86,14 @@ def parts_of(name: str, registry: str | Path = REGISTRY) -> list[str]:
 def _load_set(name: str, splits: Sequence[str] = SPLITS, registry: str | Path = REGISTRY) -> Corpus:
     """Read the manifests registered under ``name``.
 
-    The labels are the entry's ``labels`` (a list) or else the sorted ones of the training manifest, which is always
-    read, so that a class has one index in every split.
-
-    Raises:
-        UserError: an unknown name, a missing or broken manifest, a label in dev or test that train lacks.
+    The labels are the entry's or else the sorted ones of the training manifest, which is always read, so that a class
+    has one index in every split.
     """
     entry = registered(name, registry)
     folder = Path(registry).absolute().parent
-    labels = entry.get("labels")
-    if labels is not None:
-        labels = [one_form(label) for label in labels]
-        if len(set(labels)) < len(labels):
-            raise UserError(f"{registry}: 'labels' of {name!r} must be a list of different texts")
+    labels = None if entry.get("labels") is None else [one_form(label) for label in entry["labels"]]
+    if labels is not None and len(set(labels)) < len(labels):
+        raise UserError(f"{registry}: 'labels' of {name!r} must be a list of different texts")
     for split in ("train", *splits):
         if not isinstance(entry.get(split), str):
             raise UserError(f"{registry}: entry {name!r} has no {split!r} manifest")
@@ -116,10 +104,8 @@ def _load_set(name: str, splits: Sequence[str] = SPLITS, registry: str | Path = 
     missing = np.flatnonzero(train.counts() == 0)
     if len(missing):
         raise UserError(f"{train.path}: no utterance of label {train.labels[missing[0]]!r}, which {registry} lists")
-    found = {"train": train}
-    for split in splits:
-        if split not in found:
-            found[split] = read_manifest(folder / entry[split], train.labels)
+    found = {"train": train} | {split: read_manifest(folder / entry[split], train.labels)
+                                for split in splits if split != "train"}
     for remark in (*look_alike(train.labels), *two_labels(list(found.values())),
                    *in_two_splits({split: manifest.speaker for split, manifest in found.items()})):
         print(f"warning: {name}: {remark}", file=sys.stderr)
@@ -136,18 +122,14 @@ def _new_words_of(name: str, registry: str | Path) -> dict[str, Path]:
 
 
 def new_words(corpus: Corpus, registry: str | Path = REGISTRY) -> Manifest:
-    """The clips of words held out to judge an encoder by, of the set or of all joined sets that have such.
-
-    Raises:
-        UserError: no set has any, or one of the words, or of their speakers, is in ``corpus``'s training.
-    """
+    """The clips of words held out to judge an encoder by. Raises UserError: there are none, or training has some."""
     paths = {path.resolve(): path for path in _new_words_of(corpus.name, registry).values()}  # may be the same words
     found = [read_manifest(path) for path in paths.values()]
     if not found:
         raise UserError(f"--manifest {corpus.name} has no words held out as new; make a set that has, with python -m "
                         "data.libriwords --new_words")
     labels = sorted(set().union(*(manifest.labels for manifest in found)))
-    unheard = concatenate(found, labels, {label: i for i, label in enumerate(labels)})
+    unheard = concatenate(found, labels)
     for what, both in trained_on(unheard, corpus.splits["train"]):
         raise UserError(f"{len(both):,} {what} held out as new are in the training of --manifest {corpus.name}: "
                         f"{first_few(sorted(both))}; leave them out of it")
@@ -155,7 +137,7 @@ def new_words(corpus: Corpus, registry: str | Path = REGISTRY) -> Manifest:
 
 
 def trained_on(unheard: Manifest, train: Manifest) -> list[tuple[str, set[str]]]:
-    """What a manifest of words held out as new shares with a training: ("words", which), of speakers and recordings."""
+    """What a manifest of words held out as new shares with a training: (what, which), also speakers and recordings."""
     found = [("words", _alike(unheard.labels, train.labels)), ("speakers", _alike(unheard.speaker, train.speaker)),
              ("recordings", {*map(_real, unheard.files)} & {*map(_real, train.files)})]
     return [(what, both) for what, both in found if both]
@@ -171,32 +153,27 @@ def trained_new_words(corpus: Corpus, registry: str | Path = REGISTRY) -> list[s
     return found
 
 
-def concatenate(manifests: Sequence[Manifest], labels: list[str], place: dict[str, int]) -> Manifest:
-    """The utterances of several manifests, one after another, with classes by ``place`` in ``labels``.
+def concatenate(manifests: Sequence[Manifest], labels: list[str]) -> Manifest:
+    """The utterances of several manifests, one after another, with the classes of ``labels``.
 
     One that an earlier manifest has, too, is there once: a clip beside itself would be a pair of one word for nothing.
     """
-    number_of: dict[str, int] = {}  # by real path, so that a link is the file it leads to
-    files, file, label = [], [], []
+    place = {label: i for i, label in enumerate(labels)}
+    first: dict[str, str] = {}  # path by real path: a link is the file it leads to
     for manifest in manifests:
         for path in manifest.files:
-            if number_of.setdefault(_real(path), len(files)) == len(files):
-                files.append(path)
-        number = np.array([number_of[_real(path)] for path in manifest.files], np.int32)
-        file.append(number[manifest.file])
-        label.append(np.array([place[name] for name in manifest.labels], np.int32)[manifest.label])
-    columns = {column: np.concatenate([getattr(manifest, column) for manifest in manifests])
-               for column in ("offset", "duration", "speaker")}
-    whole = Manifest(manifests[0].path, labels, files, np.concatenate(file), columns["offset"],
-                     columns["duration"], np.concatenate(label), columns["speaker"])
+            first.setdefault(_real(path), path)
+    number_of = {path: i for i, path in enumerate(first)}
+    file = [np.array([number_of[_real(path)] for path in manifest.files], np.int32)[manifest.file]
+            for manifest in manifests]
+    label = [np.array([place[name] for name in manifest.labels], np.int32)[manifest.label] for manifest in manifests]
+    offset, duration, speaker = (np.concatenate([getattr(manifest, column) for manifest in manifests])
+                                 for column in ("offset", "duration", "speaker"))
+    whole = Manifest(manifests[0].path, labels, list(first.values()), np.concatenate(file), offset, duration,
+                     np.concatenate(label), speaker)
     of = np.repeat(np.arange(len(manifests)), [len(manifest) for manifest in manifests])
-    clip = whole.file, whole.label, whole.offset, whole.duration
-    order = np.lexsort((of, *clip))
-    new = np.ones(len(order), bool)
-    new[1:] = np.any([np.diff(column[order]) != 0 for column in clip], axis=0)
-    first = of[order][np.flatnonzero(new)[np.cumsum(new) - 1]]  # manifest that has the clip of each of order first
-    again = order[of[order] != first]
-    return whole.subset(np.delete(np.arange(len(whole)), again)) if len(again) else whole
+    again = of != of[first_alike(whole.file, whole.label, whole.offset, whole.duration)]
+    return whole.subset(np.flatnonzero(~again)) if again.any() else whole
 
 
 def _refuse_one_set(parts: dict[str, Corpus]) -> None:
@@ -246,8 +223,7 @@ def _refuse_contradictions(name: str, parts: dict[str, Corpus], labels: Sequence
                             f"name, and the others name {len(others):,} more: {first_few(sorted(others))}; join a set "
                             "without it")
     splits = [(a, manifest) for a, part in parts.items() for manifest in part.splits.values()]
-    for m, i, n, j in under_two_labels([replace(manifest, files=[*map(_real, manifest.files)])
-                                        for _, manifest in splits]):
+    for m, i, n, j in under_two_labels([manifest for _, manifest in splits], _real):
         (a, one), (b, other) = splits[m], splits[n]
         if a != b:  # a set alone has been warned of
             raise UserError(f"--manifest {name}: {one[i].path} at {one.offset[i]:g} s is {other[j].label!r} in {b!r} "
@@ -255,7 +231,7 @@ def _refuse_contradictions(name: str, parts: dict[str, Corpus], labels: Sequence
 
 
 def _tell_rates(name: str, parts: dict[str, Corpus]) -> None:
-    """Report that some sets were recorded at less than 16 kHz and others were not: a missing band tells them apart."""
+    """Warn where some sets were recorded at less than 16 kHz and others were not: a missing band tells them apart."""
     import soundfile
 
     lowest = {}

@@ -1,6 +1,6 @@
 """What is odd about the clips of a data set: speakers in two splits, clips of two labels."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -29,33 +29,45 @@ def in_two_splits(speakers: Mapping[str, Iterable[str | None]]) -> list[str]:
             "measured on them does not tell how new speakers do; data.check lists them"] if both else []
 
 
-def under_two_labels(manifests: Sequence[Manifest]) -> list[tuple[int, int, int, int]]:
-    """Clips of one stretch of a file, its beginning equal and its length to 10 ms, that have different labels.
+def joined(manifests: Sequence[Manifest], real: Callable[[str], str] = str
+           ) -> tuple[list[str], list[str], tuple[np.ndarray, ...]]:
+    """The N clips of several manifests as one: all files by their ``real`` paths, all labels, and columns, (N,).
 
-    Args:
-        manifests: of one list of labels or each of its own: names are compared.
+    The columns are file, label and manifest, by their numbers; offset and duration, seconds.
+    """
+    files: dict[str, int] = {}
+    names: dict[str, int] = {}
+    parts = [np.zeros((5, 0))]
+    for m, manifest in enumerate(manifests):
+        file = np.array([files.setdefault(real(path), len(files)) for path in manifest.files], int)[manifest.file]
+        label = np.array([names.setdefault(name, len(names)) for name in manifest.labels], int)[manifest.label]
+        parts.append(np.stack([file, label, np.full(len(manifest), m), manifest.offset, manifest.duration]))
+    file, label, of, offset, duration = np.concatenate(parts, 1)
+    return list(files), list(names), (file.astype(int), label.astype(int), of.astype(int), offset, duration)
+
+
+def first_alike(*columns: np.ndarray) -> np.ndarray:
+    """(N,) the first row that is equal to each row in all columns, which are (N,)."""
+    order = np.lexsort(columns)  # stable
+    new = np.ones(len(order), bool)
+    new[1:] = np.any([np.diff(column[order]) != 0 for column in columns], axis=0)
+    first = np.empty(len(order), int)
+    first[order] = order[np.flatnonzero(new)[np.cumsum(new) - 1]]
+    return first
+
+
+def under_two_labels(manifests: Sequence[Manifest], real: Callable[[str], str] = str
+                     ) -> list[tuple[int, int, int, int]]:
+    """Clips of one stretch of a file, its beginning equal and its length to 10 ms, that have different labels.
 
     Returns:
         For each such clip the positions of its manifest and of itself, and those of the first at that place.
     """
-    files: dict[str, int] = {}
-    names: dict[str, int] = {}
-    columns = []
-    for m, manifest in enumerate(manifests):
-        file = np.array([files.setdefault(path, len(files)) for path in manifest.files], np.int64)[manifest.file]
-        label = np.array([names.setdefault(name, len(names)) for name in manifest.labels], np.int64)[manifest.label]
-        columns.append((file, label, np.full(len(manifest), m), np.arange(len(manifest)), manifest.offset,
-                        np.round(manifest.duration / SAME)))
-    if not columns:
-        return []
-    file, label, of, row, offset, length = map(np.concatenate, zip(*columns, strict=True))
-    order = np.lexsort((length, offset, file))  # stable
-    new = np.ones(len(order), bool)
-    new[1:] = np.any([np.diff(column[order]) != 0 for column in (file, offset, length)], axis=0)
-    first = order[np.flatnonzero(new)[np.cumsum(new) - 1]]  # of the same place, for each of order
-    other = label[order] != label[first]
-    return [(int(of[a]), int(row[a]), int(of[b]), int(row[b])) for a, b in
-            zip(order[other], first[other], strict=True)]
+    _, _, (file, label, of, offset, duration) = joined(manifests, real)
+    first = first_alike(np.round(duration / SAME), offset, file)
+    begin = np.cumsum([0, *map(len, manifests)])
+    return [(int(of[a]), int(a - begin[of[a]]), int(of[b]), int(b - begin[of[b]]))
+            for a, b in ((a, first[a]) for a in np.flatnonzero(label != label[first]))]
 
 
 def two_labels(manifests: Sequence[Manifest]) -> list[str]:

@@ -14,7 +14,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -47,10 +47,8 @@ class Manifest:
         path: the manifest file.
         labels: class names; a class is its index in here.
         files: the distinct audio files, absolute paths.
-        file: (N,) int32, index into ``files``.
-        offset: (N,) float64, seconds.
-        duration: (N,) float64, seconds.
-        label: (N,) int32, index into ``labels``.
+        file, label: (N,) int32, index into ``files`` and ``labels``.
+        offset, duration: (N,) float64, seconds.
         speaker: (N,) object array of str or None.
     """
 
@@ -84,12 +82,10 @@ def read_manifest(path: str | Path, labels: Sequence[str] | None = None) -> Mani
     """Read a JSON-lines manifest.
 
     Args:
-        path: the manifest file.
         labels: the classes it may name; None takes the sorted ones found.
 
     Raises:
-        UserError: no such file; a line that is not JSON, lacks a field or has a bad value (file and line number);
-            a label not in ``labels``.
+        UserError: no such file; a line that is not JSON, lacks a field or has a bad value; a label not in ``labels``.
     """
     path = Path(path)
     folder = path.absolute().parent
@@ -135,9 +131,9 @@ def _entries(path: Path) -> Iterator[tuple[str, dict]]:
                 except UserError as error:
                     raise UserError(f"{where}: {error}") from None
                 except (ValueError, RecursionError):
-                    raise UserError(f"{where}: not JSON; a manifest has one JSON object a line") from None
+                    entry = None
                 if not isinstance(entry, dict):
-                    raise UserError(f"{where}: not a JSON object")
+                    raise UserError(f"{where}: not JSON; a manifest has one JSON object a line")
                 yield where, entry
     except OSError as error:
         raise UserError(f"{path}: cannot read this manifest ({error.strerror})") from error
@@ -155,14 +151,10 @@ def _label(given: str) -> str:
 
 def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
     """Write utterances as a JSON-lines manifest, atomically, with paths relative to it and fixed key order."""
-    path = Path(path)
-    folder = path.absolute().parent
-    inside: dict[str, str] = {}
+    seen_from = cache(partial(relative, folder=Path(path).absolute().parent))
     with write_atomically(path) as file:
         for u in utterances:
-            if u.path not in inside:
-                inside[u.path] = relative(u.path, folder)
-            entry = {"audio_filepath": inside[u.path]}
+            entry = {"audio_filepath": seen_from(u.path)}
             if u.offset:
                 entry["offset"] = round(u.offset, 6)
             entry |= {"duration": round(u.duration, 6), "label": u.label}

@@ -21,11 +21,7 @@ def read_registry(registry: str | Path = REGISTRY) -> dict[str, dict]:
 
 
 def registered(name: str, registry: str | Path = REGISTRY) -> dict:
-    """The registry's entry for ``name``.
-
-    Raises:
-        UserError: there is none (the known names are listed), or what it holds beside its splits has another shape.
-    """
+    """The registry's entry for ``name``. Raises UserError where there is none, or it has another shape."""
     entries = read_registry(registry)
     if name not in entries:
         raise UserError(f"--manifest {name!r} is not registered in {registry}{did_you_mean(name, entries)}; "
@@ -37,9 +33,7 @@ def registered(name: str, registry: str | Path = REGISTRY) -> dict:
 
 def register(name: str, *, train: Path, dev: Path, test: Path, noise: Path | None = None,
              new_words: Path | None = None, made_by: str | None = None, registry: str | Path = REGISTRY) -> None:
-    """Add or replace ``name`` in the registry, with paths relative to the registry's folder.
-
-    Under a lock, so that of two programs that register something at a time neither undoes what the other did.
+    """Add or replace ``name`` in the registry, with paths relative to the registry's folder, under a lock.
 
     Args:
         new_words: manifest of words that no split has, to judge an encoder by while it is trained.
@@ -70,14 +64,10 @@ def register(name: str, *, train: Path, dev: Path, test: Path, noise: Path | Non
 
 
 def claim_name(name: str, out: str | Path, registry: str | Path, command: str, flag: str = "--name") -> None:
-    """Make sure that a source may register ``name`` and write its manifests into ``out``.
+    """Raise UserError unless a source may register ``name`` and write its manifests into ``out``.
 
     Args:
         command: the source's own, as ``python -m data.folder``: what it made itself it may replace.
-
-    Raises:
-        UserError: no name for a data set; the registry has it from another source; ``out`` holds the manifests of
-            another data set, or files of their names that are none.
     """
     check_data_set_name(name, flag)
     entries = read_registry(registry) if Path(registry).exists() else {}

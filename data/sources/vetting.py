@@ -18,20 +18,17 @@ _CHUNK = 500  # clips decoded per task
 
 
 def vet(clips: Sequence[Utterance], skip_bad_audio: bool = False) -> tuple[list[Utterance], Digests]:
-    """Decode every clip: its true duration, its content's hash, and whether it can be used at all.
+    """The usable clips with their true durations, in order, and their hashes; what is odd goes to stderr.
 
     Args:
         clips: a duration of 0 stands for the whole file.
         skip_bad_audio: name clips that cannot be used on stderr and leave them out.
 
-    Returns:
-        The usable clips with their durations (seconds), in order, and their hashes. Those about which something is
-        odd are counted on stderr.
-
     Raises:
-        UserError: clips that cannot be decoded or are silent to the bit, without ``skip_bad_audio``, or all are.
+        UserError: clips that cannot be used, without ``skip_bad_audio``, or all are.
     """
-    found = list(each(_vet_chunk, clips, _CHUNK, "checking audio", " clips"))
+    places = [(clip.path, clip.offset, clip.duration or None) for clip in clips]
+    found = list(each(hear, places, _CHUNK, "checking audio", " clips"))
     bad = [result for result in found if isinstance(result, str)]
     if bad and (not skip_bad_audio or len(bad) == len(clips)):
         raise UserError(f"{bad[0]} ({len(bad):,} of {len(clips):,} clips cannot be used); "
@@ -51,11 +48,7 @@ def vet(clips: Sequence[Utterance], skip_bad_audio: bool = False) -> tuple[list[
 
 
 def doubtful(clips: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
-    """Lines that count the clips that can be used but about which something is odd.
-
-    Args:
-        clips: path, and the remarks of `decode_with_remarks`, of each.
-    """
+    """Lines that count the clips (path, remarks of `decode_with_remarks`) about which something is odd."""
     found: defaultdict[str, list[str]] = defaultdict(list)
     for path, remarks in clips:
         for remark in remarks:
@@ -75,10 +68,7 @@ def contradictions(clips: Iterable[Utterance], digests: Digests) -> list[tuple[U
 
 
 def without_copies(splits: Splits, digests: Digests, drop_duplicates: bool) -> Splits:
-    """Splits that share no audio: of two copies the one in test stays, else the one in dev.
-
-    Args:
-        drop_duplicates: name the copies on stderr and leave them out.
+    """Splits that share no audio: of two copies the one in test stays, else the one in dev; the other is named.
 
     Raises:
         UserError: there are copies and ``drop_duplicates`` is off.
@@ -100,11 +90,17 @@ def without_copies(splits: Splits, digests: Digests, drop_duplicates: bool) -> S
     return kept
 
 
-def _vet_chunk(clips: Sequence[Utterance]) -> list[tuple[float, list[str], bytes] | str]:
+def hear(clips: Sequence[tuple[str, float, float | None]], longest: float | None = None
+         ) -> list[tuple[float, list[str], bytes] | str]:
+    """Of each clip (path, offset, duration) its length, what is odd about it and its hash; or why it cannot be used.
+
+    Args:
+        longest: see `decode_with_remarks`.
+    """
     results: list[tuple[float, list[str], bytes] | str] = []
-    for clip in clips:
+    for path, offset, duration in clips:
         try:
-            samples, remarks = decode_with_remarks(clip.path, clip.offset, clip.duration or None)
+            samples, remarks = decode_with_remarks(path, offset, duration, longest)
             results.append((len(samples) / SAMPLE_RATE, remarks, hashlib.sha1(samples.tobytes()).digest()))
         except UserError as error:
             results.append(str(error))
