@@ -9,28 +9,33 @@ into two splits, where the file names, a regular expression or a table tell who 
 import argparse
 import os
 import shlex
+import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from tqdm import tqdm
+
+from data.audio.files import find_noise
 from data.base import values
+from data.base.cores import ordered_map
 from data.base.errors import UserError, exit_cleanly
 from data.base.files import ROOT
 from data.base.labels import look_alike, one_spelling
 from data.base.messages import first_few
 from data.folder.divide import MANY_SPEAKERS, divide
 from data.folder.speaker_of_file import OFFICIAL_STYLE, by_regex, by_table
+from data.folder.word_stretch import examine
 from data.manifests.manifest import Utterance
-from data.manifests.registry import REGISTRY, SPLITS
+from data.manifests.registry import REGISTRY, SPLITS, check_data_set_name, claim_name
+from data.sources.splits import check_disjoint, count_table, write_corpus
+from data.sources.vetting import doubtful
 from data.sources.word_folders import NOISE, Findings, doubt_words, find_words
 
 _CHUNK = 200  # files a task
 
 
-def main(args: argparse.Namespace, say: Callable[[str], None] = print) -> None:
-    from data.manifests.registry import claim_name
-    from data.sources.splits import check_disjoint, count_table, write_corpus
-
+def main(args: argparse.Namespace) -> None:
     root = Path(os.path.abspath(args.folder))
     out = Path(os.path.abspath(args.out or ROOT / "datasets" / args.name))
     if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(root)):
@@ -38,73 +43,60 @@ def main(args: argparse.Namespace, say: Callable[[str], None] = print) -> None:
     claim_name(args.name, out, args.registry, "python -m data.folder")
     found = find_words(root)
     doubt = doubt_words(found.files, root)
-    clips = _listen(args, found, root, say)
+    clips = _listen(args, found, root)
     if doubt and not (args.speakers or args.speaker_regex):
-        say(f"warning: {doubt}")
-    clips = _without_repeats(clips, say)
-    speakers = _speakers(args, clips, root, say)
-    splits = _split(args, clips, speakers, say)
-    _drop_untrained(splits, say)
+        print(f"warning: {doubt}")
+    clips = _without_repeats(clips)
+    speakers = _speakers(args, clips, root)
+    splits = _split(args, clips, speakers)
+    _drop_untrained(splits)
     check_disjoint(splits)
-    say(count_table(splits, sorted({u.label for u in splits["train"]})))
-    noise = _noise(found.noise, say) if found.noise else None
-    write_corpus(args.name, splits, out, noise=noise, made_by=_command(args), registry=args.registry, say=say)
+    print(count_table(splits, sorted({u.label for u in splits["train"]})))
+    noise = _noise(found.noise) if found.noise else None
+    write_corpus(args.name, splits, out, noise=noise, made_by=args.command, registry=args.registry)
 
 
-def _listen(args: argparse.Namespace, found: Findings, root: Path, say: Callable[[str], None]) -> list:
+def _listen(args: argparse.Namespace, found: Findings, root: Path) -> list:
     """The clips, as (word, `Recording`), having reported what they are and, by kind, what else lies in the folder."""
-    from tqdm import tqdm
-
-    from data.base.cores import ordered_map
-    from data.folder.word_stretch import examine
-
-    files = found.files
-    tasks = [([path for _, path in files[i:i + _CHUNK]], args.clip_seconds) for i in range(0, len(files), _CHUNK)]
-    heard = []
-    with tqdm(total=len(files), desc=f"listening to {args.name}", unit=" files", disable=None, leave=False) as progress:
-        for results in ordered_map(examine, tasks):
-            heard += results
-            progress.update(len(results))
-    clips = [(word, r) for (word, _), r in zip(files, heard, strict=True) if not isinstance(r, str)]
+    paths = [path for _, path in found.files]
+    tasks = [(paths[i:i + _CHUNK], args.clip_seconds) for i in range(0, len(paths), _CHUNK)]
+    heard = [result for results in tqdm(ordered_map(examine, tasks), f"listening to {args.name}", len(tasks),
+                                        disable=None, leave=False) for result in results]
+    clips = [(word, r) for (word, _), r in zip(found.files, heard, strict=True) if not isinstance(r, str)]
     broken = [r for r in heard if isinstance(r, str)]
     if not clips:
-        raise UserError(f"{root}: none of its {len(files):,} files is usable audio, for instance {broken[0]}")
+        raise UserError(f"{root}: none of its {len(heard):,} files is usable audio, for instance {broken[0]}")
     if broken:
         found.left_out["recordings that cannot be used"] = broken
-    _report(clips, found, args.clip_seconds, root, say)
+    _report(clips, found, args.clip_seconds, root)
     return clips
 
 
-def _report(clips: list, found: Findings, clip_seconds: float, root: Path, say: Callable[[str], None]) -> None:
-    from data.sources.vetting import doubtful
-
+def _report(clips: list, found: Findings, clip_seconds: float, root: Path) -> None:
     formats, rates = (Counter(getattr(r, key) for _, r in clips).most_common() for key in ("format", "rate"))
     words = {word for word, _ in clips}
-    say(f"{root}: {len(clips):,} audio files in {len(words):,} word folders: "
-        + ", ".join(f"{n:,} {name}" for name, n in formats) + "; " + ", ".join(f"{n:,} at {r} Hz" for r, n in rates))
+    print(f"{root}: {len(clips):,} audio files in {len(words):,} word folders: "
+          + ", ".join(f"{n:,} {name}" for name, n in formats) + "; " + ", ".join(f"{n:,} at {r} Hz" for r, n in rates))
     for line in found.remarks():
-        say(line)
-    _say_some(say, "warning: no usable recording of", "words", sorted(found.folders.keys() - words))
+        print(line)
+    _print_some("warning: no usable recording of", "words", sorted(found.folders.keys() - words))
     for line in (*look_alike(sorted(words)), *doubtful((r.path, r.remarks) for _, r in clips)):
-        say(f"warning: {line}")
+        print(f"warning: {line}")
     if long := sorted((r for _, r in clips if r.seconds > r.duration), key=lambda r: -r.seconds):
-        say(f"cut to the loudest {clip_seconds:g} s: {len(long):,} longer files "
-            f"({long[-1].seconds:.2f} to {long[0].seconds:.2f} s), such as {long[0].path} at {long[0].offset:.2f} s")
+        print(f"cut to the loudest {clip_seconds:g} s: {len(long):,} longer files "
+              f"({long[-1].seconds:.2f} to {long[0].seconds:.2f} s), such as {long[0].path} at {long[0].offset:.2f} s")
 
 
-def _noise(folder: Path, say: Callable[[str], None]) -> Path | None:
+def _noise(folder: Path) -> Path | None:
     """The folder, if there is a recording in it."""
-    from data.audio.files import find_noise
-
     usable, unreadable = find_noise(folder)
-    _say_some(say, "left out", "noise recordings in formats that cannot be read", list(map(str, unreadable)))
-    if usable:
-        return folder
-    say(f"{folder}: no audio file that can be read, so no noise is registered")
-    return None
+    _print_some("left out", "noise recordings in formats that cannot be read", list(map(str, unreadable)))
+    if not usable:
+        print(f"{folder}: no audio file that can be read, so no noise is registered")
+    return folder if usable else None
 
 
-def _without_repeats(clips: list, say: Callable[[str], None]) -> list:
+def _without_repeats(clips: list) -> list:
     """One clip of each audio; none where equal audio has two labels, for one of these is wrong."""
     labels: defaultdict[str, set[str]] = defaultdict(set)
     for word, r in clips:
@@ -118,12 +110,12 @@ def _without_repeats(clips: list, say: Callable[[str], None]) -> list:
         else:
             kept.append((word, r))
         seen.add(r.digest)
-    _say_some(say, "left out", "clips that repeat the audio of another", repeats)
-    _say_some(say, "left out", "clips whose audio is under two words", contradictions)
+    _print_some("left out", "clips that repeat the audio of another", repeats)
+    _print_some("left out", "clips whose audio is under two words", contradictions)
     return kept
 
 
-def _speakers(args: argparse.Namespace, clips: list, root: Path, say: Callable[[str], None]) -> list[str | None]:
+def _speakers(args: argparse.Namespace, clips: list, root: Path) -> list[str | None]:
     files = [(word, r.path) for word, r in clips]
     if args.speakers:
         speakers, how = by_table(files, args.speakers, root), f"by {args.speakers}"
@@ -133,20 +125,19 @@ def _speakers(args: argparse.Namespace, clips: list, root: Path, say: Callable[[
     speakers, groups = one_spelling(speakers)
     count = len(set(speakers) - {None})
     if count:
-        say(f"speakers: {count:,}, {how}")
-    _say_some(say, "joined", "speakers whose names look the same", [" and ".join(group) for group in groups])
+        print(f"speakers: {count:,}, {how}")
+    _print_some("joined", "speakers whose names look the same", [" and ".join(group) for group in groups])
     if count < len(SPLITS):
-        say("warning: " + (f"only {count} speaker{'s' * (count != 1)}" if count else "the file names tell no speakers "
-            "(see --speaker_regex, --speakers)") + ": clips are divided one by one, so the test will not tell how "
-            "well new speakers do")
+        few = f"only {count} speaker{'s' * (count != 1)}" if count else "the file names tell no speakers (see " \
+            "--speaker_regex, --speakers)"
+        print(f"warning: {few}: clips are divided one by one, so the test will not tell how well new speakers do")
         return [None] * len(clips)
-    _say_some(say, "warning: no speaker is known for", "clips, which are divided one by one",
-              [r.path for (_, r), speaker in zip(clips, speakers, strict=True) if speaker is None])
+    _print_some("warning: no speaker is known for", "clips, which are divided one by one",
+                [r.path for (_, r), speaker in zip(clips, speakers, strict=True) if speaker is None])
     return speakers
 
 
-def _split(args: argparse.Namespace, clips: list, speakers: list[str | None],
-           say: Callable[[str], None]) -> dict[str, list[Utterance]]:
+def _split(args: argparse.Namespace, clips: list, speakers: list[str | None]) -> dict[str, list[Utterance]]:
     splits: dict[str, list[Utterance]] = {split: [] for split in SPLITS}
     for what, group in (("speaker", [i for i, s in enumerate(speakers) if s is not None]),
                         ("clip", [i for i, s in enumerate(speakers) if s is None])):
@@ -156,49 +147,39 @@ def _split(args: argparse.Namespace, clips: list, speakers: list[str | None],
         home = divide(units, [clips[i][0] for i in group], args.dev_percent, args.test_percent, args.split_seed)
         shares = f"{args.dev_percent:g} % dev, {args.test_percent:g} % test"
         if len(home) >= MANY_SPEAKERS:
-            say(f"split: each {what} by a hash of its {'name' if what == 'speaker' else 'audio'}, {shares}; recordings "
-                "you add later move nobody")
+            print(f"split: each {what} by a hash of its {'name' if what == 'speaker' else 'audio'}, {shares}; "
+                  "recordings you add later move nobody")
         else:
-            say(f"split: the {len(home)} {what}s divided to come near {shares} with every word in each; recordings "
-                "you add later may change it")
+            print(f"split: the {len(home)} {what}s divided to come near {shares} with every word in each; recordings "
+                  "you add later may change it")
         for i, unit in zip(group, units, strict=True):
             word, r = clips[i]
             splits[home[unit]].append(Utterance(r.path, word, r.duration, r.offset, speakers[i]))
     return splits
 
 
-def _drop_untrained(splits: dict[str, list[Utterance]], say: Callable[[str], None]) -> None:
+def _drop_untrained(splits: dict[str, list[Utterance]]) -> None:
     count = {split: Counter(u.label for u in utterances) for split, utterances in splits.items()}
     lost = sorted(set(count["dev"] + count["test"]) - set(count["train"]))
-    _say_some(say, "dropped", "words, whose few clips left none to train on",
-              [f"{word} ({count['dev'][word] + count['test'][word]})" for word in lost])
+    _print_some("dropped", "words, whose few clips left none to train on",
+                [f"{word} ({count['dev'][word] + count['test'][word]})" for word in lost])
     for split in splits:
         splits[split] = [u for u in splits[split] if u.label not in lost]
     if len(count["train"]) < 2:
         raise UserError(f"only {len(count['train'])} word has clips to train on; at least two words are needed")
     for split in ("dev", "test"):
-        _say_some(say, f"not in {split}:", "words", sorted(set(count["train"]) - set(count[split])))
+        _print_some(f"not in {split}:", "words", sorted(set(count["train"]) - set(count[split])))
 
 
-def _say_some(say: Callable[[str], None], before: str, what: str, items: Sequence[str]) -> None:
+def _print_some(before: str, what: str, items: Sequence[str]) -> None:
     if items:
-        say(f"{before} {len(items):,} {what}: {first_few(items)}")
+        print(f"{before} {len(items):,} {what}: {first_few(items)}")
 
 
-def _command(args: argparse.Namespace) -> str:
-    """The command that makes these manifests again."""
-    command = ["python", "-m", "data.folder", str(args.folder), "--name", args.name]
-    for action in _parser()._actions:
-        value = getattr(args, action.dest, None)
-        if action.dest not in ("help", "folder", "name", "registry") and value != action.default:
-            command += [action.option_strings[0], str(value)]
-    return shlex.join(command)
-
-
-def _parser() -> argparse.ArgumentParser:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m data.folder", description="Make and register train, dev and test manifests from a folder of "
-        f"one sub-folder per word. A folder {NOISE} is registered as noise; a folder _unknown_ becomes a class.",
+        prog="python -m data.folder", description=f"{__doc__.split(chr(10))[0]} A folder {NOISE} is registered as "
+        "noise; a folder _unknown_ becomes a class.",
         epilog="example: python -m data.folder recordings --name mywords --speaker_regex '^([a-z]+)[0-9]'",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder; its files are read, never changed")
@@ -214,19 +195,13 @@ def _parser() -> argparse.ArgumentParser:
                      "relative to DIR)")
     split.add_argument("--dev_percent", type=float, default=10.0, metavar="P", help="share of the dev split")
     split.add_argument("--test_percent", type=float, default=10.0, metavar="P", help="share of the test split")
-    split.add_argument("--split_seed", type=int, default=0, metavar="N", help="another number divides otherwise, for "
-                       "a test over several divisions of a small folder")
+    split.add_argument("--split_seed", type=int, default=0, metavar="N", help="another number divides otherwise")
     output = parser.add_argument_group("output")
     output.add_argument("--name", required=True, help="name to register, for --manifest")
     output.add_argument("--out", type=Path, metavar="DIR", help="folder of the manifests (default: datasets/<name>)")
     output.add_argument("--registry", type=Path, default=REGISTRY, metavar="FILE", help="registry of data sets")
-    return parser
-
-
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    args = _parser().parse_args(argv)
-    from data.manifests.registry import check_data_set_name
-
+    args = parser.parse_args(argv)
+    args.command = f"{parser.prog} {shlex.join(sys.argv[1:] if argv is None else argv)}"
     check_data_set_name(args.name)
     if not (args.dev_percent > 0 and args.test_percent > 0 and args.dev_percent + args.test_percent < 100):
         raise UserError(f"--dev_percent {args.dev_percent:g} --test_percent {args.test_percent:g}: must be positive "

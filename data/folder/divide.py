@@ -2,7 +2,11 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from data.manifests.registry import SPLITS
+from data.sources.divide_speakers import balanced_split
+from data.sources.splits import split_of
 
 MANY_SPEAKERS = 100  # from here on a hash of the name alone gives about the shares asked for
 
@@ -12,15 +16,7 @@ def divide(units: Sequence[str], labels: Sequence[str], dev_percent: float, test
     """The split of every distinct unit (a speaker, or a clip's audio), whose clips have ``labels``.
 
     From `MANY_SPEAKERS` on by hash of the name; fewer are divided so that the shares and classes come out well.
-
-    Args:
-        seed: 0 divides by the names as they are, any other number by the names after it.
     """
-    import numpy as np
-
-    from data.sources.divide_speakers import balanced_split
-    from data.sources.splits import split_of
-
     distinct, classes = sorted(set(units)), sorted(set(labels))
     hashed = {unit: f"{seed} {unit}" if seed else unit for unit in distinct}
     if len(distinct) >= MANY_SPEAKERS:

@@ -21,9 +21,6 @@ def by_table(files: Sequence[Found], table: Path, root: Path) -> list[str | None
 
     ``file`` is a path relative to ``root`` or to the folder above, or an absolute one, or a bare file name, which then
     stands for it in every word folder; with either kind of slash. An empty speaker means that nobody knows.
-
-    Raises:
-        UserError: an unreadable table, a missing column, two speakers for a file, a file without a row.
     """
     known: dict[str, str] = {}
     text = read_text(table, "table of speakers", "give a CSV file with --speakers")
@@ -66,11 +63,7 @@ def _key(path: str, root: Path) -> str:
 
 
 def by_regex(files: Sequence[Found], pattern: str, root: Path, must_fit: bool = True) -> list[str | None]:
-    """The first group of ``pattern``, searched in each file's path within its word folder; None where it is not.
-
-    Raises:
-        UserError: ``pattern`` fits no file, though it ``must_fit``.
-    """
+    """The first group of ``pattern``, searched in each file's path within its word folder; None where it is not."""
     regex = re.compile(pattern)
     names = ["/".join(os.path.relpath(path, root).split(os.sep)[1:]) for _, path in files]
     found = [(match[1] or None) if (match := regex.search(name)) else None for name in names]

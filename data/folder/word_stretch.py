@@ -21,32 +21,23 @@ _PLATEAU = 0.97  # of the most energy: stretches that hold as much of the word, 
 
 @dataclass(frozen=True)
 class Recording:
-    """A usable audio file and the stretch of it to use, in seconds.
-
-    Attributes:
-        seconds: of the whole file.
-        digest: of the stretch's 16-bit samples.
-        remarks: what is odd about the stretch, see `decode_with_remarks`.
-    """
+    """A usable audio file and the stretch of it to use, in seconds."""
 
     path: str
     offset: float
     duration: float
-    seconds: float
+    seconds: float  # of the whole file
     rate: int
     format: str
-    digest: str
-    remarks: tuple[str, ...]
+    digest: str  # of the stretch's 16-bit samples
+    remarks: tuple[str, ...]  # what is odd about the stretch, see `decode_with_remarks`
 
 
 def loudest(path: str, seconds: float, channel: int | None = None) -> float:
     """Where the stretch of ``seconds`` that holds most of the word begins, in seconds, to 10 ms; 0 in a shorter file.
 
     The loudness of each 10 ms is their variance, which an offset of the zero line does not change; see
-    `loudest_stretch`. The file is read in blocks, so memory does not grow with its length.
-
-    Raises:
-        UserError: unreadable, or samples that are not numbers.
+    `loudest_stretch`. Raises UserError for what is unreadable, or samples that are not numbers.
     """
     energy, partials, heard = [], [], 0
     with open_audio(path, channel) as file:
@@ -69,11 +60,8 @@ def loudest(path: str, seconds: float, channel: int | None = None) -> float:
 
 
 def strongest(samples: np.ndarray, hop: int) -> np.ndarray:
-    """The strongest frequency of every 40 ms, (T, C) samples with ``hop`` in 10 ms, to (T // (4 ``hop``), 3).
-
-    Returns:
-        its number, in steps of 25 Hz; the share of the power that lies there; and all power.
-    """
+    """Of every 40 ms of (T, C) samples, ``hop`` in 10 ms, (T // (4 ``hop``), 3): the number of the strongest frequency,
+    in steps of 25 Hz; the share of the power that lies there; and all power."""
     width = _TONE * hop
     parts = samples[:len(samples) // width * width].reshape(-1, width, samples.shape[1])
     power = np.square(np.abs(np.fft.rfft(parts * np.hanning(width)[:, None], axis=1))).sum(2)  # (n, F)
@@ -84,16 +72,10 @@ def strongest(samples: np.ndarray, hop: int) -> np.ndarray:
 
 
 def in_tones(partials: np.ndarray, steps: int) -> np.ndarray:
-    """Which of so many steps of 10 ms lie in a steady tone, such as a machine's beep, or beside it.
+    """(``steps``,) bool, which 10 ms lie in a steady tone, such as a machine's beep, or beside it.
 
     A tone is one frequency, from 350 Hz up, that stays for 120 ms at least and as loud. A vowel is not: it has several
-    strong harmonics, and they move.
-
-    Args:
-        partials: (n, 3), as `strongest` gives them.
-
-    Returns:
-        (``steps``,) bool.
+    strong harmonics, and they move. ``partials`` are (n, 3), as `strongest` gives them.
     """
     if len(partials) < 3:
         return np.zeros(steps, bool)
@@ -109,20 +91,11 @@ def in_tones(partials: np.ndarray, steps: int) -> np.ndarray:
 
 
 def loudest_stretch(energy: np.ndarray, width: int) -> int:
-    """Where the stretch of ``width`` steps begins that is loud for longest.
+    """Where the stretch of ``width`` steps of ``energy`` (T,) begins that is loud for longest: 0 to T - ``width``.
 
     A tap on the microphone has more energy than a word, but not for long. So energy counts up to a cap: what 300 ms of
     the recording reach (or half the stretch, if that is shorter), and no less than 30 dB under the loudest step. Of
     many stretches that hold all of a short word the middle one is taken.
-
-    Of 322 words of Speech Commands in recordings of 3 to 10 s, with loud bursts of 30 ms beside them, 99.7 % of the
-    stretches of a second held all of the word. By energy alone it was 7 to 64 %.
-
-    Args:
-        energy: (T,), of each 10 ms of a recording.
-
-    Returns:
-        The first step, 0 to T - ``width``; 0 where T is no more than that.
     """
     if len(energy) <= width:
         return 0
@@ -140,8 +113,7 @@ def loudest_stretch(energy: np.ndarray, width: int) -> int:
 def examine(task: tuple[list[str], float], channel: int | None = None) -> list[Recording | str]:
     """Hear the files of a task (paths, clip seconds): a `Recording` each, or why it cannot be used.
 
-    Args:
-        channel: the one to hear, counted from 1; None averages them.
+    ``channel`` counts from 1; None averages them.
     """
     paths, clip_seconds = task
     found: list[Recording | str] = []

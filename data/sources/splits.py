@@ -3,8 +3,10 @@
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+
+from tabulate import tabulate
 
 from data.base.errors import UserError
 from data.base.labels import folded
@@ -27,13 +29,7 @@ def split_of(speaker: str, dev_percent: float = 10, test_percent: float = 10) ->
 
 
 def check_disjoint(splits: Splits) -> None:
-    """Make sure that no speaker and no stretch of a file is in two splits.
-
-    Speakers are the same when their names differ by case, blanks or Unicode form only (`data.base.labels.folded`).
-
-    Raises:
-        UserError: naming the speaker or the file.
-    """
+    """Raise UserError where a speaker, however the name is written, or a stretch of a file is in two splits."""
     home: dict[object, tuple[str, Utterance]] = {}
     for split, utterances in splits.items():
         for u in utterances:
@@ -48,32 +44,24 @@ def check_disjoint(splits: Splits) -> None:
 
 def count_table(splits: Splits, labels: Sequence[str]) -> str:
     """Clips (speakers) of every class in every split, and their sums, as lines of text."""
-    from tabulate import tabulate
-
     def cell(utterances: Sequence[Utterance]) -> str:
         speakers = {u.speaker for u in utterances} - {None}
         return f"{len(utterances)}" + (f" ({len(speakers)})" if speakers else "")
 
-    by_label = {split: {label: [] for label in labels} for split in splits}
+    by_label = {(split, label): [] for split in splits for label in labels}
     for split, utterances in splits.items():
         for u in utterances:
-            by_label[split][u.label].append(u)
+            by_label[split, u.label].append(u)
     rows = [["clips (speakers)", *splits]]
-    rows += [[label, *(cell(by_label[split][label]) for split in splits)] for label in labels]
-    rows += [["all", *(cell(utterances) for utterances in splits.values())]]
+    rows += [[label, *(cell(by_label[split, label]) for split in splits)] for label in labels]
+    rows += [["all", *map(cell, splits.values())]]
     return tabulate(rows, tablefmt="plain", disable_numparse=True, colalign=["left"] + ["right"] * len(splits))
 
 
 def write_corpus(name: str, splits: Splits, folder: str | Path, *, noise: Path | None = None,
-                 made_by: str | None = None, registry: str | Path = REGISTRY,
-                 say: Callable[[str], None] = print) -> None:
-    """Write ``train.json``, ``dev.json`` and ``test.json`` into ``folder``, register them, and say where they are.
-
-    Utterances are sorted, so that equal input gives equal bytes.
-
-    Raises:
-        UserError: an empty split, a class of dev or test that train lacks, an unwritable folder.
-    """
+                 made_by: str | None = None, registry: str | Path = REGISTRY) -> None:
+    """Write ``train.json``, ``dev.json`` and ``test.json`` into ``folder``, sorted, register them, and say where they
+    are. Raises UserError for an empty split, a class of dev or test that train lacks, an unwritable folder."""
     folder = Path(folder)
     trained = {u.label for u in splits["train"]}
     for split in SPLITS:
@@ -83,12 +71,8 @@ def write_corpus(name: str, splits: Splits, folder: str | Path, *, noise: Path |
             raise UserError(f"{name}: label {lacking[0]!r} has clips in {split} but none in train; "
                             "add training clips or leave the word out")
     for split in SPLITS:
-        write_manifest(folder / f"{split}.json", _sorted(splits[split]))
+        write_manifest(folder / f"{split}.json", sorted(splits[split], key=lambda u: (u.label, u.path, u.offset)))
     register(name, **{split: folder / f"{split}.json" for split in SPLITS}, noise=noise, made_by=made_by,
              registry=registry)
-    say(f"registered {name!r}: {', '.join(f'{len(splits[s]):,} {s}' for s in SPLITS)} clips of {len(trained)} "
-        f"classes; manifests in {folder}; use it with --manifest={name}")
-
-
-def _sorted(utterances: Iterable[Utterance]) -> list[Utterance]:
-    return sorted(utterances, key=lambda u: (u.label, u.path, u.offset))
+    print(f"registered {name!r}: {', '.join(f'{len(splits[s]):,} {s}' for s in SPLITS)} clips of {len(trained)} "
+          f"classes; manifests in {folder}; use it with --manifest={name}")

@@ -1,5 +1,7 @@
 """Any folder of word folders becomes manifests: the loudest stretch, no speaker in two splits, nothing unsaid."""
 
+import contextlib
+import io
 import json
 import os
 
@@ -9,7 +11,7 @@ import soundfile
 
 from data.base.errors import UserError
 from data.folder.__main__ import main, parse_args
-from data.folder.divide import MANY_SPEAKERS, divide
+from data.folder.divide import divide
 from data.manifests.corpus import load_corpus
 from data.manifests.registry import SPLITS, registered
 from data.sources.splits import split_of
@@ -18,11 +20,10 @@ from tests.sounds import noise, record
 
 def run(root, *options, name="mine"):
     """Run the command; what it said, the corpus it registered, and the folder it wrote."""
-    said = []
-    registry, out = root.parent / "registry.json", root.parent / "out" / name
-    main(parse_args([str(root), "--name", name, "--out", str(out), "--registry", str(registry), *options]),
-         said.append)
-    return "\n".join(said), load_corpus(name, registry=registry), out
+    registry, out, said = root.parent / "registry.json", root.parent / "out" / name, io.StringIO()
+    with contextlib.redirect_stdout(said):
+        main(parse_args([str(root), "--name", name, "--out", str(out), "--registry", str(registry), *options]))
+    return said.getvalue(), load_corpus(name, registry=registry), out
 
 
 def home(corpus):
@@ -49,19 +50,6 @@ def test_few_speakers_fill_every_split_and_every_word_is_trained(count):
         clips = [found[unit] for unit in units]
         assert abs(clips.count("dev") / len(units) - 0.1) < 0.03
         assert abs(clips.count("test") / len(units) - 0.1) < 0.03
-
-
-def test_shares_are_as_asked_with_few_speakers():
-    units = [f"s{i}" for i in range(50) for _ in range(10)]
-    homes = divide(units, ["a", "b"] * 250, 20, 30)
-    found = [homes[unit] for unit in units]
-    assert found.count("dev") == pytest.approx(100, abs=10)
-    assert found.count("test") == pytest.approx(150, abs=10)
-
-
-def test_many_speakers_are_divided_by_hash_alone():
-    units = [f"{i:08x}" for i in range(MANY_SPEAKERS)]
-    assert divide(units, ["a"] * len(units), 10, 10) == {unit: split_of(unit) for unit in units}
 
 
 @pytest.mark.parametrize("count", [20, 400])
@@ -125,9 +113,8 @@ def test_twice_gives_the_same_bytes_and_a_command_to_repeat_it(tmp_path):
     before = [path.read_bytes() for path in paths]
     run(root, "--dev_percent", "20")
     assert [path.read_bytes() for path in paths] == before
-    assert "--split_seed" not in registered("mine", tmp_path / "registry.json")["made_by"]
     made_by = registered("mine", tmp_path / "registry.json")["made_by"]
-    assert made_by.startswith(f"python -m data.folder '{root}' --name mine --dev_percent 20.0 --out")
+    assert made_by.startswith(f"python -m data.folder '{root}' --name mine --out") and "--dev_percent 20" in made_by
 
 
 def test_another_division_says_so_and_parts_no_speaker(tmp_path):
@@ -272,7 +259,7 @@ def test_every_kind_of_what_is_left_out_is_said(tmp_path):
     record(root / "still" / "a.wav", np.zeros(4_000))
     os.mkfifo(root / "nein" / "pipe.wav")
     said, corpus, _ = run(root)
-    for line in ("left out 1 links to nothing: ", "left out 10 recordings that cannot be used: ",
+    for line in ("left out 1 entries that cannot be reached: ", "left out 10 recordings that cannot be used: ",
                  "left out 1 word folders without a file: ", "left out 1 entries that are no files: ",
                  "warning: no usable recording of 1 words: still"):
         assert f"\n{line}" in said, line
