@@ -1,8 +1,7 @@
 """Words spoken by eSpeak NG through the espeakng-loader wheel, the same bytes every time.
 
-The library seeds its noise from the clock and carries state from one word to the next. So a process of its own speaks
-each list of words, from a fixed seed: the sound depends on that list alone. `speak` starts the process, which runs this
-file's ``main`` and imports only the standard library.
+The library seeds its noise from the clock and carries state from one word to the next. So a process of its own, this
+file's ``main``, speaks each list of words, from a fixed seed.
 """
 
 import ctypes
@@ -37,10 +36,7 @@ class Saying(NamedTuple):
 
 
 def speak(voice: str, sayings: Sequence[Saying]) -> "tuple[int, list[np.ndarray]]":
-    """Let an eSpeak NG voice say words, in a fresh process.
-
-    Args:
-        voice: language, or language+variant, such as ``en-us+f3``.
+    """Let an eSpeak NG voice, such as ``en-us+f3``, say words, in a fresh process.
 
     Returns:
         Samples per second, and for each word (T,) int16.

@@ -4,6 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from data.audio.decoding import to_int16
+from data.audio.files import write_sound
+
 SHIFT_SECONDS = 0.1
 NOISE_SECONDS, NOISE_PEAK = 30, 0.5
 NOISES = ("white", "pink", "babble")
@@ -18,17 +21,8 @@ def trim(samples: np.ndarray) -> np.ndarray:
 
 
 def place(word: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One second with the whole of a word near its middle, at a random level, over a little coloured noise.
-
-    Args:
-        word: (T,) float, at most one second.
-
-    Returns:
-        (16000,) float, within [-1, 1].
-    """
+    """(16000,) in [-1, 1]: a word (T,) near the middle, at a random level, over some coloured noise."""
     room = SAMPLE_RATE - len(word)
-    if room < 0:
-        raise ValueError(f"a word of {len(word) / SAMPLE_RATE:.2f} s does not fit into one second")
     shift = rng.uniform(-SHIFT_SECONDS, SHIFT_SECONDS) * SAMPLE_RATE
     start = int(np.clip(room / 2 + shift, 0, room))
     word = word * (10 ** (rng.uniform(*PEAKS_DB) / 20) / np.abs(word).max())
@@ -49,9 +43,6 @@ def coloured_noise(length: int, slope: float, rng: np.random.Generator) -> np.nd
 
 def write_noise(folder: Path, words: list[np.ndarray], rng: np.random.Generator) -> None:
     """White noise, pink noise, and a babble of the training voices: of those ``words`` that are heard and fit in."""
-    from data.audio.decoding import to_int16
-    from data.audio.files import write_sound
-
     length = NOISE_SECONDS * SAMPLE_RATE
     babble = np.zeros(length)
     words = [word for word in words if 0 < len(word) < length]

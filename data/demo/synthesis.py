@@ -1,10 +1,4 @@
-"""The 35 Speech Commands words, or any list of words, spoken by eSpeak NG: a data set that needs no download.
-
-    python -m data.demo
-
-Every voice variant counts as one speaker, of one split. Clips differ in rate, pitch, level, place and noise. The
-layout is that of Speech Commands: ``<word>/<speaker>_nohash_<take>.wav``, and noise in ``_background_noise_/``.
-"""
+"""Words spoken by eSpeak NG, each voice a speaker of one split, in the layout of Speech Commands."""
 
 import glob
 import json
@@ -17,15 +11,21 @@ import zlib
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import soxr
+from tqdm import tqdm
 
+from data.audio.decoding import to_int16
+from data.audio.files import write_sound
 from data.base.cores import cores
 from data.base.errors import UserError
 from data.base.files import ROOT, check_name, read_json
 from data.base.labels import look_alike
 from data.base.messages import first_few
+from data.demo.espeak import Saying, speak
 from data.demo.sound import SAMPLE_RATE, place, trim, write_noise
 from data.manifests.manifest import Utterance, write_manifest
 from data.manifests.registry import REGISTRY, SPLITS, claim_name, register
@@ -73,28 +73,16 @@ def make(out: str | Path = ROOT / "datasets" / "demo", seed: int = DEFAULTS["see
         voices_per_word: so many of the training voices say each word, drawn for each, and an eighth as many of those of
             dev and of test; None lets all of them.
         made_by: the command that makes it again; None is that of the demo.
-
-    Raises:
-        UserError: a bad number, no eSpeak NG, a name that another data set has, a folder that cannot be written or
-            that holds anything else.
     """
     out = Path(os.path.realpath(out))  # a link stays: what it leads to is made
     claim_name(name, out, registry, "python -m data.demo")
-    if not 3 <= voices <= len(VOICES):
-        raise UserError(f"--voices {voices}: must be 3 (one a split) to {len(VOICES)}, the number there are")
-    if takes < 1 or seed < 0:
-        raise UserError(f"--takes {takes} --seed {seed}: at least one take and a seed of at least 0 are needed")
     recipe = {"format": _FORMAT, "seed": seed, "voices": voices, "takes": takes}
     if words is not None:
         recipe["words"] = _checked(words)
     if voices_per_word is not None:
         recipe["voices_per_word"] = voices_per_word
     if not _is_made(out, recipe):
-        try:
-            _build(out, recipe)
-        except OSError as error:
-            raise UserError(f"{out}: cannot be written ({error}); make room or choose another folder with "
-                            "--out") from error
+        _build(out, recipe)
     flags = [f"--name={name}", f"--out={out}"] * (name != "demo")
     flags += [f"--{flag}={recipe[flag]}" for flag, plain in DEFAULTS.items() if recipe[flag] != plain]
     made_by = made_by or shlex.join(["python", "-m", "data.demo", *flags])
@@ -103,11 +91,7 @@ def make(out: str | Path = ROOT / "datasets" / "demo", seed: int = DEFAULTS["see
 
 
 def _checked(words: Sequence[str]) -> list[str]:
-    """The words to say, each once, sorted.
-
-    Raises:
-        UserError: fewer than two, or one that cannot be the name of a folder.
-    """
+    """The words to say, each once, sorted. Raises UserError for fewer than two, or one that can be no folder's name."""
     if len(found := sorted(set(words))) < 2:
         raise UserError(f"--words: {len(found)} word{'s' * (len(found) != 1)}; give at least two")
     for word in found:
@@ -118,18 +102,12 @@ def _checked(words: Sequence[str]) -> list[str]:
 
 
 def _is_made(folder: Path, recipe: dict) -> bool:
-    """Whether a folder was made by a recipe; not if it is empty, or not there.
-
-    Raises:
-        UserError: it holds anything else, which is never removed.
-    """
+    """Whether a folder was made by a recipe; not if it is empty, or not there. Raises UserError for anything else."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
-    try:
+    with suppress(UserError):  # not there, or not ours
         if read_json(folder / _RECORD) == recipe and all((folder / f"{split}.json").exists() for split in SPLITS):
             return True
-    except UserError:  # not there, or not ours
-        pass
     raise UserError(f"{folder}: exists and was not made by data.demo with these arguments; choose another folder with "
                     "--out or remove it")
 
@@ -182,8 +160,6 @@ def _synthesise(folder: Path, recipe: dict) -> tuple[dict[str, list[Utterance]],
     Returns:
         the utterances by split, sorted by word and file; how many clips of each word did not fit into a second.
     """
-    from tqdm import tqdm
-
     split_of = assign(recipe["seed"], recipe["voices"])
     words = recipe.get("words", WORDS)
     says = divide(words, split_of, recipe)
@@ -192,16 +168,14 @@ def _synthesise(folder: Path, recipe: dict) -> tuple[dict[str, list[Utterance]],
     splits: dict[str, list[Utterance]] = {split: [] for split in SPLITS}
     clean: list[np.ndarray] = []  # words of training voices, to make babble of
     unsaid: Counter = Counter()
-    with (ThreadPoolExecutor(min(len(split_of), cores())) as pool,
-          tqdm(total=sum(map(len, says.values())) * recipe["takes"], desc="synthesising", unit=" clips", disable=None,
-               leave=False) as progress):
+    with ThreadPoolExecutor(min(len(split_of), cores())) as pool:
+        recorded = pool.map(lambda voice: _record(folder, voice, says[voice], recipe), split_of)
         for voice, (utterances, sounds, long) in zip(
-                split_of, pool.map(lambda voice: _record(folder, voice, says[voice], recipe), split_of), strict=True):
+                tqdm(split_of, "synthesising", unit=" voices", disable=None, leave=False), recorded, strict=True):
             splits[split_of[voice]] += utterances
             unsaid.update(long)
             if split_of[voice] == "train":
                 clean += sounds[:len(WORDS)]
-            progress.update(len(utterances))
     write_noise(folder / NOISE, clean, np.random.default_rng([recipe["seed"], _FORMAT]))
     trained = {u.label for u in splits["train"]}
     for word in set(words) - trained:  # dev and test cannot have what train lacks
@@ -238,19 +212,9 @@ def assign(seed: int, voices: int) -> dict[str, str]:
 
 def _record(folder: Path, voice: str, says: Sequence[str],
             recipe: dict) -> tuple[list[Utterance], list[np.ndarray], list[str]]:
-    """Let one voice say its words in every take.
-
-    Returns:
-        its utterances; its words without noise, each (T,) float32; the words, once a clip, that are too long for one.
-    """
+    """Its utterances; its words without noise, (T,) float32 each; and the words, once a clip, that are too long."""
     if not says:
         return [], [], []
-    import soxr
-
-    from data.audio.decoding import to_int16
-    from data.audio.files import write_sound
-    from data.demo.espeak import Saying, speak
-
     # A generator of its own, so that a voice's clips depend on neither the other voices nor the threads.
     rng = np.random.default_rng([recipe["seed"], zlib.crc32(voice.encode())])
     dialect = rng.choice(DIALECTS, p=DIALECT_SHARES)

@@ -20,8 +20,8 @@ _TRIES, _RESTARTS = 8_000, 4
 def balanced_split(speakers: Sequence[str], counts: np.ndarray, shares: Sequence[float] = SHARES) -> np.ndarray:
     """The split of every speaker: clips close to ``shares``, and as many classes as possible in all three.
 
-    Deterministic, and independent of the order of the speakers. A class that is missing
-    from a split, or has there less than half of its share, weighs the more, the more clips it has.
+    Deterministic, and independent of the order of the speakers. A class that is missing from a split, or has there
+    less than half of its share, weighs the more, the more clips it has.
 
     Args:
         speakers: S distinct names.

@@ -15,8 +15,6 @@ import time
 import urllib.parse
 import urllib.request
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -32,14 +30,7 @@ _NO_DAMAGE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EIO, 
 
 
 def fetch_and_unpack(url: str, folder: str | Path, **checks) -> Path:
-    """`fetch` an archive into ``folder`` and `unpack` it there; nothing to do when that was done before.
-
-    Args:
-        checks: ``sha256``, ``md5`` and ``size`` of the archive, as of `fetch`.
-
-    Returns:
-        ``folder``.
-    """
+    """`fetch` an archive into ``folder``, with its ``checks``, and `unpack` it there, unless that was done before."""
     folder = Path(folder)
     name = os.path.basename(urllib.parse.urlsplit(url).path)
     if not name:
@@ -64,27 +55,26 @@ def fetch(url: str, path: str | Path, *, sha256: str | None = None, md5: str | N
         The checked file: ``path``, or the local file.
 
     Raises:
-        UserError: not reachable, no such file, another size or hash than expected, no space or no permission to write.
+        UserError, or OSError, which `exit_cleanly` puts into one line.
     """
     expected = f"sha256:{sha256}" if sha256 else f"md5:{md5}" if md5 else ""
     local, path = _local(url), Path(path)
-    with _writing(path.parent):
-        if local is not None:
-            path = local
-            if not local.is_file():
-                raise UserError(f"{local}: no such file; check the path of the archive")
-        if path.exists():
-            _check(path, expected, size, "remove it, or get the right one")
-            return path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.part")
-        _download(url, part, size)
-        try:
-            _check(part, expected, size, "run again to download it anew, or give another mirror")
-        except UserError:
-            part.unlink()
-            raise
-        os.replace(part, path)
+    if local is not None:
+        path = local
+        if not local.is_file():
+            raise UserError(f"{local}: no such file; check the path of the archive")
+    if path.exists():
+        _check(path, expected, size, "remove it, or get the right one")
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    _download(url, part, size)
+    try:
+        _check(part, expected, size, "run again to download it anew, or give another mirror")
+    except UserError:
+        part.unlink()
+        raise
+    os.replace(part, path)
     return path
 
 
@@ -154,27 +144,25 @@ def unpack(archive: str | Path, folder: str | Path) -> Path:
     archive hold; folders that exist are added to. A marker ``.unpacked-<archive>`` keeps it from being done twice.
 
     Raises:
-        UserError: a damaged archive, another kind of file, a tar member that is a device or leads out of ``folder``,
-            no space or no permission to write.
+        UserError: an archive that is damaged or unsafe, another kind of file, no space or no permission to write.
     """
     archive, folder = Path(archive), Path(folder)
     if not archive.name.endswith((".zip", ".tar.gz", ".tgz")):
         raise UserError(f"{archive}: neither .tar.gz, .tgz nor .zip; unpack it by hand")
     size, temporary = archive.stat().st_size, folder / f"{UNPACKING}{archive.name}"
-    with _writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder):
-            if _unpacked(archive, folder) == size:  # by another process, meanwhile
-                return folder
-            shutil.rmtree(temporary, ignore_errors=True)  # of an attempt that was killed
-            try:
-                temporary.mkdir()
-                _extract(archive, temporary)
-                _move_into(temporary, folder)
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
-            with write_atomically(_marker(archive, folder)) as file:
-                json.dump({"size": size}, file)
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        if _unpacked(archive, folder) == size:  # by another process, meanwhile
+            return folder
+        shutil.rmtree(temporary, ignore_errors=True)  # of an attempt that was killed
+        try:
+            temporary.mkdir()
+            _extract(archive, temporary)
+            _move_into(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        with write_atomically(_marker(archive, folder)) as file:
+            json.dump({"size": size}, file)
     return folder
 
 
@@ -222,17 +210,3 @@ def _unpacked(archive: Path, folder: Path) -> int | None:
 
 def _marker(archive: Path, folder: Path) -> Path:
     return folder / f".unpacked-{archive.name}"
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Errors of the file system, such as a full disk, as one line."""
-    import requests
-
-    try:
-        yield
-    except requests.RequestException:  # an OSError, too
-        raise
-    except OSError as error:
-        raise UserError(f"{error.filename or path}: cannot be used ({error.strerror or error}); "
-                        "make room or choose another folder") from None

@@ -1,8 +1,8 @@
 """The word tier of Praat TextGrids, and writing it in the layout of the public LibriSpeech alignments.
 
 A file is read token by token, as Praat reads: numbers, texts in quotes and flags count where they stand alone, all else
-is comment. So the long and the short format are one. The package textgrid trusts the counts that a file states, and
-refuses times that rounding made overlap; aligners write such files.
+is comment. The package textgrid trusts the counts that a file states, and refuses times that rounding made overlap;
+aligners write such files.
 """
 
 import re
@@ -37,8 +37,7 @@ class WordTier:
     """The intervals of a ``words`` tier, silences among them, in order of time and none of them of length zero.
 
     Attributes:
-        start, end: seconds.
-        mark: the text of each interval, as in the file.
+        start, end, mark: of each interval, seconds and the text in the file.
         xmax: where the whole TextGrid ends, seconds.
         odd: what is unusual about the file, or None.
     """
@@ -69,9 +68,7 @@ def read_word_tier(path: str | Path, tier: str | None = None) -> WordTier:
         tier: read the first tier of this name instead.
 
     Raises:
-        TextGridError: with ``kind`` "unreadable", "empty", "encoding", "broken" (truncated, or no TextGrid at all),
-            "no words tier", "several words tiers", "out of order" (intervals that overlap or run backwards) or "past
-            the end".
+        TextGridError: of one of the kinds below.
     """
     try:
         with open_regular(path) as file:
@@ -105,16 +102,8 @@ def read_word_tier(path: str | Path, tier: str | None = None) -> WordTier:
 
 
 def write_words(path: str | Path, words: Sequence[tuple[str, float, float]], duration: float) -> None:
-    """Write (word, start, end) as a TextGrid with one tier ``words``; what lies between them becomes silence.
-
-    Args:
-        words: in order of time, seconds, not overlapping.
-        duration: of the utterance, seconds.
-
-    Raises:
-        ValueError: words out of order or past the end.
-        UserError: the folder cannot be written.
-    """
+    """Write (word, start, end), in order of time, as a TextGrid of ``duration`` seconds with one tier ``words``; what
+    lies between them becomes silence."""
     intervals: list[tuple[float, float, str]] = []
     now = 0.0
     for word, start, end in words:
@@ -174,11 +163,7 @@ class _Text(str):
 
 
 def _tiers(tokens: list) -> tuple[float, list[tuple[str, str, list[tuple], float]], list[str]]:
-    """Where the TextGrid ends; (class, name, (start, end, mark) rows, xmax) of every tier; and what is odd.
-
-    Raises:
-        TextGridError: "broken": there are fewer tiers than stated, or the last may lack intervals.
-    """
+    """Where the TextGrid ends; (class, name, (start, end, mark) rows, xmax) of every tier; and what is odd."""
     tiers, odd, place = [], [], 6
     while place < len(tokens):
         kind, name, *bounds = tokens[place:place + 5] + [None] * max(0, place + 5 - len(tokens))

@@ -22,18 +22,11 @@ Found = tuple[str, str]  # word, path of a file
 
 @dataclass
 class Findings:
-    """What is in a folder of word folders.
-
-    Attributes:
-        files: of the word folders, and of the folders in these.
-        folders: names of the folders of each word: several where they look the same.
-        left_out: paths by kind.
-        noise: the noise folder, if there is one.
-    """
+    """What is in a folder of word folders."""
 
     files: list[Found] = field(default_factory=list)
-    folders: dict[str, list[str]] = field(default_factory=dict)
-    left_out: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    folders: dict[str, list[str]] = field(default_factory=dict)  # of each word: several where they look the same
+    left_out: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))  # paths by kind
     noise: Path | None = None
 
     def remarks(self) -> Iterator[str]:
@@ -46,9 +39,7 @@ class Findings:
 
 
 def find_words(root: Path) -> Findings:
-    """Find every file below the sub-folders of ``root``, each of which is named after a word.
-
-    Links are followed, but to no folder twice within a word; hidden files and folders are left out.
+    """Find every file below the sub-folders of ``root``, each of which is named after a word, see `walk`.
 
     Raises:
         UserError: ``root`` or a folder in it cannot be read, has no sub-folders with files, or a name that is no label.
@@ -95,9 +86,6 @@ def label_of(folder: str, root: Path) -> str:
 
 def doubt_words(files: Sequence[Found], root: Path) -> str | None:
     """A warning if the folders may be something else than words; None if nothing speaks for it.
-
-    Args:
-        files: label and path of each, in folders of ``root``.
 
     Raises:
         UserError: the first folders are named like splits or folds, and either all of them are, or they hold folders

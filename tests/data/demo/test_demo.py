@@ -34,18 +34,6 @@ def made(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def voiced():
-    """Four words by every voice at one rate and pitch: {voice: [(T,) float, ...]}."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    sayings = [Saying(word) for word in ("marvin", "six", "house", "follow")]
-    with ThreadPoolExecutor(2) as pool:
-        spoken = pool.map(lambda voice: speak(f"en-us+{voice.replace('_', ' ')}", sayings)[1], demo.VOICES)
-        return {voice: [sound.trim(s / 32768) for s in words]
-                for voice, words in zip(demo.VOICES, spoken, strict=True)}
-
-
 def test_corpus_loads_with_all_words_in_every_split(made):
     corpus = load_corpus("demo", registry=made / "manifests.json")
     assert corpus.labels == demo.WORDS
@@ -89,28 +77,6 @@ def test_speech_does_not_depend_on_when_and_what_else_is_spoken(voice):
     again, fewer = (speak(f"en-us+{voice}", said)[1] for said in (sayings, sayings[:2]))
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert all(np.array_equal(a, b) for a, b in zip(first, fewer, strict=False))
-
-
-def test_there_are_sixty_voices_and_no_two_alike(voiced):
-    assert len(demo.VOICES) == len({voice.lower() for voice in demo.VOICES}) >= 60
-    # Log spectrum in 24 bands at 20 moments of each word, equal loudness.
-    features = []
-    for words in voiced.values():
-        frames = [np.lib.stride_tricks.sliding_window_view(w / np.sqrt(np.mean(w ** 2)), 512)[
-            np.linspace(0, len(w) - 512, 20).astype(int)] for w in words]
-        power = np.abs(np.fft.rfft(np.concatenate(frames) * np.hanning(512)))[:, :192] ** 2
-        features.append(10 * np.log10(power.reshape(-1, 24, 8).mean(2) + 1e-2))
-    features = np.stack(features)
-    distance = np.array([np.abs(features - one).mean((1, 2)) for one in features])
-    np.fill_diagonal(distance, np.inf)
-    i, j = np.unravel_index(distance.argmin(), distance.shape)
-    assert distance.min() > 1.2, (demo.VOICES[i], demo.VOICES[j], distance.min())
-
-
-def test_every_voice_at_the_slowest_rate_fits_into_a_second(voiced):
-    longest = {voice: max(len(w) for w in words) / 22050 for voice, words in voiced.items()}
-    assert max(longest.values()) * 160 / demo.RATES[0] < 0.95
-    assert min(longest.values()) > 0.3
 
 
 @pytest.mark.parametrize("length", [800, 9000, 15999, 16000])
@@ -176,19 +142,6 @@ def test_interrupted_run_leaves_nothing(tmp_path, monkeypatch, error):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("changes", "words"), [
-    ({"voices": 10_000}, ["--voices 10000", str(len(demo.VOICES))]),
-    ({"voices": 2}, ["--voices 2", "3"]),
-    ({"takes": 0}, ["--takes 0"]),
-    ({"seed": -1}, ["--seed -1"]),
-])
-def test_bad_numbers(tmp_path, changes, words):
-    with pytest.raises(UserError) as caught:
-        demo.make(tmp_path / "demo", registry=tmp_path / "manifests.json", **changes)
-    assert all(word in str(caught.value) for word in words)
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize("name", ["", ".", "..", "../../escaped", "/abs", "a/b", "10"])
 def test_names_that_others_have_or_that_leave_the_folder(tmp_path, name):
     (tmp_path / "r.json").write_text(json.dumps({"10": {"train": "x", "made_by": "python -m data.libriwords"}}))
@@ -199,7 +152,7 @@ def test_names_that_others_have_or_that_leave_the_folder(tmp_path, name):
 
 def test_unwritable_out(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"file.demo: cannot be written"):
+    with pytest.raises(OSError, match="file"):
         demo.make(tmp_path / "file" / "demo", registry=tmp_path / "manifests.json", voices=3, takes=1)
 
 
@@ -230,8 +183,11 @@ def test_command(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "--manifest=tiny" in done.stdout and "clips (speakers)" in done.stdout
     assert read_registry(tmp_path / "r.json")["tiny"]["train"] == "d/train.json"
-    failed = run("--voices=99", "--out", str(tmp_path / "e"))
-    assert failed.returncode == 2 and failed.stderr.startswith("error: --voices 99") and failed.stderr.count("\n") == 1
+    for flag in ("--voices=99", "--voices=2", "--takes=0", "--seed=-1", "--voices_per_word=0"):
+        with pytest.raises(SystemExit):
+            parse_args([flag])
+    failed = run("--name=../x")
+    assert failed.returncode == 2 and failed.stderr.startswith("error: --name") and failed.stderr.count("\n") == 1
 
 
 LONG = "pneumonoultramicroscopicsilicovolcanoconiosis"
@@ -286,7 +242,6 @@ def test_what_cannot_be_said_and_twins_among_the_words(tmp_path, capsys, recwarn
 
 
 def test_a_list_of_words_wants_a_name_of_its_own(tmp_path):
-    (tmp_path / "words.txt").write_text("apple\npear\n")
-    for flags in (["--words", tmp_path / "words.txt"], ["--voices_per_word", "3"]):
+    for flags in (["--words", "words.txt"], ["--voices_per_word", "3"]):
         with pytest.raises(UserError, match="give it a name"):
-            main(parse_args([*map(str, flags), "--registry", str(tmp_path / "m.json")]))
+            main(parse_args([*flags, "--registry", str(tmp_path / "m.json")]))

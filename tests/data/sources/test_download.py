@@ -219,7 +219,7 @@ def test_a_full_disk_is_no_damaged_archive(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(zipfile.ZipFile, "extractall", full)
-    with pytest.raises(UserError, match=r"No space left on device"):
+    with pytest.raises(OSError, match="No space left on device"):
         unpack(archive_of(tmp_path / "a.zip", [("one", b"1")]), tmp_path / "out")
 
 
@@ -235,16 +235,3 @@ def test_fetch_and_unpack_does_done_work_once(server, tmp_path):
     fetch_and_unpack(server.url, tmp_path / "out", sha256=sha256)
     assert len(server.asked) == requests
     assert tree(tmp_path / "out") == {"one": BODY}
-
-
-def test_nothing_is_unpacked_before_the_hash_holds(server, tmp_path):
-    good = archive_of(tmp_path / "x.tar.gz", [("one", BODY)]).read_bytes()
-    server.body = good[:-100]
-    with pytest.raises(UserError, match="expected"):
-        fetch_and_unpack(server.url, tmp_path / "out", sha256=SHA256)
-    assert not list((tmp_path / "out").iterdir())
-    with pytest.raises(UserError, match="damaged"):
-        fetch_and_unpack(server.url, tmp_path / "out")
-    server.body = good
-    (tmp_path / "out" / "archive.tar.gz").unlink()
-    assert (fetch_and_unpack(server.url, tmp_path / "out") / "one").read_bytes() == BODY
