@@ -11,15 +11,18 @@ import argparse
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from data.base.errors import UserError, exit_cleanly
+from data.base.files import ROOT
 from data.base.messages import did_you_mean, first_few
-
-if TYPE_CHECKING:
-    from data.manifests.manifest import Utterance
-    from data.sources.splits import Splits
-    from data.sources.vetting import Digests
+from data.manifests.manifest import Utterance
+from data.manifests.registry import REGISTRY, claim_name
+from data.sources.download import fetch_and_unpack
+from data.sources.splits import Splits, check_disjoint, count_table, write_corpus
+from data.sources.vetting import Digests, contradictions, vet, without_copies
+from data.speech_commands.archive import NOISE, assign_splits, find_clips, restrict_to_list, write_list
+from data.speech_commands.labels import COMMANDS, SILENCE, UNKNOWN
+from data.speech_commands.twelve import share, silence, with_unknown
 
 URL = "http://download.tensorflow.org/data/"
 ARCHIVES = {  # no hashes of the test sets are published
@@ -44,22 +47,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description="Make train, dev and test manifests from Google Speech Commands and register them.",
         epilog="examples:\n"
                "  python -m data.speech_commands --version 2 --root datasets/speech_commands --download\n"
-               "  python -m data.speech_commands --root DIR --classes 12 --protocol official\n"
                "  python -m data.speech_commands --root DIR --words yes no up down --name four")
     source = parser.add_argument_group("recordings")
     source.add_argument("--root", type=Path, required=True, metavar="DIR",
                         help="the extracted archive, or the folder that --download puts it into")
     source.add_argument("--version", type=int, choices=(1, 2), default=2, help="of the archive (default 2)")
-    source.add_argument("--download", action="store_true",
-                        help="get the archive (2.4 GB, resumed after a cut, checked) and unpack it under --root; "
-                             "with --protocol official the test-set archive too")
-    source.add_argument("--url", default=URL, metavar="URL",
-                        help="where the archives are: a mirror or a folder with files of the official names, or the "
-                             f"address or path of one .tar.gz (default {URL})")
+    source.add_argument("--download", action="store_true", help="get the archive (2.4 GB) and unpack it under --root; "
+                        "with --protocol official the test-set archive too")
+    source.add_argument("--url", default=URL, metavar="URL", help=f"where the archives are: a mirror or a folder with "
+                        f"files of the official names, or the address or path of one .tar.gz (default {URL})")
     source.add_argument("--sha256", metavar="HEX", help="hash of an archive of one's own (default: the official one's)")
-    source.add_argument("--test_root", type=Path, metavar="DIR",
-                        help="the extracted test-set archive of --protocol official (default: where --download "
-                             "puts it under --root)")
+    source.add_argument("--test_root", type=Path, metavar="DIR", help="the extracted test-set archive (default: where "
+                        "--download puts it under --root)")
     _add_classes(parser)
     _add_output(parser)
     args = parser.parse_args(argv)
@@ -74,23 +73,19 @@ def _add_classes(parser: argparse.ArgumentParser) -> None:
                               "_unknown_ (other words) and _silence_ (default all)")
     classes.add_argument("--words", nargs="+", metavar="WORD", help="only these words (default: all that are found)")
     classes.add_argument("--silence", action="store_true",
-                         help="of all words, also clips of background noise as _silence_, in every split a tenth of "
-                              "the ten command words' number, as with --classes 12 (default off)")
-    classes.add_argument("--list", type=Path, metavar="FILE",
-                         help="only the clips of this list, word/file.wav<TAB>sha1 a line, each checked "
-                              "(FILE.gz: packed by gzip; default: all clips)")
+                         help="beside all words, _silence_ as with --classes 12 (default off)")
+    classes.add_argument("--list", type=Path, metavar="FILE", help="only the clips of this list, "
+                         "word/file.wav<TAB>sha1 a line, each checked (FILE.gz: packed by gzip; default: all clips)")
     classes.add_argument("--protocol", choices=("split", "official"), default="split",
-                         help="12-class test set: drawn from the test split like train and dev, _unknown_ and "
-                              "_silence_ a tenth of the ten words' number each; or the separate official test-set "
-                              "archive (default split)")
+                         help="12-class test set: drawn from the test split like train and dev; or the separate "
+                              "official test-set archive (default split)")
     classes.add_argument("--hash_split", action="store_true",
                          help="split by the speaker-hash rule even where the official lists are (default: the lists)")
     classes.add_argument("--seed", type=int, default=0, help="of the draw of _unknown_ clips (default 0)")
     classes.add_argument("--skip_bad_audio", action="store_true",
                          help="leave out clips that cannot be decoded or are silent to the bit (default: an error)")
     classes.add_argument("--drop_duplicates", action="store_true",
-                         help="leave out training clips whose audio is in dev or test too, and dev clips whose audio "
-                              "is in test (default: an error)")
+                         help="leave out training or dev clips whose audio is in test or dev (default: error)")
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
@@ -104,12 +99,6 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    from data.base.files import ROOT  # what is imported here loads NumPy and decoders, which --help need not wait for
-    from data.manifests.registry import REGISTRY, claim_name
-    from data.sources.splits import check_disjoint, count_table, write_corpus
-    from data.sources.vetting import contradictions, vet, without_copies
-    from data.speech_commands.archive import NOISE, assign_splits, find_clips, restrict_to_list, write_list
-
     name = check_flags(args)
     out, registry = args.out or ROOT / "datasets" / name, args.registry or REGISTRY
     claim_name(name, out, registry, "python -m data.speech_commands")
@@ -157,13 +146,10 @@ def locate(args: argparse.Namespace) -> tuple[Path, Path]:
     archives = [f"speech_commands_v0.0{args.version}", f"speech_commands_test_set_v0.0{args.version}"]
     root, test_root = (args.root / archive for archive in archives)
     if args.download:
-        from data.sources.download import fetch_and_unpack
-        wanted = archives[:1] if args.protocol == "split" or args.test_root else archives
-        for archive in wanted:
-            file = f"{archive}.tar.gz"
-            own = archive == archives[0] and args.sha256
-            fetch_and_unpack(address(args.url, file, archive == archives[0]), args.root / archive,
-                             **({"sha256": args.sha256} if own else ARCHIVES[file]))
+        for archive in archives[:1] if args.protocol == "split" or args.test_root else archives:
+            file, main_archive = f"{archive}.tar.gz", archive == archives[0]
+            checks = {"sha256": args.sha256} if main_archive and args.sha256 else ARCHIVES[file]
+            fetch_and_unpack(address(args.url, file, main_archive), args.root / archive, **checks)
     # A download that failed leaves a folder without words, which must not hide those that --root has itself.
     unpacked = root.is_dir() and any(entry.is_dir() for entry in root.iterdir())
     return root if unpacked else args.root, args.test_root or test_root
@@ -180,8 +166,6 @@ def address(url: str, file: str, main_archive: bool) -> str:
 
 def choose_words(args: argparse.Namespace, found: set[str], root: Path) -> set[str]:
     """The words to use of those found. Raises UserError when some are not there."""
-    from data.speech_commands.labels import COMMANDS, SILENCE
-
     if args.classes == "12" and SILENCE in found:  # else its clips would be drawn as other words
         raise UserError(f"{root}: has a folder {SILENCE!r}, as the test-set archive has; --classes 12 makes that class "
                         "of background noise from the archive of words; name that, or take the folder out")
@@ -195,15 +179,10 @@ def choose_words(args: argparse.Namespace, found: set[str], root: Path) -> set[s
     return set(args.words or found)
 
 
-def choose_classes(args: argparse.Namespace, splits: "Splits", digests: "Digests", noise: Path,
-                   test_root: Path) -> "Splits":
+def choose_classes(args: argparse.Namespace, splits: Splits, digests: Digests, noise: Path,
+                   test_root: Path) -> Splits:
     """Splits of the classes that the flags ask for, from splits of all words. New clips' hashes go to ``digests``."""
-    from data.sources.vetting import without_copies
-    from data.speech_commands.twelve import with_unknown
-
-    official = {}
-    if args.protocol == "official":
-        official = {"test": official_test(args, test_root, digests)}
+    official = {"test": official_test(args, test_root, digests)} if args.protocol == "official" else {}
     splits = splits | official
     if args.drop_duplicates:  # before other words and silence are drawn, whose number goes by what there is
         splits = without_copies(splits, digests, args.drop_duplicates)
@@ -214,12 +193,8 @@ def choose_classes(args: argparse.Namespace, splits: "Splits", digests: "Digests
     return with_silence(splits, digests, noise) if args.silence else splits
 
 
-def official_test(args: argparse.Namespace, test_root: Path, digests: "Digests") -> "list[Utterance]":
-    """The clips of the test-set archive. Raises UserError unless it has the 12 classes."""
-    from data.sources.vetting import vet
-    from data.speech_commands.archive import find_clips
-    from data.speech_commands.labels import COMMANDS, SILENCE, UNKNOWN
-
+def official_test(args: argparse.Namespace, test_root: Path, digests: Digests) -> list[Utterance]:
+    """The clips of the test-set archive, which has the 12 classes."""
     clips, found = vet(list(find_clips(test_root, "--test_root").values()), args.skip_bad_audio)
     labels = {clip.label for clip in clips}
     if differing := sorted(labels ^ {*COMMANDS, UNKNOWN, SILENCE}):
@@ -229,12 +204,8 @@ def official_test(args: argparse.Namespace, test_root: Path, digests: "Digests")
     return clips
 
 
-def with_silence(splits: "Splits", digests: "Digests", noise: Path) -> "Splits":
+def with_silence(splits: Splits, digests: Digests, noise: Path) -> Splits:
     """Splits and, in each, clips of background noise, a tenth of the ten words' number."""
-    from data.sources.vetting import vet
-    from data.speech_commands.labels import COMMANDS
-    from data.speech_commands.twelve import share, silence
-
     counts = {split: share(sum(clip.label in COMMANDS for clip in clips)) for split, clips in splits.items()}
     found = {}
     for split, clips in silence(noise, counts).items():
@@ -244,7 +215,7 @@ def with_silence(splits: "Splits", digests: "Digests", noise: Path) -> "Splits":
     return found
 
 
-def leave_out_untrained(args: argparse.Namespace, splits: "Splits", root: Path) -> "Splits":
+def leave_out_untrained(args: argparse.Namespace, splits: Splits, root: Path) -> Splits:
     """Splits without the labels that have no training clip. Raises UserError for one that --words names."""
     labels = {clip.label for clips in splits.values() for clip in clips}
     if untrained := sorted(labels - {clip.label for clip in splits["train"]}):

@@ -21,15 +21,10 @@ _SPEAKER = re.compile(r"(.+?)_nohash_")
 
 
 def find_clips(root: Path, flag: str = "--root") -> Clips:
-    """Every ``word/file.wav`` under ``root``; folders whose names start with a dot or ``_background`` are none.
-
-    What else lies in the word folders is counted on stderr, hidden files aside.
+    """Every ``word/file.wav`` under ``root``. What else lies in the word folders is counted on stderr.
 
     Args:
         flag: what the user named the folder with, for the error messages.
-
-    Raises:
-        UserError: no such folder, no clip in it, a folder that cannot be read, or a name that is no label.
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; give the extracted archive with {flag}, or get it with --download")
@@ -54,17 +49,8 @@ def find_clips(root: Path, flag: str = "--root") -> Clips:
 
 
 def assign_splits(clips: Clips, root: Path, by_hash: bool = False) -> tuple[dict[str, str], str]:
-    """The split of every clip: by the lists in ``root`` where they are, otherwise by the speaker-hash rule.
-
-    Args:
-        by_hash: the speaker-hash rule whether or not there are lists.
-
-    Returns:
-        The split by name, and a line that says which rule it was and how far the other one agrees.
-
-    Raises:
-        UserError: one list without the other, or a clip in both.
-    """
+    """The split of every clip, by the lists in ``root``, or by the speaker-hash rule where there are none or with
+    ``by_hash``; and a line that says which rule it was and how far the other one agrees."""
     hashed = {name: split_of(clip.speaker or name.rpartition("/")[2]) for name, clip in clips.items()}
     there = [file for file in LISTS.values() if (root / file).exists()]
     if not there:
@@ -98,9 +84,6 @@ def restrict_to_list(clips: Clips, path: Path, root: Path) -> Clips:
     Args:
         path: lines of ``word/file.wav<TAB>sha1``, the SHA-1 of the file's bytes; empty lines and ``#`` are comments.
             Packed by gzip where its name ends in ``.gz``.
-
-    Raises:
-        UserError: a line of another form, a name given twice, a clip that is missing or has another SHA-1.
     """
     expected: dict[str, str] = {}
     for number, line in enumerate(_lines(path), 1):
@@ -140,12 +123,10 @@ def _sha1(clip: Utterance) -> str:
 
 
 def _lines(path: Path) -> list[str]:
-    if path.suffix == ".gz":
-        with open_regular(path) as file:
-            try:
-                text = gzip.decompress(file.read()).decode()
-            except (gzip.BadGzipFile, EOFError, zlib.error, UnicodeDecodeError) as error:
-                raise UserError(f"{path}: not a whole gzip file of text ({error}); fetch it again") from None
-    else:
-        text = read_text(path, "list of clips")
-    return [line.strip() for line in text.split("\n")]
+    if path.suffix != ".gz":
+        return [line.strip() for line in read_text(path, "list of clips").split("\n")]
+    with open_regular(path) as file:
+        try:
+            return [line.strip() for line in gzip.decompress(file.read()).decode().split("\n")]
+        except (gzip.BadGzipFile, EOFError, zlib.error, UnicodeDecodeError) as error:
+            raise UserError(f"{path}: not a whole gzip file of text ({error}); fetch it again") from None

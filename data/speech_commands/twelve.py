@@ -1,7 +1,6 @@
 """The 12-class task of Speech Commands: ten command words, "_unknown_" for any other word, and "_silence_".
 
-The shares follow the published 12-class test set, which holds 408 clips each of other words and of silence next to
-4,074 of the ten words: a tenth of the ten words' number, rounded up.
+The published test set holds 408 clips each of the two next to 4,074 of the ten words: a tenth, rounded up.
 """
 
 import hashlib
@@ -11,9 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
-from data.audio.decoding import SAMPLE_RATE, decode
+from data.audio.decoding import SAMPLE_RATE, decode, open_audio
 from data.audio.files import find_noise
 from data.base.errors import UserError
 from data.manifests.manifest import Utterance
@@ -32,11 +30,8 @@ def share(words: int) -> int:
 
 
 def with_unknown(splits: Splits, seed: int = 0) -> Splits:
-    """The ten words' clips, and `share` others of every split as `UNKNOWN`.
-
-    Which others is decided by the SHA-1 of the seed and the clip's ``word/file``: the lowest hashes are drawn. So the
-    draw is uniform over clips and depends on nothing but the names.
-    """
+    """The ten words' clips, and `share` others of every split as `UNKNOWN`: those with the lowest SHA-1 of the seed and
+    the clip's ``word/file``, so that the draw depends on nothing but the names."""
     def rank(clip: Utterance) -> str:
         return hashlib.sha1(f"{seed} {'/'.join(Path(clip.path).parts[-2:])}".encode()).hexdigest()
 
@@ -51,17 +46,10 @@ def with_unknown(splits: Splits, seed: int = 0) -> Splits:
 
 
 def silence(noise: Path, counts: dict[str, int]) -> Splits:
-    """One-second clips of background noise, as offsets into its long files.
+    """One-second clips of background noise, as offsets into its long files; ``counts`` is how many, by split.
 
     Every file's first 80 % are for train, the next 10 % for dev, the rest for test, so no sample is in two splits.
     A split's clips lie evenly over all that it may use; a second that is silent to the bit is passed over.
-
-    Args:
-        noise: a folder of recordings; one shorter than 10 s is too short for dev and test.
-        counts: clips wanted, by split.
-
-    Raises:
-        UserError: no noise, or less than is needed for so many different clips.
     """
     files, unreadable = find_noise(noise)
     if not files:
@@ -80,18 +68,16 @@ def silence(noise: Path, counts: dict[str, int]) -> Splits:
 
 def _starts(file: Path, split: str) -> Sequence[int]:
     """Where a clip of ``split`` may start in a noise file, in steps."""
-    try:
-        info = soundfile.info(file)
-    except (soundfile.SoundFileError, OSError, TypeError, UnicodeError) as error:
-        raise UserError(f"{file}: cannot be decoded ({error}); mend or remove it") from None
-    first, last = (stretch * info.duration * _STEPS for stretch in STRETCHES[split])
+    with open_audio(str(file)) as sound:
+        rate, seconds = sound.samplerate, sound.frames / sound.samplerate
+    first, last = (stretch * seconds * _STEPS for stretch in STRETCHES[split])
     first, last = math.ceil(first), math.floor(last) - _STEPS
     if last < first:
         return []
     heard = np.concatenate([[0], np.cumsum(decode(str(file)) != 0)])
     starts = np.arange(first, last + 1)
     # Resampled as a whole, a sound rings into the silence beside it; resampled alone, the silence is silent.
-    margin = 0 if info.samplerate == SAMPLE_RATE else _RINGS
+    margin = 0 if rate == SAMPLE_RATE else _RINGS
     begin = starts * SAMPLE_RATE // _STEPS + margin
     end = np.minimum(begin + SAMPLE_RATE - 2 * margin, len(heard) - 1)
     return starts[heard[end] > heard[np.minimum(begin, len(heard) - 1)]].tolist()
