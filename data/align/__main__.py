@@ -1,8 +1,6 @@
 """Word times for LibriSpeech from nothing: force-align every utterance with its transcript, one TextGrid each.
 
-pocketsphinx brings the acoustic model and the dictionary; words that it lacks are pronounced by
-`data.align.pronounce`. The TextGrids have one tier ``words``, and lie as the public alignments do:
-``<part>/<speaker>/<chapter>/<utterance>.TextGrid``. `data.libriwords` reads them.
+The TextGrids have one tier ``words``, and lie as the public alignments do, for `data.libriwords`.
 """
 
 import argparse
@@ -11,21 +9,23 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+from tqdm import tqdm
+
+from data.align.aligner import align_task
+from data.base.cores import ordered_map
 from data.base.errors import UserError, exit_cleanly
 from data.base.files import ROOT, read_text
-from data.base.find import AUDIO, GONE, NO_FILE, NOT_UTF8, Problem, find_files, report, walk
+from data.base.find import AUDIO, NO_FILE, NOT_UTF8, Problem, find_files, report, walk
+from data.sources.textgrids import TextGridError, read_word_tier
 
 _TASK = 20  # utterances at a time: some seconds of work, so that progress shows and little is lost
 _SHOWN = 5
-_LONGEST = 255  # bytes of a file's name
 
 
 def read_transcripts(folder: str | Path) -> tuple[dict[str, str], dict[str, float], list[Problem]]:
-    """Transcripts by utterance id, of every ``*.trans.txt`` below ``folder``, when their files changed, as `_changed`
-    has it, and what could not be read.
-
-    An utterance with two different ones has none.
-    """
+    """Transcripts by utterance id, of every ``*.trans.txt`` below ``folder``, when their files changed, and what could
+    not be read. An utterance with two different ones has none."""
     entries, problems = walk(folder, [".txt"])
     problems = [problem for problem in problems if problem[0] not in (NO_FILE, NOT_UTF8) or _is_transcript(problem[1])]
     transcripts: dict[str, str] = {}
@@ -54,15 +54,7 @@ def _is_transcript(name: str) -> bool:
 
 
 def compare(folder: str | Path, other: str | Path) -> str:
-    """How far the words of one folder's TextGrids lie from those of another's, as lines of text.
-
-    Raises:
-        UserError: no utterance is in both with the same words.
-    """
-    import numpy as np
-
-    from data.sources.textgrids import TextGridError, read_word_tier
-
+    """How far the words of one folder's TextGrids lie from those of another's, as lines of text."""
     (ours, _), (theirs, passed) = find_files(folder, (".textgrid",)), find_files(other, (".textgrid",))
     difference, different, unread, utterances = [], [], [], 0
     for name in sorted(ours.keys() & theirs.keys()):
@@ -92,19 +84,14 @@ def compare(folder: str | Path, other: str | Path) -> str:
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m data.align", description=__doc__.split("\n\n")[0],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="example:  python -m data.align --librispeech datasets/librispeech\n"
-               "then:     python -m data.libriwords --sizes 10 100")
-    group = parser.add_argument_group("alignment")
-    group.add_argument("--librispeech", type=Path, default=ROOT / "datasets" / "librispeech", metavar="DIR",
-                       help="folder with LibriSpeech's audio and transcripts, at any depth "
-                            "(default datasets/librispeech)")
-    group.add_argument("--out", type=Path, default=ROOT / "datasets" / "librispeech_alignments", metavar="DIR",
-                       help="where the TextGrids go; utterances that have one there are done "
-                            "(default datasets/librispeech_alignments)")
-    group.add_argument("--compare", type=Path, metavar="DIR",
-                       help="finally report how far the words lie from those of the TextGrids in this folder "
-                            "(default none)")
+        epilog="example: python -m data.align --librispeech datasets/librispeech")
+    parser.add_argument("--librispeech", type=Path, default=ROOT / "datasets" / "librispeech", metavar="DIR",
+                        help="folder with audio and transcripts, at any depth (default datasets/librispeech)")
+    parser.add_argument("--out", type=Path, default=ROOT / "datasets" / "librispeech_alignments", metavar="DIR",
+                        help="where the TextGrids go; utterances that have one there are done (default "
+                             "datasets/librispeech_alignments)")
+    parser.add_argument("--compare", type=Path, metavar="DIR",
+                        help="finally report how far the words lie from those of the TextGrids in this folder")
     return parser.parse_args()
 
 
@@ -124,17 +111,14 @@ def main(args: argparse.Namespace) -> None:
 
 
 def _pending(librispeech: Path, out: Path) -> tuple[list[tuple[str, str, str]], list[int], int, list[Problem]]:
-    """(audio, transcript, TextGrid to write) of what is to be done, their audio's bytes, how many are done, problems.
-
-    A problem is what lacks a partner, or cannot be used.
-    """
+    """(audio, transcript, TextGrid to write) of what is to be done, bytes of audio, how many are done, and problems."""
     audio, problems = find_files(librispeech, AUDIO)
     transcripts, changed, more = read_transcripts(librispeech)
     problems = list(dict.fromkeys([*problems, *more]))  # both name closed folders
     if not audio or not transcripts:
-        lacking = "audio file" if not audio else "*.trans.txt that can be read" if more else "*.trans.txt"
         why = "".join(f"; {kind}: {path} {detail}".rstrip() for kind, path, detail in (more or problems)[:1])
-        raise UserError(f"--librispeech {librispeech}: no {lacking} in it{why}")
+        lacking = '*.trans.txt' if audio else 'audio file'
+        raise UserError(f"--librispeech {librispeech}: no {lacking} that can be read in it{why}")
     todo, sizes, done, older = [], [], 0, []
     for name, entry in sorted(audio.items()):
         if os.sep in name:
@@ -147,22 +131,14 @@ def _pending(librispeech: Path, out: Path) -> tuple[list[tuple[str, str, str]], 
         if inside.parts[0] == "LibriSpeech":
             inside = inside.relative_to("LibriSpeech")
         grid = out / inside.with_name(f"{name}.TextGrid")
-        if len(os.fsencode(grid.name)) > _LONGEST:
-            problems.append(("name too long for a TextGrid's", entry.path, "rename it"))
-            continue
-        try:
-            state = entry.stat()
-            written = grid.stat() if grid.is_file() else None
-        except OSError as error:  # gone since it was listed
-            problems.append((GONE, entry.path, error.strerror or ""))
-            continue
+        written = grid.stat() if grid.is_file() else None
         if written and written.st_size:
             done += 1
-            if _changed(written) < max(_changed(state), changed[name]):
+            if _changed(written) < max(_changed(entry.stat()), changed[name]):
                 older.append(str(grid))
         else:
             todo.append((entry.path, transcripts[name], str(grid)))
-            sizes.append(state.st_size)
+            sizes.append(entry.stat().st_size)
     problems += [("transcript without audio", name, "") for name in sorted(transcripts.keys() - audio.keys())]
     print(f"{len(todo):,} utterances to align" + (f", {done:,} are done" if done else ""))
     if older:  # they may well be somebody's own, so they stay
@@ -177,11 +153,6 @@ def _changed(state: os.stat_result) -> float:
 
 
 def _align_all(todo: list[tuple[str, str, str]], sizes: list[int], out: Path) -> list[tuple[str, str, str]]:
-    from tqdm import tqdm
-
-    from data.align.aligner import align_task
-    from data.base.cores import ordered_map
-
     tasks = [todo[i:i + _TASK] for i in range(0, len(todo), _TASK)]
     seconds, problems, new, began = 0.0, [], {}, time.monotonic()
     # Bytes of audio, not utterances: these differ tenfold in length. A log gets a line a minute.

@@ -3,7 +3,10 @@
 import re
 from functools import lru_cache
 
+from data.align.pronounce import pronounce
+from data.audio.decoding import decode
 from data.base.errors import UserError
+from data.sources.textgrids import write_words
 
 # Phone and word beam: pocketsphinx's own, then a wider one that found 3 of 4 utterances lost by it in noise of 15 dB.
 # Wider still loses clean ones.
@@ -20,16 +23,11 @@ class AlignmentError(Exception):
 
 
 def align(samples, words: list[str]) -> list[tuple[str, float, float]]:
-    """Force-align one utterance.
-
-    The same whatever was aligned before: the decoder's running means start anew.
+    """(word, start, end) of every word of an utterance, seconds, whatever was aligned before.
 
     Args:
         samples: (T,) int16 at 16 kHz.
         words: its transcript, lower case.
-
-    Returns:
-        (word, start, end) of every word, seconds.
 
     Raises:
         AlignmentError: a word that cannot be pronounced, or no alignment found.
@@ -67,8 +65,6 @@ def _decoder(beam: float, word_beam: float):
 
 def _add_words(decoder, words: list[str]) -> None:
     """Teach the decoder the words that it does not know."""
-    from data.align.pronounce import pronounce
-
     for word in words:
         if decoder.lookup_word(word) is None:
             phones = pronounce(word)
@@ -80,8 +76,7 @@ def _add_words(decoder, words: list[str]) -> None:
 def words_of(transcript: str) -> list[str]:
     """The words of a transcript, lower case, without its punctuation: "Well-known," she said. -> well known she said.
 
-    An apostrophe beside a letter stays, unless one on the other side makes them quotes. What else is within a word
-    stays, too, and `align` says that it cannot be pronounced.
+    An apostrophe beside a letter stays, unless one on the other side makes them quotes.
     """
     words = []
     for token in transcript.lower().translate(_PLAIN).split():
@@ -93,15 +88,8 @@ def words_of(transcript: str) -> list[str]:
 
 
 def align_task(task: list[tuple[str, str, str]]) -> tuple[float, list[tuple[str, str, str]], list[tuple[str, str]]]:
-    """Align (audio, transcript, TextGrid) triples.
-
-    Returns:
-        seconds of speech aligned; (kind, audio, detail) of what was not; (word, phones) of words not in the dictionary.
-    """
-    from data.align.pronounce import pronounce
-    from data.audio.decoding import decode
-    from data.sources.textgrids import write_words
-
+    """Align (audio, transcript, TextGrid) triples: seconds of speech aligned; (kind, audio, detail) of what was not;
+    (word, phones) of words not in the dictionary."""
     seconds, problems, new = 0.0, [], set()
     for audio, transcript, grid in task:
         words = words_of(transcript)

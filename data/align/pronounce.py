@@ -15,11 +15,7 @@ _PHONES = """
 
 
 def pronounce(word: str) -> str | None:
-    """Phones of a word, lower case, separated by spaces; None where it has anything but a-z and apostrophes.
-
-    Raises:
-        UserError: eSpeak NG is not installed, or cannot be loaded.
-    """
+    """Phones of a word, lower case, separated by spaces; None where it has anything but a-z and apostrophes."""
     if not re.fullmatch("[a-z']*[a-z][a-z']*", word):
         return None
     text = ctypes.c_char_p(word.encode())

@@ -1,6 +1,5 @@
 """Files below a folder, at any depth; and what lies there that cannot be entered or used."""
 
-import errno
 import os
 import stat
 import sys
@@ -18,21 +17,16 @@ NOT_UTF8 = "names that are not UTF-8"
 
 Problem = tuple[str, str, str]  # a kind to count by, the path, and the detail
 
-_LINKS = {errno.ENOENT: "links to nothing", errno.ELOOP: "links in a circle"}
-
 
 def walk(folder: str | Path, endings: Collection[str] | None = None,
          avoid: Iterable[str] = ()) -> tuple[list[os.DirEntry], list[Problem]]:
     """Regular files below ``folder``, hidden ones left out, and what was passed over. Nothing is opened.
 
-    Links are followed, to no folder twice.
+    Links are followed, to no folder twice. Raises UserError where ``folder`` itself cannot be read.
 
     Args:
         endings: of the files' names, lower case, with the dot; None for any.
         avoid: real paths of folders that no link may lead to.
-
-    Raises:
-        UserError: ``folder`` itself cannot be read.
     """
     found, problems = [], []
     folders, seen = [str(folder)], {os.path.realpath(folder), *avoid}
@@ -57,8 +51,7 @@ def walk(folder: str | Path, endings: Collection[str] | None = None,
                 mode = entry.stat().st_mode
             except OSError as error:
                 if entry.is_symlink() or wanted:  # a link may have led to a folder
-                    kind = _LINKS.get(error.errno, GONE) if entry.is_symlink() else GONE
-                    problems.append((kind, shown(entry.path), error.strerror or ""))
+                    problems.append((GONE, shown(entry.path), error.strerror or ""))
                 continue
             if stat.S_ISDIR(mode):
                 if (real := os.path.realpath(entry.path)) not in seen:  # else a circle of links would never end
