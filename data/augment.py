@@ -1,14 +1,11 @@
-"""Time shift, speed, noise, voices, level and bands, a batch at a time on the batch's device.
+"""Time shift, speed, noise, voices, level, bands and rooms, a batch at a time on the batch's device.
 
-The paper's settings: a shift of up to 100 ms and noise, each with probability 0.8 (Vygon & Mikhaylovskiy, 2021). Speed
-is not the paper's: tempo and pitch change together, as with another speaker (Ko et al., 2015, "Audio augmentation for
-speech recognition"); nor are voices, level and bands. The warp of the vocal tract, which is one of the mel filters,
-is in `models.training.vocal_tract`.
+The paper has the shift and the noise (Vygon & Mikhaylovskiy, 2021). Speed changes tempo and pitch together, as another
+speaker does (Ko et al., 2015). Generators are on the CPU, so that a seed gives one sequence on every device.
 
 A room's impulse response is the direct path, the six reflections that met one wall (image sources: Allen & Berkley,
-1979, "Image method for efficiently simulating small-room acoustics"), and from the mixing time on noise that decays
-exponentially (Polack, 1988), as loud as the density of image sources in a room of that volume makes it. So the
-reverberation time is exactly the one drawn, and 200 rooms are ready in a third of a second.
+1979), and from the mixing time on noise that decays exponentially (Polack, 1988), as loud as the density of image
+sources in a room of that volume makes it. So the reverberation time is exactly the one drawn.
 """
 
 import hashlib
@@ -38,14 +35,7 @@ _SECONDS = 0.5  # of a response: by then the longest has fallen by 50 dB
 
 def time_shift(waveforms: torch.Tensor, generator: torch.Generator, most: int = SAMPLE_RATE // 10,
                probability: float = 0.8) -> torch.Tensor:
-    """Move each clip by a whole number of samples, zeros moving in from the other side.
-
-    Args:
-        waveforms: (B, S).
-        generator: on the CPU, so that a seed gives one sequence on every device.
-        most: largest shift either way, samples.
-        probability: of a clip being moved.
-    """
+    """Move clips (B, S), each with a probability, by up to ``most`` samples either way; zeros move in."""
     batch, samples = waveforms.shape
     shift = torch.randint(-most, most + 1, (batch, 1), generator=generator)
     shift *= torch.rand(batch, 1, generator=generator) < probability
@@ -55,14 +45,9 @@ def time_shift(waveforms: torch.Tensor, generator: torch.Generator, most: int = 
 
 
 def change_speed(waveforms: torch.Tensor, generator: torch.Generator, most: float = 0.15) -> torch.Tensor:
-    """Play each clip faster or slower around its centre; zeros move in at the ends, or the ends are cut.
+    """Play clips (B, S) floating at 1 - ``most`` to 1 + ``most`` of their speed, around their centre.
 
-    Samples between samples are interpolated linearly.
-
-    Args:
-        waveforms: (B, S) floating.
-        generator: on the CPU, as in `time_shift`.
-        most: the speed is drawn uniformly from 1 - ``most`` to 1 + ``most``.
+    Samples between samples are interpolated linearly. Zeros move in at the ends, or the ends are cut.
     """
     batch, samples = waveforms.shape
     speed = torch.empty(batch, 1).uniform_(1 - most, 1 + most, generator=generator)
@@ -88,7 +73,7 @@ def on_chosen(work: Callable[..., torch.Tensor], waveforms: torch.Tensor, chosen
     more than the clips saved.
 
     Args:
-        work: takes clips (B, S) and what belongs to each of ``rows``, each (B, ...); returns clips.
+        work: takes clips (B, S) and what belongs to each of ``rows``, (B, ...); returns clips.
         chosen: (B,) bool, on the CPU.
     """
     if waveforms.device.type != "cpu":
@@ -101,13 +86,9 @@ def on_chosen(work: Callable[..., torch.Tensor], waveforms: torch.Tensor, chosen
 
 def change_gain(waveforms: torch.Tensor, generator: torch.Generator, decibels: tuple[float, float],
                 probability: float) -> torch.Tensor:
-    """Make clips louder or quieter; what passes full scale saturates, as in a recorder, by at most 6 dB.
+    """Make clips (B, S) floating louder or quieter by ``decibels``, drawn uniformly from lowest to highest.
 
-    Args:
-        waveforms: (B, S) floating.
-        generator: on the CPU, as in `time_shift`.
-        decibels: lowest and highest gain, drawn uniformly; less where the clip would pass 6 dB above full scale.
-        probability: of a clip being changed.
+    What passes full scale saturates, as in a recorder, by at most 6 dB.
     """
     batch = len(waveforms)
     gain = 10 ** (torch.empty(batch, 1).uniform_(*decibels, generator=generator) / 20)
@@ -124,11 +105,6 @@ def band_limit(waveforms: torch.Tensor, generator: torch.Generator, probability:
 
     A third of the changed clips each gets a high-pass (12 dB an octave, from 100 to 500 Hz), a low-pass (48 dB an
     octave, from 2,500 to 7,000 Hz) or both, of Butterworth's amplitude and no phase. Levels are not made up for.
-
-    Args:
-        waveforms: (B, S) floating.
-        generator: on the CPU, as in `time_shift`.
-        probability: of a clip being changed.
     """
     batch, samples = waveforms.shape
     kind = torch.randint(3, (batch, 1), generator=generator)
@@ -147,14 +123,12 @@ def band_limit(waveforms: torch.Tensor, generator: torch.Generator, probability:
 
 def babble(waveforms: torch.Tensor, labels: torch.Tensor, generator: torch.Generator, snr: tuple[float, float],
            probability: float) -> torch.Tensor:
-    """Add other clips of the batch, of other classes, as people talking in the background.
+    """Add one to `VOICES` other clips of the batch, of other classes, as people talking in the background.
 
-    One to `VOICES` of them, moved round by one random time, so that they do not begin with the word.
+    They are moved round by one random time, so that they do not begin with the word.
 
     Args:
-        waveforms: (B, S) floating.
-        labels: (B,) classes, on the same device.
-        generator: on the CPU, as in `time_shift`.
+        waveforms, labels: (B, S) floating and (B,) classes, on one device.
         snr: lowest and highest ratio of the clip's mean power to that of all voices together, dB, drawn uniformly.
         probability: of a clip being talked over; one that no clip drawn for it may be added to stays as it is.
     """
@@ -189,8 +163,7 @@ class NoiseBank(torch.nn.Module):
     """Recordings of background noise, kept on the device the training runs on.
 
     Args:
-        folder: the audio files in it, at any depth, are the noises, each of at least one clip's length or repeated
-            to it; see `find_noise`.
+        folder: its audio files, at any depth, are the noises. One shorter than a clip is repeated to its length.
         snr: lowest and highest signal-to-noise ratio, dB, drawn uniformly.
         probability: of a clip getting noise.
 
@@ -218,9 +191,7 @@ class NoiseBank(torch.nn.Module):
         length = torch.tensor([len(noise) for noise in noises])
         joined = np.concatenate(noises)
         self.digest = hashlib.sha1(joined).hexdigest()
-        # (samples,) int16. Not a buffer: of processes that train together each has it from the files, and buffers are
-        # sent, which neither gloo nor NCCL does with int16.
-        self.noise = torch.from_numpy(joined)
+        self.noise = torch.from_numpy(joined)  # (samples,) int16, which gloo and NCCL cannot send: no buffer
         self.first = torch.cumsum(length, 0) - length  # (files,), where each begins in self.noise
         self.starts = length - clip_samples + 1  # (files,), how many excerpts each has
         self.clip_samples, self.snr, self.probability = clip_samples, snr, probability
@@ -248,7 +219,6 @@ def impulse_responses(count: int, samples: int, rng: np.random.Generator, rt60: 
     """Random rooms with a talker and a microphone somewhere in each.
 
     Args:
-        samples: of a response; what comes later is cut off.
         rt60: shortest and longest time in which the sound falls by 60 dB, seconds, drawn uniformly.
 
     Returns:
@@ -281,12 +251,9 @@ def impulse_responses(count: int, samples: int, rng: np.random.Generator, rt60: 
 
 
 class Reverb(torch.nn.Module):
-    """Puts clips into rooms out of a bank that a seed makes.
+    """Puts clips into rooms out of a bank that a seed makes, each with a probability.
 
     The word stays where it is, since the direct path comes first, and each clip keeps its level.
-
-    Args:
-        probability: of a clip being in a room.
     """
 
     def __init__(self, clip_samples: int, probability: float, seed: int = 0):

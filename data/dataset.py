@@ -15,17 +15,11 @@ _COPIED = 1 << 25  # samples brought to a GPU at a time
 
 @dataclass
 class Clips(torch.utils.data.Dataset):
-    """The usable clips of one split. Indexed by a whole batch, so that one call reads it.
-
-    Attributes:
-        packed: the cached audio.
-        manifest: the utterances, those left out as unusable excepted.
-        rows: (N,) where each utterance lies in ``packed``.
-    """
+    """The usable clips of one split. Indexed by a whole batch, so that one call reads it."""
 
     packed: PackedClips
-    manifest: Manifest
-    rows: np.ndarray
+    manifest: Manifest  # without those left out as unusable
+    rows: np.ndarray  # (N,) where each utterance lies in ``packed``
 
     @classmethod
     def of(cls, manifest: Manifest, name: str, clip_seconds: float, cache_dir: str | Path = CACHE,
@@ -62,11 +56,7 @@ def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 
 class ResidentClips(torch.utils.data.Dataset):
-    """`Clips` whose audio lies on a device, where a batch is gathered: neither host nor bus carries any.
-
-    Args:
-        clips: as packed; their zero padding is added when read.
-    """
+    """`Clips` whose audio lies on a device, where a batch is gathered: neither host nor bus carries any."""
 
     def __init__(self, clips: Clips, device: torch.device):
         self.device, self.clip_samples = torch.device(device), clips.packed.clip_samples
@@ -121,10 +111,9 @@ class InOrder:
 
 
 class Shuffled:
-    """Every clip once an epoch in random order, ``batch_clips`` a batch, for ``num_steps`` batches.
+    """Every clip once an epoch in random order, ``batch_clips`` a batch, for ``num_steps`` batches from ``start`` on.
 
-    Like `data.sampler.BalancedBatchSampler`, it can be continued at any step; what is left of an epoch's clips when
-    they do not fill a batch starts the next batch, so that none is short.
+    What is left of an epoch's clips when they do not fill a batch starts the next batch, so that none is short.
     """
 
     def __init__(self, count: int, batch_clips: int, seed: int = 0, num_steps: int | None = None, start: int = 0):

@@ -13,13 +13,18 @@ import os
 import shlex
 import shutil
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from data.audio.decoding import SAMPLE_RATE, to_int16
+from data.audio.files import write_sound
 from data.base import values
 from data.base.errors import UserError, exit_cleanly
-from data.base.files import CACHE, ROOT
-from data.manifests.registry import REGISTRY
+from data.base.files import CACHE, ROOT, locked
+from data.manifests.corpus import load_corpus
+from data.manifests.registry import REGISTRY, SPLITS, claim_name
+from data.sources.splits import write_corpus
 
 PROGRAM = "python -m data.degrade"
 _BATCH = 256  # clips at a time
@@ -54,15 +59,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                         "datasets/<name>)")
     output.add_argument("--registry", type=Path, default=REGISTRY, metavar="FILE", help="registry of data sets")
     args = parser.parse_args(argv)
-    _check(args)
     args.made_by = f"{PROGRAM} {shlex.join(sys.argv[1:] if argv is None else argv)}"
-    return args
-
-
-def _check(args: argparse.Namespace) -> None:
-    from data.manifests.registry import check_data_set_name
-
-    check_data_set_name(args.name)
     if not (args.reverb or args.noise_dir or args.band_limit):
         raise UserError("nothing would happen to the clips: give --reverb, --noise_dir or --band_limit")
     low, high = args.noise_snr
@@ -70,14 +67,11 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError(f"--noise_snr {low:g} {high:g}: give the lower number first")
     if args.name in (args.manifest, *args.manifest.split("+")):
         raise UserError(f"--name {args.name}: is the data set that is read; give the new one another name")
+    return args
 
 
 def main(args: argparse.Namespace) -> None:
     from data.dataset import Clips
-    from data.manifests.corpus import load_corpus
-    from data.manifests.registry import SPLITS, claim_name
-    from data.sources.splits import write_corpus
-
     out = (args.out or ROOT / "datasets" / args.name).absolute()
     claim_name(args.name, out, args.registry, PROGRAM)
     corpus = load_corpus(args.manifest, registry=args.registry)
@@ -119,9 +113,6 @@ def degrade(clips, out: Path, steps: list, seed: int) -> list:
     """
     import torch
 
-    from data.audio.decoding import SAMPLE_RATE, to_int16
-    from data.audio.files import write_sound
-    from data.base.files import locked
     from data.dataset import InOrder, scale
 
     generator = torch.Generator().manual_seed(seed)
@@ -130,9 +121,7 @@ def degrade(clips, out: Path, steps: list, seed: int) -> list:
     with locked(out):
         for left in out.glob(f"{_UNFINISHED}*"):  # by a run that was killed
             shutil.rmtree(left)
-        unfinished = out / f"{_UNFINISHED}{os.getpid()}"
-        unfinished.mkdir()
-        try:
+        with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=out) as unfinished:
             for rows in InOrder(len(clips), _BATCH):
                 x = scale(clips[rows][0])  # (B, S)
                 for step in steps:
@@ -140,14 +129,12 @@ def degrade(clips, out: Path, steps: list, seed: int) -> list:
                 x = x / x.abs().amax(1, keepdim=True).clamp_min(1)
                 for row, one in zip(rows, to_int16(x.numpy()), strict=True):
                     names.append(f"{row:06d}.flac")
-                    write_sound(unfinished / names[-1], one)
+                    write_sound(Path(unfinished, names[-1]), one)
                     digest.update(one.tobytes())
             folder = out / f"clips-{digest.hexdigest()[:12]}"
             folder.mkdir(exist_ok=True)
             for name in names:
-                (unfinished / name).replace(folder / name)
-        finally:
-            shutil.rmtree(unfinished)
+                Path(unfinished, name).replace(folder / name)
     return [replace(clips.manifest[i], path=str(folder / name), duration=clips.packed.clip_samples / SAMPLE_RATE,
                     offset=0.0) for i, name in enumerate(names)]
 

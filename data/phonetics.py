@@ -5,10 +5,8 @@
 
 The distance of two words is the weighted sum of the Levenshtein distances between their Soundex (0.2), Caverphone
 (0.2), Metaphone (0.5) and NYSIIS (0.1) codes, as in Vygon & Mikhaylovskiy (2021, arXiv:2101.04792). The paper does
-not say which Caverphone: this is 2.0, the revised rules. Codes are compared as published, with their padding.
-
-Words with equal codes are at distance 0 and so come **first** among the nearest; the tables of the paper's own code
-pushed such words away instead, although they are the hardest to tell apart.
+not say which Caverphone: this is 2.0. Words with equal codes are at distance 0 and so come **first** among the
+nearest; the tables of the paper's own code pushed them away.
 """
 
 import argparse
@@ -23,7 +21,9 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
+from data.base import values
 from data.base.cores import cores
 from data.base.errors import UserError, exit_cleanly
 from data.base.files import CACHE, open_regular, read_lines, write_atomically
@@ -79,11 +79,11 @@ def codes(labels: Sequence[str]) -> dict[str, list[str]]:
     """The four codes of each label's normalised form, by name of the code; without a Latin letter they are empty."""
     import jellyfish
 
-    functions = {"soundex": jellyfish.soundex, "caverphone": caverphone,
-                 "metaphone": lambda word: jellyfish.metaphone(_rewrite(word, _FOR_METAPHONE)),
-                 "nysiis": lambda word: jellyfish.nysiis(_rewrite(word, _FOR_NYSIIS))}
     words = [normalise(label) for label in labels]
-    return {name: [function(word) for word in words] for name, function in functions.items()}
+    return {"soundex": [jellyfish.soundex(word) for word in words],
+            "caverphone": [caverphone(word) for word in words],
+            "metaphone": [jellyfish.metaphone(_rewrite(word, _FOR_METAPHONE)) for word in words],
+            "nysiis": [jellyfish.nysiis(_rewrite(word, _FOR_NYSIIS)) for word in words]}
 
 
 def nearest_words(labels: Sequence[str], top: int = 20,
@@ -98,12 +98,7 @@ def nearest_words(labels: Sequence[str], top: int = 20,
         (N, K) int32, K = min(top, N - 1), indices into ``labels``, nearest first, never the word itself; and (N, K)
         float32, their distances. Among words at equal distance the one spelled more alike (Levenshtein over the labels)
         comes first, then the lower index.
-
-    Raises:
-        UserError: ``top`` is below 1.
     """
-    if top < 1:
-        raise UserError(f"--top {top}: a list of nearest words needs at least one")
     path = cache_file(labels, top, cache_dir)
     try:
         with open_regular(path) as file:
@@ -131,13 +126,7 @@ def cache_file(labels: Sequence[str], top: int, cache_dir: str | Path) -> Path:
 
 
 def neighbours(labels: Sequence[str], top: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nearest words by the distances of all pairs, a block of rows at a time; no N x N table ever exists.
-
-    Returns:
-        indices (N, K) int32 and distances (N, K) float32 with K = min(top, N - 1), ordered as in `nearest_words`.
-    """
-    from tqdm import tqdm
-
+    """`nearest_words` by the distances of all pairs, a block of rows at a time; no N x N table ever exists."""
     count = len(labels)
     top = max(0, min(top, count - 1))
     indices, tenths = (np.zeros((count, top), np.int32) for _ in range(2))
@@ -177,27 +166,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         prog="python -m data.phonetics", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Lists the words that sound most like each word, as --data_probs uses them.\n\n"
                     "Distance: Levenshtein over the words' Soundex (0.2), Caverphone 2.0 (0.2), Metaphone (0.5) and "
-                    "NYSIIS (0.1)\ncodes; equal codes are distance 0, the nearest. Ties: the more alike spelling, then "
-                    "the earlier word.\nThe lists are cached by content: beside the training manifest (--manifest) or "
-                    "in datasets/cache (--words).",
+                    "NYSIIS (0.1)\ncodes. Ties: the more alike spelling, then the earlier word.",
         epilog="example: python -m data.phonetics --manifest=demo --top=20 --sample=35")
     words = parser.add_argument_group("words (one of the two)").add_mutually_exclusive_group(required=True)
     words.add_argument("--manifest", metavar="NAME", help="the labels of this registered data set")
     words.add_argument("--words", metavar="FILE", help="a text file, one word a line")
     lists = parser.add_argument_group("lists")
-    lists.add_argument("--top", type=int, default=20, help="nearest words kept for each word (default: 20)")
-    lists.add_argument("--sample", type=int, default=10,
-                       help="words printed, evenly spread over the list (default: 10)")
-    lists.add_argument("--out", metavar="FILE",
-                       help="also write every word's list here, a JSON object a line (default: not written)")
-    lists.add_argument("--registry", metavar="FILE", default=REGISTRY,
-                       help="where --manifest names are looked up (default: manifests.json)")
+    lists.add_argument("--top", type=values.count, default=20, help="nearest words kept for each word (default: 20)")
+    lists.add_argument("--sample", type=values.whole, default=10, help="words printed, evenly spread over the list "
+                       "(default: 10)")
+    lists.add_argument("--out", metavar="FILE", help="also write every word's list here, a JSON object a line")
+    lists.add_argument("--registry", metavar="FILE", default=REGISTRY, help="(default: manifests.json)")
     return parser.parse_args(argv)
 
 
 def main(args: argparse.Namespace) -> None:
-    if args.sample < 0:
-        raise UserError(f"--sample {args.sample}: cannot be negative")
     if args.manifest is not None:
         train = load_corpus(args.manifest, ["train"], args.registry).splits["train"]
         labels, cache_dir, source = train.labels, train.path.parent, f"--manifest {args.manifest}"

@@ -42,18 +42,16 @@ class BalancedBatchSampler:
     """Batches of ``batch_classes`` classes with ``per_class`` clips each, for ``num_steps`` steps.
 
     Uniform draws take a class at most once. Near and proportional draws can take it several times, with other clips
-    each time; its clips then lie side by side. An epoch is as many batches as the clips fill, at least one. Within it
-    every class deals its own clips without repeating one before all were used; a class with fewer clips than are asked
-    of it repeats its own. The batches of epoch e follow from ``(seed, e)`` alone, so a run can be continued at any
-    step.
+    each time. An epoch is as many batches as the clips fill, at least one. Within it a class repeats no clip before all
+    its clips were used. The batches of epoch e follow from ``(seed, e)`` alone, so a run can be continued at any step.
 
     Args:
         labels: (N,) class of every clip.
-        names: the classes' words; needed, and only used, for phonetically near draws.
+        names: the classes' words, for phonetically near draws.
         data_probs: 0-6, an index into `MIXTURES`.
         num_steps: batches to yield in total, over as many epochs as that takes; None is one epoch.
         start: batches to skip at the beginning.
-        tables: folder where the lists of near words are kept, and looked for: beside the manifest.
+        tables: folder where the lists of near words are kept.
         groups: (C,) which of several joined sets each class, by number, comes from; with ``shares``.
         shares: what share of a uniform batch's classes each group gets, in any unit; None draws from all alike.
 
@@ -92,15 +90,15 @@ class BalancedBatchSampler:
         """The classes of each group, and how many of them a uniform batch has."""
         if shares is None:
             return [np.arange(len(self.classes))], [self.batch_classes]
-        sets = 1 if groups is None else int(groups.max()) + 1
+        groups = np.zeros(self.classes.max() + 1, int) if groups is None else groups
+        sets = int(groups.max()) + 1
         if len(shares) != sets:
             raise UserError(f"--shares gives {len(shares)} shares for {sets} data set{'s' * (sets > 1)} of --manifest "
                             "with labels that no earlier one has; give one for each")
         if not self.mixture[0]:
             raise UserError("--shares is about classes that are drawn uniformly, which these --data_probs never do; "
                             "leave one of the two out")
-        pools = [np.flatnonzero(groups[self.classes] == g) if groups is not None else np.arange(len(self.classes))
-                 for g in range(sets)]
+        pools = [np.flatnonzero(groups[self.classes] == g) for g in range(sets)]
         exact = np.array(shares) / sum(shares) * self.batch_classes
         quota = np.floor(exact).astype(int)
         quota[np.argsort(quota - exact, kind="stable")[:self.batch_classes - quota.sum()]] += 1  # largest remainders

@@ -1,4 +1,4 @@
-"""From audio files to 16 kHz mono samples: find, open, decode, resample, scale, fit."""
+"""From audio files to 16 kHz mono samples: open, decode, resample, scale, fit."""
 
 import math
 import os
@@ -17,18 +17,16 @@ from data.base.files import check_regular, open_regular
 
 SAMPLE_RATE = 16_000
 TOLERANCE = 0.02  # seconds that a clip may pass its file's end: rounding, and the ends that aligners give
-FEW_LEVELS = 16   # distinct values of a clip with fewer of which little of a word is left
+FEW_LEVELS = 16  # distinct values of a clip with fewer of which little of a word is left
 SHORT = SAMPLE_RATE // 20  # samples; 50 ms are less than the shortest word
-
-_PHONE = (b"#!AMR", b"\x1aE\xdf\xa3")  # how some of them begin, whatever their names
-
+_PHONE = (b"#!AMR", b"\x1aE\xdf\xa3")  # how some of the phones' files begin, whatever their names
 _ENDLESS = 2**48  # frames; libsndfile's answer for a FLAC header without a length is larger
 # Peaks, in full scales.
-_LOUD = 1.5         # lossy coding and mixing may go up to here, further only another scale of numbers
-_ABSURD = 2.0**33   # no integer written as a float reaches this
-_QUIET = 2.0**-8    # below, 16 bits have less than 8 of them left
-FLAT = 0.03          # of the loud samples, so many at the ends mean that it was recorded too loud
+_LOUD = 1.5  # lossy coding and mixing may go up to here, further only another scale of numbers
+_ABSURD = 2.0**33  # no integer written as a float reaches this
+_QUIET = 2.0**-8  # below, 16 bits have less than 8 of them left
 _SILENT = 2.0**-24  # what 24 bits cannot tell from silence is taken for it
+FLAT = 0.03  # of the loud samples, so many at the ends mean that it was recorded too loud
 LOUD = "reach beyond full scale, as integers written as floats do, and were made quieter"
 QUIET = "are so quiet that 16 bits would leave them few levels, and were made louder"
 OVERDRIVEN = "are cut off at their peaks for much of the word, as what is recorded too loud is; record them again " \
@@ -53,20 +51,14 @@ def chosen(samples: np.ndarray, channel: int | None) -> np.ndarray:
 
 @contextmanager
 def open_audio(path: str, channel: int | None = None) -> Iterator[soundfile.SoundFile]:
-    """Open an audio file that is whole, as far as its header tells.
-
-    Raises:
-        UserError: missing, no regular file, unreadable, empty, cut short, without a length, or without ``channel``;
-            also what goes wrong while it is read.
-    """
+    """Open an audio file that is whole, as far as its header tells. Raises UserError, also while it is read."""
     try:
         check_regular(path)
         with soundfile.SoundFile(path) as plain, (
                 counted(plain, path) if plain.format == "MP3" else nullcontext(plain)) as file:
             check_channel(path, channel, file.channels)
             if file.frames > _ENDLESS:
-                raise UserError(f"{path}: its header does not say how long it is (a streamed file?); "
-                                "convert it anew, for instance to WAV")
+                raise UserError(f"{path}: its header does not say how long it is (a streamed file?); convert it anew")
             if file.frames == 0:
                 raise UserError(f"{path}: has no audio in it" + (
                     ", its header says, though it is not empty (broken off while recording?); convert it anew"
@@ -74,9 +66,7 @@ def open_audio(path: str, channel: int | None = None) -> Iterator[soundfile.Soun
             if bytes_of := missing(file, path):
                 raise UserError("{}: ends early: its header says {:,} bytes of audio, but it has {:,}; is the file "
                                 "complete?".format(path, *bytes_of))
-            if file.format == "MP3":
-                # Its frames lend one another room, so that some 35 ms after a seek are another signal; and soundfile
-                # seeks after every read of what it can seek in, which is to where it is already.
+            if file.format == "MP3":  # some 35 ms after a seek are another signal, and soundfile seeks after every read
                 file.seekable = lambda: False
             yield file
     except UnicodeError:
@@ -101,11 +91,11 @@ def check_heard(path: str, heard: int, frames: int, rate: int, start: int = 0) -
 
 def decode(path: str, offset: float = 0.0, duration: float | None = None, longest: float | None = None,
            channel: int | None = None) -> np.ndarray:
-    """Decode part of an audio file to 16 kHz mono.
+    """Decode part of an audio file to 16 kHz mono, (T,) int16.
 
     A part that passes full scale, as floats can, is made quieter by its own peak, never clipped. One so quiet that
-    int16 would leave it few levels, as 16-bit values in a 24-bit file, is made louder by a power of two. Channels are
-    averaged unless that cancels them out; then the loudest is taken.
+    int16 would leave it few levels is made louder by a power of two. Channels are averaged unless that cancels them
+    out; then the loudest is taken.
 
     Args:
         path: any format, rate and number of channels that libsndfile reads.
@@ -113,9 +103,6 @@ def decode(path: str, offset: float = 0.0, duration: float | None = None, longes
         duration: length, seconds; None, or more than there is, reads to the file's end.
         longest: of a part longer than this many seconds, only so much around its centre is decoded.
         channel: take this one, counted from 1, instead of the mean.
-
-    Returns:
-        (T,) int16.
 
     Raises:
         UserError: missing, unreadable, empty, truncated, all-zero or not-a-number audio, or an offset past its end.
@@ -164,11 +151,8 @@ def decode_with_remarks(path: str, offset: float = 0.0, duration: float | None =
 
 
 def is_overdriven(samples: np.ndarray, kept: bool) -> bool:
-    """Whether much of what is loud in (T, C) samples lies, three or more in a row, at the highest or the lowest value.
-
-    Args:
-        kept: whether the file's coding keeps the values; else those near these count.
-    """
+    """Whether much of what is loud in (T, C) samples lies, three or more in a row, at the highest or the lowest value;
+    or near these, where the file's coding has not ``kept`` the values."""
     for channel in samples.T.astype(np.float32):
         top, low = float(channel.max()), float(channel.min())
         slack, flat = (top - low) * (2.0**-12 if kept else 0.05), 0
@@ -194,14 +178,7 @@ def has_few_levels(samples: np.ndarray) -> bool:
 
 
 def fit(samples: np.ndarray, length: int) -> np.ndarray:
-    """Exactly ``length`` samples: a longer clip is cut around its centre, a shorter one zero-padded at its end.
-
-    Args:
-        samples: (T,) of any type.
-
-    Returns:
-        (length,) of the same type.
-    """
+    """(T,) to (length,) samples: a longer clip is cut around its centre, a shorter one zero-padded at its end."""
     if len(samples) > length:
         start = (len(samples) - length) // 2
         return samples[start:start + length]
@@ -223,11 +200,8 @@ def _refusal(path: str, error: Exception) -> str:
 
 
 def _go_to(file: soundfile.SoundFile, start: int) -> None:
-    """Go to a frame of a file just opened.
-
-    Telephone formats, such as GSM 6.10, can only be read from the beginning; what follows a seek in an MP3 is wrong,
-    see `open_audio`, and is read and forgotten.
-    """
+    """Go to a frame of a file just opened: telephone formats can only be read from the beginning, and what follows a
+    seek in an MP3 is wrong, so it is read and forgotten."""
     before = start
     if file.format == "MP3":
         before = min(start, file.samplerate // 2)

@@ -41,13 +41,9 @@ def audio_files(folder: str | Path, endings: Collection[str] | None = None) -> l
 
 
 def find_noise(folder: str | Path) -> tuple[list[Path], list[Path]]:
-    """Recordings of noise below a folder, at any depth, sorted; and those in formats that cannot be read.
+    """Recordings of noise below a folder, at any depth, sorted; and those in formats that cannot be read, by endings.
 
-    By their endings: what is in the first list may still be broken. Hidden files are left out, so what a Mac keeps
-    beside each file of a foreign disk (``._hum.wav``). Two empty lists if there is no such folder.
-
-    Raises:
-        UserError: the folder, or one in it, cannot be read.
+    None if there is no such folder. Raises UserError where it, or one in it, cannot be read.
     """
     if not os.path.isdir(folder):
         return [], []
@@ -56,8 +52,7 @@ def find_noise(folder: str | Path) -> tuple[list[Path], list[Path]]:
     except OSError as error:
         raise UserError(f"{error.filename}: this folder of noise recordings cannot be read ({error.strerror}); mend "
                         "its permissions, or name another folder") from None
-    usable, unreadable = ([Path(path) for path in paths] for paths in found)
-    return usable, unreadable
+    return [*map(Path, found[0])], [*map(Path, found[1])]
 
 
 def write_sound(path: Path, samples: np.ndarray, rate: int = 16_000) -> None:

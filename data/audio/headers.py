@@ -36,10 +36,7 @@ def _content(path: str, kind: type[mmap.mmap] = mmap.mmap) -> mmap.mmap:
 
 
 def counted(file: soundfile.SoundFile, path: str) -> soundfile.SoundFile:
-    """An open MP3 file, or if no header gives its length, that file opened so that its frames are counted.
-
-    libsndfile guesses the length by the size of the first frame, and reads no further.
-    """
+    """An open MP3 file; where no header gives its length, opened so that its frames are counted, not guessed."""
     again = soundfile.SoundFile(_content(path, _Endless))
     if again.frames != file.frames:
         return again

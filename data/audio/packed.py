@@ -1,8 +1,7 @@
 """The clips of a split, decoded once into one flat file of 16 kHz int16 samples that later runs map into memory.
 
-Opening and decoding a file costs far more than using it. Clips lie there at their own length; zero padding is added
-when read. Several programs may share a cache folder: each holds a lock on what it has mapped, and removes only what
-nobody holds.
+Clips lie there at their own length; zero padding is added when read. Several programs may share a cache folder: each
+holds a lock on what it has mapped, and removes only what nobody holds.
 """
 
 import hashlib
@@ -14,6 +13,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
@@ -72,9 +72,8 @@ class PackedClips:
 def pack(manifest: Manifest, clip_seconds: float, name: str, cache_dir: str | Path = CACHE) -> PackedClips:
     """Decode every utterance of a manifest, or map the file that an earlier call left.
 
-    The cache is keyed by the utterances and each audio file's path, size, times, permissions and inode. A changed
-    manifest or recording is decoded anew, and so is a damaged cache. What an older state of the same name left is
-    removed, unless a program has it mapped.
+    The cache is keyed by the utterances and each audio file's path, size, times, permissions and inode. What an older
+    state of the same name left is removed, unless a program has it mapped.
 
     Args:
         name: shown by the progress bar, and the start of the cache files' names; one per data set and split.
@@ -92,21 +91,16 @@ def pack(manifest: Manifest, clip_seconds: float, name: str, cache_dir: str | Pa
         return found
     length, bad, remarks = np.zeros(len(manifest), np.int64), {}, {}
     with write_atomically(audio_file, "wb") as file:
-        progress = tqdm(total=len(manifest), desc=f"packing {name}", unit=" clips", disable=None, leave=False)
-        done = 0
-        with progress:
-            for clips in _decoded(manifest, clip_seconds):
-                for i, (clip, odd) in enumerate(clips, done):
-                    if isinstance(clip, str):
-                        bad[i] = clip
-                    else:
-                        length[i] = len(clip)
-                        file.write(clip.tobytes())
-                    for remark in odd:
-                        count, first = remarks.get(remark, (0, manifest.files[manifest.file[i]]))
-                        remarks[remark] = (count + 1, first)
-                done += len(clips)
-                progress.update(len(clips))
+        for i, (clip, odd) in enumerate(tqdm(_decoded(manifest, clip_seconds), f"packing {name}", len(manifest),
+                                             unit=" clips", disable=None, leave=False)):
+            if isinstance(clip, str):
+                bad[i] = clip
+            else:
+                length[i] = len(clip)
+                file.write(clip.tobytes())
+            for remark in odd:
+                count, first = remarks.get(remark, (0, manifest.files[manifest.file[i]]))
+                remarks[remark] = (count + 1, first)
         file.flush()
         kept = _kept(file)
     samples = _mapped(kept or open_regular(audio_file))
@@ -117,8 +111,7 @@ def pack(manifest: Manifest, clip_seconds: float, name: str, cache_dir: str | Pa
 
 
 def usable(packed: PackedClips, manifest: Manifest, skip_bad_audio: bool) -> np.ndarray:
-    """Indices of the clips that can be used. What is odd about some is said on stderr in one line, and which classes
-    have none that can.
+    """Indices of the clips that can be used. What is odd about some, and which classes have none, goes to stderr.
 
     Raises:
         UserError: some cannot, and ``skip_bad_audio`` is off; or none can.
@@ -180,9 +173,7 @@ def _read(index_file: Path, audio_file: Path, clips: int, clip_samples: int) -> 
                  and sorted(bad) == np.flatnonzero(length == 0).tolist() and _checksum(samples) == check)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):  # the last, of JSON too deep
         return None
-    if not whole:
-        return None
-    return _packed(samples, length, clip_samples, bad, remarks)
+    return _packed(samples, length, clip_samples, bad, remarks) if whole else None
 
 
 def _mapped(file: IO) -> np.ndarray:
@@ -235,22 +226,22 @@ def _remove_older(cache: Path, stem: str, key: str) -> None:
                 index_file.unlink(missing_ok=True)
 
 
-def _decoded(manifest: Manifest, clip_seconds: float) -> Iterator[list[tuple[np.ndarray | str, list[str]]]]:
-    """The clips in order, a chunk at a time, and remarks on each; a reason in place of a clip that cannot be used."""
+def _decoded(manifest: Manifest, clip_seconds: float) -> Iterator[tuple[np.ndarray | str, list[str]]]:
+    """The clips in order, and remarks on each; a reason in place of a clip that cannot be used."""
     # Slices are sent, not the manifest: it may be large.
     tasks = [([manifest.files[f] for f in manifest.file[i:i + _CHUNK]], manifest.offset[i:i + _CHUNK],
               manifest.duration[i:i + _CHUNK], clip_seconds) for i in range(0, len(manifest), _CHUNK)]
-    return ordered_map(_decode_chunk, tasks)
+    return chain.from_iterable(ordered_map(_decode_chunk, tasks))
 
 
 def _decode_chunk(task: tuple) -> list[tuple[np.ndarray | str, list[str]]]:
-    paths, offsets, durations, clip_seconds = task
+    *columns, clip_seconds = task
     length = round(clip_seconds * SAMPLE_RATE)
     clips: list[tuple[np.ndarray | str, list[str]]] = []
-    for path, offset, duration in zip(paths, offsets, durations, strict=True):
+    for path, offset, duration in zip(*columns, strict=True):
         try:
             clip, remarks = decode_with_remarks(path, float(offset), float(duration), clip_seconds)
-            clips.append((fit(clip, length) if len(clip) > length else clip, remarks))
+            clips.append((fit(clip, min(length, len(clip))), remarks))
         except UserError as error:
             clips.append((str(error), []))
     return clips

@@ -9,16 +9,17 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import Any
 
+from tqdm import tqdm
+
 from data.base.errors import UserError
 
 FEW = 4  # tasks; starting processes for no more than these would take longer than doing them
 
 
 def ordered_map(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Any]:
-    """Yield ``function(task)`` for every task, in order, computed by one process a core.
+    """Yield ``function(task)`` for every task, in order, computed by one process a core; few tasks in this process.
 
-    At most two tasks a core are under way or done and not yet taken, whatever the number of tasks. Few tasks, or
-    one core, and it all happens in this process. ``function`` must be importable: a module's own, not a lambda.
+    At most two tasks a core are under way or done and not yet taken. ``function`` must be a module's own, no lambda.
 
     Raises:
         UserError: one of the processes was ended from outside, as the system does when there is no memory left.
@@ -45,8 +46,6 @@ def ordered_map(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterato
 
 def each(function: Callable[[Any], list], items: Sequence[Any], chunk: int, what: str, unit: str) -> Iterator[Any]:
     """What ``function`` returns for a list of items, one after another, computed in chunks, with a progress bar."""
-    from tqdm import tqdm
-
     tasks = [items[i:i + chunk] for i in range(0, len(items), chunk)]
     with tqdm(total=len(items), desc=what, unit=unit, disable=None, leave=False) as progress:
         for results in ordered_map(function, tasks):

@@ -36,10 +36,9 @@ class Stopped(BaseException):
 def exit_cleanly(main: Callable[[], int | None]) -> None:
     """Run ``main`` and leave the process with its exit code.
 
-    A `UserError`, and what the system refuses (a file it may not open, a full disk, memory), becomes one line on
-    stderr and exit code 2; Ctrl-C becomes exit code 130, SIGTERM and SIGHUP 143 and 129, and output that nobody reads
-    on, as after ``| head``, 141, as a shell has it. Any other exception is a defect of ours and keeps its traceback.
-    What a console cannot show it gets as an escape sequence.
+    A `UserError`, and what the system refuses, becomes one line on stderr and exit code 2. Ctrl-C, SIGTERM, SIGHUP, and
+    output that nobody reads on become 130, 143, 129 and 141, as in a shell. Any other exception is a defect of ours and
+    keeps its traceback. What a console cannot show it gets as an escape sequence.
     """
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)  # Windows has no SIGHUP
@@ -60,28 +59,26 @@ def _code(main: Callable[[], int | None]) -> int | None:
     try:
         code = main()
         sys.stdout.flush()
+        return code
     except BrokenPipeError:
         if not _reader_left():  # another pipe's, as to a process at work
             raise
         _drop_output()
-        code = 141
+        return 141
     except KeyboardInterrupt:
         _print("interrupted")
-        code = 130
+        return 130
     except Stopped as stop:
         _print(f"stopped by {signal.Signals(stop.number).name}")
-        code = 128 + stop.number
+        return 128 + stop.number
     except Exception as error:
         message = in_a_line(error)
         if message is None:
             raise
         if os.environ.get("LOCAL_RANK", "0") != "0":
-            # torchrun's processes mostly have the same to report, and the first to end has it end the others: wait
-            # for that, so that one process reports it and does not die before it could.
-            time.sleep(PATIENCE)
+            time.sleep(PATIENCE)  # torchrun ends the others with the first: it has the same to report, once
         _print(f"error: {message}")
-        code = 2
-    return code
+        return 2
 
 
 def in_a_line(error: BaseException) -> str | None:

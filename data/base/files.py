@@ -32,12 +32,10 @@ def write_atomically(path: str | Path, mode: str = "w") -> Iterator[IO]:
     """Open a temporary file beside ``path`` and rename it to ``path`` once the block ends without an exception.
 
     Missing parent folders are made. Text is UTF-8 with ``\\n`` line ends, so equal content is equal bytes. A link is
-    followed, a file that is replaced keeps its permissions, and what a killed run left unfinished in that folder is
-    removed.
+    followed, a file that is replaced keeps its permissions, and what a killed run left in that folder is removed.
 
     Raises:
-        UserError: the folder cannot be written, ``path`` is a folder, device or pipe, or the disk is full, however the
-            library that writes puts it.
+        UserError: the folder cannot be written, ``path`` is a folder, device or pipe, or the disk is full.
     """
     path = Path(path)
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
@@ -46,8 +44,7 @@ def write_atomically(path: str | Path, mode: str = "w") -> Iterator[IO]:
         if target.is_symlink():
             raise UserError(f"{path}: links lead from it round in a circle; remove it, or choose another name")
         if target.exists() and not target.is_file():
-            raise UserError(f"{path}: is {kind_of(target)}, so no file of that name can be written; choose another "
-                            "name")
+            raise UserError(f"{path}: is {kind_of(target)}; choose another name")
         mode_bits = stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666 & ~_umask()
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(target.parent)
@@ -83,10 +80,7 @@ def check_output(path: str | Path) -> None:
 
 
 class _Watched:
-    """A file that keeps the error of a write: libraries that write to it tell another, or none that names the disk.
-
-    Nor do they find a descriptor to write to past it, as NumPy's does.
-    """
+    """A file that keeps the error of a failed write. Libraries raise another, or write to the descriptor directly."""
 
     def __init__(self, file: IO):
         self._file, self.error = file, None
@@ -110,12 +104,7 @@ class _Watched:
 
 
 def open_regular(path: str | Path, mode: str = "rb", **how) -> IO:
-    """Open an existing regular file to read, as `open` does; how a name that is not UTF-8 is read is left to that.
-
-    Raises:
-        OSError: as `open`; and with `errno.EINVAL` for a folder, device, socket or named pipe, opening the last of
-            which would wait for ever.
-    """
+    """Open an existing regular file to read, as `open` does. Raises OSError, also as `check_regular` does."""
     check_regular(path)
     return open(path, mode, **how)
 
@@ -127,7 +116,7 @@ def file_digest(path: str | Path) -> str:
 
 
 def check_regular(path: str | Path) -> os.stat_result:
-    """The state of a file that a library will open by its name. Raises OSError as `open_regular` does."""
+    """The state of a file. Raises OSError for a folder, device, socket or pipe: opening a pipe would wait for ever."""
     state = os.stat(path)
     if not stat.S_ISREG(state.st_mode):
         raise OSError(errno.EINVAL, f"it is {kind_of(path)}, not a file", os.fspath(path))
@@ -135,13 +124,10 @@ def check_regular(path: str | Path) -> os.stat_result:
 
 
 def read_text(path: str | Path, what: str = "file", way_out: str = "check the name") -> str:
-    """The text of a UTF-8 file, with or without a byte-order mark.
+    """The text of a UTF-8 file, with or without a byte-order mark. Raises UserError where it cannot be read.
 
     Args:
         what: what it is to the user, as "list of words".
-
-    Raises:
-        UserError: missing, not readable, no regular file, or not UTF-8.
     """
     try:
         with open_regular(path) as file:
@@ -155,24 +141,13 @@ def read_text(path: str | Path, what: str = "file", way_out: str = "check the na
 
 
 def read_lines(path: str | Path) -> list[str]:
-    """The distinct words of a text file, one a line, in one Unicode form and in order; blank lines are skipped.
-
-    Raises:
-        UserError: the file cannot be read or is not UTF-8.
-    """
+    """The distinct words of a text file, one a line, in one Unicode form and in order. Raises UserError."""
     lines = read_text(path, "list of words", "give a text file with one word a line").split("\n")
     return list(dict.fromkeys(word for line in lines if (word := one_form(line))))
 
 
 def read_json(path: str | Path, what: str = "file", way_out: str = "check the name", shape: Any = object) -> Any:
-    """The value of a JSON file.
-
-    Args:
-        shape: what it must be, see `misshapen`.
-
-    Raises:
-        UserError: as `read_text`; not JSON, nested too deep, with a key twice, or of another shape.
-    """
+    """The value of a JSON file. Raises UserError where it is not valid or has another ``shape``, see `misshapen`."""
     text = read_text(path, what, way_out)
     try:
         value = json.loads(text, object_pairs_hook=without_twins)
@@ -231,18 +206,10 @@ def _shown(value: Any) -> str:
 
 
 def check_name(flag: str, name: str) -> str:
-    """``name``, if it can be that of a folder or of files anywhere: no path, no control characters, not too long.
-
-    Raises:
-        UserError: naming the flag.
-    """
-    if name.strip() != name or name in ("", ".", "..") or re.search(r"[/\\\x00-\x1f\x7f]", name):
-        raise UserError(f"{flag} {name!r}: must be a plain folder name, without / and \\")
-    try:
-        length = len(name.encode())
-    except UnicodeEncodeError:
-        raise UserError(f"{flag} {name!a}: is not valid UTF-8; choose another name") from None
-    if length > _LONGEST:
+    """``name``, if it can be that of a folder or of files anywhere. Raises UserError, naming the flag."""
+    if name.strip() != name or name in ("", ".", "..") or re.search(r"[/\\\x00-\x1f\x7f\ud800-\udfff]", name):
+        raise UserError(f"{flag} {name!r}: must be a plain folder name, valid UTF-8 without / and \\")
+    if (length := len(name.encode())) > _LONGEST:
         raise UserError(f"{flag} {name[:20]}...: is {length} bytes long; choose a name of at most {_LONGEST}")
     return name
 
@@ -271,8 +238,7 @@ def lock(file: IO | int, *, shared: bool = False, wait: bool = False) -> bool | 
     """Lock an open file or folder, for as long as it is open or mapped.
 
     Returns:
-        True; False where another process's lock forbids it; None where there are no locks: Windows, some network
-        drives.
+        False where another process's lock forbids it; None where there are no locks (Windows, some network drives).
     """
     try:
         import fcntl

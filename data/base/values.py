@@ -1,7 +1,4 @@
-"""The values that flags take: each kind says what it wants, and refuses what no run could use.
-
-Limits are far beyond any use; what passes them would end in a traceback, in numbers that are none, or never.
-"""
+"""The values that flags take: each kind says what it wants, and refuses what no run could use."""
 
 import argparse
 import math
@@ -11,12 +8,7 @@ from collections.abc import Callable
 
 def within(kind: type, least: float, most: float = math.inf, what: str = "", above: bool = False,
            below: bool = False) -> Callable[[str], float]:
-    """Numbers of some kind, int or float, within bounds.
-
-    Args:
-        what: the name of such a number.
-        above, below: whether the lower, the upper bound itself is left out.
-    """
+    """Numbers called ``what``, int or float, within bounds, which ``above`` and ``below`` leave out themselves."""
     name = what or {int: "a whole number", float: "a number"}[kind]
     bounds = f"above {least:g}" if above else f"from {least:g}"
     bounds += " up" if most == math.inf else f" up to {'below ' * below}{most:.10g}"

@@ -79,17 +79,6 @@ def test_speed_against_interpolation_in_numpy(clips):
     assert speeds.min() < 0.86 and speeds.max() > 1.14
 
 
-def test_speed_changes_pitch_and_duration_together():
-    t = (torch.arange(16000) - 8000) / 16000
-    tone = (torch.sin(2 * torch.pi * 440 * t) * (t.abs() < 0.25)).repeat(64, 1)
-    quick = change_speed(tone, seeded(2), most=0.15)
-    speed = torch.empty(64, 1).uniform_(0.85, 1.15, generator=seeded(2))[:, 0]
-    pitch = torch.fft.rfft(quick).abs().argmax(1)  # Hz
-    seconds = (quick.abs() > 1e-3).sum(1) / (tone[0].abs() > 1e-3).sum() * 0.5
-    assert (pitch - 440 * speed).abs().max() <= 2
-    assert (seconds * speed - 0.5).abs().max() < 0.01
-
-
 @pytest.fixture
 def folder(tmp_path):
     """Three noises: long, just a clip long, and shorter than a clip."""
@@ -161,16 +150,6 @@ def test_a_silent_stretch_of_noise_adds_nothing(tmp_path, clips):
     noisy = NoiseBank(tmp_path, SAMPLES, probability=1.0)(clips, seeded())
     assert noisy.isfinite().all()
     assert (noisy == clips).all(1).float().mean() > 0.9
-
-
-def test_the_global_random_state_plays_no_part(folder, clips):
-    bank = NoiseBank(folder, SAMPLES)
-    torch.manual_seed(0)
-    before = torch.get_rng_state()
-    first = bank(time_shift(clips, seeded(), most=50), seeded())
-    assert torch.equal(torch.get_rng_state(), before)
-    torch.manual_seed(1)
-    assert torch.equal(bank(time_shift(clips, seeded(), most=50), seeded()), first)
 
 
 def test_noise_keeps_its_input_and_saves_nothing(folder, clips):

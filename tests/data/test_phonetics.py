@@ -101,15 +101,6 @@ def test_equals_brute_force(monkeypatch, top, cells, labels):
     np.testing.assert_allclose(distances, expected_distances, atol=1e-6)
 
 
-def test_equal_codes_are_nearest():
-    labels = ["full", "stop", "bell", "fall", "dog", "ball"]
-    assert [len(set(code[i] for i in (0, 3))) for code in codes(labels).values()] == [1] * 4
-    indices, distances = neighbours(labels, 3)
-    for a, b in (("full", "fall"), ("bell", "ball")):
-        for i, j in ((labels.index(a), labels.index(b)), (labels.index(b), labels.index(a))):
-            assert indices[i, 0] == j and distances[i, 0] == 0 < distances[i, 1]
-
-
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_few_labels(tmp_path, count):
     found = nearest_words(["yes", "no"][:count], cache_dir=tmp_path)[0]
@@ -204,8 +195,6 @@ def test_read_words(tmp_path, encoding):
     (b"\xff\xfe\x00", [], "UTF-8"),
     (b"", [], "at least 2"),
     (b"cat\ncat\n", [], "only 1 distinct"),
-    (b"cat\ndog\n", ["--top", "0"], "--top 0"),
-    (b"cat\ndog\n", ["--sample", "-1"], "--sample -1"),
 ])
 def test_bad_words(tmp_path, content, flags, message):
     file = tmp_path / "words.txt"

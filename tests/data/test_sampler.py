@@ -7,7 +7,7 @@ import pytest
 
 from data import phonetics, sampler
 from data.base.errors import UserError
-from data.sampler import MIXTURES, BalancedBatchSampler, Deck, spread
+from data.sampler import MIXTURES, BalancedBatchSampler, spread
 
 WORDS = ["backward", "bed", "bird", "cat", "dog", "down", "eight", "five", "follow", "forward", "four", "go", "happy",
          "house", "learn", "left", "marvin", "nine", "no", "off", "on", "one", "right", "seven", "sheila", "six",
@@ -112,16 +112,6 @@ def test_uniform_draws_cover_every_class_before_repeating(classes, batch_classes
         assert len(set(order[first:first + classes])) == classes
 
 
-def test_deck_deals_each_item_once_a_round_and_never_twice_a_deal():
-    for size, count in itertools.product(range(1, 12), range(1, 14)):
-        deck = Deck(np.arange(100, 100 + size), np.random.default_rng(size * 100 + count))
-        deals = [deck.deal(count) for _ in range(30)]
-        assert all(len(deal) == count for deal in deals)
-        times = np.array([np.bincount(deal - 100, minlength=size) for deal in deals])
-        assert (np.ptp(times, axis=1) <= 1).all()
-        assert (np.ptp(times.cumsum(0), axis=1) <= 1).all()  # dealt equally often, give or take one
-
-
 # Reproducible, and to be continued.
 
 @pytest.mark.parametrize("data_probs", [0, 6])
@@ -131,14 +121,6 @@ def test_same_seed_same_batches(data_probs):
     np.testing.assert_array_equal(batches(UNEVEN, 6, 3, seed=3, **steps)[0], first)
     np.testing.assert_array_equal(np.array(list(made)).reshape(first.shape), first)  # iterated again
     assert (batches(UNEVEN, 6, 3, seed=4, **steps)[0] != first).any()
-
-
-@pytest.mark.parametrize("data_probs", [0, 6])
-def test_epochs_differ(data_probs):
-    drawn, _, _ = batches([20] * 10, 10, 4, data_probs=data_probs, num_steps=15)
-    epochs = drawn.reshape(3, 5, -1)
-    for a, b in itertools.combinations(epochs, 2):
-        assert (a != b).any()
 
 
 @pytest.mark.parametrize("data_probs", [0, 1, 2, 6])

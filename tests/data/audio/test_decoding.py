@@ -83,12 +83,6 @@ def test_resampling_keeps_pitch_level_and_length(tmp_path, rate):
     assert np.abs(found[inside] - tone(1, SAMPLE_RATE)[inside]).max() < 0.01
 
 
-def test_channels_are_averaged(tmp_path):
-    left, right = RNG.integers(-9_000, 9_000, (2, 16_000))
-    path = wav(tmp_path / "a.wav", np.stack([left, right], 1).astype(np.int16))
-    assert np.abs(decode(path) - (left + right) / 2).max() <= 0.5
-
-
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_24", "FLOAT", "DOUBLE", "ULAW"])
 def test_sample_types_agree(tmp_path, subtype):
     path = wav(tmp_path / "a.wav", tone(1, SAMPLE_RATE), subtype=subtype)
