@@ -63,7 +63,6 @@ def load_corpus(name: str, splits: Sequence[str] = SPLITS, registry: str | Path 
     parts = {part: _load_set(part, SPLITS, registry) for part in names}
     if len(parts) < len(names):
         raise UserError(f"--manifest {name}: names a data set twice; leave one out")
-    _refuse_one_set(parts)
     _refuse_leaks(parts)
     labels = sorted(set().union(*(part.labels for part in parts.values())))
     _refuse_contradictions(name, parts, labels)
@@ -174,16 +173,6 @@ def concatenate(manifests: Sequence[Manifest], labels: list[str]) -> Manifest:
     of = np.repeat(np.arange(len(manifests)), [len(manifest) for manifest in manifests])
     again = of != of[first_alike(whole.file, whole.label, whole.offset, whole.duration)]
     return whole.subset(np.flatnonzero(~again)) if again.any() else whole
-
-
-def _refuse_one_set(parts: dict[str, Corpus]) -> None:
-    seen: dict[tuple, str] = {}
-    for name, part in parts.items():
-        train = part.splits["train"]
-        clips = len(train), round(float(train.offset.sum()), 3), frozenset(map(_real, train.files))
-        if (other := seen.setdefault(clips, name)) != name:
-            raise UserError(f"--manifest: {other!r} and {name!r} have the same training clips, so they are one set "
-                            "under two names; leave one out")
 
 
 def _refuse_leaks(parts: dict[str, Corpus]) -> None:

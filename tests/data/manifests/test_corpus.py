@@ -132,13 +132,6 @@ def test_all_other_words_are_not_a_word_beside_them(sets):
     assert load_corpus("a+b", registry=registry).labels == ["_silence_", "_unknown_", "cat"]
 
 
-def test_one_set_under_two_names(sets):
-    clips = {"train": [("cat", "s0", "../x/t.wav")], "dev": [("cat", "s1", None)], "test": [("cat", "s2", None)]}
-    sets("a", **clips)
-    with pytest.raises(UserError, match="'a' and 'b' have the same training clips"):
-        load_corpus("a+b", registry=sets("b", **clips))
-
-
 def test_a_speaker_or_a_recording_is_known_however_it_is_written(sets, tmp_path):
     sets("a", train=[("cat", "Ren\u00e9 ", "x.wav")], dev=[("cat", "s1", None)], test=[("cat", "s2", None)])
     held = {"train": [("eel", "s3", None)], "dev": [("eel", "s4", None)]}

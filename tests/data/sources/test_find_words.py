@@ -1,7 +1,6 @@
 """What lies in a folder of word folders is found, and what is left out is counted by kind."""
 
 import os
-import socket
 
 import pytest
 
@@ -37,17 +36,12 @@ def test_what_is_left_out_is_named_by_kind(tmp_path):
     (root / "yes" / "gone.wav").symlink_to(root / "nowhere.wav")
     (root / "yes" / "round.wav").symlink_to(root / "yes" / "round.wav")
     os.mkfifo(root / "no" / "pipe.wav")
-    with socket.socket(socket.AF_UNIX) as listening:
-        here = os.getcwd()
-        os.chdir(root / "no")  # the name of a socket must be short
-        listening.bind("socket.wav")
-        os.chdir(here)
     put(root / "no" / os.fsdecode(b"M\xfcller.wav"))
     found = find_words(root)
     assert names(found, root) == [("no", "no/1.wav"), ("yes", "yes/1.wav")]
     counts = {kind: len(paths) for kind, paths in found.left_out.items()}
     assert counts == {"files in no word folder": 1, "word folders without a file": 1, "names that are not UTF-8": 1,
-                      "entries that cannot be reached": 2, "entries that are no files": 2}
+                      "entries that cannot be reached": 2, "entries that are no files": 1}
     "".join(path for paths in found.left_out.values() for path in paths).encode()  # can be printed
 
 
