@@ -1,7 +1,7 @@
 """What words are compared by without an encoder: warped cepstra, and log-mel spectrograms as they are.
 
 Each takes off a band's or coefficient's mean in time, which a microphone and a voice's loudness shift. The encoders'
-front end is not used: it scales every mel band to deviation 1 too, by which warping told fewer words apart.
+front end is not used: it scales bands to deviation 1, too, by which warping told fewer words apart.
 """
 
 from __future__ import annotations
@@ -57,11 +57,7 @@ def cosines(queries: np.ndarray, templates: np.ndarray) -> np.ndarray:
 
 
 def mfcc(spectra: np.ndarray) -> np.ndarray:
-    """Mel-frequency cepstral coefficients 0 to 12 of log-mel spectrograms (N, 64, T), each with deviation 1 in time.
-
-    Returns:
-        (N, T, 13) float32.
-    """
+    """Cepstral coefficients 0 to 12, (N, T, 13) float32, of log-mel spectrograms (N, 64, T), of deviation 1 in time."""
     import librosa
 
     cepstra = librosa.feature.mfcc(S=spectra, n_mfcc=CEPSTRA).swapaxes(1, 2)
@@ -70,11 +66,8 @@ def mfcc(spectra: np.ndarray) -> np.ndarray:
 
 
 def dtw_distances(queries: np.ndarray, templates: np.ndarray, title: str | None = None) -> np.ndarray:
-    """Dynamic-time-warping distance, (Q, P) float32, of queries (Q, T, F) to templates (P, U, F).
-
-    The least sum of Euclidean frame distances along a path from both first to both last frames that goes on by one
-    frame in either or in both. ``title`` is shown by a progress bar; None shows none.
-    """
+    """Dynamic-time-warping distance, (Q, P) float32, of queries (Q, T, F) to templates (P, U, F): the least sum of
+    Euclidean frame distances along a path. ``title`` is shown by a progress bar; None shows none."""
     from librosa.sequence import dtw
 
     distances = np.empty((len(queries), len(templates)), np.float32)

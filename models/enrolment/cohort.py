@@ -1,9 +1,8 @@
 """Scores normalised by a cohort, clips of other words, so that one threshold serves any word and any recording.
 
-A similarity of 0.7 says much for a word that nothing resembles and little for one that many resemble. T-norm
-(Auckenthaler et al., 2000) normalises a clip's scores by those that it gets against a cohort, here by the most similar
-of these alone (Matejka et al., 2017). The cohort's classes also teach `models.enrolment.whiten` what clips of one word
-differ in. A cohort is clips of a data set, or what `models.enrolment.kept_cohort` keeps beside an encoder.
+T-norm (Auckenthaler et al., 2000) normalises a clip's scores by those that it gets against a cohort, here by the most
+similar of these alone (Matejka et al., 2017). The cohort's classes also teach `models.enrolment.whiten` what clips of
+one word differ in. A cohort is clips of a data set, or what `models.enrolment.kept_cohort` keeps beside an encoder.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -22,7 +22,6 @@ from data.sampler import spread
 from models.enrolment.enrol import BOTH, NEAREST, Comparison, by_both, by_clip, by_mean
 from models.enrolment.kept_cohort import KEPT, Cohort
 from models.enrolment.whiten import Whitening
-from models.runs.provenance import training_set
 
 TOP = 300  # most similar clips of the cohort, by which scores are normalised
 MOST = 1000  # clips of a cohort that these are taken from
@@ -47,8 +46,7 @@ class Reference:
 
     @classmethod
     def of_kept(cls, kept: Cohort, taken: Sequence[str]) -> Reference:
-        """Of a cohort that is kept beside the encoder, without windows in which one of ``taken`` is known to be said.
-        """
+        """Of a cohort kept beside the encoder, without windows in which one of ``taken`` is known to be said."""
         rows = kept.without(taken)
         check_enough(KEPT, len(rows), "windows")
         return cls(kept.plain[rows], kept.whitening)
@@ -74,8 +72,8 @@ def t_norm(scores: np.ndarray, clips: tuple[np.ndarray, np.ndarray]) -> np.ndarr
 
 def comparisons(queries: np.ndarray, pool: np.ndarray, cohort: np.ndarray, top: int = TOP, name: str = "embedding",
                 both: Comparison | None = None) -> dict[str, Comparison]:
-    """`by_mean`, `by_clip` and perhaps ``both``, their scores t-normalised, by the method's name, which begins with the
-    vectors' ``name``: queries (Q, D), pool (P, D) and cohort (M, D), rows of length 1."""
+    """`by_mean`, `by_clip` and perhaps ``both``, t-normalised, by names that begin with ``name``: of queries (Q, D),
+    pool (P, D) and cohort (M, D), rows of length 1."""
     clips = statistics(queries, cohort, top)
 
     def normalised(compare: Comparison) -> Comparison:
@@ -91,8 +89,9 @@ def whitened(queries: np.ndarray, pool: np.ndarray, reference: Reference) -> dic
         return {}
     queries, pool, cohort = (reference.whitening(x) for x in (queries, pool, reference.vectors))
     both = by_both(queries, pool)
-    return {WHITENED: by_mean(queries, pool), f"{WHITENED}{NEAREST}": by_clip(queries, pool), f"{WHITENED}{BOTH}": both
-            } | comparisons(queries, pool, cohort, name=WHITENED, both=both)
+    plain = {"": by_mean(queries, pool), NEAREST: by_clip(queries, pool), BOTH: both}
+    return {f"{WHITENED}{how}": compare for how, compare in plain.items()} | comparisons(
+        queries, pool, cohort, name=WHITENED, both=both)
 
 
 def choose(corpus: Corpus, taken: Sequence[str]) -> Manifest:
@@ -112,19 +111,11 @@ def check_enough(name: str, clips: int, what: str = "training clips") -> None:
                         f"least {LEAST} are needed; name another data set with --cohort")
 
 
-def find(args: Namespace, config: dict, taken: Sequence[str]) -> tuple[str, Manifest] | str:
-    """Name and clips of the cohort that --cohort names, or that the encoder was trained on; or why there is none.
-
-    Args:
-        config: of the encoder's run, {} if it has none.
-        taken: the labels that are enrolled or unknown.
-    """
-    if args.cohort:
-        return args.cohort, choose(load_corpus(args.cohort, ("train",), args.registry), taken)
-    if (known := training_set(config)) is None:
-        return "this encoder does not say what it was trained on; name a data set with --cohort"
-    name, registry = known
-    try:
-        return name, choose(load_corpus(name, ("train",), registry), taken)
-    except UserError as error:
-        return f"of what this encoder was trained on: {error}"
+def find(args: Namespace, config: dict, taken: Sequence[str]) -> tuple[str, Manifest]:
+    """Name and clips of the cohort that --cohort names, or that an encoder was trained on by its run's configuration,
+    without the ``taken`` labels. Raises UserError if there is none."""
+    begun = config.get("arguments", {})
+    if not args.cohort and not {"manifest", "registry"} <= begun.keys():
+        raise UserError("this encoder does not say what it was trained on; name a data set with --cohort")
+    name, registry = (args.cohort, args.registry) if args.cohort else (begun["manifest"], Path(begun["registry"]))
+    return name, choose(load_corpus(name, ("train",), registry), taken)

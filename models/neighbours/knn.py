@@ -56,24 +56,19 @@ def check_finite(embeddings: np.ndarray, what: str, clips: Manifest | None = Non
 def few_clips(counts: np.ndarray, labels: Sequence[str], k: int) -> str | None:
     """Which classes have fewer clips that vote, (C,) counts, than k neighbours, so that they cannot win outright."""
     few = [f"{visible(labels[c])} ({counts[c]})" for c in np.flatnonzero(counts < k)]
-    if not few:
-        return None
     return (f"fewer than k = {k} training clips vote for {len(few):,} of the {len(labels):,} classes: "
-            + first_few(few))
+            + first_few(few)) if few else None
 
 
 def knn_search(train: np.ndarray, queries: np.ndarray, k: int, device=None) -> tuple[np.ndarray, np.ndarray]:
     """The k most similar train embeddings (N, D) of every query (Q, D), all float32 of length 1.
 
-    Args:
-        device: a torch device that searches instead of FAISS, for a GPU; as exact.
+    A torch ``device`` searches instead of FAISS, as exactly. Raises UserError where ``k`` is below 1 or above N, or an
+    embedding is not finite.
 
     Returns:
         similarities (Q, k) float32, descending, and indices (Q, k) int64 of rows of ``train``; equally similar ones
         in the order of their rows. Which of those come in at all at the k-th place is not defined.
-
-    Raises:
-        UserError: ``k`` is below 1 or above N, or an embedding is not finite.
     """
     check_k(k, len(train))
     for embeddings, what in ((train, "train set"), (queries, "queries")):
@@ -101,10 +96,8 @@ def _search_by_torch(train: np.ndarray, queries: np.ndarray, k: int, device) -> 
 
 
 def vote(neighbour_labels: np.ndarray, num_classes: int, ties: str = "nearest") -> np.ndarray:
-    """The most frequent label, (Q,) int64, of (Q, k) labels, the nearest neighbour's first.
-
-    Of several as frequent labels, ``ties`` takes that of the ``nearest`` neighbour, or the ``lowest`` as the original.
-    """
+    """The most frequent label, (Q,) int64, of (Q, k) labels, the nearest neighbour's first. Of several as frequent
+    ones, ``ties`` takes that of the ``nearest`` neighbour, or the ``lowest`` as the original."""
     winners = np.empty(len(neighbour_labels), np.int64)
     rows = max(1, _CELLS // num_classes)
     for start in range(0, len(neighbour_labels), rows):
@@ -121,8 +114,7 @@ def vote(neighbour_labels: np.ndarray, num_classes: int, ties: str = "nearest") 
 
 def classify(train: np.ndarray, train_labels: np.ndarray, queries: np.ndarray, k: int,
              num_classes: int, device=None, ties: str = "nearest") -> Prediction:
-    """Classify every query by the labels of its k nearest train embeddings; arguments as in `knn_search` and `vote`.
-    """
+    """Classify every query by its k nearest train embeddings; arguments as in `knn_search` and `vote`."""
     return classify_each(train, train_labels, queries, [k], num_classes, device, ties)[k]
 
 

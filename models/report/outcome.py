@@ -51,11 +51,8 @@ class Subject:
                    f"{args.manifest}-{args.model}-{step}", facts)
 
     def embed(self, split: str, rows: np.ndarray | None = None, normalise: bool = True) -> np.ndarray:
-        """Embeddings (N, D) of all clips of a split, or of those at ``rows``.
-
-        Raises:
-            UserError: one that should have length 1 has not, or is no number.
-        """
+        """Embeddings (N, D) of all clips of a split, or of those at ``rows``. Raises UserError if one that should have
+        length 1 has not, or is no number."""
         from models.encoders.embedding import embed_clips
         from models.neighbours.knn import check_finite
 

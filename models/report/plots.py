@@ -27,10 +27,8 @@ def plot(out: Path, stem: str, embeddings: np.ndarray, utterances: Manifest, pai
     """Print how far apart words lie and write ``<stem>-map.png``, ``-distances.png``, ``-vectors.tsv`` and
     ``-metadata.tsv`` into ``out``. Returns the pictures ``map`` and ``distances``.
 
-    Args:
-        embeddings: (Q, D) float32 of the test clips, rows of length 1.
-        predicted: (Q,) classes, where there is one prediction a clip.
-        unknown: the classes that were not enrolled, drawn hollow, where others were.
+    The test clips have ``embeddings`` (Q, D) float32 of length 1 and perhaps ``predicted`` classes (Q,). Classes that
+    are ``unknown`` are drawn hollow.
     """
     print(summary(pairs.figures()))
     pictures = {"map": map_of(stem, embeddings, utterances, predicted, unknown),
@@ -104,7 +102,7 @@ def summary(figures: dict) -> str:
 def project(embeddings: np.ndarray) -> np.ndarray:
     """t-SNE of (N, D) unit vectors in two dimensions, (N, 2) float32, begun at their principal components.
 
-    One thread, since with more the rounding, and then the picture, differs from run to run.
+    By one thread: with more the rounding, and then the picture, differs from run to run.
     """
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
@@ -124,10 +122,8 @@ def draw_map(labels: Sequence[str], points: np.ndarray, truth: np.ndarray, ranke
              why: str, unknown: Sequence[int] = ()) -> bytes:
     """The embeddings' map as a PNG: points (N, 2), a colour and a shape for each class, its name at its median clip.
 
-    Args:
-        ranked: classes in the order in which they get one of the 40 colours and shapes; where that leaves some grey,
-            the title says so, and that those with ``why`` are not.
-        unknown: classes drawn hollow.
+    The classes get one of 40 colours and shapes as they are ``ranked``; where that leaves some grey, the title says so,
+    and that those with ``why`` are not. Those ``unknown`` are drawn hollow.
     """
     from matplotlib.figure import Figure  # not pyplot: no window system, no global state
 
@@ -161,7 +157,7 @@ def draw_map(labels: Sequence[str], points: np.ndarray, truth: np.ndarray, ranke
 
 
 def _write_names(figure, points: dict[str, np.ndarray]) -> None:
-    """Write each class's name at the one of its points, (N, 2), that is next to their median, where there is room."""
+    """Write each class's name at the one of its points, (N, 2), next to their median, where there is room."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.patheffects import withStroke
 

@@ -82,18 +82,12 @@ def test_the_encoders_own_training_words_are_found_or_why_not_is_said(corpus, tm
     begun = {"manifest": "many", "registry": str(registry)}
     name, clips = find(args, {"arguments": begun}, ["cat"])
     assert (name, len(clips)) == ("many", 120)
-    for config, reason in (({}, "does not say"),
-                           ({"arguments": begun | {"manifest": "gone"}}, "not registered"),
-                           ({"arguments": begun | {"registry": str(tmp_path / "moved.json")}}, "moved.json")):
-        assert reason in find(args, config, ["cat"])
-    (tmp_path / "train.json").unlink()
-    assert "no such file" in find(args, {"arguments": begun}, ["cat"])
-
-
-def test_a_cohort_that_is_asked_for_must_be_there(corpus, tmp_path):
-    args = Namespace(cohort="many", registry=tmp_path / "manifests.json")
-    name, clips = find(args, {}, ["cat"])
+    asked = Namespace(cohort="many", registry=registry)
+    name, clips = find(asked, {}, ["cat"])
     assert (name, len(clips)) == ("many", 120)
-    args.cohort = "few"
-    with pytest.raises(UserError, match="not registered"):
-        find(args, {}, ["cat"])
+    for given, config, reason in (
+            (args, {}, "does not say"), (args, {"arguments": begun | {"manifest": "gone"}}, "not registered"),
+            (args, {"arguments": begun | {"registry": str(tmp_path / "moved.json")}}, "moved.json"),
+            (Namespace(cohort="few", registry=registry), {}, "not registered")):
+        with pytest.raises(UserError, match=reason):
+            find(given, config, ["cat"])

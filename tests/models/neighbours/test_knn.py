@@ -118,18 +118,6 @@ def test_classes_with_fewer_clips_than_neighbours_are_named():
     assert few_clips(np.array([1, 2, 3, 4, 1, 1, 1]), labels, 5).endswith("four (1) and 2 more")
 
 
-@pytest.mark.parametrize("k", [1, 2, 5, 40])
-def test_classify_equals_brute_force(k):
-    rng = np.random.default_rng(k)
-    train, queries, labels = unit(rng, 120), unit(rng, 60), rng.integers(0, 6, 120).astype(np.int32)
-    found = classify(train, labels, queries, k, 6)
-    nearest = np.argsort(-(queries.astype(np.float64) @ train.T), axis=1)[:, :k]
-    np.testing.assert_array_equal(found.labels, [oracle_vote(row) for row in labels[nearest]])
-    np.testing.assert_array_equal(labels[found.indices[:, 0]], labels[nearest[:, 0]])
-    gaps = queries[:, None].astype(np.float64) - train[found.indices]
-    np.testing.assert_allclose(found.distances, (gaps ** 2).sum(-1), atol=1e-5)
-
-
 def test_k_out_of_range_is_named_with_the_train_set_size():
     rng = np.random.default_rng(0)
     for k in (13, 0, -4):

@@ -13,8 +13,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from data.manifests.manifest import Manifest
 from models.enrolment.enrol import by_score
 from models.neighbours import pairs as pairs_module
-from models.neighbours.pairs import BINS, count_pairs
-from models.neighbours.separation import equal_error
+from models.neighbours.pairs import BINS, count_pairs, equal_error
 from models.report.plots import (
     COLOURED,
     MAPPED,
@@ -119,12 +118,9 @@ def test_without_both_kinds_of_pairs_there_is_no_threshold(label, kinds, drawn):
 def test_few_clips_and_narrow_embeddings_have_a_place(clips, width):
     x = np.random.default_rng(0).standard_normal((clips, width)).astype(np.float32)
     x /= np.linalg.norm(x, axis=1, keepdims=True)
-    points = project(x)
-    assert points.shape == (clips, 2) and np.isfinite(points).all()
-
-
-def test_clips_that_are_all_equal_have_a_place():
-    assert np.isfinite(project(np.eye(1, 5, dtype=np.float32).repeat(7, 0))).all()
+    for vectors in (x, x[:1].repeat(clips, 0)):  # also of clips that are all equal
+        points = project(vectors)
+        assert points.shape == (clips, 2) and np.isfinite(points).all()
 
 
 def check_map(figure: Figure, classes: int) -> None:
@@ -193,14 +189,6 @@ def test_the_projectors_files_align_with_the_clips(tmp_path, capsys):
     names = ["one", "tab here", "new line", 'q"uote']
     assert rows == [[names[c], names[p], "ann", f"/clips/{i}.wav", f"{i * 0.25:.6f}"]
                     for i, (c, p) in enumerate(zip(label, predicted, strict=True))]
-
-
-@pytest.mark.parametrize("label", [[0], [0, 1], [2, 2, 2, 2, 2, 2]])
-def test_few_clips_and_one_class_are_drawn(label, tmp_path, drawn):
-    label = np.array(label, np.int32)
-    x = np.eye(4, dtype=np.float32)[:1].repeat(len(label), 0)
-    plot(tmp_path, "t", x, manifest(label), count_pairs(x, label), predicted=label)
-    assert len(drawn[0].axes[0].get_legend().get_texts()) == len(np.unique(label))
 
 
 def test_of_many_clips_some_of_every_class_are_mapped_and_all_are_written(tmp_path, monkeypatch, drawn):
