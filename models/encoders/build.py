@@ -22,10 +22,8 @@ def make_encoder(model: str, width: int, embedding: int | None = None, filters: 
                  frames: int = 112) -> nn.Module:
     """An untrained encoder: log-mel (B, F, T) to embeddings (B, D), not normalised.
 
-    Args:
-        width: channels of Res8 and Res15; of the others D.
-        embedding: D, if it is to differ from ``width``.
-        filters, frames: of `models.encoders.quartznet.Quartz` alone.
+    ``width`` is the channels of Res8 and Res15, and D unless ``embedding`` is given. Quartz alone takes ``filters`` and
+    ``frames``.
     """
     if model.startswith(BCRES):
         from models.encoders.bcresnet import BCResNet

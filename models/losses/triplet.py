@@ -32,11 +32,8 @@ def positive_pairs(labels: torch.Tensor) -> torch.Tensor:
 
 
 def own_class(labels: torch.Tensor) -> torch.Tensor:
-    """What to add to distances (B, B) so that no clip of a label's (B,) own class is its negative.
-
-    Returns:
-        (B, 8 W) float32, infinity within a class, 0 between classes; columns of infinity fill up whole words of bools.
-    """
+    """What to add to distances so that no clip of a label's (B,) own class is its negative: (B, 8 W) float32, infinity
+    within a class, 0 between classes; columns of infinity fill up whole words of bools."""
     same = functional.pad(labels[:, None] == labels[None, :], (0, -len(labels) % 8), value=True)
     return torch.zeros(same.shape, device=labels.device).masked_fill_(same, torch.inf)
 
@@ -59,8 +56,7 @@ def mine(distances: torch.Tensor, labels: torch.Tensor, pairs: torch.Tensor, mar
         generator: on the CPU, so that a seed gives the same triplets on every device.
         own: `own_class` of the labels, if known.
 
-    Returns:
-        (P,) index of the negative, and (P,) bool, False where no negative will do.
+    Returns (P,) index of the negative, and (P,) bool, False where no negative will do.
     """
     anchor, positive = pairs.T
     limit = distances[anchor, positive]  # (P,)
@@ -109,9 +105,7 @@ def triplet_loss(embeddings: torch.Tensor, labels: torch.Tensor, margin: float, 
                  own: torch.Tensor | None = None) -> TripletLoss:
     """Mine a batch of embeddings (B, D) with labels (B,) and average the triplets' losses.
 
-    Args:
-        pairs: `positive_pairs` of the labels, if known; finding them makes the host wait for a GPU.
-        own: `own_class` of the labels, if known.
+    ``pairs`` and ``own`` are `positive_pairs` and `own_class`, if known; finding pairs makes the host wait for a GPU.
     """
     if pairs is None:
         pairs = positive_pairs(labels)
