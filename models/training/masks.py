@@ -11,10 +11,7 @@ MASKS = {"full": {"bands": (2, 15), "stretches": (2, 25), "rectangles": (5, 15, 
 
 
 class SpectrogramMasks(torch.nn.Module):
-    """Zero out random bands, stretches and rectangles: SpecAugment and Cutout in one, for a whole batch at once.
-
-    Masks are up to the given sizes and inside the valid frames. NeMo's own Cutout loops over clips and rectangles, one
-    kernel launch each.
+    """Zero out random bands, stretches and rectangles inside the valid frames, for a whole batch at once.
 
     Args:
         bands: number and largest height (mel bands) of masks over all frames.

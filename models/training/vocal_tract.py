@@ -1,7 +1,4 @@
-"""Other speakers' vocal tracts, for training: a clip's frequencies stretched by moving its mel filters.
-
-Jaitly & Hinton, 2013, "Vocal tract length perturbation (VTLP) improves speech recognition".
-"""
+"""Other vocal tracts, for training, by moved mel filters: Jaitly & Hinton, 2013, "Vocal tract length perturbation"."""
 
 import torch
 
@@ -15,12 +12,8 @@ _KNEE = 4800.0  # Hz: what lies below is multiplied, what lies above led to half
 
 
 class VocalTracts(torch.nn.Module):
-    """Draws the mel filters of each clip of a batch.
-
-    Args:
-        filters: the front end's own, (64, 257).
-        probability: of a clip being warped; the others get the front end's own.
-    """
+    """Draws the mel filters of each clip of a batch: the front end's own, (64, 257), or with ``probability`` warped
+    ones. """
 
     def __init__(self, filters: torch.Tensor, probability: float):
         super().__init__()

@@ -78,7 +78,6 @@ def look(words, run, step):
 
 
 @pytest.mark.parametrize(("script", "here", "flags", "parts"), [
-    ("TripletEncoder", 4, ["--gpu=0"], ["--gpu: torchrun gives each process a GPU of its own"]),
     ("TripletEncoder", 2, [], ["torchrun --nnodes", "one machine"]),
     ("infer_train", 4, [], ["infer_train.py runs in one process"])])
 def test_what_torchrun_cannot_start(words, tmp_path, run, monkeypatch, script, here, flags, parts):

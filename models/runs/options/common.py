@@ -22,7 +22,7 @@ def add_data(parser: Parser) -> None:
     group = parser.add_argument_group("data")
     group.add_argument("--manifest", required=True,
                        help="a name registered in manifests.json: 10, 100, 1000, 10000 (LibriWords), 12, 35 (Speech "
-                            "Commands), demo (made on first use), or your own; several joined by +, as a+b, are one")
+                            "Commands), demo (made on first use), or your own; several are joined by +, as a+b")
     group.add_argument("--registry", type=Path, default=ROOT / "manifests.json",
                        help="the file that --manifest names are looked up in (default: manifests.json beside the "
                             "scripts)")

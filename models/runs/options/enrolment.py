@@ -24,22 +24,21 @@ def add_enrolment(parser: Parser) -> None:
                        help="labels that are never enrolled and whose test clips must be rejected; without LABEL, all "
                             "that --enroll does not name (default: none)")
     group.add_argument("--protocol", choices=tuple(PROTOCOLS),
-                       help="a test that others report, in place of the flags above; commands10: the ten command words "
-                            "of Speech Commands enrolled from 1, 5 and 10 clips, 100 draws, all other words and "
-                            "silence to reject (data.speech_commands --silence makes such a set) (default: none)")
+                       help="a test that others report, in place of the flags above; commands10: ten command words "
+                            "enrolled from 1, 5 and 10 clips, 100 draws, all other words and silence to reject, of a "
+                            "set that data.speech_commands --silence makes (default: none)")
     group.add_argument("--new_words", action="store_true",
-                       help="instead, report how well distances tell words that the data set holds out as new, as "
-                            "--eval new_words measures while training: AUROC and equal-error rate of pairs of clips "
-                            "(default: off)")
+                       help="instead, report how well distances tell words that the data set holds out as new: AUROC "
+                            "and equal-error rate of pairs of clips (default: off)")
     group.add_argument("--eval_clips", type=count, default=2000,
                        help="of --new_words: at most so many clips, spread over the words (default: 2000)")
     group.add_argument("--cohort", metavar="MANIFEST",
                        help="where there are unknown words, a data set whose training clips of other words all scores "
-                            "are also normalised and embeddings whitened by (default: the cohort that spotting.cohort "
-                            "kept beside the encoder, or else what it was trained on, if that is still there)")
+                            "are also normalised and embeddings whitened by (default: the cohort kept beside the "
+                            "encoder, or else what it was trained on, if that is still there)")
     group.add_argument("--baselines", action="store_true",
-                       help="compare with what needs no encoder, dynamic time warping of MFCCs and the cosine of "
-                            "log-mel spectrograms; the former takes minutes (default: off)")
+                       help="compare with dynamic time warping of MFCCs, which takes minutes, and the cosine of "
+                            "log-mel spectrograms (default: off)")
 
 
 def check_enrolment(args: argparse.Namespace) -> None:

@@ -8,10 +8,7 @@ from models.runs.parser import Parser
 
 
 def add_test(parser: Parser, step: str = "the newest"):
-    """What the two test scripts share. Returns the group, for more of its kind.
-
-    Args:
-        step: which of the encoder's is tested where none is named.
+    """What the two test scripts share. Returns the group. ``step`` is the encoder's that is tested where none is named.
     """
     group = parser.add_argument_group("test")
     group.add_argument("--enc_step", type=whole, help=f"step of the encoder's checkpoint (default: {step})")
@@ -28,8 +25,8 @@ def add_k(group, several: bool = False) -> None:
                        help="neighbours that vote" + ("; of several, the first has the full report" if several else "")
                             + " (default: 5)")
     group.add_argument("--ties", choices=("nearest", "lowest"), default="nearest",
-                       help="which of the classes with equally many votes wins: the nearest neighbour's, or, as in the "
-                            "original, the first label's (default: nearest)")
+                       help="which of the classes with equally many votes wins: the nearest neighbour's, or the first "
+                            "label's, as in the original (default: nearest)")
 
 
 def each_k(args: argparse.Namespace) -> list[int]:
@@ -39,9 +36,8 @@ def each_k(args: argparse.Namespace) -> list[int]:
 
 def add_plot(group) -> None:
     group.add_argument("--plot", action="store_true",
-                       help="also draw a map of the test clips' embeddings (t-SNE) and how far apart clips of the same "
-                            "and of different words lie, and write TSV files for TensorBoard's embedding projector "
-                            "(default: off)")
+                       help="also draw a map of the test clips' embeddings and how far apart clips of the same and of "
+                            "different words lie, and write TSV files for TensorBoard's projector (default: off)")
 
 
 def add_html(group, tested: str) -> None:

@@ -33,9 +33,8 @@ def add_checkpoints(parser: Parser) -> None:
 def add_eval(parser: Parser) -> None:
     group = parser.add_argument_group("evaluation while training")
     group.add_argument("--eval", choices=("dev", "new_words"), default="dev",
-                       help="what is looked at while training: dev, accuracy on the dev set; new_words, how well "
-                            "distances tell words that the data set holds out as new (data.libriwords --new_words), "
-                            "AUROC: with thousands of classes, accuracy on dev says little (default: dev)")
+                       help="what is looked at while training: accuracy on dev, or how well distances tell words that "
+                            "the data set holds out as new (data.libriwords --new_words), AUROC (default: dev)")
 
 
 def add_parallel(parser: Parser) -> None:
