@@ -40,18 +40,17 @@ class Parser(argparse.ArgumentParser):
             return action.default is None and not action.required
         if action.nargs == 0:  # on or off
             return isinstance(value, bool)
-        several = action.nargs is not None and action.nargs != "?"
-        if (several and not isinstance(value, list)) or (isinstance(action.nargs, int) and len(value) != action.nargs):
+        several = action.nargs not in (None, "?")
+        if several != isinstance(value, list) or (isinstance(action.nargs, int) and len(value) != action.nargs):
             return False
         return all(_fits(action, one) for one in (value if several else [value]))
 
 
 def _fits(action: argparse.Action, value) -> bool:
     if action.type in (None, str, Path):
-        fits = isinstance(value, str)
-    else:
-        try:
-            fits = isinstance(value, int | float) and not isinstance(value, bool) and action.type(repr(value)) == value
-        except (argparse.ArgumentTypeError, ValueError):
-            fits = False
-    return fits and (action.choices is None or value in action.choices)
+        return isinstance(value, str) and (action.choices is None or value in action.choices)
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and action.type(repr(value)) == value \
+            and (action.choices is None or value in action.choices)
+    except (argparse.ArgumentTypeError, ValueError):
+        return False

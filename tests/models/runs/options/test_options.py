@@ -22,7 +22,7 @@ ORIGINAL = {
                           "hidden_size": 45, "manifest": "12", "model": "Res8", "lr": 1e-3, "lr_end": 1e-4,
                           "num_epochs": 2, "batch_size": 128},
     "infer_train": {"gpu": 0, "name": "a", "enc_step": None, "manifest": "12", "hidden_size": None, "model": "Res8",
-                    "k": 5, "save": False},
+                    "k": [5], "save": False},
     "infer_notl": {"gpu": 0, "name": "a", "enc_step": None, "manifest": "12", "hidden_size": None, "model": "Res8",
                    "save": False, "cl_name": "b", "cl_step": None},
 }
