@@ -104,7 +104,7 @@ def write_html(subject, outcome, result, embeddings) -> None:
     from models.report.plots import map_of
 
     test, train, embeddings = subject.clips["test"], subject.clips["train"], unit(embeddings)
-    nearest = classify(subject.embed("train"), train.manifest.label, embeddings, 1, len(train.manifest.labels))
+    nearest = classify(subject.embed("train"), train.manifest.label, embeddings, 1)
     pictures = {"map": map_of(outcome.stem, embeddings, test.manifest, outcome.predicted)}
     write_page(subject.args.html, page_of_clips(outcome, result, test, train, nearest, pictures), subject.args.html_mb)
 

@@ -24,10 +24,8 @@ _LEAST = 1e-9  # a length or deviation below this is none
 
 
 def comparisons(test: tuple[Clips, np.ndarray], train: tuple[Clips, np.ndarray]) -> dict[str, Comparison]:
-    """Both baselines by name, for test clips and a pool of train clips, each a data set and (Q,) or (P,) indices.
-
-    A class is its nearest enrolled clip: clips that differ in tempo have no mean, and on spectrograms it was worse.
-    """
+    """Both baselines by name, for test clips and a pool of train clips, each a data set and (Q,) or (P,) indices. A
+    class is its nearest enrolled clip: clips that differ in tempo have no mean, and on spectrograms it was worse."""
     queries, templates = log_mels(*test), log_mels(*train)
     return {"DTW of MFCC": by_nearest(-dtw_distances(mfcc(queries), mfcc(templates), title="warping")),
             "log-mel cosine": by_nearest(cosines(queries, templates))}

@@ -16,12 +16,8 @@ MOST = 2000  # dev clips that are embedded
 
 def dev_clips(dev: Clips, corpus: Corpus, words: tuple[np.ndarray, np.ndarray],
               others: Sequence[Clips]) -> np.ndarray | str:
-    """At most 2,000 dev clips of the words that are enrolled and of those that are unknown; or why there are none.
-
-    Args:
-        words: classes that are enrolled, and classes that are unknown.
-        others: what they must not be among: the clips that are enrolled from, and the test clips.
-    """
+    """At most 2,000 dev clips of the words, classes that are enrolled and classes that are unknown; or why there are
+    none. They must not be among ``others``: the clips that are enrolled from, and the test clips."""
     chosen = [np.flatnonzero(np.isin(dev.manifest.label, classes)) for classes in words]
     for rows, classes, what in zip(chosen, words, ("an enrolled", "an unknown"), strict=True):
         if len(classes) and not len(rows):
@@ -35,10 +31,8 @@ def dev_clips(dev: Clips, corpus: Corpus, words: tuple[np.ndarray, np.ndarray],
 
 def choose(results: Sequence[Result]) -> tuple[str, dict[int, tuple[str, float]]]:
     """For each number of enrolled clips the method with the least equal-error rate or, where no word is unknown, with
-    the highest accuracy; the first of equal ones.
-
-    Returns the figure's name; and by the number of clips (method, its mean over the draws).
-    """
+    the highest accuracy; the first of equal ones. Returns the figure's name; and by the number of clips (method, its
+    mean over the draws)."""
     figure, best = ("equal_error_rate", min) if "equal_error_rate" in results[0].figures else ("accuracy", max)
     tried: dict[int, list[tuple[str, float]]] = {}
     for result in sorted(results, key=lambda result: result.shots):

@@ -20,7 +20,6 @@ from data.manifests.corpus import Corpus, load_corpus
 from data.manifests.manifest import Manifest
 from data.sampler import spread
 from models.enrolment.enrol import BOTH, NEAREST, Comparison, by_both, by_clip, by_mean
-from models.enrolment.kept_cohort import KEPT, Cohort
 from models.enrolment.whiten import Whitening
 
 TOP = 300  # most similar clips of the cohort, by which scores are normalised
@@ -43,13 +42,6 @@ class Reference:
     def of_clips(cls, vectors: np.ndarray, labels: np.ndarray) -> Reference:
         """Of embeddings (N, D) of a cohort's clips and their classes (N,); scores are normalised by `MOST` of them."""
         return cls(vectors[spread(labels, MOST)], Whitening.fit(vectors, labels))
-
-    @classmethod
-    def of_kept(cls, kept: Cohort, taken: Sequence[str]) -> Reference:
-        """Of a cohort kept beside the encoder, without windows in which one of ``taken`` is known to be said."""
-        rows = kept.without(taken)
-        check_enough(KEPT, len(rows), "windows")
-        return cls(kept.plain[rows], kept.whitening)
 
 
 def statistics(vectors: np.ndarray, cohort: np.ndarray, top: int = TOP) -> tuple[np.ndarray, np.ndarray]:

@@ -44,14 +44,9 @@ class Result:
 
 def choose_words(labels: Sequence[str], enroll: Sequence[str] | None, unknown: Sequence[str] | None,
                  manifest: str) -> tuple[np.ndarray, np.ndarray]:
-    """The classes to enrol and the classes that must be rejected, (C,) and (U,) int64 indices into ``labels``.
-
-    Args:
-        enroll: labels; None takes all that are not ``unknown``.
-        unknown: labels; None takes none, an empty list all that are not in ``enroll``.
-
-    Raises UserError for a label that the manifest lacks, one in both, or nothing left to tell apart.
-    """
+    """The classes to enrol and those to reject, (C,) and (U,) int64 indices into ``labels``. Labels to ``enroll`` are
+    by default all that are not ``unknown``; no label is unknown by default, and all others are if the list is empty.
+    Raises UserError for a label that the manifest lacks, one in both, or nothing left to tell apart."""
     for flag, given in (("--enroll", enroll), ("--unknown", unknown)):
         if missing := [label for label in given or () if label not in labels]:
             raise UserError(f"{flag}: --manifest {manifest} has no label {', '.join(map(repr, missing))}"
@@ -83,10 +78,8 @@ def check_protocol(name: str, corpus: Corpus) -> None:
 
 def draw(train_labels: np.ndarray, enrolled: np.ndarray, shots: int, repeats: int, seed: int) -> np.ndarray:
     """Draw the clips to enrol for (C,) classes, without replacement within a repeat, from (N,) classes of train clips.
-
     The first n of a class's are its draw for n shots. A class's draws depend on the seed and on its own clips, not on
-    which other classes are enrolled. Returns (repeats, C, shots) int64, rows of ``train_labels``.
-    """
+    which other classes are enrolled. Returns (repeats, C, shots) int64, rows of ``train_labels``."""
     clips = [np.flatnonzero(train_labels == c) for c in enrolled]
     return np.stack([np.stack([np.random.default_rng([seed, repeat, c]).permutation(rows)[:shots]
                                for c, rows in zip(enrolled, clips, strict=True)]) for repeat in range(repeats)])
@@ -155,16 +148,9 @@ def by_nearest(similarities: np.ndarray) -> Comparison:
 
 def evaluate(methods: dict[str, Comparison], drawn: np.ndarray, shots: Sequence[int],
              truth: np.ndarray) -> list[Result]:
-    """Test every method with every number of shots (at most N) on every draw.
-
-    With one clip enrolled, the most similar clip is the mean: methods by `NEAREST` and `BOTH` are left out.
-
-    Args:
-        drawn: (R, C, N) rows of the pool, as `draw` gives them.
-        truth: (Q,) class of every query, or UNKNOWN.
-
-    Raises UserError for scores that are no numbers.
-    """
+    """Test every method with every number of shots (at most N) on every draw of (R, C, N) rows of the pool; ``truth``
+    is (Q,), the class of every query, or UNKNOWN. With one clip enrolled, the most similar clip is the mean: methods by
+    `NEAREST` and `BOTH` are left out. Raises UserError for scores that are no numbers."""
     results = []
     for method, compare in methods.items():
         for n in (n for n in shots if n > 1 or not method.endswith((NEAREST, BOTH))):

@@ -73,10 +73,8 @@ class Cohort:
         return self.level(self.embeddings, own=True)
 
     def scores(self, template: np.ndarray, names: Sequence[str], by: Cohort | None) -> np.ndarray:
-        """(K, D) templates to (K, M') float64: the scores that the windows get in which none of ``names`` is said.
-
-        The templates were whitened ``by`` a cohort, whose levels are taken off; None takes plain similarities.
-        """
+        """(K, D) templates to (K, M') float64: the scores that the windows get in which none of ``names`` is said. The
+        templates were whitened ``by`` a cohort, whose levels are taken off; None takes plain similarities."""
         rows = self.without(names)
         windows = self.plain[rows] if by is None else by.whitened(self.plain[rows])
         similar = template @ windows.T.astype(np.float64)
@@ -138,8 +136,7 @@ def unpack(content: bytes, sha256: str, width: int) -> Cohort | str:
     if embeddings.shape != (len(spoken), width) or not len(spoken) or not (length > 0).all() or \
             (whitening is not None and not whitening.fits(width)):
         return "is damaged"
-    return Cohort(embeddings / length, spoken, hashlib.sha1(content).hexdigest(), content, whitening,
-                  kept.get("words"))
+    return Cohort(embeddings / length, spoken, hashlib.sha1(content).hexdigest(), content, whitening, kept.get("words"))
 
 
 def tell_learnt(counts: dict[str, int]) -> list[str]:

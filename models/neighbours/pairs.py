@@ -42,10 +42,8 @@ class Pairs:
     means: np.ndarray  # (2,) float64; NaN where there is no pair
 
     def figures(self) -> dict:
-        """Numbers of pairs, mean distances and, where there are both kinds, how well a threshold tells them apart.
-
-        Of two pairs, the nearer should be the same-word one; distances of one bin are a tie.
-        """
+        """Numbers of pairs, mean distances and, where there are both kinds, how well a threshold tells them apart. Of
+        two pairs, the nearer should be the same-word one; distances of one bin are a tie."""
         result = {}
         for kind, counts, mean in zip(("same_word", "different_word"), self.counts, self.means, strict=True):
             result |= {f"{kind}_pairs": int(counts.sum()), f"{kind}_mean": float(mean) if counts.any() else None}

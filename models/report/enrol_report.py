@@ -105,11 +105,9 @@ def _mean_and_deviation(result: Result, name: str) -> tuple[float, float | None]
 
 
 def draw_errors(outcome: Enrolment) -> bytes:
-    """The detection-error curves as a PNG: unknown clips accepted against enrolled words' clips rejected.
-
-    Both axes are in normal deviates. A curve is the mean over the repeats of the clips rejected, each repeat with the
-    thresholds that its own scores give. Only comparisons with a class's mean are drawn: more could not be told apart.
-    """
+    """The detection-error curves as a PNG: unknown clips accepted against enrolled words' clips rejected. Both axes are
+    in normal deviates. A curve is the mean over the repeats of the clips rejected, each repeat with the thresholds that
+    its own scores give. Only comparisons with a class's mean are drawn: more could not be told apart."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure  # not pyplot: no window system, no global state
 

@@ -12,7 +12,7 @@ from data.base.errors import UserError
 from data.dataset import Clips
 from models.encoders.embedding import embed_clips
 from models.enrolment import choice, cohort, enrol
-from models.enrolment.kept_cohort import place_of, read_kept, tell_learnt
+from models.enrolment.kept_cohort import KEPT, place_of, read_kept, tell_learnt
 from models.neighbours.knn import check_finite
 from models.neighbours.pairs import count_pairs
 from models.report.enrol_report import draw_errors, report_enrolment, tell_trained
@@ -26,10 +26,8 @@ Words = tuple[np.ndarray, np.ndarray]  # classes that are enrolled, and that are
 
 
 def test_enrolled_words(subject: Subject, run: Run, words: Words) -> None:
-    """A few training clips of each enrolled word, drawn repeatedly, recognise test clips and reject unknown ones.
-
-    On clips of dev, a way of scoring is chosen. ``run`` is the encoder's.
-    """
+    """A few training clips of each enrolled word, drawn repeatedly, recognise test clips and reject unknown ones. On
+    clips of dev, a way of scoring is chosen. ``run`` is the encoder's."""
     args, (enrolled, unknown), train, test = subject.args, words, subject.clips["train"], subject.clips["test"]
     labels, most, facts = train.manifest.labels, max(args.shots), subject.facts
 
@@ -153,11 +151,12 @@ def kept_cohort(checkpoint: Path, width: int, taken: list[str]) -> tuple[cohort.
         kept = read_kept(checkpoint, encoder_digest(checkpoint), width, checkpoint)
         if kept is None:
             return None
-        reference = cohort.Reference.of_kept(kept, taken)
+        rows = kept.without(taken)
+        cohort.check_enough(KEPT, len(rows), "windows")
     except UserError as error:  # another step's, perhaps, which is no reason not to test this one
         print(f"the cohort beside the encoder is not used: {error}")
         return None
-    path, count = place_of(checkpoint), len(reference.vectors)
+    path, count, reference = place_of(checkpoint), len(rows), cohort.Reference(kept.plain[rows], kept.whitening)
     used = min(cohort.TOP, count)
     print(f"cohort: {count:,} windows of running speech kept in {path}; scores are also normalised by the {used} most "
           f"similar of them, and embeddings whitened by {'it' if reference.whitening else 'none: it has no whitening'}")
@@ -168,11 +167,8 @@ def kept_cohort(checkpoint: Path, width: int, taken: list[str]) -> tuple[cohort.
 
 
 def open_cohort(subject: Subject, taken: list[str], words: Words) -> tuple[str, Clips]:
-    """The name of a data set and its clips that make a cohort.
-
-    It has none of the ``taken`` words, nor clips of them under another label, such as "other words". Raises UserError
-    if there is none, or one of too few clips.
-    """
+    """The name of a data set and its clips that make a cohort. It has none of the ``taken`` words, nor clips of them
+    under another label, such as "other words". Raises UserError if there is none, or one of too few clips."""
     args = subject.args
     name, chosen = cohort.find(args, subject.config, taken)
     clips = Clips.of(chosen, f"{name}-cohort", args.clip_seconds, args.cache_dir, args.skip_bad_audio)

@@ -12,17 +12,13 @@ from models.report.tables import write_report
 
 DRAWS = 200  # of words, with replacement, for an interval
 _FIGURES = ("auroc", "equal_error_rate")
-_HEAD = ("pairs of clips", "of one word", "of two words", "AUROC", "95 % interval", "equal-error rate",
-         "95 % interval")
+_HEAD = ("pairs of clips", "of one word", "of two words", "AUROC", "95 % interval", "equal-error rate", "95 % interval")
 
 
 def measure(embeddings: np.ndarray, new: Manifest) -> list[dict]:
     """AUROC and equal-error rate of pairs of clips: of all (as while training), of two recordings, and of two speakers.
-
-    Returns:
-        a row for each kind of pairs: its name, the figures of `models.neighbours.pairs.Pairs` and, where there are such
-        pairs both of one word and of two, ``auroc_interval`` and ``equal_error_rate_interval`` over drawn words.
-    """
+    A row for each has the figures of `models.neighbours.pairs.Pairs` and, where there are such pairs both of one word
+    and of two, ``auroc_interval`` and ``equal_error_rate_interval`` over drawn words."""
     one, other = np.triu_indices(len(embeddings), 1)
     x = embeddings.astype(np.float64)
     squares = (x * x).sum(1)
@@ -82,7 +78,7 @@ def report_new_words(out: Path, stem: str, rows: Sequence[dict], new: Manifest, 
     print(f"{len(new):,} clips of {len(np.unique(new.label)):,} words held out as new, said by {speakers:,} "
           "speakers; per cent")
     print(table(rows))
-    facts |= {"clips": len(new), "words": [new.labels[c] for c in np.unique(new.label)], "speakers": speakers}
+    facts = facts | {"clips": len(new), "words": [new.labels[c] for c in np.unique(new.label)], "speakers": speakers}
     write_report(out, stem, {"pairs": rows, "facts": facts, "command": command})
 
 

@@ -25,11 +25,8 @@ _UNFIT = str.maketrans(dict.fromkeys("\t\r\n", " "))  # the projector knows no q
 def plot(out: Path, stem: str, embeddings: np.ndarray, utterances: Manifest, pairs: Pairs, *,
          predicted: np.ndarray | None = None, unknown: Sequence[int] = ()) -> dict[str, bytes]:
     """Print how far apart words lie and write ``<stem>-map.png``, ``-distances.png``, ``-vectors.tsv`` and
-    ``-metadata.tsv`` into ``out``. Returns the pictures ``map`` and ``distances``.
-
-    The test clips have ``embeddings`` (Q, D) float32 of length 1 and perhaps ``predicted`` classes (Q,). Classes that
-    are ``unknown`` are drawn hollow.
-    """
+    ``-metadata.tsv`` into ``out``. Returns the pictures ``map`` and ``distances``. The test clips have ``embeddings``
+    (Q, D) float32 of length 1 and perhaps ``predicted`` classes (Q,). Classes that are ``unknown`` are drawn hollow."""
     print(summary(pairs.figures()))
     pictures = {"map": map_of(stem, embeddings, utterances, predicted, unknown),
                 "distances": draw_distances(pairs, stem)}
@@ -100,10 +97,8 @@ def summary(figures: dict) -> str:
 
 
 def project(embeddings: np.ndarray) -> np.ndarray:
-    """t-SNE of (N, D) unit vectors in two dimensions, (N, 2) float32, begun at their principal components.
-
-    By one thread: with more the rounding, and then the picture, differs from run to run.
-    """
+    """t-SNE of (N, D) unit vectors in two dimensions, (N, 2) float32, begun at their principal components. By one
+    thread: with more the rounding, and then the picture, differs from run to run."""
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
@@ -121,10 +116,8 @@ def project(embeddings: np.ndarray) -> np.ndarray:
 def draw_map(labels: Sequence[str], points: np.ndarray, truth: np.ndarray, ranked: Sequence[int], title: str,
              why: str, unknown: Sequence[int] = ()) -> bytes:
     """The embeddings' map as a PNG: points (N, 2), a colour and a shape for each class, its name at its median clip.
-
     The classes get one of 40 colours and shapes as they are ``ranked``; where that leaves some grey, the title says so,
-    and that those with ``why`` are not. Those ``unknown`` are drawn hollow.
-    """
+    and that those with ``why`` are not. Those ``unknown`` are drawn hollow."""
     from matplotlib.figure import Figure  # not pyplot: no window system, no global state
 
     occurring = np.unique(truth)

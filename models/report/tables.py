@@ -16,7 +16,6 @@ import numpy as np
 from data.base.errors import UserError
 from data.base.files import write_atomically
 from data.base.labels import visible
-from data.manifests.manifest import Manifest
 from models.report.drawing import markdown, png, quietly, short_names
 from models.report.outcome import Outcome
 from models.runs.versions import versions
@@ -31,8 +30,11 @@ def report(out: Path, outcome: Outcome) -> dict:
     tested, predicted = outcome.tested, outcome.predicted
     labels, truth = tested.labels, tested.label
     for values, what in ((outcome.distances, "distances"), (outcome.scores, "probabilities")):
-        if values is not None:
-            check_numbers(values, what, tested)
+        bad = [] if values is None else np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(1))
+        if len(bad):
+            raise UserError(f"{len(bad)} of the {len(truth)} test clips have {what} that are no numbers (first: "
+                            f"{tested.files[tested.file[bad[0]]]}); this checkpoint's training diverged: use one of an "
+                            "earlier step, or train with a lower --lr")
     result = figures(labels, truth, predicted)
     print(summary(result))
     if outcome.by_k and len(outcome.by_k) > 1:
@@ -66,15 +68,6 @@ def write_report(out: Path, stem: str, content: dict, rows: Iterable[Sequence] =
     return content
 
 
-def check_numbers(values: np.ndarray, what: str, utterances: Manifest) -> None:
-    """Raise UserError unless all values of the Q utterances, (Q,) or (Q, n), are numbers."""
-    bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(1))
-    if len(bad):
-        raise UserError(f"{len(bad)} of the {len(values)} test clips have {what} that are no numbers (first: "
-                        f"{utterances.files[utterances.file[bad[0]]]}); this checkpoint's training diverged: use one "
-                        "of an earlier step, or train with a lower --lr")
-
-
 def cells_by_k(rows: Sequence[dict]) -> list[tuple[str, ...]]:
     """The cells of a table of accuracy, per cent, by the number of neighbours, its headings in the first row."""
     return [("k", "accuracy", "right"), *((str(row["k"]), f"{100 * row['accuracy']:.2f}",
@@ -93,11 +86,9 @@ def save_arrays(out: Path, stem: str, **arrays: np.ndarray) -> None:
 
 
 def figures(labels: Sequence[str], truth: np.ndarray, predicted: np.ndarray) -> dict:
-    """The figures of a test as plain numbers, strings, lists and dicts; shares are 0 to 1.
-
-    ``classes`` has one entry for every class with a test clip, ``confused_pairs`` every kind of error, the most
-    frequent first, and ``confusion[true][predicted]`` every count that is not zero.
-    """
+    """The figures of a test as plain numbers, strings, lists and dicts; shares are 0 to 1. ``classes`` has one entry
+    for every class with a test clip, ``confused_pairs`` every kind of error, the most frequent first, and
+    ``confusion[true][predicted]`` every count that is not zero."""
     from sklearn.metrics import f1_score
 
     support = np.bincount(truth, minlength=len(labels))

@@ -29,11 +29,9 @@ from models.training.vocal_tract import VocalTracts
 
 
 class Task(lightning.LightningModule):
-    """What both trainings share: waveforms to spectrograms with augmentation, optimiser, schedule.
-
-    All that is random in a step follows from the seed and the step's number, so a resumed run draws what an
-    uninterrupted one does. ``steps`` are those of the whole run, ``noise`` the recordings for ``args.augment``.
-    """
+    """What both trainings share: waveforms to spectrograms with augmentation, optimiser, schedule. All that is random
+    in a step follows from the seed and the step's number, so a resumed run draws what an uninterrupted one does.
+    ``steps`` are those of the whole run, ``noise`` the recordings for ``args.augment``."""
 
     def __init__(self, encoder: nn.Module, args: Namespace, steps: int, noise: NoiseBank | None):
         super().__init__()
@@ -191,17 +189,14 @@ class TripletTask(Task):
             print(f"evaluations on dev: {few}")
         self.warned = True
         voted = classify(self.embed(train, known, "train"), train.manifest.label[known],
-                         embed_clips(self.encoder, self.frontend, dev, own, "dev"), k, len(labels), where,
-                         self.args.ties)
+                         embed_clips(self.encoder, self.frontend, dev, own, "dev"), k, where, self.args.ties)
         return parallel.total(np.sum(voted.labels == dev.manifest.label[own])) / len(asked)
 
 
 class ClassifierTask(Task):
-    """Train a head with cross-entropy, on a frozen encoder or together with it.
-
-    A frozen encoder stays in evaluation mode, and its embeddings are normalised, as the original's head had them.
-    Trained together, the head sees them as they are.
-    """
+    """Train a head with cross-entropy, on a frozen encoder or together with it. A frozen encoder stays in evaluation
+    mode, and its embeddings are normalised, as the original's head had them. Trained together, the head sees them as
+    they are."""
 
     def __init__(self, encoder: nn.Module, head: ClassificationNet, args: Namespace, steps: int,
                  noise: NoiseBank | None = None, frozen: bool = True):

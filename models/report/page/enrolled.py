@@ -16,11 +16,9 @@ PERCENT = max(PERCENTS)  # of unknown clips accepted, at most: the threshold tha
 
 
 def page_of_enrolment(outcome: Enrolment, content: dict, pictures: dict[str, bytes]) -> Page:
-    """A page of the figures that `models.report.enrol_report.report_enrolment` printed, which returned ``content``.
-
-    The mistakes are those of the first method with the most shots, over all R draws; with unknown clips, at the
-    threshold that accepts 5 % of them.
-    """
+    """A page of the figures that `models.report.enrol_report.report_enrolment` printed, which returned ``content``. The
+    mistakes are those of the first method with the most shots, over all R draws; with unknown clips, at the threshold
+    that accepts 5 % of them."""
     truth, labels = outcome.truth, outcome.test.clips.manifest.labels
     result = max((r for r in outcome.results if r.method == outcome.results[0].method), key=lambda r: r.shots)
     rejects, unknown, draws = bool((truth == UNKNOWN).any()), int((truth == UNKNOWN).sum()), len(result.best)

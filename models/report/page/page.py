@@ -71,7 +71,6 @@ def render(page: Page, megabytes: float) -> tuple[str, int]:
 def _fitting(page: Page, room: int, lossless: bool) -> tuple[list[dict], list[str]]:
     """As many mistakes as fit into so many bytes, as the page's data, and the sounds that they name."""
     entries, sounds, places = [], [], {}
-    named = {("row", r) for r in page.matrix.shown[0]} | {("column", c) for c in page.matrix.shown[1]}
     for mistake in in_turn(page.mistakes):
         new = {clip.key: sound_uri(clip.sound(), lossless) for clip in (mistake.clip, mistake.nearest)
                if not isinstance(clip.sound, str) and clip.key not in places}
@@ -79,15 +78,13 @@ def _fitting(page: Page, room: int, lossless: bool) -> tuple[list[dict], list[st
         entry = {"row": mistake.row, "column": mistake.column,
                  "values": [(value, visible(text)) for value, text in mistake.values],
                  "clip": _clip(mistake.clip, numbers), "nearest": _clip(mistake.nearest, numbers)}
-        names = {("row", mistake.row): page.rows[mistake.row],
-                 ("column", mistake.column): page.columns[mistake.column]}
-        names = {key: visible(name) for key, name in names.items() if key not in named}
-        room -= sum(len(_as_data(part).encode()) + 12 for part in (entry, *new.values(), *names.values()))
+        names = visible(page.rows[mistake.row]), visible(page.columns[mistake.column])  # which the page may yet lack
+        room -= sum(len(_as_data(part).encode()) + 12 for part in (entry, *new.values(), *names))
         if room < 0:
             break
         entries.append(entry)
         sounds += new.values()
-        places, named = numbers, named | set(names)
+        places = numbers
     return entries, sounds
 
 
