@@ -122,10 +122,8 @@ class Shared:
 
 def gather(own, total: int):
     """All processes' rows of a batch, in its order, with gradient: this process's `share` (b, D) to (``total``, D).
-
     Each backward reaches only the process's own rows, times the number of processes: DistributedDataParallel averages
-    the gradients, of the same loss in all processes.
-    """
+    the gradients, of the same loss in all processes."""
     if size() == 1:
         return own
     import torch

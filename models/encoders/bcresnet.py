@@ -48,11 +48,9 @@ class BCResNet(nn.Module):
 
 
 class Block(nn.Module):
-    """Broadcasted residual: what the mean over frequency tells along time is added to every band.
-
-    A block that changes the number of channels (the paper's transition block) begins with a 1x1 convolution and has no
-    identity shortcut. The stride is over frequency, the dilation over time.
-    """
+    """Broadcasted residual: what the mean over frequency tells along time is added to every band. A block that changes
+    the number of channels (the paper's transition block) begins with a 1x1 convolution and has no identity shortcut.
+    The stride is over frequency, the dilation over time."""
 
     def __init__(self, before: int, channels: int, bands: int, stride: int, dilation: int):
         super().__init__()

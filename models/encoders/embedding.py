@@ -19,10 +19,8 @@ BATCH, BATCH_GPU = 128, 512  # clips embedded at once; the embeddings do not dep
 def embed_clips(encoder: nn.Module, frontend: LogMel, clips: Clips, indices: np.ndarray | None = None,
                 title: str | None = None, normalise: bool = True, batch: int | None = None) -> np.ndarray:
     """Embeddings (N, D) float32 of a data set, or of the clips at ``indices``, in evaluation mode and full float32.
-
     They have length 1 if ``normalise``. ``title`` is shown by a progress bar; ``batch`` is the number of clips at once,
-    by default what is fast on the device.
-    """
+    by default what is fast on the device."""
     device = next(encoder.parameters()).device
     indices = np.arange(len(clips)) if indices is None else indices
     batch = batch or (BATCH_GPU if device.type == "cuda" else BATCH)

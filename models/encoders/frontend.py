@@ -49,11 +49,8 @@ def smooth(power: torch.Tensor) -> torch.Tensor:
 
 def pcen(power: torch.Tensor) -> torch.Tensor:
     """Per-channel energy normalisation of mel powers (B, F, T): Wang et al., 2017, "Trainable frontend for robust and
-    far-field keyword spotting", with fixed parameters.
-
-    Unlike librosa's, the running mean begins with the first frame, since a clip is short, and the logarithm's guard is
-    added to it, so that digital silence is not made loud.
-    """
+    far-field keyword spotting", with fixed parameters. Unlike librosa's, the running mean begins with the first frame,
+    since a clip is short, and the logarithm's guard is added to it, so that digital silence is not made loud."""
     quiet = (LOG_GUARD + smooth(power)) * PCEN_SCALE
     bias, root = PCEN["bias"], PCEN["power"]
     return (power * PCEN_SCALE / quiet ** PCEN["gain"] + bias) ** root - bias**root
@@ -79,12 +76,10 @@ class LogMel(torch.nn.Module):
     @torch.no_grad()
     def forward(self, waveforms: torch.Tensor, lengths: torch.Tensor | None = None,
                 filters: torch.Tensor | None = None) -> torch.Tensor:
-        """Normalised mel spectrograms (B, 64, T) float32 of waveforms (B, S) float32 in [-1, 1] at 16 kHz.
-
-        T is padded with zeros to a multiple of 16; one second gives 112, 100 of them valid. Each band has mean 0 and
-        standard deviation 1 over the valid frames. ``lengths`` (B,) are valid samples, by default all; ``filters``
-        (B, 64, 257) each clip's own, by default Slaney's.
-        """
+        """Normalised mel spectrograms (B, 64, T) float32 of waveforms (B, S) float32 in [-1, 1] at 16 kHz: each band
+        has mean 0 and standard deviation 1 over the valid frames. T is padded with zeros to a multiple of 16; one
+        second gives 112, 100 of them valid. ``lengths`` (B,) are valid samples, by default all; ``filters`` (B, 64,
+        257) each clip's own, by default Slaney's."""
         if lengths is None:
             lengths = torch.full((len(waveforms),), waveforms.shape[1], device=waveforms.device)
         if waveforms.device.type != "cpu":

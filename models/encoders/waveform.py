@@ -24,10 +24,8 @@ class WaveformEncoder(nn.Module):
     @full_float32()
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
         """Unit embeddings (B, D) of waveforms (B, S) at 16 kHz, floating in [-1, 1] or int16, computed in full float32.
-
         A longer one is cut around its centre, a shorter one zero-padded at its end. Raises ValueError for other shapes
-        or types.
-        """
+        or types."""
         if waveforms.ndim != 2 or not (waveforms.is_floating_point() or waveforms.dtype == torch.int16):
             raise ValueError(f"waveforms must be (B, S), floating or int16, not {waveforms.dtype} of shape "
                              f"{tuple(waveforms.shape)}")

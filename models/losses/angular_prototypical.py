@@ -10,11 +10,9 @@ from models.losses import figures
 
 
 class AngularPrototypical(nn.Module):
-    """Each class's last clip is recognised among the batch's classes by the means of their other clips.
-
-    A batch has ``per_class`` clips of a class, at least 2, side by side. The ``scale`` of the cosines before the
-    softmax is learnt, as its logarithm. The paper's bias drops out of the softmax, so there is none.
-    """
+    """Each class's last clip is recognised among the batch's classes by the means of their other clips. A batch has
+    ``per_class`` clips of a class, at least 2, side by side. The ``scale`` of the cosines before the softmax is learnt,
+    as its logarithm. The paper's bias drops out of the softmax, so there is none."""
 
     def __init__(self, per_class: int, scale: float):
         super().__init__()

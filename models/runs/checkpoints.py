@@ -87,10 +87,8 @@ class Run:
         return wanted
 
     def save(self, modules: dict[str, nn.Module], trainer: dict, step: int, keep: int) -> None:
-        """Write every module's state dict and the trainer's state, then drop all but the ``keep`` newest steps.
-
-        The trainer's file is written last, so a step that has one is complete.
-        """
+        """Write every module's state dict and the trainer's state, then drop all but the ``keep`` newest steps. The
+        trainer's file is written last, so a step that has one is complete."""
         import torch
 
         for name, state in [*((name, module.state_dict()) for name, module in modules.items()), (TRAINER, trainer)]:

@@ -84,10 +84,8 @@ class Record:
 
     def in_recording(self, path: str, samples: np.ndarray, start: float, length: int) -> bool:
         """Whether any stretch of a recording was trained on: (T,) int16 at 16 kHz, from ``start`` seconds of a file on.
-
         Found are clips of this file that begin anywhere in it; and under any name clips of ``length`` samples, the
-        encoder's, and a clip that is all of ``samples``.
-        """
+        encoder's, and a clip that is all of ``samples``."""
         first = round(start * 1e4)
         offsets = np.arange(first, first + len(samples) * 10_000 // SAMPLE_RATE + 1, dtype=np.uint64) * _PRIMES[0]
         if any(np.isin(_mixed(np.uint64(_hash(name)) + offsets), self.places).any()
@@ -247,11 +245,9 @@ def _sampled(length: np.ndarray | int) -> np.ndarray:
 
 
 def _speakers(manifest: Manifest, corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
-    """(H,) hashes of the distinct speakers, and (H,) the number of the speaker that each is of.
-
-    A speaker is hashed with the folder that all training recordings of the corpus lie in, and with each folder between
-    it and the speaker's own recordings: a set that was joined with another has another common folder in a test.
-    """
+    """(H,) hashes of the distinct speakers, and (H,) the number of the speaker that each is of. A speaker is hashed
+    with the folder that all training recordings of the corpus lie in, and with each folder between it and the speaker's
+    own recordings: a set that was joined with another has another common folder in a test."""
     top = os.path.commonpath({os.path.dirname(file) for file in corpus.splits["train"].files})
     places: dict[str, set[str]] = {}
     for speaker, file in zip(manifest.speaker, manifest.file, strict=True):

@@ -21,11 +21,9 @@ POLL = 0.2  # seconds between checks for a signal while a head is trained
 
 
 def train_heads(args: Namespace, run: Run, stopped: Callable[[], bool]) -> None:
-    """Train the runs ``NAME_classifierSTEP`` of all checkpoints that have none yet; go on with those cut short.
-
-    If a signal came (``stopped``), the head under way saves and ends, and no other is begun. Raises UserError if a head
-    could not be trained.
-    """
+    """Train the runs ``NAME_classifierSTEP`` of all checkpoints that have none yet; go on with those cut short. If a
+    signal came (``stopped``), the head under way saves and ends, and no other is begun. Raises UserError if a head
+    could not be trained."""
     for step in run.steps(args.model):
         head = Run(args.runs_dir, f"{args.name}_classifier{step}", "--cl")
         config = head.config()

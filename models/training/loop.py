@@ -145,16 +145,13 @@ def save(run: Run, task: Task, optimizer: torch.optim.Optimizer, keep: int) -> N
 
 def fit(task: Task, run: Run, data, batches, device: torch.device, look: Callable[[], float],
         what: str = "dev", saved: Callable[[Loop], None] | None = None) -> Loop:
-    """Train ``task`` from step ``task.done`` on, on the batches that the sampler ``batches`` still has to give.
+    """Train ``task`` from step ``task.done`` on, on the batches that the sampler ``batches`` still has to give, of
+    ``data``: `Clips` or another data set that is indexed by a batch of positions.
 
-    Args:
-        data: a `Clips` or other data set that is indexed by a batch of positions.
-        look: measures on the dev set, or on what else decides: a share of 1, called ``what``.
-        saved: called with the loop in the first process after each checkpoint, but that of a stop.
-
-    Returns the loop, which knows whether a signal stopped it. Raises UserError for a batch of fewer clips than there
-    are processes, a training that diverged, or memory or a disk that do not suffice.
-    """
+    ``look`` measures on the dev set, or on what else decides: a share of 1, called ``what``. ``saved`` is called with
+    the loop in the first process after each checkpoint, but that of a stop. Returns the loop, which knows whether a
+    signal stopped it. Raises UserError for a batch of fewer clips than processes, a training that diverged, or memory
+    or a disk that do not suffice."""
     task.batch_clips = batches.batch_clips
     if task.batch_clips < parallel.size():
         raise UserError(f"a batch of {task.batch_clips} clips cannot be shared by {parallel.size()} processes; start "

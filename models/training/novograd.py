@@ -6,12 +6,9 @@ import torch
 
 
 class NovoGrad(torch.optim.Optimizer):
-    """Adam with one second moment a tensor, of which the gradient's norm is made.
-
-    The state is named as in NeMo's optimiser, whose step reads a value back from the device for every tensor; a test
-    holds the two together. ``betas`` are the decays of the running gradient and of the running squared norm, ``eps``
-    is added to the norm, and ``weight_decay`` times the weights to the normalised gradient.
-    """
+    """Adam with one second moment a tensor, of which the gradient's norm is made. The state is named as in NeMo's
+    optimiser, whose step reads a value back from the device for every tensor; a test holds the two together. ``betas``
+    are the decays of the running gradient and of the running squared norm."""
 
     def __init__(self, params: Iterable, lr: float, betas: tuple[float, float] = (0.95, 0.98), eps: float = 1e-8,
                  weight_decay: float = 0.0):

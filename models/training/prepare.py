@@ -66,11 +66,8 @@ class Prepared:
 def prepare(args: Namespace, script: str, run: Run, resolve: Callable[[Run, dict], tuple | None],
             check: Callable[[Corpus], None] = lambda corpus: None) -> Prepared:
     """Fill in the arguments and open the data, cheap checks before the libraries that take seconds to import.
-
-    Args:
-        resolve: fills in what is the script's own; from run and configuration to ``initial`` of `Prepared`.
-        check: raises UserError for a data set that the script cannot take.
-    """
+    ``resolve`` fills in what is the script's own and gives ``initial`` of `Prepared`, from the run and the
+    configuration to resume; ``check`` raises UserError for a data set that the script cannot take."""
     before = begin.begin(args, run, script)
     initial = resolve(run, before)
     args.clip_seconds = args.clip_seconds or session.CLIP_SECONDS

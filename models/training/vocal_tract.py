@@ -32,8 +32,7 @@ class VocalTracts(torch.nn.Module):
 def warp(hertz: torch.Tensor, factor: float) -> torch.Tensor:
     """Where the paper's piecewise linear map puts frequencies; half the sample rate is its own."""
     end, knee = SETTINGS["sample_rate"] / 2, _KNEE * min(factor, 1) / factor
-    return torch.where(hertz <= knee, hertz * factor,
-                       end - (end - knee * factor) / (end - knee) * (end - hertz))
+    return torch.where(hertz <= knee, hertz * factor, end - (end - knee * factor) / (end - knee) * (end - hertz))
 
 
 def warped_filters(factor: float) -> torch.Tensor:
