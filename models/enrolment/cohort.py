@@ -57,19 +57,14 @@ def statistics(vectors: np.ndarray, cohort: np.ndarray, top: int = TOP) -> tuple
     return means, np.maximum(deviations, _FLOOR)
 
 
-def t_norm(scores: np.ndarray, clips: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """Scores (Q, C) by the mean and deviation, (Q,) each, that the tested clips' scores against the cohort have."""
-    return ((scores - clips[0][:, None]) / clips[1][:, None]).astype(np.float32)
-
-
 def comparisons(queries: np.ndarray, pool: np.ndarray, cohort: np.ndarray, top: int = TOP, name: str = "embedding",
                 both: Comparison | None = None) -> dict[str, Comparison]:
     """`by_mean`, `by_clip` and perhaps ``both``, t-normalised, by names that begin with ``name``: of queries (Q, D),
     pool (P, D) and cohort (M, D), rows of length 1."""
-    clips = statistics(queries, cohort, top)
+    means, deviations = (x[:, None] for x in statistics(queries, cohort, top))
 
     def normalised(compare: Comparison) -> Comparison:
-        return lambda rows, part: t_norm(compare(rows, part), (clips[0][part], clips[1][part]))
+        return lambda rows, part: ((compare(rows, part) - means[part]) / deviations[part]).astype(np.float32)
 
     ways = {"": by_mean(queries, pool), NEAREST: by_clip(queries, pool)} | ({BOTH: both} if both else {})
     return {f"{name}, t-norm{how}": normalised(compare) for how, compare in ways.items()}
