@@ -54,8 +54,12 @@ def _print(outcome: Enrolment, unknown: int, allowed: dict[str, int]) -> None:
         print(f"no test clip of {len(without)} of these words, which no figure is about: "
               + first_few(map(visible, without)))
     print(markdown(cells(results)))
-    if chosen := facts.get("chosen_on_dev"):
-        print(describe_choice(chosen))
+    if chosen := facts.get("chosen_on_dev"):  # as `models.enrolment.choice.choose` has it
+        figure, best = chosen["figure"], "highest" if chosen["figure"] == "accuracy" else "lowest"
+        print(f"chosen on dev ({chosen['clips']:,} clips, {chosen['unknown_clips']:,} of them unknown), by the {best} "
+              f"{HEADINGS[figure]} there: " + "; ".join(
+                  f"{one['shots']} clip{'s' * (one['shots'] > 1)}: {one['method']} ({100 * one[figure]:.2f})"
+                  for one in chosen["chosen"]))
     if unknown and unknown < 100 * len(allowed):
         print("at FA, false acceptance, no more than " + ", ".join(
             f"{count} of {unknown} unknown clips ({percent} %)" for percent, count in
@@ -75,16 +79,6 @@ def tell_trained(enrolled: Sequence[str], unknown: Sequence[str], config: dict) 
             + ": these are not new to it")
         print(facts["note on words"])
     return facts
-
-
-def describe_choice(chosen: dict) -> str:
-    """A line on the ways of scoring that were chosen on dev, as `models.enrolment.choice.choose` has them."""
-    figure = chosen["figure"]
-    best = "highest" if figure == "accuracy" else "lowest"
-    return (f"chosen on dev ({chosen['clips']:,} clips, {chosen['unknown_clips']:,} of them unknown), by the {best} "
-            f"{HEADINGS[figure]} there: " + "; ".join(
-                f"{one['shots']} {'clip' if one['shots'] == 1 else 'clips'}: {one['method']} ({100 * one[figure]:.2f})"
-                for one in chosen["chosen"]))
 
 
 def cells(results: Sequence[Result]) -> list[list[str]]:

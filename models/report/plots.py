@@ -1,6 +1,6 @@
 """What --plot adds to a test: a map of the embeddings, the distances of pairs, TensorBoard's projector's files."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,8 +43,18 @@ def write_projector(out: Path, stem: str, embeddings: np.ndarray, utterances: Ma
     """Write ``<stem>-vectors.tsv`` and ``-metadata.tsv`` for TensorBoard's projector; the arguments are `plot`'s."""
     with write_atomically(Path(out) / f"{stem}-vectors.tsv") as file:
         np.savetxt(file, embeddings, "%.9g", "\t")  # nine digits give the same float32 again
+    columns = {"label": [utterances.labels[c] for c in utterances.label]}
+    if predicted is not None:
+        columns["prediction"] = [utterances.labels[c] for c in predicted]
+    if len(unknown):
+        columns["kind"] = ["unknown" if c in unknown else "enrolled" for c in utterances.label]
+    if any(utterances.speaker):
+        columns["speaker"] = [speaker or "" for speaker in utterances.speaker]
+    columns["path"] = [utterances.files[i] for i in utterances.file]
+    if utterances.offset.any():
+        columns["offset"] = [f"{offset:.6f}" for offset in utterances.offset]
     with write_atomically(Path(out) / f"{stem}-metadata.tsv") as file:
-        for row in _metadata(utterances, predicted, unknown):
+        for row in zip(*([name, *cells] for name, cells in columns.items()), strict=True):
             file.write("\t".join(cell.translate(_UNFIT) for cell in row) + "\n")
 
 
@@ -66,22 +76,6 @@ def map_of(stem: str, embeddings: np.ndarray, utterances: Manifest, predicted: n
                    (ranked_by_confusion(truth, predicted), "the most frequent confusions"))
     title = f"{stem}: t-SNE of {f'{len(rows):,} of ' * (len(rows) < len(truth))}{len(truth):,} test clips"
     return draw_map(labels, project(embeddings[rows]), truth[rows], ranked, title, why, unknown)
-
-
-def _metadata(utterances: Manifest, predicted: np.ndarray | None, unknown: Sequence[int]) -> Iterator[list[str]]:
-    """The projector's table: a header, and what it may colour or search every clip by."""
-    columns = {"label": [utterances.labels[c] for c in utterances.label]}
-    if predicted is not None:
-        columns["prediction"] = [utterances.labels[c] for c in predicted]
-    if len(unknown):
-        columns["kind"] = ["unknown" if c in unknown else "enrolled" for c in utterances.label]
-    if any(utterances.speaker):
-        columns["speaker"] = [speaker or "" for speaker in utterances.speaker]
-    columns["path"] = [utterances.files[i] for i in utterances.file]
-    if utterances.offset.any():
-        columns["offset"] = [f"{offset:.6f}" for offset in utterances.offset]
-    yield list(columns)
-    yield from map(list, zip(*columns.values(), strict=True))
 
 
 def summary(figures: dict) -> str:

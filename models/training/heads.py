@@ -50,15 +50,11 @@ def _run(flags: list[str], stopped: Callable[[], bool]) -> tuple[int, str]:
     with subprocess.Popen(command, env=own, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           start_new_session=True) as process:  # Ctrl-C reaches it by this process alone
         terminated = False  # a second signal would end it without saving
-        try:
-            while True:
-                try:
-                    out = process.communicate(timeout=POLL)[0]
-                    return process.returncode, out
-                except subprocess.TimeoutExpired:
-                    if stopped() and not terminated:
-                        process.terminate()
-                        terminated = True
-        except BaseException:
-            process.terminate()
-            raise
+        while True:
+            try:
+                out = process.communicate(timeout=POLL)[0]
+                return process.returncode, out
+            except subprocess.TimeoutExpired:
+                if stopped() and not terminated:
+                    process.terminate()
+                    terminated = True
