@@ -38,8 +38,7 @@ def search_device(device: torch.device, wanted: int | bool) -> torch.device | No
 
 
 def reuse_memory() -> None:
-    """Let glibc keep freed memory for the next step instead of returning it to the kernel, which took a third of a Res8
-    step on two cores."""
+    """Let glibc keep freed memory for the next step: returning it to the kernel took a third of a Res8 step."""
     try:
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(-4, 0)  # M_MMAP_MAX: large blocks too come from the heap

@@ -30,9 +30,8 @@ UNCHANGED = {"labels": "labels of --manifest", "train_clips": "number of trainin
 
 def begin(args: Namespace, run: Run, script: str) -> dict:
     """Check that a run's name is free or, with --resume, take over the arguments it was begun with. A name is free,
-    too, if its run never came to a checkpoint and no process is at it. Returns the configuration of a run to go on
-    with; {} for a new one. Raises UserError if the name is taken, a flag contradicts the run, or another process trains
-    it."""
+    too, if its run never came to a checkpoint. Returns the configuration of a run to go on with; {} for a new one.
+    Raises UserError if the name is taken, a flag contradicts the run, or another process trains it."""
     if parallel.leads() and run.folder.is_dir():
         claim(run.folder, run.flag)
     if run.begun() and not args.resume:

@@ -162,8 +162,8 @@ def load_state(path: Path, way_out: str = "use another step, or train again") ->
 
 
 def load_module(path: Path, module: nn.Module, name: str, part: str | None = None) -> nn.Module:
-    """Load a state dict, or ``part`` of a file that has more, into a module. Raises UserError if it is no state dict of
-    this module, or has weights that are not numbers."""
+    """Load a state dict, or ``part`` of a file that has more, into a module. Raises UserError if it is none of this
+    module, or has weights that are not numbers."""
     found, wanted = load_state(path), module.state_dict()
     if part is not None:
         found = found.get(part)

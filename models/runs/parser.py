@@ -17,8 +17,7 @@ class Parser(argparse.ArgumentParser):
                          formatter_class=argparse.RawDescriptionHelpFormatter)
 
     def parse(self, argv: Sequence[str] | None = None) -> argparse.Namespace:
-        """Like `parse_args`; the result's ``given`` holds the flags on the command line, ``command`` is that line, and
-        ``fits`` is `Parser.fits`."""
+        """Like `parse_args`, with ``given``, the flags on the command line, ``command``, that line, and ``fits``."""
         argv = sys.argv[1:] if argv is None else argv
         args = self.parse_args(argv)
         args.command = shlex.join(["python", self.prog, *argv])

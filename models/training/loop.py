@@ -178,8 +178,7 @@ def fit(task: Task, run: Run, data, batches, device: torch.device, look: Callabl
 
 @contextmanager
 def _in_a_line(run: Run, task: Task) -> Iterator[None]:
-    """Raise the UserError, or one on memory or a disk, out of what torch, Lightning or TensorBoard wrapped around
-    it."""
+    """Raise the UserError, or one on memory or a disk, out of what libraries wrapped around it."""
     try:
         yield
     except Exception as error:

@@ -136,8 +136,7 @@ def step_seed(seed: int, step: int, rank: int) -> int:
 
 
 class TripletTask(Task):
-    """Train an encoder with the triplet loss, or with ``loss``, on batches of ``per_class`` clips a class, side by
-    side. """
+    """Train an encoder with the triplet loss, or ``loss``, on batches of ``per_class`` clips a class, side by side."""
 
     def __init__(self, encoder: nn.Module, args: Namespace, steps: int, noise: NoiseBank | None = None,
                  loss: nn.Module | None = None):

@@ -12,8 +12,7 @@ _KNEE = 4800.0  # Hz: what lies below is multiplied, what lies above led to half
 
 
 class VocalTracts(torch.nn.Module):
-    """Draws the mel filters of each clip of a batch: the front end's own, (64, 257), or with ``probability`` warped
-    ones. """
+    """Draws a clip's mel filters: the front end's, (64, 257), or with ``probability`` warped ones."""
 
     def __init__(self, filters: torch.Tensor, probability: float):
         super().__init__()
