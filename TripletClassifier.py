@@ -83,13 +83,17 @@ def main(args) -> int:
                     partial(check, args))
     run, train, dev, frozen = ready.run, ready.train, ready.dev, args.enc_name is not None
 
+    from data.dataset import Shuffled
+    from data.sampler import BalancedBatchSampler
     from models.encoders.head import ClassificationNet
     from models.runs.checkpoints import encoder_digest
     from models.training.loop import fit
     from models.training.tasks import ClassifierTask
 
     # batches: clips at random, or some classes with as many clips of each
-    sampler = session.classifier_batches(args, train, ready.corpus)
+    sampler = BalancedBatchSampler(train.manifest.label, ready.corpus.labels, args.batch_classes, args.per_class,
+                                   seed=args.seed) if args.batch_classes else \
+        Shuffled(len(train), args.batch_size, args.seed)
     ready.plan(sampler)
 
     # network: a softmax head on the encoder

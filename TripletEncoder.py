@@ -63,10 +63,7 @@ def parse_args(argv=None):
 def resolve(args, run, before):
     """Fill in the flags that recipe and loss set; the encoder to begin with, if --init_from names one."""
     from models.encoders.load import find_initial
-    from models.training.heads import refuse_taken
 
-    if args.cl and not before:
-        refuse_taken(args)
     resolve_recipe(args)
     resolve_loss(args)
     return find_initial(args) if not run.begun() else None

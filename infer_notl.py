@@ -30,10 +30,12 @@ def main(args) -> int:
     from models.encoders.load import find_encoder
     from models.report.page.page import check_html
     from models.runs import session
+    from models.runs.checkpoints import HEAD
 
     parallel.refuse("infer_notl.py")
     check_html(args)
-    head_run, head_step, head_config = session.find_head(args)
+    head_run = session.own_run(args, args.cl_name, "--cl_name")
+    head_step, head_config = head_run.step(HEAD, args.cl_step, "--cl_step"), head_run.config()
     run, step = session.encoder_of_head(args, head_run, head_step, head_config)
     corpus = session.open_corpus(args, ("train", "test"))
     session.check_labels(args, corpus, head_config, head_run)
@@ -44,7 +46,7 @@ def main(args) -> int:
     # encoder, head and clips
     from models.encoders.head import ClassificationNet
     from models.report.outcome import Subject
-    from models.runs.checkpoints import HEAD, load_module
+    from models.runs.checkpoints import load_module
     from models.runs.provenance import tell_changed, tell_seen
 
     # Of bad clips that were left out, the head has not learnt, nor would they vote.
@@ -102,7 +104,7 @@ def write_html(subject, outcome, result, embeddings) -> None:
     from models.report.plots import map_of
 
     test, train, embeddings = subject.clips["test"], subject.clips["train"], unit(embeddings)
-    nearest = classify(subject.embed("train"), train.manifest.label, embeddings, 1, len(train.manifest.labels))
+    nearest = classify(subject.embed("train"), train.manifest.label, embeddings, 1)
     pictures = {"map": map_of(outcome.stem, embeddings, test.manifest, outcome.predicted)}
     write_page(subject.args.html, page_of_clips(outcome, result, test, train, nearest, pictures), subject.args.html_mb)
 

@@ -6,7 +6,7 @@ With --shots, only a few training clips of each class are enrolled, as one would
 from data.base.errors import exit_cleanly
 from models.runs.options.common import add_data, add_model, add_run
 from models.runs.options.enrolment import add_enrolment, check_enrolment
-from models.runs.options.testing import add_k, add_plot, add_test, each_k
+from models.runs.options.testing import add_k, add_test
 from models.runs.parser import Parser
 
 
@@ -17,7 +17,9 @@ def parse_args(argv=None):
     add_data(parser)
     add_model(parser, fixed=True)
     group = add_test(parser)
-    add_plot(group)
+    group.add_argument("--plot", action="store_true",
+                       help="also draw a map of the test clips' embeddings and how far apart clips of the same and of "
+                            "different words lie, and write TSV files for TensorBoard's projector (default: off)")
     add_k(group, several=True)
     add_enrolment(parser)
     return parser.parse(argv)
@@ -86,7 +88,7 @@ def test_new_words(subject, run) -> None:
     rows = spread(clips.manifest.label, args.eval_clips)
     tested = clips.manifest.subset(rows)
     embedded = subject.embed("new words", rows)
-    facts = subject.facts | tell_trained([], tested.labels, subject.config, all_words=True)
+    facts = subject.facts | tell_trained([], tested.labels, subject.config)
     facts |= tell_seen([run], clips, subject.corpus, rows)
     new_words.report_new_words(subject.out, f"new_words-{subject.name}", new_words.measure(embedded, tested), tested,
                                facts, args.command)
@@ -101,14 +103,14 @@ def test_all_clips(subject) -> None:
     from models.report.tables import report, save_arrays
 
     args, out, train, test = subject.args, subject.out, subject.clips["train"], subject.clips["test"]
-    labels, ks = train.manifest.labels, each_k(args)
+    labels, ks = train.manifest.labels, list(dict.fromkeys(args.k))
     for k in ks:
         check_k(k, len(train))
     few = few_clips(train.manifest.counts(), labels, max(ks))
     if few:
         print(few)
     embedded = {split: subject.embed(split) for split in ("train", "test")}
-    by_k = classify_each(embedded["train"], train.manifest.label, embedded["test"], ks, len(labels), ties=args.ties)
+    by_k = classify_each(embedded["train"], train.manifest.label, embedded["test"], ks, ties=args.ties)
     found = by_k[ks[0]]
 
     pairs = count_pairs(embedded["test"], test.manifest.label) if args.plot else None

@@ -112,13 +112,12 @@ def plain(args, model: str) -> list[dict[str, float]]:
     """Seconds of forward and backward of the same network, as a textbook has them."""
     import torch
 
-    from models.encoders import resnet
     from models.encoders.build import embed, make_encoder
     from models.losses.triplet import triplet_loss
 
-    resnet.BY_PARTS = False
     device = torch.device("cuda", args.gpu) if args.gpu < torch.cuda.device_count() else torch.device("cpu")
     encoder, rate = make_encoder(model, 45).to(device), roofline(device)
+    encoder.by_parts = False
     per_class = args.per_class or PER_CLASS[model]
     work = 3 * multiply_adds(make_encoder(model, 45)) * CLASSES * per_class
     spectrograms = torch.randn(CLASSES * per_class, 64, FRAMES, device=device)

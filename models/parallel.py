@@ -6,7 +6,6 @@ sees the whole batch. Without torchrun there is one process, and nothing here do
 
 import os
 import sys
-from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -17,7 +16,6 @@ from data.base.errors import UserError
 
 PATIENCE = timedelta(hours=12)  # processes wait for the one that decodes a data set
 _joined = False
-_left = False  # whether this process has left the others again
 
 
 def launched() -> bool:
@@ -42,25 +40,19 @@ def leads() -> bool:
 
 def refuse(script: str) -> None:
     """Raise UserError if torchrun started a script that runs in one process."""
-    if launched() and not _left:
+    if launched():
         raise UserError(f"{script} runs in one process; start it with python instead of torchrun")
 
 
-def join(args: Namespace) -> None:
-    """Meet the other processes; from then on only the first one's standard output is shown.
-
-    Raises:
-        UserError: torchrun was started on several machines or --gpu was given, or there are fewer GPUs than processes.
-    """
+def join() -> None:
+    """Meet the other processes; from then on only the first one's standard output is shown. Raises UserError where
+    torchrun was started on several machines, or there are fewer GPUs than processes."""
     global _joined
     if not launched():
         return
     here = int(os.environ["LOCAL_WORLD_SIZE"])
     if here != int(os.environ["WORLD_SIZE"]):
         raise UserError("torchrun --nnodes: training runs on one machine; use torchrun --nproc_per_node=GPUS")
-    if "gpu" in args.given:
-        raise UserError("--gpu: torchrun gives each process a GPU of its own; leave it out, or choose them by "
-                        "CUDA_VISIBLE_DEVICES")
     import torch
     from torch import distributed
 
@@ -79,13 +71,13 @@ def join(args: Namespace) -> None:
 
 def leave() -> bool:
     """Leave the other processes. Returns whether this was the first, which goes on alone."""
-    global _joined, _left
+    global _joined
     alone = rank() == 0
     if _joined:
         from torch import distributed
 
         distributed.destroy_process_group()
-        _joined, _left = False, True
+        _joined = False
     return alone
 
 
@@ -100,11 +92,8 @@ def first() -> Iterator[None]:
 
 
 def agree(modules: Iterable) -> None:
-    """Give the modules of all processes the first one's buffers, which are those that it saves.
-
-    Batch norm's statistics are each process's own where torch cannot synchronise them, on a CPU.
-    DistributedDataParallel does the same before the next step, so training is not changed.
-    """
+    """Give the modules of all processes the first one's buffers, which are those that it saves: on a CPU, batch norm's
+    statistics are each process's own. DistributedDataParallel does the same before the next step."""
     if size() > 1:
         from torch import distributed
 
@@ -133,41 +122,23 @@ class Shared:
 
 def gather(own, total: int):
     """All processes' rows of a batch, in its order, with gradient: this process's `share` (b, D) to (``total``, D).
-
-    The gradient is right if every process computes the same loss from the result and gradients are averaged over
-    processes, as DistributedDataParallel does: each backward reaches only the process's own rows, times their number.
-    """
+    Each backward reaches only the process's own rows, times the number of processes: DistributedDataParallel averages
+    the gradients, of the same loss in all processes."""
     if size() == 1:
         return own
-    import torch
-
-    everything = _all_rows(own.detach(), total)
-    start = int(share(np.arange(total))[0])
-    own = own.view_as(own)  # the hook is this use's alone
-    if own.requires_grad:
-        own.register_hook(lambda gradient: gradient * size())
-    return torch.cat([everything[:start], own, everything[start + len(own):]])
-
-
-def gather_arrays(own: np.ndarray, total: int) -> np.ndarray:
-    """Like `gather`, for arrays."""
-    if size() == 1:
-        return own
-    import torch
-
-    return _all_rows(torch.from_numpy(own), total).numpy()
-
-
-def _all_rows(own, total: int):
     import torch
     from torch import distributed
 
-    counts = [len(part) for part in np.array_split(np.arange(total), size())]
-    padded = own.new_zeros((counts[0], *own.shape[1:]))  # collectives want equal shapes
-    padded[:len(own)] = own
-    parts = [torch.empty_like(padded) for _ in counts]
+    shares = np.array_split(np.arange(total), size())
+    padded = own.new_zeros((len(shares[0]), *own.shape[1:]))  # collectives want equal shapes
+    padded[:len(own)] = own.detach()
+    parts = [torch.empty_like(padded) for _ in shares]
     distributed.all_gather(parts, padded)
-    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+    rows = [part[:len(share)] for part, share in zip(parts, shares, strict=True)]
+    if own.requires_grad:
+        rows[rank()] = own.view_as(own)  # the hook is this use's alone
+        rows[rank()].register_hook(lambda gradient: gradient * size())
+    return torch.cat(rows)
 
 
 def total(value: float) -> float:

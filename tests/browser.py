@@ -107,11 +107,9 @@ class Browser:
             time.sleep(0.05)
 
     def click(self, selector, across=0.5):
-        """A click of the mouse on an element, so far across it, once it has been drawn there.
-
-        What a script has just made is laid out and drawn with the next frames (the parts of a player one frame after
-        the player), and a click that comes before them falls beside it.
-        """
+        """A click of the mouse on an element, so far across it, once it has been drawn there. What a script has just
+        made is laid out and drawn with the next frames (the parts of a player one frame after the player), and a click
+        that comes before them falls beside it."""
         x, y = self.value("(async () => { const frame = () => new Promise(requestAnimationFrame); "
                           f"const e = document.querySelector({json.dumps(selector)}); "
                           "e.scrollIntoView({block: 'center', behavior: 'instant'}); "

@@ -42,7 +42,7 @@ def recorded(kind: str, registry: str, folder: Path) -> dict[str, np.ndarray]:
         "eval_clips": 17, "k": 3, "ties": "nearest", "compile": False, "step_freq": 100,
         "eval_freq": 100, "checkpoints_to_keep": 1}
         | LOSSES.get(kind, {}) | {"loss_lr": 0.01})
-    parallel.join(Namespace(given={}))
+    parallel.join()
     corpus = load_corpus("words", ("train", "dev"), registry)
     with parallel.first():
         train, dev = (Clips.of(corpus.splits[split], split, 1.0, folder / "cache") for split in ("train", "dev"))

@@ -42,8 +42,7 @@ def imported(path: Path, known: dict[str, Path]) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, f"{path}: relative import"
-            found |= {name if (name := f"{node.module}.{alias.name}") in known else node.module
-                      for alias in node.names}
+            found |= {name if (name := f"{node.module}.{alias.name}") in known else node.module for alias in node.names}
     return {name for name in found if name in known}
 
 

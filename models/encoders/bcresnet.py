@@ -18,15 +18,8 @@ DROPOUT = 0.1
 
 
 class BCResNet(nn.Module):
-    """Spectrogram to embedding; table 1 of the paper, whose classifier is the projection here.
-
-    The pooled features themselves would do less well: they come from a ReLU, so no cosine of two could be negative.
-
-    Args:
-        size: the paper's tau, by which every number of channels is multiplied.
-        width: the embedding's size D.
-        mels: bands of the spectrogram, a multiple of 8.
-    """
+    """Spectrogram of ``mels`` bands (a multiple of 8) to embedding of size ``width``; table 1 of the paper, whose
+    classifier is the projection here. ``size`` is the paper's tau, by which every number of channels is multiplied."""
 
     def __init__(self, size: float, width: int = 45, mels: int = MELS):
         super().__init__()
@@ -55,11 +48,9 @@ class BCResNet(nn.Module):
 
 
 class Block(nn.Module):
-    """Broadcasted residual: what the mean over frequency tells along time is added to every band.
-
-    A block that changes the number of channels from ``before`` (the paper's transition block) begins with a 1x1
-    convolution and has no identity shortcut. The stride is over frequency, the dilation over time.
-    """
+    """Broadcasted residual: what the mean over frequency tells along time is added to every band. A block that changes
+    the number of channels (the paper's transition block) begins with a 1x1 convolution and has no identity shortcut.
+    The stride is over frequency, the dilation over time."""
 
     def __init__(self, before: int, channels: int, bands: int, stride: int, dilation: int):
         super().__init__()

@@ -20,13 +20,8 @@ def encoder_of(args: Namespace) -> nn.Module:
 
 def make_encoder(model: str, width: int, embedding: int | None = None, filters: int | None = None,
                  frames: int = 112) -> nn.Module:
-    """An untrained encoder: log-mel (B, F, T) to embeddings (B, D), not normalised.
-
-    Args:
-        width: channels of Res8 and Res15; of the others D.
-        embedding: D, if it is to differ from ``width``.
-        filters, frames: of `models.encoders.quartznet.Quartz` alone.
-    """
+    """An untrained encoder: log-mel (B, F, T) to embeddings (B, D), not normalised. ``width`` is the channels of Res8
+    and Res15, and D unless ``embedding`` is given. Quartz alone takes ``filters`` and ``frames``."""
     if model.startswith(BCRES):
         from models.encoders.bcresnet import BCResNet
 

@@ -38,8 +38,7 @@ def search_device(device: torch.device, wanted: int | bool) -> torch.device | No
 
 
 def reuse_memory() -> None:
-    """Let glibc keep freed memory for the next step instead of returning it to the kernel, which took a third of a
-    Res8 step on two cores. Does nothing elsewhere."""
+    """Let glibc keep freed memory for the next step: returning it to the kernel took a third of a Res8 step."""
     try:
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(-4, 0)  # M_MMAP_MAX: large blocks too come from the heap
@@ -50,11 +49,8 @@ def reuse_memory() -> None:
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """A block, or as a decorator a function, in which float32 is computed in full.
-
-    On a GPU torch otherwise takes TF32 for convolutions, which moves values of an embedding by more than 1e-4: a clip
-    would not have the same embedding as on a CPU. What is not float32, as under autocast, stays as it is.
-    """
+    """A block, or as a decorator a function, in which float32 is computed in full: on a GPU torch otherwise takes TF32
+    for convolutions, which moves values of an embedding by more than 1e-4."""
     cudnn, cpu = torch.backends.cudnn, torch.backends.mkldnn
     operations = cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul, cpu.conv, cpu.matmul
     before = [operation.fp32_precision for operation in operations]
@@ -76,11 +72,8 @@ def full_float32() -> Iterator[None]:
 
 
 def place(module: nn.Module, device: torch.device, precision: str = "32") -> nn.Module:
-    """Move a module to a device, its convolution weights channels-last, which is faster on both kinds.
-
-    Not so a module with dilated convolutions in bfloat16 on a CPU: torch 2.13.0 crashes in Res15's backward, but not
-    in that of the same layers undilated.
-    """
+    """Move a module to a device, its convolution weights channels-last, which is faster on both kinds. Not so dilated
+    ones in bfloat16 on a CPU: torch 2.13.0 crashes in Res15's backward."""
     dilated = any(isinstance(layer, nn.Conv2d) and max(layer.dilation) > 1 for layer in module.modules())
     if device.type == "cpu" and precision == "bf16" and dilated:
         return module.to(device)

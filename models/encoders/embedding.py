@@ -18,17 +18,9 @@ BATCH, BATCH_GPU = 128, 512  # clips embedded at once; the embeddings do not dep
 @full_float32()  # one clip, one embedding: to 1e-5, on a GPU too
 def embed_clips(encoder: nn.Module, frontend: LogMel, clips: Clips, indices: np.ndarray | None = None,
                 title: str | None = None, normalise: bool = True, batch: int | None = None) -> np.ndarray:
-    """Embeddings of a data set, in evaluation mode and full float32, whatever mode the modules are in.
-
-    Args:
-        indices: the clips to embed; None takes all.
-        title: shown by a progress bar; None shows none.
-        normalise: whether to scale each embedding to length 1, as kNN needs it.
-        batch: clips at once; None takes what is fast on the device.
-
-    Returns:
-        (N, D) float32.
-    """
+    """Embeddings (N, D) float32 of a data set, or of the clips at ``indices``, in evaluation mode and full float32.
+    They have length 1 if ``normalise``. ``title`` is shown by a progress bar; ``batch`` is the number of clips at once,
+    by default what is fast on the device."""
     device = next(encoder.parameters()).device
     indices = np.arange(len(clips)) if indices is None else indices
     batch = batch or (BATCH_GPU if device.type == "cuda" else BATCH)

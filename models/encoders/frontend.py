@@ -33,10 +33,8 @@ def settings(compression: str) -> dict:
 
 
 def smooth(power: torch.Tensor) -> torch.Tensor:
-    """Each band's running mean: (B, F, T) to M, M_t = (1 - s) M_{t-1} + s E_t from M_0 = E_0 on.
-
-    A block of frames at once, as a product with a triangular matrix.
-    """
+    """Each band's running mean: (B, F, T) to M, M_t = (1 - s) M_{t-1} + s E_t from M_0 = E_0 on, a block of frames at
+    once, as a product with a triangular matrix."""
     constant = PCEN["smoothing_seconds"] * SETTINGS["sample_rate"] / HOP  # frames
     s = (math.sqrt(1 + 4 * constant**2) - 1) / (2 * constant**2)  # librosa's, of the same half-power frequency
     blocks, before = [], power[:, :, :1]
@@ -51,11 +49,8 @@ def smooth(power: torch.Tensor) -> torch.Tensor:
 
 def pcen(power: torch.Tensor) -> torch.Tensor:
     """Per-channel energy normalisation of mel powers (B, F, T): Wang et al., 2017, "Trainable frontend for robust and
-    far-field keyword spotting", with fixed parameters.
-
-    Unlike librosa's, the running mean begins with the first frame, since a clip is short, and the logarithm's guard is
-    added to it, so that digital silence is not made loud.
-    """
+    far-field keyword spotting", with fixed parameters. Unlike librosa's, the running mean begins with the first frame,
+    since a clip is short, and the logarithm's guard is added to it, so that digital silence is not made loud."""
     quiet = (LOG_GUARD + smooth(power)) * PCEN_SCALE
     bias, root = PCEN["bias"], PCEN["power"]
     return (power * PCEN_SCALE / quiet ** PCEN["gain"] + bias) ** root - bias**root
@@ -64,10 +59,9 @@ def pcen(power: torch.Tensor) -> torch.Tensor:
 class LogMel(torch.nn.Module):
     """The log-mel front end of NeMo 0.10, on which the published encoders were trained; or with PCEN as compression.
 
-    A test compares its constants with NeMo's. Today's NeMo differs in three ways that move those encoders' embeddings
-    (cosine 0.9976-0.9996): its Hann window is symmetric (was periodic), the signal's ends are padded with zeros (were
-    reflected), and an incomplete last hop is no valid frame (was one). It also makes the host wait for a GPU at every
-    call, takes twice as long on a CPU, and eight seconds to import. Dither is added in training mode only.
+    Today's NeMo differs in three ways that move those encoders' embeddings (cosine 0.9976-0.9996): its Hann window is
+    symmetric (was periodic), the signal's ends are padded with zeros (were reflected), and an incomplete last hop is no
+    valid frame (was one). It also makes the host wait for a GPU. Dither is added in training mode only.
     """
 
     def __init__(self, compression: str = "log"):
@@ -82,18 +76,10 @@ class LogMel(torch.nn.Module):
     @torch.no_grad()
     def forward(self, waveforms: torch.Tensor, lengths: torch.Tensor | None = None,
                 filters: torch.Tensor | None = None) -> torch.Tensor:
-        """Normalised mel spectrograms.
-
-        Args:
-            waveforms: (B, S) float32 in [-1, 1] at 16 kHz.
-            lengths: (B,) valid samples; None counts all S, which is what makes a clip's spectrogram independent of
-                the batch it is in.
-            filters: (B, 64, 257) mel filters of each clip's own; None takes Slaney's for all.
-
-        Returns:
-            (B, 64, T) float32, T = frames padded with zeros to a multiple of 16; one second gives 112, 100 of them
-            valid. Each band has mean 0 and standard deviation 1 over the valid frames.
-        """
+        """Normalised mel spectrograms (B, 64, T) float32 of waveforms (B, S) float32 in [-1, 1] at 16 kHz: each band
+        has mean 0 and standard deviation 1 over the valid frames. T is padded with zeros to a multiple of 16; one
+        second gives 112, 100 of them valid. ``lengths`` (B,) are valid samples, by default all; ``filters`` (B, 64,
+        257) each clip's own, by default Slaney's."""
         if lengths is None:
             lengths = torch.full((len(waveforms),), waveforms.shape[1], device=waveforms.device)
         if waveforms.device.type != "cpu":

@@ -10,10 +10,7 @@ from models.encoders.device import full_float32
 
 
 class ClassificationNet(nn.Module):
-    """PReLU and one linear layer: an embedding to class log-probabilities.
-
-    Its parameters are named as in the original's checkpoints.
-    """
+    """PReLU and one linear layer: an embedding to class log-probabilities. Parameters are named as the original's."""
 
     def __init__(self, width: int, num_classes: int):
         super().__init__()
@@ -39,12 +36,8 @@ def head_scores(head: ClassificationNet, embeddings: np.ndarray) -> np.ndarray:
 
 
 def add_prior(scores: np.ndarray, clips: np.ndarray) -> np.ndarray:
-    """Log-probabilities (N, C) as they are where classes are as frequent as in (C,) numbers of ``clips``.
-
-    A head that was trained on batches of equally many clips a class takes all classes for equally frequent. By Bayes'
-    rule, the logarithm of each class's share of the clips makes up for it (Menon et al., 2021, arXiv:2007.07314); a
-    class without a clip is never predicted.
-    """
+    """Log-probabilities (N, C) as they are where classes are as frequent as in (C,) numbers of ``clips``, by Bayes'
+    rule (Menon et al., 2021, arXiv:2007.07314); a class without a clip is never predicted."""
     with np.errstate(divide="ignore"):
         scores = scores + np.log(clips / clips.sum(), dtype=np.float64)
     return scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)

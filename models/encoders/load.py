@@ -28,11 +28,9 @@ def load_encoder(source: str | Path, step: int | None = None, model: str | None 
 
     Args:
         source: a run's folder, or the path of a checkpoint, ``.../checkpoints/<Model>-STEP-<n>.pt``.
-        step: of a run's checkpoint; None takes the newest.
-        model: of a run's checkpoint; None takes what its configuration says, or the only one that it has.
+        step, model: of a run's checkpoint; by default the newest, and what its configuration says or the only one.
 
-    Raises:
-        UserError: no such run, step or checkpoint, or one that this version cannot load.
+    Raises UserError for no such run, step or checkpoint, or one that this version cannot load.
     """
     from models.encoders.waveform import WaveformEncoder
 
@@ -45,8 +43,7 @@ def load_encoder(source: str | Path, step: int | None = None, model: str | None 
 
 def find_checkpoint(source: str | Path, step: int | None = None, model: str | None = None,
                     flag: str = "step") -> tuple[Run, str, int]:
-    """The run, model and step of a run's folder, or of a checkpoint's path; arguments and errors as in `load_encoder`.
-    """
+    """The run, model and step of a run's folder or a checkpoint's path; arguments and errors as in `load_encoder`."""
     path = Path(source)
     if named := _CHECKPOINT.fullmatch(path.name):
         found = MODEL_OF.get(named[1], named[1])
@@ -59,10 +56,9 @@ def find_checkpoint(source: str | Path, step: int | None = None, model: str | No
     if not path.is_dir():
         raise UserError(f"{source}: no folder of a run, nor a checkpoint Model-STEP-n.pt; check the name")
     run = Run(path.parent, path.name, "run")
-    config = run.config()
     if model is None:
         saved = [name for name in MODELS if run.steps(name)]
-        model = config.get("model") or (saved[0] if len(saved) == 1 else None)
+        model = run.config().get("model") or (saved[0] if len(saved) == 1 else None)
     if model is None:
         raise UserError(f"{path}: no run with a checkpoint of {', '.join(MODELS)}; check the name" if not saved else
                         f"{path}: has checkpoints of {', '.join(saved)}; say which by model")
@@ -73,9 +69,7 @@ def find_checkpoint(source: str | Path, step: int | None = None, model: str | No
 
 def find_initial(args: Namespace) -> tuple[Run, int, dict] | None:
     """The run, step and configuration of the encoder that --init_from names, `find_encoder` applied; None without it.
-
-    It names a run under --runs_dir, a run's folder, or a checkpoint's path; a run may be followed by :STEP.
-    """
+    It names a run under --runs_dir, a run's folder, or a checkpoint's path; a run may be followed by :STEP."""
     if args.init_from is None:
         return None
     name, colon, number = args.init_from.rpartition(":")
@@ -87,10 +81,8 @@ def find_initial(args: Namespace) -> tuple[Run, int, dict] | None:
 
 
 def find_encoder(args: Namespace, run: Run, step: int) -> dict:
-    """Fill in an encoder's sizes, ``clip_seconds`` and ``compression`` in ``args`` from its run.
-
-    Returns the run's configuration, {} for the original's encoders. Raises UserError for a flag that contradicts it.
-    """
+    """Fill in an encoder's sizes, ``clip_seconds`` and ``compression`` in ``args`` from its run. Returns the run's
+    configuration, {} for the original's encoders. Raises UserError for a flag that contradicts it."""
     config, where = run.config(), f"run {run.name!r}, which has"
     if "model" in config:
         check_fixed("--model", args.model, config["model"], where)
@@ -107,8 +99,7 @@ def find_encoder(args: Namespace, run: Run, step: int) -> dict:
 
 
 def saved_sizes(paths: list[Path], model: str) -> tuple[int, int, int | None]:
-    """A saved encoder's --hidden_size and --embedding_size, and the filters of Quartz's last block, from its weights.
-    """
+    """A saved encoder's --hidden_size, --embedding_size, and filters of Quartz's last block, from its weights."""
     first, last = load_state(paths[0]), load_state(paths[-1])
     try:
         if model == "Quartz":

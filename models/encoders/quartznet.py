@@ -16,13 +16,8 @@ BLOCKS = (
 
 
 class Quartz(nn.Module):
-    """Spectrogram to embedding by a QuartzNet and a linear layer on all of its frames, which fixes their number.
-
-    Args:
-        width: the embedding's size D.
-        filters: of the last block; the original has 128 or 1024, by data set.
-        frames: T of every spectrogram.
-    """
+    """Spectrogram of ``frames`` frames to embedding of size ``width``, by a QuartzNet and a linear layer on all of its
+    frames. The last block has ``filters``: the original has 128 or 1024, by data set."""
 
     def __init__(self, width: int = 128, filters: int = 1024, frames: int = 112):
         super().__init__()

@@ -23,14 +23,8 @@ def residual_layers(x: torch.Tensor, weights: list[torch.Tensor], norms: list[nn
     """Convolution, ReLU and batch norm, once for each of ``weights``, and the mean over positions.
 
     The input of each pair of layers is added to its output before the batch norm. Batch norms are without scale and
-    shift; those in training mode update their running statistics, as ``nn.BatchNorm2d`` does.
-
-    Args:
-        x: (B, C, H, W) on the CPU.
-        weights: (C, C, 3, 3) each.
-
-    Returns:
-        (B, C), with gradient to ``x`` and ``weights``.
+    shift; those in training mode update their running statistics. ``x`` is (B, C, H, W) on the CPU, ``weights`` are
+    (C, C, 3, 3) each, and the result is (B, C), with gradient to both.
     """
     x = x.contiguous(memory_format=torch.channels_last)
     if torch.is_grad_enabled() or any(norm.training for norm in norms):

@@ -10,7 +10,6 @@ from models.encoders.residual import residual_layers
 # Clips of Res8's first stage at a time on a CPU: before pooling it is twelve times as large as after, and in chunks
 # it stays in the processor's cache. A step of 350 clips took 2.7 s so, 4.3 s otherwise (with `reuse_memory`).
 CHUNK = 8
-BY_PARTS = True  # off, all of a batch goes through each operation at once on a CPU too, as on a GPU
 
 
 class ResNet(nn.Module):
@@ -18,11 +17,9 @@ class ResNet(nn.Module):
 
     A convolution, then ``layers`` times convolution, ReLU, batch norm; the input of each pair of layers is added to
     the pair's output before its batch norm. The embedding is the mean over time and frequency. Parameter names and
-    shapes are the published checkpoints'. Convolutions have no bias and batch norm has no scale or shift.
+    shapes are the published checkpoints'.
 
     Args:
-        width: channels.
-        layers: convolutions after the first.
         pool: average-pooling window (frames, bands) after the first convolution, or None. With pooling, kernels lie
             with time as their first axis, without it as their second: so they do in the original's checkpoints.
         dilate: whether the dilation doubles every three layers.
@@ -33,6 +30,7 @@ class ResNet(nn.Module):
                  embedding: int | None = None):
         super().__init__()
         self.width, self.layers, self.pool = embedding or width, layers, pool
+        self.by_parts = True  # off, all of a batch goes through each operation at once on a CPU too, as on a GPU
         self.conv0 = nn.Conv2d(1, width, 3, padding=1, bias=False)
         for i in range(1, layers + 1):
             dilation = 2 ** ((i - 1) // 3) if dilate else 1
@@ -43,7 +41,7 @@ class ResNet(nn.Module):
     def forward(self, spectrograms: torch.Tensor) -> torch.Tensor:
         """(B, F, T) log-mel to (B, D), not normalised."""
         x = (spectrograms.transpose(1, 2) if self.pool else spectrograms).unsqueeze(1)  # (B, 1, T, F) or (B, 1, F, T)
-        by_parts = BY_PARTS and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu") \
+        by_parts = self.by_parts and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu") \
             and not torch.compiler.is_compiling()
         if self.pool and by_parts:
             def first(part: torch.Tensor) -> torch.Tensor:

@@ -12,12 +12,8 @@ from models.encoders.frontend import LogMel
 
 
 class WaveformEncoder(nn.Module):
-    """Waveforms to unit embeddings, as the scripts make them.
-
-    Attributes:
-        width: D, the size of an embedding.
-        clip_samples: what a clip is cut or padded to, as in training.
-    """
+    """Waveforms to unit embeddings of size ``width``, as the scripts make them. A clip is cut or padded to
+    ``clip_samples``, as in training."""
 
     def __init__(self, encoder: nn.Module, clip_seconds: float, compression: str = "log"):
         super().__init__()
@@ -27,15 +23,9 @@ class WaveformEncoder(nn.Module):
     @torch.no_grad()
     @full_float32()
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
-        """Unit embeddings (B, D) of waveforms, computed in full float32.
-
-        Args:
-            waveforms: (B, S) at 16 kHz, floating in [-1, 1] or int16. A longer one is cut around its centre, a shorter
-                one zero-padded at its end.
-
-        Raises:
-            ValueError: of another shape or type.
-        """
+        """Unit embeddings (B, D) of waveforms (B, S) at 16 kHz, floating in [-1, 1] or int16, computed in full float32.
+        A longer one is cut around its centre, a shorter one zero-padded at its end. Raises ValueError for other shapes
+        or types."""
         if waveforms.ndim != 2 or not (waveforms.is_floating_point() or waveforms.dtype == torch.int16):
             raise ValueError(f"waveforms must be (B, S), floating or int16, not {waveforms.dtype} of shape "
                              f"{tuple(waveforms.shape)}")

@@ -1,7 +1,7 @@
 """What words are compared by without an encoder: warped cepstra, and log-mel spectrograms as they are.
 
 Each takes off a band's or coefficient's mean in time, which a microphone and a voice's loudness shift. The encoders'
-front end is not used: it scales every mel band to deviation 1 too, by which warping told fewer words apart.
+front end is not used: it scales bands to deviation 1, too, by which warping told fewer words apart.
 """
 
 from __future__ import annotations
@@ -24,10 +24,8 @@ _LEAST = 1e-9  # a length or deviation below this is none
 
 
 def comparisons(test: tuple[Clips, np.ndarray], train: tuple[Clips, np.ndarray]) -> dict[str, Comparison]:
-    """Both baselines by name, for test clips and a pool of train clips, each a data set and (Q,) or (P,) indices.
-
-    A class is its nearest enrolled clip: clips that differ in tempo have no mean, and on spectrograms it was worse.
-    """
+    """Both baselines by name, for test clips and a pool of train clips, each a data set and (Q,) or (P,) indices. A
+    class is its nearest enrolled clip: clips that differ in tempo have no mean, and on spectrograms it was worse."""
     queries, templates = log_mels(*test), log_mels(*train)
     return {"DTW of MFCC": by_nearest(-dtw_distances(mfcc(queries), mfcc(templates), title="warping")),
             "log-mel cosine": by_nearest(cosines(queries, templates))}
@@ -57,11 +55,7 @@ def cosines(queries: np.ndarray, templates: np.ndarray) -> np.ndarray:
 
 
 def mfcc(spectra: np.ndarray) -> np.ndarray:
-    """Mel-frequency cepstral coefficients 0 to 12 of log-mel spectrograms (N, 64, T), each with deviation 1 in time.
-
-    Returns:
-        (N, T, 13) float32.
-    """
+    """Cepstral coefficients 0 to 12, (N, T, 13) float32, of log-mel spectrograms (N, 64, T), of deviation 1 in time."""
     import librosa
 
     cepstra = librosa.feature.mfcc(S=spectra, n_mfcc=CEPSTRA).swapaxes(1, 2)
@@ -70,11 +64,8 @@ def mfcc(spectra: np.ndarray) -> np.ndarray:
 
 
 def dtw_distances(queries: np.ndarray, templates: np.ndarray, title: str | None = None) -> np.ndarray:
-    """Dynamic-time-warping distance, (Q, P) float32, of queries (Q, T, F) to templates (P, U, F).
-
-    The least sum of Euclidean frame distances along a path from both first to both last frames that goes on by one
-    frame in either or in both. ``title`` is shown by a progress bar; None shows none.
-    """
+    """Dynamic-time-warping distance, (Q, P) float32, of queries (Q, T, F) to templates (P, U, F): the least sum of
+    Euclidean frame distances along a path. ``title`` is shown by a progress bar; None shows none."""
     from librosa.sequence import dtw
 
     distances = np.empty((len(queries), len(templates)), np.float32)

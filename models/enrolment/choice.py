@@ -16,12 +16,8 @@ MOST = 2000  # dev clips that are embedded
 
 def dev_clips(dev: Clips, corpus: Corpus, words: tuple[np.ndarray, np.ndarray],
               others: Sequence[Clips]) -> np.ndarray | str:
-    """At most 2,000 dev clips of the words that are enrolled and of those that are unknown; or why there are none.
-
-    Args:
-        words: classes that are enrolled, and classes that are unknown.
-        others: what they must not be among: the clips that are enrolled from, and the test clips.
-    """
+    """At most 2,000 dev clips of the words, classes that are enrolled and classes that are unknown; or why there are
+    none. They must not be among ``others``: the clips that are enrolled from, and the test clips."""
     chosen = [np.flatnonzero(np.isin(dev.manifest.label, classes)) for classes in words]
     for rows, classes, what in zip(chosen, words, ("an enrolled", "an unknown"), strict=True):
         if len(classes) and not len(rows):
@@ -34,17 +30,11 @@ def dev_clips(dev: Clips, corpus: Corpus, words: tuple[np.ndarray, np.ndarray],
 
 
 def choose(results: Sequence[Result]) -> tuple[str, dict[int, tuple[str, float]]]:
-    """For each number of enrolled clips the method with the least equal-error rate, the first of equal ones.
-
-    Where no word is unknown, it is the one with the highest accuracy.
-
-    Returns:
-        the figure's name; and by the number of clips (method, its mean over the draws).
-    """
-    figure = "equal_error_rate" if "equal_error_rate" in results[0].figures else "accuracy"
-    sign = -1 if figure == "accuracy" else 1
-    chosen = {}
-    for shots in sorted({result.shots for result in results}):
-        tried = [(result.method, float(result.figures[figure].mean())) for result in results if result.shots == shots]
-        chosen[shots] = min(tried, key=lambda one: sign * one[1])
-    return figure, chosen
+    """For each number of enrolled clips the method with the least equal-error rate or, where no word is unknown, with
+    the highest accuracy; the first of equal ones. Returns the figure's name; and by the number of clips (method, its
+    mean over the draws)."""
+    figure, best = ("equal_error_rate", min) if "equal_error_rate" in results[0].figures else ("accuracy", max)
+    tried: dict[int, list[tuple[str, float]]] = {}
+    for result in sorted(results, key=lambda result: result.shots):
+        tried.setdefault(result.shots, []).append((result.method, float(result.figures[figure].mean())))
+    return figure, {shots: best(of_shots, key=lambda one: one[1]) for shots, of_shots in tried.items()}

@@ -1,9 +1,8 @@
 """Scores normalised by a cohort, clips of other words, so that one threshold serves any word and any recording.
 
-A similarity of 0.7 says much for a word that nothing resembles and little for one that many resemble. T-norm
-(Auckenthaler et al., 2000) normalises a clip's scores by those that it gets against a cohort, here by the most similar
-of these alone (Matejka et al., 2017). The cohort's classes also teach `models.enrolment.whiten` what clips of one word
-differ in. A cohort is clips of a data set, or what `models.enrolment.kept_cohort` keeps beside an encoder.
+T-norm (Auckenthaler et al., 2000) normalises a clip's scores by those that it gets against a cohort, here by the most
+similar of these alone (Matejka et al., 2017). The cohort's classes also teach `models.enrolment.whiten` what clips of
+one word differ in. A cohort is clips of a data set, or what `models.enrolment.kept_cohort` keeps beside an encoder.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -20,9 +20,7 @@ from data.manifests.corpus import Corpus, load_corpus
 from data.manifests.manifest import Manifest
 from data.sampler import spread
 from models.enrolment.enrol import BOTH, NEAREST, Comparison, by_both, by_clip, by_mean
-from models.enrolment.kept_cohort import KEPT, Cohort
 from models.enrolment.whiten import Whitening
-from models.runs.provenance import training_set
 
 TOP = 300  # most similar clips of the cohort, by which scores are normalised
 MOST = 1000  # clips of a cohort that these are taken from
@@ -45,14 +43,6 @@ class Reference:
         """Of embeddings (N, D) of a cohort's clips and their classes (N,); scores are normalised by `MOST` of them."""
         return cls(vectors[spread(labels, MOST)], Whitening.fit(vectors, labels))
 
-    @classmethod
-    def of_kept(cls, kept: Cohort, taken: Sequence[str]) -> Reference:
-        """Of a cohort that is kept beside the encoder, without windows in which one of ``taken`` is known to be said.
-        """
-        rows = kept.without(taken)
-        check_enough(KEPT, len(rows), "windows")
-        return cls(kept.plain[rows], kept.whitening)
-
 
 def statistics(vectors: np.ndarray, cohort: np.ndarray, top: int = TOP) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation, (N,) float64 each, of the similarities of (N, D) vectors to the ``top`` most similar
@@ -67,19 +57,14 @@ def statistics(vectors: np.ndarray, cohort: np.ndarray, top: int = TOP) -> tuple
     return means, np.maximum(deviations, _FLOOR)
 
 
-def t_norm(scores: np.ndarray, clips: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """Scores (Q, C) by the mean and deviation, (Q,) each, that the tested clips' scores against the cohort have."""
-    return ((scores - clips[0][:, None]) / clips[1][:, None]).astype(np.float32)
-
-
 def comparisons(queries: np.ndarray, pool: np.ndarray, cohort: np.ndarray, top: int = TOP, name: str = "embedding",
                 both: Comparison | None = None) -> dict[str, Comparison]:
-    """`by_mean`, `by_clip` and perhaps ``both``, their scores t-normalised, by the method's name, which begins with the
-    vectors' ``name``: queries (Q, D), pool (P, D) and cohort (M, D), rows of length 1."""
-    clips = statistics(queries, cohort, top)
+    """`by_mean`, `by_clip` and perhaps ``both``, t-normalised, by names that begin with ``name``: of queries (Q, D),
+    pool (P, D) and cohort (M, D), rows of length 1."""
+    means, deviations = (x[:, None] for x in statistics(queries, cohort, top))
 
     def normalised(compare: Comparison) -> Comparison:
-        return lambda rows, part: t_norm(compare(rows, part), (clips[0][part], clips[1][part]))
+        return lambda rows, part: ((compare(rows, part) - means[part]) / deviations[part]).astype(np.float32)
 
     ways = {"": by_mean(queries, pool), NEAREST: by_clip(queries, pool)} | ({BOTH: both} if both else {})
     return {f"{name}, t-norm{how}": normalised(compare) for how, compare in ways.items()}
@@ -91,8 +76,9 @@ def whitened(queries: np.ndarray, pool: np.ndarray, reference: Reference) -> dic
         return {}
     queries, pool, cohort = (reference.whitening(x) for x in (queries, pool, reference.vectors))
     both = by_both(queries, pool)
-    return {WHITENED: by_mean(queries, pool), f"{WHITENED}{NEAREST}": by_clip(queries, pool), f"{WHITENED}{BOTH}": both
-            } | comparisons(queries, pool, cohort, name=WHITENED, both=both)
+    plain = {"": by_mean(queries, pool), NEAREST: by_clip(queries, pool), BOTH: both}
+    return {f"{WHITENED}{how}": compare for how, compare in plain.items()} | comparisons(
+        queries, pool, cohort, name=WHITENED, both=both)
 
 
 def choose(corpus: Corpus, taken: Sequence[str]) -> Manifest:
@@ -112,19 +98,11 @@ def check_enough(name: str, clips: int, what: str = "training clips") -> None:
                         f"least {LEAST} are needed; name another data set with --cohort")
 
 
-def find(args: Namespace, config: dict, taken: Sequence[str]) -> tuple[str, Manifest] | str:
-    """Name and clips of the cohort that --cohort names, or that the encoder was trained on; or why there is none.
-
-    Args:
-        config: of the encoder's run, {} if it has none.
-        taken: the labels that are enrolled or unknown.
-    """
-    if args.cohort:
-        return args.cohort, choose(load_corpus(args.cohort, ("train",), args.registry), taken)
-    if (known := training_set(config)) is None:
-        return "this encoder does not say what it was trained on; name a data set with --cohort"
-    name, registry = known
-    try:
-        return name, choose(load_corpus(name, ("train",), registry), taken)
-    except UserError as error:
-        return f"of what this encoder was trained on: {error}"
+def find(args: Namespace, config: dict, taken: Sequence[str]) -> tuple[str, Manifest]:
+    """Name and clips of the cohort that --cohort names, or that an encoder was trained on by its run's configuration,
+    without the ``taken`` labels. Raises UserError if there is none."""
+    begun = config.get("arguments", {})
+    if not args.cohort and not {"manifest", "registry"} <= begun.keys():
+        raise UserError("this encoder does not say what it was trained on; name a data set with --cohort")
+    name, registry = (args.cohort, args.registry) if args.cohort else (begun["manifest"], Path(begun["registry"]))
+    return name, choose(load_corpus(name, ("train",), registry), taken)

@@ -16,7 +16,7 @@ from data.base.messages import did_you_mean, first_few
 from data.manifests.corpus import Corpus
 from data.manifests.manifest import Manifest
 from data.speech_commands.labels import SILENCE
-from models.neighbours.separation import auroc, equal_error
+from models.neighbours.pairs import auroc, equal_error
 from models.runs.options.enrolment import PROTOCOLS
 
 MOST_NAMED = 40  # labels listed in a message
@@ -44,15 +44,9 @@ class Result:
 
 def choose_words(labels: Sequence[str], enroll: Sequence[str] | None, unknown: Sequence[str] | None,
                  manifest: str) -> tuple[np.ndarray, np.ndarray]:
-    """The classes to enrol and the classes that must be rejected, (C,) and (U,) int64 indices into ``labels``.
-
-    Args:
-        enroll: labels; None takes all that are not ``unknown``.
-        unknown: labels; None takes none, an empty list all that are not in ``enroll``.
-
-    Raises:
-        UserError: a label that the manifest lacks, a label in both, or nothing left to tell apart.
-    """
+    """The classes to enrol and those to reject, (C,) and (U,) int64 indices into ``labels``. Labels to ``enroll`` are
+    by default all that are not ``unknown``; no label is unknown by default, and all others are if the list is empty.
+    Raises UserError for a label that the manifest lacks, one in both, or nothing left to tell apart."""
     for flag, given in (("--enroll", enroll), ("--unknown", unknown)):
         if missing := [label for label in given or () if label not in labels]:
             raise UserError(f"{flag}: --manifest {manifest} has no label {', '.join(map(repr, missing))}"
@@ -82,38 +76,17 @@ def check_protocol(name: str, corpus: Corpus) -> None:
                         "words and silence with python -m data.speech_commands --silence, and name that")
 
 
-def untested(test: Manifest, classes: np.ndarray) -> list[str]:
-    """The labels of those of ``classes`` that have no test clip."""
-    return [test.labels[c] for c in classes if not test.counts()[c]]
-
-
-def draw(train_labels: np.ndarray, labels: Sequence[str], enrolled: np.ndarray, shots: int, repeats: int,
-         seed: int) -> np.ndarray:
+def draw(train_labels: np.ndarray, enrolled: np.ndarray, shots: int, repeats: int, seed: int) -> np.ndarray:
     """Draw the clips to enrol for (C,) classes, without replacement within a repeat, from (N,) classes of train clips.
-
-    The first n of a class's are its draw for n shots, so that one more shot is one more clip. A class's draws depend
-    on the seed and on its own clips, not on which other classes are enrolled.
-
-    Returns:
-        (repeats, C, shots) int64, rows of ``train_labels``.
-
-    Raises:
-        UserError: some class has fewer than ``shots`` clips.
-    """
-    counts = np.bincount(train_labels, minlength=len(labels))
-    _check_enough(counts, labels, enrolled, shots)
-    grouped, end = np.argsort(train_labels, kind="stable"), np.cumsum(counts)
-    clips = [grouped[end[c] - counts[c]:end[c]] for c in enrolled]
+    The first n of a class's are its draw for n shots. A class's draws depend on the seed and on its own clips, not on
+    which other classes are enrolled. Returns (repeats, C, shots) int64, rows of ``train_labels``."""
+    clips = [np.flatnonzero(train_labels == c) for c in enrolled]
     return np.stack([np.stack([np.random.default_rng([seed, repeat, c]).permutation(rows)[:shots]
                                for c, rows in zip(enrolled, clips, strict=True)]) for repeat in range(repeats)])
 
 
 def few_draws(clips: dict[str, int], shots: int, repeats: int) -> str | None:
-    """A line where there are fewer different draws of ``shots`` clips than ``repeats``; None if there are enough.
-
-    Args:
-        clips: of each word, how many there are to draw from.
-    """
+    """A line where there are fewer different draws of ``shots`` clips, of so many of each word, than ``repeats``."""
     ways = math.prod(math.comb(count, shots) for count in clips.values())
     return None if ways >= repeats else (
         f"{shots} clips each of {first_few(map(visible, clips), 3)} can be drawn in {ways} way{'s' * (ways > 1)} only, "
@@ -122,18 +95,14 @@ def few_draws(clips: dict[str, int], shots: int, repeats: int) -> str | None:
 
 def check_clips(train: Manifest, test: Manifest, enrolled: np.ndarray, unknown: np.ndarray, shots: int) -> None:
     """Raise UserError unless there are enough clips to enrol, and clips to test both kinds of words with."""
-    _check_enough(train.counts(), train.labels, enrolled, shots)
+    counts = train.counts()
+    if few := [f"{visible(train.labels[c])} ({counts[c]})" for c in enrolled if counts[c] < shots]:
+        raise UserError(f"--shots {shots}: too few training clips of {first_few(few)}; "
+                        "ask for fewer shots, or enrol other labels with --enroll")
     for classes, flag in ((enrolled, "--enroll"), (unknown, "--unknown")):
         if len(classes) and not test.counts()[classes].any():
             names = first_few(visible(test.labels[c]) for c in classes)
             raise UserError(f"{test.path}: no test clip of {names}; name other labels with {flag}")
-
-
-def _check_enough(counts: np.ndarray, labels: Sequence[str], enrolled: np.ndarray, shots: int) -> None:
-    few = [f"{visible(labels[c])} ({counts[c]})" for c in enrolled if counts[c] < shots]
-    if few:
-        raise UserError(f"--shots {shots}: too few training clips of {first_few(few)}; "
-                        "ask for fewer shots, or enrol other labels with --enroll")
 
 
 def targets(labels: np.ndarray, enrolled: np.ndarray) -> np.ndarray:
@@ -145,12 +114,7 @@ def targets(labels: np.ndarray, enrolled: np.ndarray) -> np.ndarray:
 
 def by_mean(queries: np.ndarray, pool: np.ndarray) -> Comparison:
     """Compare vectors of length 1, (Q, D), with each class's mean of (P, D), scaled to length 1 again."""
-    return lambda rows, part: queries[part] @ unit_means(pool[rows]).T
-
-
-def unit_means(enrolled: np.ndarray) -> np.ndarray:
-    """The means of (C, N, D) enrolled clips, scaled to length 1: (C, D), the models of the C classes."""
-    return unit(enrolled.mean(1))
+    return lambda rows, part: queries[part] @ unit(pool[rows].mean(1)).T
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -166,14 +130,10 @@ def by_clip(queries: np.ndarray, pool: np.ndarray) -> Comparison:
 def by_both(queries: np.ndarray, pool: np.ndarray) -> Comparison:
     """Compare vectors of length 1, (Q, D), with each class's mean and its `FEW` most similar of (P, D), half each."""
     def scores(rows: np.ndarray, part: slice) -> np.ndarray:
-        return (queries[part] @ unit_means(pool[rows]).T + few_nearest(clip_scores(queries[part], pool[rows]))) / 2
+        similar, few = clip_scores(queries[part], pool[rows]), min(FEW, rows.shape[1])  # (q, C, N)
+        nearest = np.partition(similar, similar.shape[2] - few, axis=2)[:, :, -few:].mean(2)
+        return (queries[part] @ unit(pool[rows].mean(1)).T + nearest) / 2
     return scores
-
-
-def few_nearest(similarities: np.ndarray) -> np.ndarray:
-    """(Q, C, N) similarities to (Q, C), the mean of the `FEW` highest of each class."""
-    few = min(FEW, similarities.shape[2])
-    return np.partition(similarities, similarities.shape[2] - few, axis=2)[:, :, -few:].mean(2)
 
 
 def clip_scores(queries: np.ndarray, enrolled: np.ndarray) -> np.ndarray:
@@ -188,17 +148,9 @@ def by_nearest(similarities: np.ndarray) -> Comparison:
 
 def evaluate(methods: dict[str, Comparison], drawn: np.ndarray, shots: Sequence[int],
              truth: np.ndarray) -> list[Result]:
-    """Test every method with every number of shots (at most N) on every draw.
-
-    With one clip enrolled, the most similar clip is the mean: methods by `NEAREST` and `BOTH` are left out.
-
-    Args:
-        drawn: (R, C, N) rows of the pool, as `draw` gives them.
-        truth: (Q,) class of every query, or UNKNOWN.
-
-    Raises:
-        UserError: scores that are no numbers.
-    """
+    """Test every method with every number of shots (at most N) on every draw of (R, C, N) rows of the pool; ``truth``
+    is (Q,), the class of every query, or UNKNOWN. With one clip enrolled, the most similar clip is the mean: methods by
+    `NEAREST` and `BOTH` are left out. Raises UserError for scores that are no numbers."""
     results = []
     for method, compare in methods.items():
         for n in (n for n in shots if n > 1 or not method.endswith((NEAREST, BOTH))):
@@ -226,8 +178,8 @@ def recognise(compare: Comparison, rows: np.ndarray, queries: int) -> tuple[np.n
 
 
 def figures(truth: np.ndarray, best: np.ndarray, score: np.ndarray) -> dict[str, float]:
-    """Accuracy over the enrolled classes' clips and, where there are unknown clips, how well these are rejected: from
-    (Q,) true classes or UNKNOWN, most similar classes, and similarities."""
+    """From (Q,) true classes or UNKNOWN, most similar classes and similarities: accuracy over the enrolled classes'
+    clips and, where there are unknown clips, how well these are rejected."""
     enrolled = truth != UNKNOWN
     right, known, unknown = (best == truth)[enrolled], score[enrolled], np.sort(score[~enrolled])[::-1]
     result = {"accuracy": float(right.mean())}
@@ -243,7 +195,7 @@ def figures(truth: np.ndarray, best: np.ndarray, score: np.ndarray) -> dict[str,
 
 
 def accepted_at(percent: int, unknown: int) -> int:
-    """How many of so many unknown clips may be accepted at a false acceptance of at most ``percent``."""
+    """How many of the unknown clips may be accepted at a false acceptance of at most ``percent``."""
     return unknown * percent // 100
 
 
@@ -254,7 +206,6 @@ def by_score(known: np.ndarray, unknown: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def misses(known: np.ndarray, unknown: np.ndarray) -> np.ndarray:
-    """The detection-error curve, (U + 1,): for k = 0 to U, the least share of known clips rejected while at most k
-    unknown clips are accepted."""
+    """(U + 1,): for k = 0 to U, the least share of known clips rejected while at most k unknown ones are accepted."""
     rejected = np.searchsorted(np.sort(known), np.sort(unknown)[::-1], "right")
     return np.append(rejected, 0) / len(known)

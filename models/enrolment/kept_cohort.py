@@ -1,10 +1,9 @@
 """Windows of other people's speech, kept beside an encoder, that scores are normalised by.
 
-A similarity of 0.6 to a word says much in a window that resembles nothing else and little in one that resembles all
-sorts of speech. So a window's score is its similarity less its level, the mean similarity of the cohort's windows that
-are most like it: the centre of speaker verification's adaptive t-norm (Matejka et al., 2017) without its division,
-which by measurement made it worse. Where words are known in its recordings, the cohort also keeps a `Whitening`, which
-all embeddings go through before they are compared. Windows in which an enrolled word is said do not count against it.
+A window's score is its similarity to a word less its level, the mean similarity of the cohort's windows that are most
+like it: the centre of speaker verification's adaptive t-norm (Matejka et al., 2017) without its division, which by
+measurement made it worse. Where words are known in its recordings, the cohort also keeps a `Whitening`, which all
+embeddings go through before they are compared. Windows in which an enrolled word is said do not count against it.
 """
 
 from __future__ import annotations
@@ -56,29 +55,26 @@ class Cohort:
         """(N, D) embeddings of the encoder to (N, D) as they are compared."""
         return embeddings if self.whitening is None else self.whitening(embeddings)
 
-    def level(self, embeddings: np.ndarray) -> np.ndarray:
-        """(N, D) embeddings as they are compared to (N,) float32, the mean similarity of the cohort's `NEAREST`."""
-        return np.concatenate([np.zeros(0, np.float32), *(_nearest(embeddings[i:i + _ROWS] @ self.embeddings.T)
-                                                          for i in range(0, len(embeddings), _ROWS))])
+    def level(self, embeddings: np.ndarray, own: bool = False) -> np.ndarray:
+        """(N, D) embeddings as they are compared to (N,) float32, the mean similarity of the cohort's `NEAREST`; of its
+        ``own`` windows, each without itself."""
+        levels, count = [np.zeros(0, np.float32)], max(1, min(NEAREST, len(self.embeddings) - own))
+        for start in range(0, len(embeddings), _ROWS):
+            similar = embeddings[start:start + _ROWS] @ self.embeddings.T
+            if own:
+                rows = np.arange(len(similar))
+                similar[rows, start + rows] = -1
+            levels.append(np.partition(similar, len(self.embeddings) - count, axis=1)[:, -count:].mean(1))
+        return np.concatenate(levels)
 
     @cached_property
     def own_levels(self) -> np.ndarray:
         """(M,) float32, the levels of the cohort's windows; a window itself does not count."""
-        levels = []
-        for start in range(0, len(self.embeddings), _ROWS):
-            others = self.embeddings[start:start + _ROWS] @ self.embeddings.T
-            rows = np.arange(len(others))
-            others[rows, start + rows] = -1
-            levels.append(_nearest(others, others.shape[1] - 1))
-        return np.concatenate(levels)
+        return self.level(self.embeddings, own=True)
 
     def scores(self, template: np.ndarray, names: Sequence[str], by: Cohort | None) -> np.ndarray:
-        """(K, D) templates to (K, M') float64: the scores that the windows get in which none of ``names`` is said.
-
-        Args:
-            by: the cohort by which the templates were whitened, and whose levels are taken off; None takes
-                similarities of what the encoder makes of them.
-        """
+        """(K, D) templates to (K, M') float64: the scores that the windows get in which none of ``names`` is said. The
+        templates were whitened ``by`` a cohort, whose levels are taken off; None takes plain similarities."""
         rows = self.without(names)
         windows = self.plain[rows] if by is None else by.whitened(self.plain[rows])
         similar = template @ windows.T.astype(np.float64)
@@ -93,8 +89,8 @@ class Cohort:
                         np.int64)
 
     def learnt_from(self, names: Sequence[str]) -> dict[str, int]:
-        """Of those ``names`` that the whitening has seen, in how many clips: in files that do not say so, in how many
-        of the cohort's windows they are said, which are about as many of the same recordings."""
+        """Of those ``names`` that the whitening has seen, in how many clips; in files that do not say so, in how many
+        of the cohort's windows they are said, which are about as many."""
         texts = [] if self.whitening is None else self._spoken if self.words is None else list(map(_words, self.words))
         counts = {name: sum(_words(name) in text for text in texts) for name in names}
         return {name: count for name, count in counts.items() if count}
@@ -102,12 +98,6 @@ class Cohort:
     @cached_property
     def _spoken(self) -> list[str]:
         return [_words(text) for text in self.spoken]
-
-
-def _nearest(similar: np.ndarray, there: int | None = None) -> np.ndarray:
-    """(N, M) similarities to (N,), the mean of the `NEAREST` highest; ``there`` is how many do count, if not all."""
-    count = max(1, min(NEAREST, similar.shape[1] if there is None else there))
-    return np.partition(similar, similar.shape[1] - count, axis=1)[:, similar.shape[1] - count:].mean(1)
 
 
 def _words(text: str) -> str:
@@ -146,8 +136,7 @@ def unpack(content: bytes, sha256: str, width: int) -> Cohort | str:
     if embeddings.shape != (len(spoken), width) or not len(spoken) or not (length > 0).all() or \
             (whitening is not None and not whitening.fits(width)):
         return "is damaged"
-    return Cohort(embeddings / length, spoken, hashlib.sha1(content).hexdigest(), content, whitening,
-                  kept.get("words"))
+    return Cohort(embeddings / length, spoken, hashlib.sha1(content).hexdigest(), content, whitening, kept.get("words"))
 
 
 def tell_learnt(counts: dict[str, int]) -> list[str]:
@@ -164,11 +153,8 @@ def place_of(checkpoint: Path) -> Path | None:
 
 
 def read_kept(checkpoint: Path, sha256: str, width: int, encoder: object) -> Cohort | None:
-    """The cohort kept beside an encoder of this SHA-256 and width; None if there is none.
-
-    Raises:
-        UserError: the file is damaged, or another encoder's.
-    """
+    """The cohort kept beside an encoder of this SHA-256 and width; None if there is none. Raises UserError for a file
+    that is damaged, or another encoder's."""
     path = place_of(checkpoint)
     if path is None or not path.exists():
         return None

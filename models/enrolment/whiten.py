@@ -1,8 +1,7 @@
 """Within-class covariance normalisation (Hatch, Kajarekar & Stolcke, 2006).
 
-Similarities of words that nobody trained on are swamped by a part common to all clips of a kind of recording, and by
-directions in which clips of one word differ anyway (voice, microphone, neighbours). The mean of a cohort's classes is
-subtracted, and the covariance within its classes whitened.
+The mean of a cohort's classes is subtracted, which all clips of a kind of recording share, and the covariance within
+its classes whitened: clips of one word differ in it anyway (voice, microphone, neighbours).
 """
 
 from __future__ import annotations
@@ -26,10 +25,7 @@ class Whitening:
 
     @classmethod
     def fit(cls, vectors: np.ndarray, labels: np.ndarray) -> Whitening | None:
-        """Learn it from (N, D) embeddings of length 1 and their (N,) classes; None where they are too few.
-
-        A class with one clip tells where the centre is, and nothing of the covariance.
-        """
+        """Learn it from (N, D) embeddings of length 1 and their (N,) classes; None where they are too few."""
         _, place, counts = np.unique(labels, return_inverse=True, return_counts=True)
         freedom = len(labels) - len(counts)
         if freedom < PER_DIMENSION * vectors.shape[1]:

@@ -8,16 +8,15 @@ from argparse import Namespace
 
 from torch import nn
 
+from models.losses.angular_prototypical import AngularPrototypical
+from models.losses.supcon import SupervisedContrastive
+
 
 def make_loss(args: Namespace) -> nn.Module | None:
     """The loss of ``args.loss``, its flags resolved; None for the triplet loss, which learns nothing."""
     if args.loss == "angular_prototypical":
-        from models.losses.angular_prototypical import AngularPrototypical
-
         return AngularPrototypical(args.per_class, args.scale)
     if args.loss == "supcon":
-        from models.losses.supcon import SupervisedContrastive
-
         return SupervisedContrastive(args.scale)
     if args.loss == "multi_similarity":  # its library takes two seconds to import
         from models.losses.multi_similarity import MultiSimilarity

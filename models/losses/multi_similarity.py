@@ -9,13 +9,9 @@ EPSILON = 0.1  # by how much a pair may miss the hardest of the other kind and s
 
 
 class MultiSimilarity(MultiSimilarityLoss):
-    """Pairs are weighted by their similarity and by that of the clip's other pairs; only hard ones count.
-
-    A pair of one class is hard if it is less similar than the clip's most similar pair of two classes plus 0.1, a pair
-    of two classes if it is more similar than the least similar pair of one class less 0.1. The weights' constants are
-    the library's (alpha 2, beta 50, base 0.5). Its miner makes the host wait for a GPU, to list the pairs; masks do
-    not, and a test holds the two together.
-    """
+    """Pairs are weighted by their similarity and by that of the clip's other pairs; only hard ones count. The weights'
+    constants are the library's (alpha 2, beta 50, base 0.5). Its miner makes the host wait for a GPU, to list the
+    pairs; masks do not, and a test holds the two together."""
 
     def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, dict]:
         """(B, D) and (B,) to the loss, a mean over clips, and its figures."""
@@ -28,7 +24,9 @@ class MultiSimilarity(MultiSimilarityLoss):
 
 
 def hard_pairs(cosines: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Which pairs of one class and which of two classes count: two (B, B) bools, a clip's pairs in its row."""
+    """Which pairs of one class and which of two classes count: two (B, B) bools, a clip's pairs in its row. Of one
+    class, those less similar than the clip's most similar pair of two classes plus 0.1; of two classes, those more
+    similar than its least similar pair of one class less 0.1."""
     same = labels[:, None] == labels[None, :]
     itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     nearest = cosines.masked_fill(same, -torch.inf).amax(1, keepdim=True)  # (B, 1)

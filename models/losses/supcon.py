@@ -7,14 +7,9 @@ from models.losses import figures
 
 
 class SupervisedContrastive(nn.Module):
-    """For each clip, a softmax over all others of the batch: the mean log-probability of those of its class.
-
-    pytorch-metric-learning has it, and waits for the device to know whether there are pairs; a test holds the two
-    together.
-
-    Args:
-        scale: of the cosines before the softmax; one over the paper's temperature.
-    """
+    """For each clip, a softmax over all others of the batch: the mean log-probability of those of its class. ``scale``,
+    of the cosines, is one over the paper's temperature. pytorch-metric-learning's own waits for the device to know
+    whether there are pairs; a test holds the two together."""
 
     def __init__(self, scale: float):
         super().__init__()

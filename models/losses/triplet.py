@@ -32,11 +32,8 @@ def positive_pairs(labels: torch.Tensor) -> torch.Tensor:
 
 
 def own_class(labels: torch.Tensor) -> torch.Tensor:
-    """What to add to distances (B, B) so that no clip of a label's (B,) own class is its negative.
-
-    Returns:
-        (B, 8 W) float32, infinity within a class, 0 between classes; columns of infinity fill up whole words of bools.
-    """
+    """What to add to distances so that no clip of a label's (B,) own class is its negative: (B, 8 W) float32, infinity
+    within a class, 0 between classes; columns of infinity fill up whole words of bools."""
     same = functional.pad(labels[:, None] == labels[None, :], (0, -len(labels) % 8), value=True)
     return torch.zeros(same.shape, device=labels.device).masked_fill_(same, torch.inf)
 
@@ -53,15 +50,10 @@ def mine(distances: torch.Tensor, labels: torch.Tensor, pairs: torch.Tensor, mar
          own: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """Choose one negative for each of (P, 2) pairs of anchor and positive, by (B, B) squared distances.
 
-    Args:
-        mining: which of the negatives with positive loss: ``random`` takes any (the paper's), ``hardest`` the
-            nearest to the anchor, ``semihard`` any that is farther from it than the positive.
-        generator: on the CPU, so that a seed gives the same triplets on every device.
-        own: `own_class` of the labels, if known.
-
-    Returns:
-        (P,) index of the negative, and (P,) bool, False where no negative will do.
-    """
+    Of the negatives with positive loss, ``random`` takes any (the paper's), ``hardest`` the nearest to the anchor, and
+    ``semihard`` any that is farther from it than the positive. The generator is on the CPU, so that a seed gives the
+    same triplets on every device; ``own`` is `own_class` of the labels, if known. Returns (P,) index of the negative,
+    and (P,) bool, False where no negative will do."""
     anchor, positive = pairs.T
     limit = distances[anchor, positive]  # (P,)
     others = (own_class(labels) if own is None else own).to(distances.dtype, copy=True)
@@ -88,11 +80,9 @@ def mine(distances: torch.Tensor, labels: torch.Tensor, pairs: torch.Tensor, mar
 
 
 def _draw_true(usable: torch.Tensor, draw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The column of one of each row's true values, by a ``draw`` (P,) in [0, 1), and how many there are (P,).
-
-    A row (P, 8 W) of bools, which is overwritten, is read as W words of eight bytes: one multiplication makes each byte
-    the number of true ones up to it, so that sums over a row are over an eighth as many values.
-    """
+    """The column of one of each row's true values, by a ``draw`` (P,) in [0, 1), and how many there are (P,). A row (P,
+    8 W) of bools, which is overwritten, is read as W words of eight bytes: one multiplication makes each byte the
+    number of true ones up to it, so that sums over a row are over an eighth as many values."""
     words = usable.view(torch.int64).mul_(_ONES)  # (P, W), on a little-endian machine, as all of today's are
     seen = (words >> 56).cumsum(1)  # (P, W), up to the end of each word
     count = seen[:, -1]
@@ -107,12 +97,8 @@ def _draw_true(usable: torch.Tensor, draw: torch.Tensor) -> tuple[torch.Tensor, 
 def triplet_loss(embeddings: torch.Tensor, labels: torch.Tensor, margin: float, mining: str = "random",
                  generator: torch.Generator | None = None, pairs: torch.Tensor | None = None,
                  own: torch.Tensor | None = None) -> TripletLoss:
-    """Mine a batch of embeddings (B, D) with labels (B,) and average the triplets' losses.
-
-    Args:
-        pairs: `positive_pairs` of the labels, if known; finding them makes the host wait for a GPU.
-        own: `own_class` of the labels, if known.
-    """
+    """Mine a batch of embeddings (B, D) with labels (B,) and average the triplets' losses. ``pairs`` and ``own`` are
+    `positive_pairs` and `own_class`, if known; finding pairs makes the host wait for a GPU."""
     if pairs is None:
         pairs = positive_pairs(labels)
     with torch.no_grad():

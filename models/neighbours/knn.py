@@ -16,7 +16,6 @@ from data.manifests.manifest import Manifest
 
 _LENGTH = 0.01  # that an embedding's may be off 1
 _SIMILARITIES = 1 << 28  # in memory at a time by a search on a GPU: 1 GB
-_CELLS = 1 << 22  # of the vote's table of counts at a time: bounds memory with thousands of classes
 
 
 @dataclass
@@ -56,25 +55,17 @@ def check_finite(embeddings: np.ndarray, what: str, clips: Manifest | None = Non
 def few_clips(counts: np.ndarray, labels: Sequence[str], k: int) -> str | None:
     """Which classes have fewer clips that vote, (C,) counts, than k neighbours, so that they cannot win outright."""
     few = [f"{visible(labels[c])} ({counts[c]})" for c in np.flatnonzero(counts < k)]
-    if not few:
-        return None
     return (f"fewer than k = {k} training clips vote for {len(few):,} of the {len(labels):,} classes: "
-            + first_few(few))
+            + first_few(few)) if few else None
 
 
 def knn_search(train: np.ndarray, queries: np.ndarray, k: int, device=None) -> tuple[np.ndarray, np.ndarray]:
-    """The k most similar train embeddings (N, D) of every query (Q, D), all float32 of length 1.
+    """The k most similar train embeddings (N, D) of every query (Q, D), all float32 of length 1: similarities (Q, k)
+    float32, descending, and indices (Q, k) int64 of rows of ``train``; equally similar ones in the order of their rows.
+    Which of those come in at all at the k-th place is not defined.
 
-    Args:
-        device: a torch device that searches instead of FAISS, for a GPU; as exact.
-
-    Returns:
-        similarities (Q, k) float32, descending, and indices (Q, k) int64 of rows of ``train``; equally similar ones
-        in the order of their rows. Which of those come in at all at the k-th place is not defined.
-
-    Raises:
-        UserError: ``k`` is below 1 or above N, or an embedding is not finite.
-    """
+    A torch ``device`` searches instead of FAISS, as exactly. Raises UserError where ``k`` is below 1 or above N, or an
+    embedding is not finite."""
     check_k(k, len(train))
     for embeddings, what in ((train, "train set"), (queries, "queries")):
         check_finite(embeddings, what)
@@ -95,40 +86,28 @@ def _search_by_torch(train: np.ndarray, queries: np.ndarray, k: int, device) -> 
 
     train = torch.from_numpy(train).to(device)
     rows = max(1, _SIMILARITIES // len(train))
-    found = [(torch.from_numpy(queries[i:i + rows]).to(device) @ train.T).topk(k)
-             for i in range(0, len(queries), rows)]
+    found = [(torch.from_numpy(queries[i:i + rows]).to(device) @ train.T).topk(k) for i in range(0, len(queries), rows)]
     return tuple(torch.cat([part[column] for part in found]).cpu().numpy() for column in range(2))
 
 
-def vote(neighbour_labels: np.ndarray, num_classes: int, ties: str = "nearest") -> np.ndarray:
-    """The most frequent label, (Q,) int64, of (Q, k) labels, the nearest neighbour's first.
-
-    Of several as frequent labels, ``ties`` takes that of the ``nearest`` neighbour, or the ``lowest`` as the original.
-    """
-    winners = np.empty(len(neighbour_labels), np.int64)
-    rows = max(1, _CELLS // num_classes)
-    for start in range(0, len(neighbour_labels), rows):
-        block = neighbour_labels[start:start + rows]
-        cells = np.arange(len(block))[:, None] * num_classes + block  # (q, k)
-        counts = np.bincount(cells.ravel(), minlength=len(block) * num_classes)
-        if ties == "lowest":
-            winners[start:start + rows] = counts.reshape(len(block), num_classes).argmax(1)  # the first of equal ones
-        else:
-            first = counts[cells].argmax(1)  # the nearest neighbour whose class has the most
-            winners[start:start + rows] = np.take_along_axis(block, first[:, None], 1)[:, 0]
-    return winners
+def vote(labels: np.ndarray, ties: str = "nearest") -> np.ndarray:
+    """The most frequent label, (Q,), of (Q, k) neighbours' labels, the nearest neighbour's first. Of several as
+    frequent ones, ``ties`` takes that of the ``nearest`` neighbour, or the ``lowest`` as the original."""
+    votes = np.stack([(labels == labels[:, i:i + 1]).sum(1) for i in range(labels.shape[1])], 1)  # (Q, k)
+    if ties == "lowest":
+        return np.where(votes == votes.max(1, keepdims=True), labels, np.iinfo(labels.dtype).max).min(1)
+    return np.take_along_axis(labels, votes.argmax(1)[:, None], 1)[:, 0]
 
 
-def classify(train: np.ndarray, train_labels: np.ndarray, queries: np.ndarray, k: int,
-             num_classes: int, device=None, ties: str = "nearest") -> Prediction:
-    """Classify every query by the labels of its k nearest train embeddings; arguments as in `knn_search` and `vote`.
-    """
-    return classify_each(train, train_labels, queries, [k], num_classes, device, ties)[k]
+def classify(train: np.ndarray, train_labels: np.ndarray, queries: np.ndarray, k: int, device=None,
+             ties: str = "nearest") -> Prediction:
+    """Classify every query by its k nearest train embeddings; arguments as in `knn_search` and `vote`."""
+    return classify_each(train, train_labels, queries, [k], device, ties)[k]
 
 
-def classify_each(train: np.ndarray, train_labels: np.ndarray, queries: np.ndarray, ks: Sequence[int],
-                  num_classes: int, device=None, ties: str = "nearest") -> dict[int, Prediction]:
+def classify_each(train: np.ndarray, train_labels: np.ndarray, queries: np.ndarray, ks: Sequence[int], device=None,
+                  ties: str = "nearest") -> dict[int, Prediction]:
     """`classify` with each number of neighbours, from one search for the most of them."""
     similarities, indices = knn_search(train, queries, max(ks), device)
-    neighbours = np.asarray(train_labels)[indices]  # (Q, k)
-    return {k: Prediction(vote(neighbours[:, :k], num_classes, ties), similarities[:, :k], indices[:, :k]) for k in ks}
+    neighbours = np.asarray(train_labels, np.int64)[indices]  # (Q, k)
+    return {k: Prediction(vote(neighbours[:, :k], ties), similarities[:, :k], indices[:, :k]) for k in ks}

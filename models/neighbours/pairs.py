@@ -1,16 +1,37 @@
-"""How far apart test clips of the same word lie, and those of different words: every pair of them is counted.
+"""How well a threshold tells wanted items from others: exact figures, from how many of each lie at each score.
 
-Distances are squared Euclidean ones of embeddings of length 1, so 0 to 4.
+So are told pairs of clips of one word from pairs of two, by squared Euclidean distances of embeddings of length 1.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from models.neighbours.separation import auroc, equal_error
-
 BINS = 40_000  # of the counts, over 0 to 4: thresholds are found to 0.0001
 _CELLS = 1 << 20  # distances computed at a time: bounds memory, to some 40 MB
+
+
+def auroc(wanted: np.ndarray, others: np.ndarray) -> float:
+    """The share of couples of a wanted item and another in which the wanted one comes first; a tie counts half. Both
+    are (B,) counts, from the best score to the worst."""
+    after = others.sum() - np.cumsum(others) + others / 2
+    return float(wanted @ after / (wanted.sum() * others.sum()))
+
+
+def equal_error(wanted: np.ndarray, others: np.ndarray) -> tuple[float, float]:
+    """Where as large a share of others is accepted as of wanted items is missed: that rate, and how many bins in.
+
+    Between two neighbouring thresholds both errors are interpolated, as if items of equal score were drawn at random;
+    the area under the same curve is `auroc`. Where the errors are equal in a range of thresholds, its middle is taken.
+    """
+    total = wanted.sum()
+    missed = np.append(total, total - np.cumsum(wanted)) / total
+    accepted = np.append(0, np.cumsum(others)) / others.sum()
+    i = int(np.argmax(accepted >= missed))  # at the first, nothing is accepted and all is missed; at the last, not so
+    before, after = missed[i - 1] - accepted[i - 1], accepted[i] - missed[i]
+    part, equal = before / (before + after), np.flatnonzero(missed == accepted)
+    return (float(accepted[i - 1] + part * (accepted[i] - accepted[i - 1])),
+            float((equal[0] + equal[-1]) / 2 if len(equal) else i - 1 + part))
 
 
 @dataclass
@@ -21,10 +42,8 @@ class Pairs:
     means: np.ndarray  # (2,) float64; NaN where there is no pair
 
     def figures(self) -> dict:
-        """Numbers of pairs, mean distances and, where there are both kinds, how well a threshold tells them apart.
-
-        Of two pairs, the nearer should be the same-word one; distances of one bin are a tie.
-        """
+        """Numbers of pairs, mean distances and, where there are both kinds, how well a threshold tells them apart. Of
+        two pairs, the nearer should be the same-word one; distances of one bin are a tie."""
         result = {}
         for kind, counts, mean in zip(("same_word", "different_word"), self.counts, self.means, strict=True):
             result |= {f"{kind}_pairs": int(counts.sum()), f"{kind}_mean": float(mean) if counts.any() else None}

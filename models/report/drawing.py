@@ -25,19 +25,15 @@ def quietly() -> Iterator[None]:
 
 
 def markdown(rows: Sequence[Sequence[str]], first: str = "left") -> str:
-    """Rows of cells, the first being the head, as a Markdown table that is aligned on a terminal, too.
-
-    Args:
-        first: how the first column is aligned; the others are to the right.
-    """
+    """Rows of cells, the first being the head, as a Markdown table; ``first`` is how the first column is aligned."""
     from tabulate import tabulate
 
     return tabulate(rows, "firstrow", "pipe", disable_numparse=True, colalign=[first] + ["right"] * (len(rows[0]) - 1))
 
 
-def png(figure, dpi: float = 130) -> bytes:
+def png(figure) -> bytes:
     """A figure, and all that is drawn around its axes."""
     data = io.BytesIO()
     with quietly():
-        figure.savefig(data, format="png", dpi=dpi, bbox_inches="tight", pad_inches=0.15)
+        figure.savefig(data, format="png", dpi=130, bbox_inches="tight", pad_inches=0.15)
     return data.getvalue()

@@ -12,7 +12,7 @@ from data.base.errors import UserError
 from data.dataset import Clips
 from models.encoders.embedding import embed_clips
 from models.enrolment import choice, cohort, enrol
-from models.enrolment.kept_cohort import place_of, read_kept, tell_learnt
+from models.enrolment.kept_cohort import KEPT, place_of, read_kept, tell_learnt
 from models.neighbours.knn import check_finite
 from models.neighbours.pairs import count_pairs
 from models.report.enrol_report import draw_errors, report_enrolment, tell_trained
@@ -26,16 +26,14 @@ Words = tuple[np.ndarray, np.ndarray]  # classes that are enrolled, and that are
 
 
 def test_enrolled_words(subject: Subject, run: Run, words: Words) -> None:
-    """A few training clips of each enrolled word, drawn repeatedly, recognise test clips and reject unknown ones.
-
-    With clips of dev, a way of scoring is chosen on them. ``run`` is the encoder's.
-    """
+    """A few training clips of each enrolled word, drawn repeatedly, recognise test clips and reject unknown ones. On
+    clips of dev, a way of scoring is chosen. ``run`` is the encoder's."""
     args, (enrolled, unknown), train, test = subject.args, words, subject.clips["train"], subject.clips["test"]
     labels, most, facts = train.manifest.labels, max(args.shots), subject.facts
 
     # the clips to enrol and to test
     enrol.check_clips(train.manifest, test.manifest, enrolled, unknown, most)  # again: bad audio may have been left out
-    drawn = enrol.draw(train.manifest.label, labels, enrolled, most, args.repeats, args.seed)  # (R, C, N)
+    drawn = enrol.draw(train.manifest.label, enrolled, most, args.repeats, args.seed)  # (R, C, N)
     pool, rows = np.unique(drawn, return_inverse=True)  # only these are embedded
     tested, drawn = np.flatnonzero(np.isin(test.manifest.label, np.concatenate(words))), rows.reshape(drawn.shape)
     counts = {labels[c]: int(n) for c, n in enumerate(train.manifest.counts()) if c in enrolled}
@@ -61,7 +59,7 @@ def test_enrolled_words(subject: Subject, run: Run, words: Words) -> None:
 
     # what is known of them
     facts |= {"enrolled": [labels[c] for c in enrolled], "unknown": [labels[c] for c in unknown],
-              "untested": enrol.untested(test.manifest, np.concatenate(words)),
+              "untested": [labels[c] for c in np.concatenate(words) if not test.manifest.counts()[c]],
               "seed": args.seed, "repeats": args.repeats, "protocol": args.protocol}
     facts |= tell_trained(facts["enrolled"], facts["unknown"], subject.config)
     facts["chosen_on_dev"] = choose_on_dev(subject, words, templates, drawn, reference)
@@ -125,64 +123,15 @@ def choose_on_dev(subject: Subject, words: Words, templates: Embedded, drawn: np
 
 def choose_cohort(subject: Subject, words: Words) -> tuple[cohort.Reference, dict] | tuple[None, None]:
     """The cohort that --cohort names, the one kept beside the encoder, or the encoder's training set; and its facts."""
-    args = subject.args
-    taken = [subject.clips["train"].manifest.labels[c] for c in np.concatenate(words)]
-    kept = kept_cohort(Path(subject.facts["encoder"]), args.embedding_size, taken) if args.cohort is None else None
-    return kept or embed_cohort(subject, taken, recordings_of(subject, words))
-
-
-def kept_cohort(checkpoint: Path, width: int, taken: list[str]) -> tuple[cohort.Reference, dict] | None:
-    """The cohort that is kept beside an encoder, and what it is; None if there is none that can be used."""
+    args, taken = subject.args, [subject.clips["train"].manifest.labels[c] for c in np.concatenate(words)]
+    if args.cohort is None and (kept := kept_cohort(Path(subject.facts["encoder"]), args.embedding_size, taken)):
+        return kept
     try:
-        kept = read_kept(checkpoint, encoder_digest(checkpoint), width, checkpoint)
-        if kept is None:
-            return None
-        reference = cohort.Reference.of_kept(kept, taken)
-    except UserError as error:  # another step's, perhaps, which is no reason not to test this one
-        print(f"the cohort beside the encoder is not used: {error}")
-        return None
-    count = len(reference.vectors)
-    used = min(cohort.TOP, count)
-    path = place_of(checkpoint)
-    print(f"cohort: {count:,} windows of running speech kept in {path}; scores are also normalised by the {used} most "
-          "similar of them, and embeddings whitened by "
-          + ("it" if reference.whitening else "none: it has no whitening"))
-    for line in tell_learnt(seen := kept.learnt_from(taken)):
-        print(line)
-    return reference, {"file": str(path), "sha1": kept.digest, "windows": count, "held_against": count,
-                  "most_similar": used, "whitening_learnt_from": seen}
-
-
-def recordings_of(subject: Subject, words: Words) -> Record:
-    """Of the enrolled and the unknown words, in all splits."""
-    parts = [clips.subset(np.flatnonzero(np.isin(clips.manifest.label, np.concatenate(words))))
-             for clips in subject.clips.values()]
-    return reduce(Record.__or__, (Record.of(part, subject.corpus) for part in parts if len(part)))
-
-
-def embed_cohort(subject: Subject, taken: list[str],
-                 recorded: Record) -> tuple[cohort.Reference, dict] | tuple[None, None]:
-    """A data set's clips as a cohort to normalise scores by, and its facts; None, None without one.
-
-    It has none of the ``taken`` words, nor ``recorded`` clips of them under another label, such as "other words".
-    """
-    args = subject.args
-    found = cohort.find(args, subject.config, taken)
-    if isinstance(found, str):
-        print(f"no cohort to normalise scores by: {found}")
-        return None, None
-    name, chosen = found
-    clips = Clips.of(chosen, f"{name}-cohort", args.clip_seconds, args.cache_dir, args.skip_bad_audio)
-    if (known := recorded.known(clips)).any():
-        print(f"{known.sum():,} of the cohort's {len(clips):,} clips, whose labels are other words, are clips of "
-              "enrolled or unknown words in what is tested, and left out")
-        clips = clips.subset(np.flatnonzero(~known))
-    try:
-        cohort.check_enough(name, len(clips))  # again: bad audio may have been left out
+        name, clips = open_cohort(subject, taken, words)
     except UserError as error:
         if args.cohort:
             raise
-        print(f"no cohort to normalise scores by: of what this encoder was trained on: {error}")
+        print(f"no cohort to normalise scores by: {error}")
         return None, None
     embedded = embed_clips(subject.encoder, subject.frontend, clips, title="embedding cohort")
     check_finite(embedded, "cohort", clips.manifest)
@@ -192,5 +141,43 @@ def embed_cohort(subject: Subject, taken: list[str],
     print(f"cohort: {len(clips):,} clips of {others} other words of --manifest {name}; scores are also normalised "
           f"by the {used} most similar of {count:,}, and embeddings whitened by "
           + ("all" if reference.whitening else "none: too few clips of a word"))
-    return reference, {"manifest": name, "path": str(chosen.path), "clips": len(clips), "words": others,
+    return reference, {"manifest": name, "path": str(clips.manifest.path), "clips": len(clips), "words": others,
                        "held_against": count, "most_similar": used}
+
+
+def kept_cohort(checkpoint: Path, width: int, taken: list[str]) -> tuple[cohort.Reference, dict] | None:
+    """The cohort that is kept beside an encoder, and what it is; None if there is none that can be used."""
+    try:
+        kept = read_kept(checkpoint, encoder_digest(checkpoint), width, checkpoint)
+        if kept is None:
+            return None
+        rows = kept.without(taken)
+        cohort.check_enough(KEPT, len(rows), "windows")
+    except UserError as error:  # another step's, perhaps, which is no reason not to test this one
+        print(f"the cohort beside the encoder is not used: {error}")
+        return None
+    path, count, reference = place_of(checkpoint), len(rows), cohort.Reference(kept.plain[rows], kept.whitening)
+    used = min(cohort.TOP, count)
+    print(f"cohort: {count:,} windows of running speech kept in {path}; scores are also normalised by the {used} most "
+          f"similar of them, and embeddings whitened by {'it' if reference.whitening else 'none: it has no whitening'}")
+    for line in tell_learnt(seen := kept.learnt_from(taken)):
+        print(line)
+    return reference, {"file": str(path), "sha1": kept.digest, "windows": count, "held_against": count,
+                       "most_similar": used, "whitening_learnt_from": seen}
+
+
+def open_cohort(subject: Subject, taken: list[str], words: Words) -> tuple[str, Clips]:
+    """The name of a data set and its clips that make a cohort. It has none of the ``taken`` words, nor clips of them
+    under another label, such as "other words". Raises UserError if there is none, or one of too few clips."""
+    args = subject.args
+    name, chosen = cohort.find(args, subject.config, taken)
+    clips = Clips.of(chosen, f"{name}-cohort", args.clip_seconds, args.cache_dir, args.skip_bad_audio)
+    parts = [part.subset(np.flatnonzero(np.isin(part.manifest.label, np.concatenate(words))))
+             for part in subject.clips.values()]
+    tested = reduce(Record.__or__, (Record.of(part, subject.corpus) for part in parts if len(part)))
+    if (known := tested.known(clips)).any():
+        print(f"{known.sum():,} of the cohort's {len(clips):,} clips, whose labels are other words, are clips of "
+              "enrolled or unknown words in what is tested, and left out")
+        clips = clips.subset(np.flatnonzero(~known))
+    cohort.check_enough(name, len(clips))  # again: bad audio may have been left out
+    return name, clips

@@ -5,28 +5,20 @@ from pathlib import Path
 
 import numpy as np
 
-from data.base.files import write_atomically
 from data.manifests.manifest import Manifest
 from models.neighbours.pairs import BINS, Pairs
 from models.report.drawing import markdown
-from models.report.tables import to_json
-from models.runs.versions import versions
+from models.report.tables import write_report
 
 DRAWS = 200  # of words, with replacement, for an interval
 _FIGURES = ("auroc", "equal_error_rate")
-_HEAD = ("pairs of clips", "of one word", "of two words", "AUROC", "95 % interval", "equal-error rate",
-         "95 % interval")
+_HEAD = ("pairs of clips", "of one word", "of two words", "AUROC", "95 % interval", "equal-error rate", "95 % interval")
 
 
 def measure(embeddings: np.ndarray, new: Manifest) -> list[dict]:
     """AUROC and equal-error rate of pairs of clips: of all (as while training), of two recordings, and of two speakers.
-
-    Two clips of one recording may overlap; two of one speaker are alike by the voice.
-
-    Returns:
-        a row for each kind of pairs: its name, the figures of `models.neighbours.pairs.Pairs` and, where there are such
-        pairs both of one word and of two, ``auroc_interval`` and ``equal_error_rate_interval`` over drawn words.
-    """
+    A row for each has the figures of `models.neighbours.pairs.Pairs` and, where there are such pairs both of one word
+    and of two, ``auroc_interval`` and ``equal_error_rate_interval`` over drawn words."""
     one, other = np.triu_indices(len(embeddings), 1)
     x = embeddings.astype(np.float64)
     squares = (x * x).sum(1)
@@ -54,10 +46,8 @@ def _counts(cell: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
 
 
 def _intervals(cell: np.ndarray, words: tuple[np.ndarray, np.ndarray], vocabulary: int) -> dict:
-    """The 2.5th and the 97.5th percentile of both figures.
-
-    A word drawn n times counts n times with itself, and n times m with one drawn m times.
-    """
+    """The 2.5th and the 97.5th percentile of both figures. A word drawn n times counts n times with itself, and n times
+    m with one drawn m times."""
     rng, found = np.random.default_rng(0), []
     there = np.unique(np.concatenate(words))
     same = words[0] == words[1]
@@ -88,12 +78,8 @@ def report_new_words(out: Path, stem: str, rows: Sequence[dict], new: Manifest, 
     print(f"{len(new):,} clips of {len(np.unique(new.label)):,} words held out as new, said by {speakers:,} "
           "speakers; per cent")
     print(table(rows))
-    content = {"pairs": rows, "facts": facts | {
-        "clips": len(new), "words": [new.labels[c] for c in np.unique(new.label)], "speakers": speakers},
-        "command": command, "versions": versions()}
-    with write_atomically(out / f"{stem}.json") as file:
-        file.write(to_json(content) + "\n")
-    print(f"wrote {out / stem}.json")
+    facts = facts | {"clips": len(new), "words": [new.labels[c] for c in np.unique(new.label)], "speakers": speakers}
+    write_report(out, stem, {"pairs": rows, "facts": facts, "command": command})
 
 
 def _percent(value: float | None) -> str:

@@ -51,11 +51,7 @@ class Subject:
                    f"{args.manifest}-{args.model}-{step}", facts)
 
     def embed(self, split: str, rows: np.ndarray | None = None, normalise: bool = True) -> np.ndarray:
-        """Embeddings (N, D) of all clips of a split, or of those at ``rows``.
-
-        Raises:
-            UserError: one that should have length 1 has not, or is no number.
-        """
+        """Embeddings (N, D) of a split's clips, or of those at ``rows``. Raises UserError if one has no length 1."""
         from models.encoders.embedding import embed_clips
         from models.neighbours.knn import check_finite
 

@@ -1,6 +1,6 @@
 """What --plot adds to a test: a map of the embeddings, the distances of pairs, TensorBoard's projector's files."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +25,8 @@ _UNFIT = str.maketrans(dict.fromkeys("\t\r\n", " "))  # the projector knows no q
 def plot(out: Path, stem: str, embeddings: np.ndarray, utterances: Manifest, pairs: Pairs, *,
          predicted: np.ndarray | None = None, unknown: Sequence[int] = ()) -> dict[str, bytes]:
     """Print how far apart words lie and write ``<stem>-map.png``, ``-distances.png``, ``-vectors.tsv`` and
-    ``-metadata.tsv`` into ``out``. Returns the pictures ``map`` and ``distances``.
-
-    Args:
-        embeddings: (Q, D) float32 of the test clips, rows of length 1.
-        predicted: (Q,) classes, where there is one prediction a clip.
-        unknown: the classes that were not enrolled, drawn hollow, where others were.
-    """
+    ``-metadata.tsv`` into ``out``. Returns the pictures ``map`` and ``distances``. The test clips have ``embeddings``
+    (Q, D) float32 of length 1 and perhaps ``predicted`` classes (Q,). Classes that are ``unknown`` are drawn hollow."""
     print(summary(pairs.figures()))
     pictures = {"map": map_of(stem, embeddings, utterances, predicted, unknown),
                 "distances": draw_distances(pairs, stem)}
@@ -48,8 +43,18 @@ def write_projector(out: Path, stem: str, embeddings: np.ndarray, utterances: Ma
     """Write ``<stem>-vectors.tsv`` and ``-metadata.tsv`` for TensorBoard's projector; the arguments are `plot`'s."""
     with write_atomically(Path(out) / f"{stem}-vectors.tsv") as file:
         np.savetxt(file, embeddings, "%.9g", "\t")  # nine digits give the same float32 again
+    columns = {"label": [utterances.labels[c] for c in utterances.label]}
+    if predicted is not None:
+        columns["prediction"] = [utterances.labels[c] for c in predicted]
+    if len(unknown):
+        columns["kind"] = ["unknown" if c in unknown else "enrolled" for c in utterances.label]
+    if any(utterances.speaker):
+        columns["speaker"] = [speaker or "" for speaker in utterances.speaker]
+    columns["path"] = [utterances.files[i] for i in utterances.file]
+    if utterances.offset.any():
+        columns["offset"] = [f"{offset:.6f}" for offset in utterances.offset]
     with write_atomically(Path(out) / f"{stem}-metadata.tsv") as file:
-        for row in _metadata(utterances, predicted, unknown):
+        for row in zip(*([name, *cells] for name, cells in columns.items()), strict=True):
             file.write("\t".join(cell.translate(_UNFIT) for cell in row) + "\n")
 
 
@@ -73,22 +78,6 @@ def map_of(stem: str, embeddings: np.ndarray, utterances: Manifest, predicted: n
     return draw_map(labels, project(embeddings[rows]), truth[rows], ranked, title, why, unknown)
 
 
-def _metadata(utterances: Manifest, predicted: np.ndarray | None, unknown: Sequence[int]) -> Iterator[list[str]]:
-    """The projector's table: a header, and what it may colour or search every clip by."""
-    columns = {"label": [utterances.labels[c] for c in utterances.label]}
-    if predicted is not None:
-        columns["prediction"] = [utterances.labels[c] for c in predicted]
-    if len(unknown):
-        columns["kind"] = ["unknown" if c in unknown else "enrolled" for c in utterances.label]
-    if any(utterances.speaker):
-        columns["speaker"] = [speaker or "" for speaker in utterances.speaker]
-    columns["path"] = [utterances.files[i] for i in utterances.file]
-    if utterances.offset.any():
-        columns["offset"] = [f"{offset:.6f}" for offset in utterances.offset]
-    yield list(columns)
-    yield from map(list, zip(*columns.values(), strict=True))
-
-
 def summary(figures: dict) -> str:
     """The figures of `Pairs.figures` for the terminal, in a line."""
     parts = [f"{figures[f'{kind}_mean']:.3f} between {figures[f'{kind}_pairs']:,} pairs of clips of {what}"
@@ -102,10 +91,8 @@ def summary(figures: dict) -> str:
 
 
 def project(embeddings: np.ndarray) -> np.ndarray:
-    """t-SNE of (N, D) unit vectors in two dimensions, (N, 2) float32, begun at their principal components.
-
-    One thread, since with more the rounding, and then the picture, differs from run to run.
-    """
+    """t-SNE of (N, D) unit vectors in two dimensions, (N, 2) float32, begun at their principal components. By one
+    thread: with more the rounding, and then the picture, differs from run to run."""
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
@@ -123,12 +110,8 @@ def project(embeddings: np.ndarray) -> np.ndarray:
 def draw_map(labels: Sequence[str], points: np.ndarray, truth: np.ndarray, ranked: Sequence[int], title: str,
              why: str, unknown: Sequence[int] = ()) -> bytes:
     """The embeddings' map as a PNG: points (N, 2), a colour and a shape for each class, its name at its median clip.
-
-    Args:
-        ranked: classes in the order in which they get one of the 40 colours and shapes; where that leaves some grey,
-            the title says so, and that those with ``why`` are not.
-        unknown: classes drawn hollow.
-    """
+    The classes get one of 40 colours and shapes as they are ``ranked``; where that leaves some grey, the title says so,
+    and that those with ``why`` are not. Those ``unknown`` are drawn hollow."""
     from matplotlib.figure import Figure  # not pyplot: no window system, no global state
 
     occurring = np.unique(truth)
@@ -161,7 +144,7 @@ def draw_map(labels: Sequence[str], points: np.ndarray, truth: np.ndarray, ranke
 
 
 def _write_names(figure, points: dict[str, np.ndarray]) -> None:
-    """Write each class's name at the one of its points, (N, 2), that is next to their median, where there is room."""
+    """Write each class's name at the one of its points, (N, 2), next to their median, where there is room."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.patheffects import withStroke
 

@@ -7,7 +7,8 @@ The figures of each class are over those that have test clips.
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,6 @@ import numpy as np
 from data.base.errors import UserError
 from data.base.files import write_atomically
 from data.base.labels import visible
-from data.manifests.manifest import Manifest
 from models.report.drawing import markdown, png, quietly, short_names
 from models.report.outcome import Outcome
 from models.runs.versions import versions
@@ -26,14 +26,15 @@ MOST_DRAWN, DRAWN_OF_MORE = 60, 40  # classes in a picture: all of them up to th
 
 def report(out: Path, outcome: Outcome) -> dict:
     """Print the figures of a test and write ``<stem>.json``, ``<stem>.csv`` and ``<stem>-confusion.png`` into ``out``.
-
-    Returns what is in the JSON. Raises UserError if distances or scores are no numbers.
-    """
-    out, stem, tested, predicted = Path(out), outcome.stem, outcome.tested, outcome.predicted
+    Returns what is in the JSON. Raises UserError if distances or scores are no numbers."""
+    tested, predicted = outcome.tested, outcome.predicted
     labels, truth = tested.labels, tested.label
     for values, what in ((outcome.distances, "distances"), (outcome.scores, "probabilities")):
-        if values is not None:
-            check_numbers(values, what, tested)
+        bad = [] if values is None else np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(1))
+        if len(bad):
+            raise UserError(f"{len(bad)} of the {len(truth)} test clips have {what} that are no numbers (first: "
+                            f"{tested.files[tested.file[bad[0]]]}); this checkpoint's training diverged: use one of an "
+                            "earlier step, or train with a lower --lr")
     result = figures(labels, truth, predicted)
     print(summary(result))
     if outcome.by_k and len(outcome.by_k) > 1:
@@ -42,25 +43,29 @@ def report(out: Path, outcome: Outcome) -> dict:
         print("by the number of neighbours that vote, the figures above being of the first:")
         print(markdown(cells_by_k(result["by_k"]), "right"))
     result |= {"pairs": outcome.pairs} if outcome.pairs else {}
-    result |= {"facts": outcome.facts, "command": outcome.command, "versions": versions()}
-    picture = draw_confusion(labels, truth, predicted, f"{stem}: accuracy {100 * result['accuracy']:.2f} %")
-    with write_atomically(out / f"{stem}.json") as file:
-        file.write(to_json(result) + "\n")
-    with write_atomically(out / f"{stem}.csv") as file:
-        csv.writer(file, lineterminator="\n").writerows(_rows(outcome))
-    with write_atomically(out / f"{stem}-confusion.png", "wb") as file:
-        file.write(picture)
-    print(f"wrote {out / stem}.json, {stem}.csv and {stem}-confusion.png")
-    return result
+    result |= {"facts": outcome.facts, "command": outcome.command}
+    picture = draw_confusion(labels, truth, predicted, f"{outcome.stem}: accuracy {100 * result['accuracy']:.2f} %")
+    return write_report(out, outcome.stem, result, _rows(outcome), {"confusion": picture})
 
 
-def check_numbers(values: np.ndarray, what: str, utterances: Manifest) -> None:
-    """Raise UserError unless all values of the Q utterances, (Q,) or (Q, n), are numbers."""
-    bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(1))
-    if len(bad):
-        raise UserError(f"{len(bad)} of the {len(values)} test clips have {what} that are no numbers (first: "
-                        f"{utterances.files[utterances.file[bad[0]]]}); this checkpoint's training diverged: use one "
-                        "of an earlier step, or train with a lower --lr")
+def write_report(out: Path, stem: str, content: dict, rows: Iterable[Sequence] = (),
+                 pictures: Mapping[str, bytes] | None = None) -> dict:
+    """Write ``content`` and versions as ``<stem>.json``, ``rows`` as ``<stem>.csv``, and PNGs as ``<stem>-<name>.png``.
+    Returns what is in the JSON."""
+    out, content, rows, names = Path(out), content | {"versions": versions()}, list(rows), [f"{stem}.json"]
+    with write_atomically(out / names[0]) as file:
+        file.write(to_json(content) + "\n")
+    if rows:
+        names.append(f"{stem}.csv")
+        with write_atomically(out / names[-1]) as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
+    for name, picture in (pictures or {}).items():
+        names.append(f"{stem}-{name}.png")
+        with write_atomically(out / names[-1], "wb") as file:
+            file.write(picture)
+    *before, last = [str(out / names[0]), *names[1:]]
+    print("wrote", f"{', '.join(before)} and {last}" if before else last)
+    return content
 
 
 def cells_by_k(rows: Sequence[dict]) -> list[tuple[str, ...]]:
@@ -69,35 +74,29 @@ def cells_by_k(rows: Sequence[dict]) -> list[tuple[str, ...]]:
                                            f"{row['correct']:,} of {row['clips']:,}") for row in rows)]
 
 
-def save_arrays(out: Path, stem: str, **arrays: np.ndarray) -> list[Path]:
-    """Write every array as ``<out>/<stem>-<name>.npy``, print that, and return the paths."""
-    paths = []
+def save_arrays(out: Path, stem: str, **arrays: np.ndarray) -> None:
+    """Write every array as ``<out>/<stem>-<name>.npy``, and print that."""
+    written = []
     for name, array in arrays.items():
-        paths.append(Path(out) / f"{stem}-{name}.npy")
-        with write_atomically(paths[-1], "wb") as file:
+        path = Path(out) / f"{stem}-{name}.npy"
+        with write_atomically(path, "wb") as file:
             np.save(file, array, allow_pickle=False)
-    print("wrote " + ", ".join(f"{path} {tuple(np.shape(array))}"
-                               for path, array in zip(paths, arrays.values(), strict=True)))
-    return paths
+        written.append(f"{path} {array.shape}")
+    print("wrote " + ", ".join(written))
 
 
 def figures(labels: Sequence[str], truth: np.ndarray, predicted: np.ndarray) -> dict:
-    """The figures of a test as plain numbers, strings, lists and dicts; shares are 0 to 1.
-
-    ``classes`` has one entry for every class with a test clip, ``confused_pairs`` every kind of error, the most
-    frequent first, and ``confusion[true][predicted]`` every count that is not zero.
-    """
+    """The figures of a test as plain numbers, strings, lists and dicts; shares are 0 to 1. ``classes`` has one entry
+    for every class with a test clip, ``confused_pairs`` every kind of error, the most frequent first, and
+    ``confusion[true][predicted]`` every count that is not zero."""
     from sklearn.metrics import f1_score
 
     support = np.bincount(truth, minlength=len(labels))
     right = np.bincount(truth[truth == predicted], minlength=len(labels))
-    tested = np.flatnonzero(support)
-    true, guess, count = _pairs(truth, predicted)
+    pairs = count_predictions(truth, predicted)
     confusion: dict[str, dict[str, int]] = {}
-    for t, p, n in zip(true, guess, count, strict=True):
-        confusion.setdefault(labels[t], {})[labels[p]] = int(n)
-    wrong = np.flatnonzero(true != guess)
-    wrong = wrong[np.argsort(-count[wrong], kind="stable")]  # equal counts: in the order of the labels
+    for (true, guess), count in pairs.items():
+        confusion.setdefault(labels[true], {})[labels[guess]] = count
     return {
         "accuracy": float(np.mean(truth == predicted)),
         "f1_macro": float(f1_score(truth, predicted, average="macro", zero_division=0)),
@@ -106,11 +105,16 @@ def figures(labels: Sequence[str], truth: np.ndarray, predicted: np.ndarray) -> 
         "correct": int(right.sum()),
         "labels": len(labels),
         "classes": [{"label": labels[c], "accuracy": float(right[c] / support[c]), "correct": int(right[c]),
-                     "clips": int(support[c])} for c in tested],
-        "confused_pairs": [{"label": labels[true[i]], "prediction": labels[guess[i]], "clips": int(count[i])}
-                           for i in wrong],
+                     "clips": int(support[c])} for c in np.flatnonzero(support)],
+        "confused_pairs": [{"label": labels[true], "prediction": labels[guess], "clips": pairs[true, guess]}
+                           for true, guess in _errors(pairs)],
         "confusion": confusion,
     }
+
+
+def worst_first(result: dict) -> list[dict]:
+    """The classes of `figures`, those of least accuracy first."""
+    return sorted(result["classes"], key=lambda c: (c["accuracy"], -c["clips"]))
 
 
 def headline(result: dict) -> dict[str, str]:
@@ -127,7 +131,7 @@ def summary(result: dict) -> str:
         lines[-1] += f"; the test set has clips of {len(result['classes'])} of the {result['labels']} classes"
     if result["f1_classes"] > len(result["classes"]):
         lines[-1] += f"; f1_macro is over the {result['f1_classes']} that they have or are taken for"
-    worst = sorted(result["classes"], key=lambda c: (c["accuracy"], -c["clips"]))[:WORST]
+    worst = worst_first(result)[:WORST]
     width = max(len(visible(c["label"])) for c in worst)
     lines.append("worst classes:")
     lines += [f"  {visible(c['label']):{width}}  {100 * c['accuracy']:6.2f}  ({c['correct']}/{c['clips']})"
@@ -144,13 +148,12 @@ def draw_confusion(labels: Sequence[str], truth: np.ndarray, predicted: np.ndarr
     from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure  # not pyplot: no window system, no global state
 
-    shown, title = drawn_classes(len(labels), truth, predicted, title)
-    place = np.full(len(labels), -1)
-    place[shown] = np.arange(len(shown))
-    true, guess, count = _pairs(truth, predicted)
-    inside = (place[true] >= 0) & (place[guess] >= 0)
+    shown, title = drawn_classes(truth, predicted, title)
+    place = {c: i for i, c in enumerate(shown.tolist())}
     matrix = np.zeros((len(shown), len(shown)), np.int64)
-    matrix[place[true[inside]], place[guess[inside]]] = count[inside]
+    for (true, guess), count in count_predictions(truth, predicted).items():
+        if true in place and guess in place:
+            matrix[place[true], place[guess]] = count
     shares = matrix / np.maximum(np.bincount(truth, minlength=len(labels))[shown], 1)[:, None]
 
     names = short_names(labels[c] for c in shown)
@@ -174,7 +177,7 @@ def draw_confusion(labels: Sequence[str], truth: np.ndarray, predicted: np.ndarr
         return png(figure)
 
 
-def drawn_classes(classes: int, truth: np.ndarray, predicted: np.ndarray, title: str) -> tuple[np.ndarray, str]:
+def drawn_classes(truth: np.ndarray, predicted: np.ndarray, title: str) -> tuple[np.ndarray, str]:
     """The classes that a picture has room for, and its title, which says so if these are not all that occur."""
     occurring = np.union1d(truth, predicted)
     if len(occurring) <= MOST_DRAWN:
@@ -184,20 +187,19 @@ def drawn_classes(classes: int, truth: np.ndarray, predicted: np.ndarray, title:
 
 
 def ranked_by_confusion(truth: np.ndarray, predicted: np.ndarray) -> list[int]:
-    """All classes that occur: those of the most frequent confusions first, so that a picture of some has both sides
-    of these, then any others."""
-    true, guess, count = _pairs(truth, predicted)
-    wrong = np.flatnonzero(true != guess)
-    wrong = wrong[np.argsort(-count[wrong], kind="stable")]
-    return list(dict.fromkeys([*np.stack([true[wrong], guess[wrong]], 1).ravel().tolist(),
-                               *np.union1d(truth, predicted).tolist()]))
+    """All classes that occur, both sides of the most frequent confusions first."""
+    wrong = _errors(count_predictions(truth, predicted))
+    return list(dict.fromkeys([*(c for pair in wrong for c in pair), *np.union1d(truth, predicted).tolist()]))
 
 
-def _pairs(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Every (true, predicted) pair that occurs, and how often, sorted by true, then predicted class."""
-    width = int(predicted.max()) + 1
-    cells, count = np.unique(truth.astype(np.int64) * width + predicted, return_counts=True)
-    return cells // width, cells % width, count
+def count_predictions(truth: np.ndarray, predicted: np.ndarray) -> dict[tuple[int, int], int]:
+    """How often each (true, predicted) pair of classes occurs, sorted by true, then predicted class."""
+    return dict(sorted(Counter(zip(truth.tolist(), predicted.tolist(), strict=True)).items()))
+
+
+def _errors(pairs: dict[tuple[int, int], int]) -> list[tuple[int, int]]:
+    """The pairs that are errors, the most frequent first, equally frequent ones in the order of the labels."""
+    return sorted(((true, guess) for true, guess in pairs if true != guess), key=lambda pair: -pairs[pair])
 
 
 def _rows(outcome: Outcome) -> Iterator[list]:

@@ -29,16 +29,9 @@ UNCHANGED = {"labels": "labels of --manifest", "train_clips": "number of trainin
 
 
 def begin(args: Namespace, run: Run, script: str) -> dict:
-    """Check that a run's name is free or, with --resume, take over the arguments it was begun with.
-
-    A name is free, too, if its run never came to a checkpoint and no process is at it.
-
-    Returns:
-        the configuration of a run to go on with; {} for a new one.
-
-    Raises:
-        UserError: the name is taken, a flag contradicts the run to resume, or another process is training it.
-    """
+    """Check that a run's name is free or, with --resume, take over the arguments it was begun with. A name is free,
+    too, if its run never came to a checkpoint. Returns the configuration of a run to go on with; {} for a new one.
+    Raises UserError if the name is taken, a flag contradicts the run, or another process trains it."""
     if parallel.leads() and run.folder.is_dir():
         claim(run.folder, run.flag)
     if run.begun() and not args.resume:
@@ -116,12 +109,8 @@ def describe(args: Namespace, script: str, corpus: Corpus, clips: int, *, fronte
 def commit(run: Run, config: dict, before: dict, train: Clips, corpus: Corpus, parents: Sequence[Run]) -> None:
     """Take a new run's name and write its configuration, or check that a resumed run's data are what they were.
 
-    Args:
-        train: the clips that it learns from, of which it keeps a record.
-        parents: runs whose encoder it begins with: what they learned from is its own, too.
-
-    Raises:
-        UserError: another process took the name since `begin`, or something in `UNCHANGED` or a recording has changed.
+    It keeps a record of the clips of ``train``, and of what the ``parents`` learned from, whose encoder it begins with.
+    Raises UserError if another process took the name since `begin`, or something in `UNCHANGED` or a recording changed.
     """
     for key, what in UNCHANGED.items():
         if before and before.get(key, config.get(key)) != config.get(key):

@@ -77,8 +77,8 @@ class Run:
         steps = self.steps(module)
         if not steps:
             others = sorted({path.name.split("-STEP-")[0] for path in self.checkpoints.glob("*-STEP-*.pt")} - {TRAINER})
-            have = f"it has {', '.join(others)}" if others else "train it first, or name another with " + self.flag
-            raise UserError(f"{self.checkpoints}: no checkpoint of {module} in run {self.name!r}; {have}")
+            raise UserError(f"{self.checkpoints}: no checkpoint of {module} in run {self.name!r}; it has "
+                            f"{', '.join(others) or 'none'}: train it first, or name another with {self.flag}")
         if wanted is None:
             return steps[-1]
         if wanted not in steps:
@@ -86,24 +86,19 @@ class Run:
                             f"{', '.join(map(str, steps[-12:]))}")
         return wanted
 
-    def save(self, modules: dict[str, nn.Module], trainer: dict, step: int, keep: int) -> list[Path]:
-        """Write every module's state dict and the trainer's state, then drop all but the ``keep`` newest steps.
-
-        The trainer's file is written last, so a step that has one is complete.
-        """
+    def save(self, modules: dict[str, nn.Module], trainer: dict, step: int, keep: int) -> None:
+        """Write every module's state dict and the trainer's state, then drop all but the ``keep`` newest steps. The
+        trainer's file is written last, so a step that has one is complete."""
         import torch
 
-        paths = []
         for name, state in [*((name, module.state_dict()) for name, module in modules.items()), (TRAINER, trainer)]:
             state = {key: value.contiguous() if isinstance(value, torch.Tensor) else value
                      for key, value in state.items()}  # channels-last weights too are saved in the plain layout
             with write_atomically(self.path(name, step), "wb") as file:
                 torch.save(state, file)
-            paths.append(self.path(name, step))
         for old in self.steps(TRAINER)[:-keep]:
             for name in (TRAINER, *modules):
                 self.path(name, old).unlink(missing_ok=True)
-        return paths
 
     def write_config(self, config: dict) -> None:
         with write_atomically(self.folder / "config.json") as file:
@@ -139,11 +134,8 @@ def run_of(checkpoint: str | Path) -> Run | None:
 
 
 def load_state(path: Path, way_out: str = "use another step, or train again") -> dict:
-    """Read a file that `torch.save` wrote, old format or new, without running any code in it.
-
-    Raises UserError, with a ``way_out``, if it is missing, no checkpoint, or damaged: torch does not check the sums of
-    the new format, a zip archive.
-    """
+    """Read a file that `torch.save` wrote, old format or new, without running any code in it. Raises UserError, with a
+    ``way_out``, if it is missing, no checkpoint, or damaged: torch does not check the new format's sums."""
     import torch
 
     damaged = None
@@ -170,10 +162,8 @@ def load_state(path: Path, way_out: str = "use another step, or train again") ->
 
 
 def load_module(path: Path, module: nn.Module, name: str, part: str | None = None) -> nn.Module:
-    """Load a state dict, or ``part`` of a file that has more, into a module.
-
-    Raises UserError if it is no state dict of this module, or has weights that are not numbers.
-    """
+    """Load a state dict, or ``part`` of a file that has more, into a module. Raises UserError if it is none of this
+    module, or has weights that are not numbers."""
     found, wanted = load_state(path), module.state_dict()
     if part is not None:
         found = found.get(part)
@@ -214,8 +204,7 @@ def not_finite(state: dict) -> str | None:
     """The first tensor of a state dict with a value that is infinite or no number; waits for a GPU once."""
     import torch
 
-    checked = [name for name, value in state.items() if isinstance(value, torch.Tensor) and value.is_floating_point()]
-    if not checked:
-        return None
-    finite = torch.stack([state[name].isfinite().all() for name in checked]).tolist()
-    return next((name for name, fine in zip(checked, finite, strict=True) if not fine), None)
+    finite = {name: value.isfinite().all() for name, value in state.items()
+              if isinstance(value, torch.Tensor) and value.is_floating_point()}
+    fine = torch.stack(list(finite.values())).tolist() if finite else []
+    return next((name for name, one in zip(finite, fine, strict=True) if not one), None)

@@ -10,11 +10,8 @@ _claimed: dict[str, int] = {}  # descriptors that hold the locks, by folder
 
 
 def claim(folder: Path, flag: str) -> None:
-    """Make a run's folder, if it is not there, and lock it for this process; nothing where a drive has no locks.
-
-    Raises:
-        UserError: another process has it, or it cannot be made.
-    """
+    """Make a run's folder, if it is not there, and lock it for this process; nothing where a drive has no locks. Raises
+    UserError if another process has it, or it cannot be made."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if os.name == "nt":  # opens no folder

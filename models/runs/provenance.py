@@ -1,9 +1,8 @@
 """What an encoder was trained on, so that a test can say which of its clips, speakers and words were in the training.
 
-A run keeps 64-bit hashes of its training clips and speakers, sixteen bytes a clip. A clip is recognised by its file and
-offset, or by its sound, so copies and renamed files are found, also within longer recordings. A speaker is recognised
-by name among the recordings of one folder, since the same number in another corpus is another person. A manifest's
-lines have one digest, `fingerprint`.
+A run keeps 64-bit hashes of its training clips and speakers. A clip is recognised by its file and offset, or by its
+sound, so copies and renamed files are found, also within longer recordings. A speaker is recognised by name among the
+recordings of one folder, since the same number in another corpus is another person.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ import hashlib
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 
@@ -55,12 +54,11 @@ class Record:
 
     def __or__(self, other: Record | None) -> Record:
         """What either holds, as for an encoder that was trained further."""
-        return self if other is None else Record(*(np.union1d(getattr(self, f.name), getattr(other, f.name))
-                                                   for f in fields(self)))
+        return self if other is None else Record(*map(np.union1d, vars(self).values(), vars(other).values()))
 
     def write(self, run: Run) -> None:
         with write_atomically(run.folder / RECORD, "wb") as file:
-            np.savez(file, **{f.name: getattr(self, f.name) for f in fields(self)})
+            np.savez(file, **vars(self))
 
     @classmethod
     def read(cls, run: Run) -> Record | None:
@@ -71,7 +69,7 @@ class Record:
         try:
             with open_regular(path) as file:
                 arrays = read_npz(file)
-            hashes = [arrays[f.name] for f in fields(cls)]
+            hashes = [arrays[name] for name in ("places", "sounds", "speakers")]
             if any(array.dtype != np.uint64 or array.ndim != 1 for array in hashes):
                 raise ValueError("it has other than hashes")
             return cls(*hashes)
@@ -86,10 +84,8 @@ class Record:
 
     def in_recording(self, path: str, samples: np.ndarray, start: float, length: int) -> bool:
         """Whether any stretch of a recording was trained on: (T,) int16 at 16 kHz, from ``start`` seconds of a file on.
-
-        Found are clips of this file that begin anywhere in ``samples``; and under whatever name clips of ``length``
-        samples, the encoder's, and a clip that is all of ``samples``.
-        """
+        Found are clips of this file that begin anywhere in it; and under any name clips of ``length`` samples, the
+        encoder's, and a clip that is all of ``samples``."""
         first = round(start * 1e4)
         offsets = np.arange(first, first + len(samples) * 10_000 // SAMPLE_RATE + 1, dtype=np.uint64) * _PRIMES[0]
         if any(np.isin(_mixed(np.uint64(_hash(name)) + offsets), self.places).any()
@@ -125,30 +121,15 @@ def keep_record(run: Run, train: Clips, corpus: Corpus, resumed: dict, parents: 
     reduce(Record.__or__, [record, before, *map(Record.read, () if resumed else parents)]).write(run)
 
 
-def ancestors(config: dict) -> Iterator[Run]:
-    """The runs that the encoder of a run of this configuration began with, the nearest first, as far as they are there.
-    """
-    found: set[str] = set()
-    while "shipped" not in config and (begun := config.get("init_from", "")) and begun not in found:
-        found.add(begun)
-        if (run := run_of(begun)) is None or not run.folder.is_dir():
-            return
-        yield run
-        config = run.config()
-
-
 def trained_on(run: Run) -> tuple[Record | None, list[str]]:
     """What the encoder of a run was trained on, also before it was trained further, and which runs kept no record."""
-    found = {one.name: Record.read(one) for one in (run, *ancestors(run.config()))}
+    found: dict[Path, Record | None] = {}
+    while run is not None and run.folder not in found and (run.folder.is_dir() or not found):
+        found[run.folder], config = Record.read(run), run.config()
+        run = None if "shipped" in config else run_of(config.get("init_from", ""))
     records = [record for record in found.values() if record is not None]
     return (reduce(Record.__or__, records) if records else None,
-            [name for name, record in found.items() if record is None])
-
-
-def training_set(config: dict) -> tuple[str, Path] | None:
-    """Name and registry of the data set that a run of this configuration was trained on; None for one that has none."""
-    begun = config.get("arguments", {})
-    return (begun["manifest"], Path(begun["registry"])) if {"manifest", "registry"} <= begun.keys() else None
+            [folder.name for folder, record in found.items() if record is None])
 
 
 def tell_seen(runs: Sequence[Run], clips: Clips, corpus: Corpus, rows: np.ndarray | None = None) -> dict:
@@ -192,13 +173,11 @@ def tell_shared(train: Clips, test: Clips, corpus: Corpus, what: str, among: str
 
 def trained_words(config: dict) -> list[str]:
     """The labels that the encoder of a run of this configuration was trained on, also before it was trained further."""
-    configs = [config] if "labels_before" in config else [config, *(run.config() for run in ancestors(config))]
-    return list(dict.fromkeys(label for one in configs for key in ("labels", "labels_before")
-                              for label in one.get(key, ())))
+    return list(dict.fromkeys([*config.get("labels", ()), *config.get("labels_before", ())]))
 
 
 def known_words(labels: Sequence[str], config: dict) -> list[str]:
-    """Those of the labels that the encoder of a run of this configuration was trained on."""
+    """Those of the labels that are among `trained_words`."""
     trained = {folded(label) for label in trained_words(config)}
     return [label for label in labels if folded(label) in trained]
 
@@ -212,8 +191,7 @@ def tell_not_new(labels: Sequence[str], config: dict) -> None:
 
 
 def tell_changed(run: Run, config: dict, args: Namespace, corpus: Corpus) -> dict:
-    """Print that the data set has other training clips or labels than when a run was trained on it; the same as facts.
-    """
+    """Print that the data set has other training clips or labels than when a run was trained on it; that as facts."""
     begun = config.get("arguments", {})
     same = begun.get("manifest") == args.manifest and \
         os.path.abspath(str(begun.get("registry"))) == os.path.abspath(args.registry)
@@ -227,9 +205,8 @@ def tell_changed(run: Run, config: dict, args: Namespace, corpus: Corpus) -> dic
 
 def fingerprint(manifest: Manifest) -> str:
     """A hash of what a manifest says: its labels, and each line's file (as seen from the manifest), part and label."""
-    folder = os.path.abspath(manifest.path.parent)
+    folder, digest = os.path.abspath(manifest.path.parent), hashlib.sha256()
     seen = {name: os.path.relpath(name, folder) for name in {os.path.dirname(file) for file in manifest.files}}
-    digest = hashlib.sha256()
     for names in (manifest.labels, (os.path.join(seen[os.path.dirname(file)], os.path.basename(file))
                                     for file in manifest.files)):
         digest.update("\0".join(names).encode(errors="surrogateescape") + b"\0\0")
@@ -268,29 +245,21 @@ def _sampled(length: np.ndarray | int) -> np.ndarray:
 
 
 def _speakers(manifest: Manifest, corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
-    """(H,) hashes of the distinct speakers, and (H,) the number of the speaker that each is of.
-
-    A speaker is hashed with the folder that all training recordings of the corpus lie in, and with each folder between
-    it and the speaker's own recordings: a set that was joined with another has another common folder in a test.
-    """
+    """(H,) hashes of the distinct speakers, and (H,) the number of the speaker that each is of. A speaker is hashed
+    with the folder that all training recordings of the corpus lie in, and with each folder between it and the speaker's
+    own recordings: a set that was joined with another has another common folder in a test."""
     top = os.path.commonpath({os.path.dirname(file) for file in corpus.splits["train"].files})
-    folders: dict[str, int] = {}
-    folder = np.array([folders.setdefault(os.path.dirname(file), len(folders)) for file in manifest.files], np.int64)
-    within = [{top, *_between(name, top)} for name in folders]
-    of_speaker: dict[str, set[str]] = {}
-    for speaker, place in set(zip(manifest.speaker, folder[manifest.file].tolist(), strict=True)):
-        if speaker is not None:
-            of_speaker.setdefault(str(speaker), set()).update(within[place])
-    hashes = [(_hash(f"{place}\0{name}"), number) for number, (name, places) in enumerate(of_speaker.items())
-              for place in places]
+    places: dict[str, set[str]] = {}
+    for speaker, file in zip(manifest.speaker, manifest.file, strict=True):
+        if speaker is None:
+            continue
+        known, folder = places.setdefault(str(speaker), {top}), os.path.dirname(manifest.files[file])
+        while folder not in known and folder.startswith(os.path.join(top, "")):
+            known.add(folder)
+            folder = os.path.dirname(folder)
+    hashes = [(_hash(f"{place}\0{name}"), number) for number, (name, known) in enumerate(places.items())
+              for place in known]
     return np.array([one for one, _ in hashes], np.uint64), np.array([number for _, number in hashes], np.int64)
-
-
-def _between(folder: str, top: str) -> Iterator[str]:
-    """A folder and those above it, up to ``top`` but not that; none if it is not below."""
-    while folder.startswith(os.path.join(top, "")) and folder != top:
-        yield folder
-        folder = os.path.dirname(folder)
 
 
 def _mixed(keys: np.ndarray) -> np.ndarray:

@@ -1,7 +1,4 @@
-"""What the scripts do around their own work: open the data, find the run of an encoder or a head.
-
-Cheap checks come before the libraries that take seconds to import.
-"""
+"""What the scripts do around their own work: open the data, find the run of an encoder or a head."""
 
 from __future__ import annotations
 
@@ -16,12 +13,11 @@ from data.base.files import ROOT, check_name
 from data.manifests import corpus as corpora
 from data.manifests.corpus import Corpus
 from data.manifests.registry import read_registry, registered
-from models.runs.checkpoints import HEAD, Run, encoder_digest
+from models.runs.checkpoints import Run, encoder_digest
 
 if TYPE_CHECKING:
     from data.augment import NoiseBank
-    from data.dataset import Clips, Shuffled
-    from data.sampler import BalancedBatchSampler
+    from data.dataset import Clips
 
 RUNS = Path("runs")
 CLIP_SECONDS = 1.0
@@ -31,11 +27,8 @@ FILTERS = {"10": 128, "35": 128}  # of Quartz's last block, by --manifest; of ot
 
 
 def resolve_sizes(args: Namespace, before: dict) -> None:
-    """Fill in --hidden_size, --embedding_size and Quartz's filters where no flag and no checkpoint did.
-
-    Args:
-        before: the configuration of a run to go on with, or {}.
-    """
+    """Fill in --hidden_size, --embedding_size and Quartz's filters where no flag and no checkpoint did; ``before`` is
+    the configuration of a run to go on with, or {}."""
     if args.model not in ("Res8", "Res15"):
         if None not in (args.hidden_size, args.embedding_size) and args.hidden_size != args.embedding_size:
             raise UserError(f"--hidden_size {args.hidden_size} contradicts --embedding_size {args.embedding_size}: "
@@ -129,19 +122,9 @@ def own_run(args: Namespace, name: str, flag: str = "--name") -> Run:
     return Run(RUNS, name, flag) if config.get("shipped", not config) else run
 
 
-def find_head(args: Namespace) -> tuple[Run, int, dict]:
-    """The run of --cl_name, the step of its head, and its configuration."""
-    run = own_run(args, args.cl_name, "--cl_name")
-    return run, run.step(HEAD, args.cl_step, "--cl_step"), run.config()
-
-
 def encoder_of_head(args: Namespace, head: Run, head_step: int, config: dict) -> tuple[Run, int]:
     """The run and step of the encoder that a head was trained with; fills in ``args.clip_seconds`` from the head's run.
-
-    Raises:
-        UserError: a flag contradicts the head's configuration, or that encoder's file is another than the head was
-            trained on.
-    """
+    Raises UserError for a flag that contradicts its configuration, or another encoder's file than it was trained on."""
     run = Run(args.runs_dir, args.name)
     if "clip_seconds" in config:
         check_fixed("--clip_seconds", args.clip_seconds, config["clip_seconds"],
@@ -175,14 +158,3 @@ def check_labels(args: Namespace, corpus: Corpus, config: dict, head: Run) -> No
         difference = f"(they differ in {', '.join(other[:5])})" if other else "in another order"
         raise UserError(f"--manifest {args.manifest} has {len(corpus.labels)} labels, the head of run {head.name!r} "
                         f"{len(trained)} {difference}; test it on the data it was trained on")
-
-
-def classifier_batches(args: Namespace, train: Clips, corpus: Corpus) -> BalancedBatchSampler | Shuffled:
-    """The batches of a classifier: clips at random, or class-balanced with --batch_classes."""
-    from data.dataset import Shuffled
-    from data.sampler import BalancedBatchSampler
-
-    if args.batch_classes:
-        return BalancedBatchSampler(train.manifest.label, corpus.labels, args.batch_classes, args.per_class,
-                                    seed=args.seed)  # uniform draws
-    return Shuffled(len(train), args.batch_size, args.seed)

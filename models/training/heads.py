@@ -1,7 +1,6 @@
 """--cl: a softmax head on each checkpoint of an encoder, as the original trained one every 100 steps.
 
-TripletClassifier.py does it in a process of its own, so that the encoder's training draws the same random numbers and
-reaches the same weights as without.
+TripletClassifier.py does it in a process of its own, so that the encoder's training draws the same random numbers.
 """
 
 import os
@@ -10,7 +9,6 @@ import subprocess
 import sys
 from argparse import Namespace
 from collections.abc import Callable
-from glob import escape
 
 from tqdm import tqdm
 
@@ -22,24 +20,10 @@ from models.runs.options.common import repeated
 POLL = 0.2  # seconds between checks for a signal while a head is trained
 
 
-def refuse_taken(args: Namespace) -> None:
-    """Raise UserError where a new run's heads would get the names of runs that there are."""
-    taken = next(args.runs_dir.glob(f"{escape(args.name)}_classifier*/checkpoints/*-STEP-*.pt"), None)
-    if taken is not None:
-        raise UserError(f"--cl: {taken.parent.parent} exists, of another run {args.name!r}; remove it, or choose "
-                        "another --name")
-
-
 def train_heads(args: Namespace, run: Run, stopped: Callable[[], bool]) -> None:
-    """Train the runs ``NAME_classifierSTEP`` of all checkpoints that have none yet; go on with those cut short.
-
-    Args:
-        args: TripletEncoder.py's.
-        stopped: whether a signal came; the head under way then saves and ends, and no other is begun.
-
-    Raises:
-        UserError: a head could not be trained.
-    """
+    """Train the runs ``NAME_classifierSTEP`` of all checkpoints that have none yet; go on with those cut short. If a
+    signal came (``stopped``), the head under way saves and ends, and no other is begun. Raises UserError if a head
+    could not be trained."""
     for step in run.steps(args.model):
         head = Run(args.runs_dir, f"{args.name}_classifier{step}", "--cl")
         config = head.config()
@@ -66,15 +50,11 @@ def _run(flags: list[str], stopped: Callable[[], bool]) -> tuple[int, str]:
     with subprocess.Popen(command, env=own, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           start_new_session=True) as process:  # Ctrl-C reaches it by this process alone
         terminated = False  # a second signal would end it without saving
-        try:
-            while True:
-                try:
-                    out = process.communicate(timeout=POLL)[0]
-                    return process.returncode, out
-                except subprocess.TimeoutExpired:
-                    if stopped() and not terminated:
-                        process.terminate()
-                        terminated = True
-        except BaseException:
-            process.terminate()
-            raise
+        while True:
+            try:
+                out = process.communicate(timeout=POLL)[0]
+                return process.returncode, out
+            except subprocess.TimeoutExpired:
+                if stopped() and not terminated:
+                    process.terminate()
+                    terminated = True

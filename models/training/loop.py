@@ -82,8 +82,9 @@ class Loop(Callback):
         telling = task.done % LOG_STEPS == 0 or last
         saving = task.done % self.args.step_freq == 0 or last or stopping
         looking = (task.done % self.args.eval_freq == 0 or last) and not stopping
-        if telling or saving or looking:
-            figures = self._figures(task)
+        if telling or saving or looking:  # in all processes, whose mean the figures are
+            figures = {name: parallel.total(value.item()) / parallel.size()
+                       for name, value in task.figures.items()} | {"lr": self.lr}
             self._check(task, figures, weights=saving or looking)
         if telling:
             trainer.logger.log_metrics(figures, task.done)
@@ -106,21 +107,15 @@ class Loop(Callback):
         """Raise UserError, in all processes, if training diverged: nothing made from then on is worth saving."""
         bad = next((f"{name} is {value}" for name, value in figures.items() if not math.isfinite(value)), None)
         if bad is None and weights:
-            entry = next(filter(None, (not_finite(module.state_dict()) for module in task.saved_modules().values())),
-                         None)
-            if parallel.total(entry is not None) > 0:
-                bad = f"weights are not numbers: {entry or 'in another process'}"
+            entries = [not_finite(module.state_dict()) for module in task.saved_modules().values()]
+            if parallel.total(any(entries)) > 0:
+                bad = f"weights are not numbers: {next(filter(None, entries), 'in another process')}"
         if bad is None:
             return
         steps = self.run.steps(TRAINER)
         saved = f"the last good checkpoint is of step {steps[-1]}" if steps else "no checkpoint was saved before"
         raise UserError(f"training diverged by step {task.done} of {self.steps} ({bad}); {saved}; train with a lower "
                         "--lr")
-
-    def _figures(self, task: Task) -> dict[str, float]:
-        """The last step's, the mean over processes; all have to ask for them."""
-        return {name: parallel.total(value.item()) / parallel.size()
-                for name, value in task.figures.items()} | {"lr": self.lr}
 
     def _tell(self, task: Task, figures: dict[str, float]) -> None:
         """One lasting line, also where no bar is shown."""
@@ -143,26 +138,20 @@ class Loop(Callback):
 
 def save(run: Run, task: Task, optimizer: torch.optim.Optimizer, keep: int) -> None:
     """Write a checkpoint of this step from which `fit` can go on."""
-    state = {"step": task.done, "optimizer": optimizer.state_dict(), "seconds": task.seconds} | task.saved_state()
+    state = {"step": task.done, "optimizer": optimizer.state_dict(), "seconds": task.seconds}
+    state |= {} if task.loss is None else {"loss": task.loss.state_dict()}
     run.save(task.saved_modules(), state, task.done, keep)
 
 
 def fit(task: Task, run: Run, data, batches, device: torch.device, look: Callable[[], float],
         what: str = "dev", saved: Callable[[Loop], None] | None = None) -> Loop:
-    """Train ``task`` from step ``task.done`` on, on the batches that the sampler ``batches`` still has to give.
+    """Train ``task`` from step ``task.done`` on, on the batches that the sampler ``batches`` still has to give, of
+    ``data``: `Clips` or another data set that is indexed by a batch of positions.
 
-    Args:
-        data: a `Clips` or other data set that is indexed by a batch of positions.
-        look: measures on the dev set, or on what else decides: a share of 1, called ``what``.
-        saved: called with the loop in the first process after each checkpoint, but that of a stop.
-
-    Returns:
-        the loop, which knows whether a signal stopped it.
-
-    Raises:
-        UserError: a batch has fewer clips than there are processes, training diverged, or the memory or the disk does
-            not suffice.
-    """
+    ``look`` measures on the dev set, or on what else decides: a share of 1, called ``what``. ``saved`` is called with
+    the loop in the first process after each checkpoint, but that of a stop. Returns the loop, which knows whether a
+    signal stopped it. Raises UserError for a batch of fewer clips than processes, a training that diverged, or memory
+    or a disk that do not suffice."""
     task.batch_clips = batches.batch_clips
     if task.batch_clips < parallel.size():
         raise UserError(f"a batch of {task.batch_clips} clips cannot be shared by {parallel.size()} processes; start "
@@ -189,8 +178,7 @@ def fit(task: Task, run: Run, data, batches, device: torch.device, look: Callabl
 
 @contextmanager
 def _in_a_line(run: Run, task: Task) -> Iterator[None]:
-    """Raise the UserError, or that memory or a disk does not suffice, out of what torch, Lightning or TensorBoard
-    wrapped around it."""
+    """Raise the UserError, or one on memory or a disk, out of what libraries wrapped around it."""
     try:
         yield
     except Exception as error:

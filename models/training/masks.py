@@ -11,16 +11,8 @@ MASKS = {"full": {"bands": (2, 15), "stretches": (2, 25), "rectangles": (5, 15, 
 
 
 class SpectrogramMasks(torch.nn.Module):
-    """Zero out random bands, stretches and rectangles: SpecAugment and Cutout in one, for a whole batch at once.
-
-    Masks are up to the given sizes and inside the valid frames. NeMo's own Cutout loops over clips and rectangles, one
-    kernel launch each.
-
-    Args:
-        bands: number and largest height (mel bands) of masks over all frames.
-        stretches: number and largest width (frames) of masks over all bands.
-        rectangles: number, largest height and largest width.
-    """
+    """Zero out random bands (number, largest height in mels), stretches (number, largest width in frames) and
+    rectangles (number, largest height and width) inside the valid frames, for a whole batch at once."""
 
     def __init__(self, bands: tuple[int, int], stretches: tuple[int, int], rectangles: tuple[int, int, int]):
         super().__init__()

@@ -6,17 +6,9 @@ import torch
 
 
 class NovoGrad(torch.optim.Optimizer):
-    """Adam with one second moment a tensor, of which the gradient's norm is made.
-
-    The state is named as in NeMo's optimiser, whose own step reads a value back from the device for every tensor of
-    weights; a test holds the two together.
-
-    Args:
-        lr: learning rate.
-        betas: decay of the running gradient and of the running squared norm.
-        eps: added to the norm.
-        weight_decay: times the weights, added to the normalised gradient.
-    """
+    """Adam with one second moment a tensor, of which the gradient's norm is made. The state is named as in NeMo's
+    optimiser, whose step reads a value back from the device for every tensor; a test holds the two together. ``betas``
+    are the decays of the running gradient and of the running squared norm."""
 
     def __init__(self, params: Iterable, lr: float, betas: tuple[float, float] = (0.95, 0.98), eps: float = 1e-8,
                  weight_decay: float = 0.0):
@@ -25,10 +17,7 @@ class NovoGrad(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure=None):
         """One update; returns what ``closure`` returns."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = None if closure is None else torch.enable_grad()(closure)()
         for group in self.param_groups:
             beta1, beta2 = group["betas"]
             for p in group["params"]:

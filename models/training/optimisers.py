@@ -39,6 +39,7 @@ def belongs(state: object, args: Namespace, parameters: list) -> bool:
         p.grad = torch.zeros_like(p)
     optimizer = make_optimizer(args, like)
     optimizer.step()
+
     def outline(saved: dict) -> list:  # the rates of a schedule lie in the groups, too
         return [structure(saved["state"]), [group["params"] for group in saved["param_groups"]]]
 

@@ -25,25 +25,18 @@ if TYPE_CHECKING:
 
 @dataclass
 class Prepared:
-    """A training that can begin.
-
-    Attributes:
-        before: the configuration of the run that is resumed; {} for a new one.
-        initial: run, step and configuration of the encoder that it begins with; None for random weights.
-        new_words: clips of words that the data set holds out, with ``--eval new_words``.
-        noise: recordings for ``--augment``.
-    """
+    """A training that can begin."""
 
     args: Namespace
     script: str
     run: Run
-    before: dict
-    initial: tuple[Run, int, dict] | None
+    before: dict  # the configuration of the run that is resumed; {} for a new one
+    initial: tuple[Run, int, dict] | None  # run, step and configuration of the encoder that it begins with
     corpus: Corpus
     train: Clips
     dev: Clips
-    new_words: Clips | None
-    noise: NoiseBank | None
+    new_words: Clips | None  # of words that the data set holds out, with --eval new_words
+    noise: NoiseBank | None  # for --augment
     device: torch.device
 
     def encoder(self) -> nn.Module:
@@ -73,18 +66,14 @@ class Prepared:
 def prepare(args: Namespace, script: str, run: Run, resolve: Callable[[Run, dict], tuple | None],
             check: Callable[[Corpus], None] = lambda corpus: None) -> Prepared:
     """Fill in the arguments and open the data, cheap checks before the libraries that take seconds to import.
-
-    Args:
-        resolve: fills in what is the script's own, from the run and the configuration that is resumed; returns
-            ``initial`` of `Prepared`.
-        check: raises UserError for a data set that the script cannot take.
-    """
+    ``resolve`` fills in what is the script's own and gives ``initial`` of `Prepared`, from the run and the
+    configuration to resume; ``check`` raises UserError for a data set that the script cannot take."""
     before = begin.begin(args, run, script)
     initial = resolve(run, before)
     args.clip_seconds = args.clip_seconds or session.CLIP_SECONDS
     args.compression = args.compression or "log"
     session.resolve_sizes(args, before)
-    parallel.join(args)
+    parallel.join()
     with parallel.first():
         corpus = session.open_corpus(args, ("train", "dev"))
     resolve_masks(args, corpus.speech_commands)
@@ -98,9 +87,9 @@ def prepare(args: Namespace, script: str, run: Run, resolve: Callable[[Run, dict
     with parallel.first():
         train, dev = (session.open_clips(args, corpus, split) for split in ("train", "dev"))
         new_words = session.open_new_words(args, corpus) if getattr(args, "eval", None) == "new_words" else None
-        tell_shared(train, dev, corpus, "dev", refuse=corpus.parts is not None)
-        if new_words is not None:
-            tell_shared(train, new_words, corpus, "new_words", refuse=corpus.parts is not None)
+        for clips, what in ((dev, "dev"), (new_words, "new_words")):
+            if clips is not None:
+                tell_shared(train, clips, corpus, what, refuse=corpus.parts is not None)
     if new_words is not None and parallel.leads():
         tell_not_new(new_words.manifest.labels, initial[2] if initial else before)
     return Prepared(args, script, run, before, initial, corpus, train, dev, new_words,

@@ -29,11 +29,9 @@ from models.training.vocal_tract import VocalTracts
 
 
 class Task(lightning.LightningModule):
-    """What both trainings share: waveforms to spectrograms with augmentation, optimiser, schedule.
-
-    Everything random in a step follows from the seed and the step's number, so a resumed run draws what an
-    uninterrupted one does. ``steps`` are those of the whole run, ``noise`` the recordings for ``args.augment``.
-    """
+    """What both trainings share: waveforms to spectrograms with augmentation, optimiser, schedule. All that is random
+    in a step follows from the seed and the step's number, so a resumed run draws what an uninterrupted one does.
+    ``steps`` are those of the whole run, ``noise`` the recordings for ``args.augment``."""
 
     def __init__(self, encoder: nn.Module, args: Namespace, steps: int, noise: NoiseBank | None):
         super().__init__()
@@ -56,10 +54,6 @@ class Task(lightning.LightningModule):
         """What a checkpoint holds, by the name its file gets."""
         return {part: self.encoder.get_submodule(name) for part, name in parts_of(self.args.model).items()}
 
-    def saved_state(self) -> dict:
-        """What is saved beside the modules and the optimiser."""
-        return {} if self.loss is None else {"loss": self.loss.state_dict()}
-
     def can_resume(self, state: dict) -> bool:
         """Whether `resume` can take a state: it has what `save` wrote of an optimiser of these weights."""
         seconds = state.get("seconds")
@@ -68,8 +62,7 @@ class Task(lightning.LightningModule):
 
     def resume(self, state: dict) -> None:
         """Go on from what `save` wrote. Call before `fit`, with the modules loaded."""
-        self.done, self.optimizer_state = state["step"], state["optimizer"]
-        self.seconds = state["seconds"]
+        self.done, self.optimizer_state, self.seconds = state["step"], state["optimizer"], state["seconds"]
 
     def learning(self) -> list:
         """The weights that training changes, or groups of them, as the optimiser gets them."""
@@ -79,14 +72,11 @@ class Task(lightning.LightningModule):
         """Normalised embeddings (N, D) of all clips, or of those at ``rows``; the processes share the work."""
         rows = np.arange(len(clips)) if rows is None else rows
         own = embed_clips(self.encoder, self.frontend, clips, parallel.share(rows), title)
-        return parallel.gather_arrays(own, len(rows))
+        return parallel.gather(torch.from_numpy(own), len(rows)).numpy()
 
     def spectrograms(self, waveforms: torch.Tensor, labels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """(B, S) int16 of classes (B,) to augmented log-mel (B, F, T).
-
-        In the order in which sound meets them: the speaker, the room, what else is heard in it, the microphone, the
-        recorder. What is off draws nothing.
-        """
+        """(B, S) int16 of classes (B,) to augmented log-mel (B, F, T), in the order in which sound meets them: the
+        speaker, the room, what else is heard in it, the microphone, the recorder. What is off draws nothing."""
         x = scale(waveforms)
         if self.args.speed:
             x = change_speed(x, generator)
@@ -113,10 +103,8 @@ class Task(lightning.LightningModule):
             return embed(encoder, spectrograms) if normalise else encoder(spectrograms).float()
 
     def step_generators(self) -> tuple[torch.Generator, torch.Generator]:
-        """Randomness of this step, on the CPU: for the clips, and for mining, which is the same in all processes.
-
-        Also seeds the global generator, from which the front end draws its dither.
-        """
+        """Randomness of this step, on the CPU: for the clips, and for mining, which is the same in all processes. Also
+        seeds the global generator, from which the front end draws its dither."""
         own, shared = (step_seed(self.args.seed, self.done, rank) for rank in (parallel.rank(), 0))
         torch.manual_seed(own)
         return torch.Generator().manual_seed(own), torch.Generator().manual_seed(shared)
@@ -140,29 +128,21 @@ class Task(lightning.LightningModule):
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:
-    """What a step's generators begin from, 0 to 2^32 - 1: torch's on a CPU keep no more of a seed.
-
-    With seed 0 in the first process it is the step's number: the published runs of seed 0 came out so.
-    """
+    """What a step's generators begin from, 0 to 2^32 - 1: torch's on a CPU keep no more of a seed. With seed 0 in the
+    first process it is the step's number: the published runs of seed 0 came out so."""
     if seed == rank == 0:
         return step % 2**32
     return int(np.random.SeedSequence(seed, spawn_key=(step, rank)).generate_state(1)[0])
 
 
 class TripletTask(Task):
-    """Train an encoder with the triplet loss on batches that are ``per_class`` clips a class, side by side.
-
-    Args:
-        loss: one of `models.losses.build.make_loss` to use instead.
-    """
+    """Train an encoder with the triplet loss, or ``loss``, on batches of ``per_class`` clips a class, side by side."""
 
     def __init__(self, encoder: nn.Module, args: Namespace, steps: int, noise: NoiseBank | None = None,
                  loss: nn.Module | None = None):
         super().__init__(encoder, args, steps, noise)
         self.loss = loss
-        self.groups: torch.Tensor | None = None
-        self.pairs: torch.Tensor | None = None
-        self.own: torch.Tensor | None = None
+        self.groups, self.pairs, self.own = None, None, None  # of the last batch, as `triplet_loss` takes them
         self.warned = False  # of classes with fewer clips than vote
 
     def training_step(self, batch, _) -> torch.Tensor:
@@ -187,8 +167,7 @@ class TripletTask(Task):
 
     def learning(self) -> list:
         """What a loss learns has a learning rate of its own, and no weight decay."""
-        own = [] if self.loss is None else list(self.loss.parameters())
-        if not own:
+        if self.loss is None or not (own := list(self.loss.parameters())):
             return super().learning()
         return [{"params": list(self.encoder.parameters())},
                 {"params": own, "lr": self.args.loss_lr, "weight_decay": 0.0}]
@@ -209,17 +188,14 @@ class TripletTask(Task):
             print(f"evaluations on dev: {few}")
         self.warned = True
         voted = classify(self.embed(train, known, "train"), train.manifest.label[known],
-                         embed_clips(self.encoder, self.frontend, dev, own, "dev"), k, len(labels), where,
-                         self.args.ties)
+                         embed_clips(self.encoder, self.frontend, dev, own, "dev"), k, where, self.args.ties)
         return parallel.total(np.sum(voted.labels == dev.manifest.label[own])) / len(asked)
 
 
 class ClassifierTask(Task):
-    """Train a head with cross-entropy, on a frozen encoder or together with it.
-
-    A frozen encoder stays in evaluation mode, so its batch-norm statistics do not drift, and its embeddings are
-    normalised, as the original's head had them. Trained together, the head sees them as they are.
-    """
+    """Train a head with cross-entropy, on a frozen encoder or together with it. A frozen encoder stays in evaluation
+    mode, and its embeddings are normalised, as the original's head had them. Trained together, the head sees them as
+    they are."""
 
     def __init__(self, encoder: nn.Module, head: ClassificationNet, args: Namespace, steps: int,
                  noise: NoiseBank | None = None, frozen: bool = True):

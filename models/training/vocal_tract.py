@@ -1,7 +1,4 @@
-"""Other speakers' vocal tracts, for training: a clip's frequencies stretched by moving its mel filters.
-
-Jaitly & Hinton, 2013, "Vocal tract length perturbation (VTLP) improves speech recognition".
-"""
+"""Other vocal tracts, for training, by moved mel filters: Jaitly & Hinton, 2013, "Vocal tract length perturbation"."""
 
 import torch
 
@@ -15,12 +12,7 @@ _KNEE = 4800.0  # Hz: what lies below is multiplied, what lies above led to half
 
 
 class VocalTracts(torch.nn.Module):
-    """Draws the mel filters of each clip of a batch.
-
-    Args:
-        filters: the front end's own, (64, 257).
-        probability: of a clip being warped; the others get the front end's own.
-    """
+    """Draws a clip's mel filters: the front end's, (64, 257), or with ``probability`` warped ones."""
 
     def __init__(self, filters: torch.Tensor, probability: float):
         super().__init__()
@@ -39,8 +31,7 @@ class VocalTracts(torch.nn.Module):
 def warp(hertz: torch.Tensor, factor: float) -> torch.Tensor:
     """Where the paper's piecewise linear map puts frequencies; half the sample rate is its own."""
     end, knee = SETTINGS["sample_rate"] / 2, _KNEE * min(factor, 1) / factor
-    return torch.where(hertz <= knee, hertz * factor,
-                       end - (end - knee * factor) / (end - knee) * (end - hertz))
+    return torch.where(hertz <= knee, hertz * factor, end - (end - knee * factor) / (end - knee) * (end - hertz))
 
 
 def warped_filters(factor: float) -> torch.Tensor:

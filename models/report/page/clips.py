@@ -11,7 +11,7 @@ from models.neighbours.knn import Prediction
 from models.report.outcome import Outcome
 from models.report.page.origin import notes_of, origin_rows
 from models.report.page.parts import Clip, Matrix, Mistake, Page, Table, named
-from models.report.tables import cells_by_k, drawn_classes, headline
+from models.report.tables import cells_by_k, count_predictions, drawn_classes, headline, worst_first
 
 CLASSES = 200  # in the table of classes
 VOTED = 5  # classes whose votes are shown
@@ -19,17 +19,12 @@ VOTED = 5  # classes whose votes are shown
 
 def page_of_clips(outcome: Outcome, result: dict, test: Clips, train: Clips, nearest: Prediction,
                   pictures: dict[str, bytes], notes: Sequence[str] = ()) -> Page:
-    """A page of the figures that `models.report.tables.report` printed; of mistakes of a kind, the surest come first.
-
-    Args:
-        result: what that returned.
-        nearest: train clips of each test clip.
-        notes: what was printed and a reader of the figures must know.
-    """
+    """A page of the figures that `models.report.tables.report` printed, whose ``result`` this is; of mistakes of a
+    kind, the surest come first. ``nearest`` are train clips of each test clip."""
     labels, truth, predicted = test.manifest.labels, test.manifest.label, outcome.predicted
     names, first = dict(enumerate(labels)), headline(result)
     wrong, distances = np.flatnonzero(truth != predicted), nearest.distances[:, 0]
-    shown, caption = drawn_classes(len(labels), truth, predicted,
+    shown, caption = drawn_classes(truth, predicted,
                                    "Clips of each class (rows), by what they were taken for (columns)")
     columns = {"nearest, squared distance": lambda q: (float(distances[q]), f"{distances[q]:.3f}")}
     if outcome.scores is None:
@@ -50,8 +45,7 @@ def page_of_clips(outcome: Outcome, result: dict, test: Clips, train: Clips, nea
         {"clip": "clip", "row": "label", "column": "prediction", "values": list(columns),
          "nearest": "nearest training clip"}, names, names,
         Matrix("What was taken for what", caption.replace("\n", "; "),
-               dict(Counter(zip(truth.tolist(), predicted.tolist(), strict=True))), {c: c for c in names},
-               (shown.tolist(), shown.tolist())),
+               count_predictions(truth, predicted), {c: c for c in names}, (shown.tolist(), shown.tolist())),
         mistakes, origin_rows(result, {"test": test, "train": train}), [*notes_of(result["facts"]), *notes],
         _tables(result), named(pictures), "", f"{outcome.stem}.csv")
 
@@ -80,7 +74,7 @@ def clip_of(clips: Clips, row: int, split: str, labelled: bool = False) -> Clip:
 
 
 def _tables(result: dict) -> list[Table]:
-    worst = sorted(result["classes"], key=lambda c: (c["accuracy"], -c["clips"]))
+    worst = worst_first(result)
     title = "Classes, the worst first" + f"; {CLASSES} of {len(worst):,}" * (len(worst) > CLASSES)
     tables = [Table(title, [("class", "accuracy, %", "right", "clips"), *(
         (c["label"], f"{100 * c['accuracy']:.2f}", f"{c['correct']:,}", f"{c['clips']:,}") for c in worst[:CLASSES])])]

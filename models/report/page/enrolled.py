@@ -10,20 +10,15 @@ from models.report.outcome import Enrolment
 from models.report.page.clips import clip_of
 from models.report.page.origin import notes_of, origin_rows
 from models.report.page.parts import Matrix, Mistake, Page, Table, named
-from models.report.tables import DRAWN_OF_MORE, MOST_DRAWN
+from models.report.tables import DRAWN_OF_MORE, MOST_DRAWN, count_predictions
 
 PERCENT = max(PERCENTS)  # of unknown clips accepted, at most: the threshold that decides what is a mistake
 
 
 def page_of_enrolment(outcome: Enrolment, content: dict, pictures: dict[str, bytes]) -> Page:
-    """A page of the figures that `models.report.enrol_report.report_enrolment` printed.
-
-    The mistakes are those of the first method with the most shots, over all R draws; with unknown clips, at the
-    threshold that accepts 5 % of them.
-
-    Args:
-        content: what that returned.
-    """
+    """A page of the figures that `models.report.enrol_report.report_enrolment` printed, which returned ``content``. The
+    mistakes are those of the first method with the most shots, over all R draws; with unknown clips, at the threshold
+    that accepts 5 % of them."""
     truth, labels = outcome.truth, outcome.test.clips.manifest.labels
     result = max((r for r in outcome.results if r.method == outcome.results[0].method), key=lambda r: r.shots)
     rejects, unknown, draws = bool((truth == UNKNOWN).any()), int((truth == UNKNOWN).sum()), len(result.best)
@@ -54,8 +49,7 @@ def _matrix(outcome: Enrolment, result: Result, decided: np.ndarray, goal: np.nd
             where: str) -> Matrix:
     """What the draws made of the clips of each word."""
     classes = outcome.test.labels  # (Q,)
-    cell, count = np.unique(np.stack([np.tile(classes, len(decided)), decided.ravel()]), axis=1, return_counts=True)
-    counts = {(int(r), int(c)): int(n) for (r, c), n in zip(cell.T, count, strict=True)}
+    counts = count_predictions(np.tile(classes, len(decided)), decided.ravel())
     right = {int(c): int(g) for c, g in zip(classes, goal, strict=True)}
     shown, few = _shown(counts, right, columns)
     caption = f"Test clips of each word (rows), by what they were recognised as (columns): {where}"

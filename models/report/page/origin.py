@@ -16,12 +16,8 @@ NAMED = 40  # of a list
 
 
 def origin_rows(content: dict, splits: dict[str, Clips]) -> list[tuple[str, str]]:
-    """Names and values for `models.report.page.parts.Page.origin`.
-
-    Args:
-        content: what the test's JSON holds: command, versions, and facts, of which encoder and head name checkpoints.
-        splits: the clips that were tested, and those that they were compared with.
-    """
+    """Names and values for `models.report.page.parts.Page.origin`, from what a test's JSON holds, and the clips that
+    were tested or compared with."""
     from models.runs.provenance import fingerprint
 
     facts = dict(content["facts"])

@@ -6,6 +6,7 @@ everything else, also scripts and styles other than its own two, which it knows 
 
 import base64
 import hashlib
+import io
 import json
 from argparse import Namespace
 from collections import Counter
@@ -13,12 +14,14 @@ from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
 
+import numpy as np
+
+from data.audio.decoding import SAMPLE_RATE
 from data.base.errors import UserError
 from data.base.files import check_output, open_regular, write_atomically
 from data.base.labels import visible
 from models.report.drawing import short_names
 from models.report.page.parts import Clip, Page, in_turn
-from models.report.page.sounds import data_uri, sound_uri
 
 _HERE = Path(__file__).parent
 _BEGINS = "<!doctype html>"
@@ -27,8 +30,7 @@ _SLACK = 1000  # bytes for the sentence on mistakes left out
 
 
 def check_html(args: Namespace) -> None:
-    """Raise UserError where the page could not be written later on, or would replace what is none.
-    """
+    """Raise UserError where the page could not be written later on, or would replace what is none."""
     path = args.html
     if path is None:
         return
@@ -36,22 +38,14 @@ def check_html(args: Namespace) -> None:
         raise UserError(f"--html {path}: there is no folder {path.parent}; make it, or name another")
     check_output(path)
     if path.exists():
-        try:
-            with open_regular(path) as file:
-                begins = file.read(len(_BEGINS))
-        except OSError as error:
-            raise UserError(f"--html {path}: is there and cannot be read ({error.strerror}); choose another name"
-                            ) from None
+        with open_regular(path) as file:
+            begins = file.read(len(_BEGINS))
         if begins and begins.lower() != _BEGINS.encode():
             raise UserError(f"--html {path}: is there and is no page, which alone is replaced; choose another name")
 
 
 def write_page(path: Path, page: Page, megabytes: float) -> None:
-    """Write a page of at most so many megabytes (1,000,000 bytes), and print what of it was left out.
-
-    Raises:
-        UserError: it cannot be written; or sound that it needs cannot be read.
-    """
+    """Write a page of at most so many megabytes (1,000,000 bytes), and print what of it was left out."""
     html, kept = render(page, megabytes)
     content = html.encode()
     with write_atomically(path, "wb") as file:
@@ -77,7 +71,6 @@ def render(page: Page, megabytes: float) -> tuple[str, int]:
 def _fitting(page: Page, room: int, lossless: bool) -> tuple[list[dict], list[str]]:
     """As many mistakes as fit into so many bytes, as the page's data, and the sounds that they name."""
     entries, sounds, places = [], [], {}
-    named = {("row", r) for r in page.matrix.shown[0]} | {("column", c) for c in page.matrix.shown[1]}
     for mistake in in_turn(page.mistakes):
         new = {clip.key: sound_uri(clip.sound(), lossless) for clip in (mistake.clip, mistake.nearest)
                if not isinstance(clip.sound, str) and clip.key not in places}
@@ -85,15 +78,13 @@ def _fitting(page: Page, room: int, lossless: bool) -> tuple[list[dict], list[st
         entry = {"row": mistake.row, "column": mistake.column,
                  "values": [(value, visible(text)) for value, text in mistake.values],
                  "clip": _clip(mistake.clip, numbers), "nearest": _clip(mistake.nearest, numbers)}
-        names = {("row", mistake.row): page.rows[mistake.row],
-                 ("column", mistake.column): page.columns[mistake.column]}
-        names = {key: visible(name) for key, name in names.items() if key not in named}
-        room -= sum(len(_as_data(part).encode()) + 12 for part in (entry, *new.values(), *names.values()))
+        names = visible(page.rows[mistake.row]), visible(page.columns[mistake.column])  # which the page may yet lack
+        room -= sum(len(_as_data(part).encode()) + 12 for part in (entry, *new.values(), *names))
         if room < 0:
             break
         entries.append(entry)
         sounds += new.values()
-        places, named = numbers, named | set(names)
+        places = numbers
     return entries, sounds
 
 
@@ -125,8 +116,8 @@ def _assemble(page: Page, megabytes: float, kept: list[dict], sounds: list[str],
     environment = Environment(loader=FileSystemLoader(_HERE), autoescape=True, finalize=shown, trim_blocks=True,
                               keep_trailing_newline=True)
     return environment.get_template("page.html").render(
-        page=page, below=_below(page),
-        across=_named(page.columns, page.matrix.shown[1]), remarks=_remarks(page, megabytes, len(kept), lossless),
+        page=page, below=_below(page), across=_named(page.columns, page.matrix.shown[1]),
+        remarks=_remarks(page, megabytes, len(kept), lossless),
         sortable=[("row", page.headings["row"]), ("column", page.headings["column"]),
                   *enumerate(page.headings["values"])],
         style=Markup(style), script=Markup(script), hash=_hash, data_uri=data_uri, data=Markup(_as_data(data))).lstrip()
@@ -140,8 +131,8 @@ def _below(page: Page) -> list[tuple]:
 
     def cell(row: int, column: int) -> tuple:
         count = page.matrix.counts.get((row, column), 0)
-        # The square root keeps one in a hundred visible.
-        return (column, count, min(_SHADES, ceil(_SHADES * (count / (total[row] or 1)) ** 0.5)),
+        shade = ceil(_SHADES * (count / (total[row] or 1)) ** 0.5)  # the root keeps one in a hundred visible
+        return (column, count, min(_SHADES, shade),
                 f"{page.rows[row]}, {page.headings['column']} {page.columns[column]}")
 
     below, across = page.matrix.shown
@@ -151,7 +142,8 @@ def _below(page: Page) -> list[tuple]:
 
 def _named(names: dict[int, str], shown: Sequence[int]) -> list[tuple[str, str]]:
     """The names of rows or columns, and short ones."""
-    return [(names[i], short) for i, short in zip(shown, short_names(names[i] for i in shown), strict=True)]
+    long = [names[i] for i in shown]
+    return list(zip(long, short_names(long), strict=True))
 
 
 def _as_data(value: object) -> str:
@@ -165,9 +157,8 @@ def _as_data(value: object) -> str:
 def _remarks(page: Page, megabytes: float, kept: int, lossless: bool) -> list[str]:
     """What comes before the mistakes: which are there, and what their sound is."""
     count = sum(page.count().values())
-    if kept == count:
-        which = f"All {count:,} are here."
-    else:
+    which = f"All {count:,} are here."
+    if kept < count:
         which = (f"{kept:,} of {count:,} are here; the other {count - kept:,} were left out, "
                  + (f"for a page of at most {megabytes:g} MB (--html_mb)" if kept < len(page.mistakes) else
                     "of a kind of which there are too many")
@@ -180,3 +171,17 @@ def _remarks(page: Page, megabytes: float, kept: int, lossless: bool) -> list[st
 
 def _hash(content: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """Bytes of a media type as an address that holds them."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def sound_uri(samples: np.ndarray, lossless: bool) -> str:
+    """(T,) int16 at 16 kHz as a data URI of FLAC or, a sixth as large, of Ogg Opus; players want at least a sample."""
+    import soundfile
+
+    content, how = io.BytesIO(), ("FLAC", "PCM_16") if lossless else ("OGG", "OPUS")
+    soundfile.write(content, samples if len(samples) else np.zeros(1, np.int16), SAMPLE_RATE, how[1], format=how[0])
+    return data_uri(content.getvalue(), f"audio/{how[0].lower()}")

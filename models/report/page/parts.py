@@ -3,35 +3,28 @@
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 import numpy as np
 
 
 @dataclass(frozen=True)
 class Clip:
-    """Something to listen to.
+    """Something to listen to."""
 
-    Attributes:
-        lines: where it lies, for people.
-        sound: gives it, (T,) int16 at 16 kHz; or a text, why there is none to hear.
-        key: of several clips with one key the page has one sound.
-        label: what it is enrolled or trained as, shown beside it; None shows none.
-    """
-
-    lines: tuple[str, ...]
-    sound: Callable[[], np.ndarray] | str
-    key: Hashable
-    label: str | None = None
+    lines: tuple[str, ...]  # where it lies, for people
+    sound: Callable[[], np.ndarray] | str  # gives it, (T,) int16 at 16 kHz; or a text, why there is none to hear
+    key: Hashable  # of several clips with one key the page has one sound
+    label: str | None = None  # what it is enrolled or trained as, shown beside it
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A clip of the matrix's cell (row, column), the further columns' values (to sort by, to show), and the clip that
-    it was compared with."""
+    """A clip that was taken for something else, and the clip that it was compared with."""
 
-    row: int
+    row: int  # of the matrix
     column: int
-    values: tuple[tuple[float, str], ...]
+    values: tuple[tuple[float, str], ...]  # of the further columns: to sort by, to show
     clip: Clip
     nearest: Clip
 
@@ -46,19 +39,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Matrix:
-    """Counts of what clips are against what they were taken for.
-
-    Attributes:
-        counts: by (row, column); what is not there is 0.
-        right: the column of each row that is no mistake.
-        shown: the rows and the columns to draw, in order.
-    """
+    """Counts of what clips are against what they were taken for."""
 
     title: str
     caption: str
-    counts: dict[tuple[int, int], int]
-    right: dict[int, int]
-    shown: tuple[Sequence[int], Sequence[int]]
+    counts: dict[tuple[int, int], int]  # by (row, column); what is not there is 0
+    right: dict[int, int]  # the column of each row that is no mistake
+    shown: tuple[Sequence[int], Sequence[int]]  # the rows and the columns to draw, in order
 
 
 @dataclass(frozen=True)
@@ -70,35 +57,23 @@ class Picture:
 
 @dataclass
 class Page:
-    """A test's page.
-
-    Attributes:
-        tiles: the most important figures, name and value.
-        headings: of the mistakes' table: clip, row, column, nearest, and a list, those of the values.
-        rows, columns: names of the matrix' rows and columns, by number.
-        mistakes: all of them, of each cell the surest first.
-        origin: where the figures are from, name and value.
-        notes: what a reader must know before using a figure.
-        explained: what comes before the mistakes.
-        elsewhere: what has all mistakes, if some are left out here.
-        unlisted: how many more mistakes there are than those listed, by row and column.
-    """
+    """A test's page."""
 
     title: str
     about: str
-    tiles: list[tuple[str, str]]
-    headings: dict[str, str | list[str]]
-    rows: dict[int, str]
+    tiles: list[tuple[str, str]]  # the most important figures, name and value
+    headings: dict[str, str | list[str]]  # of the mistakes' table: clip, row, column, nearest, and those of the values
+    rows: dict[int, str]  # names of the matrix' rows, by number
     columns: dict[int, str]
     matrix: Matrix
-    mistakes: list[Mistake]
-    origin: list[tuple[str, str]]
-    notes: list[str] = field(default_factory=list)
+    mistakes: list[Mistake]  # of each cell the surest first
+    origin: list[tuple[str, str]]  # where the figures are from, name and value
+    notes: list[str] = field(default_factory=list)  # what a reader must know before using a figure
     tables: list[Table] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
-    explained: str = ""
-    elsewhere: str = ""
-    unlisted: dict[tuple[int, int], int] = field(default_factory=dict)
+    explained: str = ""  # what comes before the mistakes
+    elsewhere: str = ""  # what has all mistakes, if some are left out here
+    unlisted: dict[tuple[int, int], int] = field(default_factory=dict)  # further mistakes by row and column
 
     def count(self) -> dict[tuple[int, int], int]:
         """How many mistakes there are, listed or not, by row and column."""
@@ -126,10 +101,8 @@ def named(pictures: dict[str, bytes]) -> list[Picture]:
 def in_turn(mistakes: Sequence[Mistake]) -> list[Mistake]:
     """The mistakes in the order in which they get room: the first of every kind, the most frequent kind first, then the
     second of every kind, and so on; of a kind in the order given."""
-    kinds = Counter((m.row, m.column) for m in mistakes)
-    place, turn, order = {kind: i for i, (kind, _) in enumerate(kinds.most_common())}, Counter(), []
-    for i, mistake in enumerate(mistakes):
-        kind = mistake.row, mistake.column
-        order.append((turn[kind], place[kind], i))
-        turn[kind] += 1
-    return [mistakes[i] for *_, i in sorted(order)]
+    kinds: dict[tuple[int, int], list[Mistake]] = {}
+    for mistake in mistakes:
+        kinds.setdefault((mistake.row, mistake.column), []).append(mistake)
+    frequent = sorted(kinds.values(), key=len, reverse=True)
+    return [mistake for turn in zip_longest(*frequent) for mistake in turn if mistake is not None]

@@ -1,4 +1,1 @@
-"""The scripts' arguments: one name, one default, one help text each; a module a topic.
-
-None imports anything heavy, so that --help answers at once.
-"""
+"""The scripts' arguments, a module a topic. None imports anything heavy, so that --help answers at once."""

@@ -11,46 +11,42 @@ MODELS = ("Res8", "Res15", "Quartz", "BCRes1", "BCRes1.5", "BCRes2", "BCRes3", "
 
 
 def add_run(parser: Parser, name_help: str) -> None:
-    group = parser.add_argument_group("run")
-    group.add_argument("--name", required=True, help=name_help)
-    group.add_argument("--runs_dir", type=Path, default=Path("runs"), help="where runs lie (default: runs)")
-    group.add_argument("--gpu", type=whole, default=0,
-                       help="number of the GPU to use; without one, the CPU is used (default: 0)")
+    add = parser.add_argument_group("run").add_argument
+    add("--name", required=True, help=name_help)
+    add("--runs_dir", type=Path, default=Path("runs"), help="where runs lie (default: runs)")
+    add("--gpu", type=whole, default=0, help="number of the GPU to use; without one, the CPU is used (default: 0)")
 
 
 def add_data(parser: Parser) -> None:
-    group = parser.add_argument_group("data")
-    group.add_argument("--manifest", required=True,
-                       help="a name registered in manifests.json: 10, 100, 1000, 10000 (LibriWords), 12, 35 (Speech "
-                            "Commands), demo (made on first use), or your own; several joined by +, as a+b, are one")
-    group.add_argument("--registry", type=Path, default=ROOT / "manifests.json",
-                       help="the file that --manifest names are looked up in (default: manifests.json beside the "
-                            "scripts)")
-    group.add_argument("--clip_seconds", type=clip_seconds,
-                       help="length of a clip, 0.1 to 60: longer ones are cut around their centre, shorter ones "
-                            "zero-padded (default: 1.0; a checkpoint's own where one is loaded)")
-    group.add_argument("--cache_dir", type=Path, default=CACHE,
-                       help="where decoded audio is kept for the next run (default: datasets/cache)")
-    group.add_argument("--skip_bad_audio", action="store_true",
-                       help="leave out clips that cannot be decoded or are silent, instead of stopping (default: off)")
+    add = parser.add_argument_group("data").add_argument
+    add("--manifest", required=True,
+        help="a name registered in manifests.json: 10, 100, 1000, 10000 (LibriWords), 12, 35 (Speech Commands), demo "
+             "(made on first use), or your own; several are joined by +, as a+b")
+    add("--registry", type=Path, default=ROOT / "manifests.json",
+        help="the file that --manifest names are looked up in (default: manifests.json beside the scripts)")
+    add("--clip_seconds", type=clip_seconds,
+        help="length of a clip, 0.1 to 60: longer ones are cut around their centre, shorter ones zero-padded (default: "
+             "1.0; a checkpoint's own where one is loaded)")
+    add("--cache_dir", type=Path, default=CACHE,
+        help="where decoded audio is kept for the next run (default: datasets/cache)")
+    add("--skip_bad_audio", action="store_true",
+        help="leave out clips that cannot be decoded or are silent, instead of stopping (default: off)")
 
 
 def add_model(parser: Parser, fixed: bool = False) -> None:
     """``fixed``: the width always comes from a checkpoint."""
-    group = parser.add_argument_group("model")
-    group.add_argument("--model", required=True, choices=MODELS, help="the encoder")
-    group.add_argument("--hidden_size", type=width,
-                       help="channels of Res8 and Res15, and size of the embedding (default: " + (
-                           "the checkpoint's)" if fixed else
-                           "45, of Quartz 128; a checkpoint's own where one is loaded)"))
-    group.add_argument("--embedding_size", type=width,
-                       help="size of the embedding where it is to differ from the channels, by a linear projection "
-                            "(default: --hidden_size; a checkpoint's own where one is loaded)")
+    add = parser.add_argument_group("model").add_argument
+    add("--model", required=True, choices=MODELS, help="the encoder")
+    default = "the checkpoint's" if fixed else "45, of Quartz 128; a checkpoint's own where one is loaded"
+    add("--hidden_size", type=width,
+        help=f"channels of Res8 and Res15, and size of the embedding (default: {default})")
+    add("--embedding_size", type=width,
+        help="size of the embedding where it is to differ from the channels, by a linear projection (default: "
+             "--hidden_size; a checkpoint's own where one is loaded)")
     if not fixed:
-        group.add_argument("--compression", choices=("log", "pcen"),
-                           help="of the mel spectrogram: the logarithm, or per-channel energy normalisation, which "
-                                "divides by each band's running mean (default: log; a checkpoint's own where one is "
-                                "loaded)")
+        add("--compression", choices=("log", "pcen"),
+            help="of the mel spectrogram: the logarithm, or per-channel energy normalisation, which divides by each "
+                 "band's running mean (default: log; a checkpoint's own where one is loaded)")
 
 
 def repeated(args: argparse.Namespace) -> list[str]:

@@ -12,34 +12,32 @@ PROTOCOLS = {"commands10": {"shots": [1, 5, 10], "repeats": 100, "unknown": [], 
 
 
 def add_enrolment(parser: Parser) -> None:
-    group = parser.add_argument_group(
-        "new words", "Test with only a few training clips a class enrolled, instead of with all of them.")
-    group.add_argument("--shots", type=count, nargs="+", metavar="N",
-                       help="numbers of clips to enrol of each class (default: off: the k-nearest-neighbour test)")
-    group.add_argument("--repeats", type=count, default=20, help="random draws of the enrolled clips (default: 20)")
-    group.add_argument("--seed", type=whole, default=0, help="of the draws (default: 0)")
-    group.add_argument("--enroll", nargs="+", metavar="LABEL",
-                       help="the labels to enrol (default: all that are not --unknown)")
-    group.add_argument("--unknown", nargs="*", metavar="LABEL",
-                       help="labels that are never enrolled and whose test clips must be rejected; without LABEL, all "
-                            "that --enroll does not name (default: none)")
-    group.add_argument("--protocol", choices=tuple(PROTOCOLS),
-                       help="a test that others report, in place of the flags above; commands10: the ten command words "
-                            "of Speech Commands enrolled from 1, 5 and 10 clips, 100 draws, all other words and "
-                            "silence to reject (data.speech_commands --silence makes such a set) (default: none)")
-    group.add_argument("--new_words", action="store_true",
-                       help="instead, report how well distances tell words that the data set holds out as new, as "
-                            "--eval new_words measures while training: AUROC and equal-error rate of pairs of clips "
-                            "(default: off)")
-    group.add_argument("--eval_clips", type=count, default=2000,
-                       help="of --new_words: at most so many clips, spread over the words (default: 2000)")
-    group.add_argument("--cohort", metavar="MANIFEST",
-                       help="where there are unknown words, a data set whose training clips of other words all scores "
-                            "are also normalised and embeddings whitened by (default: the cohort that spotting.cohort "
-                            "kept beside the encoder, or else what it was trained on, if that is still there)")
-    group.add_argument("--baselines", action="store_true",
-                       help="compare with what needs no encoder, dynamic time warping of MFCCs and the cosine of "
-                            "log-mel spectrograms; the former takes minutes (default: off)")
+    add = parser.add_argument_group(
+        "new words", "Test with only a few training clips a class enrolled, instead of with all of them.").add_argument
+    add("--shots", type=count, nargs="+", metavar="N",
+        help="numbers of clips to enrol of each class (default: off: the k-nearest-neighbour test)")
+    add("--repeats", type=count, default=20, help="random draws of the enrolled clips (default: 20)")
+    add("--seed", type=whole, default=0, help="of the draws (default: 0)")
+    add("--enroll", nargs="+", metavar="LABEL", help="the labels to enrol (default: all that are not --unknown)")
+    add("--unknown", nargs="*", metavar="LABEL",
+        help="labels that are never enrolled and whose test clips must be rejected; without LABEL, all that --enroll "
+             "does not name (default: none)")
+    add("--protocol", choices=tuple(PROTOCOLS),
+        help="a test that others report, in place of the flags above; commands10: ten command words enrolled from 1, 5 "
+             "and 10 clips, 100 draws, all other words and silence to reject, of a set that data.speech_commands "
+             "--silence makes (default: none)")
+    add("--new_words", action="store_true",
+        help="instead, report how well distances tell words that the data set holds out as new: AUROC and equal-error "
+             "rate of pairs of clips (default: off)")
+    add("--eval_clips", type=count, default=2000,
+        help="of --new_words: at most so many clips, spread over the words (default: 2000)")
+    add("--cohort", metavar="MANIFEST",
+        help="where there are unknown words, a data set whose training clips of other words all scores are also "
+             "normalised and embeddings whitened by (default: the cohort kept beside the encoder, or else what it was "
+             "trained on, if that is still there)")
+    add("--baselines", action="store_true",
+        help="compare with dynamic time warping of MFCCs, which takes minutes, and the cosine of log-mel spectrograms "
+             "(default: off)")
 
 
 def check_enrolment(args: argparse.Namespace) -> None:

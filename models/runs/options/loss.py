@@ -18,9 +18,8 @@ LOSSES = {
 
 def add_loss(group) -> None:
     group.add_argument("--loss", choices=tuple(LOSSES), default="triplet",
-                       help="triplet: the paper's; angular_prototypical: each class's last clip against the means of "
-                            "the others; supcon: every clip against all clips of the batch; multi_similarity: its "
-                            "hard pairs (default: triplet)")
+                       help="angular_prototypical: each class's last clip against the means of the others; supcon: "
+                            "every clip against all of the batch; multi_similarity: hard pairs (default: triplet)")
     group.add_argument("--margin", type=positive, help="of the triplet loss, on squared distances (default: 0.5)")
     group.add_argument("--mining", choices=MINING,
                        help="the negative of a triplet's pair, among those with positive loss: any, the nearest, or "
@@ -33,11 +32,8 @@ def add_loss(group) -> None:
 
 
 def resolve_loss(args: argparse.Namespace) -> None:
-    """Fill in the defaults of the chosen loss; after `resolve_recipe`.
-
-    Raises:
-        UserError: a flag that this loss does not take, or a value that makes no sense.
-    """
+    """Fill in the defaults of the chosen loss; after `resolve_recipe`. Raises UserError for a flag that this loss does
+    not take, or a value that makes no sense."""
     takes = LOSSES[args.loss]
     for flag in sorted({flag for flags in LOSSES.values() for flag in flags}):
         if flag not in takes and flag in args.given:

@@ -24,66 +24,58 @@ HEAD = {"lr_end": 1e-4, "num_epochs": 2, "shift": False, "speed": False}
 
 def add_recipe(parser: Parser, changes: dict | None = None) -> None:
     """Flags of optimiser and schedule, with each recipe's value in the help."""
-    def default(flag: str) -> str:
-        return _default(flag, changes)
-
-    group = parser.add_argument_group(
+    add = parser.add_argument_group(
         "optimisation", "A recipe sets what is not given.\n"
         "  paper: the original's, NovoGrad and a cosine with warm-up; on Speech Commands with masks\n"
-        "  fast: AdamW and one cycle, with time shift; more accuracy in few steps")
-    group.add_argument("--recipe", choices=tuple(RECIPES), default="paper", help="(default: paper)")
-    group.add_argument("--optimizer", choices=("novograd", "adamw"), help=default("optimizer"))
-    group.add_argument("--schedule", choices=("cosine", "onecycle"), help=default("schedule"))
-    group.add_argument("--lr", type=positive, help=f"highest learning rate {default('lr')}")
-    group.add_argument("--lr_end", type=positive, help=f"learning rate of the last step {default('lr_end')}")
-    group.add_argument("--weight_decay", type=not_negative, help=default("weight_decay"))
-    group.add_argument("--warmup", type=share, help=f"share of the steps to reach --lr {default('warmup')}")
-    group.add_argument("--num_epochs", type=count, help=default("num_epochs"))
-    group.add_argument("--num_steps", type=count,
-                       help="train for so many steps, instead of --num_epochs; with "
-                       "--resume more than before makes a run longer: its learning rates are stretched over all steps, "
-                       "and its weights are not those of a run that was begun with so many (default: as many as the "
-                       "epochs have)")
-    group.add_argument("--seed", type=whole, default=0, help="of weights, batches, augmentation and mining "
-                                                              "(default: 0)")
-    group.add_argument("--precision", choices=("32", "bf16"),
-                       help="arithmetic of the encoder in training: 32 is full float32, never TF32; tests and all that "
-                            "embeds clips take it in any case (default: bf16 on a GPU that has it, 32 elsewhere)")
-    group.add_argument("--compile", action="store_true",
-                       help="compile the encoder by torch.compile: a minute at the start, for a faster step on some "
-                            "machines (default: off)")
+        "  fast: AdamW and one cycle, with time shift; more accuracy in few steps").add_argument
+    add("--recipe", choices=tuple(RECIPES), default="paper", help="(default: paper)")
+    for flag, how, what in (
+            ("optimizer", {"choices": ("novograd", "adamw")}, ""),
+            ("schedule", {"choices": ("cosine", "onecycle")}, ""),
+            ("lr", {"type": positive}, "highest learning rate "),
+            ("lr_end", {"type": positive}, "learning rate of the last step "),
+            ("weight_decay", {"type": not_negative}, ""),
+            ("warmup", {"type": share}, "share of the steps to reach --lr "), ("num_epochs", {"type": count}, "")):
+        add(f"--{flag}", **how, help=what + _default(flag, changes))
+    add("--num_steps", type=count,
+        help="train for so many steps, instead of --num_epochs; with --resume more than before makes a run longer, its "
+             "learning rates stretched over all steps (default: as the epochs have)")
+    add("--seed", type=whole, default=0, help="of weights, batches, augmentation, mining (default: 0)")
+    add("--precision", choices=("32", "bf16"),
+        help="arithmetic of the encoder in training: 32 is full float32, never TF32, which tests have in any case "
+             "(default: bf16 on a GPU that has it, 32 elsewhere)")
+    add("--compile", action="store_true",
+        help="compile the encoder by torch.compile, for a faster step on some machines (default: off)")
 
 
 def add_augmentation(parser: Parser, changes: dict | None = None) -> None:
-    group = parser.add_argument_group("augmentation", "In batches, on the device that trains.")
-    group.add_argument("--augment", action="store_true",
-                       help="shift each clip by up to 100 ms and add background noise, each with probability 0.8 "
-                            "(default: off)")
-    group.add_argument("--shift", action=argparse.BooleanOptionalAction,
-                       help=f"the shift alone {_default('shift', changes)}; --augment includes it")
-    group.add_argument("--speed", action=argparse.BooleanOptionalAction,
-                       help=f"play each clip at 0.85 to 1.15 of its speed {_default('speed', changes)}")
-    group.add_argument("--noise_snr", type=decibels, nargs=2, metavar=("LOW", "HIGH"),
-                       help=f"range of signal-to-noise ratios of --augment, dB {_default('noise_snr', None)}")
-    group.add_argument("--noise_dir", type=Path,
-                       help="folder of noise recordings for --augment (default: the data set's own, in manifests.json)")
+    add = parser.add_argument_group("augmentation", "In batches, on the device that trains.").add_argument
+    add("--augment", action="store_true",
+        help="shift each clip by up to 100 ms and add background noise, each with probability 0.8 (default: off)")
+    add("--shift", action=argparse.BooleanOptionalAction,
+        help=f"the shift alone {_default('shift', changes)}; --augment includes it")
+    add("--speed", action=argparse.BooleanOptionalAction,
+        help=f"play each clip at 0.85 to 1.15 of its speed {_default('speed', changes)}")
+    add("--noise_snr", type=decibels, nargs=2, metavar=("LOW", "HIGH"),
+        help=f"range of signal-to-noise ratios of --augment, dB {_default('noise_snr', None)}")
+    add("--noise_dir", type=Path,
+        help="folder of noise recordings for --augment (default: the data set's own, in manifests.json)")
     for flag, likely, what in (
             ("reverb", 0.5, "be heard in one of 200 simulated rooms, reverberation times of 0.1 to 0.6 s"),
             ("babble", 0.3, "have one to three clips of other classes of its batch talk in the background"),
             ("band_limit", 0.3, "lose low frequencies, high ones or both, as by cheap microphones and telephones"),
             ("gain", 0.5, "be made louder or quieter, saturating at full scale by at most 6 dB"),
             ("vtlp", 0.5, "have its frequencies warped by up to 15 %%, as another vocal tract would")):
-        group.add_argument(f"--{flag}", type=probability, nargs="?", const=likely, metavar="P",
-                           help=f"probability of a clip to {what} (default: off; without P: {likely:g})")
-    group.add_argument("--babble_snr", type=decibels, nargs=2, default=(5.0, 20.0), metavar=("LOW", "HIGH"),
-                       help="range of ratios of a clip to the voices of --babble, dB (default: 5 20)")
-    group.add_argument("--gain_db", type=decibels, nargs=2, default=(-20.0, 10.0), metavar=("LOW", "HIGH"),
-                       help="range of --gain, dB (default: -20 10)")
-    group.add_argument("--spec_augment", nargs="?", choices=("full", "light", "off"), const="full",
-                       help="mask the spectrogram; full, or no value: 2 bands of up to 15 mels, 2 stretches of up to "
-                            "25 frames, 5 rectangles of up to 15 x 25, the original's for Speech Commands; light: a "
-                            "band of up to 10 mels and a stretch of up to 15 frames (default: paper full on Speech "
-                            "Commands, else off)")
+        add(f"--{flag}", type=probability, nargs="?", const=likely, metavar="P",
+            help=f"probability of a clip to {what} (default: off; without P: {likely:g})")
+    add("--babble_snr", type=decibels, nargs=2, default=(5.0, 20.0), metavar=("LOW", "HIGH"),
+        help="range of ratios of a clip to the voices of --babble, dB (default: 5 20)")
+    add("--gain_db", type=decibels, nargs=2, default=(-20.0, 10.0), metavar=("LOW", "HIGH"),
+        help="range of --gain, dB (default: -20 10)")
+    add("--spec_augment", nargs="?", choices=("full", "light", "off"), const="full",
+        help="mask the spectrogram; full, or no value: 2 bands of up to 15 mels, 2 stretches of up to 25 frames, 5 "
+             "rectangles of up to 15 x 25; light: a band of up to 10 mels and a stretch of up to 15 frames (default: "
+             "paper full on Speech Commands, else off)")
 
 
 def add_per_class(group, when: str = "") -> None:
@@ -109,11 +101,7 @@ def resolve_masks(args: argparse.Namespace, speech_commands: bool) -> None:
 
 
 def resolve_recipe(args: argparse.Namespace, changes: dict | None = None) -> None:
-    """Fill in what the recipe sets and no flag did.
-
-    Raises:
-        UserError: values that contradict one another.
-    """
+    """Fill in what the recipe sets and no flag did. Raises UserError for values that contradict one another."""
     values = RECIPES[args.recipe] | (changes or {})
     values["shift"] |= args.augment
     for flag, value in values.items():

@@ -1,6 +1,5 @@
 """Flags of tests: neighbours that vote, what is written, drawn and put on a page."""
 
-import argparse
 from pathlib import Path
 
 from data.base.values import count, megabytes, whole
@@ -8,11 +7,7 @@ from models.runs.parser import Parser
 
 
 def add_test(parser: Parser, step: str = "the newest"):
-    """What the two test scripts share. Returns the group, for more of its kind.
-
-    Args:
-        step: which of the encoder's is tested where none is named.
-    """
+    """What the two test scripts share. Returns the group. ``step`` is the encoder's that is tested by default."""
     group = parser.add_argument_group("test")
     group.add_argument("--enc_step", type=whole, help=f"step of the encoder's checkpoint (default: {step})")
     group.add_argument("--save", action="store_true",
@@ -23,25 +18,13 @@ def add_test(parser: Parser, step: str = "the newest"):
 
 
 def add_k(group, several: bool = False) -> None:
-    """``several``: more than one number may be given; `each_k` has them."""
-    group.add_argument("--k", type=count, default=5, **({"nargs": "+"} if several else {}),
+    """``several``: more than one number may be given."""
+    group.add_argument("--k", type=count, **({"nargs": "+", "default": [5]} if several else {"default": 5}),
                        help="neighbours that vote" + ("; of several, the first has the full report" if several else "")
                             + " (default: 5)")
     group.add_argument("--ties", choices=("nearest", "lowest"), default="nearest",
-                       help="which of the classes with equally many votes wins: the nearest neighbour's, or, as in the "
-                            "original, the first label's (default: nearest)")
-
-
-def each_k(args: argparse.Namespace) -> list[int]:
-    """The numbers of neighbours of --k, each once, in the order given."""
-    return list(dict.fromkeys(args.k if isinstance(args.k, list) else [args.k]))
-
-
-def add_plot(group) -> None:
-    group.add_argument("--plot", action="store_true",
-                       help="also draw a map of the test clips' embeddings (t-SNE) and how far apart clips of the same "
-                            "and of different words lie, and write TSV files for TensorBoard's embedding projector "
-                            "(default: off)")
+                       help="which of the classes with equally many votes wins: the nearest neighbour's, or the first "
+                            "label's, as in the original (default: nearest)")
 
 
 def add_html(group, tested: str) -> None:

@@ -9,37 +9,33 @@ NEW_WORDS = "AUROC of new words"  # its name in the log, with --eval new_words
 
 
 def add_init(parser: Parser, when: str = "") -> None:
-    group = parser.add_argument_group("fine-tuning")
-    group.add_argument("--init_from", metavar="RUN[:STEP]",
-                       help=f"begin with the weights of that run's encoder, or of a checkpoint's path{when}; its "
-                            "--model, width and clip length are taken over (default: off, random weights)")
+    add = parser.add_argument_group("fine-tuning").add_argument
+    add("--init_from", metavar="RUN[:STEP]",
+        help=f"begin with the weights of that run's encoder, or of a checkpoint's path{when}; its --model, width and "
+             "clip length are taken over (default: off, random weights)")
 
 
 def add_checkpoints(parser: Parser) -> None:
-    group = parser.add_argument_group("checkpoints")
-    group.add_argument("--step_freq", type=count, default=100,
-                       help="steps between checkpoints (default: 100)")
-    group.add_argument("--eval_freq", type=count, default=50,
-                       help="steps between evaluations on the dev set (default: 50)")
-    group.add_argument("--checkpoints_to_keep", type=count, default=100, help="older ones are removed (default: 100)")
-    group.add_argument("--resume", action="store_true",
-                       help="go on from the newest checkpoint of --name, to the weights that an uninterrupted run "
-                            "reaches (default: off: a name that is taken is an error)")
-    group.add_argument("--eval_clips", type=count, default=2000,
-                       help="at most so many clips, spread over the classes, of train and of dev in an evaluation "
-                            "(default: 2000)")
+    add = parser.add_argument_group("checkpoints").add_argument
+    add("--step_freq", type=count, default=100, help="steps between checkpoints (default: 100)")
+    add("--eval_freq", type=count, default=50, help="steps between evaluations on the dev set (default: 50)")
+    add("--checkpoints_to_keep", type=count, default=100, help="older ones are removed (default: 100)")
+    add("--resume", action="store_true",
+        help="go on from the newest checkpoint of --name, to the weights that an uninterrupted run reaches (default: "
+             "off: a name that is taken is an error)")
+    add("--eval_clips", type=count, default=2000,
+        help="at most so many clips, spread over the classes, of train and of dev in an evaluation (default: 2000)")
 
 
 def add_eval(parser: Parser) -> None:
-    group = parser.add_argument_group("evaluation while training")
-    group.add_argument("--eval", choices=("dev", "new_words"), default="dev",
-                       help="what is looked at while training: dev, accuracy on the dev set; new_words, how well "
-                            "distances tell words that the data set holds out as new (data.libriwords --new_words), "
-                            "AUROC: with thousands of classes, accuracy on dev says little (default: dev)")
+    add = parser.add_argument_group("evaluation while training").add_argument
+    add("--eval", choices=("dev", "new_words"), default="dev",
+        help="what is looked at while training: accuracy on dev, or how well distances tell words that the data set "
+             "holds out as new (data.libriwords --new_words), AUROC (default: dev)")
 
 
 def add_parallel(parser: Parser) -> None:
-    group = parser.add_argument_group(
+    add = parser.add_argument_group(
         "several GPUs of one machine",
-        "Start it by torchrun --nproc_per_node=GPUS: they share each batch and the evaluations.")
-    group.add_argument("--num_nodes", type=int, choices=(1,), help=SUPPRESS)  # the original's command lines have it
+        "Start it by torchrun --nproc_per_node=GPUS: they share each batch and the evaluations.").add_argument
+    add("--num_nodes", type=int, choices=(1,), help=SUPPRESS)  # the original's command lines have it

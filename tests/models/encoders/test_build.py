@@ -24,8 +24,7 @@ def test_sizes_are_recorded_saved_loaded_and_tested(model, flags, width, embeddi
     assert head.code == 0
     assert load_state(Run(runs, f"{folder.name}-head").path("ClassificationNet", 2))["fc1.weight"].shape == \
         (6, embedding)
-    tested = [run("infer_train", *common, "--k=1"),
-              run("infer_notl", *common, f"--cl_name={folder.name}-head")]
+    tested = [run("infer_train", *common, "--k=1"), run("infer_notl", *common, f"--cl_name={folder.name}-head")]
     monkeypatch.chdir(tmp_path)  # where what is made with a run without a configuration goes
     (folder.folder / "config.json").rename(folder.folder / "config.away")  # as of a run that has none
     try:

@@ -1,6 +1,5 @@
 """Float32 in full wherever clips are embedded, heads tested or encoders trained; where neighbours are searched."""
 
-import numpy as np
 import pytest
 import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
@@ -42,12 +41,6 @@ def test_training_and_the_test_of_a_head(run, words, tmp_path, computed, precisi
     if precision == "32":
         assert run("TripletClassifier", "--name=c", "--enc_name=e", *flags, "--model=Res8", "--num_steps=2").code == 0
         assert run("infer_notl", "--name=e", "--cl_name=c", *flags, "--model=Res8").code == 0
-
-
-def test_a_spotter(encoder, runs, words, computed):
-    from spotting.encoders.load import load_torch
-
-    assert load_torch(runs / "enc", None, None, 0)(np.ones((2, 16_000), np.int16)).shape == (2, 12)
 
 
 def test_neighbours_are_searched_where_classify_gpu_says(monkeypatch, capsys):

@@ -25,18 +25,17 @@ def test_meets_the_original(golden, noise):
     assert cosine > 0.9999
 
 
-def test_valid_frames_are_normalised_and_the_rest_is_zero(noise):
-    spectrograms = LogMel().eval()(noise)
-    assert torch.all(spectrograms[:, :, 100:] == 0)
+@pytest.mark.parametrize("compression", ["log", "pcen"])
+def test_valid_frames_are_normalised_and_the_rest_is_zero_whatever_the_batch(noise, compression):
+    frontend = LogMel(compression).eval()
+    spectrograms = frontend(noise)
+    assert spectrograms.shape == (4, 64, 112) and torch.all(spectrograms[:, :, 100:] == 0)
     assert spectrograms[:, :, :100].mean(2).abs().max() < 1e-4
     assert (spectrograms[:2, :, :100].std(2) - 1).abs().max() < 1e-3
-
-
-def test_one_clip_one_spectrogram_whatever_its_batch(noise):
-    frontend = LogMel().eval()
-    together = frontend(noise)
     alone = torch.cat([frontend(noise[i:i + 1]) for i in (3, 1, 0, 2)])
-    assert (alone - together[[3, 1, 0, 2]]).abs().max() < 1e-5
+    assert (alone - spectrograms[[3, 1, 0, 2]]).abs().max() < (1e-5 if compression == "log" else 1e-4)
+    assert not frontend(torch.zeros(1, 16_000)).any()
+    assert compression == "log" or (spectrograms - LogMel().eval()(noise)).abs().max() > 0.1
 
 
 def test_near_silence_is_no_matter_of_rounding(noise):
@@ -44,7 +43,6 @@ def test_near_silence_is_no_matter_of_rounding(noise):
     clip = noise[:1] * 1e-4  # -100 dB of full scale
     frontend, exact = LogMel().eval(), LogMel().eval().double()
     assert (frontend(clip) - exact(clip.double())).abs().max() < 1e-2
-    assert not frontend(torch.zeros(1, 16_000)).any()
 
 
 def test_dither_only_while_training(noise):
@@ -90,16 +88,3 @@ def test_pcen_is_librosas(frames):
     single = pcen(torch.from_numpy(power).float())
     np.testing.assert_allclose(single.numpy(), expected, rtol=1e-3, atol=1e-5)
     assert (found[0, :5] == 0).all()
-
-
-def test_the_spectrogram_with_pcen_is_normalised_as_with_a_logarithm(noise):
-    log, ours = LogMel().eval(), LogMel("pcen").eval()
-    spectrograms = ours(noise)
-    assert spectrograms.shape == log(noise).shape
-    assert torch.all(spectrograms[:, :, 100:] == 0)
-    assert spectrograms[:, :, :100].mean(2).abs().max() < 1e-4
-    assert (spectrograms[:2, :, :100].std(2) - 1).abs().max() < 1e-3
-    assert (spectrograms - log(noise))[:, :, :100].abs().max() > 0.1
-    alone = torch.cat([ours(noise[i:i + 1]) for i in range(4)])
-    assert (alone - spectrograms).abs().max() < 1e-4
-    assert ours(torch.zeros(1, 16_000)).abs().max() == 0

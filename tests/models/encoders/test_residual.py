@@ -27,8 +27,8 @@ def both(kind, train: bool, monkeypatch, clips: int = 2, momentum: float | None 
     return spectrograms, plain, copy.deepcopy(plain)
 
 
-def outcome(encoder, spectrograms, by_parts: bool, monkeypatch):
-    monkeypatch.setattr(resnet, "BY_PARTS", by_parts)
+def outcome(encoder, spectrograms, by_parts: bool):
+    encoder.by_parts = by_parts
     embeddings = encoder(spectrograms)
     direction = torch.randn(embeddings.shape, generator=torch.Generator().manual_seed(1), dtype=embeddings.dtype)
     (embeddings * direction).sum().backward()
@@ -39,8 +39,8 @@ def outcome(encoder, spectrograms, by_parts: bool, monkeypatch):
 @pytest.mark.parametrize(("train", "momentum", "clips"), [(True, 0.1, 3), (True, None, 100), (False, 0.1, 1)])
 def test_values_gradients_and_statistics_are_those_of_the_modules(kind, train, momentum, clips, monkeypatch):
     spectrograms, plain, parts = both(kind, train, monkeypatch, clips, momentum)
-    embeddings, gradients, statistics = outcome(plain, spectrograms, False, monkeypatch)
-    found, by_parts, updated = outcome(parts, spectrograms, True, monkeypatch)
+    embeddings, gradients, statistics = outcome(plain, spectrograms, False)
+    found, by_parts, updated = outcome(parts, spectrograms, True)
     torch.testing.assert_close(found, embeddings, rtol=1e-9, atol=1e-9)
     for name, gradient in gradients.items():
         assert gradient.norm() > 0
@@ -53,8 +53,8 @@ def test_a_batch_norm_left_in_evaluation_mode_keeps_its_statistics(monkeypatch):
     spectrograms, plain, parts = both(Res8, True, monkeypatch)
     for encoder in (plain, parts):
         encoder.bn3.eval()
-    _, gradients, statistics = outcome(plain, spectrograms, False, monkeypatch)
-    _, by_parts, updated = outcome(parts, spectrograms, True, monkeypatch)
+    _, gradients, statistics = outcome(plain, spectrograms, False)
+    _, by_parts, updated = outcome(parts, spectrograms, True)
     assert updated["bn3.num_batches_tracked"] == 0 < updated["bn4.num_batches_tracked"]
     for name, value in statistics.items():
         torch.testing.assert_close(updated[name], value, rtol=1e-9, atol=1e-9)
@@ -65,11 +65,10 @@ def test_a_batch_norm_left_in_evaluation_mode_keeps_its_statistics(monkeypatch):
 @pytest.mark.parametrize("kind", list(SHAPES))
 def test_without_gradient_each_part_goes_through_all_layers(kind, monkeypatch):
     spectrograms, plain, parts = both(kind, False, monkeypatch)
-    monkeypatch.setattr(resnet, "BY_PARTS", True)
     with torch.no_grad():
         by_parts = parts(spectrograms)
         alone = torch.cat([parts(one[None]) for one in spectrograms])
-    monkeypatch.setattr(resnet, "BY_PARTS", False)
+    plain.by_parts = False
     torch.testing.assert_close(by_parts, plain(spectrograms).detach(), rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(by_parts, alone, rtol=1e-9, atol=1e-9)
 
@@ -99,9 +98,9 @@ def test_single_precision_is_as_near_as_the_modules(kind, monkeypatch):
     spectrograms, exact, encoder = both(kind, True, monkeypatch)
     encoder.float()
     modules = copy.deepcopy(encoder)
-    expected, right, _ = outcome(exact, spectrograms, False, monkeypatch)
-    found, by_parts, _ = outcome(encoder, spectrograms.float(), True, monkeypatch)
-    _, by_modules, _ = outcome(modules, spectrograms.float(), False, monkeypatch)
+    expected, right, _ = outcome(exact, spectrograms, False)
+    found, by_parts, _ = outcome(encoder, spectrograms.float(), True)
+    _, by_modules, _ = outcome(modules, spectrograms.float(), False)
     torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)
     for name, gradient in right.items():
         error, usual = ((found[name] - gradient).norm() / gradient.norm() for found in (by_parts, by_modules))

@@ -75,25 +75,6 @@ def test_the_host_reads_nothing_back(name):
     assert reads.count > 0  # the library's own is seen to
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("name", OTHERS)
-def test_a_gpu_gets_the_same_and_is_never_waited_for(name):
-    embeddings, found = functional.normalize(torch.randn(CLASSES * PER_CLASS, SIZE), dim=1), []
-    for device in ("cpu", "cuda"):
-        loss, labels = made(name).to(device), torch.arange(CLASSES, device=device).repeat_interleave(PER_CLASS)
-        x = embeddings.to(device, copy=True).requires_grad_()
-        for mode in ("default", "error"):  # the first call loads kernels
-            torch.cuda.set_sync_debug_mode(mode)
-            try:
-                value, figures = loss(x, labels)
-                gradient, = torch.autograd.grad(value, x)
-            finally:
-                torch.cuda.set_sync_debug_mode("default")
-        found.append([value.detach().cpu(), gradient.cpu(), *(figure.cpu() for figure in figures.values())])
-    for on_cpu, on_gpu in zip(*found, strict=True):
-        torch.testing.assert_close(on_gpu, on_cpu, rtol=1e-4, atol=1e-5)
-
-
 @pytest.mark.parametrize("name", OTHERS)
 def test_a_resumed_run_is_the_uninterrupted_one(name, runs, words, run):
     folder, own = Run(runs, f"resumed-{name}"), ["--loss_lr=0.05"] if "loss_lr" in LOSSES[name] else []

@@ -45,7 +45,7 @@ def test_the_search_for_a_gpu_finds_what_faiss_finds(monkeypatch, cells):
     monkeypatch.setattr(knn, "_SIMILARITIES", cells)  # one query at a time; 3; all
     rng = np.random.default_rng(9)
     train, queries, labels = unit(rng, 300, 45), unit(rng, 50, 45), rng.integers(0, 7, 300)
-    by_faiss, by_torch = (classify(train, labels, queries, 5, 7, device) for device in (None, torch.device("cpu")))
+    by_faiss, by_torch = (classify(train, labels, queries, 5, device) for device in (None, torch.device("cpu")))
     np.testing.assert_allclose(by_torch.similarities, by_faiss.similarities, atol=1e-6)
     np.testing.assert_array_equal(by_torch.indices, by_faiss.indices)
     np.testing.assert_array_equal(by_torch.labels, by_faiss.labels)
@@ -60,22 +60,20 @@ def test_a_view_with_strides_is_searched_like_its_copy():
 
 
 @pytest.mark.parametrize("ties", ["nearest", "lowest"])
-@pytest.mark.parametrize("cells", [1, 7, 1 << 22])
-def test_vote_equals_counting_by_hand(monkeypatch, cells, ties):
-    monkeypatch.setattr(knn, "_CELLS", cells)  # 1: one query a block; 7: blocks that do not divide the queries
+def test_vote_equals_counting_by_hand(ties):
     rng = np.random.default_rng(3)
     for _ in range(40):
         classes, k, q = (int(rng.integers(1, top)) for top in (9, 12, 60))
         labels = rng.integers(0, classes, (q, k))
-        np.testing.assert_array_equal(vote(labels, classes, ties), [oracle_vote(row, ties) for row in labels])
+        np.testing.assert_array_equal(vote(labels, ties), [oracle_vote(row, ties) for row in labels])
 
 
 def test_ties_go_to_the_nearest_neighbours_class_or_to_the_lowest_label():
     rows = np.array([[4, 1, 4, 1, 0], [3, 2, 1, 0, 4], [0, 3, 2, 2, 3], [4, 4, 0, 0, 4]])
-    np.testing.assert_array_equal(vote(rows, 5), [4, 3, 3, 4])  # the third: class 0 is nearer still, but alone
-    np.testing.assert_array_equal(vote(rows[:, ::-1], 5), [1, 4, 3, 4])
+    np.testing.assert_array_equal(vote(rows), [4, 3, 3, 4])  # the third: class 0 is nearer still, but alone
+    np.testing.assert_array_equal(vote(rows[:, ::-1]), [1, 4, 3, 4])
     for order in (rows, rows[:, ::-1], rows.astype(np.int32)):
-        np.testing.assert_array_equal(vote(order, 10_000, "lowest"), [1, 0, 2, 4])
+        np.testing.assert_array_equal(vote(order, "lowest"), [1, 0, 2, 4])
 
 
 @pytest.mark.parametrize("ties", ["nearest", "lowest"])
@@ -85,15 +83,15 @@ def test_several_k_from_one_search_are_what_each_gives_alone(ties, monkeypatch):
     searches = []
     search = knn.knn_search
     monkeypatch.setattr(knn, "knn_search", lambda *given: searches.append(given[2]) or search(*given))
-    found = classify_each(train, labels, queries, [3, 1, 10], 5, ties=ties)
+    found = classify_each(train, labels, queries, [3, 1, 10], ties=ties)
     assert list(found) == [3, 1, 10] and searches == [10]
     for k, prediction in found.items():
-        alone = classify(train, labels, queries, k, 5, ties=ties)
+        alone = classify(train, labels, queries, k, ties=ties)
         np.testing.assert_array_equal(prediction.labels, alone.labels)
         np.testing.assert_array_equal(prediction.indices, alone.indices)
         np.testing.assert_allclose(prediction.distances, alone.distances, atol=1e-6)
     with pytest.raises(UserError, match=r"--k 91\b.*at most --k 90"):
-        classify_each(train, labels, queries, [1, 91], 5)
+        classify_each(train, labels, queries, [1, 91])
 
 
 def test_equally_similar_neighbours_come_in_the_order_of_their_rows():
@@ -118,23 +116,11 @@ def test_classes_with_fewer_clips_than_neighbours_are_named():
     assert few_clips(np.array([1, 2, 3, 4, 1, 1, 1]), labels, 5).endswith("four (1) and 2 more")
 
 
-@pytest.mark.parametrize("k", [1, 2, 5, 40])
-def test_classify_equals_brute_force(k):
-    rng = np.random.default_rng(k)
-    train, queries, labels = unit(rng, 120), unit(rng, 60), rng.integers(0, 6, 120).astype(np.int32)
-    found = classify(train, labels, queries, k, 6)
-    nearest = np.argsort(-(queries.astype(np.float64) @ train.T), axis=1)[:, :k]
-    np.testing.assert_array_equal(found.labels, [oracle_vote(row) for row in labels[nearest]])
-    np.testing.assert_array_equal(labels[found.indices[:, 0]], labels[nearest[:, 0]])
-    gaps = queries[:, None].astype(np.float64) - train[found.indices]
-    np.testing.assert_allclose(found.distances, (gaps ** 2).sum(-1), atol=1e-5)
-
-
 def test_k_out_of_range_is_named_with_the_train_set_size():
     rng = np.random.default_rng(0)
     for k in (13, 0, -4):
         with pytest.raises(UserError, match=rf"--k {k}: must be 1 to 12\b"):
-            classify(unit(rng, 12), np.zeros(12, int), unit(rng, 2), k, 1)
+            classify(unit(rng, 12), np.zeros(12, int), unit(rng, 2), k)
 
 
 @pytest.mark.parametrize(("where", "named"), [(0, "train set"), (1, "queries")])
@@ -144,7 +130,7 @@ def test_embeddings_of_a_diverged_encoder_are_refused(where, named, value):
     embeddings = [unit(rng, 12), unit(rng, 6)]
     embeddings[where][4, 2] = value
     with pytest.raises(UserError, match=rf"1 of the {len(embeddings[where])} .*{named}.*no numbers.*clip 4.*diverged"):
-        classify(embeddings[0], np.zeros(12, int), embeddings[1], 3, 1)
+        classify(embeddings[0], np.zeros(12, int), embeddings[1], 3)
 
 
 def test_embeddings_without_a_direction_are_refused_and_their_clip_is_named():

@@ -74,12 +74,10 @@ def of_weights(**entries):
 
 
 @pytest.mark.parametrize("change", [
-    lambda s: s.pop("optimizer"), lambda s: s.update(step=1), lambda s: s.update(step=True),
-    lambda s: s.update(seconds=float("nan")), lambda s: s["optimizer"].update(state={}),
-    lambda s: s["optimizer"]["param_groups"][0].update(params=[0]), of_weights(exp_avg=torch.zeros(7)),
-    of_weights(more=torch.zeros(1)), lambda s: s["optimizer"]["state"][0]["exp_avg"].fill_(float("nan")),
-    of_weights(step=torch.tensor(1j)), lambda s: [v.update(exp_avg=v["exp_avg"].to_sparse())
-                                                  for v in s["optimizer"]["state"].values()],
+    lambda s: s.pop("optimizer"), lambda s: s.update(step=True), lambda s: s.update(seconds=float("nan")),
+    lambda s: s["optimizer"].update(state={}), lambda s: s["optimizer"]["param_groups"][0].update(params=[0]),
+    of_weights(exp_avg=torch.zeros(7)), lambda s: s["optimizer"]["state"][0]["exp_avg"].fill_(float("nan")),
+    of_weights(step=torch.tensor(1j)),
     lambda s: [v.update(exp_avg=v["exp_avg"].to("meta")) for v in s["optimizer"]["state"].values()]])
 def test_a_trainers_state_that_no_run_has(copy, change):
     back_to_step_2(copy.run)

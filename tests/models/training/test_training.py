@@ -320,15 +320,6 @@ def test_other_errors_are_defects_and_stay(clips, tmp_path):
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
 
 
-@pytest.mark.parametrize("value, said", [(0.0, "of length 0"), (float("nan"), "no numbers")])
-def test_a_look_at_new_words_by_embeddings_that_have_no_direction(words, value, said):
-    held = SimpleNamespace(manifest=load_corpus("words", ("dev",), words.registry).splits["dev"])
-    task = SimpleNamespace(args=SimpleNamespace(eval_clips=10),
-                           embed=lambda held, rows, title: np.full((len(rows), 4), value, np.float32))
-    with pytest.raises(UserError, match=f"10 of the 10 embeddings of the new words are {said}"):
-        training.TripletTask.auroc(task, held)
-
-
 def test_a_head_with_scores_that_are_not_numbers():
     head = ClassificationNet(8, 3)
     embeddings = np.zeros((4, 8), np.float32)

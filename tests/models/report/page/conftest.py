@@ -53,7 +53,7 @@ def tested(tmp_path, capsys):
         train, test = (make_clips(tmp_path, split, labels, n, rng) for split, n in zip(("train", "test"), each,
                                                                                        strict=True))
         a, b = make_vectors(train, rng), make_vectors(test, rng)
-        found = classify(a, train.manifest.label, b, 3, len(labels))
+        found = classify(a, train.manifest.label, b, 3)
         capsys.readouterr()
         outcome = Outcome("knn-x", test.manifest, found.labels, {"k": 3, "manifest": "x"}, distances=found.distances)
         result = report(tmp_path / "run", outcome)

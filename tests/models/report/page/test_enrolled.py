@@ -25,7 +25,7 @@ def enrolled(tmp_path, capsys):
         train, test = (make_clips(tmp_path, split, labels, n, rng)
                        for split, n in zip(("train", "test"), each, strict=True))
         known = np.array(known)
-        drawn = draw(train.manifest.label, labels, known, max(shots), DRAWS, 0)
+        drawn = draw(train.manifest.label, known, max(shots), DRAWS, 0)
         pool, rows = np.unique(drawn, return_inverse=True)
         rows = rows.reshape(drawn.shape)
         tested = np.arange(len(test))[len(test) % 2::1] if len(known) < len(labels) else np.arange(len(test))

@@ -22,7 +22,7 @@ ORIGINAL = {
                           "hidden_size": 45, "manifest": "12", "model": "Res8", "lr": 1e-3, "lr_end": 1e-4,
                           "num_epochs": 2, "batch_size": 128},
     "infer_train": {"gpu": 0, "name": "a", "enc_step": None, "manifest": "12", "hidden_size": None, "model": "Res8",
-                    "k": 5, "save": False},
+                    "k": [5], "save": False},
     "infer_notl": {"gpu": 0, "name": "a", "enc_step": None, "manifest": "12", "hidden_size": None, "model": "Res8",
                    "save": False, "cl_name": "b", "cl_step": None},
 }
@@ -103,20 +103,3 @@ def test_bad_values_exit_2_naming_the_flag(flags, said, capsys):
         parsed("TripletEncoder", *flags)
     assert stop.value.code == 2
     assert said in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("script, flags, idle", [
-    ("TripletEncoder", ["--noise_dir=/nowhere", "--babble=0", "--babble_snr", "0", "5", "--per_class=3"],
-     {"noise_dir", "babble_snr"}),
-    ("TripletEncoder", ["--augment", "--noise_snr", "0", "5", "--eval_clips=3", "--seed=1"], set()),
-    ("TripletClassifier", ["--per_class=3", "--batch_size=12"], {"per_class"}),
-    ("TripletClassifier", ["--per_class=3", "--batch_size=12", "--batch_classes=4"], {"batch_size"}),
-    ("TripletClassifier", ["--enc_name=enc", "--init_from=b"], {"init_from"}),
-    ("infer_train", ["--enroll", "x", "--seed=1", "--eval_clips=3", "--html_mb=1"],
-     {"enroll", "seed", "eval_clips", "html_mb"}),
-    ("infer_train", ["--shots", "1", "--k=5", "--cohort=a"], {"k", "cohort"}),
-    ("infer_train", ["--protocol=commands10", "--repeats=5", "--cohort=a", "--k=5"], {"k"}),
-    ("infer_train", ["--new_words", "--shots", "1", "--plot", "--eval_clips=3"], {"shots", "plot"})])
-def test_flags_without_effect_are_warned_of(script, flags, idle, capsys):
-    parsed(script, *flags)
-    assert set(re.findall(r"warning: --(\w+) has no effect with", capsys.readouterr().err)) == idle
