@@ -24,8 +24,7 @@ class Cell:
         method: ``ce`` trains encoder and head together; ``knn`` trains an encoder, and its training clips vote;
             ``head`` trains a softmax head on that encoder; ``shots`` enrols words with it that it never heard.
         extra: further flags of both training scripts and of the loss, as ``("--lr=1e-3",)``.
-        shares: of a batch's classes, by joined data set; () for all words alike.
-        words: of ``shots``, the name of the protocol (`experiments.protocol`).
+        words: of ``shots``, the name of the protocol (`experiments.new_words`).
     """
 
     manifest: str
