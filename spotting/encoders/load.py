@@ -13,7 +13,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from data.base.errors import UserError, out_of_memory
 from data.base.files import ROOT, open_regular
 from data.base.values import whole
 from models.enrolment.kept_cohort import Cohort, read_kept, unpack
+from models.runs.checkpoints import encoder_digest
 from models.runs.options.common import MODELS
 
 SHIPPED = ROOT / "pretrained" / "words"  # the run folder of the encoder that comes with the project
@@ -33,8 +34,6 @@ GPU_BATCH = 256
 PROBE_MOST = 1e-3  # by which an export's embedding of `probe` may differ from the one that its metadata have
 _SEAL = b"\x72\x4a\x0a\x06digest\x12\x40"  # ONNX's protobuf of a metadata entry "digest", whose 64 characters follow
 _AGAIN = "write it again with python -m spotting.export"
-
-
 # Of their JSON, see `data.base.files.misshapen`.
 FACTS = {"path": str, "run": str, "model": str, "step": int, "sha256": str, "width": int, "clip_samples": int,
          "frontend": dict}
@@ -42,11 +41,9 @@ FACTS = {"path": str, "run": str, "model": str, "step": int, "sha256": str, "wid
 
 @dataclass(frozen=True)
 class Facts:
-    """Which encoder it is.
+    """Which encoder it is: from which file, and of which checkpoint, also if it was loaded from an export.
 
     Attributes:
-        path: of the file that it was loaded from.
-        run, model, step, sha256: of its checkpoint, also if it was loaded from an export.
         width: D, the size of an embedding.
         clip_samples: the length of what it embeds, at 16 kHz.
     """
@@ -67,9 +64,6 @@ class Facts:
     def __str__(self) -> str:
         return f"run {self.run!r}, {self.model}, step {self.step} (SHA-256 {self.sha256[:12]})"
 
-    def to_json(self) -> dict:
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class Embedder:
@@ -85,11 +79,8 @@ class Embedder:
     cohort: Cohort | None = None
 
     def __call__(self, waveforms: np.ndarray) -> np.ndarray:
-        """(N, S) int16 to (N, D) float32 of length 1 that can be compared, ``batch`` at a time.
-
-        Raises:
-            UserError: the encoder gives what is no embedding of length 1, as NaN is none.
-        """
+        """(N, S) int16 to (N, D) float32 of length 1 that can be compared, ``batch`` at a time. Raises UserError: the
+        encoder gives what is no embedding of length 1, as NaN is none."""
         parts = [self.embed(waveforms[i:i + self.batch]) for i in range(0, len(waveforms), self.batch)]
         found = np.concatenate([np.zeros((0, self.facts.width), np.float32), *parts])
         if not (np.abs(np.linalg.norm(found, axis=1) - 1) < 1e-3).all():
@@ -116,25 +107,15 @@ def add_encoder(parser: argparse.ArgumentParser, default: str, onnx: bool = True
 
 
 def load(args: argparse.Namespace, recorded: Facts | None = None) -> Embedder:
-    """The encoder that the flags name; without any, the one that a words file records, or else the shipped one.
-
-    With it comes the cohort that is kept beside it, or in its export.
-
-    Raises:
-        UserError: it cannot be loaded.
-    """
+    """The encoder that the flags name; without any, the one that a words file records, or else the shipped one; and the
+    cohort that is kept beside it, or in its export. Raises UserError: it cannot be loaded."""
     onnx, source = getattr(args, "onnx", None), args.runs_dir / args.name if args.name else args.encoder
-    if args.model is not None or args.enc_step is not None:
-        if source is None:
-            raise UserError("--model and --enc_step are about a run's checkpoint; name the run by --name or --encoder")
-    elif recorded and not (onnx or source):
-        if recorded.path.endswith(".onnx"):
-            onnx = Path(recorded.path)
-        else:
-            source = Path(recorded.path)
-    if onnx is not None:
-        return load_onnx(onnx)
-    return load_torch(source or SHIPPED, args.enc_step, args.model, args.gpu)
+    if source is None and (args.model is not None or args.enc_step is not None):
+        raise UserError("--model and --enc_step are about a run's checkpoint; name the run by --name or --encoder")
+    path = source or onnx or (Path(recorded.path) if recorded else SHIPPED)
+    if onnx or (source is None and path.suffix == ".onnx"):
+        return load_onnx(path)
+    return load_torch(path, args.enc_step, args.model, args.gpu)
 
 
 def load_torch(source: Path, step: int | None, model: str | None, gpu: int) -> Embedder:
@@ -147,7 +128,6 @@ def load_torch(source: Path, step: int | None, model: str | None, gpu: int) -> E
     from models.encoders import load_encoder
     from models.encoders.device import pick_device, place
     from models.encoders.frontend import settings
-    from models.runs.checkpoints import encoder_digest
 
     path = run.path(model, step)
     encoder = load_encoder(path)

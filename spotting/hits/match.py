@@ -24,9 +24,9 @@ NOTHING = np.float32(-np.inf)  # the score of a window without sound
 
 @dataclass(frozen=True)
 class Hit:
-    """``start`` and ``end`` in seconds: where the word lies, by where it lay in the clips that were enrolled.
+    """``start`` and ``end`` in seconds: where the word lies, by where it lay in the enrolled clips.
 
-    ``above`` is how far the score is above the word's threshold.
+    ``above`` is how far the score is above the threshold.
     """
 
     word: str
@@ -43,13 +43,11 @@ class Hit:
 
 @dataclass(frozen=True)
 class Peak:
-    """A window that scores higher than those which overlap it.
+    """A window that scores higher than those which overlap it: of a word, by its number, the ``first`` and ``last``
+    window of the best sequence.
 
-    Attributes:
-        word: its index.
-        first, last: the first and last window of the best sequence; equal for a word of one window.
-        shift: windows from it to the middle of those around it that score nearly as high. A word shorter than a window
-            lies in several wholly, and this is where it is in the middle.
+    ``shift`` windows from it is the middle of those around it that score nearly as high: a word shorter than a window
+    lies in several wholly, and is in the middle of that one.
     """
 
     word: int
@@ -63,7 +61,7 @@ class Scorer:
     """Scores of windows that come in order, a batch at a time, for each of W words; ``hop`` is in samples."""
 
     def __init__(self, words: Sequence[Word], hop: int, cohort: Cohort | None = None):
-        self.words, self.cohort = words, cohort
+        self.cohort = cohort
         self._sequences = [_Sequence(word.template(), word.spacing * SAMPLE_RATE / hop) for word in words]
 
     def __call__(self, embeddings: np.ndarray, sound: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -36,7 +36,7 @@ _WAY_OUT = "restore it, or enrol the words again with python -m spotting.enroll"
 @dataclass
 class Clip:
     """An enrolled clip: where it was found, the digest of its samples, its windows' embeddings (K, D), the channel
-    that --channel chose, and whether it has nothing above 4 kHz."""
+    that --channel chose, and whether it has nothing above 4 kHz (`spotting.sound.heard`)."""
 
     file: str
     offset: float
@@ -102,11 +102,8 @@ class Words:
 
 
 def read_words(path: str | Path) -> Words:
-    """A words file.
-
-    Raises:
-        UserError: missing, damaged, of another format, or with an embedding or cohort that is not the enrolled one.
-    """
+    """A words file. Raises UserError: missing, damaged, of another format, or with an embedding or cohort that is not
+    the enrolled one."""
     value = read_json(path, "file of words", "make it with python -m spotting.enroll", _SHAPE)
     try:
         if value["format"] not in (FORMAT, NORMALISED) or not value["words"]:
@@ -120,7 +117,7 @@ def read_words(path: str | Path) -> Words:
 
 
 def _word(name: str, entry: dict, facts: Facts, cohort: str | None) -> Word:
-    """A word from its JSON. Raises ValueError for an embedding that is not the enrolled one, and no threshold."""
+    """A word from its JSON. Raises ValueError for an embedding that is not the enrolled one."""
     clips = []
     for one in entry["clips"]:
         if one["check"] != check_sum(one["sha1"], one["embedding"], cohort):
@@ -139,16 +136,15 @@ def _word(name: str, entry: dict, facts: Facts, cohort: str | None) -> Word:
 
 
 def check_sum(sha1: str, embedding: Sequence[Sequence[float]], cohort: str | None) -> str:
-    """What ties an embedding (K, D), to the six decimals that are kept, to its clip, and to the cohort that may have
-    whitened it."""
-    text = " ".join([*([cohort] if cohort else []), sha1, *(f"{x:.6f}" for row in embedding for x in row)])
+    """What ties an embedding (K, D), as it is kept, to its clip and to the cohort that may have whitened it."""
+    text = " ".join([*filter(None, [cohort]), sha1, *(f"{x:.6f}" for row in embedding for x in row)])
     return hashlib.sha1(text.encode()).hexdigest()[:16]
 
 
 def write_words(path: str | Path, words: Words) -> None:
     """Write a words file: indented, an embedding on one line."""
     value = {**({"format": NORMALISED, "cohort": words.cohort} if words.cohort else {"format": FORMAT}),
-             "encoder": words.encoder.to_json(), "calibration": words.calibration, "words": {word.name: {
+             "encoder": vars(words.encoder), "calibration": words.calibration, "words": {word.name: {
                  "threshold": round(word.threshold, 6), "calibrated": word.calibrated,
                  "spacing": round(word.spacing, 4), "start": round(word.start, 3), "end": round(word.end, 3),
                  "clips": [{"file": clip.file, "offset": round(clip.offset, 4), "seconds": round(clip.seconds, 4),
@@ -164,11 +160,8 @@ def write_words(path: str | Path, words: Words) -> None:
 
 
 def suited(words: Words, embedder: Embedder, path: str | Path) -> Embedder:
-    """The encoder with the cohort that words' scores are held against, if any.
-
-    Raises:
-        UserError: the encoder or the cohort is another one; both are named.
-    """
+    """The encoder with the cohort that words' scores are held against, if any. Raises UserError: the encoder or the
+    cohort is another one; both are named."""
     wanted, given = words.encoder, embedder.facts
     if replace(wanted, path=given.path, run=given.run, step=given.step) != given:
         raise UserError(f"{path}: these words were enrolled with {wanted}, the encoder named is {given}; name that "
@@ -184,7 +177,7 @@ def suited(words: Words, embedder: Embedder, path: str | Path) -> Embedder:
 
 def taken_for(words: Sequence[Word], cohort: Cohort | None = None) -> list[str]:
     """Lines on words whose clips reach the threshold of another, those with the most clips first."""
-    reached = {}
+    reached = []
     for a in words:
         levels = [cohort.level(clip.embedding) if cohort else 0.0 for clip in a.clips]
         for b in words:
@@ -192,10 +185,10 @@ def taken_for(words: Sequence[Word], cohort: Cohort | None = None) -> list[str]:
                 scores = [(clip.embedding * b.template()).sum(1) - level
                           for clip, level in zip(a.clips, levels, strict=True)]
                 best = np.array([score.mean() if b.windows > 1 else score.max() for score in scores])
-                reached[a.name, b.name] = int((best >= b.threshold).sum())
-    alike = sorted((pair for pair, count in reached.items() if count), key=lambda pair: -reached[pair])
-    return [f"warning: {reached[a, b]} clips of {a!r} reach the threshold of {b!r}, so it may be taken for that one; "
-            "where both are found the better one is given" for a, b in alike[:_PAIRS]]
+                reached.append((int((best >= b.threshold).sum()), a.name, b.name))
+    return [f"warning: {count} clips of {a!r} reach the threshold of {b!r}, so it may be taken for that one; "
+            "where both are found the better one is given"
+            for count, a, b in sorted(reached, key=lambda entry: -entry[0])[:_PAIRS] if count]
 
 
 def misfits(words: Sequence[Word]) -> list[tuple[Clip, str]]:

@@ -82,15 +82,14 @@ def test_an_export_that_differs_is_not_kept(run, spotter, exported, tmp_path, mo
     assert (tmp_path / "e.onnx").read_text() == "an older one"
 
 
-@pytest.mark.parametrize("command", ["find", "score", "enroll", "listen"])
-def test_a_file_with_one_bit_changed_is_refused_by_every_command(run, words_file, spotter, exported, tmp_path, command):
+def test_a_file_with_one_bit_changed_is_refused_by_every_command(run, words_file, spotter, exported, tmp_path):
     path, content = tmp_path / "bit.onnx", bytearray(exported.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    flags = {"find": [words_file, spotter.said / "bed" / "0.wav"], "listen": [words_file],
-             "score": [words_file, "--positives", spotter.said, "--negatives", spotter.background],
-             "enroll": ["--clips", spotter.clips, "--out", tmp_path / "w.json"]}[command]
-    refused(run(f"spotting.{command}", *flags, "--onnx", path), "bit.onnx", "changed or cut short", "spotting.export")
+    for command, *flags in (("find", words_file, spotter.said / "bed" / "0.wav"), ("listen", words_file),
+                            ("score", words_file, "--positives", spotter.said, "--negatives", spotter.background),
+                            ("enroll", "--clips", spotter.clips, "--out", tmp_path / "w.json")):
+        refused(run(f"spotting.{command}", *flags, "--onnx", path), "bit.onnx", "changed or cut", "spotting.export")
     assert not (tmp_path / "w.json").exists()
 
 
@@ -137,10 +136,9 @@ def opset(model):
 
 
 @pytest.mark.parametrize("change", [
-    *(about(*entry) for entry in (("clip_samples", "x"), ("clip_samples", "0"), ("clip_samples", "-5"), ("step", ""),
-                                  ("clip_samples", "8000"), ("width", "2.5"), ("width", "44"), ("sample_rate", "8000"),
-                                  ("frontend", ""), ("cohort", "A"), ("cohort", "é"),
-                                  ("cohort", "AAAA"), ("probe", "A"), ("probe", "AAAA"), ("probe", ""))),
+    *(about(*entry) for entry in (("clip_samples", "x"), ("clip_samples", "0"), ("clip_samples", "8000"), ("step", ""),
+                                  ("width", "44"), ("sample_rate", "8000"), ("frontend", ""), ("cohort", "A"),
+                                  ("cohort", "AAAA"), ("probe", "A"), ("probe", "AAAA"))),
     lambda model: model.ClearField("metadata_props"), computes("Identity"), computes("ReduceSum", keepdims=0),
     computes("NonZero"), rename, opset, spoil(np.float32("nan")), spoil(np.float32(-1))])
 def test_a_file_with_a_digest_that_is_no_export_all_the_same(exported, tmp_path, change):

@@ -55,7 +55,6 @@ def change(path, *keys, to):
 
 @pytest.mark.parametrize(("keys", "to", "message"), [
     (("format",), "other", "format 'other'"),
-    (("encoder",), None, "encoder"),
     (("encoder", "width"), None, "width"),
     (("encoder", "width"), 9, "differ"),
     (("words",), {}, "0 words"),
@@ -64,7 +63,6 @@ def change(path, *keys, to):
     (("words", "cat", "end"), 10**400, "end"),
     (("words", "cat", "clips"), [], "IndexError"),
     (("words", "cat", "clips", 0, "sha1"), None, "sha1"),
-    (("words", "cat", "clips", 0, "embedding"), [[1.0, 0.0]], "was changed"),
     (("words", "cat", "clips", 0, "embedding"), [[float("nan")] * 8], "was changed"),
     (("words", "cat", "clips", 0, "embedding"), [["1"] * 8], "embedding"),
     (("calibration", "background"), 5, "background"),
@@ -89,13 +87,8 @@ def swap_embeddings(words):
     a["embedding"], b["embedding"] = b["embedding"], a["embedding"]
 
 
-def negate(words):
-    words["cat"]["clips"][2]["embedding"] = [[-x for x in row] for row in words["cat"]["clips"][2]["embedding"]]
-
-
-@pytest.mark.parametrize("change_it", [swap_embeddings, negate])
-def test_embeddings_of_length_1_that_are_not_the_clips(path, change_it):
-    edited(path, change_it)
+def test_embeddings_of_length_1_that_are_not_the_clips(path):
+    edited(path, swap_embeddings)
     with pytest.raises(UserError, match=r"embedding of \d.wav is not the one that was enrolled"):
         read_words(path)
 
@@ -118,13 +111,6 @@ def test_what_may_be_edited_by_hand(path):
     change(path, "words", "Katze", "threshold", to=1)
     words = read_words(path).words
     assert [(w.name, len(w.clips)) for w in words] == [("häuser", 5), ("Katze", 4)] and words[1].threshold == 1.0
-
-
-def test_truncated(path):
-    text = path.read_text()
-    path.write_text(text[:int(0.3 * len(text))])
-    with pytest.raises(UserError, match="not valid JSON"):
-        read_words(path)
 
 
 def test_another_encoder_is_refused_naming_both():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from spotting.hits.match import Hit, Peak, hit_of
-from spotting.hits.rivals import Best, of_one_saying, paused
+from spotting.hits.search import Best, of_one_saying, paused
 from spotting.words.words_file import Clip, Word
 
 HOP, CLIP = 1600, 16_000
