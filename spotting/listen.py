@@ -61,11 +61,8 @@ def main(args: argparse.Namespace) -> int:
 
 
 def hits(blocks, embedder, words, hop, behind=lambda: 0.0, all_words=False):
-    """Hits as soon as they are decided: early, but one for each that spotting.find finds.
-
-    A hit is given once `PATIENCE` windows after it score no higher, and its place is known. If a later window that
-    overlaps it scores higher after all, of this word or of another in the same place, no more is given.
-    """
+    """Hits as soon as they are decided: early, but one for each that spotting.find finds. If a later window scores
+    higher after all, of this word (see `Early`) or of another in the same place, no more is given."""
     heard, warned, given = Heard(), set(), []
     early = [Early(i, reach(word, hop, embedder.facts.clip_samples), PATIENCE, word.threshold)
              for i, word in enumerate(words)]

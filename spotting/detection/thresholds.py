@@ -25,22 +25,15 @@ MOST = 0.99  # of a threshold that no recording sets: an enrolled clip itself ca
 
 @dataclass
 class Background:
-    """All peaks of each word in recordings without it.
-
-    Attributes:
-        hours: what was heard, without stretches of silence, which cannot have a false alarm; ``silent`` are theirs.
-        file_hours: of each of ``files``.
-        scores: of each word (A,) float64, descending.
-        file, start: of each word (A,), in which of ``files`` a peak is, and where, in seconds.
-    """
+    """All peaks of each word in recordings without it."""
 
     files: list[str]
-    hours: float
-    scores: list[np.ndarray]
-    file: list[np.ndarray]
-    start: list[np.ndarray]
-    silent: float = 0.0
-    file_hours: Sequence[float] = ()
+    hours: float  # without stretches of silence, which cannot have a false alarm
+    scores: list[np.ndarray]  # of each word (A,) float64, descending
+    file: list[np.ndarray]  # of each word (A,), in which of ``files`` a peak is
+    start: list[np.ndarray]  # and where, in seconds
+    silent: float = 0.0  # hours
+    file_hours: Sequence[float] = ()  # of each of ``files``
 
 
 def hear(sounds: Iterable[tuple[str, Sound]], embedder: Embedder, words: Sequence[Word], hop: int, flag: str,
@@ -86,11 +79,8 @@ def lowest(scores: np.ndarray, count: int, room: float = 0.0) -> float:
 
 def calibrate(words: Words, background: Background, fa_per_hour: float, cohort: Cohort | None = None,
               least: Sequence[float] | None = None) -> list[str]:
-    """Set every word's threshold for a rate of false alarms an hour, and say what it rests on, line by line.
-
-    Args:
-        least: each word's threshold by the cohort, below which a background that cannot show the rate sets none.
-    """
+    """Set every word's threshold for a rate of false alarms an hour, and say what it rests on, line by line. ``least``
+    are the thresholds by the cohort, below which a background that cannot show the rate sets none."""
     hours, count = background.hours, allowed(fa_per_hour, background.hours)
     lines, facts = [], {}
     least = [-np.inf] * len(words.words) if least is None or count else least

@@ -23,22 +23,15 @@ _OVER_DRAWS = ("word", "wanted/h", "an hour (95 %)", "miss rate, mean ± standar
 
 @dataclass
 class Outcome:
-    """What a spotter scored.
+    """What a spotter scored."""
 
-    Attributes:
-        tested: words of a file, or of each draw; (W,) words in all, with their names in the same order in each.
-        positives: (N,) recordings of words.
-        best, at: (N, W) the highest score of each word in each, -inf where it has none, and where, in seconds.
-        notes: why errors may look rarer than they are.
-    """
-
-    tested: Sequence[Words]
-    positives: Sequence[Positive]
-    best: np.ndarray
-    at: np.ndarray
+    tested: Sequence[Words]  # of a file, or of each draw; (W,) words in all, their names in the same order in each
+    positives: Sequence[Positive]  # (N,) recordings of words
+    best: np.ndarray  # (N, W) the highest score of each word in each, -inf where it has none
+    at: np.ndarray  # and where, in seconds
     background: Background
     embedder: Embedder
-    notes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # why errors may look rarer than they are
 
     @property
     def labels(self) -> np.ndarray:
@@ -74,11 +67,7 @@ def figures(draws: Sequence[Scores], thresholds: Sequence[dict[str, float]] | No
 
     Nothing is claimed of a rate below one false alarm in the hours heard. Of several draws of the enrolled clips these
     are means. Draws share the recordings, so the intervals are those of one draw with the mean counts, or those of
-    `over_recordings`, whichever reach further.
-
-    Args:
-        thresholds: of each draw, by word; None where enrolling sets none.
-        hours: of each recording without the words.
+    `over_recordings`, whichever reach further. ``hours`` are those of each recording without the words.
     """
     found, total = [], float(np.sum(hours))
     for name in draws[0]:

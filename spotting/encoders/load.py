@@ -41,20 +41,15 @@ FACTS = {"path": str, "run": str, "model": str, "step": int, "sha256": str, "wid
 
 @dataclass(frozen=True)
 class Facts:
-    """Which encoder it is: from which file, and of which checkpoint, also if it was loaded from an export.
-
-    Attributes:
-        width: D, the size of an embedding.
-        clip_samples: the length of what it embeds, at 16 kHz.
-    """
+    """Which encoder it is: from which file, and of which checkpoint, also if it was loaded from an export."""
 
     path: str
     run: str
     model: str
     step: int
     sha256: str
-    width: int
-    clip_samples: int
+    width: int  # D, the size of an embedding
+    clip_samples: int  # the length of what it embeds, at 16 kHz
     frontend: dict
 
     @property
@@ -67,16 +62,12 @@ class Facts:
 
 @dataclass(frozen=True)
 class Embedder:
-    """An encoder ready to use: ``embed`` takes (B, S) int16, S = ``facts.clip_samples``, to (B, D) float32.
-
-    ``cohort`` is what scores are held against, and what embeddings are whitened by if it can; None takes similarities
-    of what the encoder makes of sound.
-    """
+    """An encoder ready to use."""
 
     facts: Facts
-    embed: Callable[[np.ndarray], np.ndarray]
+    embed: Callable[[np.ndarray], np.ndarray]  # (B, S) int16, S = ``facts.clip_samples``, to (B, D) float32
     batch: int = BATCH
-    cohort: Cohort | None = None
+    cohort: Cohort | None = None  # what scores are held against, and what may whiten embeddings
 
     def __call__(self, waveforms: np.ndarray) -> np.ndarray:
         """(N, S) int16 to (N, D) float32 of length 1 that can be compared, ``batch`` at a time. Raises UserError: the
@@ -154,15 +145,9 @@ def probe(clip_samples: int) -> np.ndarray:
 
 
 def load_onnx(path: Path, content: bytes | None = None) -> Embedder:
-    """An exported encoder, which gives the embedding of `probe` that its metadata have.
-
-    Args:
-        content: of the file, if that is not written yet.
-
-    Raises:
-        OSError: it cannot be read.
-        UserError: not as spotting.export wrote it, or onnxruntime is not installed or computes otherwise.
-    """
+    """An exported encoder, which gives the embedding of `probe` that its metadata have; ``content`` if its file is not
+    written yet. Raises OSError, or UserError: not as spotting.export wrote it, or onnxruntime is not installed or
+    computes otherwise."""
     if content is None:
         with open_regular(path) as file:
             content = file.read()

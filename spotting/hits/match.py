@@ -24,16 +24,13 @@ NOTHING = np.float32(-np.inf)  # the score of a window without sound
 
 @dataclass(frozen=True)
 class Hit:
-    """``start`` and ``end`` in seconds: where the word lies, by where it lay in the enrolled clips.
-
-    ``above`` is how far the score is above the threshold.
-    """
+    """Where a word lies, in seconds, by where it lay in the enrolled clips."""
 
     word: str
     start: float
     end: float
     score: float
-    above: float = 0.0
+    above: float = 0.0  # the threshold
 
     def within(self, seconds: float) -> "Hit":
         """The hit moved, and cut if need be, to lie in a recording of so many seconds."""
@@ -43,18 +40,13 @@ class Hit:
 
 @dataclass(frozen=True)
 class Peak:
-    """A window that scores higher than those which overlap it: of a word, by its number, the ``first`` and ``last``
-    window of the best sequence.
-
-    ``shift`` windows from it is the middle of those around it that score nearly as high: a word shorter than a window
-    lies in several wholly, and is in the middle of that one.
-    """
+    """A window that scores higher than those which overlap it."""
 
     word: int
-    first: int
-    last: int
+    first: int  # window of the best sequence
+    last: int  # the same for a word of one window
     score: float
-    shift: float = 0.0
+    shift: float = 0.0  # windows to the middle of those around it that score nearly as high: where a short word is
 
 
 class Scorer:

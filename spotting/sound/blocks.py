@@ -29,19 +29,12 @@ _MP3 = (b"ID3", b"\xff\xfb", b"\xff\xfa", b"\xff\xf3", b"\xff\xf2")  # what one 
 
 @dataclass
 class Sound:
-    """A recording to be heard once.
+    """A recording to be heard once."""
 
-    Attributes:
-        name: as the user named it.
-        blocks: its samples, (n,) int16 at 16 kHz, any n.
-        seconds: how long its header says it is; None if nobody knows.
-        whole: False as soon as it is known that some of it is not heard, which is told.
-    """
-
-    name: str
-    blocks: Iterator[np.ndarray]
-    seconds: float | None = None
-    whole: bool = True
+    name: str  # as the user named it
+    blocks: Iterator[np.ndarray]  # its samples, (n,) int16 at 16 kHz, any n
+    seconds: float | None = None  # how long its header says it is; None if nobody knows
+    whole: bool = True  # False as soon as it is known that some of it is not heard, which is told
 
 
 def open_file(path: str | Path, warn: Callable[[str], None], start: float = 0.0, end: float | None = None,
@@ -164,10 +157,8 @@ def windows(blocks: Iterable[np.ndarray], length: int, hop: int, batch: int) -> 
     """Overlapping windows of a sound in silence: the n-th begins at sample n ``hop``.
 
     The first window is the one of the number -`before`; the last is the first that reaches as far beyond the sound's
-    end. A sound without samples has none.
-
-    Yields:
-        the number of the first window of a batch, and the batch (B, ``length``) int16; B is ``batch`` but for the last.
+    end. A sound without samples has none. Yields the number of a batch's first window, and the batch (B, ``length``)
+    int16; B is ``batch`` but for the last.
     """
     need, early, first = (batch - 1) * hop + length, before(length, hop), 0  # ``first`` counts from 0 on here
     blocks = iter(blocks)

@@ -13,11 +13,8 @@ from spotting.sound.blocks import open_file
 
 def without_repeats(files: Sequence[str], flag: str, say: Callable[[str], None], spoken: Iterable[str] = (),
                     what: str = "") -> list[str]:
-    """Each recording once, so that no hour counts twice; what is left out is told. Raises UserError: none is left.
-
-    Args:
-        spoken: recordings of the words, none of which may be among ``files``; ``what`` says what they are.
-    """
+    """Each recording once, so that no hour counts twice, and none that is among ``spoken``, recordings of the words,
+    which are ``what``; what is left out is told. Raises UserError where none is left."""
     spoken = [path for path in dict.fromkeys(spoken) if os.path.isfile(path)]
     kept, of_words, repeats = [], [], []
     for i, first in enumerate(_firsts([*spoken, *files])[len(spoken):], len(spoken)):

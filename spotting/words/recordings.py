@@ -96,12 +96,9 @@ def speech_span(samples: np.ndarray) -> tuple[float, float]:
 
 def enrol(recorded: list[Recorded], embedder: Embedder, say: Callable[[str], None], before: Words | None = None,
           word_seconds: float | None = None) -> Words:
-    """Embed recordings as words, those of ``before`` among them; of equal sounds of one word, one is kept. Raises
-    UserError: the same sound under two words, or no recording that lasts ``word_seconds``.
-
-    Args:
-        word_seconds: how long every word lasts; None takes the median of its recordings.
-    """
+    """Embed recordings as words, those of ``before`` among them; of equal sounds of one word, one is kept. A word lasts
+    ``word_seconds``, or the median of its recordings. Raises UserError: the same sound under two words, or no
+    recording that lasts ``word_seconds``."""
     facts = embedder.facts
     old = {word.name: word for word in before.words} if before else {}
     first = {clip.sha1: (clip.file, name) for name, word in old.items() for clip in word.clips}

@@ -35,36 +35,28 @@ _WAY_OUT = "restore it, or enrol the words again with python -m spotting.enroll"
 
 @dataclass
 class Clip:
-    """An enrolled clip: where it was found, the digest of its samples, its windows' embeddings (K, D), the channel
-    that --channel chose, and whether it has nothing above 4 kHz (`spotting.sound.heard`)."""
+    """An enrolled clip: where it was found, and what it is."""
 
     file: str
     offset: float
     seconds: float
-    sha1: str
-    embedding: np.ndarray
-    channel: int | None = None
-    narrow: bool = False
+    sha1: str  # of its samples
+    embedding: np.ndarray  # (K, D), of its windows
+    channel: int | None = None  # that --channel chose
+    narrow: bool = False  # whether it has nothing above 4 kHz
 
 
 @dataclass
 class Word:
-    """An enrolled word.
-
-    Attributes:
-        spacing: seconds between its K windows; 0 with one.
-        start, end: where the word lies, in seconds from its first window's start.
-        threshold: the least score that is a hit.
-        calibrated: whether recordings without the word set the threshold.
-    """
+    """An enrolled word."""
 
     name: str
     clips: list[Clip]
-    spacing: float
-    start: float
+    spacing: float  # seconds between its K windows; 0 with one
+    start: float  # where the word lies, in seconds from its first window's start
     end: float
-    threshold: float
-    calibrated: bool = False
+    threshold: float  # the least score that is a hit
+    calibrated: bool = False  # whether recordings without the word set the threshold
 
     @property
     def windows(self) -> int:
@@ -86,15 +78,12 @@ class Word:
 
 @dataclass
 class Words:
-    """All enrolled words, the encoder whose embeddings they are, and what their thresholds rest on.
-
-    ``cohort`` is the digest of the one that their scores are held against; None takes similarities as they are.
-    """
+    """All enrolled words, the encoder whose embeddings they are, and what their thresholds rest on."""
 
     encoder: Facts
     words: list[Word]
     calibration: dict = field(default_factory=dict)
-    cohort: str | None = None
+    cohort: str | None = None  # digest of the one that scores are held against; None takes similarities as they are
 
     @property
     def names(self) -> list[str]:

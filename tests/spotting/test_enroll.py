@@ -37,14 +37,12 @@ def test_words_are_enrolled_and_what_they_rest_on_is_told(spotter, words_file):
     words = read_words(words_file)
     assert words.names == ["bed", "cat"]
     for word in words.words:
-        assert len(word.clips) == 6
-        assert word.calibrated
+        assert len(word.clips) == 6 and word.calibrated
         assert word.end - word.start == pytest.approx(0.6, abs=0.06)
         for i, clip in enumerate(word.clips):  # the loudest second has the word at its centre
             assert clip.offset + word.start == pytest.approx(0.7 + 0.13 * i, abs=0.06)
     about = words.calibration
-    assert about["hours"] == pytest.approx(20 / 3600, rel=1e-2)
-    assert not about["shown"]
+    assert about["hours"] == pytest.approx(20 / 3600, rel=1e-2) and not about["shown"]
     assert about["words"]["bed"]["false_alarms"] == 0
 
 
@@ -84,8 +82,7 @@ def test_few_clips_are_warned_of(run, spotter, tmp_path, clips):
     for i in range(1, 6):
         (clips / "cat" / f"{i}.wav").unlink()
     done = enroll(run, spotter, tmp_path / "w.json", clips=clips)
-    assert done.code == 0
-    assert "fewer than 3 clips of cat" in done.error
+    assert done.code == 0 and "fewer than 3 clips of cat" in done.error
     assert "nan" not in done.out
     done = enroll(run, spotter, tmp_path / "x.json", "--background", spotter.background, clips=clips)
     assert "none can be left out" in done.out
@@ -141,26 +138,22 @@ def test_a_longer_word_is_enrolled_as_a_sequence(run, spotter, tmp_path):
     for i in range(4):
         record(tmp_path / "clips" / "long" / f"{i}.wav", scene(rng, [(0, 0.6), (1, 1.25 + 0.02 * i)], 3.0), RATE)
     done = enroll(run, spotter, tmp_path / "w.json", clips=tmp_path / "clips")
-    assert done.code == 0
-    assert "longer than the encoder's clip of 1 s" in done.error
+    assert done.code == 0 and "longer than the encoder's clip of 1 s" in done.error
     word = read_words(tmp_path / "w.json").words[0]
-    assert word.windows >= 2
-    assert word.end - word.start == pytest.approx(1.28, abs=0.1)
+    assert word.windows >= 2 and word.end - word.start == pytest.approx(1.28, abs=0.1)
     assert json.loads((tmp_path / "w.json").read_text())["words"]["long"]["spacing"] > 0.1
     # In order it is found, the other way round not.
     said = record(tmp_path / "said.wav", scene(rng, [(0, 1.0), (1, 1.66), (1, 5.0), (0, 5.66)], 8.0), RATE)
     done = run("spotting.find", tmp_path / "w.json", said, "--out", tmp_path / "hits.json", "--threshold", "0.8")
     hits = json.loads((tmp_path / "hits.json").read_text())["recordings"][0]["hits"]
-    assert len(hits) == 1
-    assert hits[0]["start"] == pytest.approx(1.0, abs=0.2)
+    assert len(hits) == 1 and hits[0]["start"] == pytest.approx(1.0, abs=0.2)
     assert hits[0]["end"] == pytest.approx(2.26, abs=0.2)
 
 
 def test_a_cohort_sets_thresholds_where_no_background_does(run, spotter, tmp_path, words):
     flags = [f"--registry={words.registry}"]
     done = enroll(run, spotter, tmp_path / "w.json", "--cohort=words", *flags)
-    assert done.code == 0
-    assert "bed: threshold" in done.out
+    assert done.code == 0 and "bed: threshold" in done.out
     assert "by 48 seconds of others' speech" in done.out
     assert read_words(tmp_path / "w.json").cohort is None  # none is kept, so find could not do the same
     assert not any(word.calibrated for word in read_words(tmp_path / "w.json").words)

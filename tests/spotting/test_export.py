@@ -40,14 +40,12 @@ def test_any_batch_gives_the_embeddings_of_torch(tiny, exported):
 def test_the_file_says_what_it_is_and_has_no_complex_numbers(tiny, exported):
     model = onnx.load(exported)
     about = {entry.key: entry.value for entry in model.metadata_props}
-    assert about["sample_rate"] == "16000"
-    assert about["clip_seconds"] == "1.0"
+    assert about["sample_rate"] == "16000" and about["clip_seconds"] == "1.0"
     assert json.loads(about["frontend"]) == SETTINGS
     assert (about["run"], about["model"], about["step"]) == ("tiny", "Res8", "1")
     shapes = [[d.dim_value or d.dim_param for d in value.type.tensor_type.shape.dim]
               for value in (*model.graph.input, *model.graph.output)]
-    assert isinstance(shapes[0][0], str)
-    assert shapes[0][1] == 16_000
+    assert isinstance(shapes[0][0], str) and shapes[0][1] == 16_000
     assert shapes[1] == [shapes[0][0], 45]
     assert not {"STFT", "DFT", "Complex", "ATen"} & {node.op_type for node in model.graph.node}
     assert {node.domain for node in model.graph.node} <= {"", "ai.onnx"}
@@ -77,8 +75,7 @@ def test_an_export_that_differs_is_not_kept(run, spotter, exported, tmp_path, mo
     monkeypatch.setattr(module, "export", lambda *_: exported.read_bytes())
     (tmp_path / "e.onnx").write_text("an older one")
     done = run("spotting.export", *spotter.flags, "--out", tmp_path / "e.onnx", "--check", spotter.said)
-    assert done.code == 2
-    assert "differ by up to" in done.error
+    assert done.code == 2 and "differ by up to" in done.error
     assert (tmp_path / "e.onnx").read_text() == "an older one"
 
 

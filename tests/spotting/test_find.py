@@ -48,8 +48,7 @@ def wanted(words_file, recording, tmp_path_factory):
 def test_what_was_said_is_found_where_it_was_said(wanted):
     assert [hit["word"] for hit in wanted] == [word for word, _ in SAID]
     for hit, (_, at) in zip(wanted, SAID, strict=True):
-        assert hit["start"] == pytest.approx(at, abs=0.12)
-        assert hit["end"] == pytest.approx(at + 0.6, abs=0.12)
+        assert hit["start"] == pytest.approx(at, abs=0.12) and hit["end"] == pytest.approx(at + 0.6, abs=0.12)
 
 
 def test_the_same_hits_by_stream_and_whatever_the_blocks(run, words_file, recording, wanted, tmp_path, monkeypatch):
@@ -93,8 +92,7 @@ def test_short_and_silent_recordings(run, words_file, tmp_path):
     assert [hit["word"] for hit in hits_of(tmp_path / "h.json")] == ["bed"]
     silent = record(tmp_path / "silent.wav", np.zeros(3 * RATE), RATE)
     done = run("spotting.find", words_file, silent, "--threshold", "-1")
-    assert done.code == 0
-    assert "0 hits" in done.error
+    assert done.code == 0 and "0 hits" in done.error
     assert f"{silent}: nothing above -60 dB" in done.error
 
 
@@ -130,11 +128,9 @@ def test_one_bad_recording_of_several_is_told_and_the_others_searched(run, words
     samples[3 * RATE] = np.nan
     bad = record(tmp_path / "bad.wav", samples, RATE, subtype="FLOAT")
     done = run("spotting.find", words_file, bad, recording, THRESHOLD, "--out", tmp_path / "h.json")
-    assert done.code == 2
-    assert "1 of 2 recordings" in done.error
+    assert done.code == 2 and "1 of 2 recordings" in done.error
     value = json.loads((tmp_path / "h.json").read_text())
-    assert not value["complete"]
-    assert value["recordings"][1]["hits"] == wanted
+    assert not value["complete"] and value["recordings"][1]["hits"] == wanted
 
 
 def test_what_was_found_is_written_when_it_is_interrupted(run, words_file, recording, wanted, tmp_path, monkeypatch):
@@ -215,10 +211,8 @@ def test_what_ends_early_is_not_complete(run, words_file, recording, tmp_path):
     path = record(tmp_path / "a.mp3", samples, rate)
     path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
     done = run("spotting.find", words_file, path, "--out", tmp_path / "h.json")
-    assert done.code == 0
-    assert "ends early" in done.error
-    assert "not all was heard" in done.error
-    assert not json.loads((tmp_path / "h.json").read_text())["complete"]
+    assert done.code == 0 and "ends early" in done.error
+    assert "not all was heard" in done.error and not json.loads((tmp_path / "h.json").read_text())["complete"]
 
 
 def test_a_textgrid_of_a_word_with_quotes_is_as_praat_has_it(tmp_path):

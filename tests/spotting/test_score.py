@@ -72,12 +72,10 @@ def test_a_manifest_names_stretches(run, words_file, spotter, tmp_path):
 def test_draws_average_over_what_is_enrolled(run, spotter):
     flags = "--enroll_from", spotter.clips, "--rates", "200", *spotter.flags
     done = score(run, None, spotter, *flags, "--shots", "3", "--draws", "4")
-    assert done.code == 0
-    assert done.out.count("0.0 ± 0.0 %") == 3
+    assert done.code == 0 and done.out.count("0.0 ± 0.0 %") == 3
     refused(score(run, None, spotter, *flags, "--shots", "9"), "--shots 9", "6 usable clips")
     done = score(run, None, spotter, *flags, "--shots", "6", "--draws", "2")
-    assert done.code == 0
-    assert "6 clips each of bed can be drawn in 1 way only" in done.error
+    assert done.code == 0 and "6 clips each of bed can be drawn in 1 way only" in done.error
 
 
 def test_one_channel_scores_as_its_recordings_do(run, words_file, spotter, tmp_path):
@@ -118,8 +116,7 @@ def test_repeats_the_words_themselves_and_silence_are_no_negatives(run, words_fi
     record(tmp_path / "silent" / "faint.wav", 2e-4 * RNG.standard_normal(30 * RATE), RATE)
     done, *found = figures(run, words_file, spotter, tmp_path, spotter.background, spotter.background / "0.flac",
                            spotter.clips, *(tmp_path / name for name in ("copies", "words", "silent")))
-    assert found == without
-    assert "left out 3 of --negatives that repeat another" in done.error
+    assert found == without and "left out 3 of --negatives that repeat another" in done.error
     assert "left out 16 of --negatives that are recordings of the words" in done.error
     assert "0.02 h of --negatives are silent" in done.error
     refused(run("spotting.score", words_file, "--positives", spotter.said, "--negatives", tmp_path / "silent"),
@@ -135,8 +132,7 @@ def test_recordings_that_are_there_twice_or_of_other_words(run, words_file, spot
     for name in ("dog", "Bed"):
         record(tmp_path / "said" / name / "a.wav", scene(RNG, [(4, 0.2)], 1.0), RATE)
     done, *found = figures(run, words_file, spotter, tmp_path, spotter.background, said=tmp_path / "said")
-    assert found == once
-    assert "left out 2 recordings that repeat another" in done.error
+    assert found == once and "left out 2 recordings that repeat another" in done.error
     assert "left out 2 recordings of words that are not enrolled, such as" in done.error
     assert "differ only by case" in done.error
 

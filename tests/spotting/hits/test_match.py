@@ -62,8 +62,7 @@ def test_a_longer_word_scores_by_its_best_sequence(chunk):
             assert np.isinf(scores[i])
             continue
         best = max(ways, key=ways.get)
-        assert np.isclose(scores[i], ways[best])
-        assert backs[i] == sum(best)
+        assert np.isclose(scores[i], ways[best]) and backs[i] == sum(best)
 
 
 def test_hits_of_one_word_never_overlap_and_lie_where_the_word_did():
@@ -73,8 +72,7 @@ def test_hits_of_one_word_never_overlap_and_lie_where_the_word_did():
     found = picker.push(*scorer(embeddings, np.ones(300, bool))) + picker.finish()
     for w, one in enumerate(words):
         last = [p.last for p in found if p.word == w]
-        assert len(last) > 5
-        assert np.diff(last).min() > reach(one, HOP, CLIP)
+        assert len(last) > 5 and np.diff(last).min() > reach(one, HOP, CLIP)
     hit = hit_of(next(p for p in found if p.word == 0), words[0], HOP)
     assert hit.end - hit.start == pytest.approx(0.6)
 

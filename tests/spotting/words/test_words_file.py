@@ -32,8 +32,7 @@ def path(tmp_path):
 def test_what_is_written_is_read(path):
     text = path.read_text()
     words = read_words(path)
-    assert words.names == ["häuser", "cat"]
-    assert words.encoder == FACTS
+    assert words.names == ["häuser", "cat"] and words.encoder == FACTS
     assert words.calibration == {"hours": 2.0}
     assert np.allclose(words.words[1].template(), word("cat", 1).template(), atol=1e-5)
     write_words(path, words)
@@ -133,8 +132,7 @@ def test_left_out_scores_are_by_the_others():
 
 def test_a_clip_that_does_not_fit_and_words_too_close_are_named():
     a, b = word("a", 0), word("b", 1)
-    assert not misfits([a, b])
-    assert not taken_for([a, b])
+    assert not misfits([a, b]) and not taken_for([a, b])
     stray = clips(np.eye(8)[1], 1, 0.05, np.random.default_rng(9))
     a.clips += stray
     assert [clip for clip, _ in misfits([a, b])] == stray
