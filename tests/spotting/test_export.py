@@ -106,19 +106,11 @@ def about(key, value):
     return lambda model: model.metadata_props.add(key=key, value=value)  # the last of a key counts
 
 
-def computes(operation, **how):
-    """Another model of the same inputs and outputs: ``operation`` of the waveforms."""
-    def change(model):
-        del model.graph.node[:], model.graph.initializer[:], model.graph.value_info[:]
-        model.graph.output[0].type.tensor_type.ClearField("shape")
-        model.graph.node.append(onnx.helper.make_node(operation, ["waveforms"], ["embeddings"], **how))
-    return change
-
-
-def rename(model):
-    for node in model.graph.node:
-        node.input[:] = ["x" if name == "waveforms" else name for name in node.input]
-    model.graph.input[0].name = "x"
+def another(model):
+    """Other arithmetic of the same inputs and outputs: the waveforms themselves."""
+    del model.graph.node[:], model.graph.initializer[:], model.graph.value_info[:]
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    model.graph.node.append(onnx.helper.make_node("Identity", ["waveforms"], ["embeddings"]))
 
 
 def spoil(value):
@@ -128,16 +120,11 @@ def spoil(value):
     return change
 
 
-def opset(model):
-    model.opset_import[0].version = 99
-
-
 @pytest.mark.parametrize("change", [
     *(about(*entry) for entry in (("clip_samples", "x"), ("clip_samples", "0"), ("clip_samples", "8000"), ("step", ""),
                                   ("width", "44"), ("sample_rate", "8000"), ("frontend", ""), ("cohort", "A"),
                                   ("cohort", "AAAA"), ("probe", "A"), ("probe", "AAAA"))),
-    lambda model: model.ClearField("metadata_props"), computes("Identity"), computes("ReduceSum", keepdims=0),
-    computes("NonZero"), rename, opset, spoil(np.float32("nan")), spoil(np.float32(-1))])
+    lambda model: model.ClearField("metadata_props"), another, spoil(np.float32("nan")), spoil(np.float32(-1))])
 def test_a_file_with_a_digest_that_is_no_export_all_the_same(exported, tmp_path, change):
     """Whatever onnxruntime and the readers of metadata raise: one line that names the file."""
     model = onnx.load(exported)
