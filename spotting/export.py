@@ -74,12 +74,11 @@ def main(args: argparse.Namespace) -> int:
 
 def recorded_clips(files: list[str], facts: Facts):
     """(N, S) int16, the loudest stretch of each of up to `CHECKED` recordings."""
-    clips = []
-    for recording in examine((files[::-(-len(files) // CHECKED)], facts.clip_seconds)):
-        if isinstance(recording, str):
-            warn(f"left out {recording}")
-            continue
-        clips.append(fit(decode(recording.path, recording.offset, recording.duration), facts.clip_samples))
+    found = examine((files[::-(-len(files) // CHECKED)], facts.clip_seconds))
+    for problem in (one for one in found if isinstance(one, str)):
+        warn(f"left out {problem}")
+    clips = [fit(decode(one.path, one.offset, one.duration), facts.clip_samples) for one in found
+             if not isinstance(one, str)]
     if not clips:
         raise UserError("--check: none of these recordings can be used; name others")
     return np.stack(clips)

@@ -11,8 +11,7 @@ import base64
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -162,7 +161,11 @@ def load_onnx(path: Path, content: bytes | None = None) -> Embedder:
     threads = os.environ.get("OMP_NUM_THREADS", "")
     options.intra_op_num_threads = int(threads) if threads.isdecimal() else cores()
     options.log_severity_level = 4  # what is wrong is said below
-    with _in_a_line(path):
+
+    def embed(waveforms: np.ndarray) -> np.ndarray:
+        return session.run(["embeddings"], {"waveforms": waveforms.astype(np.float32) / np.float32(32768)})[0]
+
+    try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         about = session.get_modelmeta().custom_metadata_map
         facts = Facts(str(path.absolute()), about["run"], about["model"], int(about["step"]), about["sha256"],
@@ -172,26 +175,12 @@ def load_onnx(path: Path, content: bytes | None = None) -> Embedder:
         cohort = unpack(base64.b64decode(about["cohort"]), facts.sha256, facts.width) if "cohort" in about else None
         if isinstance(cohort, str):
             raise ValueError(f"its cohort {cohort}")
-        wanted = np.frombuffer(base64.b64decode(about["probe"]), "<f4")[None]
-
-    def embed(waveforms: np.ndarray) -> np.ndarray:
-        with _in_a_line(path):
-            return session.run(["embeddings"], {"waveforms": waveforms.astype(np.float32) / np.float32(32768)})[0]
-
-    with _in_a_line(path):
-        found = embed(probe(facts.clip_samples))
+        wanted, found = np.frombuffer(base64.b64decode(about["probe"]), "<f4")[None], embed(probe(facts.clip_samples))
         if not found.shape == wanted.shape == (1, facts.width) or not np.abs(found - wanted).max() <= PROBE_MOST:
             raise ValueError(f"by onnxruntime {onnxruntime.__version__} it does not give its encoder's embeddings")
-    return Embedder(facts, embed, cohort=cohort)
-
-
-@contextmanager
-def _in_a_line(path: Path) -> Iterator[None]:
-    """Turn what onnxruntime raises, which has a class of its own for every kind of damage, into a UserError."""
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, UserError) or out_of_memory(error):
+    except Exception as error:  # onnxruntime has a class of its own for every kind of damage
+        if out_of_memory(error):
             raise
-        raise UserError(f"{path}: cannot be used ({type(error).__name__}: "
-                        f"{' '.join(str(error).split())[:100]}); {_AGAIN}") from None
+        raise UserError(f"{path}: cannot be used ({type(error).__name__}: {' '.join(str(error).split())[:100]}); "
+                        f"{_AGAIN}") from None
+    return Embedder(facts, embed, cohort=cohort)

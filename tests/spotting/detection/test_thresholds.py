@@ -105,21 +105,6 @@ def test_by_a_cohort_a_word_that_speech_resembles_gets_a_higher_threshold():
     assert unlike.threshold == pytest.approx(tail(np.sort(kept)[::-1], 0.5 * 0.1 / 3600), abs=1e-6)
 
 
-def test_the_rate_that_was_asked_for_is_the_rate_of_fresh_speech():
-    """Thresholds by 4,000 windows, counted in 400,000 others of the same speech, thirty words: at ten an hour."""
-    rng = np.random.default_rng(3)
-    basis = rng.normal(size=(30, 8))
-    cohort = unpack(pack(windows(rng, 0.5 * np.eye(8)[0], 4_000), [""] * 4_000, "f"), "f", 8)
-    fresh, rates = windows(rng, 0.5 * np.eye(8)[0], 400_000).astype(np.float32), []
-    for axis in basis:
-        one = word("a", 0)
-        for clip in one.clips:
-            clip.embedding = (axis / np.linalg.norm(axis))[None].astype(np.float32)
-        by_cohort([one], cohort, None, 10.0, 0.1, 1.0)
-        rates.append((fresh @ one.template()[0] >= one.threshold).sum() / (400_000 * 0.1 / 3600))
-    assert 4 < np.mean(rates) < 25
-
-
 def test_a_longer_word_may_have_each_window_reached_more_often():
     rng = np.random.default_rng(0)
     cohort = unpack(pack(windows(rng, 0.5 * np.eye(8)[0], 400), [""] * 400, "f"), "f", 8)
