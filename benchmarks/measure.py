@@ -84,12 +84,8 @@ def parser(name: str, doc: str, repeats: int = 5) -> argparse.ArgumentParser:
 
 
 def show(name: str, rows: list[dict[str, object]], args: argparse.Namespace, **facts) -> None:
-    """Print rows as a Markdown table below the machine's description; also write them as JSON with ``--json``.
-
-    Args:
-        rows: columns by name; a `Timing` is printed as median and spread, and written with all its repeats.
-        facts: what else the figures depend on.
-    """
+    """Print rows, columns by name, as a Markdown table below the machine and the ``facts`` that the figures depend on;
+    also write them as JSON with ``--json``."""
     about = machine()
     print(f"\n{name} on {about['processor']}, torch {about['torch']}"
           + "".join(f", {key.replace('_', ' ')} {value}" for key, value in facts.items()) + "\n")

@@ -4,8 +4,7 @@ import statistics
 import time
 from collections.abc import Callable
 
-# Side of the square matrices whose product stands for the machine's limit. A GPU is done with the CPU's within the time
-# that it takes to ask it.
+# Side of the square matrices whose product stands for the machine's limit; a GPU takes too little time for the CPU's.
 GEMM, GEMM_GPU = 2048, 8192
 FRAMES = 112  # of a one-second clip
 

@@ -20,12 +20,8 @@ LOSS_EXTRAS = {flag for takes in LOSSES.values() for flag in takes} - set(OF_LOS
 class Cell:
     """One training, or what is done with another cell's encoder, and its test.
 
-    Attributes:
-        method: ``ce`` trains encoder and head together; ``knn`` trains an encoder, and its training clips vote;
-            ``head`` trains a softmax head on that encoder; ``shots`` enrols words with it that it never heard.
-        extra: further flags of both training scripts and of the loss, as ``("--lr=1e-3",)``.
-        shares: of a batch's classes, by joined data set; () for all words alike.
-        words: of ``shots``, the name of the protocol (`experiments.protocol`).
+    The method ``ce`` trains encoder and head together; ``knn`` trains an encoder, and its training clips vote; ``head``
+    trains a softmax head on that encoder; ``shots`` enrols words with it that it never heard.
     """
 
     manifest: str
@@ -42,10 +38,10 @@ class Cell:
     data_probs: int = 0
     mining: str = "random"
     margin: float = 0.5
-    extra: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()  # further flags of both training scripts and of the loss, as ("--lr=1e-3",)
     loss: str = "triplet"
     shares: tuple[float, ...] = ()
-    words: str = ""
+    words: str = ""  # of ``shots``, the name of the protocol (`experiments.new_words`)
 
     @property
     def name(self) -> str:

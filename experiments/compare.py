@@ -9,18 +9,22 @@ steps once more, and "shots" tests that encoder on words that it never heard.
 import argparse
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from data.base.errors import UserError, exit_cleanly
-from data.base.files import CACHE, ROOT
+from data.base.files import CACHE, ROOT, write_atomically
 from data.base.values import count, positive, whole, width
-from experiments import cells, protocol
+from data.manifests.corpus import Corpus, load_corpus, parts_of
+from data.manifests.manifest import write_manifest
+from data.manifests.registry import SPLITS, register, registered
+from experiments import cells, new_words, results, summary
+from experiments.loop import Loop
+from experiments.pictures import draw_curves, side_by_side
+from models.runs import session
 from models.runs.options.common import MODELS
 from models.runs.options.loss import LOSSES, MINING
 from models.runs.options.recipe import RECIPES
-
-if TYPE_CHECKING:
-    from data.manifests.corpus import Corpus
 
 # What --extra cannot say, since a flag of the comparison does, or it sees to it alike for all cells.
 TAKEN = {"name", "manifest", "model", "recipe", "num_steps", "num_epochs", "batch_classes", "per_class", "seed", "ties",
@@ -32,9 +36,7 @@ TAKEN = {"name", "manifest", "model", "recipe", "num_steps", "num_epochs", "batc
 def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m experiments.compare", description=__doc__, allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="example:\n  python -m experiments.compare --manifest 35 --models Res8 --methods ce knn "
-               "--seeds 0 1 2 --steps 240 480 --dry_run")
+        formatter_class=argparse.RawDescriptionHelpFormatter)
     add_grid(parser)
     group = parser.add_argument_group("words never heard", "How --methods shots enrols, as in infer_train.py.")
     group.add_argument("--shots_manifest", help="the registered data set that has these words", metavar="MANIFEST")
@@ -118,14 +120,9 @@ def _extra(text: str) -> str:
 
 
 def main(args: argparse.Namespace) -> int:
-    from data.manifests.registry import SPLITS
-    from experiments import results
-    from experiments.loop import Loop
-    from models.runs import session
-
     # The cells.
     corpus = session.open_corpus(args, SPLITS)
-    enrolling = protocol.protocol_of(args, corpus) if args.shots_manifest else None
+    enrolling = new_words.protocol_of(args, corpus) if args.shots_manifest else None
     todo = cells_of(args, corpus, results.protocol_name(enrolling) if enrolling else "")
 
     # What is known of them, of the same data and arguments.
@@ -142,9 +139,9 @@ def main(args: argparse.Namespace) -> int:
                             "--out and --runs_dir")
     chains = [chain for chain in chains if any(cell.name not in known for cell in chain)]
     missing = [cell for chain in chains for cell in chain if cell.name not in known]
-    print("\n".join([f"{len(todo)} cells, {len(missing)} to run", *(cell.name for cell in missing if args.dry_run)]),
-          flush=True)
+    print(f"{len(todo)} cells, {len(missing)} to run", flush=True)
     if args.dry_run:
+        print("".join(f"{cell.name}\n" for cell in missing), end="")
         return 0
 
     # The loop, and the tables.
@@ -153,14 +150,15 @@ def main(args: argparse.Namespace) -> int:
     try:
         problems = Loop(args, data, enrolling).run(chains, known)
     finally:
-        write(args.out, [run for run in results.read(path).values()
-                         if run["cell"]["manifest"] == args.manifest and data.has(run)])
+        if found := [run for run in results.read(path).values()
+                     if run["cell"]["manifest"] == args.manifest and data.has(run)]:
+            write(args.out, found)
     if problems:
         raise UserError(f"{len(problems)} of {len(chains)} runs failed, the first: {problems[0]}")
     return 0
 
 
-def cells_of(args: argparse.Namespace, corpus: "Corpus", words: str) -> list[cells.Cell]:
+def cells_of(args: argparse.Namespace, corpus: Corpus, words: str) -> list[cells.Cell]:
     """The cells that the flags ask for; ``words`` is the name of the protocol of shots."""
     classes = min(args.batch_classes, len(corpus.labels))
     epoch = max(1, len(corpus.splits["train"]) // (classes * args.per_class))
@@ -176,17 +174,9 @@ def cells_of(args: argparse.Namespace, corpus: "Corpus", words: str) -> list[cel
 
 
 def make_fraction(manifest: str, fraction: float, registry: Path, folder: Path) -> None:
-    """Register ``<manifest>-<fraction>`` in ``folder/manifests.json``: dev and test as they are, fewer training clips.
-
-    Of each class the first of a fixed random order, at least two, so that a smaller share lies within a larger one. Of
-    sets joined by +, each is registered so.
+    """Register ``<manifest>-<fraction>``, of joined sets each, in ``folder/manifests.json``: dev and test as they are,
+    of each class's training clips the first of a fixed random order, at least two, so a smaller share lies in a larger.
     """
-    import numpy as np
-
-    from data.manifests.corpus import load_corpus, parts_of
-    from data.manifests.manifest import write_manifest
-    from data.manifests.registry import register, registered
-
     for part in parts_of(manifest, registry):
         corpus, entry, kept = load_corpus(part, registry=registry), registered(part, registry), []
         train = corpus.splits["train"]
@@ -203,20 +193,12 @@ def make_fraction(manifest: str, fraction: float, registry: Path, folder: Path) 
 
 def tables(runs: list[dict]) -> str:
     """compare.md."""
-    from experiments import new_words, summary
-
     tested = [run for run in runs if "shots" not in run]
     return "\n".join(filter(None, [tested and summary.markdown(tested), new_words.markdown(runs)]))
 
 
 def write(out: Path, runs: list[dict]) -> None:
-    """The tables, printed and as compare.md, and each setting's learning curves as PNG; nothing without results."""
-    from data.base.files import write_atomically
-    from experiments import summary
-    from experiments.pictures import draw_curves, side_by_side
-
-    if not runs:
-        return
+    """The tables, printed and as compare.md, and each setting's learning curves as PNG."""
     print(f"\n{tables(runs)}")
     with write_atomically(out / "compare.md") as file:
         file.write(tables(runs))

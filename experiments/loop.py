@@ -14,7 +14,7 @@ from pathlib import Path
 from data.base.cores import cores
 from data.base.errors import UserError
 from data.base.files import ROOT
-from experiments import cells, protocol, results
+from experiments import cells, new_words, results
 from experiments.cells import Cell
 from experiments.results import Data
 from models.runs.options.training import NEW_WORDS
@@ -32,11 +32,8 @@ class Loop:
         self.stopped = False
 
     def run(self, chains: list[list[Cell]], known: dict[str, dict]) -> list[str]:
-        """Run the cells that are not known, ``--jobs`` chains at a time, and add each result to compare.json.
-
-        Returns:
-            what went wrong, a line a chain.
-        """
+        """Run the cells that are not known, ``--jobs`` chains at a time, and add each result to compare.json. Returns
+        what went wrong, a line a chain."""
         problems = []
         with ThreadPoolExecutor(self.args.jobs) as pool:
             try:
@@ -98,7 +95,7 @@ class Loop:
         """Test a trained cell. Returns its result, as compare.json has it."""
         folder, manifest, more, kind = self.folder(cell), cell.data, [], "head"
         if cell.method == "shots":
-            manifest, more = self.enrolling["manifest"], protocol.flags_of(self.enrolling)
+            manifest, more = self.enrolling["manifest"], new_words.flags_of(self.enrolling)
             kind = "shots-unknown" if self.enrolling["unknown"] else "shots"
         elif cell.method == "knn":
             more, kind = ["--k", "5", *(str(k) for k in self.args.ks if k != 5)], "knn"  # of 5, the table's accuracy
@@ -122,18 +119,13 @@ class Loop:
         result |= {key: facts[key] for key in ("test_clips_trained_on", "test_speakers_trained_on") if facts.get(key)}
         if facts.get("cohort"):  # but for where it lay: results are published, and a path is of one machine
             result["cohort"] = {key: value for key, value in facts["cohort"].items() if key not in ("path", "file")}
-        if cell.method == "shots":
-            return result | self.enrolled(cell, written)
-        return result | self.classified(cell, written, Path(f"{stem}.csv"))
-
-    def enrolled(self, cell: Cell, written: dict) -> dict:
-        """The figures of words that the encoder never heard. Raises UserError if it did."""
-        facts = written["facts"]
+        if cell.method != "shots":
+            return result | self.classified(cell, written, Path(f"{stem}.csv"))
         if heard := facts.get("enrolled_words_trained_on"):
             raise UserError(f"{cell.name}: its encoder was trained on {', '.join(heard[:5])}, and these figures are "
                             "about words never heard; enrol others with --enroll")
-        return {"protocol": self.enrolling, "clips": [facts["known_clips"], facts["unknown_clips"]],
-                "shots": [_rounded(one) for one in written["results"]]}
+        return result | {"protocol": self.enrolling, "clips": [facts["known_clips"], facts["unknown_clips"]],
+                         "shots": [_rounded(one) for one in written["results"]]}
 
     def classified(self, cell: Cell, written: dict, path: Path) -> dict:
         """The figures of the test set, and which clips were right."""
@@ -142,8 +134,9 @@ class Loop:
         found = {"accuracy": written["accuracy"], "f1_macro": written["f1_macro"],
                  "classes": {one["label"]: one["accuracy"] for one in written["classes"]},
                  "right": "".join("01"[row["label"] == row["prediction"]] for row in rows),
-                 "test_set": results.hash_of_tested((row["path"], row.get("offset", ""), row["label"])
-                                                    for row in rows)}
+                 "test_set": hashlib.sha1("\n".join("\t".join(
+                     (*Path(row["path"]).parts[-2:], row.get("offset", ""), row["label"])) for row in rows).encode()
+                     ).hexdigest()}
         if cell.method == "knn":
             by_k = written.get("by_k", [{"k": 5, "accuracy": written["accuracy"]}])
             found |= {"ties": written["facts"]["ties"],

@@ -1,14 +1,27 @@
-"""Words never heard, of several comparisons in one table: ``python -m experiments.new_words RESULTS...``."""
+"""Words that no encoder heard: how they are enrolled, and a table of several comparisons.
+
+    python -m experiments.new_words RESULTS...
+
+A protocol is a dictionary: ``manifest`` has the words; ``enroll`` and ``unknown`` are labels; ``shots`` clips of each
+are enrolled, in ``repeats`` random draws; ``content`` is a hash of the clips. Scores are normalised by the encoder's
+own training, ``cohort`` None.
+"""
 
 import argparse
+import hashlib
+from argparse import Namespace
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
-from experiments import cells, summary
+from data.base.labels import folded
+from data.base.messages import first_few
+from data.manifests.corpus import Corpus, load_corpus
+from experiments import cells, results, summary
 from experiments.cells import Cell
 from experiments.summary import SETTINGS, setting, spread
+from models.enrolment.enrol import check_clips, choose_words
 
 FIGURES = {"accuracy": "accuracy", "auroc": "AUROC", "equal_error_rate": "equal-error rate",
            "accuracy_at_1_percent": "at 1 % FA", "accuracy_at_5_percent": "at 5 % FA"}
@@ -17,15 +30,14 @@ NORMALISED = ("embedding, t-norm", "whitened embedding", "whitened embedding, t-
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m experiments.new_words", description=__doc__, allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog="python -m experiments.new_words", description=__doc__, allow_abbrev=False,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", nargs="+", type=Path, metavar="RESULTS",
                         help="compare.json of experiments.compare --methods shots")
     return parser.parse_args(argv)
 
 
 def main(args: argparse.Namespace) -> int:
-    from experiments import results
-
     runs: dict[str, dict] = {}
     for path in args.results:
         for name, result in results.read(path).items():
@@ -35,26 +47,47 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
+def flags_of(protocol: dict) -> list[str]:
+    """Those of infer_train.py, but for its ``--manifest``."""
+    return ["--shots", *map(str, protocol["shots"]), f"--repeats={protocol['repeats']}", "--enroll",
+            *protocol["enroll"], *(["--unknown", *protocol["unknown"]] if protocol["unknown"] else [])]
+
+
+def protocol_of(args: Namespace, trained: Corpus) -> dict:
+    """What the flags of `experiments.compare` ask for. Raises UserError for words that the set lacks or has too few
+    clips of, or that the encoders learn from ``trained``."""
+    corpus = load_corpus(args.shots_manifest, ("train", "test"), args.registry)
+    chosen = choose_words(corpus.labels, args.enroll, args.unknown, args.shots_manifest)
+    check_clips(corpus.splits["train"], corpus.splits["test"], *chosen, max(args.shots))
+    enroll, unknown = ([corpus.labels[c] for c in classes] for classes in chosen)
+    heard = {folded(label) for label in trained.labels}
+    if known := [label for label in enroll if folded(label) in heard]:
+        raise UserError(f"--enroll: the encoders hear {first_few(sorted(known))} in the training of --manifest "
+                        f"{args.manifest}, and these figures are about words they never heard; enrol others, or train "
+                        "on others")
+    return {"manifest": args.shots_manifest, "enroll": enroll, "unknown": unknown, "shots": sorted({*args.shots}),
+            "repeats": args.repeats, "cohort": None,
+            "content": hashlib.sha1(results.content_of(corpus.splits).encode()).hexdigest()}
+
+
 def markdown(runs: Iterable[dict]) -> str:
     """A table for each protocol; "" for none.
 
     Figures are means ± standard deviation over seeds, each seed's a mean over the draws of enrolled clips.
     """
     groups: dict[tuple, list[dict]] = {}
-    for run in runs:  # of a table all were tested and looked at with the same clips
-        if "shots" in run:
-            key = run["cell"]["words"], tuple(run["clips"]), run.get("new_words_set")
-            groups.setdefault(key, []).append(run)
+    for run in (run for run in runs if "shots" in run):  # of a table all were tested and looked at with the same clips
+        groups.setdefault((run["cell"]["words"], tuple(run["clips"]), run.get("new_words_set")), []).append(run)
     return "\n".join(_of_protocol(groups[key]) for key in sorted(groups, key=str))
 
 
 def _of_protocol(runs: list[dict]) -> str:
     grouped: dict[Cell, list[dict]] = {}
     for run in runs:
-        grouped.setdefault(replace(cells.from_dict(run["cell"]), seed=0), []).append(run)
-    for cell, seeds in grouped.items():
-        if len({run["data"] for run in seeds}) > 1:
-            raise UserError(f"{cell.name}: its seeds were trained on different data, and have no mean")
+        seeds = grouped.setdefault(replace(cells.from_dict(run["cell"]), seed=0), [])
+        seeds.append(run)
+        if run["data"] != seeds[0]["data"]:
+            raise UserError(f"{run['name']}: the seeds were trained on different data, and have no mean")
     kinds = list(grouped)
     names = ("manifest", "model", "steps", "batch", *SETTINGS)
     varying = [name for name in names if len({setting(cell, name) for cell in kinds}) > 1]
@@ -65,9 +98,8 @@ def _of_protocol(runs: list[dict]) -> str:
     for cell in sorted(grouped, key=lambda cell: (cell.manifest, summary.order(cell))):
         seeds = grouped[cell]
         lines: dict[tuple[str, int], list[dict]] = {}
-        for run in seeds:
-            for one in run["shots"]:
-                lines.setdefault((one["scores"], one["shots"]), []).append(one)
+        for one in (one for run in seeds for one in run["shots"]):
+            lines.setdefault((one["scores"], one["shots"]), []).append(one)
         most = max(count for _, count in lines)
         for (scores, count), ones in lines.items():  # plain scores of all numbers of clips, normalised of the largest
             if scores == "embedding" or (scores in NORMALISED and count == most):

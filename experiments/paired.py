@@ -7,11 +7,13 @@ other's. It takes clips for independent; clips of one speaker are less than that
 
 import argparse
 import csv
+import statistics
 from collections import defaultdict
 from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
 from data.base.files import read_text
+from experiments.summary import mcnemar, p_value, table
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -23,11 +25,8 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def read_tested(path: Path) -> dict[tuple[str, str, str], str]:
-    """A test's clips, each by path, offset and label: what it was taken for.
-
-    Raises:
-        UserError: no CSV of a test script, one without a clip, or with one clip twice.
-    """
+    """A test's clips, each by path, offset and label: what it was taken for. Raises UserError for what is no such CSV,
+    or has no clip, or one twice."""
     text = read_text(path, "table of tested clips", "name the .csv beside a test's .json")
     try:
         rows = [((row["path"], row.get("offset", ""), row["label"]), row["prediction"])
@@ -47,19 +46,17 @@ def main(args: argparse.Namespace) -> int:
         raise UserError(f"{args.a} and {args.b} differ in {len(unlike):,} clips or their labels (first: "
                         f"{' '.join(filter(None, unlike[0]))}); test both on the same manifest")
 
-    from experiments.summary import mcnemar, p_value, table
-
     right = ["".join("01"[clip[2] == of[clip]] for clip in a) for of in (a, b)]
-    only_a, only_b, p = mcnemar(*right)
+    *only, p = mcnemar(*right)
     rows = [["test", "accuracy %", "recall, mean of words %", "right", "only this right"]]
-    for path, marks, only in ((args.a, right[0], only_a), (args.b, right[1], only_b)):
+    for path, marks, alone in zip((args.a, args.b), right, only, strict=True):
         words = defaultdict(list)
         for clip, mark in zip(a, marks, strict=True):
             words[clip[2]].append(int(mark))
-        recall = sum(sum(of) / len(of) for of in words.values()) / len(words)
+        recall = statistics.mean(map(statistics.fmean, words.values()))
         count, name = marks.count("1"), path.name if args.a.name != args.b.name else str(path)
         rows.append([name, f"{100 * count / len(marks):.2f}", f"{100 * recall:.2f}", f"{count:,} of {len(marks):,}",
-                     f"{only:,}"])
+                     f"{alone:,}"])
     print("\n".join(table(rows)))
     print(f"McNemar p {p_value(p)}")
     return 0

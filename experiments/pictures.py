@@ -15,11 +15,8 @@ SHADES = (1.0, 0.55, 0.3, 0.18)  # of a method's rows, the largest number of ste
 
 
 def side_by_side(found: list[dict]) -> dict[str, list[dict]]:
-    """By model and setting, the rows of `experiments.summary.rows` that belong in one picture, whatever their steps.
-
-    Cross-entropy's rows are in the pictures of all settings that else agree. A setting of one method alone is left out,
-    unless its model has no other.
-    """
+    """By model and setting, the rows of `experiments.summary.rows` that belong in one picture, whatever their steps,
+    with cross-entropy's. A setting of one method alone is left out, unless its model has no other."""
     pictures: dict[str, list[dict]] = {}
     for model in {row["cell"].model for row in found}:
         settings = {"-".join([model, *of["cell"].setting]): [row for row in found if row["cell"] in (

@@ -5,7 +5,6 @@ import json
 import os
 import shlex
 from argparse import Namespace
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,13 +21,8 @@ from experiments.cells import Cell
 
 @dataclass(frozen=True)
 class Data:
-    """What a comparison trains and tests on.
-
-    Attributes:
-        content: hash of the train, dev and test manifests.
-        new_words: hash of the held-out words that encoders are looked at with; None for none.
-        noise: the set's folder of noise.
-    """
+    """What a comparison trains and tests on: hashes of the manifests, and of the held-out words that encoders are
+    looked at with; and the set's folder of noise."""
 
     content: str
     new_words: str | None = None
@@ -65,12 +59,6 @@ def content_of(splits: dict[str, Manifest]) -> str:
             line = json.dumps([split, paths[file], float(offset), float(duration), manifest.labels[label]])
             content.update(line.encode() + b"\n")
     return content.hexdigest()
-
-
-def hash_of_tested(clips: Iterable[tuple[str, str, str]]) -> str:
-    """Hash of tested clips, each its path, its offset as the test's CSV has it, and its label."""
-    lines = "\n".join("\t".join((*Path(path).parts[-2:], offset, label)) for path, offset, label in clips)
-    return hashlib.sha1(lines.encode()).hexdigest()
 
 
 @lru_cache

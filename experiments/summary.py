@@ -13,12 +13,8 @@ SETTINGS = ("loss", "recipe", "augment", "fraction", "width", "data_probs", "sha
 
 
 def mcnemar(a: str, b: str) -> tuple[int, int, float]:
-    """Exact two-sided McNemar test of two results on the same clips, each a string of a digit a clip, 1 for right.
-
-    Returns:
-        clips that only ``a`` has right, clips that only ``b`` has, and the probability of so uneven a split if each
-        clip is as likely to be the one's as the other's.
-    """
+    """Exact two-sided McNemar test of two results on the same clips, each a string of a digit a clip, 1 for right: how
+    many only ``a`` has right, how many only ``b`` has, and how probable so uneven a split is by chance."""
     only_a = sum(x > y for x, y in zip(a, b, strict=True))
     only_b = sum(x < y for x, y in zip(a, b, strict=True))
     differ, ways, term = only_a + only_b, 0, 1
@@ -74,14 +70,9 @@ def shared(cell: Cell, names: Iterable[str], unused: dict) -> list[str]:
 
 
 def rows(runs: Iterable[dict]) -> list[dict]:
-    """A row for each setting and method: its ``cell``, its ``runs`` by seed.
-
-    Where cross-entropy was trained in the same setting with some of the seeds, ``reduction`` is the share of its mean
-    error that is gone, and ``tests`` has a McNemar test for each.
-
-    Raises:
-        ValueError: runs on different test sets, which have no mean.
-    """
+    """A row for each setting and method: its ``cell``, its ``runs`` by seed. Where cross-entropy was trained in the
+    same setting with some of the seeds, ``reduction`` is the share of its mean error that is gone, and ``tests`` has a
+    McNemar test for each. Raises ValueError for runs on different test sets, which have no mean."""
     grouped: dict[Cell, dict[int, dict]] = {}
     for run in runs:
         cell = cells.from_dict(run["cell"])
@@ -105,8 +96,8 @@ def rows(runs: Iterable[dict]) -> list[dict]:
 def markdown(runs: list[dict]) -> str:
     """A table of all settings and methods of one data set, and one of numbers of neighbours if several were tested.
 
-    Neighbours vote by how often a word is among the training clips, and a softmax trained on balanced batches does not.
-    So the mean of the words' recalls stands beside the accuracy, which favours the vote.
+    A vote goes by how frequent words are, a softmax trained on balanced batches does not: so the mean of the words'
+    recalls stands beside the accuracy.
     """
     found = rows(runs)
     varying = [name for name in SETTINGS if len({getattr(row["cell"], name) for row in found}) > 1]

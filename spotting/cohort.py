@@ -16,7 +16,10 @@ from data.base.files import ROOT, write_atomically
 from data.base.values import whole
 from models.enrolment.kept_cohort import place_of
 from spotting.command import check_output, warn
+from spotting.encoders.gather import aligned, gather, training_files
 from spotting.encoders.load import add_encoder, load
+from spotting.sound.blocks import files_of
+from spotting.sound.repeats import without_repeats
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -35,10 +38,6 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> int:
-    from spotting.encoders.gather import aligned, gather, training_files
-    from spotting.sound.blocks import files_of
-    from spotting.sound.repeats import without_repeats
-
     if (args.manifest is None) == (args.recordings is None):
         raise UserError("--manifest and --recordings: give one of them, the speech to take windows of")
     if args.recordings:

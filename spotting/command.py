@@ -5,7 +5,8 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from tabulate import tabulate
 
 from data.audio.decoding import SAMPLE_RATE
 from data.base.errors import UserError
@@ -13,9 +14,7 @@ from data.base.files import check_output as check_output
 from data.base.files import open_regular
 from data.base.values import channels, not_negative, positive, score
 from spotting.encoders.load import Embedder, load
-
-if TYPE_CHECKING:
-    from spotting.words.words_file import Words
+from spotting.words.words_file import Words, read_words, suited
 
 FA_PER_HOUR = 0.5  # false alarms that thresholds allow, unless another rate is asked for
 
@@ -66,14 +65,8 @@ def hop_samples(hop: float, clip_seconds: float) -> int:
     return round(hop * SAMPLE_RATE)
 
 
-def open_words(args: argparse.Namespace) -> tuple["Words", Embedder, int]:
-    """The words of WORDS with the thresholds that --threshold gives, their encoder, and --hop in samples.
-
-    Raises:
-        UserError: as `read_words`, `load`, `suited` and `hop_samples`; or a threshold of a word that is not enrolled.
-    """
-    from spotting.words.words_file import read_words, suited
-
+def open_words(args: argparse.Namespace) -> tuple[Words, Embedder, int]:
+    """The words of WORDS with the thresholds that --threshold gives, their encoder, and --hop in samples."""
     words, given = read_words(args.words), dict(args.threshold or ())
     if unknown := sorted(given.keys() - {"", *words.names}):
         raise UserError(f"--threshold {unknown[0]}={given[unknown[0]]:g}: {unknown[0]!r} is none of the words in "
@@ -87,7 +80,7 @@ def open_words(args: argparse.Namespace) -> tuple["Words", Embedder, int]:
     return words, embedder, hop
 
 
-def warn_of_hop(args: argparse.Namespace, words: "Words") -> None:
+def warn_of_hop(args: argparse.Namespace, words: Words) -> None:
     """Warn where thresholds were set with windows at another distance: more windows an hour, more false alarms."""
     then = words.calibration.get("hop", args.hop)
     if then != args.hop:
@@ -98,8 +91,6 @@ def warn_of_hop(args: argparse.Namespace, words: "Words") -> None:
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:
     """Rows of cells, the first column to the left, the others to the right."""
-    from tabulate import tabulate
-
     print(tabulate(rows, tablefmt="plain", disable_numparse=True, colalign=["left"] + ["right"] * (len(rows[0]) - 1)))
 
 

@@ -16,9 +16,16 @@ from data.base.errors import UserError, exit_cleanly
 from data.base.files import ROOT, locked
 from data.base.values import positive
 from spotting.command import FA_PER_HOUR, add_channel, add_hop, check_output, hop_samples, print_table, warn
+from spotting.detection.intervals import allowed
+from spotting.detection.thresholds import by_cohort, calibrate, hear, look_for_the_word, passing
+from spotting.encoders.gather import gather, heard_in_training, training_files
 from spotting.encoders.load import add_encoder, load
+from spotting.sound.blocks import files_of, open_file
+from spotting.sound.repeats import without_repeats
+from spotting.words.copies import copies
+from spotting.words.recordings import THRESHOLD, enrol, find_recordings
+from spotting.words.words_file import misfits, read_words, suited, taken_for, write_words
 
-REGISTRY = ROOT / "manifests.json"
 FEW = 3  # clips of a word, below which there is a warning
 
 
@@ -45,17 +52,13 @@ def parse_args(argv=None) -> argparse.Namespace:
     group.add_argument("--cohort", metavar="MANIFEST",
                        help="a registered data set whose speech sets the thresholds where --background does not, or "
                             "is too short to (default: the cohort kept with the encoder)")
-    group.add_argument("--registry", type=Path, default=REGISTRY,
+    group.add_argument("--registry", type=Path, default=ROOT / "manifests.json",
                        help="the file that --cohort is looked up in (default: manifests.json beside the scripts)")
     add_encoder(parser, "with --add that of FILE, else the shipped one")
     return parser.parse_args(argv)
 
 
 def main(args: argparse.Namespace) -> int:
-    from spotting.sound.blocks import files_of
-    from spotting.words.recordings import enrol, find_recordings
-    from spotting.words.words_file import read_words, suited, taken_for, write_words
-
     # Flags, encoder.
     content = content_of(args.out)
     if not args.add and os.path.lexists(args.out):
@@ -99,9 +102,6 @@ def content_of(path: Path) -> bytes | None:
 
 def describe(words) -> None:
     """Print how alike each word's clips are, and name those that are few, do not fit or repeat another."""
-    from spotting.words.copies import copies
-    from spotting.words.words_file import misfits
-
     rows = [("word", "clips", "alike", "least")]
     for word in words:
         scores = word.left_out_scores()
@@ -118,26 +118,17 @@ def describe(words) -> None:
 
 def by_background(args, words, files, embedder, kept, hop) -> None:
     """Thresholds by the background, and where it is too short for the rate that is asked for, by the cohort, too."""
-    from spotting.detection.intervals import allowed
-    from spotting.detection.thresholds import about_silence, by_cohort, calibrate, hear, look_for_the_word
-    from spotting.encoders.gather import heard_in_training
-    from spotting.sound.blocks import open_file
-    from spotting.sound.repeats import without_repeats
-
     files = without_repeats(files, "--background", warn, [clip.file for word in words.words for clip in word.clips],
                             "are enrolled recordings")
     for line in heard_in_training(embedder.facts, {"files of --background": [(file, 0.0, None) for file in files]},
                                   args.channel)[1]:
         warn(f"warning: {line}")
     background = hear(((file, open_file(file, warn, channel=args.channel)) for file in files), embedder, words.words,
-                      hop, "background")
-    for line in about_silence(background, "--background"):
-        warn(line)
+                      hop, "--background", warn)
     least = None
     if not allowed(args.fa_per_hour, background.hours):
         try:
-            cohort = cohort_of(args, embedder, kept)
-            by_cohort(words.words, cohort, embedder.cohort, args.fa_per_hour, args.hop, embedder.facts.clip_seconds)
+            by_speech(args, words.words, embedder, kept)
             least = [word.threshold for word in words.words]
         except UserError as error:
             if args.cohort:
@@ -152,17 +143,8 @@ def by_background(args, words, files, embedder, kept, hop) -> None:
 
 def without_background(args, words, before, embedder, kept) -> None:
     """Thresholds of words whose clips are the same as before stay; others come from a cohort, or are `THRESHOLD`."""
-    from spotting.detection.thresholds import by_cohort, passing
-    from spotting.words.recordings import THRESHOLD
-
-    old = {word.name: word for word in before.words} if before else {}
-    changed = []
-    for word in words.words:
-        same = old.get(word.name)
-        if same is not None and len(same.clips) == len(word.clips):
-            word.threshold, word.calibrated = same.threshold, same.calibrated
-        else:
-            changed.append(word)
+    old = {(word.name, len(word.clips)): word for word in before.words} if before else {}
+    changed = [word for word in words.words if (word.name, len(word.clips)) not in old]
     words.calibration = before.calibration if before else {}
     if not changed:
         return
@@ -172,8 +154,7 @@ def without_background(args, words, before, embedder, kept) -> None:
                         "that, or enrol all words again")
     names = [word.name for word in changed]
     try:
-        cohort = cohort_of(args, embedder, kept)
-        by_cohort(changed, cohort, embedder.cohort, args.fa_per_hour, args.hop, embedder.facts.clip_seconds)
+        cohort = by_speech(args, changed, embedder, kept)
     except UserError as error:
         if args.cohort or kept:
             raise
@@ -187,15 +168,13 @@ def without_background(args, words, before, embedder, kept) -> None:
     warn("of your recordings, only --background can tell how many false alarms an hour these thresholds give")
 
 
-def cohort_of(args, embedder, kept):
-    """The cohort for thresholds. Raises UserError where there is none."""
-    from spotting.encoders.gather import gather, training_files
-
-    if args.cohort:
-        return gather(embedder, *training_files(args.cohort, args.registry), 0, warn)
-    if kept is None:
+def by_speech(args, words, embedder, kept):
+    """Set thresholds by --cohort or the kept cohort, and return it. Raises UserError where there is none."""
+    cohort = gather(embedder, *training_files(args.cohort, args.registry), 0, warn) if args.cohort else kept
+    if cohort is None:
         raise UserError("no cohort is kept with this encoder; make one with python -m spotting.cohort")
-    return kept
+    by_cohort(words, cohort, embedder.cohort, args.fa_per_hour, args.hop, embedder.facts.clip_seconds)
+    return cohort
 
 
 if __name__ == "__main__":

@@ -9,14 +9,23 @@ refused.
 """
 
 import argparse
+import base64
 import json
+import logging
+import warnings
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
+
+from data.audio.decoding import decode, fit
 from data.base.errors import UserError, exit_cleanly
+from data.base.files import write_atomically
+from data.folder.word_stretch import examine
 from spotting.command import check_output, warn
 from spotting.encoders.load import Facts, add_encoder, load, load_onnx, probe, sealed
+from spotting.sound.blocks import files_of
 
 MOST = 1e-4  # difference of an embedding's value from torch's
 CHECKED = 200  # clips at most
@@ -35,8 +44,6 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> int:
-    from spotting.sound.blocks import files_of
-
     if args.out.suffix != ".onnx":
         raise UserError(f"--out {args.out}: must end in .onnx")
     files = files_of(args.check, "--check", warn) if args.check else []
@@ -44,9 +51,6 @@ def main(args: argparse.Namespace) -> int:
     for package in ("onnx", "onnxscript", "onnxruntime"):
         if not find_spec(package):
             raise UserError(f"{package} is not installed: pip install -r requirements-spotting.txt")
-    import numpy as np
-
-    from data.base.files import write_atomically
 
     # The file.
     embedder = load(args)
@@ -70,17 +74,11 @@ def main(args: argparse.Namespace) -> int:
 
 def recorded_clips(files: list[str], facts: Facts):
     """(N, S) int16, the loudest stretch of each of up to `CHECKED` recordings."""
-    import numpy as np
-
-    from data.audio.decoding import decode, fit
-    from data.folder.word_stretch import examine
-
-    clips = []
-    for recording in examine((files[::-(-len(files) // CHECKED)], facts.clip_seconds)):
-        if isinstance(recording, str):
-            warn(f"left out {recording}")
-            continue
-        clips.append(fit(decode(recording.path, recording.offset, recording.duration), facts.clip_samples))
+    found = examine((files[::-(-len(files) // CHECKED)], facts.clip_seconds))
+    for problem in (one for one in found if isinstance(one, str)):
+        warn(f"left out {problem}")
+    clips = [fit(decode(one.path, one.offset, one.duration), facts.clip_samples) for one in found
+             if not isinstance(one, str)]
     if not clips:
         raise UserError("--check: none of these recordings can be used; name others")
     return np.stack(clips)
@@ -89,8 +87,6 @@ def recorded_clips(files: list[str], facts: Facts):
 def made_up_clips(length: int):
     """(N, ``length``) int16: noise of all levels; and what is hardest to compute alike, since normalising makes it as
     loud as speech: zeros, noise of about -100 dB of full scale, and single samples."""
-    import numpy as np
-
     rng, clips = np.random.default_rng(0), np.zeros((18, length), np.int16)
     clips[1] = rng.normal(0, 0.33, length).round()
     clips[2, :length // 2] = rng.normal(0, 1, length // 2).round()
@@ -104,10 +100,6 @@ def made_up_clips(length: int):
 
 def export(facts: Facts, cohort=None) -> bytes:
     """The ONNX file of an encoder and its cohort."""
-    import base64
-    import logging
-    import warnings
-
     import onnx
     import torch
 

@@ -10,11 +10,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tqdm import tqdm
+
 from data.base.errors import UserError, exit_cleanly
 from data.base.values import channels, sample_rate
 from spotting.command import add_channel, add_hop, add_selection, check_kept, check_output, open_words, warn
 from spotting.encoders.load import add_encoder
-from spotting.sound.blocks import PCM
+from spotting.hits.hits_file import COLUMNS, Found, check_ending, row, write_hits
+from spotting.hits.search import paused, search
+from spotting.sound.blocks import PCM, files_of, open_file, open_raw
+from spotting.sound.heard import Heard, Remarks
 
 STDIN = "-"
 
@@ -41,9 +46,6 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> int:
-    from spotting.hits.hits_file import COLUMNS, check_ending, row, write_hits
-    from spotting.sound.heard import Remarks
-
     # Flags, words, encoder.
     recordings, left_out = inputs(args.recordings)
     if args.out:
@@ -85,8 +87,6 @@ def main(args: argparse.Namespace) -> int:
 
 def inputs(names: Sequence[str]) -> tuple[list[str], bool]:
     """The recordings that names stand for, and whether some in folders were left out, which is told."""
-    from spotting.sound.blocks import files_of
-
     left_out: list[str] = []
     found = [file for name in names
              for file in ([name] if name == STDIN else files_of([name], "RECORDING", left_out.append))]
@@ -105,14 +105,6 @@ def show_row(cells: Sequence[str], widths: Sequence[int]) -> None:
 
 def hits_in(args, name, embedder, words, hop, found, remarks):
     """The hits of one recording as they are decided; ``found`` and ``remarks`` get it, also when it breaks off."""
-    from tqdm import tqdm
-
-    from spotting.hits.hits_file import Found
-    from spotting.hits.rivals import paused
-    from spotting.hits.search import search
-    from spotting.sound.blocks import open_file, open_raw
-    from spotting.sound.heard import Heard
-
     live = name == STDIN
     sound = open_raw(sys.stdin.buffer, "standard input", args.rate, args.channels, args.pcm, warn,
                      channel=args.channel) if live else open_file(name, warn, channel=args.channel)

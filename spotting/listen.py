@@ -11,6 +11,10 @@ from data.base.errors import UserError, exit_cleanly
 from data.base.values import positive
 from spotting.command import add_channel, add_hop, add_selection, open_words, warn
 from spotting.encoders.load import add_encoder
+from spotting.hits.match import Early, hit_of, reach
+from spotting.hits.search import beaten, of_one_saying, paused, scored
+from spotting.sound.heard import Heard, Remarks
+from spotting.sound.microphone import Microphone, devices
 
 PATIENCE = 2  # windows that must not score higher before a hit is given; those after them can only be the same hit
 SILENCE = 3.0  # seconds without a sample, after which the device is taken for gone
@@ -34,9 +38,6 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> int:
-    from spotting.hits.rivals import paused
-    from spotting.sound.microphone import Microphone, devices
-
     if args.devices:
         for line in devices():
             print(line)
@@ -60,16 +61,8 @@ def main(args: argparse.Namespace) -> int:
 
 
 def hits(blocks, embedder, words, hop, behind=lambda: 0.0, all_words=False):
-    """Hits as soon as they are decided: early, but one for each that spotting.find finds.
-
-    A hit is given once `PATIENCE` windows after it score no higher, and its place is known. If a later window that
-    overlaps it scores higher after all, of this word or of another in the same place, no more is given.
-    """
-    from spotting.hits.match import Early, hit_of, reach
-    from spotting.hits.rivals import beaten, of_one_saying
-    from spotting.hits.search import scored
-    from spotting.sound.heard import Heard, Remarks
-
+    """Hits as soon as they are decided: early, but one for each that spotting.find finds. If a later window scores
+    higher after all, of this word (see `Early`) or of another in the same place, no more is given."""
     heard, warned, given = Heard(), set(), []
     early = [Early(i, reach(word, hop, embedder.facts.clip_samples), PATIENCE, word.threshold)
              for i, word in enumerate(words)]

@@ -13,23 +13,37 @@ independent: where few people speak, the truth may lie further off.
 import argparse
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+from tqdm import tqdm
+
 from data.base.errors import UserError, exit_cleanly
+from data.base.files import write_atomically
 from data.base.values import count, decibels, positive, whole
+from models.enrolment.enrol import few_draws
+from models.enrolment.kept_cohort import tell_learnt
+from models.report.page.page import check_html, write_page
+from models.report.tables import to_json
 from models.runs.options.testing import add_html
-from spotting.command import (
-    FA_PER_HOUR,
-    add_channel,
-    add_hop,
-    check_kept,
-    check_output,
-    hop_samples,
-    print_table,
-    warn,
-    warn_of_hop,
-)
+from spotting import command
+from spotting.command import warn
+from spotting.detection import tradeoff
+from spotting.detection.intervals import allowed
+from spotting.detection.page import page_of_score
+from spotting.detection.thresholds import by_cohort, hear, lowest
+from spotting.detection.tradeoff import RATES, Outcome
+from spotting.encoders.gather import heard_in_training
 from spotting.encoders.load import add_encoder, load
+from spotting.hits.search import search
+from spotting.sound.blocks import files_of, open_file
+from spotting.sound.heard import Heard, Remarks
+from spotting.sound.noise import Noise
+from spotting.sound.repeats import without_repeats
+from spotting.words.positives import copied, find_positives, heard_with, leave_out_enrolled
+from spotting.words.recordings import enrol, find_recordings
+from spotting.words.words_file import Words, read_words, suited
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -46,8 +60,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, metavar="STEM", help="write STEM.json and STEM.png, the curve")
     add_html(parser, "the curve, and recordings missed and false alarms to listen to, each beside the nearest "
                      "enrolled clip")
-    add_channel(parser)
-    add_hop(parser)
+    command.add_channel(parser)
+    command.add_hop(parser)
     group = parser.add_argument_group("draws", "Instead of WORDS, for an average over what is enrolled.")
     group.add_argument("--enroll_from", type=Path, metavar="DIR", help="folder of a folder a word to draw clips from")
     group.add_argument("--shots", type=count, default=10, help="clips of each word a draw (default: 10)")
@@ -61,25 +75,16 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> int:
-    from spotting.detection.outcome import Outcome
-    from spotting.detection.thresholds import about_silence, hear
-    from spotting.sound.blocks import files_of
-    from spotting.sound.heard import Remarks
-    from spotting.sound.noise import Noise
-    from spotting.sound.repeats import without_repeats
-    from spotting.words.positives import find_positives, heard_with, leave_out_enrolled
-    from spotting.words.words_file import read_words, suited
-
     # Flags, words, encoder.
     check_flags(args)
     words = read_words(args.words) if args.words else None
     negatives, positives = files_of(args.negatives, "--negatives", warn), find_positives(args.positives)
     noise = Noise(args.noise, args.snr, args.seed, warn) if args.noise else None
     embedder = load(args, words.encoder if words else None)
-    hop, clip_seconds = hop_samples(args.hop, embedder.facts.clip_seconds), embedder.facts.clip_seconds
+    hop, clip_seconds = command.hop_samples(args.hop, embedder.facts.clip_seconds), embedder.facts.clip_seconds
     if words:
         embedder = suited(words, embedder, args.words)
-        warn_of_hop(args, words)
+        command.warn_of_hop(args, words)
     tested = [words] if words else draw_words(args, embedder)
 
     # Recordings, each once and none that is enrolled.
@@ -93,10 +98,8 @@ def main(args: argparse.Namespace) -> int:
 
     # The search. Of a draw's words, as of find's, the best in one place counts.
     every, together, remarks = [word for one in tested for word in one.words], len(tested[0].words), Remarks()
-    background = hear(((path, opened(i)) for i, path in enumerate(negatives)), embedder, every, hop, "negatives",
-                      together, remarks)
-    for line in about_silence(background, "--negatives"):
-        warn(line)
+    background = hear(((path, opened(i)) for i, path in enumerate(negatives)), embedder, every, hop, "--negatives",
+                      warn, together, remarks)
     best, at = best_scores([(positive[1], opened(i)) for i, positive in enumerate(positives, len(negatives))],
                            embedder, every, hop, together, remarks)
     for line in remarks.lines(every):
@@ -112,29 +115,20 @@ def main(args: argparse.Namespace) -> int:
 
 def check_flags(args: argparse.Namespace) -> None:
     """Raise UserError for flags that contradict, or outputs that cannot be written."""
-    from models.report.page.page import check_html
-
     if (args.noise is None) != (args.snr is None):
         raise UserError("--noise and --snr belong together: a folder of noise, and decibels such as 10")
     if (args.words is None) == (args.enroll_from is None):
         raise UserError("WORDS and --enroll_from: give the file of words, or recordings to draw words from")
     check_html(args)
     for ending in (".json", ".png") if args.out else ():
-        check_kept("--out", Path(f"{args.out}{ending}"), [args.positives, *filter(None, [args.words])])
-        check_output(Path(f"{args.out}{ending}"))
+        command.check_kept("--out", Path(f"{args.out}{ending}"), [args.positives, *filter(None, [args.words])])
+        command.check_output(Path(f"{args.out}{ending}"))
 
 
 def draw_words(args, embedder):
     """--draws times, --shots clips of each word of --enroll_from, with the thresholds that they get by the cohort."""
-    import numpy as np
-
-    from models.enrolment.enrol import few_draws
-    from spotting.detection.thresholds import by_cohort
-    from spotting.words.recordings import enrol, find_recordings
-    from spotting.words.words_file import Word, Words
-
-    whole_set = enrol(find_recordings(args.enroll_from, embedder.facts.clip_seconds, warn, args.channel), embedder,
-                      warn)
+    recorded = find_recordings(args.enroll_from, embedder.facts.clip_seconds, warn, args.channel)
+    whole_set = enrol(recorded, embedder, warn)
     for word in whole_set.words:
         if len(word.clips) < args.shots:
             raise UserError(f"--shots {args.shots}: {args.enroll_from} has {len(word.clips)} usable clips of "
@@ -143,22 +137,18 @@ def draw_words(args, embedder):
             warn(f"warning: {line}")
     drawn, cohort = [], embedder.cohort
     for i in range(args.draws):
-        rows = [np.random.default_rng([args.seed, i, w]).permutation(len(word.clips))[:args.shots]
-                for w, word in enumerate(whole_set.words)]
-        words = [Word(word.name, [word.clips[r] for r in row], word.spacing, word.start, word.end, word.threshold)
-                 for word, row in zip(whole_set.words, rows, strict=True)]
+        words = []
+        for w, word in enumerate(whole_set.words):
+            rows = np.random.default_rng([args.seed, i, w]).permutation(len(word.clips))[:args.shots]
+            words.append(replace(word, clips=[word.clips[r] for r in rows]))
         drawn.append(Words(embedder.facts, words, cohort=cohort and cohort.digest))
         if cohort:
-            by_cohort(words, cohort, cohort, FA_PER_HOUR, args.hop, embedder.facts.clip_seconds)
+            by_cohort(words, cohort, cohort, command.FA_PER_HOUR, args.hop, embedder.facts.clip_seconds)
     return drawn
 
 
 def doubts(args, tested, embedder, stretches, files, negatives: int) -> list[str]:
     """Why errors may look rarer than they are, which is told; the first of ``files`` are so many negatives."""
-    from models.enrolment.kept_cohort import tell_learnt
-    from spotting.encoders.gather import heard_in_training
-    from spotting.words.positives import copied
-
     notes = copied(stretches, tested, embedder, args.channel)
     paths = {path for path, *_ in files[:negatives]}
     if both := set(tested[0].calibration.get("background", ())) & paths:
@@ -176,8 +166,6 @@ def doubts(args, tested, embedder, stretches, files, negatives: int) -> list[str
 
 def opener(files, noise, channel, say=warn):
     """A function that opens the recording of a number, with noise if there is any."""
-    from spotting.sound.blocks import open_file
-
     def opened(number):
         def again():
             path, start, end = files[number]
@@ -189,49 +177,32 @@ def opener(files, noise, channel, say=warn):
 
 def best_scores(sounds, embedder, words, hop, together, remarks):
     """(N, W) of every recording, named and open, the highest score of each word, -inf where there is no sound or other
-    words are better everywhere; and where it or the best of those beaten is, in seconds. See `search`."""
-    import numpy as np
-    from tqdm import tqdm
-
-    from spotting.hits.search import search
-    from spotting.sound.heard import Heard
-
+    words are better everywhere; and where it, or the best of those beaten, is, in seconds. See `search`."""
     best, at = np.full((len(sounds), len(words)), -np.inf), np.zeros((len(sounds), len(words)))
-    beaten = best.copy()
     for i, (name, sound) in enumerate(tqdm(sounds, desc="positives", disable=None, leave=False)):
-        heard = Heard()
+        heard, highest = Heard(), {}
         for word, hit in search(sound, embedder, words, hop, heard, together=together):
-            if np.isfinite(hit.above) and hit.score > best[i, word]:
-                best[i, word], at[i, word] = hit.score, hit.start
-            elif not np.isfinite(best[i, word]) and hit.score > beaten[i, word]:
-                beaten[i, word], at[i, word] = hit.score, hit.start
+            rank = np.isfinite(hit.above), hit.score
+            if rank > highest.get(word, (False, -np.inf)):
+                highest[word], at[i, word] = rank, hit.start
+                best[i, word] = hit.score if rank[0] else -np.inf
         remarks.add(name, heard)
     return best, at
 
 
 def report(args, outcome) -> dict:
-    """Print the table; write JSON and curve. Returns the printed line and cells, the curve, and what the JSON holds."""
-    from data.base.files import write_atomically
-    from models.report.tables import to_json
-    from spotting.detection import tradeoff
-
+    """Print the table; write JSON and curve. Returns what was printed, the curve, and what the JSON holds."""
     tested, scores, background = outcome.tested, outcome.scores(), outcome.background
     rates, hours, names, facts = args.rates or tradeoff.RATES, background.hours, tested[0].names, outcome.embedder.facts
     line = (f"{len(outcome.positives)} recordings of {len(names)} words; {hours:.2f} h without them; encoder {facts}"
             + (f"; noise at {args.snr:g} dB" if args.noise else ""))
     print(line)
-    if len(tested) == 1:
-        points = tradeoff.points(scores[0], outcome.thresholds()[0], rates, background.file_hours)
-        cells = tradeoff.table(points, hours)
-        results = [{"word": name} | point.to_json(hours) for name, point in points]
-    else:
-        results = tradeoff.over_draws(scores, rates, background.file_hours,
-                                      outcome.thresholds() if tested[0].cohort else None)
-        cells = tradeoff.table_over_draws(results)
-    print_table(cells)
+    results = tradeoff.figures(scores, outcome.thresholds(), rates, background.file_hours)
+    cells = tradeoff.table(results)
+    command.print_table(cells)
     content = {"hours": hours, "silent_hours": background.silent, "negatives": background.files,
                "recordings": {name: int((outcome.labels == name).sum()) for name in names},
-               "encoder": facts.to_json(), "hop": args.hop, "noise": args.noise and str(args.noise),
+               "encoder": vars(facts), "hop": args.hop, "noise": args.noise and str(args.noise),
                "snr": args.snr, "seed": args.seed, "draws": len(tested),
                "shots": args.shots if args.enroll_from else None, "results": results,
                "command": args.command}
@@ -248,12 +219,6 @@ def report(args, outcome) -> dict:
 
 def write_html(args, outcome, printed, opened) -> None:
     """The page of --html: of several draws, with the mistakes of the first."""
-    from models.report.page.page import write_page
-    from spotting.detection.intervals import allowed
-    from spotting.detection.page import page_of_score
-    from spotting.detection.thresholds import lowest
-    from spotting.detection.tradeoff import RATES
-
     words, hours = outcome.tested[0].words, outcome.background.hours
     if args.words:
         thresholds, where = [word.threshold for word in words], f"the thresholds in {args.words}"

@@ -4,8 +4,6 @@ Needs no network and no data. A part that needs a package which is not installed
 code 1 if a part failed. Without a GPU everything runs on the CPU, at a smaller size.
 """
 
-from __future__ import annotations
-
 import argparse
 import importlib.util
 import re
@@ -16,20 +14,17 @@ import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from benchmarks import measure
 from data.base.errors import exit_cleanly
 
-if TYPE_CHECKING:
-    from benchmarks.gpu.here import Here
-
 
 class Part(NamedTuple):
-    """A check, which returns what it found as text, or figures: rows for the table of that heading."""
+    """A check of a `Here`, which returns what it found as text, or figures: rows for the table of that heading."""
 
     name: str
-    work: Callable[[Here], object]
+    work: Callable
     table: str = ""
 
 
@@ -69,7 +64,7 @@ def markdown(about: dict[str, str], done: list[dict[str, object]]) -> str:
         "passed", "failed", "skipped"))])
 
 
-def attempt(part: Part, here: Here) -> tuple[str, object]:
+def attempt(part: Part, here) -> tuple[str, object]:
     """The verdict on a part (passed, failed or skipped), and its rows, what it found, or the reason."""
     from benchmarks.gpu.here import Failed, Skipped
 

@@ -8,6 +8,8 @@ import copy
 from functools import partial
 
 import numpy as np
+import torch
+from torch.nn import functional
 
 from benchmarks.gpu.here import WIDTH, Failed, Here, arithmetic, stopwatch
 
@@ -19,8 +21,6 @@ SUMS, SPEED = 1e-5, 1e-3  # of a sample in [-1, 1]: noise's power is a sum; a po
 
 def warmed(model: str, here: Here):
     """An untrained encoder on the CPU whose batch norms have seen clips."""
-    import torch
-
     from data.dataset import scale
     from models.encoders.build import make_encoder
     from models.encoders.frontend import LogMel
@@ -36,8 +36,6 @@ def warmed(model: str, here: Here):
 
 def embed_all(encoder, here: Here, device=None, batch: int | None = None, bf16: bool = False) -> np.ndarray:
     """As infer_train.py embeds, on ``device``, by default this place's."""
-    import torch
-
     from models.encoders.device import place
     from models.encoders.embedding import embed_clips
     from models.encoders.frontend import LogMel
@@ -50,8 +48,6 @@ def embed_all(encoder, here: Here, device=None, batch: int | None = None, bf16: 
 
 def embeddings(here: Here, model: str) -> str:
     """One encoder's embeddings here and on the CPU, in float32 and bfloat16, and by batches of several sizes."""
-    import torch
-
     encoder = warmed(model, here)
     expected = embed_all(encoder, here, torch.device("cpu"))
     if not np.allclose(np.linalg.norm(expected, axis=1), 1, atol=1e-5) or np.ptp(expected, 0).max() < 1e-2:
@@ -69,9 +65,6 @@ def embeddings(here: Here, model: str) -> str:
 
 def mining(here: Here) -> str:
     """The negatives of the same distances and seed, by all three rules; and the loss from the embeddings on."""
-    import torch
-    from torch.nn import functional
-
     from models.losses.triplet import mine, positive_pairs, squared_distances, triplet_loss
     from models.runs.options.loss import MINING
 
@@ -103,7 +96,6 @@ def mining(here: Here) -> str:
 def augmentation(here: Here) -> str:
     """Each augmentation with the same seed gives on the device what it gives on the CPU, and changes something."""
     import soundfile
-    import torch
 
     from data.augment import NoiseBank, Reverb, babble, band_limit, change_gain, change_speed, time_shift
     from data.dataset import scale

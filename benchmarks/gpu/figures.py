@@ -7,6 +7,7 @@ arithmetic, measured beside it. A step counts three forward passes.
 from argparse import Namespace
 
 import numpy as np
+import torch
 
 from benchmarks import measure
 from benchmarks.gpu.here import WIDTH, Here, arithmetic, forget, limit, stopwatch
@@ -20,8 +21,6 @@ def per_class(here: Here, model: str, times: int = 1) -> int:
 
 def network(here: Here, model: str, size: int, mode: str):
     """A function that takes the encoder alone forward and back on ``size`` spectrograms."""
-    import torch
-
     from models.encoders.build import embed, make_encoder
     from models.encoders.device import place
 
@@ -41,8 +40,6 @@ def network(here: Here, model: str, size: int, mode: str):
 
 def training(here: Here, model: str, times: int, mode: str):
     """A function that does a step of TripletEncoder.py on resident audio: its task and optimiser, without its loop."""
-    import torch
-
     from benchmarks.step import settings
     from data.dataset import ResidentClips, loader
     from data.sampler import BalancedBatchSampler
@@ -73,8 +70,6 @@ def training(here: Here, model: str, times: int, mode: str):
 
 def steps(here: Here, model: str, times: int = 1) -> list[dict[str, object]]:
     """A training step by arithmetic, at ``times`` the paper's batch: time, limit, share that is not network, memory."""
-    import torch
-
     from models.encoders.build import make_encoder
 
     size, rows = here.classes * per_class(here, model, times), []
@@ -107,8 +102,6 @@ def steps(here: Here, model: str, times: int = 1) -> list[dict[str, object]]:
 
 def embedding(here: Here, model: str) -> list[dict[str, object]]:
     """Clips a second from packed audio to embeddings, in float32 as the test scripts do it, by size of batch."""
-    import torch
-
     from models.encoders.build import make_encoder
     from models.encoders.device import place
     from models.encoders.embedding import BATCH, BATCH_GPU, embed_clips

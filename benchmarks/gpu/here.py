@@ -1,5 +1,6 @@
 """What the parts of `benchmarks.gpu` share: where they run, sounds, arithmetic, a stopwatch, the scripts."""
 
+import gc
 import subprocess
 import sys
 import time
@@ -10,9 +11,10 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from benchmarks import measure
-from benchmarks.roofline import synchronise
+from benchmarks.roofline import roofline, synchronise
 from benchmarks.step import SAMPLES, clips_of
 from data.base.files import ROOT
 
@@ -29,15 +31,9 @@ class Skipped(Exception):
 
 @dataclass
 class Here:
-    """Where the parts run, and how large.
+    """Where the parts run; on a CPU at a smaller size, and if ``quick`` so small that no time means anything."""
 
-    Attributes:
-        device: a torch device. On a CPU all parts run the same code at a smaller size.
-        quick: everything runs, but no time means anything.
-        folder: scratch.
-    """
-
-    device: object
+    device: torch.device
     quick: bool
     folder: Path
 
@@ -75,11 +71,7 @@ def sounds(count: int) -> np.ndarray:
 
 @contextmanager
 def arithmetic(mode: str, matrices: bool = False) -> Iterator[None]:
-    """Convolutions, and with ``matrices`` matrix products too, in full float32 or in TF32, which is only compared:
-    training and tests compute in full float32.
-    """
-    import torch
-
+    """Convolutions, and with ``matrices`` matrix products too, in full float32 or in TF32, which is only compared."""
     convolution, product = torch.backends.cudnn, torch.backends.cuda.matmul
     before = convolution.allow_tf32, product.allow_tf32, convolution.benchmark
     convolution.allow_tf32, product.allow_tf32 = mode != "fp32", mode == "TF32" and matrices
@@ -92,10 +84,6 @@ def arithmetic(mode: str, matrices: bool = False) -> Iterator[None]:
 
 def limit(here: Here, mode: str) -> float:
     """Multiply-adds a second of large matrix products in a mode's arithmetic, measured now."""
-    import torch
-
-    from benchmarks.roofline import roofline
-
     with arithmetic(mode, matrices=True):
         return roofline(here.device, torch.bfloat16 if mode == "bf16" else torch.float32)()
 
@@ -119,10 +107,6 @@ def stopwatch(here: Here, work: Callable[[], object], seconds: float = 0.15) -> 
 
 def forget(here: Here) -> None:
     """Free the memory of what was measured, so that the next part finds the GPU empty."""
-    import gc
-
-    import torch
-
     gc.collect()
     if here.gpu:
         torch.cuda.empty_cache()

@@ -1,4 +1,1 @@
-"""Misses against false alarms an hour: thresholds that keep a rate, their intervals, the table, the curve, the page.
-
-Imports all other rooms of spotting; only the commands import it.
-"""
+"""Misses against false alarms an hour: thresholds that keep a rate, their intervals, the table, the curve, the page."""

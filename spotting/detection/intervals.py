@@ -9,29 +9,27 @@ from collections.abc import Sequence
 
 import numpy as np
 
-LEVEL = 0.95
+LOW, HIGH = (1 - 0.95) / 2, (1 + 0.95) / 2  # between which 95 % lie
 RESAMPLES = 300
 Interval = tuple[float, float]
 Scored = tuple[np.ndarray, np.ndarray, np.ndarray, float]
 
 
-def of_share(events: float, trials: int, level: float = LEVEL) -> tuple[float, float]:
+def of_share(events: float, trials: int) -> Interval:
     """Clopper and Pearson's interval (1934) of a share, of which ``events`` of ``trials`` were seen; 0 to 1 of none."""
     from scipy.stats import beta
 
-    tail = (1 - level) / 2
-    low = beta.ppf(tail, events, trials - events + 1) if events else 0.0
-    high = beta.ppf(1 - tail, events + 1, trials - events) if events < trials else 1.0
+    low = beta.ppf(LOW, events, trials - events + 1) if events else 0.0
+    high = beta.ppf(HIGH, events + 1, trials - events) if events < trials else 1.0
     return float(low), float(high)
 
 
-def of_rate(events: float, hours: float, level: float = LEVEL) -> tuple[float, float]:
+def of_rate(events: float, hours: float) -> Interval:
     """Garwood's interval (1936) of a Poisson rate an hour, of which ``events`` were seen in ``hours`` hours."""
     from scipy.stats import chi2
 
-    tail = (1 - level) / 2
-    low = chi2.ppf(tail, 2 * events) / 2 if events else 0.0
-    return float(low) / hours, float(chi2.ppf(1 - tail, 2 * events + 2)) / 2 / hours
+    low = chi2.ppf(LOW, 2 * events) / 2 if events else 0.0
+    return float(low) / hours, float(chi2.ppf(HIGH, 2 * events + 2)) / 2 / hours
 
 
 def over_recordings(draws: Sequence[Scored], hours: Sequence[float], rate: float | None) -> tuple[Interval, Interval]:
@@ -56,8 +54,7 @@ def over_recordings(draws: Sequence[Scored], hours: Sequence[float], rate: float
                 over = int(np.searchsorted(reached, allowed(rate, total), "right"))  # the first that is too many
                 threshold = np.nextafter(scores[over], np.inf) if over < len(scores) else scores.min(initial=0.0)
             missed[i] += (best[chosen] < threshold).mean() / len(draws)
-    ends = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-    return tuple(map(float, np.quantile(missed, ends))), tuple(map(float, np.quantile(alarms, ends)))
+    return tuple(tuple(map(float, np.quantile(values, [LOW, HIGH]))) for values in (missed, alarms))
 
 
 def wider(one: Interval, other: Interval) -> Interval:

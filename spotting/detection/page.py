@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
 from data.audio.decoding import SAMPLE_RATE, decode, fit
 from data.base.files import file_digest
+from data.folder.word_stretch import examine
 from models.report.page.origin import as_text
 from models.report.page.parts import Clip, Matrix, Mistake, Page, Table, named
-from spotting.detection.outcome import Outcome
+from spotting.detection.tradeoff import Outcome
 from spotting.sound.blocks import Sound
 from spotting.words.words_file import Clip as Enrolled
 from spotting.words.words_file import Word
@@ -26,18 +27,9 @@ FOUND, MISSED, ALARM = range(3)
 COLUMNS = {FOUND: "found", MISSED: "missed", ALARM: "false alarm"}
 
 
-@dataclass
-class Place:
-    """Where a recording is most like a word: to be heard again.
-
-    Attributes:
-        word, kind: the word's index; of `COLUMNS`.
-        score: what the search gave it; -inf where it found no sound.
-        number, file: of the recording, as `opened` numbers them; its name.
-        start: of the word, in seconds from where the recording is opened.
-        samples, first: what is to be played, int16 at 16 kHz, and its beginning, in seconds likewise.
-        windows: (K, S) int16, what was compared with the enrolled clips.
-    """
+class Place(NamedTuple):
+    """Where a recording is most like a word: ``kind`` of `COLUMNS`, ``number`` of the recording, ``start`` of the word
+    in seconds from where the recording is opened."""
 
     word: int
     kind: int
@@ -45,47 +37,67 @@ class Place:
     number: int
     file: str
     start: float
-    samples: np.ndarray | None = None
-    first: float = 0.0
-    windows: np.ndarray | None = None
 
 
-def places_of(outcome: Outcome, thresholds: Sequence[float]) -> list[Place]:
-    """All recordings of the words, those missed first by score, and all false alarms; (W,) ``thresholds``."""
-    words, background, found = outcome.tested[0].words, outcome.background, []
-    index = {word.name: i for i, word in enumerate(words)}
+def places_of(outcome: Outcome, thresholds: Sequence[float]) -> tuple[list[Place], Counter]:
+    """Recordings of the words that are missed, the lowest score first, and each word's highest false alarms; and by
+    word and kind how many there are in all."""
+    words, background, places, counts = outcome.tested[0].words, outcome.background, [], Counter()
+    index = {word.name: w for w, word in enumerate(words)}
     for n, (label, file, *_) in enumerate(outcome.positives):
         w = index[label]
         kind = MISSED if outcome.best[n, w] < thresholds[w] else FOUND
-        found.append(Place(w, kind, float(outcome.best[n, w]), len(background.files) + n, file,
-                           float(outcome.at[n, w])))
+        counts[w, kind] += 1
+        if kind == MISSED:
+            places.append(Place(w, kind, float(outcome.best[n, w]), len(background.files) + n, file,
+                                float(outcome.at[n, w])))
     for w, threshold in enumerate(thresholds):
-        for score, number, start in zip(background.scores[w], background.file[w], background.start[w], strict=True):
-            if score >= threshold:
-                found.append(Place(w, ALARM, float(score), int(number), background.files[number], float(start)))
-    return sorted(found, key=lambda place: place.score if place.kind == MISSED else -place.score)
+        counts[w, ALARM] = int((background.scores[w] >= threshold).sum())
+        for i in range(min(MOST, counts[w, ALARM])):
+            number = int(background.file[w][i])
+            places.append(Place(w, ALARM, float(background.scores[w][i]), number, background.files[number],
+                                float(background.start[w][i])))
+    return sorted(places, key=lambda place: place.score if place.kind == MISSED else -place.score), +counts
 
 
-def hear_again(places: Iterable[Place], words: Sequence[Word], opened: Callable[[int], Sound],
-               clip_samples: int) -> None:
-    """Fill in what is played and compared, each recording being read once."""
-    by_file = defaultdict(list)
+def mistakes_of(places: Sequence[Place], outcome: Outcome, thresholds: Sequence[float],
+                opened: Callable[[int], Sound]) -> list[Mistake]:
+    """What was missed or falsely found, each beside the enrolled clip that it is most like; each recording is read
+    once."""
+    words, clip_samples = outcome.tested[0].words, outcome.embedder.facts.clip_samples
+    enrolled = cache(lambda w, i: enrolled_clip(words[w].clips[i], words[w].name, clip_samples / SAMPLE_RATE))
+    by_recording, mistakes = defaultdict(list), {}
     for place in places:
-        by_file[place.number].append(place)
-    for number, wanted in by_file.items():
+        by_recording[place.number].append(place)
+    for number, inside in by_recording.items():
         whole = np.concatenate([np.zeros(0, np.int16), *opened(number).blocks])
-        for place in wanted:
+        for place in inside:
             word = words[place.word]
-            window = max(0.0, place.start - word.start)
-            end = window + (word.windows - 1) * word.spacing + clip_samples / SAMPLE_RATE
-            place.first, last = max(0.0, window - AROUND), end + AROUND
-            if place.kind != ALARM:
-                place.first = max(0.0, (window + end - LONGEST) / 2)
-                last = max(place.first + LONGEST, end)
-            place.samples = whole[round(place.first * SAMPLE_RATE):round(last * SAMPLE_RATE)].copy()
-            starts = [round((window - place.first + k * word.spacing) * SAMPLE_RATE) for k in range(word.windows)]
-            place.windows = np.stack([fit(place.samples[start:start + clip_samples], clip_samples)
-                                      for start in starts])
+            first, samples, windows = stretch_of(place, word, whole, clip_samples)
+            embedded = outcome.embedder(windows)
+            similar = np.array([float((embedded * clip.embedding).sum(1).mean()) for clip in word.clips])
+            nearest = int(similar.argmax())
+            score = (place.score, f"{place.score:.3f}") if np.isfinite(place.score) else (-9.0, "none")
+            values = score, *((value, f"{value:.3f}") for value in (thresholds[place.word], similar[nearest]))
+            lines = (place.file, f"most like the word at {place.start:.2f} s; played from {first:.2f} s, "
+                                 f"{len(samples) / SAMPLE_RATE:.2f} s")
+            clip = Clip(lines, lambda samples=samples: samples, (number, first, place.word, place.kind))
+            mistakes[place] = Mistake(place.word, place.kind, values, clip, enrolled(place.word, nearest))
+    return [mistakes[place] for place in places]
+
+
+def stretch_of(place: Place, word: Word, whole: np.ndarray, clip_samples: int) -> tuple[float, np.ndarray, np.ndarray]:
+    """Of a recording what is played: its beginning, in seconds, and its samples; and the (K, S) windows in it that are
+    compared with the enrolled clips."""
+    window = max(0.0, place.start - word.start)
+    end = window + (word.windows - 1) * word.spacing + clip_samples / SAMPLE_RATE
+    first, last = max(0.0, window - AROUND), end + AROUND
+    if place.kind == MISSED:
+        first = max(0.0, (window + end - LONGEST) / 2)
+        last = max(first + LONGEST, end)
+    samples = whole[round(first * SAMPLE_RATE):round(last * SAMPLE_RATE)].copy()
+    starts = [round((window - first + k * word.spacing) * SAMPLE_RATE) for k in range(word.windows)]
+    return first, samples, np.stack([fit(samples[start:start + clip_samples], clip_samples) for start in starts])
 
 
 def page_of_score(outcome: Outcome, printed: dict, thresholds: Sequence[float], where: str,
@@ -97,56 +109,27 @@ def page_of_score(outcome: Outcome, printed: dict, thresholds: Sequence[float], 
         thresholds: (W,) those that the mistakes are of, and ``where`` says which.
         opened: a recording by number, with its noise.
     """
-    words, places = outcome.tested[0].words, places_of(outcome, thresholds)
-    heard, seen = [], Counter()
-    for place in places:
-        seen[place.word, place.kind] += 1
-        if place.kind != ALARM or seen[place.word, ALARM] <= MOST:
-            heard.append(place)
-    unheard = {kind: count - MOST for kind, count in seen.items() if kind[1] == ALARM and count > MOST}
-    hear_again(heard, words, opened, outcome.embedder.facts.clip_samples)
-    embedded = np.split(outcome.embedder(np.concatenate([place.windows for place in heard])),
-                        np.cumsum([len(place.windows) for place in heard])[:-1])
-    names = {i: word.name for i, word in enumerate(words)}
+    places, counts = places_of(outcome, thresholds)
+    names = dict(enumerate(outcome.tested[0].names))
     caption = (f"Recordings of each word found and missed, and its false alarms in {outcome.background.hours:.2f} h: "
                f"{where}")
-    matrix = Matrix("Found, missed, false alarms", caption, dict(seen), dict.fromkeys(names, FOUND),
-                    (list(names), list(COLUMNS)))
     return Page(
         f"Misses and false alarms: {printed['title']}", printed["line"], [],
         {"clip": "recording", "row": "word", "column": "mistake",
-         "values": ["score", "threshold", "nearest, similarity"], "nearest": "nearest enrolled clip"},
-        names, COLUMNS, matrix, mistakes_of(heard, embedded, words, thresholds, outcome.embedder.facts.clip_seconds),
+         "values": ["score", "threshold", "nearest, similarity"], "nearest": "nearest enrolled clip"}, names, COLUMNS,
+        Matrix("Found, missed, false alarms", caption, dict(counts), dict.fromkeys(names, FOUND),
+               (list(names), list(COLUMNS))),
+        mistakes_of(places, outcome, thresholds, opened),
         origin_of_score(printed["content"], words_path, [file for _, file, *_ in outcome.positives]), outcome.notes,
         [Table("Misses against false alarms an hour", printed["cells"])],
         named({"curve": printed["curve"]}),
         f"The mistakes are those of {where}. The nearest enrolled clip is that of the word which the stretch "
-        "found most like it resembles most.", "", unheard)
-
-
-def mistakes_of(places: Sequence[Place], embedded: Sequence[np.ndarray], words: Sequence[Word],
-                thresholds: Sequence[float], clip_seconds: float) -> list[Mistake]:
-    """What was missed or falsely found, each beside the enrolled clip that its (K, D) embeddings are most like."""
-    enrolled = cache(lambda w, i: enrolled_clip(words[w].clips[i], words[w].name, clip_seconds))
-    mistakes = []
-    for place, windows in zip(places, embedded, strict=True):
-        if place.kind == FOUND:
-            continue
-        similar = np.array([float((windows * clip.embedding).sum(1).mean()) for clip in words[place.word].clips])
-        nearest = int(similar.argmax())
-        score = (place.score, f"{place.score:.3f}") if np.isfinite(place.score) else (-9.0, "none")
-        values = score, *((value, f"{value:.3f}") for value in (thresholds[place.word], similar[nearest]))
-        lines = (place.file, f"most like the word at {place.start:.2f} s; played from {place.first:.2f} s, "
-                             f"{len(place.samples) / SAMPLE_RATE:.2f} s")
-        clip = Clip(lines, lambda samples=place.samples: samples, (place.number, place.first, place.word, place.kind))
-        mistakes.append(Mistake(place.word, place.kind, values, clip, enrolled(place.word, nearest)))
-    return mistakes
+        "found most like it resembles most.", "",
+        {(w, kind): count - MOST for (w, kind), count in counts.items() if kind == ALARM and count > MOST})
 
 
 def enrolled_clip(clip: Enrolled, label: str, clip_seconds: float) -> Clip:
     """An enrolled clip, if its recording is where it was and is what it was."""
-    from data.folder.word_stretch import examine
-
     heard = examine(([clip.file], clip_seconds), clip.channel)[0]
     lines, key = (clip.file, f"from {clip.offset:.2f} s, {clip.seconds:.2f} s"), ("enrolled", clip.file, clip.offset)
     if isinstance(heard, str):

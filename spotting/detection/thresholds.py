@@ -1,10 +1,11 @@
 """Thresholds from recordings that do not have the words: so many false alarms an hour, and what that claim rests on."""
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from tqdm import tqdm
 
 from data.base.errors import UserError
 from models.enrolment.kept_cohort import Cohort
@@ -17,7 +18,6 @@ from spotting.sound.heard import Heard, Remarks
 from spotting.words.words_file import Word, Words
 
 ROOM = 0.01  # of a threshold above the score that would be one false alarm too many
-
 TAIL = 0.03  # of a cohort's scores, those that the rest are reckoned from (figures: BENCHMARKS.md)
 LEAST = 10  # scores for a line
 MOST = 0.99  # of a threshold that no recording sets: an enrolled clip itself can pass
@@ -25,37 +25,25 @@ MOST = 0.99  # of a threshold that no recording sets: an enrolled clip itself ca
 
 @dataclass
 class Background:
-    """All peaks of each word in recordings without it.
-
-    Attributes:
-        hours: what was heard, stretches of silence left out, which cannot have a false alarm.
-        silent: hours of those stretches.
-        file_hours: of each of ``files``.
-        scores: of each word (A,) float64, descending.
-        file, start: of each word (A,), in which of ``files`` a peak is, and where, in seconds.
-    """
+    """All peaks of each word in recordings without it."""
 
     files: list[str]
-    hours: float
-    scores: list[np.ndarray]
-    file: list[np.ndarray]
-    start: list[np.ndarray]
-    silent: float = 0.0
-    file_hours: Sequence[float] = ()
+    hours: float  # without stretches of silence, which cannot have a false alarm
+    scores: list[np.ndarray]  # of each word (A,) float64, descending
+    file: list[np.ndarray]  # of each word (A,), in which of ``files`` a peak is
+    start: list[np.ndarray]  # and where, in seconds
+    silent: float = 0.0  # hours
+    file_hours: Sequence[float] = ()  # of each of ``files``
 
 
-def hear(sounds: Iterable[tuple[str, Sound]], embedder: Embedder, words: Sequence[Word], hop: int,
-         title: str, together: int = 1, remarks: Remarks | None = None) -> Background:
-    """Search recordings that do not have the words, each with the name of its file; ``together``: see `search`.
-
-    Raises:
-        UserError: a file that cannot be decoded, or nothing but silence in all of them.
-    """
-    from tqdm import tqdm
-
+def hear(sounds: Iterable[tuple[str, Sound]], embedder: Embedder, words: Sequence[Word], hop: int, flag: str,
+         say: Callable[[str], None], together: int = 1, remarks: Remarks | None = None) -> Background:
+    """Search the recordings of ``flag``, which do not have the words, each with the name of its file; ``together``: see
+    `search`. ``say`` gets a line on much silence. Raises UserError: a file that cannot be decoded, or nothing but
+    silence in all of them."""
     found = [(array("d"), array("l"), array("d")) for _ in words]
     files, seconds, silent = [], [], 0.0
-    for name, sound in tqdm(sounds, desc=title, unit=" files", disable=None, leave=False):
+    for name, sound in tqdm(sounds, desc=flag.lstrip("-"), unit=" files", disable=None, leave=False):
         heard = Heard()
         for word, hit in search(sound, embedder, words, hop, heard, together=together):
             if hit.above == -np.inf:  # another word's is better
@@ -70,23 +58,17 @@ def hear(sounds: Iterable[tuple[str, Sound]], embedder: Embedder, words: Sequenc
     if not sum(seconds):
         raise UserError(f"{', '.join(files[:3])}: nothing above -60 dB of full scale; recordings without sound tell "
                         "nothing about false alarms")
-    columns = [[np.array(column) for column in word] for word in found]
-    orders = [np.argsort(-scores, kind="stable") for scores, _, _ in columns]
-    columns = [[word[i][order] for word, order in zip(columns, orders, strict=True)] for i in range(3)]
+    if silent >= 0.01 * sum(seconds):
+        say(f"{silent / 3600:.2f} h of {flag} are silent (nothing above -60 dB of full scale), cannot have a false "
+            "alarm, and do not count")
+    orders = [np.argsort(-np.array(scores), kind="stable") for scores, _, _ in found]
+    columns = [[np.array(word[i])[order] for word, order in zip(found, orders, strict=True)] for i in range(3)]
     return Background(files, sum(seconds) / 3600, *columns, silent / 3600, [one / 3600 for one in seconds])
 
 
-def about_silence(background: Background, flag: str) -> list[str]:
-    """What to tell of stretches that cannot have a false alarm."""
-    return [f"{background.silent:.2f} h of {flag} are silent (nothing above -60 dB of full scale), cannot have a false "
-            "alarm, and do not count"] if background.silent >= 0.01 * background.hours else []
-
-
 def lowest(scores: np.ndarray, count: int, room: float = 0.0) -> float:
-    """The lowest threshold that at most ``count`` of the scores (A,), descending, reach.
-
-    It lies up to ``room`` above the score that would be one too many, where the next score is twice as far.
-    """
+    """The lowest threshold that at most ``count`` of the scores (A,), descending, reach: up to ``room`` above the score
+    that would be one too many, where the next score is twice as far."""
     if count >= len(scores):
         return float(scores.min(initial=0.0))
     over = float(scores[count])
@@ -97,11 +79,8 @@ def lowest(scores: np.ndarray, count: int, room: float = 0.0) -> float:
 
 def calibrate(words: Words, background: Background, fa_per_hour: float, cohort: Cohort | None = None,
               least: Sequence[float] | None = None) -> list[str]:
-    """Set every word's threshold for a rate of false alarms an hour, and say what it rests on, line by line.
-
-    Args:
-        least: each word's threshold by the cohort, below which a background that cannot show the rate sets none.
-    """
+    """Set every word's threshold for a rate of false alarms an hour, and say what it rests on, line by line. ``least``
+    are the thresholds by the cohort, below which a background that cannot show the rate sets none."""
     hours, count = background.hours, allowed(fa_per_hour, background.hours)
     lines, facts = [], {}
     least = [-np.inf] * len(words.words) if least is None or count else least
@@ -139,13 +118,11 @@ def passing(word: Word, cohort: Cohort | None) -> tuple[int | None, str]:
 def by_cohort(words: Sequence[Word], cohort: Cohort, by: Cohort | None, fa_per_hour: float, hop_seconds: float,
               clip_seconds: float) -> None:
     """Set thresholds without a background, for a rate of false alarms an hour, by how alike each word and speech is.
+    Raises UserError: the cohort has too few windows without these words.
 
     The threshold is the score that one window in so many as an hour has would reach by `tail` of the cohort's scores.
     Of a word of several windows it is the mean of theirs, as if as many independent windows had to reach it as the word
     is windows long. ``by`` is the cohort whose levels are taken off scores; None takes similarities as they are.
-
-    Raises:
-        UserError: the cohort has too few windows without these words.
     """
     names, share = [word.name for word in words], fa_per_hour * hop_seconds / 3600
     if (left := len(cohort.without(names))) < LEAST_WINDOWS:

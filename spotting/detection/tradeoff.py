@@ -1,76 +1,103 @@
 """Misses against false alarms an hour: what a threshold costs, and how much the recordings say about it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from models.report.drawing import png
-from spotting.detection.intervals import Interval, allowed, of_rate, of_share, over_recordings, wider
-from spotting.detection.outcome import TOGETHER, Scores
-from spotting.detection.thresholds import lowest
+from spotting.detection.intervals import allowed, of_rate, of_share, over_recordings, wider
+from spotting.detection.thresholds import Background, lowest
+from spotting.encoders.load import Embedder
+from spotting.words.positives import Positive
+from spotting.words.words_file import Words
 
+TOGETHER = "(all words)"
+# By word: the scores of its recordings; those of false alarms, descending; and in which recording each of these is.
+Scores = dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
 RATES = (0.1, 0.5, 1.0, 2.0)  # false alarms an hour of the table
+_OF_ONE = ("word", "wanted/h", "threshold", "false alarms", "an hour (95 %)", "missed", "miss rate (95 %)")
 _OVER_DRAWS = ("word", "wanted/h", "an hour (95 %)", "miss rate, mean ± standard deviation over draws (95 %)", "least",
                "most")
 
 
-@dataclass(frozen=True)
-class Point:
-    """One threshold's figures.
+@dataclass
+class Outcome:
+    """What a spotter scored."""
 
-    Attributes:
-        rate: false alarms an hour that were asked for; None at a threshold that was given.
-        threshold: None where the rate is below one in the hours heard: then nothing is claimed.
-        alarms, missed, recordings: counts: false alarms, recordings of the word missed, and all of them.
-        again: intervals of the share missed and of the rate by `over_recordings`; None where it was not asked.
+    tested: Sequence[Words]  # of a file, or of each draw; (W,) words in all, their names in the same order in each
+    positives: Sequence[Positive]  # (N,) recordings of words
+    best: np.ndarray  # (N, W) the highest score of each word in each, -inf where it has none
+    at: np.ndarray  # and where, in seconds
+    background: Background
+    embedder: Embedder
+    notes: list[str] = field(default_factory=list)  # why errors may look rarer than they are
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(N,) str."""
+        return np.array([label for label, *_ in self.positives])
+
+    def scores(self) -> list[Scores]:
+        """Of each draw, by word; of several words also together, each score less the word's own threshold."""
+        found, count, labels = [], len(self.tested[0].words), self.labels
+        for d, words in enumerate(self.tested):
+            of = {word.name: (self.best[labels == word.name, d * count + i], self.background.scores[d * count + i],
+                              self.background.file[d * count + i]) for i, word in enumerate(words.words)}
+            if count > 1:
+                own = [word.threshold for word in words.words]
+                recordings, alarms = (np.concatenate([one[column] - least for one, least in zip(
+                    of.values(), own, strict=True)]) for column in (0, 1))
+                order = np.argsort(-alarms, kind="stable")
+                files = np.concatenate([file for *_, file in of.values()])
+                of[TOGETHER] = recordings, alarms[order], files[order]
+            found.append(of)
+        return found
+
+    def thresholds(self) -> list[dict[str, float]] | None:
+        """Of each draw, by word, as enrolling set them; 0 of all together; None of draws without a cohort."""
+        if len(self.tested) > 1 and not self.tested[0].cohort:
+            return None
+        return [{word.name: word.threshold for word in words.words} | {TOGETHER: 0.0} for words in self.tested]
+
+
+def figures(draws: Sequence[Scores], thresholds: Sequence[dict[str, float]] | None, rates: Sequence[float],
+            hours: Sequence[float]) -> list[dict]:
+    """Each word's misses and false alarms at its threshold, then at the lowest one that keeps each rate, as JSON.
+
+    Nothing is claimed of a rate below one false alarm in the hours heard. Of several draws of the enrolled clips these
+    are means. Draws share the recordings, so the intervals are those of one draw with the mean counts, or those of
+    `over_recordings`, whichever reach further. ``hours`` are those of each recording without the words.
     """
-
-    rate: float | None
-    threshold: float | None
-    alarms: int = 0
-    missed: int = 0
-    recordings: int = 0
-    again: tuple[Interval, Interval] | None = None
-
-    def intervals(self, hours: float) -> tuple[Interval, Interval]:
-        """Of the share missed and of the rate, 95 %."""
-        found = of_share(self.missed, self.recordings), of_rate(self.alarms, hours)
-        return found if self.again is None else tuple(map(wider, found, self.again))
-
-    def to_json(self, hours: float) -> dict:
-        value = {"fa_per_hour_wanted": self.rate, "threshold": self.threshold}
-        if self.threshold is None:
-            return value | {"claimed": False, "hours_needed": 1 / self.rate}
-        share, rate = self.intervals(hours)
-        return value | {"claimed": True, "false_alarms": self.alarms, "fa_per_hour": self.alarms / hours,
-                        "fa_per_hour_95": rate, "missed": self.missed, "recordings": self.recordings,
-                        "miss_rate": self.missed / self.recordings, "miss_rate_95": share}
-
-
-def at_threshold(best: np.ndarray, alarms: np.ndarray, threshold: float, rate: float | None = None) -> Point:
-    """The point of a threshold, from the best scores of recordings of the word (N,), and all of false alarms (A,)."""
-    return Point(rate, threshold, int((alarms >= threshold).sum()), int((best < threshold).sum()), len(best))
-
-
-def at_rate(best: np.ndarray, alarms: np.ndarray, rate: float, hours: float) -> Point:
-    """The point of the lowest threshold that keeps a rate; ``alarms`` descending."""
-    count = allowed(rate, hours)
-    if count == 0:
-        return Point(rate, None)
-    return at_threshold(best, alarms, lowest(alarms, count), rate)
-
-
-def points(scores: Scores, thresholds: dict[str, float], rates: Sequence[float], hours: Sequence[float]
-           ) -> list[tuple[str, Point]]:
-    """Each word's point at its threshold, then those at the rates, with intervals; ``hours`` of each recording."""
-    found = []
-    for name, (best, alarms, files) in scores.items():
-        for rate in (None, *rates):
-            point = at_rate(best, alarms, rate, sum(hours)) if rate else at_threshold(best, alarms, thresholds[name])
-            if point.threshold is not None:
-                point = replace(point, again=over_recordings([(best, alarms, files, point.threshold)], hours, rate))
-            found.append((name, point))
+    found, total = [], float(np.sum(hours))
+    for name in draws[0]:
+        scores = [draw[name] for draw in draws]
+        for rate in ([None] if thresholds else []) + list(rates):
+            value = {"word": name, "fa_per_hour_wanted": rate}
+            if rate and not allowed(rate, total):
+                nothing = {"threshold": None} if len(draws) == 1 else {}
+                found.append(value | nothing | {"claimed": False, "hours_needed": 1 / rate})
+                continue
+            least = [lowest(alarms, allowed(rate, total)) if rate else thresholds[i][name]
+                     for i, (_, alarms, _) in enumerate(scores)]
+            missed, alarms = (np.array(counts) for counts in zip(*(
+                (int((best < threshold).sum()), int((alarms >= threshold).sum()))
+                for (best, alarms, _), threshold in zip(scores, least, strict=True)), strict=True))
+            again = over_recordings([(*one, threshold) for one, threshold in zip(scores, least, strict=True)], hours,
+                                    rate)
+            recordings = len(scores[0][0])
+            share, per_hour = map(wider, again, (of_share(missed.mean(), recordings), of_rate(alarms.mean(), total)))
+            if len(draws) == 1:
+                value |= {"threshold": least[0], "claimed": True, "false_alarms": int(alarms[0]),
+                          "fa_per_hour": alarms[0] / total, "fa_per_hour_95": per_hour, "missed": int(missed[0]),
+                          "recordings": recordings, "miss_rate": missed[0] / recordings, "miss_rate_95": share}
+            else:
+                value |= {"claimed": True, "miss_rate_mean": missed.mean() / recordings,
+                          "miss_rate_std": missed.std(ddof=1) / recordings, "miss_rate_min": missed.min() / recordings,
+                          "miss_rate_max": missed.max() / recordings, "miss_rate_95": share, "recordings": recordings,
+                          "fa_per_hour_mean": alarms.mean() / total, "fa_per_hour_95": per_hour,
+                          "false_alarms_max": int(alarms.max())}
+            found.append(value)
     return found
 
 
@@ -80,74 +107,29 @@ def curve(best: np.ndarray, alarms: np.ndarray) -> np.ndarray:
     return np.append(missed, 0) / len(best)
 
 
-def table(rows: Sequence[tuple[str, Point]], hours: float) -> list[tuple[str, ...]]:
-    """Cells for the terminal, with their headings."""
-    cells = [("word", "wanted/h", "threshold", "false alarms", "an hour (95 %)", "missed", "miss rate (95 %)")]
-    for name, point in rows:
-        wanted = "enrolled" if point.rate is None else f"{point.rate:g}"
-        if point.threshold is None:
-            cells.append((name, wanted, "-", "-", f"not claimed: needs {1 / point.rate:.3g} h", "-", "-"))
+def table(results: Sequence[dict]) -> list[tuple[str, ...]]:
+    """Cells of `figures` for the terminal, with their headings."""
+    of_one = "threshold" in results[0]
+    cells = [_OF_ONE if of_one else _OVER_DRAWS]
+    for one in results:
+        name, rate = one["word"], one["fa_per_hour_wanted"]
+        row = name, "enrolled" if rate is None else f"{rate:g}"
+        if not one["claimed"]:
+            told = f"not claimed: needs {one['hours_needed']:.3g} h"
+            cells.append((*row, *(("-", "-", told, "-", "-") if of_one else (told, "-", "-", "-"))))
             continue
-        (least, most), (low, high) = point.intervals(hours)
-        cells.append((name, wanted, f"{point.threshold:+.3f}" if name == TOGETHER else f"{point.threshold:.3f}",
-                      str(point.alarms), f"{point.alarms / hours:.2f} ({low:.2f}-{high:.2f})",
-                      f"{point.missed}/{point.recordings}",
-                      f"{100 * point.missed / point.recordings:.1f} % ({100 * least:.1f}-{100 * most:.1f})"))
-    return cells
-
-
-def over_draws(scores: Sequence[Scores], rates: Sequence[float], hours: Sequence[float],
-               thresholds: Sequence[dict[str, float]] | None) -> list[dict]:
-    """Of each word and rate, the miss rates over the draws; and at the thresholds that enrolling sets by the cohort.
-
-    Draws share the recordings, so the intervals are those of one draw with the mean counts, or those that drawing the
-    recordings again gives, whichever reach further.
-
-    Args:
-        scores: of each draw.
-        hours: of each recording without the words.
-        thresholds: of each draw, by word; None where enrolling sets none.
-    """
-    results, total = [], float(np.sum(hours))
-    for name in scores[0]:
-        drawn = [one[name] for one in scores]
-        for rate in ([None] if thresholds else []) + list(rates):
-            points = [at_rate(*one[:2], rate, total) if rate else at_threshold(*one[:2], thresholds[i][name])
-                      for i, one in enumerate(drawn)]
-            value = {"word": name, "fa_per_hour_wanted": rate, "claimed": points[0].threshold is not None}
-            if value["claimed"]:
-                missed, recordings = np.array([point.missed for point in points]), points[0].recordings
-                alarms = np.array([point.alarms for point in points])
-                again = over_recordings([(*one, point.threshold) for one, point in zip(drawn, points, strict=True)],
-                                        hours, rate)
-                share, per_hour = map(wider, again, (of_share(missed.mean(), recordings),
-                                                     of_rate(alarms.mean(), total)))
-                value |= {"miss_rate_mean": float(missed.mean()) / recordings,
-                          "miss_rate_std": float(missed.std(ddof=1)) / recordings,
-                          "miss_rate_min": float(missed.min()) / recordings,
-                          "miss_rate_max": float(missed.max()) / recordings,
-                          "miss_rate_95": share, "recordings": recordings,
-                          "fa_per_hour_mean": float(alarms.mean()) / total, "fa_per_hour_95": per_hour,
-                          "false_alarms_max": int(alarms.max())}
-            else:
-                value["hours_needed"] = 1 / rate
-            results.append(value)
-    return results
-
-
-def table_over_draws(results: Sequence[dict]) -> list[tuple[str, ...]]:
-    """Cells for the terminal, with their headings."""
-    cells = [_OVER_DRAWS]
-    for result in results:
-        wanted = "enrolled" if result["fa_per_hour_wanted"] is None else f"{result['fa_per_hour_wanted']:g}"
-        if not result["claimed"]:
-            cells.append((result["word"], wanted, f"not claimed: needs {result['hours_needed']:.3g} h", "-", "-", "-"))
-            continue
-        mean, spread, least, most = (100 * result[f"miss_rate_{of}"] for of in ("mean", "std", "min", "max"))
-        low, high = result["fa_per_hour_95"]
-        below, above = (100 * share for share in result["miss_rate_95"])
-        cells.append((result["word"], wanted, f"{result['fa_per_hour_mean']:.2f} ({low:.2f}-{high:.2f})",
-                      f"{mean:.1f} ± {spread:.1f} % ({below:.1f}-{above:.1f})", f"{least:.1f}", f"{most:.1f}"))
+        low, high = one["fa_per_hour_95"]
+        below, above = (100 * share for share in one["miss_rate_95"])
+        if of_one:
+            threshold = one["threshold"]
+            cells.append((*row, f"{threshold:+.3f}" if name == TOGETHER else f"{threshold:.3f}",
+                          str(one["false_alarms"]), f"{one['fa_per_hour']:.2f} ({low:.2f}-{high:.2f})",
+                          f"{one['missed']}/{one['recordings']}",
+                          f"{100 * one['miss_rate']:.1f} % ({below:.1f}-{above:.1f})"))
+        else:
+            mean, spread, least, most = (100 * one[f"miss_rate_{of}"] for of in ("mean", "std", "min", "max"))
+            cells.append((*row, f"{one['fa_per_hour_mean']:.2f} ({low:.2f}-{high:.2f})",
+                          f"{mean:.1f} ± {spread:.1f} % ({below:.1f}-{above:.1f})", f"{least:.1f}", f"{most:.1f}"))
     return cells
 
 

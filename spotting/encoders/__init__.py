@@ -1,4 +1,1 @@
-"""An encoder as the commands use it: from a checkpoint or an export, and the cohort of others' speech kept with it.
-
-Imports `spotting.sound` only.
-"""
+"""An encoder as the commands use it: from a checkpoint or an export, and the cohort of others' speech kept with it."""

@@ -8,9 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from data.audio.decoding import SAMPLE_RATE, open_audio
 from data.base.errors import UserError
+from data.manifests import corpus as corpora
+from data.sources.textgrids import TextGridError, read_word_tier
 from models.enrolment.kept_cohort import Cohort, pack, unpack
 from models.enrolment.whiten import Whitening
 from models.runs.checkpoints import run_of
@@ -29,14 +32,7 @@ Spoken = dict[str, list[tuple[float, float, str]]]  # of files: start, end, word
 def heard_in_training(facts: Facts, recordings: dict[str, Sequence[tuple[str, float, float | None]]],
                       channel: int | None = None) -> tuple[str | None, list[str]]:
     """Why it is not known what an encoder was trained on, None if it is; and a line for each kind of recordings of
-    which some were in the training.
-
-    Args:
-        recordings: by what they are, (file, from second, to second), None being the file's end.
-        channel: the one that is heard; None averages them.
-    """
-    from tqdm import tqdm
-
+    which some were in the training. ``recordings`` are (file, from second, to second or None) by what they are."""
     from models.runs.provenance import trained_on
 
     run, lines = run_of(facts.path), []
@@ -58,8 +54,6 @@ def heard_in_training(facts: Facts, recordings: dict[str, Sequence[tuple[str, fl
 
 def training_files(name: str, registry: Path) -> tuple[list[str], Spoken]:
     """The training recordings of a data set, and where which of its words is said in them."""
-    from data.manifests import corpus as corpora
-
     train, spoken = corpora.load_corpus(name, ("train",), registry).splits["train"], defaultdict(list)
     for i in range(len(train)):
         clip = train[i]
@@ -69,19 +63,13 @@ def training_files(name: str, registry: Path) -> tuple[list[str], Spoken]:
 
 def aligned(files: list[str], folder: Path, say: Callable[[str], None]) -> Spoken:
     """What is said in recordings by the TextGrids of the same names in a folder. Raises UserError if none has one."""
-    from data.sources.textgrids import TextGridError, read_word_tier
-
     grids = {path.stem: path for path in sorted(folder.rglob("*.TextGrid"))}
     spoken, problems = {}, []
-    for file in files:
-        if (grid := grids.get(Path(file).stem)) is None:
-            continue
+    for file, grid in ((file, grids[Path(file).stem]) for file in files if Path(file).stem in grids):
         try:
-            tier = read_word_tier(grid)
+            spoken[file] = [(start, end, word) for word, start, end in read_word_tier(grid).words()]
         except TextGridError as error:
             problems.append(f"{grid}: {error}")
-            continue
-        spoken[file] = [(start, end, word) for word, start, end in tier.words()]
     if problems:
         say(f"left out {len(problems)} TextGrids, such as {problems[0]}")
     if not spoken:
@@ -91,13 +79,11 @@ def aligned(files: list[str], folder: Path, say: Callable[[str], None]) -> Spoke
 
 
 def gather(embedder: Embedder, files: list[str], spoken: Spoken, seed: int, say: Callable[[str], None]) -> Cohort:
-    """A cohort of windows at random places of recordings, about as many a second from each.
+    """A cohort of windows at random places of recordings, about as many a second from each. Raises UserError: too few
+    windows have sound.
 
     Recordings of single words are passed over where there is running speech. Windows in the middle of which a word is
     said that is said in others, too, give the whitening, if they are enough.
-
-    Raises:
-        UserError: too few windows have sound.
     """
     facts, rng, lengths, broken = embedder.facts, np.random.default_rng(seed), {}, []
     for file in files:
@@ -117,15 +103,15 @@ def gather(embedder: Embedder, files: list[str], spoken: Spoken, seed: int, say:
     heard = [i for i in range(len(places)) if i in clips]
     if len(heard) < LEAST:
         raise UserError(f"only {len(heard)} windows with sound, and a cohort needs {LEAST}: name more recordings")
-    encoder = replace(embedder, cohort=None)
+    bare = replace(embedder, cohort=None)
     texts = [" ".join(word for begun, ended, word in spoken.get(file, ())
                       if begun < start + facts.clip_seconds and ended > start)
              for file, start in (places[i] for i in heard)]
     whitening, there = None, [i for i in range(len(words)) if len(places) + i in clips]
     labels = np.array([words[i][2] for i in there], str)
     if there:
-        whitening = Whitening.fit(encoder(np.stack([clips[len(places) + i] for i in there])), labels)
-    content = pack(encoder(np.stack([clips[i] for i in heard])), texts, facts.sha256, whitening, labels)
+        whitening = Whitening.fit(bare(np.stack([clips[len(places) + i] for i in there])), labels)
+    content = pack(bare(np.stack([clips[i] for i in heard])), texts, facts.sha256, whitening, labels)
     return unpack(content, facts.sha256, facts.width)
 
 
@@ -148,8 +134,6 @@ def cut(places: list[tuple[str, float]], length: int, broken: list[str],
 
     What lies before a file's beginning or after its end is zeros. What cannot be decoded is added to ``broken``.
     """
-    from tqdm import tqdm
-
     by_file, clips = defaultdict(list), {}
     for i, (file, start) in enumerate(places):
         by_file[file].append((i, round(start * SAMPLE_RATE)))

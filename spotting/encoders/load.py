@@ -11,9 +11,8 @@ import base64
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from data.base.errors import UserError, out_of_memory
 from data.base.files import ROOT, open_regular
 from data.base.values import whole
 from models.enrolment.kept_cohort import Cohort, read_kept, unpack
+from models.runs.checkpoints import encoder_digest
 from models.runs.options.common import MODELS
 
 SHIPPED = ROOT / "pretrained" / "words"  # the run folder of the encoder that comes with the project
@@ -33,8 +33,6 @@ GPU_BATCH = 256
 PROBE_MOST = 1e-3  # by which an export's embedding of `probe` may differ from the one that its metadata have
 _SEAL = b"\x72\x4a\x0a\x06digest\x12\x40"  # ONNX's protobuf of a metadata entry "digest", whose 64 characters follow
 _AGAIN = "write it again with python -m spotting.export"
-
-
 # Of their JSON, see `data.base.files.misshapen`.
 FACTS = {"path": str, "run": str, "model": str, "step": int, "sha256": str, "width": int, "clip_samples": int,
          "frontend": dict}
@@ -42,22 +40,15 @@ FACTS = {"path": str, "run": str, "model": str, "step": int, "sha256": str, "wid
 
 @dataclass(frozen=True)
 class Facts:
-    """Which encoder it is.
-
-    Attributes:
-        path: of the file that it was loaded from.
-        run, model, step, sha256: of its checkpoint, also if it was loaded from an export.
-        width: D, the size of an embedding.
-        clip_samples: the length of what it embeds, at 16 kHz.
-    """
+    """Which encoder it is: from which file, and of which checkpoint, also if it was loaded from an export."""
 
     path: str
     run: str
     model: str
     step: int
     sha256: str
-    width: int
-    clip_samples: int
+    width: int  # D, the size of an embedding
+    clip_samples: int  # the length of what it embeds, at 16 kHz
     frontend: dict
 
     @property
@@ -67,29 +58,19 @@ class Facts:
     def __str__(self) -> str:
         return f"run {self.run!r}, {self.model}, step {self.step} (SHA-256 {self.sha256[:12]})"
 
-    def to_json(self) -> dict:
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class Embedder:
-    """An encoder ready to use: ``embed`` takes (B, S) int16, S = ``facts.clip_samples``, to (B, D) float32.
-
-    ``cohort`` is what scores are held against, and what embeddings are whitened by if it can; None takes similarities
-    of what the encoder makes of sound.
-    """
+    """An encoder ready to use."""
 
     facts: Facts
-    embed: Callable[[np.ndarray], np.ndarray]
+    embed: Callable[[np.ndarray], np.ndarray]  # (B, S) int16, S = ``facts.clip_samples``, to (B, D) float32
     batch: int = BATCH
-    cohort: Cohort | None = None
+    cohort: Cohort | None = None  # what scores are held against, and what may whiten embeddings
 
     def __call__(self, waveforms: np.ndarray) -> np.ndarray:
-        """(N, S) int16 to (N, D) float32 of length 1 that can be compared, ``batch`` at a time.
-
-        Raises:
-            UserError: the encoder gives what is no embedding of length 1, as NaN is none.
-        """
+        """(N, S) int16 to (N, D) float32 of length 1 that can be compared, ``batch`` at a time. Raises UserError: the
+        encoder gives what is no embedding of length 1, as NaN is none."""
         parts = [self.embed(waveforms[i:i + self.batch]) for i in range(0, len(waveforms), self.batch)]
         found = np.concatenate([np.zeros((0, self.facts.width), np.float32), *parts])
         if not (np.abs(np.linalg.norm(found, axis=1) - 1) < 1e-3).all():
@@ -116,25 +97,15 @@ def add_encoder(parser: argparse.ArgumentParser, default: str, onnx: bool = True
 
 
 def load(args: argparse.Namespace, recorded: Facts | None = None) -> Embedder:
-    """The encoder that the flags name; without any, the one that a words file records, or else the shipped one.
-
-    With it comes the cohort that is kept beside it, or in its export.
-
-    Raises:
-        UserError: it cannot be loaded.
-    """
+    """The encoder that the flags name; without any, the one that a words file records, or else the shipped one; and the
+    cohort that is kept beside it, or in its export. Raises UserError: it cannot be loaded."""
     onnx, source = getattr(args, "onnx", None), args.runs_dir / args.name if args.name else args.encoder
-    if args.model is not None or args.enc_step is not None:
-        if source is None:
-            raise UserError("--model and --enc_step are about a run's checkpoint; name the run by --name or --encoder")
-    elif recorded and not (onnx or source):
-        if recorded.path.endswith(".onnx"):
-            onnx = Path(recorded.path)
-        else:
-            source = Path(recorded.path)
-    if onnx is not None:
-        return load_onnx(onnx)
-    return load_torch(source or SHIPPED, args.enc_step, args.model, args.gpu)
+    if source is None and (args.model is not None or args.enc_step is not None):
+        raise UserError("--model and --enc_step are about a run's checkpoint; name the run by --name or --encoder")
+    path = source or onnx or (Path(recorded.path) if recorded else SHIPPED)
+    if onnx or (source is None and path.suffix == ".onnx"):
+        return load_onnx(path)
+    return load_torch(path, args.enc_step, args.model, args.gpu)
 
 
 def load_torch(source: Path, step: int | None, model: str | None, gpu: int) -> Embedder:
@@ -147,7 +118,6 @@ def load_torch(source: Path, step: int | None, model: str | None, gpu: int) -> E
     from models.encoders import load_encoder
     from models.encoders.device import pick_device, place
     from models.encoders.frontend import settings
-    from models.runs.checkpoints import encoder_digest
 
     path = run.path(model, step)
     encoder = load_encoder(path)
@@ -174,15 +144,9 @@ def probe(clip_samples: int) -> np.ndarray:
 
 
 def load_onnx(path: Path, content: bytes | None = None) -> Embedder:
-    """An exported encoder, which gives the embedding of `probe` that its metadata have.
-
-    Args:
-        content: of the file, if that is not written yet.
-
-    Raises:
-        OSError: it cannot be read.
-        UserError: not as spotting.export wrote it, or onnxruntime is not installed or computes otherwise.
-    """
+    """An exported encoder, which gives the embedding of `probe` that its metadata have; ``content`` if its file is not
+    written yet. Raises OSError, or UserError: not as spotting.export wrote it, or onnxruntime is not installed or
+    computes otherwise."""
     if content is None:
         with open_regular(path) as file:
             content = file.read()
@@ -197,7 +161,11 @@ def load_onnx(path: Path, content: bytes | None = None) -> Embedder:
     threads = os.environ.get("OMP_NUM_THREADS", "")
     options.intra_op_num_threads = int(threads) if threads.isdecimal() else cores()
     options.log_severity_level = 4  # what is wrong is said below
-    with _in_a_line(path):
+
+    def embed(waveforms: np.ndarray) -> np.ndarray:
+        return session.run(["embeddings"], {"waveforms": waveforms.astype(np.float32) / np.float32(32768)})[0]
+
+    try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         about = session.get_modelmeta().custom_metadata_map
         facts = Facts(str(path.absolute()), about["run"], about["model"], int(about["step"]), about["sha256"],
@@ -207,26 +175,12 @@ def load_onnx(path: Path, content: bytes | None = None) -> Embedder:
         cohort = unpack(base64.b64decode(about["cohort"]), facts.sha256, facts.width) if "cohort" in about else None
         if isinstance(cohort, str):
             raise ValueError(f"its cohort {cohort}")
-        wanted = np.frombuffer(base64.b64decode(about["probe"]), "<f4")[None]
-
-    def embed(waveforms: np.ndarray) -> np.ndarray:
-        with _in_a_line(path):
-            return session.run(["embeddings"], {"waveforms": waveforms.astype(np.float32) / np.float32(32768)})[0]
-
-    with _in_a_line(path):
-        found = embed(probe(facts.clip_samples))
+        wanted, found = np.frombuffer(base64.b64decode(about["probe"]), "<f4")[None], embed(probe(facts.clip_samples))
         if not found.shape == wanted.shape == (1, facts.width) or not np.abs(found - wanted).max() <= PROBE_MOST:
             raise ValueError(f"by onnxruntime {onnxruntime.__version__} it does not give its encoder's embeddings")
-    return Embedder(facts, embed, cohort=cohort)
-
-
-@contextmanager
-def _in_a_line(path: Path) -> Iterator[None]:
-    """Turn what onnxruntime raises, which has a class of its own for every kind of damage, into a UserError."""
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, UserError) or out_of_memory(error):
+    except Exception as error:  # onnxruntime has a class of its own for every kind of damage
+        if out_of_memory(error):
             raise
-        raise UserError(f"{path}: cannot be used ({type(error).__name__}: "
-                        f"{' '.join(str(error).split())[:100]}); {_AGAIN}") from None
+        raise UserError(f"{path}: cannot be used ({type(error).__name__}: {' '.join(str(error).split())[:100]}); "
+                        f"{_AGAIN}") from None
+    return Embedder(facts, embed, cohort=cohort)

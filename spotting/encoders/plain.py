@@ -30,7 +30,7 @@ class PlainLogMel(nn.Module):
         transform = torch.cat([angle.cos() * window, angle.sin() * window])[:, None]  # (2 x 257, 1, 512)
         self.register_buffer("transform", transform.to(frontend.window.dtype))
         self.register_buffer("filters", frontend.filters.cpu()[:, :, None].clone())  # a convolution of length 1
-        self.compress = compress_log if frontend.compression == "log" else frontend.compress
+        self.compress = (lambda power: log1p(power / LOG_GUARD)) if frontend.compression == "log" else frontend.compress
         self.frames = -(-clip_samples // HOP)
         self.clip_samples, self.half = clip_samples, size // 2
         self.padded = -(-(clip_samples // HOP + 1) // SETTINGS["pad_frames_to"]) * SETTINGS["pad_frames_to"]
@@ -97,11 +97,6 @@ class Folded(nn.Module):
             if i % 2 == 0:
                 residual = x = x + residual
         return self.project(x.mean((2, 3))[:, :self.channels] * self.scale + self.shift)
-
-
-def compress_log(power: torch.Tensor) -> torch.Tensor:
-    """`LogMel.compress` with operations that ONNX has."""
-    return log1p(power / LOG_GUARD)
 
 
 def log1p(x: torch.Tensor) -> torch.Tensor:

@@ -36,12 +36,8 @@ def check_ending(path: Path, recordings: int) -> None:
 
 
 def write_hits(path: Path, found: Sequence[Found], words: Sequence[str], complete: bool) -> None:
-    """Write hits in the format of the ending; where none were found, too.
-
-    Args:
-        words: all that were looked for.
-        complete: whether all of the recordings was heard; JSON says so.
-    """
+    """Write hits in the format of the ending; where none were found, too. ``words`` are all that were looked for;
+    ``complete`` is whether all of the recordings was heard, which JSON says."""
     text = {".csv": lambda: _csv(found), ".json": lambda: _json(found, words, complete), ".txt": lambda: _labels(found),
             ".TextGrid": lambda: _textgrid(found, words)}[path.suffix]()
     with write_atomically(path) as file:

@@ -24,16 +24,13 @@ NOTHING = np.float32(-np.inf)  # the score of a window without sound
 
 @dataclass(frozen=True)
 class Hit:
-    """``start`` and ``end`` in seconds: where the word lies, by where it lay in the clips that were enrolled.
-
-    ``above`` is how far the score is above the word's threshold.
-    """
+    """Where a word lies, in seconds, by where it lay in the enrolled clips."""
 
     word: str
     start: float
     end: float
     score: float
-    above: float = 0.0
+    above: float = 0.0  # the threshold
 
     def within(self, seconds: float) -> "Hit":
         """The hit moved, and cut if need be, to lie in a recording of so many seconds."""
@@ -43,27 +40,20 @@ class Hit:
 
 @dataclass(frozen=True)
 class Peak:
-    """A window that scores higher than those which overlap it.
-
-    Attributes:
-        word: its index.
-        first, last: the first and last window of the best sequence; equal for a word of one window.
-        shift: windows from it to the middle of those around it that score nearly as high. A word shorter than a window
-            lies in several wholly, and this is where it is in the middle.
-    """
+    """A window that scores higher than those which overlap it."""
 
     word: int
-    first: int
-    last: int
+    first: int  # window of the best sequence
+    last: int  # the same for a word of one window
     score: float
-    shift: float = 0.0
+    shift: float = 0.0  # windows to the middle of those around it that score nearly as high: where a short word is
 
 
 class Scorer:
     """Scores of windows that come in order, a batch at a time, for each of W words; ``hop`` is in samples."""
 
     def __init__(self, words: Sequence[Word], hop: int, cohort: Cohort | None = None):
-        self.words, self.cohort = words, cohort
+        self.cohort = cohort
         self._sequences = [_Sequence(word.template(), word.spacing * SAMPLE_RATE / hop) for word in words]
 
     def __call__(self, embeddings: np.ndarray, sound: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,1 @@
-"""Sound of any length as blocks and windows: from files, streams and the microphone, with noise added if wanted.
-
-Imports no other room of spotting.
-"""
+"""Sound of any length as blocks and windows: from files, streams and the microphone, with noise added if wanted."""

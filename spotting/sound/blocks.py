@@ -29,29 +29,19 @@ _MP3 = (b"ID3", b"\xff\xfb", b"\xff\xfa", b"\xff\xf3", b"\xff\xf2")  # what one 
 
 @dataclass
 class Sound:
-    """A recording to be heard once.
+    """A recording to be heard once."""
 
-    Attributes:
-        name: as the user named it.
-        blocks: its samples, (n,) int16 at 16 kHz, any n.
-        seconds: how long its header says it is; None if nobody knows.
-        whole: False as soon as it is known that some of it is not heard, which is told.
-    """
-
-    name: str
-    blocks: Iterator[np.ndarray]
-    seconds: float | None = None
-    whole: bool = True
+    name: str  # as the user named it
+    blocks: Iterator[np.ndarray]  # its samples, (n,) int16 at 16 kHz, any n
+    seconds: float | None = None  # how long its header says it is; None if nobody knows
+    whole: bool = True  # False as soon as it is known that some of it is not heard, which is told
 
 
 def open_file(path: str | Path, warn: Callable[[str], None], start: float = 0.0, end: float | None = None,
               block: float = BLOCK, channel: int | None = None) -> Sound:
-    """A file's sound, from ``start`` to ``end`` seconds: one channel, counted from 1, or the mean of all.
-
-    Raises:
-        UserError: as `data.audio.decoding.open_audio`; and from its blocks, at samples that are no numbers or far above
-            full scale.
-    """
+    """A file's sound, from ``start`` to ``end`` seconds: one channel, counted from 1, or the mean of all. Raises
+    UserError: as `data.audio.decoding.open_audio`; and from its blocks, at samples that are no numbers or far above
+    full scale."""
     path = os.fspath(path)
     sound = Sound(path, iter(()))
 
@@ -62,9 +52,8 @@ def open_file(path: str | Path, warn: Callable[[str], None], start: float = 0.0,
     with open_audio(path, channel) as file:
         rate, channels = file.samplerate, 1 if channel else file.channels
         exact = file.subtype == "PCM_16" and rate == SAMPLE_RATE and file.channels == 1
-        first, last = (min(round(at * rate), file.frames) for at in (start, file.frames if end is None else end))
+        first, last = (file.frames if at is None else min(round(at * rate), file.frames) for at in (start, end))
         if end is None:
-            last = file.frames
             if is_cut(file):
                 partly(f"ends early: the page that marks its end is missing after {last / rate:.1f} s; is it complete?")
             if goes_on(file, path):
@@ -96,10 +85,7 @@ def open_file(path: str | Path, warn: Callable[[str], None], start: float = 0.0,
 def open_raw(stream: BinaryIO, name: str, rate: int, channels: int, encoding: str, warn: Callable[[str], None],
              block: float = BLOCK, channel: int | None = None) -> Sound:
     """Raw samples, encoded as `PCM` says, that come through a pipe; passed on as they come, ``block`` seconds at most.
-
-    Raises:
-        UserError: no such channel; and from its blocks, as `open_file`, and at a file in place of raw samples.
-    """
+    Raises UserError: no such channel; and from its blocks, as `open_file`, and at a file in place of raw samples."""
     check_channel(f"{name} (--channels {channels})", channel, channels)
     sample = PCM[encoding]
     frame = sample.itemsize * channels
@@ -107,7 +93,7 @@ def open_raw(stream: BinaryIO, name: str, rate: int, channels: int, encoding: st
 
     def frames() -> Iterator[np.ndarray]:
         left, begun = b"", False
-        while data := stream.read1(size) if hasattr(stream, "read1") else stream.read(size):
+        while data := stream.read1(size):
             data = left + data
             if not begun and (kind := file_format(data)):
                 raise UserError(f"{name}: begins as a file of the format {kind} does, and raw samples are wanted; name "
@@ -163,8 +149,7 @@ def at_16_khz(blocks: Iterable[np.ndarray], rate: int, name: str) -> Iterator[np
 
 
 def before(length: int, hop: int) -> int:
-    """How many windows begin before a sound's first sample: up to half a window, so that a word there lies in the
-    middle of one."""
+    """How many windows begin before a sound's first sample, so that a word there lies in the middle of one."""
     return length // 2 // hop
 
 
@@ -172,33 +157,24 @@ def windows(blocks: Iterable[np.ndarray], length: int, hop: int, batch: int) -> 
     """Overlapping windows of a sound in silence: the n-th begins at sample n ``hop``.
 
     The first window is the one of the number -`before`; the last is the first that reaches as far beyond the sound's
-    end. A sound without samples has none.
-
-    Yields:
-        the number of the first window of a batch, and the batch (B, ``length``) int16; B is ``batch`` but for the last.
+    end. A sound without samples has none. Yields the number of a batch's first window, and the batch (B, ``length``)
+    int16; B is ``batch`` but for the last.
     """
     need, early, first = (batch - 1) * hop + length, before(length, hop), 0  # ``first`` counts from 0 on here
-    edge = np.zeros(early * hop, np.int16)
-    samples, parts, kept, total = edge, [], len(edge), len(edge)
-    for block in itertools.chain(blocks, [None]):
-        if block is None and total == len(edge):
-            return
-        parts.append(edge if block is None else block)
-        kept, total = kept + len(parts[-1]), total + len(parts[-1])
-        if kept < need:
-            continue
-        samples, parts = np.concatenate([samples, *parts]), []
+    blocks = iter(blocks)
+    begun = next((block for block in blocks if len(block)), None)
+    if begun is None:
+        return
+    samples = edge = np.zeros(early * hop, np.int16)
+    for block in itertools.chain([begun], blocks, [edge]):
+        samples = np.concatenate([samples, block])
         while len(samples) >= need:
             yield first - early, np.lib.stride_tricks.sliding_window_view(samples[:need], length)[::hop]
             first, samples = first + batch, samples[batch * hop:]
-        kept = len(samples)
-    # What was yielded reaches up to here; a rest that reaches no further than that has been heard.
-    if total <= ((first - 1) * hop + length if first else 0):
-        return
-    samples = np.concatenate([samples, *parts])
-    count = max(0, -(-(total - length) // hop)) + 1 - first
-    samples = np.pad(samples, (0, max(0, (count - 1) * hop + length - len(samples))))
-    yield first - early, np.lib.stride_tricks.sliding_window_view(samples, length)[::hop][:count]
+    count = max(0 if first else 1, 1 - (length - len(samples)) // hop)  # windows left; those yielded reach some way in
+    if count:
+        samples = np.pad(samples, (0, max(0, (count - 1) * hop + length - len(samples))))
+        yield first - early, np.lib.stride_tricks.sliding_window_view(samples, length)[::hop][:count]
 
 
 def has_sound(clips: np.ndarray) -> np.ndarray:
@@ -207,23 +183,21 @@ def has_sound(clips: np.ndarray) -> np.ndarray:
 
 
 def files_of(paths: Sequence[str | Path], flag: str, say: Callable[[str], None]) -> list[str]:
-    """The audio files that paths name: files, and all those below folders, in the order of their names.
+    """The audio files that paths name: files, and all those below folders, in the order of their names. Raises
+    UserError: a path that does not exist, or a folder without audio that can be read.
 
     ``say`` gets a line on recordings in folders whose formats cannot be read.
-
-    Raises:
-        UserError: a path that does not exist, or a folder without audio that can be read.
     """
     found: list[str] = []
     for path in map(os.fspath, paths):
+        if not os.path.exists(path):
+            raise UserError(f"{flag} {path}: no such file or folder; check the name")
         if not os.path.isdir(path):
-            if not os.path.exists(path):
-                raise UserError(f"{flag} {path}: no such file or folder; check the name")
             found.append(path)
             continue
         inside, others = audio_files(path), audio_files(path, UNREADABLE)
-        left = f"{len(others)} in formats that cannot be read, such as {others[0]}: convert them, for instance to " \
-               "WAV by ffmpeg" if others else ""
+        left = f"{len(others)} in formats that cannot be read, such as {others[0]}: convert them to WAV by ffmpeg" \
+            if others else ""
         if not inside:
             raise UserError(f"{flag} {path}: no audio file in this folder or below it" + (f", but {left}" * bool(left)))
         if left:

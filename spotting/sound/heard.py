@@ -20,15 +20,13 @@ class Band:
     """What a sound has below and above 4 kHz, of which it hears one part after the other."""
 
     def __init__(self):
-        self._power, self._rest = np.zeros(_FRAME // 2 + 1), np.zeros(0, np.int16)
-        self._frames = 0
+        self._power, self._rest, self._frames = np.zeros(_FRAME // 2 + 1), np.zeros(0, np.int16), 0
 
     def hear(self, samples: np.ndarray) -> None:
         """The next (n,) int16 at 16 kHz."""
         samples = np.concatenate([self._rest, samples])
-        whole = len(samples) // _FRAME * _FRAME
-        self._rest = samples[whole:]
-        frames = samples[:whole].reshape(-1, _FRAME) * np.hanning(_FRAME).astype(np.float32)
+        whole, self._rest = np.split(samples, [len(samples) // _FRAME * _FRAME])
+        frames = whole.reshape(-1, _FRAME) * np.hanning(_FRAME).astype(np.float32)
         self._power += np.square(np.abs(np.fft.rfft(frames))).sum(0)
         self._frames += len(frames)
 
@@ -89,14 +87,7 @@ def _counts(samples: np.ndarray) -> np.ndarray:
 
 @dataclass
 class Heard:
-    """A sound as far as it was heard.
-
-    Attributes:
-        seconds: of it.
-        windows, loud: how many windows it has, and of those how many in which something can have been said.
-        band: whether it has anything above 4 kHz.
-        peaks: whether they are cut off.
-    """
+    """A sound as far as it was heard: ``windows`` of it, in ``loud`` of which something can have been said."""
 
     seconds: float = 0.0
     windows: int = 0

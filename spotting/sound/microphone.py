@@ -36,18 +36,15 @@ def devices() -> list[str]:
 
 
 class Microphone:
-    """A recording device, by number or part of its name, open while the context lasts; None takes the system's.
+    """A recording device, by number or part of its name, open while the context lasts; None takes the system's. Raises
+    UserError: no such device, it has no such channel, or it cannot be opened.
 
     After ``patience`` seconds without a sample it is taken for gone. ``begun`` is when its first sample was recorded,
     by `time.monotonic`.
-
-    Raises:
-        UserError: no such device, it has no such channel, or it cannot be opened.
     """
 
     def __init__(self, device: str | None, channel: int | None, patience: float, warn: Callable[[str], None]):
-        self._driver, self._patience, self._warn = driver(), patience, warn
-        self._channel = channel
+        self._driver, self._patience, self._warn, self._channel = driver(), patience, warn, channel
         self._queue: queue.Queue[np.ndarray] = queue.Queue()
         # Frames recorded and given out: each is written by one thread only.
         self._taken, self._given, self.begun, self.lost = 0, 0, time.monotonic(), 0

@@ -15,11 +15,9 @@ _ACTIVE = 10 ** -2.5  # of a loud frame's power, from which one counts as speech
 
 class Noise:
     """Noise recordings, from which each sound gets a stretch of one: which, a seed and the sound's number decide.
+    Raises UserError: no audio in the folder, or some that cannot be decoded or has nothing to hear.
 
     ``snr`` is in decibels: the mean power of the sound's frames with speech to that of the noise, without its offset.
-
-    Raises:
-        UserError: no audio in the folder, or some that cannot be decoded or has nothing to hear.
     """
 
     def __init__(self, folder: Path, snr: float, seed: int = 0, say: Callable[[str], None] = print):
@@ -51,17 +49,12 @@ class Noise:
 
 
 def speech_power(blocks: Iterator[np.ndarray]) -> float:
-    """The mean power, of int16 values squared, of the 10 ms frames within 25 dB of the loudest but one in a hundred.
-
-    Raises:
-        UserError: from the blocks.
-    """
-    powers, rest = [], np.zeros(0, np.int16)
+    """The mean power, of int16 values squared, of the 10 ms frames within 25 dB of the loudest but one in a hundred."""
+    powers, rest = [np.zeros(1, np.float32)], np.zeros(0, np.int16)
     for block in blocks:
         samples = np.concatenate([rest, block])
-        frames = samples[:len(samples) // _FRAME * _FRAME].reshape(-1, _FRAME).astype(np.float32)
-        powers.append(frames.var(1))
-        rest = samples[len(samples) // _FRAME * _FRAME:]
-    power = np.concatenate([np.zeros(1, np.float32), *powers])
+        frames, rest = np.split(samples, [len(samples) // _FRAME * _FRAME])
+        powers.append(frames.reshape(-1, _FRAME).astype(np.float32).var(1))
+    power = np.concatenate(powers)
     active = power[power >= _ACTIVE * np.quantile(power, 0.99)]
     return float(active.mean(dtype=np.float64))

@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 
 from data.audio.decoding import open_audio
 from data.base.errors import UserError
@@ -12,14 +13,8 @@ from spotting.sound.blocks import open_file
 
 def without_repeats(files: Sequence[str], flag: str, say: Callable[[str], None], spoken: Iterable[str] = (),
                     what: str = "") -> list[str]:
-    """Each recording once, so that no hour counts twice; what is left out is told.
-
-    Args:
-        spoken: recordings of the words, none of which may be among ``files``; ``what`` says what they are.
-
-    Raises:
-        UserError: none is left.
-    """
+    """Each recording once, so that no hour counts twice, and none that is among ``spoken``, recordings of the words,
+    which are ``what``; what is left out is told. Raises UserError where none is left."""
     spoken = [path for path in dict.fromkeys(spoken) if os.path.isfile(path)]
     kept, of_words, repeats = [], [], []
     for i, first in enumerate(_firsts([*spoken, *files])[len(spoken):], len(spoken)):
@@ -34,34 +29,17 @@ def without_repeats(files: Sequence[str], flag: str, say: Callable[[str], None],
 
 def _firsts(files: Sequence[str]) -> list[int]:
     """Of each file the position of the first with the same sound."""
-    position: dict[str, int] = {}
+    position, lengths, same = {}, defaultdict(list), {}
     by_place = [position.setdefault(os.path.realpath(path), i) for i, path in enumerate(files)]
-    unsure: list[list[int]] = [sorted(set(by_place))]
-    for key in (_length, _digest):  # few recordings are of one length: most are not read for this
-        groups = defaultdict(list)
-        for g, group in enumerate(unsure):
-            for i in group:
-                groups[g, key(files[i])].append(i)
-        unsure = [group for (_, value), group in groups.items() if value is not None and len(group) > 1]
-    same = {i: group[0] for group in unsure for i in group}
+    for i in sorted(set(by_place)):
+        with suppress(UserError), open_audio(files[i]) as file:  # what cannot be read is told when it is searched
+            lengths[file.frames / file.samplerate].append(i)
+    for group in lengths.values():
+        firsts = {}
+        for i in group if len(group) > 1 else ():  # few recordings are of one length: most are not read for this
+            digest = hashlib.sha1()
+            with suppress(UserError):
+                for block in open_file(files[i], lambda _: None).blocks:
+                    digest.update(block.tobytes())
+                same[i] = firsts.setdefault(digest.digest(), i)
     return [same.get(i, i) for i in by_place]
-
-
-def _length(path: str) -> float | None:
-    """Seconds; None for what cannot be read, which is told when it is searched."""
-    try:
-        with open_audio(path) as file:
-            return file.frames / file.samplerate
-    except UserError:
-        return None
-
-
-def _digest(path: str) -> str | None:
-    """Of the samples at 16 kHz; None for what cannot be read."""
-    digest = hashlib.sha1()
-    try:
-        for block in open_file(path, lambda _: None).blocks:
-            digest.update(block.tobytes())
-    except UserError:
-        return None
-    return digest.hexdigest()

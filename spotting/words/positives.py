@@ -22,11 +22,8 @@ _BESIDE = 0.5  # seconds on both sides of a stretch that are heard with it
 
 
 def find_positives(path: Path) -> list[Positive]:
-    """Of a folder of a folder a word, or a manifest.
-
-    Raises:
-        UserError: nothing is there, or no such folder or manifest.
-    """
+    """Of a folder of a folder a word, or a manifest. Raises UserError: nothing is there, or no such folder or
+    manifest."""
     if not path.exists():
         raise UserError(f"--positives {path}: no such folder or manifest; check the name")
     if path.is_dir():
@@ -46,27 +43,28 @@ def leave_out_enrolled(positives: list[Positive], tested: Sequence[Words], clip_
                        say: Callable[[str], None], channel: int | None = None
                        ) -> tuple[list[Positive], list[Recording]]:
     """Recordings of the words tested that were not enrolled themselves, each once; and the stretches that were heard.
-
-    Raises:
-        UserError: none of some word, or none at all.
-    """
-    names = {word.name for words in tested for word in words.words}
-    enrolled = {clip.sha1 for words in tested for word in words.words for clip in word.clips}
-    files = {os.path.realpath(clip.file) for words in tested for word in words.words for clip in word.clips}
+    Raises UserError: none of some word, or none at all."""
+    words = [word for one in tested for word in one.words]
+    names, clips = {word.name for word in words}, [clip for word in words for clip in word.clips]
+    enrolled, files = {clip.sha1 for clip in clips}, {os.path.realpath(clip.file) for clip in clips}
     kept, stretches, seen, left_out = [], [], defaultdict(list), defaultdict(list)
     for entry in positives:
-        heard = examine(([entry[1]], clip_seconds), channel)[0] if entry[0] in names and entry[3] is None else None
-        if entry[0] not in names:
-            left_out["of words that are not enrolled"].append(f"{_shown(entry)}: {entry[0]!r}")
-        elif isinstance(heard, str):
+        word, path, _, end = entry
+        if word not in names:
+            left_out["of words that are not enrolled"].append(f"{_shown(entry)}: {word!r}")
+            continue
+        heard, real = examine(([path], clip_seconds), channel)[0] if end is None else None, os.path.realpath(path)
+        if isinstance(heard, str):
             left_out["that cannot be used"].append(heard)
-        elif os.path.realpath(entry[1]) in files or (heard and heard.digest in enrolled):
-            left_out["that are enrolled"].append(entry[1])
-        elif first := next((one for one in seen[_place(entry, heard)] if _is_again(entry, one)), None):
+            continue
+        same = seen[word, heard.digest if heard else real]  # of one sound, or stretches of one file
+        if real in files or (heard and heard.digest in enrolled):
+            left_out["that are enrolled"].append(path)
+        elif first := next((one for one in same if _is_again(entry, one)), None):
             left_out["that repeat another"].append(f"{_shown(entry)} ({_shown(first)})")
         else:
             kept.append(entry)
-            seen[_place(entry, heard)].append(entry)
+            same.append(entry)
             stretches += [heard] if heard else []
     for why, which in left_out.items():
         say(f"left out {len(which)} recordings {why}, such as {which[0]}")
@@ -77,12 +75,6 @@ def leave_out_enrolled(positives: list[Positive], tested: Sequence[Words], clip_
         raise UserError(f"--positives: no recording of {', '.join(map(repr, lacking))} that can be tested; its folders "
                         f"or labels are {', '.join(map(repr, sorted(labels)[:8]))}")
     return kept, stretches
-
-
-def _place(entry: Positive, heard: Recording | None) -> tuple[str, str]:
-    """What recordings of one word that are the same share: their sound, or their file."""
-    label, path, *_ = entry
-    return label, heard.digest if heard else os.path.realpath(path)
 
 
 def _is_again(entry: Positive, other: Positive) -> bool:

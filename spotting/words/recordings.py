@@ -11,9 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from data.audio.decoding import SAMPLE_RATE, decode, fit
+from data.base.cores import ordered_map
 from data.base.errors import UserError
 from data.base.labels import look_alike
 from data.folder.word_stretch import Recording, examine, in_tones, strongest
+from data.sources.vetting import doubtful
+from data.sources.word_folders import find_words
 from spotting.encoders.load import Embedder
 from spotting.sound.heard import is_narrow
 from spotting.words.words_file import Clip, Word, Words
@@ -27,8 +30,7 @@ _CHUNK = 50
 
 @dataclass
 class Recorded:
-    """A recording of a word: the samples of its stretch of the encoder's clip length, and from where to where the word
-    lasts."""
+    """A recording of a word, the samples of its stretch that is enrolled, and where the word lies, in seconds."""
 
     word: str
     of: Recording
@@ -44,15 +46,8 @@ class Recorded:
 
 def find_recordings(folder: Path, clip_seconds: float, say: Callable[[str], None],
                     channel: int | None = None) -> list[Recorded]:
-    """Hear a folder of a folder a word; what is no usable audio is told.
-
-    Raises:
-        UserError: nothing usable, of some word or at all.
-    """
-    from data.base.cores import ordered_map
-    from data.sources.vetting import doubtful
-    from data.sources.word_folders import find_words
-
+    """Hear a folder of a folder a word; what is no usable audio is told. Raises UserError: nothing usable, of some word
+    or at all."""
     findings = find_words(folder)
     files = findings.files
     tasks = [([path for _, path in files[i:i + _CHUNK]], clip_seconds) for i in range(0, len(files), _CHUNK)]
@@ -77,12 +72,11 @@ def find_recordings(folder: Path, clip_seconds: float, say: Callable[[str], None
 def _where(word: str, recording: Recording, clip_seconds: float, channel: int | None) -> Recorded:
     """Decode a recording's stretch, and find the word's ends in it and as much again on both sides."""
     before = min(recording.offset, clip_seconds)
-    around = decode(recording.path, recording.offset - before, clip_seconds * 2 + before, channel=channel)
+    begins = recording.offset - before
+    around = decode(recording.path, begins, clip_seconds * 2 + before, channel=channel)
     start, end = speech_span(around)
-    first = round(before * SAMPLE_RATE)
-    samples = around[first:first + round(recording.duration * SAMPLE_RATE)]
-    around = recording.offset - before
-    return Recorded(word, recording, samples, around + start, around + end, channel)
+    samples = around[round(before * SAMPLE_RATE):][:round(recording.duration * SAMPLE_RATE)]
+    return Recorded(word, recording, samples, begins + start, begins + end, channel)
 
 
 def speech_span(samples: np.ndarray) -> tuple[float, float]:
@@ -102,28 +96,23 @@ def speech_span(samples: np.ndarray) -> tuple[float, float]:
 
 def enrol(recorded: list[Recorded], embedder: Embedder, say: Callable[[str], None], before: Words | None = None,
           word_seconds: float | None = None) -> Words:
-    """Embed recordings as words, those of ``before`` among them; of equal sounds of one word, one is kept.
-
-    Args:
-        word_seconds: how long every word lasts; None takes the median of its recordings.
-
-    Raises:
-        UserError: the same sound under two words, or no recording that lasts ``word_seconds``.
-    """
+    """Embed recordings as words, those of ``before`` among them; of equal sounds of one word, one is kept. A word lasts
+    ``word_seconds``, or the median of its recordings. Raises UserError: the same sound under two words, or no
+    recording that lasts ``word_seconds``."""
     facts = embedder.facts
     old = {word.name: word for word in before.words} if before else {}
     first = {clip.sha1: (clip.file, name) for name, word in old.items() for clip in word.clips}
     by_word = defaultdict(list)
     for r in recorded:
-        path, name = first.setdefault(r.of.digest, (r.of.path, None))
-        if name is None:
-            first[r.of.digest] = path, r.word
+        if r.of.digest not in first:
+            first[r.of.digest] = r.of.path, r.word
             by_word[r.word].append(r)
-        elif name == r.word:
-            say(f"left out {r.of.path}: the same sound as {path}")
-        else:
+            continue
+        path, name = first[r.of.digest]
+        if name != r.word:
             raise UserError(f"{r.of.path} and {path}: the same sound under two words, {r.word!r} and {name!r}; remove "
                             "the one that is wrong")
+        say(f"left out {r.of.path}: the same sound as {path}")
     for name, group in by_word.items():
         word = old.get(name)
         if word_seconds and word_seconds > (longest := max(r.of.seconds for r in group)):
@@ -133,10 +122,8 @@ def enrol(recorded: list[Recorded], embedder: Embedder, say: Callable[[str], Non
         windows = word.windows if word else 1
         if not word and lasts > LONGER * facts.clip_seconds:
             windows = 1 + int(np.ceil((lasts + 2 * MARGIN - facts.clip_seconds) / SPACING))
-        if windows == 1:
-            made = _short(name, group, embedder)
-        else:
-            made = _long(name, group, embedder, lasts, windows)
+        made = _short(name, group, embedder) if windows == 1 else _long(name, group, embedder, lasts, windows)
+        if windows > 1:
             say(f"{name}: lasts {lasts:.2f} s, longer than the encoder's clip of {facts.clip_seconds:g} s, so it is "
                 f"enrolled as {windows} windows {made.spacing:.2f} s apart, to be found in this order")
         if word:
@@ -149,10 +136,9 @@ def enrol(recorded: list[Recorded], embedder: Embedder, say: Callable[[str], Non
 
 
 def _short(name: str, group: list[Recorded], embedder: Embedder) -> Word:
-    length = embedder.facts.clip_samples
-    embeddings = embedder(np.stack([fit(r.samples, length) for r in group]))
-    spans = np.array([speech_span(fit(r.samples, length)) for r in group])
-    start, end = np.median(spans, axis=0)
+    whole = np.stack([fit(r.samples, embedder.facts.clip_samples) for r in group])
+    embeddings = embedder(whole)
+    start, end = np.median([speech_span(samples) for samples in whole], axis=0)
     clips = [Clip(r.of.path, r.of.offset, r.of.duration, r.of.digest, embedding[None], r.channel, is_narrow(r.samples))
              for r, embedding in zip(group, embeddings, strict=True)]
     return Word(name, clips, 0.0, float(start), float(end), THRESHOLD)

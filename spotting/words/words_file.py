@@ -35,36 +35,28 @@ _WAY_OUT = "restore it, or enrol the words again with python -m spotting.enroll"
 
 @dataclass
 class Clip:
-    """An enrolled clip: where it was found, the digest of its samples, its windows' embeddings (K, D), the channel
-    that --channel chose, and whether it has nothing above 4 kHz."""
+    """An enrolled clip: where it was found, and what it is."""
 
     file: str
     offset: float
     seconds: float
-    sha1: str
-    embedding: np.ndarray
-    channel: int | None = None
-    narrow: bool = False
+    sha1: str  # of its samples
+    embedding: np.ndarray  # (K, D), of its windows
+    channel: int | None = None  # that --channel chose
+    narrow: bool = False  # whether it has nothing above 4 kHz
 
 
 @dataclass
 class Word:
-    """An enrolled word.
-
-    Attributes:
-        spacing: seconds between its K windows; 0 with one.
-        start, end: where the word lies, in seconds from its first window's start.
-        threshold: the least score that is a hit.
-        calibrated: whether recordings without the word set the threshold.
-    """
+    """An enrolled word."""
 
     name: str
     clips: list[Clip]
-    spacing: float
-    start: float
+    spacing: float  # seconds between its K windows; 0 with one
+    start: float  # where the word lies, in seconds from its first window's start
     end: float
-    threshold: float
-    calibrated: bool = False
+    threshold: float  # the least score that is a hit
+    calibrated: bool = False  # whether recordings without the word set the threshold
 
     @property
     def windows(self) -> int:
@@ -86,15 +78,12 @@ class Word:
 
 @dataclass
 class Words:
-    """All enrolled words, the encoder whose embeddings they are, and what their thresholds rest on.
-
-    ``cohort`` is the digest of the one that their scores are held against; None takes similarities as they are.
-    """
+    """All enrolled words, the encoder whose embeddings they are, and what their thresholds rest on."""
 
     encoder: Facts
     words: list[Word]
     calibration: dict = field(default_factory=dict)
-    cohort: str | None = None
+    cohort: str | None = None  # digest of the one that scores are held against; None takes similarities as they are
 
     @property
     def names(self) -> list[str]:
@@ -102,11 +91,8 @@ class Words:
 
 
 def read_words(path: str | Path) -> Words:
-    """A words file.
-
-    Raises:
-        UserError: missing, damaged, of another format, or with an embedding or cohort that is not the enrolled one.
-    """
+    """A words file. Raises UserError: missing, damaged, of another format, or with an embedding or cohort that is not
+    the enrolled one."""
     value = read_json(path, "file of words", "make it with python -m spotting.enroll", _SHAPE)
     try:
         if value["format"] not in (FORMAT, NORMALISED) or not value["words"]:
@@ -120,7 +106,7 @@ def read_words(path: str | Path) -> Words:
 
 
 def _word(name: str, entry: dict, facts: Facts, cohort: str | None) -> Word:
-    """A word from its JSON. Raises ValueError for an embedding that is not the enrolled one, and no threshold."""
+    """A word from its JSON. Raises ValueError for an embedding that is not the enrolled one."""
     clips = []
     for one in entry["clips"]:
         if one["check"] != check_sum(one["sha1"], one["embedding"], cohort):
@@ -139,16 +125,15 @@ def _word(name: str, entry: dict, facts: Facts, cohort: str | None) -> Word:
 
 
 def check_sum(sha1: str, embedding: Sequence[Sequence[float]], cohort: str | None) -> str:
-    """What ties an embedding (K, D), to the six decimals that are kept, to its clip, and to the cohort that may have
-    whitened it."""
-    text = " ".join([*([cohort] if cohort else []), sha1, *(f"{x:.6f}" for row in embedding for x in row)])
+    """What ties an embedding (K, D), as it is kept, to its clip and to the cohort that may have whitened it."""
+    text = " ".join([*filter(None, [cohort]), sha1, *(f"{x:.6f}" for row in embedding for x in row)])
     return hashlib.sha1(text.encode()).hexdigest()[:16]
 
 
 def write_words(path: str | Path, words: Words) -> None:
     """Write a words file: indented, an embedding on one line."""
     value = {**({"format": NORMALISED, "cohort": words.cohort} if words.cohort else {"format": FORMAT}),
-             "encoder": words.encoder.to_json(), "calibration": words.calibration, "words": {word.name: {
+             "encoder": vars(words.encoder), "calibration": words.calibration, "words": {word.name: {
                  "threshold": round(word.threshold, 6), "calibrated": word.calibrated,
                  "spacing": round(word.spacing, 4), "start": round(word.start, 3), "end": round(word.end, 3),
                  "clips": [{"file": clip.file, "offset": round(clip.offset, 4), "seconds": round(clip.seconds, 4),
@@ -164,11 +149,8 @@ def write_words(path: str | Path, words: Words) -> None:
 
 
 def suited(words: Words, embedder: Embedder, path: str | Path) -> Embedder:
-    """The encoder with the cohort that words' scores are held against, if any.
-
-    Raises:
-        UserError: the encoder or the cohort is another one; both are named.
-    """
+    """The encoder with the cohort that words' scores are held against, if any. Raises UserError: the encoder or the
+    cohort is another one; both are named."""
     wanted, given = words.encoder, embedder.facts
     if replace(wanted, path=given.path, run=given.run, step=given.step) != given:
         raise UserError(f"{path}: these words were enrolled with {wanted}, the encoder named is {given}; name that "
@@ -184,7 +166,7 @@ def suited(words: Words, embedder: Embedder, path: str | Path) -> Embedder:
 
 def taken_for(words: Sequence[Word], cohort: Cohort | None = None) -> list[str]:
     """Lines on words whose clips reach the threshold of another, those with the most clips first."""
-    reached = {}
+    reached = []
     for a in words:
         levels = [cohort.level(clip.embedding) if cohort else 0.0 for clip in a.clips]
         for b in words:
@@ -192,10 +174,10 @@ def taken_for(words: Sequence[Word], cohort: Cohort | None = None) -> list[str]:
                 scores = [(clip.embedding * b.template()).sum(1) - level
                           for clip, level in zip(a.clips, levels, strict=True)]
                 best = np.array([score.mean() if b.windows > 1 else score.max() for score in scores])
-                reached[a.name, b.name] = int((best >= b.threshold).sum())
-    alike = sorted((pair for pair, count in reached.items() if count), key=lambda pair: -reached[pair])
-    return [f"warning: {reached[a, b]} clips of {a!r} reach the threshold of {b!r}, so it may be taken for that one; "
-            "where both are found the better one is given" for a, b in alike[:_PAIRS]]
+                reached.append((int((best >= b.threshold).sum()), a.name, b.name))
+    return [f"warning: {count} clips of {a!r} reach the threshold of {b!r}, so it may be taken for that one; "
+            "where both are found the better one is given"
+            for count, a, b in sorted(reached, key=lambda entry: -entry[0])[:_PAIRS] if count]
 
 
 def misfits(words: Sequence[Word]) -> list[tuple[Clip, str]]:

@@ -99,8 +99,9 @@ def test_all_methods_get_the_same_budget_from_the_scripts_themselves(cell):
 @pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.parent.name)
 def test_published_results_are_read_and_give_the_published_tables(path, tmp_path):
     read = results.read(path)
-    for run in read.values():
-        assert results.other_arguments(cells.from_dict(run["cell"]), run, None) in ([], gone(run))
+    for run in read.values():  # a loss that is no longer here had a margin
+        gone = [f"--margin={run['cell']['margin']:g}"] if run["cell"].get("loss", "triplet") not in LOSSES else []
+        assert results.other_arguments(cells.from_dict(run["cell"]), run, None) in ([], gone)
         results.add(tmp_path / "compare.json", run)
     assert sorted((tmp_path / "compare.json").read_text().splitlines()) == sorted(path.read_text().splitlines())
     assert compare.tables(list(read.values())) == path.with_name("compare.md").read_text()
@@ -108,13 +109,7 @@ def test_published_results_are_read_and_give_the_published_tables(path, tmp_path
     assert {f"compare-{name}-curves.png" for name in drawn} == {file.name for file in path.parent.glob("*-curves.png")}
 
 
-def gone(run):
-    """A flag that a loss took that is no longer here."""
-    return [] if run["cell"].get("loss", "triplet") in LOSSES else ["--margin=" + f"{run['cell']['margin']:g}"]
-
-
-@pytest.mark.parametrize("only_a, only_b", [
-    (3, 0), (9, 4), (0, 9), (1193, 37), (30, 1100), (580, 87), (5000, 5000), (5300, 4900)])
+@pytest.mark.parametrize("only_a, only_b", [(3, 0), (9, 4), (1193, 37), (30, 1100), (5000, 5000)])
 def test_mcnemar_against_whole_numbers(only_a, only_b):
     """Where a library's own sum of the split's tail is 0 long before a float is."""
     n, few = only_a + only_b, min(only_a, only_b)
@@ -143,14 +138,9 @@ def test_a_row_is_held_against_cross_entropy_of_its_own_setting_and_seeds():
         summary.rows([*RUNS, result(replace(BASE, seed=2), "111", test_set="y")])
     assert "| 1200 : 0 | below 1e-307 |" in summary.markdown([result(BASE, "1" * 1200),
                                                               result(BASE.of("ce"), "0" * 1200)])
-
-
-@pytest.mark.parametrize("more, line", [
-    ({"test_clips_trained_on": 7, "test_speakers_trained_on": 2}, "Up to 7 of the test clips and 2 of their speakers"),
-    ({"commands": ["python TripletEncoder.py --precision=bf16", ""]}, "1 of 6 results were trained in bf16")])
-def test_a_table_says_what_a_reader_must_know(more, line):
-    assert line not in summary.markdown(RUNS)
-    assert line in summary.markdown([RUNS[0] | more, *RUNS[1:]])
+    told = RUNS[0] | {"test_clips_trained_on": 7, "test_speakers_trained_on": 2, "commands": ["x --precision=bf16", ""]}
+    for line in ("Up to 7 of the test clips and 2 of their speakers", "1 of 6 results were trained in bf16"):
+        assert line not in table and line in summary.markdown([told, *RUNS[1:]])
 
 
 def test_pictures_show_one_setting():
@@ -202,8 +192,9 @@ def data_of(folder):
     return Data.of(small_flags(folder))
 
 
-@pytest.mark.parametrize("split", ["train", "dev", "test"])
-@pytest.mark.parametrize("change", [{"path": "other.wav"}, {"label": "cat"}, {"duration": 0.9}, {"offset": 0.1}, None])
+@pytest.mark.parametrize("split, change", [
+    ("train", {"path": "other.wav"}), ("train", {"label": "cat"}), ("dev", {"duration": 0.9}),
+    ("test", {"offset": 0.1}), ("test", None)])
 def test_any_change_of_a_manifest_is_other_data_and_another_place_is_not(tmp_path, split, change):
     corpus = small(tmp_path / "here")
     before = data_of(tmp_path / "here")
@@ -351,8 +342,7 @@ def test_what_will_not_do_is_said_before_anything_is_trained(sets, tmp_path, fla
 
 @pytest.mark.parametrize("flags, message", [
     (["--methods", "shots"], "--shots_manifest"), (["--shots_manifest=a"], "--methods shots"),
-    (["--extra", "margin=0.3"], "'margin=0.3'"), (["--extra", "resume"], "'resume'"), (["--epochs", "0"], "from 1"),
-    (["--losses", "svm"], "invalid choice"), (["--fractions", "0"], "invalid _fraction")])
+    (["--extra", "margin=0.3"], "'margin=0.3'"), (["--fractions", "0"], "invalid _fraction")])
 def test_flags_that_make_no_sense_are_refused_by_name(flags, message, capsys):
     with pytest.raises(SystemExit) as stop:
         compare.parse_args(["--manifest=one", *flags])
@@ -437,38 +427,27 @@ def test_two_comparisons_that_add_to_one_file_lose_nothing(tmp_path):
     assert [worker.exitcode for worker in workers] == [0, 0] and len(results.read(path)) == 16
 
 
-@pytest.mark.parametrize("broken", [
-    {"accuracy": 0.5}, {"right": ""}, {"curve": []}, {"curve": [[1, 2]]}, {"curve": [[6, 2.0, 0.5], [6, 2.0, 0.5]]},
-    {"curve": [[3, 1.0, 0.5]]}, {"commands": [1]}, {"commands": []}, {"commands": "x"}, {"name": "another"},
-    {"cell": []}, {"cell": BASE.to_dict() | {"wings": 2}}, *({key: ...} for key in ("name", "cell", "right", "curve"))])
-def test_damaged_results_are_one_line(tmp_path, broken):
-    refused(tmp_path, result(BASE), broken)
-
-
-@pytest.mark.parametrize("broken", [
-    {"shots": []}, {"shots": [["scores", "shots"], ["embedding", 2]]}, {"shots": [["scores", "shots"], ["embedding"]]},
-    {"shots": 3}, {"cell": SHOTS.to_dict() | {"words": "wake-00000000"}}])
-def test_damaged_results_of_enrolled_words_are_one_line(tmp_path, broken):
-    refused(tmp_path, shots(SHOTS), broken)
-
-
-def refused(folder, good, broken):
-    path = folder / "compare.json"
+@pytest.mark.parametrize("good, broken", [
+    *((result(BASE), broken) for broken in (
+        {"accuracy": 0.5}, {"right": ""}, {"curve": [[1, 2]]}, {"curve": [[6, 2.0, 0.5], [6, 2.0, 0.5]]},
+        {"curve": [[3, 1.0, 0.5]]}, {"commands": [1]}, {"commands": []}, {"commands": "x"}, {"name": "another"},
+        {"cell": []}, {"cell": BASE.to_dict() | {"wings": 2}}, {"cell": ...}, {"curve": ...})),
+    *((shots(SHOTS), broken) for broken in (
+        {"shots": []}, {"shots": [["scores", "shots"], ["embedding", 2]]}, {"shots": [["scores", "shots"], ["plain"]]},
+        {"cell": SHOTS.to_dict() | {"words": "wake-00000000"}})),
+    *((result(BASE), text) for text in ("", "[]", "{}", '{"runs": 3}'))])
+def test_damaged_results_are_one_line(tmp_path, good, broken):
+    path = tmp_path / "compare.json"
     results.add(path, good)
     assert results.read(path) == {good["name"]: good}
     content = json.loads(path.read_text())
-    run = {key: value for key, value in (content["runs"][0] | broken).items() if value is not ...}
-    path.write_text(json.dumps(content | {"runs": [run]}))
+    if isinstance(broken, dict):
+        run = {key: value for key, value in (content["runs"][0] | broken).items() if value is not ...}
+        broken = json.dumps(content | {"runs": [run]})
+    path.write_text(broken)
     with pytest.raises(UserError, match=r"compare\.json: not what this command writes.*--out") as raised:
         results.read(path)
     assert "\n" not in str(raised.value)
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"runs": 3}', '{"runs": [{}]}'])
-def test_a_file_that_holds_no_results_is_one_line(tmp_path, text):
-    (tmp_path / "compare.json").write_text(text)
-    with pytest.raises(UserError, match=r"compare\.json: not what"):
-        results.read(tmp_path / "compare.json")
 
 
 def test_files_of_results_that_contradict_are_refused(tmp_path, capsys):

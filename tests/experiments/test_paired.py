@@ -40,10 +40,7 @@ def test_figures_are_those_of_a_count_by_hand_whatever_the_clips_order(made, cap
                         f"| {alone} |")
     assert lines[4] == f"McNemar p {binomtest(only[0], sum(only)).pvalue:.2g}"
     assert min(only) > 0
-
-
-def test_a_test_against_itself_is_no_difference(made, capsys):
-    assert said(capsys, made[0], made[0]).endswith("McNemar p 1\n")
+    assert said(capsys, a, a).endswith("McNemar p 1\n")
 
 
 def test_words_cut_from_one_recording_are_told_apart_by_their_offset(tmp_path, capsys):
@@ -55,7 +52,6 @@ def test_words_cut_from_one_recording_are_told_apart_by_their_offset(tmp_path, c
 
 @pytest.mark.parametrize(("change", "message"), [
     (lambda rows: rows[1:], r"a\.csv and .*b\.csv differ in 1 clips or their labels \(first: yes/0\.wav yes\)"),
-    (lambda rows: [*rows, ("x.wav", "no", "no", "1")], r"differ in 1 clips or their labels \(first: x\.wav no\)"),
     (lambda rows: [(rows[0][0], "no", "no", "1"), *rows[1:]], r"differ in 2 clips or their labels"),
     (lambda rows: [*rows, rows[0]], r"b\.csv: has no clips, some of them twice"),
     (lambda rows: [*rows[:3], rows[3][:2]], "half a line"),

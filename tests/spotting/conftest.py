@@ -57,21 +57,6 @@ def tiny(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def other(tiny):
-    """The checkpoint of another run "other", with other weights."""
-    import torch
-
-    from models.runs.checkpoints import Run, load_state
-
-    state = {key: -value if key == "conv3.weight" else value for key, value in
-             load_state(tiny / "checkpoints" / "Res8-STEP-1.pt").items()}
-    path = Run(tiny.parent, "other").path("Res8", 5)
-    path.parent.mkdir(parents=True)
-    torch.save(state, path)
-    return path
-
-
-@pytest.fixture(scope="session")
 def exported(tiny, spotter):
     """The run "tiny" as ONNX."""
     pytest.importorskip("onnx")

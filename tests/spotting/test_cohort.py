@@ -13,32 +13,47 @@ from data.audio.decoding import decode
 from data.sources.textgrids import write_words
 from models.enrolment.kept_cohort import KEPT, pack, unpack
 from models.enrolment.whiten import Whitening
-from spotting import cohort
+from spotting import cohort, enroll
 from spotting.detection.thresholds import tail
 from spotting.encoders.load import load_onnx, load_torch
 from spotting.words.words_file import read_words
 from tests.conftest import refused
 from tests.spotting.conftest import RATE, scene
 
+SAID = [(at, at + 0.6) for at in (0.1, 1.3, 2.5, 3.7, 4.9)]  # of a much-said recording, from where to where
 
-@pytest.fixture(scope="module")
-def talk(tmp_path_factory):
-    """Running speech: folders ``talk`` of ten recordings, ``grids`` of their TextGrids; bed is said in the first."""
-    folder, rng = tmp_path_factory.mktemp("talk"), np.random.default_rng(5)
-    for i in range(10):
-        (folder / "talk").mkdir(exist_ok=True)
-        said = [((0 if i == 0 else 2) + at % 3, 0.3 + at) for at in range(5)]
-        soundfile.write(folder / "talk" / f"{i}.flac", scene(rng, said, 6.0), RATE)
-        (folder / "grids").mkdir(exist_ok=True)
-        write_words(folder / "grids" / f"{i}.TextGrid",
-                    [("Bed" if i == 0 else "other", 0.3, 0.9), (" SIL ", 1.0, 1.5), ("word", 2.3, 2.9)], 6.0)
+
+def speech(folder, seed, recordings):
+    """Folders ``talk`` of recordings and ``grids`` of their TextGrids, each (number and second of words, labels)."""
+    rng = np.random.default_rng(seed)
+    for name in ("talk", "grids"):
+        (folder / name).mkdir()
+    for i, (said, labels) in enumerate(recordings):
+        soundfile.write(folder / "talk" / f"{i:02}.flac", scene(rng, said, 6.0), RATE)
+        write_words(folder / "grids" / f"{i:02}.TextGrid", labels, 6.0)
     return folder
 
 
-def with_cohort(tiny, speech, folder):
+@pytest.fixture(scope="module")
+def talk(tmp_path_factory):
+    """Ten recordings of running speech; bed is said in the first."""
+    return speech(tmp_path_factory.mktemp("talk"), 5, [
+        ([((0 if i == 0 else 2) + at % 3, 0.3 + at) for at in range(5)],
+         [("Bed" if i == 0 else "other", 0.3, 0.9), (" SIL ", 1.0, 1.5), ("word", 2.3, 2.9)]) for i in range(10)])
+
+
+@pytest.fixture(scope="module")
+def much_said(tmp_path_factory):
+    """40 recordings of five words each: enough to learn a whitening from. The first word begins after 0.1 s."""
+    return speech(tmp_path_factory.mktemp("much"), 6, [
+        ([(2 + (i + k) % 4, start) for k, (start, _) in enumerate(SAID)],
+         [(f"word{2 + (i + k) % 4}", *place) for k, place in enumerate(SAID)]) for i in range(40)])
+
+
+def with_cohort(tiny, heard, folder):
     """Copy the tiny encoder's run to ``folder``, and keep a cohort of recordings and their TextGrids beside it."""
     shutil.copytree(tiny, folder)
-    flags = [f"--encoder={folder}", "--recordings", speech / "talk", "--alignments", speech / "grids"]
+    flags = [f"--encoder={folder}", "--recordings", heard / "talk", "--alignments", heard / "grids"]
     assert cohort.main(cohort.parse_args(list(map(str, flags)))) == 0
     return folder
 
@@ -54,8 +69,8 @@ def kept(first, tmp_path):
     return Path(shutil.copytree(first, tmp_path / "tiny"))
 
 
-def test_what_is_kept_are_windows_and_what_is_said_in_them(kept):
-    found = load_torch(kept, None, None, 0).cohort
+def test_what_is_kept_are_windows_and_what_is_said_in_them(first):
+    found = load_torch(first, None, None, 0).cohort
     assert found.embeddings.shape == (60, 45)
     assert np.allclose(np.linalg.norm(found.embeddings, axis=1), 1, atol=1e-5)
     bed = ["Bed" in said.split() for said in found.spoken]
@@ -74,40 +89,25 @@ def test_a_word_is_found_in_what_is_said_however_it_is_typed():
     assert list(found.without(["M\u00e1s", "do"])) == [0, 1, 2, 4]
 
 
-SAID = [(at, at + 0.6) for at in (0.1, 1.3, 2.5, 3.7, 4.9)]  # of a much-said recording, from where to where
-
-
-@pytest.fixture(scope="module")
-def much_said(tmp_path_factory):
-    """40 recordings of five words each: enough to learn a whitening from. The first word begins after 0.1 s."""
-    folder, rng = tmp_path_factory.mktemp("much"), np.random.default_rng(6)
-    (folder / "talk").mkdir()
-    (folder / "grids").mkdir()
-    for i in range(40):
-        words = [2 + (i + k) % 4 for k in range(5)]
-        sound = scene(rng, [(word, start) for word, (start, _) in zip(words, SAID, strict=True)], 6.0)
-        soundfile.write(folder / "talk" / f"{i:02}.wav", sound, RATE)
-        write_words(folder / "grids" / f"{i:02}.TextGrid",
-                    [(f"word{word}", *place) for word, place in zip(words, SAID, strict=True)], 6.0)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def second(tiny, much_said, tmp_path_factory):
     return with_cohort(tiny, much_said, tmp_path_factory.mktemp("whitening") / "tiny")
 
 
-@pytest.fixture
-def whitening(second, tmp_path):
-    """A copy of the tiny encoder's run, with a cohort beside it that whitens."""
-    return Path(shutil.copytree(second, tmp_path / "tiny"))
+@pytest.fixture(scope="module")
+def whitened(second, spotter, tmp_path_factory):
+    """The words enrolled with an encoder whose cohort whitens."""
+    path = tmp_path_factory.mktemp("whitened") / "w.json"
+    flags = [f"--encoder={second}", "--clips", str(spotter.clips), "--out", str(path)]
+    assert enroll.main(enroll.parse_args(flags)) == 0
+    return path
 
 
-def test_words_said_several_times_give_a_whitening(whitening, much_said):
-    embedder = load_torch(whitening, None, None, 0)
+def test_words_said_several_times_give_a_whitening(second, much_said):
+    embedder = load_torch(second, None, None, 0)
     clips, labels = [], []
     for i in range(40):
-        samples = np.pad(decode(str(much_said / "talk" / f"{i:02}.wav")), RATE)
+        samples = np.pad(decode(str(much_said / "talk" / f"{i:02}.flac")), RATE)
         for k, (start, end) in enumerate(SAID):
             first = RATE + round(RATE * ((start + end) / 2 - 0.5))
             clips.append(samples[first:first + RATE])
@@ -126,11 +126,8 @@ def test_words_said_several_times_give_a_whitening(whitening, much_said):
     assert np.abs(found.embeddings - found.plain).max() > 0.1
 
 
-def test_all_that_is_compared_is_whitened(whitening, run, spotter, tmp_path):
-    said = spotter.said / "bed" / "0.wav"
-    done = run("spotting.enroll", f"--encoder={whitening}", "--clips", spotter.clips, "--out", tmp_path / "w.json")
-    assert done.code == 0, done.error
-    words, embedder = read_words(tmp_path / "w.json"), load_torch(whitening, None, None, 0)
+def test_all_that_is_compared_is_whitened(second, whitened, run, spotter, tmp_path):
+    said, words, embedder = spotter.said / "bed" / "0.wav", read_words(whitened), load_torch(second, None, None, 0)
     word, found = words.words[0], embedder.cohort
     whole = embedder.embed(np.stack([decode(clip.file, clip.offset, 1.0) for clip in word.clips]))
     mine = found.whitening(whole)
@@ -140,7 +137,7 @@ def test_all_that_is_compared_is_whitened(whitening, run, spotter, tmp_path):
               for i in range(len(found.embeddings))]
     scores = np.sort(found.embeddings.astype(np.float64) @ template - others)[::-1]
     assert word.threshold == pytest.approx(tail(scores, 0.5 * 0.1 / 3600), abs=1e-3)
-    assert run("spotting.find", tmp_path / "w.json", said, "--threshold=-1", "--out", tmp_path / "hits.json").code == 0
+    assert run("spotting.find", whitened, said, "--threshold=-1", "--out", tmp_path / "hits.json").code == 0
     hits = json.loads((tmp_path / "hits.json").read_text())["recordings"][0]["hits"]
     samples = decode(str(said))
     windows = found.whitening(embedder.embed(np.stack([samples[i:i + RATE]
@@ -150,26 +147,24 @@ def test_all_that_is_compared_is_whitened(whitening, run, spotter, tmp_path):
     assert best == pytest.approx(float((windows @ template - level).max()), abs=1e-3)
 
 
-def test_the_export_whitens_as_torch_does(whitening, run, spotter, tmp_path):
+def test_the_export_whitens_as_torch_does(second, whitened, run, spotter, tmp_path):
     pytest.importorskip("onnxscript")
-    flags = f"--encoder={whitening}", "--clips", spotter.clips, "--out", tmp_path / "w.json"
-    assert run("spotting.enroll", *flags).code == 0
-    done = run("spotting.export", flags[0], "--out", tmp_path / "e.onnx", "--check", spotter.said)
+    done = run("spotting.export", f"--encoder={second}", "--out", tmp_path / "e.onnx", "--check", spotter.said)
     assert done.code == 0, done.error
-    hits = [run("spotting.find", tmp_path / "w.json", spotter.said / "cat" / "1.wav", "--threshold=-1", *flags).out
+    hits = [run("spotting.find", whitened, spotter.said / "cat" / "1.wav", "--threshold=-1", *flags).out
             for flags in ([], ["--onnx", tmp_path / "e.onnx"])]
     assert hits[0] == hits[1]
     clips = np.stack([decode(str(path), 0.0, 1.0) for path in sorted(spotter.said.glob("*/*.wav"))])
-    assert np.abs(load_onnx(tmp_path / "e.onnx")(clips) - load_torch(whitening, None, None, 0)(clips)).max() < 1e-3
+    assert np.abs(load_onnx(tmp_path / "e.onnx")(clips) - load_torch(second, None, None, 0)(clips)).max() < 1e-3
 
 
-def test_words_enrolled_before_there_was_a_cohort_stay_as_they_are(whitening, run, spotter, tmp_path):
+def test_words_enrolled_before_there_was_a_cohort_stay_as_they_are(second, run, spotter, tmp_path):
     """And so do words added to them: their thresholds come from the cohort's windows as the encoder has them."""
-    aside, out = (whitening / KEPT).rename(tmp_path / "aside"), tmp_path / "w.json"
-    first = tmp_path / "first"
+    whitening, first, out = tmp_path / "tiny", tmp_path / "first", tmp_path / "w.json"
+    shutil.copytree(second, whitening, ignore=shutil.ignore_patterns(KEPT))
     shutil.copytree(spotter.clips / "bed", first / "bed")
     assert run("spotting.enroll", f"--encoder={whitening}", "--clips", first, "--out", out).code == 0
-    shutil.move(aside, whitening / KEPT)
+    shutil.copy(second / KEPT, whitening / KEPT)
     done = run("spotting.enroll", "--clips", spotter.clips, "--out", out, "--add")
     assert done.code == 0, done.error
     words, embedder = read_words(out), load_torch(whitening, None, None, 0)
@@ -181,8 +176,8 @@ def test_words_enrolled_before_there_was_a_cohort_stay_as_they_are(whitening, ru
     assert word.threshold == pytest.approx(tail(scores, 0.5 * 0.1 / 3600), abs=1e-3)
 
 
-def test_a_level_is_the_mean_of_the_nearest(kept):
-    found, rng = load_torch(kept, None, None, 0).cohort, np.random.default_rng(0)
+def test_a_level_is_the_mean_of_the_nearest(first):
+    found, rng = load_torch(first, None, None, 0).cohort, np.random.default_rng(0)
     queries = rng.normal(size=(7, 45)).astype(np.float32)
     wanted = [np.sort(found.embeddings @ query)[-50:].mean() for query in queries]
     assert np.allclose(found.level(queries), wanted, atol=1e-5)
@@ -194,19 +189,16 @@ def test_a_level_is_the_mean_of_the_nearest(kept):
 
 
 def test_scores_and_thresholds_rest_on_it(kept, run, spotter, tmp_path):
-    flags = "--clips", spotter.clips, "--out", tmp_path / "w.json"
-    done = run("spotting.enroll", f"--encoder={kept}", *flags)
+    done = run("spotting.enroll", f"--encoder={kept}", "--clips", spotter.clips, "--out", tmp_path / "w.json")
     assert done.code == 0, done.error
     others = len(load_torch(kept, None, None, 0).cohort.without(["bed", "cat"]))
     assert others < 60 and f"for about 0.5 false alarms an hour, by {others} seconds of others' speech; " in done.out
     words = read_words(tmp_path / "w.json")
     assert words.cohort == load_torch(kept, None, None, 0).cohort.digest
     assert len({word.threshold for word in words.words}) == len(words.words)  # each its own
-    often = run("spotting.enroll", f"--encoder={kept}", "--clips", spotter.clips, "--out", tmp_path / "o.json",
-                "--fa_per_hour=5")
-    assert often.code == 0
-    lax = [word.threshold for word in read_words(tmp_path / "o.json").words]
-    strict = [word.threshold for word in words.words]
+    flags = "--clips", spotter.clips, "--out", tmp_path / "o.json", "--fa_per_hour=5"
+    assert run("spotting.enroll", f"--encoder={kept}", *flags).code == 0
+    lax, strict = ([word.threshold for word in read_words(tmp_path / f"{name}.json").words] for name in "ow")
     assert np.less_equal(lax, strict).all() and np.less(lax, strict).any()
 
 
@@ -224,16 +216,12 @@ def test_words_are_of_their_cohort_only(kept, run, spotter, talk, tmp_path):
 
 
 def test_another_encoders_and_a_damaged_one_are_refused(kept, run, spotter, tmp_path):
-    whole, facts = (kept / KEPT).read_bytes(), load_torch(kept, None, None, 0).facts
+    whole = (kept / KEPT).read_bytes()
     flags = f"--encoder={kept}", "--clips", spotter.clips, "--out", tmp_path / "w.json"
-    (kept / KEPT).write_bytes(pack(np.eye(45), ["a"] * 45, "0" * 64))
-    refused(run("spotting.enroll", *flags), "cohort.npz", "not of this encoder", "spotting.cohort")
-    (kept / KEPT).write_bytes(whole[:200])
-    refused(run("spotting.enroll", *flags), "cohort.npz", "cannot be read")
-    (kept / KEPT).write_bytes(pack(np.zeros((40, 45)), ["a"] * 40, facts.sha256))
-    refused(run("spotting.enroll", *flags), "cohort.npz", "damaged")
-    np.savez(kept / KEPT, embeddings=np.eye(45), labels=["a"] * 45, sha256=facts.sha256)
-    refused(run("spotting.enroll", *flags), "cohort.npz", "older version")
+    for content, message in ((pack(np.eye(45), ["a"] * 45, "0" * 64), "not of this encoder"),
+                             (whole[:200], "cannot be read")):
+        (kept / KEPT).write_bytes(content)
+        refused(run("spotting.enroll", *flags), "cohort.npz", message, "spotting.cohort")
     assert not (tmp_path / "w.json").exists()
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from spotting.detection.page import enrolled_clip
 from spotting.words.words_file import read_words
 from tests.conftest import refused
 from tests.sounds import noise, record
@@ -24,9 +25,11 @@ def clips(spotter, tmp_path):
     return tmp_path / "clips"
 
 
-@pytest.mark.parametrize("hop", ["3.14", "1e-6"])
-def test_a_hop_that_no_search_takes_is_refused_before_anything_is_written(run, spotter, tmp_path, hop):
-    refused(enroll(run, spotter, tmp_path / "w.json", "--hop", hop), f"--hop {float(hop):g}", "0.01 to 1")
+@pytest.mark.parametrize(("flags", "told"), [
+    (["--hop=3.14"], ["--hop 3.14", "0.01 to 1"]), (["--hop=1e-6"], ["--hop 1e-06", "0.01 to 1"]),
+    (["--word_seconds=1e9"], ["--word_seconds", "2.50 s"])])
+def test_flags_that_no_search_takes_are_refused_before_anything_is_written(run, spotter, tmp_path, flags, told):
+    refused(enroll(run, spotter, tmp_path / "w.json", *flags), *told)
     assert not list(tmp_path.iterdir())
 
 
@@ -34,20 +37,16 @@ def test_words_are_enrolled_and_what_they_rest_on_is_told(spotter, words_file):
     words = read_words(words_file)
     assert words.names == ["bed", "cat"]
     for word in words.words:
-        assert len(word.clips) == 6
-        assert word.calibrated
+        assert len(word.clips) == 6 and word.calibrated
         assert word.end - word.start == pytest.approx(0.6, abs=0.06)
         for i, clip in enumerate(word.clips):  # the loudest second has the word at its centre
             assert clip.offset + word.start == pytest.approx(0.7 + 0.13 * i, abs=0.06)
     about = words.calibration
-    assert about["hours"] == pytest.approx(20 / 3600, rel=1e-2)
-    assert not about["shown"]
+    assert about["hours"] == pytest.approx(20 / 3600, rel=1e-2) and not about["shown"]
     assert about["words"]["bed"]["false_alarms"] == 0
 
 
 def test_words_of_one_channel_are_those_of_its_recordings(run, spotter, clips, tmp_path):
-    from spotting.detection.page import enrolled_clip
-
     for path in clips.glob("*/*.wav"):  # the first channel is noise louder than the word
         samples, rate = soundfile.read(path)
         record(path, np.stack([noise(len(samples) / rate), samples], 1), rate)
@@ -83,8 +82,7 @@ def test_few_clips_are_warned_of(run, spotter, tmp_path, clips):
     for i in range(1, 6):
         (clips / "cat" / f"{i}.wav").unlink()
     done = enroll(run, spotter, tmp_path / "w.json", clips=clips)
-    assert done.code == 0
-    assert "fewer than 3 clips of cat" in done.error
+    assert done.code == 0 and "fewer than 3 clips of cat" in done.error
     assert "nan" not in done.out
     done = enroll(run, spotter, tmp_path / "x.json", "--background", spotter.background, clips=clips)
     assert "none can be left out" in done.out
@@ -114,23 +112,19 @@ def test_bad_recordings_are_named_and_left_out(run, spotter, tmp_path, clips):
     assert len(read_words(tmp_path / "w.json").words[0].clips) == 7
 
 
-def test_a_silent_background(run, spotter, tmp_path):
+def test_a_silent_background_and_a_file_that_is_there(run, spotter, words_file, tmp_path):
     record(tmp_path / "b" / "0.wav", np.zeros(5 * RATE), RATE)
     refused(enroll(run, spotter, tmp_path / "w.json", "--background", tmp_path / "b"), "-60 dB")
     assert not (tmp_path / "w.json").exists()
-
-
-def test_a_file_that_is_there_is_not_overwritten(run, spotter, words_file):
     before = words_file.read_bytes()
     refused(enroll(run, spotter, words_file), str(words_file), "--add")
     assert words_file.read_bytes() == before
 
 
-@pytest.mark.parametrize(("flags", "named"), [
-    (["--onnx=a", "--model=Res8"], "--model"), (["--enc_step=3"], "--enc_step"), (["--name=none"], "none"),
-    (["--encoder=none"], "none")])
-def test_encoders_that_cannot_be(run, spotter, tmp_path, flags, named):
-    refused(run("spotting.enroll", "--clips", spotter.clips, "--out", tmp_path / "w.json", *flags), named)
+def test_encoders_that_cannot_be(run, spotter, tmp_path):
+    for flags, named in ((["--onnx=a", "--model=Res8"], "--model"), (["--enc_step=3"], "--enc_step"),
+                         (["--name=none"], "none"), (["--encoder=none"], "none")):
+        refused(run("spotting.enroll", "--clips", spotter.clips, "--out", tmp_path / "w.json", *flags), named)
 
 
 def test_without_a_flag_the_shipped_encoder_is_taken(run, spotter, tmp_path):
@@ -144,26 +138,22 @@ def test_a_longer_word_is_enrolled_as_a_sequence(run, spotter, tmp_path):
     for i in range(4):
         record(tmp_path / "clips" / "long" / f"{i}.wav", scene(rng, [(0, 0.6), (1, 1.25 + 0.02 * i)], 3.0), RATE)
     done = enroll(run, spotter, tmp_path / "w.json", clips=tmp_path / "clips")
-    assert done.code == 0
-    assert "longer than the encoder's clip of 1 s" in done.error
+    assert done.code == 0 and "longer than the encoder's clip of 1 s" in done.error
     word = read_words(tmp_path / "w.json").words[0]
-    assert word.windows >= 2
-    assert word.end - word.start == pytest.approx(1.28, abs=0.1)
+    assert word.windows >= 2 and word.end - word.start == pytest.approx(1.28, abs=0.1)
     assert json.loads((tmp_path / "w.json").read_text())["words"]["long"]["spacing"] > 0.1
     # In order it is found, the other way round not.
     said = record(tmp_path / "said.wav", scene(rng, [(0, 1.0), (1, 1.66), (1, 5.0), (0, 5.66)], 8.0), RATE)
     done = run("spotting.find", tmp_path / "w.json", said, "--out", tmp_path / "hits.json", "--threshold", "0.8")
     hits = json.loads((tmp_path / "hits.json").read_text())["recordings"][0]["hits"]
-    assert len(hits) == 1
-    assert hits[0]["start"] == pytest.approx(1.0, abs=0.2)
+    assert len(hits) == 1 and hits[0]["start"] == pytest.approx(1.0, abs=0.2)
     assert hits[0]["end"] == pytest.approx(2.26, abs=0.2)
 
 
 def test_a_cohort_sets_thresholds_where_no_background_does(run, spotter, tmp_path, words):
     flags = [f"--registry={words.registry}"]
     done = enroll(run, spotter, tmp_path / "w.json", "--cohort=words", *flags)
-    assert done.code == 0
-    assert "bed: threshold" in done.out
+    assert done.code == 0 and "bed: threshold" in done.out
     assert "by 48 seconds of others' speech" in done.out
     assert read_words(tmp_path / "w.json").cohort is None  # none is kept, so find could not do the same
     assert not any(word.calibrated for word in read_words(tmp_path / "w.json").words)
@@ -192,9 +182,9 @@ def test_background_that_is_there_twice_or_enrolled(run, spotter, tmp_path):
 
 @pytest.mark.parametrize("add", [True, False])
 def test_what_another_process_wrote_meanwhile_is_kept(run, spotter, tmp_path, words_file, monkeypatch, add):
-    import spotting.words.recordings as recordings
+    from spotting import enroll as command
 
-    out, enrol = tmp_path / "w.json", recordings.enrol
+    out, enrol = tmp_path / "w.json", command.enrol
     if add:
         shutil.copy(words_file, out)
 
@@ -203,11 +193,6 @@ def test_what_another_process_wrote_meanwhile_is_kept(run, spotter, tmp_path, wo
         out.write_text("what another wrote")
         return made
 
-    monkeypatch.setattr(recordings, "enrol", slowly)
+    monkeypatch.setattr(command, "enrol", slowly)
     refused(enroll(run, spotter, out, *["--add"] * add, clips=spotter.said), str(out), "another process")
     assert out.read_text() == "what another wrote"
-
-
-def test_a_length_that_no_recording_has(run, spotter, tmp_path):
-    refused(enroll(run, spotter, tmp_path / "w.json", "--word_seconds", "1e9"), "--word_seconds", "2.50 s")
-    assert not (tmp_path / "w.json").exists()

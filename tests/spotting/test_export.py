@@ -40,14 +40,12 @@ def test_any_batch_gives_the_embeddings_of_torch(tiny, exported):
 def test_the_file_says_what_it_is_and_has_no_complex_numbers(tiny, exported):
     model = onnx.load(exported)
     about = {entry.key: entry.value for entry in model.metadata_props}
-    assert about["sample_rate"] == "16000"
-    assert about["clip_seconds"] == "1.0"
+    assert about["sample_rate"] == "16000" and about["clip_seconds"] == "1.0"
     assert json.loads(about["frontend"]) == SETTINGS
     assert (about["run"], about["model"], about["step"]) == ("tiny", "Res8", "1")
     shapes = [[d.dim_value or d.dim_param for d in value.type.tensor_type.shape.dim]
               for value in (*model.graph.input, *model.graph.output)]
-    assert isinstance(shapes[0][0], str)
-    assert shapes[0][1] == 16_000
+    assert isinstance(shapes[0][0], str) and shapes[0][1] == 16_000
     assert shapes[1] == [shapes[0][0], 45]
     assert not {"STFT", "DFT", "Complex", "ATen"} & {node.op_type for node in model.graph.node}
     assert {node.domain for node in model.graph.node} <= {"", "ai.onnx"}
@@ -77,20 +75,18 @@ def test_an_export_that_differs_is_not_kept(run, spotter, exported, tmp_path, mo
     monkeypatch.setattr(module, "export", lambda *_: exported.read_bytes())
     (tmp_path / "e.onnx").write_text("an older one")
     done = run("spotting.export", *spotter.flags, "--out", tmp_path / "e.onnx", "--check", spotter.said)
-    assert done.code == 2
-    assert "differ by up to" in done.error
+    assert done.code == 2 and "differ by up to" in done.error
     assert (tmp_path / "e.onnx").read_text() == "an older one"
 
 
-@pytest.mark.parametrize("command", ["find", "score", "enroll", "listen"])
-def test_a_file_with_one_bit_changed_is_refused_by_every_command(run, words_file, spotter, exported, tmp_path, command):
+def test_a_file_with_one_bit_changed_is_refused_by_every_command(run, words_file, spotter, exported, tmp_path):
     path, content = tmp_path / "bit.onnx", bytearray(exported.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    flags = {"find": [words_file, spotter.said / "bed" / "0.wav"], "listen": [words_file],
-             "score": [words_file, "--positives", spotter.said, "--negatives", spotter.background],
-             "enroll": ["--clips", spotter.clips, "--out", tmp_path / "w.json"]}[command]
-    refused(run(f"spotting.{command}", *flags, "--onnx", path), "bit.onnx", "changed or cut short", "spotting.export")
+    for command, *flags in (("find", words_file, spotter.said / "bed" / "0.wav"), ("listen", words_file),
+                            ("score", words_file, "--positives", spotter.said, "--negatives", spotter.background),
+                            ("enroll", "--clips", spotter.clips, "--out", tmp_path / "w.json")):
+        refused(run(f"spotting.{command}", *flags, "--onnx", path), "bit.onnx", "changed or cut", "spotting.export")
     assert not (tmp_path / "w.json").exists()
 
 
@@ -110,19 +106,11 @@ def about(key, value):
     return lambda model: model.metadata_props.add(key=key, value=value)  # the last of a key counts
 
 
-def computes(operation, **how):
-    """Another model of the same inputs and outputs: ``operation`` of the waveforms."""
-    def change(model):
-        del model.graph.node[:], model.graph.initializer[:], model.graph.value_info[:]
-        model.graph.output[0].type.tensor_type.ClearField("shape")
-        model.graph.node.append(onnx.helper.make_node(operation, ["waveforms"], ["embeddings"], **how))
-    return change
-
-
-def rename(model):
-    for node in model.graph.node:
-        node.input[:] = ["x" if name == "waveforms" else name for name in node.input]
-    model.graph.input[0].name = "x"
+def another(model):
+    """Other arithmetic of the same inputs and outputs: the waveforms themselves."""
+    del model.graph.node[:], model.graph.initializer[:], model.graph.value_info[:]
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    model.graph.node.append(onnx.helper.make_node("Identity", ["waveforms"], ["embeddings"]))
 
 
 def spoil(value):
@@ -132,17 +120,11 @@ def spoil(value):
     return change
 
 
-def opset(model):
-    model.opset_import[0].version = 99
-
-
 @pytest.mark.parametrize("change", [
-    *(about(*entry) for entry in (("clip_samples", "x"), ("clip_samples", "0"), ("clip_samples", "-5"), ("step", ""),
-                                  ("clip_samples", "8000"), ("width", "2.5"), ("width", "44"), ("sample_rate", "8000"),
-                                  ("frontend", ""), ("cohort", "A"), ("cohort", "é"),
-                                  ("cohort", "AAAA"), ("probe", "A"), ("probe", "AAAA"), ("probe", ""))),
-    lambda model: model.ClearField("metadata_props"), computes("Identity"), computes("ReduceSum", keepdims=0),
-    computes("NonZero"), rename, opset, spoil(np.float32("nan")), spoil(np.float32(-1))])
+    *(about(*entry) for entry in (("clip_samples", "x"), ("clip_samples", "0"), ("clip_samples", "8000"), ("step", ""),
+                                  ("width", "44"), ("sample_rate", "8000"), ("frontend", ""), ("cohort", "A"),
+                                  ("cohort", "AAAA"), ("probe", "A"), ("probe", "AAAA"))),
+    lambda model: model.ClearField("metadata_props"), another, spoil(np.float32("nan")), spoil(np.float32(-1))])
 def test_a_file_with_a_digest_that_is_no_export_all_the_same(exported, tmp_path, change):
     """Whatever onnxruntime and the readers of metadata raise: one line that names the file."""
     model = onnx.load(exported)

@@ -17,7 +17,7 @@ from spotting.hits.hits_file import Found, write_hits
 from spotting.hits.match import Hit
 from tests.conftest import refused
 from tests.sounds import record
-from tests.spotting.conftest import RATE, scene
+from tests.spotting.conftest import RATE, scene, spoken
 
 THRESHOLD = "--threshold=0.85"
 SAID = [("bed", 1.0), ("cat", 3.23), ("bed", 5.2), ("cat", 9.4)]
@@ -48,8 +48,7 @@ def wanted(words_file, recording, tmp_path_factory):
 def test_what_was_said_is_found_where_it_was_said(wanted):
     assert [hit["word"] for hit in wanted] == [word for word, _ in SAID]
     for hit, (_, at) in zip(wanted, SAID, strict=True):
-        assert hit["start"] == pytest.approx(at, abs=0.12)
-        assert hit["end"] == pytest.approx(at + 0.6, abs=0.12)
+        assert hit["start"] == pytest.approx(at, abs=0.12) and hit["end"] == pytest.approx(at + 0.6, abs=0.12)
 
 
 def test_the_same_hits_by_stream_and_whatever_the_blocks(run, words_file, recording, wanted, tmp_path, monkeypatch):
@@ -88,15 +87,12 @@ def test_every_output_has_the_same_hits(run, words_file, recording, wanted, tmp_
 
 
 def test_short_and_silent_recordings(run, words_file, tmp_path):
-    from tests.spotting.conftest import spoken
-
     short = record(tmp_path / "short.wav", spoken(0, np.random.default_rng(0)), RATE)
     done = run("spotting.find", words_file, short, "--out", tmp_path / "h.json", "--threshold", "0.5")
     assert [hit["word"] for hit in hits_of(tmp_path / "h.json")] == ["bed"]
     silent = record(tmp_path / "silent.wav", np.zeros(3 * RATE), RATE)
     done = run("spotting.find", words_file, silent, "--threshold", "-1")
-    assert done.code == 0
-    assert "0 hits" in done.error
+    assert done.code == 0 and "0 hits" in done.error
     assert f"{silent}: nothing above -60 dB" in done.error
 
 
@@ -132,11 +128,9 @@ def test_one_bad_recording_of_several_is_told_and_the_others_searched(run, words
     samples[3 * RATE] = np.nan
     bad = record(tmp_path / "bad.wav", samples, RATE, subtype="FLOAT")
     done = run("spotting.find", words_file, bad, recording, THRESHOLD, "--out", tmp_path / "h.json")
-    assert done.code == 2
-    assert "1 of 2 recordings" in done.error
+    assert done.code == 2 and "1 of 2 recordings" in done.error
     value = json.loads((tmp_path / "h.json").read_text())
-    assert not value["complete"]
-    assert value["recordings"][1]["hits"] == wanted
+    assert not value["complete"] and value["recordings"][1]["hits"] == wanted
 
 
 def test_what_was_found_is_written_when_it_is_interrupted(run, words_file, recording, wanted, tmp_path, monkeypatch):
@@ -157,17 +151,9 @@ def test_what_was_found_is_written_when_it_is_interrupted(run, words_file, recor
     assert [hit["word"] for hit in value["recordings"][0]["hits"]] == ["bed", "cat"]
 
 
-def test_a_stream_without_sound(run, words_file, monkeypatch):
-    stream = SimpleNamespace(isatty=lambda: False, buffer=SimpleNamespace(read1=lambda _: b""))
-    monkeypatch.setattr(sys, "stdin", stream)
-    refused(run("spotting.find", words_file, "-"), "no sound came")
-
-
 def test_outputs_that_cannot_be(run, words_file, recording, tmp_path):
     refused(run("spotting.find", words_file, recording, "--out", tmp_path / "h.xls"), "--out", ".csv")
     refused(run("spotting.find", words_file, recording, recording, "--out", tmp_path / "h.txt"), "one recording")
-    (tmp_path / "file").touch()
-    refused(run("spotting.find", words_file, recording, "--out", tmp_path / "file" / "h.csv"), "cannot be written")
     refused(run("spotting.find", words_file, recording, "--hop", "1.5"), "--hop")
     refused(run("spotting.find", words_file, tmp_path / "no.wav"), "no.wav")
 
@@ -201,9 +187,11 @@ def test_help_is_given_before_heavy_imports():
 
 
 def test_standard_input_that_cannot_be_read_and_a_named_pipe_are_refused(run, words_file, tmp_path, monkeypatch):
-    for stdin in (None, SimpleNamespace(isatty=lambda: True)):
+    empty = SimpleNamespace(isatty=lambda: False, buffer=SimpleNamespace(read1=lambda _: b""))
+    for stdin, told in ((None, "pipe raw samples"), (SimpleNamespace(isatty=lambda: True), "pipe raw samples"),
+                        (empty, "no sound came")):
         monkeypatch.setattr(sys, "stdin", stdin)
-        refused(run("spotting.find", words_file, "-"), "RECORDING -", "pipe raw samples")
+        refused(run("spotting.find", words_file, "-"), told)
     os.mkfifo(tmp_path / "a.wav")
     refused(run("spotting.find", words_file, tmp_path / "a.wav"), "a.wav", "named pipe")
     refused(run("spotting.find", tmp_path / "a.wav", words_file), "a.wav", "named pipe")
@@ -223,10 +211,8 @@ def test_what_ends_early_is_not_complete(run, words_file, recording, tmp_path):
     path = record(tmp_path / "a.mp3", samples, rate)
     path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
     done = run("spotting.find", words_file, path, "--out", tmp_path / "h.json")
-    assert done.code == 0
-    assert "ends early" in done.error
-    assert "not all was heard" in done.error
-    assert not json.loads((tmp_path / "h.json").read_text())["complete"]
+    assert done.code == 0 and "ends early" in done.error
+    assert "not all was heard" in done.error and not json.loads((tmp_path / "h.json").read_text())["complete"]
 
 
 def test_a_textgrid_of_a_word_with_quotes_is_as_praat_has_it(tmp_path):

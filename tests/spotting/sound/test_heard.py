@@ -57,11 +57,6 @@ def test_what_came_by_8_khz_is_narrow(gain, rate, narrow):
     assert band.narrow == narrow
 
 
-def test_what_has_no_sound_is_not_narrow():
-    for samples in (np.zeros(0), np.zeros(100), np.zeros(RATE), RNG.integers(-1, 2, RATE)):
-        assert not is_narrow(samples.astype(np.int16))
-
-
 SCENE = scene(np.random.default_rng(3), [(2, 0.1), (5, 1.0)], 2.0)
 SCENE = SCENE / np.abs(SCENE).max()
 
@@ -81,7 +76,8 @@ def test_what_is_cut_off_at_full_scale_is_known_at_any_rate_and_in_parts_of_any_
     assert {cut_off(samples, parts) for parts in (1, 37, len(samples))} == {over}
 
 
-def test_what_was_made_quieter_since_is_known_and_what_is_quiet_is_not_overdriven():
+def test_what_was_made_quieter_since_is_known_and_what_is_quiet_is_neither_narrow_nor_overdriven():
     assert cut_off(to_int16(0.3 * np.clip(10 * SCENE, -1, 1)))
-    for samples in (np.zeros(0), np.zeros(RATE), np.random.default_rng(0).integers(-1, 2, RATE), np.tile([-9, 9], 800)):
-        assert not cut_off(samples.astype(np.int16))
+    for samples in (np.zeros(0), np.zeros(100), np.zeros(RATE), np.random.default_rng(0).integers(-1, 2, RATE)):
+        assert not cut_off(samples.astype(np.int16)) and not is_narrow(samples.astype(np.int16))
+    assert not cut_off(np.tile(np.array([-9, 9], np.int16), 800))

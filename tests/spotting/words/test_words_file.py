@@ -32,8 +32,7 @@ def path(tmp_path):
 def test_what_is_written_is_read(path):
     text = path.read_text()
     words = read_words(path)
-    assert words.names == ["häuser", "cat"]
-    assert words.encoder == FACTS
+    assert words.names == ["häuser", "cat"] and words.encoder == FACTS
     assert words.calibration == {"hours": 2.0}
     assert np.allclose(words.words[1].template(), word("cat", 1).template(), atol=1e-5)
     write_words(path, words)
@@ -55,7 +54,6 @@ def change(path, *keys, to):
 
 @pytest.mark.parametrize(("keys", "to", "message"), [
     (("format",), "other", "format 'other'"),
-    (("encoder",), None, "encoder"),
     (("encoder", "width"), None, "width"),
     (("encoder", "width"), 9, "differ"),
     (("words",), {}, "0 words"),
@@ -64,7 +62,6 @@ def change(path, *keys, to):
     (("words", "cat", "end"), 10**400, "end"),
     (("words", "cat", "clips"), [], "IndexError"),
     (("words", "cat", "clips", 0, "sha1"), None, "sha1"),
-    (("words", "cat", "clips", 0, "embedding"), [[1.0, 0.0]], "was changed"),
     (("words", "cat", "clips", 0, "embedding"), [[float("nan")] * 8], "was changed"),
     (("words", "cat", "clips", 0, "embedding"), [["1"] * 8], "embedding"),
     (("calibration", "background"), 5, "background"),
@@ -89,13 +86,8 @@ def swap_embeddings(words):
     a["embedding"], b["embedding"] = b["embedding"], a["embedding"]
 
 
-def negate(words):
-    words["cat"]["clips"][2]["embedding"] = [[-x for x in row] for row in words["cat"]["clips"][2]["embedding"]]
-
-
-@pytest.mark.parametrize("change_it", [swap_embeddings, negate])
-def test_embeddings_of_length_1_that_are_not_the_clips(path, change_it):
-    edited(path, change_it)
+def test_embeddings_of_length_1_that_are_not_the_clips(path):
+    edited(path, swap_embeddings)
     with pytest.raises(UserError, match=r"embedding of \d.wav is not the one that was enrolled"):
         read_words(path)
 
@@ -120,13 +112,6 @@ def test_what_may_be_edited_by_hand(path):
     assert [(w.name, len(w.clips)) for w in words] == [("häuser", 5), ("Katze", 4)] and words[1].threshold == 1.0
 
 
-def test_truncated(path):
-    text = path.read_text()
-    path.write_text(text[:int(0.3 * len(text))])
-    with pytest.raises(UserError, match="not valid JSON"):
-        read_words(path)
-
-
 def test_another_encoder_is_refused_naming_both():
     other = Facts("/y", "other", "Res15", 7, "b" * 64, 8, 16_000, {"mels": 64})
     with pytest.raises(UserError, match=r"'r', Res8, step 1 .*'other', Res15, step 7"):
@@ -147,8 +132,7 @@ def test_left_out_scores_are_by_the_others():
 
 def test_a_clip_that_does_not_fit_and_words_too_close_are_named():
     a, b = word("a", 0), word("b", 1)
-    assert not misfits([a, b])
-    assert not taken_for([a, b])
+    assert not misfits([a, b]) and not taken_for([a, b])
     stray = clips(np.eye(8)[1], 1, 0.05, np.random.default_rng(9))
     a.clips += stray
     assert [clip for clip, _ in misfits([a, b])] == stray

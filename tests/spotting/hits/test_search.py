@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from spotting.hits.match import Hit, Peak, hit_of
-from spotting.hits.rivals import Best, of_one_saying, paused
+from spotting.hits.search import Best, of_one_saying, paused
 from spotting.words.words_file import Clip, Word
 
 HOP, CLIP = 1600, 16_000
@@ -32,8 +32,7 @@ def test_a_hit_is_kept_if_no_other_word_is_better_in_its_place(seed, step):
                      for _, other in hits if of_one_saying(hit, other))]
     assert [(w, hit.start) for w, hit in kept] == [(w, hit.start) for w, hit in hits]
     kept = [(w, hit) for w, hit in kept if np.isfinite(hit.above)]
-    assert kept == wanted
-    assert 10 < len(kept) < len(hits)
+    assert kept == wanted and 10 < len(kept) < len(hits)
     assert len(best.waiting) == 0
 
 
