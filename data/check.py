@@ -20,10 +20,10 @@ from data.audio.files import find_noise
 from data.base import values
 from data.base.cores import each
 from data.base.errors import UserError, exit_cleanly
-from data.base.labels import folded, look_alike, one_form
+from data.base.labels import look_alike, one_form
 from data.base.messages import first_few
 from data.manifests.corpus import trained_on
-from data.manifests.doubts import SAME, joined
+from data.manifests.doubts import SAME, in_two_splits, joined
 from data.manifests.manifest import Manifest, read_manifest
 from data.manifests.registry import REGISTRY, SPLITS, registered
 from data.sources.vetting import hear
@@ -59,7 +59,8 @@ def check(name: str, registry: str | Path = REGISTRY, clip_seconds: float = 1.0,
     splits, labels = _read(name, entry, Path(registry), problems)
     print(*_counts(splits, labels), sep="\n")
     _check_labels(splits, labels, problems)
-    _check_speakers(splits, problems)
+    for lines in in_two_splits(splits).values():
+        problems["speakers in two splits"] += lines
     clips = Clips.of(splits)
     _check_audio(name, clips, clip_seconds, problems, warnings)
     _check_places(clips, problems)
@@ -120,16 +121,6 @@ def _check_labels(splits: dict[str, Manifest], labels: list[str], problems: Prob
                                               f"{len(labels):,} known labels")
         for label in (label for label in labels if split == "train" and label not in counts):
             problems["classes without training clips"].append(f"{manifest.path}: no clip of label {label!r}")
-
-
-def _check_speakers(splits: dict[str, Manifest], problems: Problems) -> None:
-    home: dict[str, tuple[str, str]] = {}
-    for split, manifest in splits.items():
-        for speaker in sorted(set(manifest.speaker) - {None}):
-            first, other = home.setdefault(folded(speaker), (split, speaker))
-            if first != split:
-                spelt = "" if speaker == other else f"as {speaker!r} "
-                problems["speakers in two splits"].append(f"speaker {other!r} is in {first} and {spelt}in {split}")
 
 
 @dataclass

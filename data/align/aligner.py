@@ -12,9 +12,8 @@ from data.sources.textgrids import write_words
 # Wider still loses clean ones.
 _BEAMS = ((1e-48, 7e-29), (1e-80, 1e-60))
 _RATE = 100  # frames a second
-_PLAIN = str.maketrans(dict.fromkeys("\u2018\u2019\u02bc`\u00b4", "'") | dict.fromkeys("-\u2010\u2011\u2012\u2013\u2014"
-                                                                                  "\u2026/", " ")
-                       | dict.fromkeys("_*", ""))  # emphasis
+_PLAIN = str.maketrans(dict.fromkeys("\u2018\u2019\u02bc`\u00b4", "'") | dict.fromkeys("_*", "")  # emphasis
+                       | dict.fromkeys("-\u2010\u2011\u2012\u2013\u2014\u2026/", " "))
 _WORD = re.compile(r"(\W*)(\w.*\w|\w)(\W*)")
 
 
@@ -36,7 +35,11 @@ def align(samples, words: list[str]) -> list[tuple[str, float, float]]:
         raise AlignmentError("empty transcript", "")
     for beams in _BEAMS:
         decoder = _decoder(*beams)
-        _add_words(decoder, words)
+        for word in words:
+            if decoder.lookup_word(word) is None:
+                if (phones := pronounce(word)) is None:
+                    raise AlignmentError("word that cannot be pronounced", repr(word))
+                decoder.add_word(word, phones, False)
         try:
             decoder.reinit_feat()
             decoder.set_align_text(" ".join(words))
@@ -61,16 +64,6 @@ def _decoder(beam: float, word_beam: float):
     from pocketsphinx import Decoder
 
     return Decoder(lm=None, cmn="batch", loglevel="FATAL", beam=beam, pbeam=beam, wbeam=word_beam)
-
-
-def _add_words(decoder, words: list[str]) -> None:
-    """Teach the decoder the words that it does not know."""
-    for word in words:
-        if decoder.lookup_word(word) is None:
-            phones = pronounce(word)
-            if phones is None:
-                raise AlignmentError("word that cannot be pronounced", repr(word))
-            decoder.add_word(word, phones, False)
 
 
 def words_of(transcript: str) -> list[str]:

@@ -105,8 +105,11 @@ def _load_set(name: str, splits: Sequence[str] = SPLITS, registry: str | Path = 
         raise UserError(f"{train.path}: no utterance of label {train.labels[missing[0]]!r}, which {registry} lists")
     found = {"train": train} | {split: read_manifest(folder / entry[split], train.labels)
                                 for split in splits if split != "train"}
-    for remark in (*look_alike(train.labels), *two_labels(list(found.values())),
-                   *in_two_splits({split: manifest.speaker for split, manifest in found.items()})):
+    remarks = [*look_alike(train.labels), *two_labels(list(found.values()))]
+    if shared := in_two_splits(found):
+        remarks.append(f"{len(shared):,} speakers are in two splits, as {next(iter(shared.values()))[0]}; what is "
+                       "measured on them does not tell how new speakers do; data.check lists them")
+    for remark in remarks:
         print(f"warning: {name}: {remark}", file=sys.stderr)
     noise = folder / entry["noise"] if "noise" in entry else None
     ours = name in ("12", "35") or entry.get("made_by", "").startswith("python -m data.speech_commands")

@@ -1,6 +1,6 @@
 """What is odd about the clips of a data set: speakers in two splits, clips of two labels."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -12,21 +12,17 @@ from data.manifests.manifest import Manifest
 SAME = 0.01
 
 
-def in_two_splits(speakers: Mapping[str, Iterable[str | None]]) -> list[str]:
-    """One line that tells of speakers of more than one split; none if there are none.
-
-    Args:
-        speakers: of every clip, by split.
-    """
-    home: dict[str, str] = {}
-    both: dict[str, str] = {}  # a speaker, and where
-    for split, names in speakers.items():
-        for name in sorted(set(names) - {None}):
-            if (first := home.setdefault(folded(name), split)) != split:
-                both.setdefault(folded(name), f"{name!r} in {first} and in {split}")
-    many = len(both) > 1
-    return [f"{len(both):,} speaker{'s are' if many else ' is'} in two splits, as {next(iter(both.values()))}; what is "
-            "measured on them does not tell how new speakers do; data.check lists them"] if both else []
+def in_two_splits(splits: Mapping[str, Manifest]) -> dict[str, list[str]]:
+    """Lines on the speakers of several splits, by speaker, however the name is written."""
+    home: dict[str, tuple[str, str]] = {}
+    found: dict[str, list[str]] = {}
+    for split, manifest in splits.items():
+        for name in sorted(set(manifest.speaker) - {None}):
+            first, other = home.setdefault(folded(name), (split, name))
+            if first != split:
+                spelt = "" if name == other else f"as {name!r} "
+                found.setdefault(folded(name), []).append(f"speaker {other!r} is in {first} and {spelt}in {split}")
+    return found
 
 
 def joined(manifests: Sequence[Manifest], real: Callable[[str], str] = str

@@ -52,19 +52,13 @@ def assign_splits(clips: Clips, root: Path, by_hash: bool = False) -> tuple[dict
     """The split of every clip, by the lists in ``root``, or by the speaker-hash rule where there are none or with
     ``by_hash``; and a line that says which rule it was and how far the other one agrees."""
     hashed = {name: split_of(clip.speaker or name.rpartition("/")[2]) for name, clip in clips.items()}
-    there = [file for file in LISTS.values() if (root / file).exists()]
-    if not there:
+    if not any((root / file).exists() for file in LISTS.values()):
         return hashed, f"no official lists in {root}: split by the speaker-hash rule"
-    if len(there) == 1:
-        lacking = next(file for file in LISTS.values() if file not in there)
-        raise UserError(f"{root / lacking}: no such file, though {there[0]} is there; get it, or split by speaker "
-                        "hash with --hash_split")
     listed: dict[str, str] = {}
     for split, file in LISTS.items():
         for name in filter(None, _lines(root / file)):
             if listed.setdefault(name, split) != split:
-                raise UserError(f"{root / file}: {name} is in {LISTS[listed[name]]} too; remove one of them, or split "
-                                "by speaker hash with --hash_split")
+                raise UserError(f"{root / file}: {name} is in {LISTS[listed[name]]} too; remove one of them")
     by_list = {name: listed.get(name, "train") for name in clips}
     differing = [name for name in clips if by_list[name] != hashed[name]]
     says = f"official lists and speaker-hash rule agree on all {len(clips):,} clips"

@@ -5,21 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 
 from data.audio import packed as packed_module
-from data.audio.decoding import FEW, LOUD, SAMPLE_RATE, decode, decode_with_remarks, fit
+from data.audio.decoding import FEW, LOUD, decode, decode_with_remarks, fit
 from data.audio.packed import PackedClips, pack, usable
 from data.base.errors import UserError
 from data.manifests.manifest import Utterance, read_manifest, write_manifest
-
-RNG = np.random.default_rng(0)
-NOISE = RNG.integers(-20_000, 20_000, 48_000).astype(np.int16)  # three seconds
-
-
-def wav(path, samples=NOISE, rate=SAMPLE_RATE, **how):
-    soundfile.write(path, samples, rate, **how)
-    return str(path)
+from tests.data.audio.test_decoding import NOISE, RNG, wav
 
 
 def manifest(folder, *utterances, name="train.json"):
