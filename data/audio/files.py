@@ -43,7 +43,7 @@ def audio_files(folder: str | Path, endings: Collection[str] | None = None) -> l
 def find_noise(folder: str | Path) -> tuple[list[Path], list[Path]]:
     """Recordings of noise below a folder, at any depth, sorted; and those in formats that cannot be read, by endings.
 
-    None if there is no such folder. Raises UserError where it, or one in it, cannot be read.
+    Two empty lists if there is no such folder. Raises UserError where it, or one in it, cannot be read.
     """
     if not os.path.isdir(folder):
         return [], []

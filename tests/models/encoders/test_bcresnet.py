@@ -1,15 +1,18 @@
-"""BC-ResNet: the paper's parameters, its norm, its residual, and what our front end makes of it."""
+"""BC-ResNet: the paper's parameters and multiplications, its norm, its residual, and what our front end makes of it."""
 
 import pytest
 import torch
 from torch.nn import functional
 
+from benchmarks.roofline import multiply_adds
 from models.encoders.bcresnet import BCResNet, Block, SubSpectralNorm
 from models.encoders.build import make_encoder
 from models.runs.options.common import MODELS
 
 # Of the paper's table 2, with its classifier of 12 words, which is our projection.
 PARAMETERS = {1: "9.2k", 2: "27.3k", 3: "54.2k", 6: "188k", 8: "321k"}
+MULTIPLICATIONS = {1: 3.1e6, 8: 89.1e6}
+FRAMES = 98  # of one second by windows of 30 ms every 10 ms
 WORDS, BANDS = 12, 40
 
 
@@ -21,6 +24,21 @@ def rounded(count: int) -> str:
 def test_parameters_are_the_papers(size):
     encoder = BCResNet(size, WORDS, BANDS)
     assert rounded(sum(p.numel() for p in encoder.parameters())) == PARAMETERS[size]
+
+
+def test_multiplications_against_the_papers_figures():
+    """The paper counts norms and activations too, which are in proportion to the size, convolutions among channels to
+    its square. So the part with the square is the same, and the rest is a few multiplications for every value."""
+    ours = {size: multiply_adds(BCResNet(size, WORDS, BANDS), BANDS, FRAMES) for size in MULTIPLICATIONS}
+    square, theirs = ((counts[8] - 8 * counts[1]) / 56 for counts in (ours, MULTIPLICATIONS))
+    assert square == pytest.approx(theirs, abs=0.05e6 * 9 / 56)  # as far as the paper's rounding lets one know
+    for size, count in ours.items():
+        encoder, normalised = BCResNet(size, WORDS, BANDS).eval(), []
+        for module in encoder.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.register_forward_hook(lambda module, _, out, to=normalised: to.append(out.numel()))
+        encoder(torch.zeros(1, BANDS, FRAMES))
+        assert 2 * sum(normalised) < MULTIPLICATIONS[size] - count < 4 * sum(normalised)
 
 
 def test_the_names_are_the_sizes():

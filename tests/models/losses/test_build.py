@@ -140,3 +140,22 @@ def test_what_a_loss_learns_has_its_own_rate_and_no_weight_decay(recipe):
     highest, last = (torch.tensor(x) for x in (rates, rates[-1]))
     assert highest.amax(0).tolist() == pytest.approx([args.lr, 0.3], rel=0.05)
     assert last[0].item() == pytest.approx(args.lr_end, abs=0.02 * args.lr) and last[1] < 0.01
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_gpu_gets_the_same_and_is_never_waited_for(name):
+    embeddings, found = functional.normalize(torch.randn(CLASSES * PER_CLASS, SIZE), dim=1), []
+    for device in ("cpu", "cuda"):
+        loss, labels = made(name).to(device), torch.arange(CLASSES, device=device).repeat_interleave(PER_CLASS)
+        x = embeddings.to(device, copy=True).requires_grad_()
+        for mode in ("default", "error"):  # the first call loads kernels
+            torch.cuda.set_sync_debug_mode(mode)
+            try:
+                value, figures = loss(x, labels)
+                gradient, = torch.autograd.grad(value, x)
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+        found.append([value.detach().cpu(), gradient.cpu(), *(figure.cpu() for figure in figures.values())])
+    for on_cpu, on_gpu in zip(*found, strict=True):
+        torch.testing.assert_close(on_gpu, on_cpu, rtol=1e-4, atol=1e-5)

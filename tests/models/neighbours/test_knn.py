@@ -141,3 +141,15 @@ def test_embeddings_without_a_direction_are_refused_and_their_clip_is_named():
     embeddings[1:3] = 0
     with pytest.raises(UserError, match=r"2 of the 6 .*test set are of length 0 .*\(first: /clips/4\.wav\)"):
         check_finite(embeddings, "test set", clips)
+
+
+@pytest.mark.parametrize("k", [1, 2, 5, 40])
+def test_classify_equals_brute_force(k):
+    rng = np.random.default_rng(k)
+    train, queries, labels = unit(rng, 120), unit(rng, 60), rng.integers(0, 6, 120).astype(np.int32)
+    found = classify(train, labels, queries, k)
+    nearest = np.argsort(-(queries.astype(np.float64) @ train.T), axis=1)[:, :k]
+    np.testing.assert_array_equal(found.labels, [oracle_vote(row) for row in labels[nearest]])
+    np.testing.assert_array_equal(labels[found.indices[:, 0]], labels[nearest[:, 0]])
+    gaps = queries[:, None].astype(np.float64) - train[found.indices]
+    np.testing.assert_allclose(found.distances, (gaps ** 2).sum(-1), atol=1e-5)
