@@ -24,6 +24,7 @@ from data.base.files import open_regular, without_twins, write_atomically
 from data.base.labels import has_controls, one_form
 from data.base.messages import did_you_mean
 
+UNLABELLED = "_speech_"  # the class of windows whose words are not known
 PATH_FIELDS = ("audio_filepath", "audio_filename")
 LABEL_FIELDS = ("label", "command", "target")
 

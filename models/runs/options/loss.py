@@ -14,12 +14,14 @@ LOSSES = {
     "supcon": {"scale": 10.0},
     "multi_similarity": {},
 }
+NONE = "none"  # of them: a teacher alone
 
 
 def add_loss(group) -> None:
-    group.add_argument("--loss", choices=tuple(LOSSES), default="triplet",
+    group.add_argument("--loss", choices=(*LOSSES, NONE), default="triplet",
                        help="angular_prototypical: each class's last clip against the means of the others; supcon: "
-                            "every clip against all of the batch; multi_similarity: hard pairs (default: triplet)")
+                            "every clip against all of the batch; multi_similarity: hard pairs; none: what the "
+                            "--teacher says alone, without labels (default: triplet)")
     group.add_argument("--margin", type=positive, help="of the triplet loss, on squared distances (default: 0.5)")
     group.add_argument("--mining", choices=MINING,
                        help="the negative of a triplet's pair, among those with positive loss: any, the nearest, or "
@@ -31,10 +33,23 @@ def add_loss(group) -> None:
                        help="highest learning rate of the scale that angular_prototypical learns (default: --lr)")
 
 
+def add_teacher(parser) -> None:
+    group = parser.add_argument_group("teacher", "A large encoder, whose embeddings of the same clips are learnt, too.")
+    group.add_argument("--teacher", metavar="NAME|FILE.onnx",
+                       help="efficientword-net or openwakeword, packages that carry a model (pip install --no-deps "
+                            "efficientword-net==1.0.5), or an ONNX file from waveforms to embeddings (default: none)")
+    group.add_argument("--teacher_weight", type=positive, metavar="W",
+                       help="of what the teacher says, beside the --loss of 1 (default: 1)")
+
+
 def resolve_loss(args: argparse.Namespace) -> None:
     """Fill in the defaults of the chosen loss; after `resolve_recipe`. Raises UserError for a flag that this loss does
     not take, or a value that makes no sense."""
-    takes = LOSSES[args.loss]
+    if args.loss == NONE and not args.teacher:
+        raise UserError("--loss none: nothing would be learnt; name a --teacher")
+    if args.teacher:
+        args.teacher_weight = args.teacher_weight or 1.0
+    takes = LOSSES.get(args.loss, {})
     for flag in sorted({flag for flags in LOSSES.values() for flag in flags}):
         if flag not in takes and flag in args.given:
             others = ", ".join(name for name, flags in LOSSES.items() if flag in flags)
