@@ -9,7 +9,7 @@ from functools import partial
 from data.base.errors import exit_cleanly
 from data.base.values import count, positive, whole
 from models.runs.options.common import add_data, add_model, add_run, repeated
-from models.runs.options.loss import add_loss, resolve_loss
+from models.runs.options.loss import NONE, add_loss, add_teacher, resolve_loss
 from models.runs.options.recipe import (
     add_augmentation,
     add_per_class,
@@ -17,7 +17,7 @@ from models.runs.options.recipe import (
     resolve_recipe,
 )
 from models.runs.options.testing import add_k
-from models.runs.options.training import NEW_WORDS, add_checkpoints, add_eval, add_init, add_parallel
+from models.runs.options.training import LIKE_TEACHER, NEW_WORDS, add_checkpoints, add_eval, add_init, add_parallel
 from models.runs.parser import Parser
 
 
@@ -41,6 +41,7 @@ def parse_args(argv=None):
                                "where they are drawn uniformly; a word of several sets counts to the first (default: "
                                "all words alike)")
     add_loss(training)
+    add_teacher(parser)
     add_recipe(parser)
     add_augmentation(parser)
     add_checkpoints(parser)
@@ -78,43 +79,45 @@ def main(args) -> int:
     ready = prepare(args, "TripletEncoder.py", Run(args.runs_dir, args.name), partial(resolve, args))
     run, corpus, train, dev, new_words = ready.run, ready.corpus, ready.train, ready.dev, ready.new_words
 
-    from data.sampler import BalancedBatchSampler
     from models.encoders.device import search_device
     from models.losses.build import make_loss
+    from models.runs import session
+    from models.teachers.lessons import attend
     from models.training.loop import fit
     from models.training.tasks import TripletTask
 
     # batches of some classes, with as many clips of each
     with parallel.first():
-        sampler = BalancedBatchSampler(train.manifest.label, corpus.labels, args.batch_classes, args.per_class,
-                                       args.data_probs, args.seed, tables=train.manifest.path.parent,
-                                       groups=corpus.parts, shares=args.shares)
-    if sampler.batch_classes < args.batch_classes:
-        print(f"--batch_classes {args.batch_classes}: there are {sampler.batch_classes} classes, all in every batch")
+        sampler = session.encoder_batches(args, train, corpus)
     ready.plan(sampler)
 
-    # network and loss
-    task = TripletTask(ready.encoder(), args, args.num_steps, ready.noise, make_loss(args))
-    ready.begin(task, sampler)
+    # network, loss and teacher
+    lessons = attend(args, corpus.name, train, dev) if args.teacher else None
+    task = TripletTask(ready.encoder(), args, args.num_steps, ready.noise, make_loss(args),
+                       lessons and lessons.distillation)
+    ready.begin(task, sampler, **({"teacher_sha256": lessons.digest} if lessons else {}))
+    if lessons and not task.done:
+        lessons.begin(task, train, ready.initial is not None, ready.device)
     print(f"{args.model} {args.embedding_size}-d on {args.manifest}: {len(train):,} train and {len(dev):,} dev clips "
           f"of {len(corpus.labels)} classes; {task.done} of {args.num_steps} steps done, "
-          f"{sampler.batch_classes} classes x {args.per_class} clips a step, {sampler.epoch_steps} steps an epoch")
+          f"{sampler.batch_clips} clips a step, {sampler.epoch_steps} steps an epoch")
 
     # training and evaluations: neighbours among the training clips vote, or pairs of new words are told apart
-    where = search_device(ready.device, args.classify_gpu)
-
-    def look() -> float:
-        return task.accuracy(train, dev, where) if new_words is None else task.auroc(new_words)
-
-    saved = partial(after_checkpoint, args, run, task, dev)
-    loop = fit(task, run, train, sampler, ready.device, look, "dev" if new_words is None else NEW_WORDS, saved)
+    if new_words is not None:
+        what, look = NEW_WORDS, partial(task.auroc, new_words)
+    elif args.loss == NONE:
+        what, look = LIKE_TEACHER, partial(task.agreement, dev, lessons.dev)
+    else:
+        what, look = "dev", partial(task.accuracy, train, dev, search_device(ready.device, args.classify_gpu))
+    loop = fit(task, run, train, sampler, ready.device, look, what, partial(after_checkpoint, args, run, task, dev),
+               lessons and lessons.train)
     first = parallel.leave()
     if loop.stopped_by is not None:
         return loop.say_stopped(task.done)
     if not first:
         return 0
     if not loop.begun:  # a finished run was resumed
-        saved(loop)
+        after_checkpoint(args, run, task, dev, loop)
     print("saved", " and ".join(map(str, run.paths(args.model, task.done))))
     print(f"test it with: python infer_train.py --name={args.name} --manifest={args.manifest} --model={args.model} "
           f"--enc_step={task.done}", *repeated(args))

@@ -25,7 +25,7 @@ LENGTH = ("num_steps", "num_epochs")  # which it may change too, the schedule be
 # What must be as it was when a run was begun, by its name in the configuration.
 UNCHANGED = {"labels": "labels of --manifest", "train_clips": "number of training clips",
              "train_manifest": "training clips or their labels", "noise": "noise recordings of --augment",
-             "encoder_sha256": "frozen encoder"}
+             "encoder_sha256": "frozen encoder", "teacher_sha256": "model of the --teacher"}
 
 
 def begin(args: Namespace, run: Run, script: str) -> dict:
@@ -80,8 +80,8 @@ def go_on(run: Run, task, args: Namespace) -> None:
         raise UserError(f"{path}: not what a resume of step {steps[-1]} needs; {way_out}")
     for name, module in modules.items():
         load_module(run.path(name, steps[-1]), module, name)
-    if task.loss is not None:
-        load_module(path, task.loss, "the loss", "loss")
+    for name, module in task.beside().items():
+        load_module(path, module, f"the {name}", name)
     task.resume(state)
 
 

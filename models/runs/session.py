@@ -12,12 +12,15 @@ from data.base.errors import UserError
 from data.base.files import ROOT, check_name
 from data.manifests import corpus as corpora
 from data.manifests.corpus import Corpus
+from data.manifests.manifest import UNLABELLED
 from data.manifests.registry import read_registry, registered
 from models.runs.checkpoints import Run, encoder_digest
+from models.runs.options.loss import NONE
 
 if TYPE_CHECKING:
     from data.augment import NoiseBank
-    from data.dataset import Clips
+    from data.dataset import Clips, Shuffled
+    from data.sampler import BalancedBatchSampler
 
 RUNS = Path("runs")
 CLIP_SECONDS = 1.0
@@ -158,3 +161,21 @@ def check_labels(args: Namespace, corpus: Corpus, config: dict, head: Run) -> No
         difference = f"(they differ in {', '.join(other[:5])})" if other else "in another order"
         raise UserError(f"--manifest {args.manifest} has {len(corpus.labels)} labels, the head of run {head.name!r} "
                         f"{len(trained)} {difference}; test it on the data it was trained on")
+
+
+def encoder_batches(args: Namespace, train: Clips, corpus: Corpus) -> BalancedBatchSampler | Shuffled:
+    """The batches of an encoder: class-balanced, or clips at random for a teacher alone, which needs no classes."""
+    from data.dataset import Shuffled
+    from data.sampler import BalancedBatchSampler
+
+    if args.loss == NONE:
+        return Shuffled(len(train), args.batch_classes * args.per_class, args.seed)
+    if UNLABELLED in corpus.labels:
+        raise UserError(f"--manifest {args.manifest}: its class {UNLABELLED} is of windows whose words are not known; "
+                        "learn from them by --loss none and a --teacher")
+    sampler = BalancedBatchSampler(train.manifest.label, corpus.labels, args.batch_classes, args.per_class,
+                                   args.data_probs, args.seed, tables=train.manifest.path.parent, groups=corpus.parts,
+                                   shares=args.shares)
+    if sampler.batch_classes < args.batch_classes:
+        print(f"--batch_classes {args.batch_classes}: there are {sampler.batch_classes} classes, all in every batch")
+    return sampler

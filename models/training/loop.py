@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import lightning
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -23,6 +24,7 @@ from data.dataset import Clips, ResidentClips, loader
 from models import parallel
 from models.encoders.device import full_float32, place
 from models.runs.checkpoints import TRAINER, Run, not_finite
+from models.teachers.kept import Taught
 from models.training.tasks import Task
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -139,19 +141,24 @@ class Loop(Callback):
 def save(run: Run, task: Task, optimizer: torch.optim.Optimizer, keep: int) -> None:
     """Write a checkpoint of this step from which `fit` can go on."""
     state = {"step": task.done, "optimizer": optimizer.state_dict(), "seconds": task.seconds}
-    state |= {} if task.loss is None else {"loss": task.loss.state_dict()}
+    state |= {name: module.state_dict() for name, module in task.beside().items()}
     run.save(task.saved_modules(), state, task.done, keep)
 
 
 def fit(task: Task, run: Run, data, batches, device: torch.device, look: Callable[[], float],
-        what: str = "dev", saved: Callable[[Loop], None] | None = None) -> Loop:
-    """Train ``task`` from step ``task.done`` on, on the batches that the sampler ``batches`` still has to give, of
-    ``data``: `Clips` or another data set that is indexed by a batch of positions.
+        what: str = "dev", saved: Callable[[Loop], None] | None = None, taught: np.ndarray | None = None
+        ) -> Loop:
+    """Train ``task`` from step ``task.done`` on, on the batches that the sampler ``batches`` still has to give.
 
-    ``look`` measures on the dev set, or on what else decides: a share of 1, called ``what``. ``saved`` is called with
-    the loop in the first process after each checkpoint, but that of a stop. Returns the loop, which knows whether a
-    signal stopped it. Raises UserError for a batch of fewer clips than processes, a training that diverged, or memory
-    or a disk that do not suffice."""
+    Args:
+        data: a `Clips` or other data set that is indexed by a batch of positions.
+        look: measures on the dev set, or on what else decides: a share of 1, called ``what``.
+        saved: called with the loop in the first process after each checkpoint, but that of a stop.
+        taught: what a teacher says of the clips of ``data``, (N, T).
+
+    Returns the loop, which knows whether a signal stopped it. Raises UserError for a batch of fewer clips than there
+    are processes, a training that diverged, or memory or a disk that do not suffice.
+    """
     task.batch_clips = batches.batch_clips
     if task.batch_clips < parallel.size():
         raise UserError(f"a batch of {task.batch_clips} clips cannot be shared by {parallel.size()} processes; start "
@@ -171,6 +178,8 @@ def fit(task: Task, run: Run, data, batches, device: torch.device, look: Callabl
             benchmark=device.type == "cuda")  # shapes do not change: cuDNN may try which of its ways is fastest
         if isinstance(data, Clips):
             data = ResidentClips.if_they_fit(data, device)
+        if taught is not None:
+            data = Taught(data, taught)
         trainer.fit(task, loader(data, parallel.Shared(batches),
                                  pin_memory=device.type == "cuda" and not isinstance(data, ResidentClips)))
     return loop

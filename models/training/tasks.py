@@ -23,6 +23,7 @@ from models.losses.triplet import own_class, positive_pairs, triplet_loss
 from models.neighbours.knn import check_finite, classify, few_clips
 from models.neighbours.pairs import count_pairs
 from models.runs.checkpoints import HEAD, parts_of
+from models.runs.options.loss import NONE
 from models.training.masks import MASKS, SpectrogramMasks
 from models.training.optimisers import belongs, make_optimizer, make_schedule
 from models.training.vocal_tract import VocalTracts
@@ -37,6 +38,7 @@ class Task(lightning.LightningModule):
         super().__init__()
         self.encoder, self.args, self.steps = encoder, args, steps
         self.loss: nn.Module | None = None  # what is learnt beside the encoder and is no part of it
+        self.distillation: nn.Module | None = None  # where a teacher's space is in the encoder's
         # In a tuple, since it is no further module: its weights are the encoder's.
         self.trained = (torch.compile(encoder, dynamic=False) if args.compile else encoder,)
         self.done = 0
@@ -53,6 +55,10 @@ class Task(lightning.LightningModule):
     def saved_modules(self) -> dict[str, nn.Module]:
         """What a checkpoint holds, by the name its file gets."""
         return {part: self.encoder.get_submodule(name) for part, name in parts_of(self.args.model).items()}
+
+    def beside(self) -> dict[str, nn.Module]:
+        """What a checkpoint holds beside the modules and the optimiser, by name."""
+        return {name: module for name, module in (("loss", self.loss), ("teacher", self.distillation)) if module}
 
     def can_resume(self, state: dict) -> bool:
         """Whether `resume` can take a state: it has what `save` wrote of an optimiser of these weights."""
@@ -136,20 +142,33 @@ def step_seed(seed: int, step: int, rank: int) -> int:
 
 
 class TripletTask(Task):
-    """Train an encoder with the triplet loss, or ``loss``, on batches of ``per_class`` clips a class, side by side."""
+    """Train an encoder with the triplet loss, or with ``loss``, on batches of ``per_class`` clips a class, side by
+    side; and, or only, to do as a teacher does, if a `Distillation` tells how far it is from that."""
 
     def __init__(self, encoder: nn.Module, args: Namespace, steps: int, noise: NoiseBank | None = None,
-                 loss: nn.Module | None = None):
+                 loss: nn.Module | None = None, distillation: nn.Module | None = None):
         super().__init__(encoder, args, steps, noise)
-        self.loss = loss
+        self.loss, self.distillation = loss, distillation
         self.groups, self.pairs, self.own = None, None, None  # of the last batch, as `triplet_loss` takes them
         self.warned = False  # of classes with fewer clips than vote
 
     def training_step(self, batch, _) -> torch.Tensor:
-        waveforms, labels = batch
+        waveforms, labels, *taught = batch
         for_clips, for_mining = self.step_generators()
         embeddings = self.encode(self.spectrograms(waveforms, labels, for_clips), normalise=True)
         embeddings = parallel.gather(embeddings, self.batch_clips or len(waveforms))  # (B, D) of all processes
+        if self.distillation is None:
+            return self.by_labels(embeddings, labels, for_mining)
+        loss, figures = self.distillation(embeddings, parallel.gather(taught[0], len(embeddings)))
+        if self.args.loss == NONE:
+            self.figures = {"loss": loss.detach()} | figures
+            return loss
+        loss = self.by_labels(embeddings, labels, for_mining) + self.args.teacher_weight * loss
+        self.figures |= figures
+        return loss
+
+    def by_labels(self, embeddings: torch.Tensor, labels: torch.Tensor, for_mining: torch.Generator) -> torch.Tensor:
+        """The loss of all processes' embeddings (B, D), and its figures; ``labels`` are this process's."""
         if self.loss is not None:
             loss, self.figures = self.loss(embeddings, parallel.gather(labels, len(embeddings)))
             return loss
@@ -178,6 +197,12 @@ class TripletTask(Task):
         embedded = self.embed(new_words, rows, "new words")
         check_finite(embedded, "new words", new_words.manifest.subset(rows))
         return count_pairs(embedded, new_words.manifest.label[rows]).figures()["auroc"]
+
+    def agreement(self, dev: Clips, taught: np.ndarray) -> float:
+        """Mean cosine of the dev clips' embeddings and the teacher's (N, T)."""
+        rows = np.linspace(0, len(dev) - 1, min(len(dev), self.args.eval_clips)).astype(np.int64)
+        targets = self.distillation.targets(torch.from_numpy(taught[rows]).to(self.device)).cpu().numpy()
+        return float((self.embed(dev, rows, "dev") * targets).sum(1).mean())
 
     def accuracy(self, train: Clips, dev: Clips, where: torch.device | None = None) -> float:
         """Share of dev clips that their nearest training clips classify rightly; ``where`` as in `knn_search`."""

@@ -5,7 +5,8 @@ from argparse import SUPPRESS
 from data.base.values import count
 from models.runs.parser import Parser
 
-NEW_WORDS = "AUROC of new words"  # its name in the log, with --eval new_words
+# Names in the log of what is looked at, with --eval new_words, and with --loss none.
+NEW_WORDS, LIKE_TEACHER = "AUROC of new words", "cosine to the teacher"
 
 
 def add_init(parser: Parser, when: str = "") -> None:

@@ -16,7 +16,7 @@ def clips(words):
     return Clips.of(load_corpus("words", ("dev",), words.registry).splits["dev"], "dev", 1.0, words.folder / "cache")
 
 
-def counting(embed, digest="one", size=24):
+def counting(embed, digest="one", size=40):
     heard = []
 
     def count(clips):
@@ -69,6 +69,6 @@ def test_other_clips_and_other_teachers_are_heard_anew(clips, teacher_file, tmp_
 
 
 def test_what_is_no_embedding_is_refused(clips, tmp_path):
-    teacher, _ = counting(lambda clips: np.zeros((len(clips), 24), np.float32))
+    teacher, _ = counting(lambda clips: np.zeros((len(clips), 40), np.float32))
     with pytest.raises(UserError, match=r"gives no embedding of .*\.wav"):
         taught(teacher, clips, "dev", tmp_path)
