@@ -1,5 +1,21 @@
 """What an encoder is for: enrol words from a few clips, find them in recordings and at the microphone, export.
 
 The commands `enroll`, `find`, `listen`, `score`, `cohort` and `export` stand on top, with what only they share
-(`command`); none imports another. Below them imports run one way: detection -> hits -> words -> encoders -> sound.
+(`command`, `stream`); none imports another. Below them imports run one way: detection -> hits -> words -> encoders ->
+sound. For a program of your own::
+
+    from spotting import load_words
+
+    spotter = load_words("words.json")
+    for hit in spotter.feed(samples):  # (n,) int16, or floating in [-1, 1], one channel at 16 kHz, as they come
+        print(hit.word, hit.start, hit.end, hit.score)
 """
+
+
+def __getattr__(name: str):
+    """`spotting.stream.load_words`, imported when it is asked for: the commands' --help answers at once."""
+    if name == "load_words":
+        from spotting.stream import load_words
+
+        return load_words
+    raise AttributeError(f"module 'spotting' has no attribute {name!r}")

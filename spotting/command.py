@@ -41,6 +41,15 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
                         help="seconds after a hit in which no other one may begin, of any word (default: 0)")
 
 
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """The flags that say how hits are given to other programs and kept."""
+    parser.add_argument("--json", action="store_true",
+                        help="print a line of JSON a hit, for other programs; of a stream with the clock's time at the "
+                             "word's end (default: a table)")
+    parser.add_argument("--keep", type=Path, metavar="DIR",
+                        help="write the sound that was taken for a word into this folder (default: off)")
+
+
 def _threshold(text: str) -> tuple[str, float]:
     word, _, value = text.rpartition("=")
     return word, score(value)

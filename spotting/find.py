@@ -14,12 +14,13 @@ from tqdm import tqdm
 
 from data.base.errors import UserError, exit_cleanly
 from data.base.values import channels, sample_rate
-from spotting.command import add_channel, add_hop, add_selection, check_kept, check_output, open_words, warn
+from spotting.command import add_channel, add_hop, add_output, add_selection, check_kept, check_output, open_words, warn
 from spotting.encoders.load import add_encoder
 from spotting.hits.hits_file import COLUMNS, Found, check_ending, row, write_hits
 from spotting.hits.search import paused, search
 from spotting.sound.blocks import PCM, files_of, open_file, open_raw
 from spotting.sound.heard import Heard, Remarks
+from spotting.stream import Recent, as_json
 
 STDIN = "-"
 
@@ -36,6 +37,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     add_channel(parser)
     add_hop(parser)
     add_selection(parser)
+    add_output(parser)
     raw = parser.add_argument_group("raw samples", "What comes on standard input.")
     raw.add_argument("--rate", type=sample_rate, default=16_000, help="samples a second (default: 16000)")
     raw.add_argument("--channels", type=channels, default=1, help="(default: 1)")
@@ -56,13 +58,17 @@ def main(args: argparse.Namespace) -> int:
 
     # The search.
     widths = [max(map(len, ["recording", *recordings])), 9, 9, max(map(len, ["word", *words.names])), 6]
-    show_row(COLUMNS, widths)
-    found, remarks, failed, complete, begun = [], Remarks(), 0, False, time.perf_counter()
+    if not args.json:
+        show_row(COLUMNS, widths)
+    found, remarks, failed, complete, begun = [], Remarks(), 0, False, time.time()
     try:
         for name in recordings:
             try:
                 for hit in hits_in(args, name, embedder, words, hop, found, remarks):
-                    show_row(row(name, hit), widths)
+                    if args.json:
+                        print(as_json(hit, begun if name == STDIN else None, name), flush=True)
+                    else:
+                        show_row(row(name, hit), widths)
             except UserError as error:
                 if len(recordings) == 1:
                     raise
@@ -72,7 +78,7 @@ def main(args: argparse.Namespace) -> int:
 
     # What was found, also after Ctrl-C.
     finally:
-        took = time.perf_counter() - begun
+        took = time.time() - begun
         if args.out:
             write_hits(args.out, found, words.names, complete)
         for line in remarks.lines(words.words):
@@ -108,8 +114,9 @@ def hits_in(args, name, embedder, words, hop, found, remarks):
     live = name == STDIN
     sound = open_raw(sys.stdin.buffer, "standard input", args.rate, args.channels, args.pcm, warn,
                      channel=args.channel) if live else open_file(name, warn, channel=args.channel)
-    heard, this = Heard(), Found(name, 0.0, [])
+    heard, this, recent = Heard(), Found(name, 0.0, []), Recent(args.keep)
     found.append(this)
+    sound.blocks = recent.passing(sound.blocks)
     with tqdm(total=sound.seconds and round(sound.seconds), desc=Path(name).name[:30], unit=" s", leave=False,
               disable=None) as progress:
         def reached():
@@ -122,6 +129,7 @@ def hits_in(args, name, embedder, words, hop, found, remarks):
         try:
             for hit in paused(reached(), args.pause):
                 this.hits.append(hit)
+                recent.keep(hit, "stdin" if live else Path(name).stem)
                 yield hit
         finally:
             this.seconds, this.whole = heard.seconds, sound.whole

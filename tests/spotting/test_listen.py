@@ -1,11 +1,14 @@
 """The microphone, by a stand-in for sounddevice that gives all of a recording at once: no test hangs on time."""
 
+import json
 import sys
-from pathlib import Path
+import time
+from datetime import datetime
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import soundfile
 
 from data.base.errors import UserError
 from tests.conftest import refused
@@ -95,14 +98,14 @@ def test_a_quiet_beginning_is_no_muted_microphone(run, words_file, device):
 def test_what_was_heard_is_said_when_ctrl_c_ends_it(run, words_file, device, monkeypatch, capsys):
     from spotting import listen
 
-    def until_ctrl_c(blocks, *_):
+    def until_ctrl_c(spotter, blocks, *_):
         for i, _ in enumerate(blocks):
             if i == 19:
                 raise KeyboardInterrupt
             yield from ()
 
     device(SAID)
-    monkeypatch.setattr(listen, "hits", until_ctrl_c)
+    monkeypatch.setattr(listen, "heard_by", until_ctrl_c)
     with pytest.raises(KeyboardInterrupt):
         run("spotting.listen", words_file)
     assert "0 hits in 1.0 s of sound" in capsys.readouterr().err
@@ -140,27 +143,16 @@ def test_a_device_that_loses_sound_and_vanishes_and_a_machine_that_is_too_slow(r
     assert "bed" in printed.out and printed.err.count("cannot keep up") == 1 and "dropped sound" in printed.err
 
 
-@pytest.mark.parametrize("all_words", [False, True])
-def test_hits_are_those_that_find_finds_at_the_same_times(words_file, all_words):
-    from spotting.encoders.load import load_torch
-    from spotting.hits.search import search
-    from spotting.listen import hits
-    from spotting.sound.blocks import Sound
-    from spotting.words.words_file import read_words
-
-    words = read_words(words_file)
-    embedder = load_torch(Path(words.encoder.path), None, None, 0)
-    rng = np.random.default_rng(11)
-    sound = scene(rng, [(i % 2, at) for i, at in enumerate(np.arange(0, 28, 1.8))], 27.6)  # words at both edges
-    sound = (32768 * sound).astype(np.int16)
-    for word in words.words:
-        word.threshold = 0.85
-    together = 1 if all_words else 2
-    found = [hit for _, hit in search(Sound("x", iter([sound])), embedder, words.words, 1600, together=together)
-             if hit.above >= 0]
-    early = list(hits(iter(np.array_split(sound, 70)), embedder, words.words, 1600, all_words=all_words))
-    assert len(found) > 8
-    key = lambda hit: (hit.word, hit.start)  # noqa: E731
-    for hit, same in zip(sorted(early, key=key), sorted(found, key=key), strict=True):
-        assert (hit.word, hit.start, hit.end) == (same.word, pytest.approx(same.start), pytest.approx(same.end))
-        assert hit.score == pytest.approx(same.score, abs=2e-6) and 0 <= hit.start < hit.end <= 27.6
+def test_lines_of_json_with_the_clocks_time_and_the_sound_of_each_word(run, words_file, device, tmp_path):
+    device(SAID)
+    before = time.time()
+    done = run("spotting.listen", words_file, "--seconds", "7", "--threshold", "0.85", "--json", "--keep", tmp_path)
+    found = [json.loads(line) for line in done.out.splitlines()]
+    assert [hit["word"] for hit in found] == ["bed", "cat"]
+    for hit in found:  # the stand-in's first sample came just before it was asked for
+        assert datetime.fromisoformat(hit["time"]).timestamp() - hit["end"] == pytest.approx(before, abs=60)
+        path, = tmp_path.glob(f"*-{hit['word']}-{hit['start']:.2f}.flac")
+        kept, rate = soundfile.read(path)
+        low, high = (round(at * RATE) for at in (hit["start"] - 0.25, hit["end"] + 0.25))
+        assert rate == RATE and len(kept) == pytest.approx(high - low, abs=RATE * 2e-3)
+        assert min(np.abs(kept - SAID[low + d:low + d + len(kept)]).max() for d in range(-9, 10)) < 1e-4  # rounding

@@ -1,0 +1,162 @@
+"""Words found in sound as it comes: what `spotting.listen` hears by, and what a program of your own can call."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+
+from data.audio.decoding import SAMPLE_RATE
+from data.audio.files import write_sound
+from spotting.encoders.load import Embedder, load_onnx, load_torch
+from spotting.hits.match import Early, Hit, hit_of, reach
+from spotting.hits.search import beaten, of_one_saying, scored
+from spotting.sound.blocks import at_16_khz, before
+from spotting.sound.heard import Heard
+from spotting.words.words_file import Word, read_words, suited
+
+PATIENCE = 2  # windows that must not score higher before a hit is given; those after them can only be the same hit
+AROUND = 0.25  # seconds kept before and after a word
+
+
+def load_words(path: str | Path, encoder: str | Path | None = None, hop: float = 0.1, all_words: bool = False
+               ) -> Spotter:
+    """What finds the words of a file that ``spotting.enroll`` wrote in sound that comes piece by piece.
+
+    Args:
+        encoder: a run's folder, a checkpoint, or an ONNX file that ``spotting.export`` wrote, if the encoder is no
+            longer where it was when the words were enrolled.
+        hop: seconds between windows.
+        all_words: also give a word where another one is further above its threshold.
+
+    Raises:
+        UserError: a damaged file, or an encoder that is not there or not the words' own.
+    """
+    words = read_words(path)
+    source = Path(encoder or words.encoder.path)
+    embedder = load_onnx(source) if source.suffix == ".onnx" else load_torch(source, None, None, 0)
+    return Spotter(suited(words, embedder, path), words.words, round(hop * SAMPLE_RATE), all_words)
+
+
+class Spotter:
+    """Gives hits as soon as they are decided, about half a second after a word's end.
+
+    Attributes:
+        heard: what is known of the sound so far.
+    """
+
+    def __init__(self, embedder: Embedder, words: Sequence[Word], hop: int, all_words: bool = False):
+        self.heard = Heard()
+        self._length, self._hop, self._pieces = embedder.facts.clip_samples, hop, deque()
+        self._fed, self._seen = 0, 0  # samples; windows
+        self._steps = hits(self._coming(), embedder, words, hop, self.heard, all_words)
+
+    def feed(self, samples: np.ndarray) -> list[Hit]:
+        """The hits that more sound decides.
+
+        Args:
+            samples: (n,) int16, or floating in [-1, 1], one channel at 16 kHz; any n.
+
+        Raises:
+            UserError: samples that are no numbers, or far beyond full scale.
+        """
+        samples = np.asarray(samples)
+        if samples.ndim != 1 or not (samples.dtype == np.int16 or samples.dtype.kind == "f"):
+            raise TypeError(f"samples are {samples.dtype} of shape {samples.shape}; give (n,) int16 or floating")
+        for piece in at_16_khz([samples[:, None]], SAMPLE_RATE, "samples"):
+            self._pieces.append(piece)
+            self._fed += len(piece)
+        whole = (before(self._length, self._hop) * self._hop + self._fed - self._length) // self._hop + 1
+        found = []
+        while self._seen < whole:  # each window is one step, and its samples are here
+            found += next(self._steps)
+            self._seen += 1
+        return found
+
+    def finish(self) -> list[Hit]:
+        """The hits that are decided by there being no more sound."""
+        return [hit for step in self._steps for hit in step]
+
+    def _coming(self) -> Iterator[np.ndarray]:
+        while self._pieces:
+            yield self._pieces.popleft()
+
+
+def hits(blocks: Iterable[np.ndarray], embedder: Embedder, words: Sequence[Word], hop: int, heard: Heard,
+         all_words: bool = False) -> Iterator[list[Hit]]:
+    """The hits that each window decides: early, but one for each that spotting.find finds.
+
+    If a later window scores higher after all, of this word (see `Early`) or of another in the same place, no more is
+    given. ``heard`` is kept up to date.
+    """
+    given: list[Hit] = []
+    early = [Early(i, reach(word, hop, embedder.facts.clip_samples), PATIENCE, word.threshold)
+             for i, word in enumerate(words)]
+
+    def decided(peaks) -> list[Hit]:
+        found = [hit_of(peak, words[peak.word], hop) for peak in peaks if peak]
+        if found and not all_words:
+            rivals = [hit_of(peak, words[peak.word], hop) for one in early if (peak := one.waiting)] + found
+            found = [hit for hit in found
+                     if not beaten(hit, rivals) and not any(of_one_saying(hit, other) for other in given)]
+            given[:] = [*given, *found][-len(words):]
+        return [hit.within(heard.seconds) for hit in found]
+
+    for first, scores, backs in scored(blocks, embedder, words, hop, heard, 1):
+        yield decided([one.push(first, scores[0, i], int(backs[0, i])) for i, one in enumerate(early)])
+    yield decided([one.finish() for one in early])
+
+
+class Recent:
+    """The last half minute of a sound, of which what was taken for a word can be kept.
+
+    Args:
+        folder: where sounds are written; None keeps nothing.
+    """
+
+    def __init__(self, folder: Path | None, most: float = 30.0):
+        self.folder, self._most, self._blocks, self._end = folder, round(most * SAMPLE_RATE), deque(), 0
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def passing(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The blocks (n,) int16 as they are, which are remembered."""
+        for block in blocks:
+            if self.folder is not None:
+                self._blocks.append(block)
+                self._end += len(block)
+                while self._end - self._start > self._most + len(self._blocks[0]):
+                    self._blocks.popleft()
+            yield block
+
+    @property
+    def _start(self) -> int:
+        return self._end - sum(map(len, self._blocks))
+
+    def keep(self, hit: Hit, name: str) -> None:
+        """Write the sound of a hit, with a quarter of a second around it, as NAME-WORD-SECONDS.flac."""
+        if self.folder is None:
+            return
+        start = self._start
+        low, high = (max(0, round(at * SAMPLE_RATE) - start) for at in (hit.start - AROUND, hit.end + AROUND))
+        write_sound(self.folder / f"{name}-{hit.word}-{hit.start:.2f}.flac", np.concatenate(self._blocks)[low:high])
+
+
+def as_json(hit: Hit, begun: float | None = None, recording: str | None = None) -> str:
+    """A hit as a line of JSON: times in seconds, and, if a stream's first sample came at ``begun`` by `time.time`, the
+    clock's time at the word's end."""
+    clock = {} if begun is None else {
+        "time": datetime.fromtimestamp(begun + hit.end).astimezone().isoformat(timespec="milliseconds")}
+    where = {} if recording is None else {"recording": recording}
+    return json.dumps({**clock, **where, "word": hit.word, "start": round(hit.start, 3), "end": round(hit.end, 3),
+                       "score": round(hit.score, 6)}, ensure_ascii=False)
+
+
+def wall_clock(monotonic: float) -> float:
+    """`time.time` of a moment by `time.monotonic`."""
+    return time.time() - time.monotonic() + monotonic

@@ -1,0 +1,87 @@
+"""Words in sound that comes piece by piece: the hits of `spotting.find`, whatever the pieces."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from data.base.errors import UserError
+from spotting import load_words
+from spotting.encoders.load import load_torch
+from spotting.hits.match import Hit
+from spotting.hits.search import search
+from spotting.sound.blocks import Sound
+from spotting.stream import Recent
+from spotting.words.words_file import read_words
+from tests.spotting.conftest import RATE, scene
+
+
+@pytest.fixture(scope="module")
+def sound():
+    rng = np.random.default_rng(11)
+    made = scene(rng, [(i % 2, at) for i, at in enumerate(np.arange(0, 28, 1.8))], 27.6)  # words at both edges
+    return (32768 * made).astype(np.int16)
+
+
+def low(words):
+    for word in words:
+        word.threshold = 0.85
+    return words
+
+
+@pytest.mark.parametrize("all_words", [False, True])
+def test_hits_are_those_that_find_finds_whatever_the_pieces(words_file, sound, all_words, monkeypatch):
+    monkeypatch.setattr("spotting.stream.read_words", lambda path: (words := read_words(path), low(words.words))[0])
+    words = read_words(words_file)
+    embedder = load_torch(Path(words.encoder.path), None, None, 0)
+    wanted = [hit for _, hit in search(Sound("x", iter([sound])), embedder, low(words.words), 1600,
+                                       together=1 if all_words else 2) if hit.above >= 0]
+    assert len(wanted) > 8
+    key = lambda hit: (hit.word, hit.start)  # noqa: E731
+    pieces = [np.array_split(sound, 70), [sound], np.split(sound, [1, 1, 15_999, 16_000, 16_001, 200_000]),
+              [part / 32768 for part in np.array_split(sound, 9)]]
+    for parts in pieces:
+        spotter, found = load_words(words_file, all_words=all_words), []
+        for part in parts:
+            found += spotter.feed(part)
+            assert all(hit.end <= spotter.heard.seconds for hit in found)
+        found += spotter.finish()
+        for hit, same in zip(sorted(found, key=key), sorted(wanted, key=key), strict=True):
+            assert (hit.word, hit.start, hit.end) == (same.word, pytest.approx(same.start), pytest.approx(same.end))
+            assert hit.score == pytest.approx(same.score, abs=2e-6) and 0 <= hit.start < hit.end <= 27.6
+
+
+
+
+def test_a_hit_is_given_soon_after_the_word(words_file, sound):
+    """As soon as what follows a word has been fed, and not only at the end."""
+    spotter = load_words(words_file, hop=0.1)
+    told = {}
+    for i, part in enumerate(np.array_split(sound, 276)):
+        for hit in spotter.feed(part):
+            told[hit.word, round(hit.start, 2)] = 0.1 * (i + 1) - hit.end
+    assert len(told) > 5 and max(told.values()) < 1.5 and np.median(list(told.values())) < 0.9
+
+
+def test_what_is_no_sound_is_refused(words_file):
+    spotter = load_words(words_file)
+    for wrong in (np.zeros((2, 100), np.int16), np.zeros(100, np.int32), np.zeros(100, bool)):
+        with pytest.raises(TypeError, match="int16 or floating"):
+            spotter.feed(wrong)
+    with pytest.raises(UserError, match="not numbers"):
+        spotter.feed(np.full(100, np.nan))
+    with pytest.raises(UserError, match="times full scale"):
+        spotter.feed(np.full(100, 3000.0))
+
+
+def test_the_last_half_minute_is_remembered(tmp_path):
+    sound = np.arange(60 * RATE) % 30_000
+    recent = Recent(tmp_path / "kept", most=5.0)
+    for i, block in enumerate(recent.passing(np.split(sound.astype(np.int16), 60))):
+        assert len(block) == RATE
+        if i == 40:
+            recent.keep(Hit("bed", 38.5, 39.25, 1.0), "here")
+    kept, _ = soundfile.read(tmp_path / "kept" / "here-bed-38.50.flac", dtype="int16")
+    assert np.array_equal(kept, sound[round(38.25 * RATE):round(39.5 * RATE)])
+    assert len(np.concatenate(recent._blocks)) <= 6 * RATE
