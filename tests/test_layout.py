@@ -16,9 +16,10 @@ COMMANDS = ("enroll", "find", "listen", "score", "cohort", "export")  # of spott
 # What lies on the ground of a package: what the rooms above it share. A room may import only rooms before it.
 ROOMS = {
     "data": ("base", "manifests", ("audio", "phonetics"), ("dataset", "sources"), ("sampler", "augment", "align"),
-             ("check", "degrade", "speech_commands", "libriwords", "folder", "demo")),
-    "models": ("parallel", ("runs", "losses"), "encoders", ("neighbours", "enrolment"), "report", "training"),
-    "spotting": ("sound", "encoders", "words", "hits", "detection", "command", COMMANDS),
+             ("check", "degrade", "speech_commands", "libriwords", "folder", "windows", "demo")),
+    "models": ("parallel", ("runs", "losses"), "encoders", ("neighbours", "enrolment", "teachers"), "report",
+               "training"),
+    "spotting": ("sound", "encoders", "words", "hits", "detection", "stream", "command", COMMANDS),
 }
 
 
