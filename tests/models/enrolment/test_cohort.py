@@ -10,7 +10,7 @@ from data.manifests.corpus import load_corpus
 from data.manifests.manifest import Utterance, write_manifest
 from data.manifests.registry import register
 from models.enrolment import cohort
-from models.enrolment.cohort import choose, comparisons, find, statistics, t_norm
+from models.enrolment.cohort import choose, comparisons, find, statistics
 from models.enrolment.enrol import NEAREST, by_clip, by_mean
 
 
@@ -80,14 +80,3 @@ def test_the_encoders_own_training_words_are_found_or_why_not_is_said(corpus, tm
             (Namespace(cohort="few", registry=registry), {}, "not registered")):
         with pytest.raises(UserError, match=reason):
             find(given, config, ["cat"])
-
-
-def test_t_norm_takes_away_what_is_a_clips_own():
-    rng = np.random.default_rng(1)
-    scores, shift, scale = rng.standard_normal((6, 4)), rng.standard_normal(6), rng.uniform(0.5, 2, 6)
-    normed = t_norm(scores, (shift, scale))
-    for q, c in np.ndindex(6, 4):
-        assert normed[q, c] == pytest.approx((scores[q, c] - shift[q]) / scale[q], rel=1e-5)
-    moved = t_norm(scores * scale[:, None] + shift[:, None], (shift, scale))
-    np.testing.assert_allclose(moved, t_norm(scores, (np.zeros(6), np.ones(6))), rtol=1e-5)
-    np.testing.assert_array_equal(normed.argmax(1), scores.argmax(1))  # the word stays
