@@ -107,8 +107,9 @@ def _load_set(name: str, splits: Sequence[str] = SPLITS, registry: str | Path = 
                                 for split in splits if split != "train"}
     remarks = [*look_alike(train.labels), *two_labels(list(found.values()))]
     if shared := in_two_splits(found):
-        remarks.append(f"{len(shared):,} speakers are in two splits, as {next(iter(shared.values()))[0]}; what is "
-                       "measured on them does not tell how new speakers do; data.check lists them")
+        remarks.append(f"{len(shared):,} speaker{'s are' if len(shared) > 1 else ' is'} in two splits, as "
+                       f"{next(iter(shared.values()))[0]}; what is measured on them does not tell how new speakers do; "
+                       "data.check lists them")
     for remark in remarks:
         print(f"warning: {name}: {remark}", file=sys.stderr)
     noise = folder / entry["noise"] if "noise" in entry else None
