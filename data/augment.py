@@ -14,10 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import soxr
 import torch
 from scipy.fft import next_fast_len
 
-from data.audio.decoding import SAMPLE_RATE, decode
+from data.audio.decoding import SAMPLE_RATE, decode, open_audio
 from data.audio.files import find_noise
 from data.base.errors import UserError
 from data.base.messages import first_few
@@ -250,16 +251,44 @@ def impulse_responses(count: int, samples: int, rng: np.random.Generator, rt60: 
     return response.astype(np.float32), seconds[:, 0]
 
 
-class Reverb(torch.nn.Module):
-    """Puts clips into rooms out of a bank that a seed makes, each with a probability.
+def measured_responses(folder: str | Path, samples: int) -> np.ndarray:
+    """(R, samples) float32: the room responses that the recordings in a folder are, one a channel.
 
-    The word stays where it is, since the direct path comes first, and each clip keeps its level.
+    Each begins with its highest peak, the direct path, which is 1. Raises UserError where one cannot be read.
+    """
+    files, _ = find_noise(folder)
+    if not files:
+        raise UserError(f"{folder}: has no recordings of room responses in it; name a folder of audio files")
+    found = []
+    for path in files:
+        with open_audio(str(path)) as file:
+            channels, rate = file.read(dtype="float64", always_2d=True).T, file.samplerate
+        for channel in channels:
+            response = soxr.resample(channel, rate, SAMPLE_RATE)
+            start = int(np.abs(response).argmax())
+            if not np.isfinite(response).all() or not response[start]:
+                raise UserError(f"{path}: is silent, or not all numbers; a room response begins with a click")
+            response = response[start:start + samples] / response[start]
+            found.append(np.pad(response, (0, samples - len(response))))
+    return np.stack(found).astype(np.float32)
+
+
+class Reverb(torch.nn.Module):
+    """Puts clips into rooms, each with a probability: those measured in a folder, or a bank that a seed makes.
+
+    The word stays where it is, since the direct path comes first, and each clip keeps its level. ``digest`` is of the
+    measured responses; None of simulated ones.
     """
 
-    def __init__(self, clip_samples: int, probability: float, seed: int = 0):
+    def __init__(self, clip_samples: int, probability: float, seed: int = 0, folder: str | Path | None = None):
         super().__init__()
-        length = min(clip_samples, round(_SECONDS * SAMPLE_RATE))
-        responses, _ = impulse_responses(ROOMS, length, np.random.default_rng([seed, 0x52]))
+        if folder is None:
+            length, self.digest = min(clip_samples, round(_SECONDS * SAMPLE_RATE)), None
+            responses, _ = impulse_responses(ROOMS, length, np.random.default_rng([seed, 0x52]))
+        else:
+            length = clip_samples
+            responses = measured_responses(folder, length)
+            self.digest = hashlib.sha1(responses.tobytes()).hexdigest()
         self.register_buffer("responses", torch.from_numpy(responses), persistent=False)  # (R, L)
         self.probability, self.clip_samples = probability, clip_samples
         self.size = next_fast_len(clip_samples + length - 1, real=True)

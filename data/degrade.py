@@ -47,6 +47,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     how = parser.add_argument_group("what happens to a clip", "in this order; at least one")
     how.add_argument("--reverb", action="store_true", help="it is heard in one of 200 simulated rooms, other ones than "
                      "in training")
+    how.add_argument("--rooms", type=Path, metavar="DIR", help="recordings of room responses: each clip is heard in "
+                     "one of them, in place of a simulated room")
     how.add_argument("--noise_dir", type=Path, metavar="DIR", help="a random stretch of a recording in this folder, "
                      "noise or speech, is added")
     how.add_argument("--noise_snr", type=values.decibels, nargs=2, default=[5.0, 5.0], metavar=("LOW", "HIGH"),
@@ -60,8 +62,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     output.add_argument("--registry", type=Path, default=REGISTRY, metavar="FILE", help="registry of data sets")
     args = parser.parse_args(argv)
     args.made_by = f"{PROGRAM} {shlex.join(sys.argv[1:] if argv is None else argv)}"
-    if not (args.reverb or args.noise_dir or args.band_limit):
-        raise UserError("nothing would happen to the clips: give --reverb, --noise_dir or --band_limit")
+    if not (args.reverb or args.rooms or args.noise_dir or args.band_limit):
+        raise UserError("nothing would happen to the clips: give --reverb, --rooms, --noise_dir or --band_limit")
     low, high = args.noise_snr
     if low > high:
         raise UserError(f"--noise_snr {low:g} {high:g}: give the lower number first")
@@ -96,8 +98,8 @@ def _steps(args: argparse.Namespace, samples: int) -> list:
     from data.augment import NoiseBank, Reverb, band_limit
 
     steps = []
-    if args.reverb:
-        steps.append(Reverb(samples, 1.0, args.seed + _ROOMS))
+    if args.reverb or args.rooms:
+        steps.append(Reverb(samples, 1.0, args.seed + _ROOMS, args.rooms))
     if args.noise_dir:
         steps.append(NoiseBank(args.noise_dir, samples, tuple(args.noise_snr), 1.0))
     if args.band_limit:

@@ -25,7 +25,8 @@ LENGTH = ("num_steps", "num_epochs")  # which it may change too, the schedule be
 # What must be as it was when a run was begun, by its name in the configuration.
 UNCHANGED = {"labels": "labels of --manifest", "train_clips": "number of training clips",
              "train_manifest": "training clips or their labels", "noise": "noise recordings of --augment",
-             "encoder_sha256": "frozen encoder", "teacher_sha256": "model of the --teacher"}
+             "rooms": "room responses of --rooms", "encoder_sha256": "frozen encoder",
+             "teacher_sha256": "model of the --teacher"}
 
 
 def begin(args: Namespace, run: Run, script: str) -> dict:

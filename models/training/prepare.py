@@ -58,7 +58,8 @@ class Prepared:
 
         begin.go_on(self.run, task, self.args)
         config = begin.describe(self.args, self.script, self.corpus, len(self.train), noise=self.noise,
-                                frontend=settings(self.args.compression), initial=self.initial, **more)
+                                frontend=settings(self.args.compression), initial=self.initial,
+                                **({"rooms": task.reverb.digest} if task.reverb and task.reverb.digest else {}), **more)
         begin.commit(self.run, config, self.before, self.train, self.corpus, self.initial[:1] if self.initial else ())
         sampler.start = task.done
 

@@ -341,3 +341,33 @@ def test_a_word_stays_where_it_is():
     wet = Reverb(SAMPLES, 1.0)(click, seeded())
     assert (wet.abs().argmax(1) == 1000).float().mean() > 0.9
     assert wet[:, :1000].abs().max() < 1e-6
+
+
+def test_measured_rooms_are_those_of_the_recordings(tmp_path):
+    """One a channel, resampled, from the highest peak on, which is 1: a clip stays where it is, and is convolved."""
+    rng = np.random.default_rng(0)
+    decay = rng.standard_normal((30_000, 2)) * np.exp(-np.arange(30_000) / 4_000)[:, None] * 0.1
+    decay[500], decay[700, 1] = (0.8, 0.1), -0.9  # direct paths, 500 and 700 samples late
+    soundfile.write(tmp_path / "hall.wav", decay, 48_000, "FLOAT")
+    reverb = Reverb(SAMPLES, 1.0, folder=tmp_path)
+    responses = reverb.responses.double().numpy()
+    assert responses.shape == (2, SAMPLES)
+    np.testing.assert_allclose(responses[:, 0], 1)
+    assert (np.abs(responses).max(1) <= 1.0001).all() and np.abs(responses[:, 3_900:]).max() < 0.05
+    clips = torch.zeros(6, SAMPLES)
+    clips[:, 500] = 0.5
+    wet = reverb(clips, seeded(5)).double().numpy()
+    rooms = torch.randint(2, (6,), generator=seeded(5))
+    assert len(set(rooms.tolist())) == 2
+    for clip, room in zip(wet, rooms, strict=True):
+        assert np.abs(clip).argmax() == 500
+        np.testing.assert_allclose(clip[500:] / clip[500], responses[room][:SAMPLES - 500], atol=1e-4)
+    assert reverb.digest != Reverb(SAMPLES // 2, 1.0, folder=tmp_path).digest and Reverb(SAMPLES, 1.0).digest is None
+
+
+def test_what_is_no_room_is_named(tmp_path):
+    with pytest.raises(UserError, match="no recordings of room responses"):
+        Reverb(SAMPLES, 1.0, folder=tmp_path)
+    soundfile.write(tmp_path / "mute.wav", np.zeros(100), 16_000)
+    with pytest.raises(UserError, match=r"mute\.wav: is silent"):
+        Reverb(SAMPLES, 1.0, folder=tmp_path)

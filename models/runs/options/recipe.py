@@ -68,6 +68,8 @@ def add_augmentation(parser: Parser, changes: dict | None = None) -> None:
             ("vtlp", 0.5, "have its frequencies warped by up to 15 %%, as another vocal tract would")):
         add(f"--{flag}", type=probability, nargs="?", const=likely, metavar="P",
             help=f"probability of a clip to {what} (default: off; without P: {likely:g})")
+    add("--rooms", type=Path, metavar="DIR",
+        help="recordings of room responses that --reverb takes in place of simulated rooms (default: simulated)")
     add("--babble_snr", type=decibels, nargs=2, default=(5.0, 20.0), metavar=("LOW", "HIGH"),
         help="range of ratios of a clip to the voices of --babble, dB (default: 5 20)")
     add("--gain_db", type=decibels, nargs=2, default=(-20.0, 10.0), metavar=("LOW", "HIGH"),
