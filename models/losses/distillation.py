@@ -43,12 +43,13 @@ class Distillation(nn.Module):
         _, axes = torch.linalg.eigh((sample - mean).T @ (sample - mean))  # ascending
         axes = axes.flip(1)[:, :self.projection.shape[1]]  # (T, D), or fewer columns if T < D
         projection = functional.pad(axes, (0, self.projection.shape[1] - axes.shape[1]))
+        if students is not None:
+            own = (torch.from_numpy(np.asarray(embeddings[rows])).double() - mean) @ projection
+            own = functional.normalize(own, dim=1)
+            left, _, right = torch.linalg.svd(own.T @ torch.from_numpy(students).double())
+            projection = projection @ left @ right
         self.mean.copy_(mean)
         self.projection.copy_(projection)
-        if students is not None:
-            own = self.targets(torch.from_numpy(np.asarray(embeddings[rows]))).double()
-            left, _, right = torch.linalg.svd(own.T @ torch.from_numpy(students).double())
-            self.projection.copy_(projection @ left @ right)
 
     def targets(self, taught: torch.Tensor) -> torch.Tensor:
         """(B, T) to unit vectors (B, D)."""

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from data.base.errors import UserError
 from data.base.files import lock
-from data.dataset import Clips, InOrder, ResidentClips
+from data.dataset import Clips, InOrder, ResidentClips, send
 from models.teachers.models import Teacher
 
 AT_ONCE = 32  # clips between two writes
@@ -77,4 +77,6 @@ class Taught(torch.utils.data.Dataset):
         return len(self.clips)
 
     def __getitem__(self, indices) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        return (*self.clips[indices], torch.from_numpy(self.embeddings[np.asarray(indices)]))
+        said = torch.from_numpy(self.embeddings[np.asarray(indices)])
+        waveforms, labels = self.clips[indices]
+        return waveforms, labels, send(said, waveforms.device)

@@ -178,10 +178,10 @@ def fit(task: Task, run: Run, data, batches, device: torch.device, look: Callabl
             benchmark=device.type == "cuda")  # shapes do not change: cuDNN may try which of its ways is fastest
         if isinstance(data, Clips):
             data = ResidentClips.if_they_fit(data, device)
+        pin_memory = device.type == "cuda" and not isinstance(data, ResidentClips)
         if taught is not None:
             data = Taught(data, taught)
-        trainer.fit(task, loader(data, parallel.Shared(batches),
-                                 pin_memory=device.type == "cuda" and not isinstance(data, ResidentClips)))
+        trainer.fit(task, loader(data, parallel.Shared(batches), pin_memory))
     return loop
 
 
