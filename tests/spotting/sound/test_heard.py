@@ -1,6 +1,7 @@
 """Recordings in which words are missed for how they were recorded are named, by find, score and listen alike."""
 
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ import soxr
 
 from data.audio.decoding import to_int16
 from spotting.encoders.load import load_torch
-from spotting.listen import hits
+from spotting.listen import heard_by
 from spotting.sound.heard import Band, Peaks, is_narrow
+from spotting.stream import Spotter
 from spotting.words.words_file import read_words
 from tests.sounds import record
 from tests.spotting.conftest import RATE, scene
@@ -33,7 +35,9 @@ def test_such_recordings_are_named_in_one_line(run, spotter, words_file, tmp_pat
     error = run("spotting.score", words_file, "--positives", tmp_path / "said", "--negatives", spotter.background).error
     assert "4 of 10 recordings, " in error and WORDS[kind] in error
     sound = to_int16(CHANGES[kind](scene(np.random.default_rng(3), [(0, 1.0), (1, 4.0)], 8.0)))
-    list(hits(np.array_split(sound, 80), load_torch(spotter.run, None, None, 0), read_words(words_file).words, 1600))
+    words = read_words(words_file)
+    listener = Spotter(load_torch(spotter.run, None, None, 0), words.words, 1600)
+    list(heard_by(listener, np.array_split(sound, 80), words, SimpleNamespace(behind=lambda: 0.0)))
     assert capsys.readouterr().err.count(f"the microphone: {WORDS[kind]}") == 1
 
 
