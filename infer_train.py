@@ -88,7 +88,7 @@ def test_new_words(subject, run) -> None:
     rows = spread(clips.manifest.label, args.eval_clips)
     tested = clips.manifest.subset(rows)
     embedded = subject.embed("new words", rows)
-    facts = subject.facts | tell_trained([], tested.labels, subject.config)
+    facts = subject.facts | tell_trained([], tested.labels, subject.config, all_words=True)
     facts |= tell_seen([run], clips, subject.corpus, rows)
     new_words.report_new_words(subject.out, f"new_words-{subject.name}", new_words.measure(embedded, tested), tested,
                                facts, args.command)

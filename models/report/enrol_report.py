@@ -6,7 +6,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from data.base.labels import visible
+from data.base.labels import folded, visible
 from data.base.messages import first_few
 from models.enrolment.enrol import BOTH, NEAREST, PERCENTS, UNKNOWN, Result, accepted_at, misses
 from models.report.drawing import markdown, png
@@ -17,6 +17,7 @@ from models.runs.provenance import known_words
 HEADINGS = {"accuracy": "accuracy", "auroc": "AUROC", "equal_error_rate": "equal-error rate",
             **{f"accuracy_at_{percent}_percent": f"accuracy at {percent} % FA" for percent in PERCENTS}}
 TICKS = np.array([0.001, 0.01, 0.1, 0.5, 1, 2, 5, 10, 20, 40, 60, 80, 90, 95, 98, 99, 99.9, 99.99, 99.999]) / 100
+_ANYTHING = {"unknown", "silence", "noise", "background", "other", "others"}  # words, and names of classes of no word
 _NAMED = 10  # words in a line
 _STYLES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 3)), (0, (7, 2, 1, 2, 1, 2)))  # as many as methods drawn
 
@@ -66,11 +67,17 @@ def _print(outcome: Enrolment, unknown: int, allowed: dict[str, int]) -> None:
             zip(PERCENTS, allowed.values(), strict=True)) + " are accepted")
 
 
-def tell_trained(enrolled: Sequence[str], unknown: Sequence[str], config: dict) -> dict:
-    """Print which of the words an encoder was trained on, if any; the same as facts, {} where its run does not say."""
+def tell_trained(enrolled: Sequence[str], unknown: Sequence[str], config: dict, all_words: bool = False) -> dict:
+    """Print which of the words an encoder was trained on, if any; the same as facts, {} where its run does not say.
+
+    A class to reject that is called "unknown" or the like mostly has whatever is not enrolled, and none of that word in
+    it: such a label is named apart, unless ``all_words``.
+    """
     if "labels" not in config:
         return {}
     found = {"enrolled": known_words(enrolled, config), "unknown": known_words(unknown, config)}
+    doubtful = [label for label in found["unknown"] if folded(label) in _ANYTHING and not all_words]
+    found["unknown"] = [label for label in found["unknown"] if label not in doubtful]
     facts = {f"{what}_words_trained_on": known for what, known in found.items()}
     if any(found.values()):
         facts["note on words"] = ("the encoder was trained on " + " and ".join(
@@ -78,6 +85,9 @@ def tell_trained(enrolled: Sequence[str], unknown: Sequence[str], config: dict) 
             for (what, known), labels in zip(found.items(), (enrolled, unknown), strict=True) if known)
             + ": these are not new to it")
         print(facts["note on words"])
+    if doubtful:
+        print(f"{', '.join(map(visible, doubtful))}: a label of the encoder's training, too, which tells nothing if it "
+              "is a word in one of the two and any other sound in the other")
     return facts
 
 

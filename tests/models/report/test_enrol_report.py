@@ -146,3 +146,18 @@ def test_words_that_the_encoder_was_trained_on_are_named(capsys):
     trained(["cat"], ["dog"], config)
     assert trained(["bed"], [], {}) == {}  # a published encoder does not say
     assert capsys.readouterr().out == ""
+
+
+def test_a_class_of_anything_else_is_not_the_word_that_it_is_called(capsys):
+    config = {"labels": ["bed", "unknown", "silence", "tree"]}
+    nothing = {"enrolled_words_trained_on": [], "unknown_words_trained_on": []}
+    assert trained(["alexa"], ["Unknown"], config) == nothing
+    assert capsys.readouterr().out.startswith("Unknown: a label of the encoder's training, too")
+    assert trained(["alexa"], ["_unknown_", "_silence_"], config) == nothing
+    assert capsys.readouterr().out == ""
+    assert trained(["unknown"], ["silence", "tree"], config) == {  # enrolled, it is a word
+        "enrolled_words_trained_on": ["unknown"], "unknown_words_trained_on": ["tree"]}
+    assert "1 of the 1 enrolled words (unknown) and 1 of the 2 unknown words (tree)" in capsys.readouterr().out
+    assert trained(["alexa"], ["_unknown_"], {"labels": ["bed", "_unknown_"]}) == {
+        "enrolled_words_trained_on": [], "unknown_words_trained_on": ["_unknown_"]}  # of both, a class
+    assert trained([], ["silence"], config, all_words=True)["unknown_words_trained_on"] == ["silence"]
