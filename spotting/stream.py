@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import json
 import time
 from collections import deque
@@ -10,9 +12,10 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+import soundfile
 
 from data.audio.decoding import SAMPLE_RATE
-from data.audio.files import write_sound
+from data.base.files import write_atomically
 from spotting.encoders.load import Embedder, load_onnx, load_torch
 from spotting.hits.match import Early, Hit, hit_of, reach
 from spotting.hits.search import beaten, of_one_saying, scored
@@ -139,12 +142,18 @@ class Recent:
         return self._end - sum(map(len, self._blocks))
 
     def keep(self, hit: Hit, name: str) -> None:
-        """Write the sound of a hit, with a quarter of a second around it, as NAME-WORD-SECONDS.flac."""
+        """Write the sound of a hit, with a quarter of a second around it, as NAME-WORD-SECONDS.flac; if there is one
+        already, as NAME-WORD-SECONDS-2.flac and so on."""
         if self.folder is None:
             return
         start = self._start
         low, high = (max(0, round(at * SAMPLE_RATE) - start) for at in (hit.start - AROUND, hit.end + AROUND))
-        write_sound(self.folder / f"{name}-{hit.word}-{hit.start:.2f}.flac", np.concatenate(self._blocks)[low:high])
+        content = io.BytesIO()
+        soundfile.write(content, np.concatenate(self._blocks)[low:high], SAMPLE_RATE, "PCM_16", format="FLAC")
+        stem = self.folder / f"{name}-{hit.word}-{hit.start:.2f}"
+        names = (f"{stem}{'' if i == 1 else f'-{i}'}.flac" for i in itertools.count(1))
+        with write_atomically(next(name for name in names if not Path(name).exists()), "wb") as file:
+            file.write(content.getvalue())
 
 
 def as_json(hit: Hit, begun: float | None = None, recording: str | None = None) -> str:

@@ -85,3 +85,7 @@ def test_the_last_half_minute_is_remembered(tmp_path):
     kept, _ = soundfile.read(tmp_path / "kept" / "here-bed-38.50.flac", dtype="int16")
     assert np.array_equal(kept, sound[round(38.25 * RATE):round(39.5 * RATE)])
     assert len(np.concatenate(recent._blocks)) <= 6 * RATE
+    recent.keep(Hit("bed", 56.0, 57.0, 1.0), "here")
+    recent.keep(Hit("bed", 56.001, 58.0, 1.0), "here")  # of the same name, as of another folder's recording
+    lengths = [soundfile.info(tmp_path / "kept" / f"here-bed-56.00{more}.flac").frames for more in ("", "-2")]
+    assert lengths == [round(1.5 * RATE), pytest.approx(2.5 * RATE, abs=20)]
