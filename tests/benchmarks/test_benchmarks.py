@@ -17,7 +17,7 @@ from data.base.files import ROOT
 def test_a_table_and_its_json(command, columns, tmp_path):
     path = tmp_path / "table.json"
     done = subprocess.run([sys.executable, "-m", f"benchmarks.{command[0]}", *command[1:], f"--json={path}"], cwd=ROOT,
-                          capture_output=True, text=True, timeout=300)
+                          capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     rows = json.loads(path.read_text())["rows"]
     assert rows and columns <= set(rows[0]) and all(column in done.stdout for column in columns)

@@ -305,7 +305,7 @@ def command(folder, *flags):
 
 
 def ran(command):
-    return subprocess.run(command, cwd=ROOT, env=ONE_THREAD, capture_output=True, text=True, timeout=500)
+    return subprocess.run(command, cwd=ROOT, env=ONE_THREAD, capture_output=True, text=True)
 
 
 def test_words_never_heard_from_end_to_end_on_joined_sets(sets, tmp_path):
@@ -390,11 +390,10 @@ def test_what_is_known_is_not_run_again_and_what_is_lost_is(compared):
 def test_an_interrupted_grid_goes_on(words, tmp_path):
     flags = command(tmp_path, *words.flags, "--methods", "knn", "--steps", "60", "--seeds", "0", "1")
     process = subprocess.Popen(flags, cwd=ROOT, env=ONE_THREAD, stdout=subprocess.PIPE, text=True)
-    give_up = time.monotonic() + 300
-    while not list(tmp_path.glob("*/checkpoints/trainer-STEP-*.pt")) and time.monotonic() < give_up:
+    while process.poll() is None and not list(tmp_path.glob("*/checkpoints/trainer-STEP-*.pt")):
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=120)
+    process.communicate()
     assert process.returncode == 143
     folder, = tmp_path.glob("*seed0-*")  # those that waited were not begun
     step = max(int(path.stem.split("-")[-1]) for path in folder.glob("checkpoints/trainer-STEP-*.pt"))
