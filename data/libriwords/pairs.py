@@ -47,7 +47,7 @@ def pair_up(audio: Sequence[os.DirEntry], grids: Sequence[os.DirEntry], folders:
                                  (texts, recordings, "TextGrid without audio")):
         problems += [(alone, entry.path, SEVERAL if _stem(entry) in several else "")
                      for key, entry in files.items() if key not in others]
-    for key in recordings.keys() & texts.keys():
+    for key in sorted(recordings.keys() & texts.keys()):
         path = recordings[key].path
         if speaker_of(path, folders[0], regex) is None:
             problems.append(("name is not speaker-chapter-number" if given is None else

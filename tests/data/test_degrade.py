@@ -155,7 +155,7 @@ def test_clips_are_of_the_length_that_a_test_takes(source):
 
 
 @pytest.mark.parametrize("flags, said", [
-    ([], "give --reverb, --noise_dir or --band_limit"),
+    ([], "give --reverb, --rooms, --noise_dir or --band_limit"),
     (["--noise_dir", "DIR", "--noise_snr", "9", "3"], "--noise_snr 9 3"),
     (["--noise_dir", "DIR"], "no such folder"),
     (["--reverb", "--name", "plain"], "is the data set that is read"),

@@ -16,7 +16,7 @@ def numeric(script):
         actions = parsed(script)._actions
     return [(action.option_strings[-1], action.nargs if isinstance(action.nargs, int) else 1)
             for action in actions if action.type not in (None, str) and "dir" not in action.dest
-            and action.dest not in ("registry", "data_probs", "html")]
+            and action.dest not in ("registry", "data_probs", "html", "rooms")]
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -120,7 +120,7 @@ def test_speakers_of_two_splits_are_told(tmp_path, capsys):
     assert not capsys.readouterr().err
     load_corpus("mine", ["test"], registry)
     (said,) = capsys.readouterr().err.splitlines()
-    assert said.startswith("warning: mine: 1 speakers are in two splits, as speaker 'train' is in train and as 'TRAIN'")
+    assert said.startswith("warning: mine: 1 speaker is in two splits, as speaker 'train' is in train and as 'TRAIN'")
     load_corpus("mine", registry=registry)
     assert "2 speakers are in two splits" in capsys.readouterr().err
 
