@@ -60,13 +60,13 @@ def main(args: argparse.Namespace) -> int:
     widths = [max(map(len, ["recording", *recordings])), 9, 9, max(map(len, ["word", *words.names])), 6]
     if not args.json:
         show_row(COLUMNS, widths)
-    found, remarks, failed, complete, begun = [], Remarks(), 0, False, time.time()
+    found, remarks, failed, complete, begun = [], Remarks(), 0, False, time.perf_counter()
     try:
         for name in recordings:
             try:
-                for hit in hits_in(args, name, embedder, words, hop, found, remarks):
+                for hit, since in hits_in(args, name, embedder, words, hop, found, remarks):
                     if args.json:
-                        print(as_json(hit, begun if name == STDIN else None, name), flush=True)
+                        print(as_json(hit, since, name), flush=True)
                     else:
                         show_row(row(name, hit), widths)
             except UserError as error:
@@ -78,7 +78,7 @@ def main(args: argparse.Namespace) -> int:
 
     # What was found, also after Ctrl-C.
     finally:
-        took = time.time() - begun
+        took = time.perf_counter() - begun
         if args.out:
             write_hits(args.out, found, words.names, complete)
         for line in remarks.lines(words.words):
@@ -110,7 +110,8 @@ def show_row(cells: Sequence[str], widths: Sequence[int]) -> None:
 
 
 def hits_in(args, name, embedder, words, hop, found, remarks):
-    """The hits of one recording as they are decided; ``found`` and ``remarks`` get it, also when it breaks off."""
+    """The hits of one recording as they are decided, each with the time at which a stream began, None of a file;
+    ``found`` and ``remarks`` get it, also when it breaks off."""
     live = name == STDIN
     sound = open_raw(sys.stdin.buffer, "standard input", args.rate, args.channels, args.pcm, warn,
                      channel=args.channel) if live else open_file(name, warn, channel=args.channel)
@@ -130,7 +131,7 @@ def hits_in(args, name, embedder, words, hop, found, remarks):
             for hit in paused(reached(), args.pause):
                 this.hits.append(hit)
                 recent.keep(hit, "stdin" if live else Path(name).stem)
-                yield hit
+                yield hit, recent.begun if live else None
         finally:
             this.seconds, this.whole = heard.seconds, sound.whole
             remarks.add(name, heard)

@@ -124,12 +124,15 @@ class Recent:
 
     def __init__(self, folder: Path | None, most: float = 30.0):
         self.folder, self._most, self._blocks, self._end = folder, round(most * SAMPLE_RATE), deque(), 0
+        self.begun: float | None = None  # by `time.time`, when the first sample was heard of a sound that is live
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
 
     def passing(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """The blocks (n,) int16 as they are, which are remembered."""
         for block in blocks:
+            if self.begun is None:
+                self.begun = time.time() - len(block) / SAMPLE_RATE
             if self.folder is not None:
                 self._blocks.append(block)
                 self._end += len(block)

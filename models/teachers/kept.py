@@ -27,12 +27,16 @@ def taught(teacher: Teacher, clips: Clips, name: str, cache_dir: str | Path) -> 
     """
     path = Path(cache_dir) / f"{name.replace(os.sep, '_')}-taught-{_digest(teacher, clips)}.f16"
     row = 2 * teacher.size  # bytes
-    if not (path.is_file() and path.stat().st_size == row * len(clips)):
+
+    def whole() -> bool:
+        return path.is_file() and path.stat().st_size == row * len(clips)
+
+    if not whole():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(path.with_suffix(".part"), "ab") as part:
                 lock(part, wait=True)
-                if not path.is_file():  # else another process has just made it
+                if not whole():  # else another process has just made it
                     _go_on(teacher, clips, name, part, row)
                     os.replace(part.name, path)
         except OSError as error:

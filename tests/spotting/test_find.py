@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import datetime
 from types import SimpleNamespace
 
 import numpy as np
@@ -226,3 +227,23 @@ def test_another_hop_than_the_thresholds_were_set_with_is_told(run, words_file, 
     assert done.code == 0, done.error
     assert "set with --hop 0.1; with --hop 0.2 there are fewer false alarms an hour" in done.error
     assert "--hop" not in run("spotting.find", words_file, recording, "--hop=0.2", "--threshold=0.9").error
+
+
+def test_lines_of_json_and_the_clocks_time_of_a_stream_that_begins_late(run, words_file, recording, wanted, capsys,
+                                                                        monkeypatch):
+    done = run("spotting.find", words_file, recording, THRESHOLD, "--json")
+    lines = [json.loads(line) for line in done.out.splitlines()]
+    assert [{key: line[key] for key in wanted[0]} for line in lines] == wanted
+    assert all(line["recording"] == str(recording) and "time" not in line for line in lines)
+    rest = [soundfile.read(recording, dtype="int16")[0].tobytes()]
+
+    def late(_):  # the clock stands at 5,000 s when the sound comes
+        monkeypatch.setattr("spotting.stream.time.time", lambda: 5_000.0)
+        return rest.pop() if rest else b""
+
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=SimpleNamespace(read1=late), isatty=lambda: False))
+    monkeypatch.setattr("spotting.stream.time.time", lambda: 1_000.0)
+    lines = [json.loads(line) for line in run("spotting.find", words_file, "-", THRESHOLD, "--json").out.splitlines()]
+    assert [line["word"] for line in lines] == [hit["word"] for hit in wanted]
+    begun = {round(datetime.fromisoformat(line["time"]).timestamp() - line["end"], 1) for line in lines}
+    assert len(begun) == 1 and 4_980 < begun.pop() < 5_000

@@ -47,6 +47,8 @@ def resolve_loss(args: argparse.Namespace) -> None:
     not take, or a value that makes no sense."""
     if args.loss == NONE and not args.teacher:
         raise UserError("--loss none: nothing would be learnt; name a --teacher")
+    if args.loss == NONE and (args.shares or args.data_probs):
+        raise UserError("--loss none: takes clips at random, not classes by --shares or --data_probs; leave these out")
     if args.teacher:
         args.teacher_weight = args.teacher_weight or 1.0
     takes = LOSSES.get(args.loss, {})

@@ -66,6 +66,9 @@ def test_another_teacher_is_told_on_a_resume(run, words, runs, teacher_file, tmp
 def test_what_cannot_be_learnt_is_refused(run, words, runs, tmp_path):
     refused(run("TripletEncoder", "--name=x", f"--runs_dir={runs}", *words.flags, *TRAIN, "--loss=none"),
             "--loss none", "--teacher")
+    for flags in (["--shares", "1", "2"], ["--data_probs=2"]):
+        refused(run("TripletEncoder", "--name=x", f"--runs_dir={runs}", *words.flags, *TRAIN, "--loss=none",
+                    "--teacher=x.onnx", *flags), "--loss none", "--shares")
     registry = tmp_path / "manifests.json"
     for split in ("train", "dev", "test"):
         windows = [(one.path, UNLABELLED, one.duration) for one in read_manifest(words.folder / f"{split}.json")]
