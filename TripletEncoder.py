@@ -97,7 +97,7 @@ def main(args) -> int:
                        lessons and lessons.distillation)
     ready.begin(task, sampler, **({"teacher_sha256": lessons.digest} if lessons else {}))
     if lessons and not task.done:
-        lessons.begin(task, train, ready.initial is not None, ready.device)
+        lessons.begin(task, train, ready.initial is not None, ready.projects_anew, ready.device)
     print(f"{args.model} {args.embedding_size}-d on {args.manifest}: {len(train):,} train and {len(dev):,} dev clips "
           f"of {len(corpus.labels)} classes; {task.done} of {args.num_steps} steps done, "
           f"{sampler.batch_clips} clips a step, {sampler.epoch_steps} steps an epoch")

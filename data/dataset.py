@@ -1,6 +1,6 @@
 """Waveforms and labels by index, a batch at a time."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +23,10 @@ class Clips(torch.utils.data.Dataset):
 
     @classmethod
     def of(cls, manifest: Manifest, name: str, clip_seconds: float, cache_dir: str | Path = CACHE,
-           skip_bad_audio: bool = False) -> "Clips":
-        """Pack a manifest's audio, or reuse what was packed. Raises UserError as `pack` and `usable` do."""
-        packed = pack(manifest, clip_seconds, name, cache_dir)
+           skip_bad_audio: bool = False, centred: bool = False) -> "Clips":
+        """Pack a manifest's audio, or reuse what was packed; ``centred`` as in `PackedClips`. Raises UserError as
+        `pack` and `usable` do."""
+        packed = replace(pack(manifest, clip_seconds, name, cache_dir), centred=centred)
         rows = usable(packed, manifest, skip_bad_audio)
         return cls(packed, manifest if len(rows) == len(manifest) else manifest.subset(rows), rows)
 
@@ -68,6 +69,7 @@ class ResidentClips(torch.utils.data.Dataset):
         self.start, self.length, self.label = (
             torch.from_numpy(np.ascontiguousarray(values, np.int64)).to(device)
             for values in (clips.packed.start[clips.rows], clips.packed.length[clips.rows], clips.manifest.label))
+        self.first = (self.clip_samples - self.length) // 2 * clips.packed.centred
 
     @classmethod
     def if_they_fit(cls, clips: Clips, device: torch.device) -> "ResidentClips | Clips":
@@ -82,9 +84,9 @@ class ResidentClips(torch.utils.data.Dataset):
     def __getitem__(self, indices) -> tuple[torch.Tensor, torch.Tensor]:
         """As `Clips` gives them, on the device."""
         rows = send(torch.from_numpy(np.asarray(indices, np.int64)), self.device)
-        position = torch.arange(self.clip_samples, device=self.device)
-        inside = position < self.length[rows][:, None]  # (B, S)
-        source = (self.start[rows][:, None] + position).clamp_(max=len(self.samples) - 1)
+        position = torch.arange(self.clip_samples, device=self.device) - self.first[rows][:, None]  # (B, S)
+        inside = (position >= 0) & (position < self.length[rows][:, None])
+        source = (self.start[rows][:, None] + position).clamp_(0, len(self.samples) - 1)
         return self.samples[source] * inside, self.label[rows]
 
 

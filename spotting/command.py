@@ -13,7 +13,8 @@ from data.base.errors import UserError
 from data.base.files import check_output as check_output
 from data.base.files import open_regular
 from data.base.values import channels, not_negative, positive, score
-from spotting.encoders.load import Embedder, load
+from spotting.encoders.load import Embedder, Facts, load
+from spotting.encoders.shared import whole_rows
 from spotting.words.words_file import Words, read_words, suited
 
 FA_PER_HOUR = 0.5  # false alarms that thresholds allow, unless another rate is asked for
@@ -21,7 +22,8 @@ FA_PER_HOUR = 0.5  # false alarms that thresholds allow, unless another rate is 
 
 def add_hop(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--hop", type=positive, default=0.1, metavar="S",
-                        help="seconds between windows of the encoder's clip length (default: 0.1)")
+                        help="seconds between windows; an encoder with context, as the shipped one, takes the nearest "
+                             "multiple of 0.03 (default: 0.1)")
 
 
 def add_channel(parser: argparse._ActionsContainer) -> None:
@@ -66,12 +68,13 @@ def check_kept(flag: str, path: Path, inputs: Iterable[str | Path]) -> None:
         raise UserError(f"{flag} {path}: is {what}, and would be lost; choose another name")
 
 
-def hop_samples(hop: float, clip_seconds: float) -> int:
-    """--hop in samples. Raises UserError for one that leaves gaps between windows, or is less than a frame."""
-    if not 0.01 <= hop <= clip_seconds:
-        raise UserError(f"--hop {hop:g}: from 0.01 to {clip_seconds:g}, the encoder's clip length, beyond which sound "
-                        "between windows would go unheard")
-    return round(hop * SAMPLE_RATE)
+def hop_samples(hop: float, facts: Facts) -> int:
+    """--hop in samples; for an encoder whose windows share rows of frames, the nearest whole number of rows. Raises
+    UserError for one that leaves gaps between windows, or is less than a frame."""
+    if not 0.01 <= hop <= facts.heard_seconds:
+        raise UserError(f"--hop {hop:g}: from 0.01 to {facts.heard_seconds:g}, the encoder's clip length, beyond which "
+                        "sound between windows would go unheard")
+    return whole_rows(hop) if facts.context_seconds else round(hop * SAMPLE_RATE)
 
 
 def open_words(args: argparse.Namespace) -> tuple[Words, Embedder, int]:
@@ -81,7 +84,7 @@ def open_words(args: argparse.Namespace) -> tuple[Words, Embedder, int]:
         raise UserError(f"--threshold {unknown[0]}={given[unknown[0]]:g}: {unknown[0]!r} is none of the words in "
                         f"{args.words}, {', '.join(words.names)}")
     embedder = suited(words, load(args, words.encoder), args.words)
-    hop = hop_samples(args.hop, embedder.facts.clip_seconds)
+    hop = hop_samples(args.hop, embedder.facts)
     if "" not in given and set(words.names) - given.keys():
         warn_of_hop(args, words)
     for word in words.words:

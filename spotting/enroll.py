@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data.audio.decoding import SAMPLE_RATE
 from data.base.errors import UserError, exit_cleanly
 from data.base.files import ROOT, locked
 from data.base.values import positive
@@ -67,7 +68,7 @@ def main(args: argparse.Namespace) -> int:
     check_output(args.out)
     background = files_of(args.background, "--background", warn) if args.background else None
     embedder = load(args, before.encoder if before else None)
-    kept, hop = embedder.cohort, hop_samples(args.hop, embedder.facts.clip_seconds)
+    kept, hop = embedder.cohort, hop_samples(args.hop, embedder.facts)
     if before:
         embedder = suited(before, embedder, args.out)
 
@@ -173,7 +174,9 @@ def by_speech(args, words, embedder, kept):
     cohort = gather(embedder, *training_files(args.cohort, args.registry), 0, warn) if args.cohort else kept
     if cohort is None:
         raise UserError("no cohort is kept with this encoder; make one with python -m spotting.cohort")
-    by_cohort(words, cohort, embedder.cohort, args.fa_per_hour, args.hop, embedder.facts.clip_seconds)
+    facts = embedder.facts
+    by_cohort(words, cohort, embedder.cohort, args.fa_per_hour, hop_samples(args.hop, facts) / SAMPLE_RATE,
+              facts.heard_seconds)
     return cohort
 
 

@@ -3,7 +3,8 @@
     python -m spotting.export --name my_encoder --out encoder.onnx
 
 Input "waveforms": (B, S) float32 in [-1, 1] at 16 kHz, S the encoder's clip length, any B. Output "embeddings":
-(B, D) float32 of length 1. The file's metadata say the sample rate, clip length, front end, run and step, and hold the
+(B, D) float32 of length 1. An encoder with context takes longer sounds, too, and "rows" is what their windows share.
+The file's metadata say the sample rate, clip length, front end, run and step, and hold the
 cohort that is kept beside the encoder, the embedding of a fixed sound and a digest of the file: one that was changed is
 refused.
 """
@@ -23,6 +24,7 @@ from data.audio.decoding import decode, fit
 from data.base.errors import UserError, exit_cleanly
 from data.base.files import write_atomically
 from data.folder.word_stretch import examine
+from models.context import MARGIN, ROW
 from spotting.command import check_output, warn
 from spotting.encoders.load import Facts, add_encoder, load, load_onnx, probe, sealed
 from spotting.sound.blocks import files_of
@@ -77,8 +79,8 @@ def recorded_clips(files: list[str], facts: Facts):
     found = examine((files[::-(-len(files) // CHECKED)], facts.clip_seconds))
     for problem in (one for one in found if isinstance(one, str)):
         warn(f"left out {problem}")
-    clips = [fit(decode(one.path, one.offset, one.duration), facts.clip_samples) for one in found
-             if not isinstance(one, str)]
+    clips = [fit(decode(one.path, one.offset, one.duration), facts.clip_samples, facts.context_seconds > 0)
+             for one in found if not isinstance(one, str)]
     if not clips:
         raise UserError("--check: none of these recordings can be used; name others")
     return np.stack(clips)
@@ -111,16 +113,24 @@ def export(facts: Facts, cohort=None) -> bytes:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of opset versions and constants folded
+        sizes = {0: torch.export.Dim("clips", min=1, max=65_536)}
+        if facts.context_seconds:
+            sizes[1] = torch.export.Dim("samples", min=2 * MARGIN * ROW + ROW, max=2**24)
         program = torch.onnx.export(plain, (sample,), dynamo=True, opset_version=OPSET, verbose=False,
-                                    input_names=["waveforms"], output_names=["embeddings"],
-                                    dynamic_shapes=({0: torch.export.Dim("clips", min=1, max=65_536)},))
+                                    input_names=["waveforms"],
+                                    output_names=["embeddings", "rows"][:1 + (facts.context_seconds > 0)],
+                                    dynamic_shapes=(sizes,))
     model = program.model_proto
+    weight, bias = encoder.projection() if facts.context_seconds else (None, None)
     values = {"sample_rate": facts.frontend["sample_rate"], **{key: getattr(facts, key) for key in
                                                                ("run", "model", "step", "sha256", "width",
                                                                 "clip_samples")},
               "frontend": json.dumps(facts.frontend), "clip_seconds": facts.clip_seconds,
               "probe": base64.b64encode(encoder(torch.from_numpy(probe(facts.clip_samples))).numpy().astype("<f4"))
               .decode()}
+    if weight is not None:
+        values |= {"weight": base64.b64encode(weight.astype("<f4")).decode(),
+                   "bias": base64.b64encode(bias.astype("<f4")).decode()}
     if cohort:
         values["cohort"] = base64.b64encode(cohort.content).decode()
     onnx.helper.set_model_props(model, {key: str(value) for key, value in values.items()})

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from data.audio.decoding import SAMPLE_RATE
 from data.base.errors import UserError, exit_cleanly
 from data.base.files import write_atomically
 from data.base.values import count, decibels, positive, whole
@@ -81,11 +82,11 @@ def main(args: argparse.Namespace) -> int:
     negatives, positives = files_of(args.negatives, "--negatives", warn), find_positives(args.positives)
     noise = Noise(args.noise, args.snr, args.seed, warn) if args.noise else None
     embedder = load(args, words.encoder if words else None)
-    hop, clip_seconds = command.hop_samples(args.hop, embedder.facts.clip_seconds), embedder.facts.clip_seconds
+    hop, clip_seconds = command.hop_samples(args.hop, embedder.facts), embedder.facts.clip_seconds
     if words:
         embedder = suited(words, embedder, args.words)
         command.warn_of_hop(args, words)
-    tested = [words] if words else draw_words(args, embedder)
+    tested = [words] if words else draw_words(args, embedder, hop)
 
     # Recordings, each once and none that is enrolled.
     positives, stretches = leave_out_enrolled(positives, tested, clip_seconds, warn, args.channel)
@@ -125,7 +126,7 @@ def check_flags(args: argparse.Namespace) -> None:
         command.check_output(Path(f"{args.out}{ending}"))
 
 
-def draw_words(args, embedder):
+def draw_words(args, embedder, hop):
     """--draws times, --shots clips of each word of --enroll_from, with the thresholds that they get by the cohort."""
     recorded = find_recordings(args.enroll_from, embedder.facts.clip_seconds, warn, args.channel)
     whole_set = enrol(recorded, embedder, warn)
@@ -143,7 +144,7 @@ def draw_words(args, embedder):
             words.append(replace(word, clips=[word.clips[r] for r in rows]))
         drawn.append(Words(embedder.facts, words, cohort=cohort and cohort.digest))
         if cohort:
-            by_cohort(words, cohort, cohort, command.FA_PER_HOUR, args.hop, embedder.facts.clip_seconds)
+            by_cohort(words, cohort, cohort, command.FA_PER_HOUR, hop / SAMPLE_RATE, embedder.facts.heard_seconds)
     return drawn
 
 
@@ -202,8 +203,9 @@ def report(args, outcome) -> dict:
     command.print_table(cells)
     content = {"hours": hours, "silent_hours": background.silent, "negatives": background.files,
                "recordings": {name: int((outcome.labels == name).sum()) for name in names},
-               "encoder": vars(facts), "hop": args.hop, "noise": args.noise and str(args.noise),
-               "snr": args.snr, "seed": args.seed, "draws": len(tested),
+               "encoder": vars(facts), "hop": command.hop_samples(args.hop, facts) / SAMPLE_RATE,
+               "noise": args.noise and str(args.noise), "snr": args.snr,
+               "seed": args.seed, "draws": len(tested),
                "shots": args.shots if args.enroll_from else None, "results": results,
                "command": args.command}
     title = str(args.words or f"{args.shots} clips of {args.enroll_from}, the first of {len(tested)} draws")

@@ -16,6 +16,7 @@ import soundfile
 
 from data.audio.decoding import SAMPLE_RATE
 from data.base.files import write_atomically
+from spotting.command import hop_samples
 from spotting.encoders.load import Embedder, load_onnx, load_torch
 from spotting.hits.match import Early, Hit, hit_of, reach
 from spotting.hits.search import beaten, of_one_saying, scored
@@ -43,7 +44,7 @@ def load_words(path: str | Path, encoder: str | Path | None = None, hop: float =
     words = read_words(path)
     source = Path(encoder or words.encoder.path)
     embedder = load_onnx(source) if source.suffix == ".onnx" else load_torch(source, None, None, 0)
-    return Spotter(suited(words, embedder, path), words.words, round(hop * SAMPLE_RATE), all_words)
+    return Spotter(suited(words, embedder, path), words.words, hop_samples(hop, embedder.facts), all_words)
 
 
 class Spotter:
@@ -98,7 +99,7 @@ def hits(blocks: Iterable[np.ndarray], embedder: Embedder, words: Sequence[Word]
     given. ``heard`` is kept up to date.
     """
     given: list[Hit] = []
-    early = [Early(i, reach(word, hop, embedder.facts.clip_samples), PATIENCE, word.threshold)
+    early = [Early(i, reach(word, hop, embedder.facts.heard_samples), PATIENCE, word.threshold)
              for i, word in enumerate(words)]
 
     def decided(peaks) -> list[Hit]:

@@ -177,12 +177,14 @@ def has_few_levels(samples: np.ndarray) -> bool:
     return len(set(samples[::step].tolist())) < FEW_LEVELS and len(np.unique(samples)) < FEW_LEVELS
 
 
-def fit(samples: np.ndarray, length: int) -> np.ndarray:
-    """(T,) to (length,) samples: a longer clip is cut around its centre, a shorter one zero-padded at its end."""
+def fit(samples: np.ndarray, length: int, centred: bool = False) -> np.ndarray:
+    """(T,) to (length,) samples: a longer clip is cut around its centre, a shorter one zero-padded at its end, or at
+    both ends if ``centred``."""
     if len(samples) > length:
         start = (len(samples) - length) // 2
         return samples[start:start + length]
-    return np.pad(samples, (0, length - len(samples)))
+    first = (length - len(samples)) // 2 * centred
+    return np.pad(samples, (first, length - len(samples) - first))
 
 
 def _refusal(path: str, error: Exception) -> str:

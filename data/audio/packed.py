@@ -46,6 +46,7 @@ class PackedClips:
         clip_samples: S, the length every clip is read at.
         bad: why a clip could not be used, by index.
         remarks: what is odd about clips that can be used: of how many, and the first one's file.
+        centred: whether zeros are added at both ends of a short clip, not at its end alone.
     """
 
     samples: np.ndarray
@@ -54,18 +55,21 @@ class PackedClips:
     clip_samples: int
     bad: dict[int, str]
     remarks: Remarks = field(default_factory=dict)
+    centred: bool = False
 
     def __len__(self) -> int:
         return len(self.start)
 
     def read(self, indices: Iterable[int]) -> np.ndarray:
-        """The clips at ``indices`` as (B, S) int16, zero-padded at their end."""
+        """The clips at ``indices`` as (B, S) int16, zero-padded."""
         indices = np.asarray(indices, np.int64)  # also when there are none
         clips = np.empty((len(indices), self.clip_samples), np.int16)
         samples = self.samples.view(np.ndarray)  # slices of a memmap are slow to make
         for row, start, length in zip(clips, self.start[indices].tolist(), self.length[indices].tolist(), strict=True):
-            row[:length] = samples[start:start + length]
-            row[length:] = 0
+            first = (self.clip_samples - length) // 2 if self.centred else 0
+            row[:first] = 0
+            row[first:first + length] = samples[start:start + length]
+            row[first + length:] = 0
         return clips
 
 

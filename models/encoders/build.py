@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from data.audio.decoding import SAMPLE_RATE
+from models.context import MARGIN, SHARED
 from models.encoders.frontend import frames_of
 
 BCRES = "BCRes"  # which the size follows
@@ -15,11 +16,12 @@ BCRES = "BCRes"  # which the size follows
 def encoder_of(args: Namespace) -> nn.Module:
     """The untrained encoder of a script's arguments, its sizes filled in by `resolve_sizes` or `find_encoder`."""
     frames = frames_of(round(args.clip_seconds * SAMPLE_RATE))
-    return make_encoder(args.model, args.hidden_size, args.embedding_size, args.filters, frames)
+    return make_encoder(args.model, args.hidden_size, args.embedding_size, args.filters, frames, args.parts,
+                        args.compression)
 
 
 def make_encoder(model: str, width: int, embedding: int | None = None, filters: int | None = None,
-                 frames: int = 112) -> nn.Module:
+                 frames: int = 112, parts: int = 1, compression: str = "log") -> nn.Module:
     """An untrained encoder: log-mel (B, F, T) to embeddings (B, D), not normalised. ``width`` is the channels of Res8
     and Res15, and D unless ``embedding`` is given. Quartz alone takes ``filters`` and ``frames``."""
     if model.startswith(BCRES):
@@ -32,7 +34,9 @@ def make_encoder(model: str, width: int, embedding: int | None = None, filters: 
         return Quartz(embedding or width, filters or 1024, frames)
     from models.encoders import resnet
 
-    return getattr(resnet, model)(width, embedding)
+    if model == "Res8":
+        return resnet.Res8(width, embedding, parts, MARGIN if compression == SHARED else 0)
+    return resnet.Res15(width, embedding)
 
 
 def embed(encoder: nn.Module, spectrograms: torch.Tensor) -> torch.Tensor:

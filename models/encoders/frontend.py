@@ -5,6 +5,7 @@ import math
 import torch
 
 from data.audio.decoding import SAMPLE_RATE
+from models.context import SHARED
 
 MELS = 64
 EPSILON = 1e-5  # added to a band's deviation
@@ -17,6 +18,9 @@ SETTINGS = {"sample_rate": SAMPLE_RATE, "mels": MELS, "window_seconds": 0.025, "
             "preemphasis": 0.97, "dither": 1e-5, "pad_frames_to": 16}
 # What it records besides for PCEN: exponents and bias of librosa, whose defaults suit recordings of speech.
 PCEN = {"compression": "pcen", "gain": 0.98, "bias": 2.0, "power": 0.5, "smoothing_seconds": 0.4}
+# For a logarithm that is normalised by constants, about those of speech at the usual level, instead of by each clip's
+# own mean and deviation. A frame is then the same in every window that holds it; no frames are padded.
+CONSTANT = {"compression": SHARED, "mean": 5.6, "deviation": 3.6, "pad_frames_to": 1}
 PCEN_SCALE = 2.0**30  # a band's power is multiplied by it: that of int16 waveforms, to which the bias belongs
 BLOCK = 128  # frames smoothed by one matrix product
 
@@ -28,8 +32,8 @@ def frames_of(samples: int) -> int:
 
 
 def settings(compression: str) -> dict:
-    """What config.json records of the front end with that compression, "log" or "pcen"."""
-    return SETTINGS | PCEN if compression == "pcen" else SETTINGS
+    """What config.json records of the front end with that compression, "log", "pcen" or "constant"."""
+    return SETTINGS | {"pcen": PCEN, SHARED: CONSTANT}.get(compression, {})
 
 
 def smooth(power: torch.Tensor) -> torch.Tensor:
@@ -78,8 +82,8 @@ class LogMel(torch.nn.Module):
                 filters: torch.Tensor | None = None) -> torch.Tensor:
         """Normalised mel spectrograms (B, 64, T) float32 of waveforms (B, S) float32 in [-1, 1] at 16 kHz: each band
         has mean 0 and standard deviation 1 over the valid frames. T is padded with zeros to a multiple of 16; one
-        second gives 112, 100 of them valid. ``lengths`` (B,) are valid samples, by default all; ``filters`` (B, 64,
-        257) each clip's own, by default Slaney's."""
+        second gives 112, 100 of them valid. With constants, T is S // 160 + 1. ``lengths`` (B,) are valid samples, by
+        default all; ``filters`` (B, 64, 257) each clip's own, by default Slaney's."""
         if lengths is None:
             lengths = torch.full((len(waveforms),), waveforms.shape[1], device=waveforms.device)
         if waveforms.device.type != "cpu":
@@ -107,6 +111,8 @@ class LogMel(torch.nn.Module):
                                   return_complex=True)  # (B, 257, T)
             power = spectrum.real.square() + spectrum.imag.square()
             x = self.compress(filters @ power)  # (B, F, T)
+        if self.compression == SHARED:
+            return (x - CONSTANT["mean"]) / CONSTANT["deviation"]
         valid = torch.arange(x.shape[2], device=x.device) < frames  # (B, 1, T)
         x = x * valid
         x = (x - x.sum(2, keepdim=True) / frames) * valid

@@ -35,7 +35,8 @@ def load_encoder(source: str | Path, step: int | None = None, model: str | None 
     from models.encoders.waveform import WaveformEncoder
 
     run, model, step = find_checkpoint(source, step, model)
-    args = Namespace(model=model, clip_seconds=None, compression=None, hidden_size=None, embedding_size=None)
+    args = Namespace(model=model, clip_seconds=None, compression=None, hidden_size=None, embedding_size=None,
+                     parts=None)
     config = find_encoder(args, run, step)
     encoder = WaveformEncoder(build_encoder(args, run, step, config), args.clip_seconds, args.compression)
     return encoder.to(device).eval()
@@ -69,7 +70,8 @@ def find_checkpoint(source: str | Path, step: int | None = None, model: str | No
 
 def find_initial(args: Namespace) -> tuple[Run, int, dict] | None:
     """The run, step and configuration of the encoder that --init_from names, `find_encoder` applied; None without it.
-    It names a run under --runs_dir, a run's folder, or a checkpoint's path; a run may be followed by :STEP."""
+    It names a run under --runs_dir, a run's folder, or a checkpoint's path; a run may be followed by :STEP. Another
+    --compression, --parts or --embedding_size than its own may be asked for; see `begin_with`."""
     if args.init_from is None:
         return None
     name, colon, number = args.init_from.rpartition(":")
@@ -77,7 +79,15 @@ def find_initial(args: Namespace) -> tuple[Run, int, dict] | None:
     if os.sep not in source:
         source = Run(args.runs_dir, source, "--init_from").folder
     run, _, step = find_checkpoint(source, step, args.model, "--init_from")
-    return run, step, find_encoder(args, run, step)
+    asked = {name: getattr(args, name) for name in ("compression", "parts", "embedding_size", "clip_seconds")}
+    for name in asked if asked["compression"] else ("parts", "embedding_size"):
+        setattr(args, name, None)
+    config = find_encoder(args, run, step)
+    if asked["compression"] not in (None, args.compression):
+        args.clip_seconds = None
+    for name, value in asked.items():
+        setattr(args, name, value or getattr(args, name))
+    return run, step, config
 
 
 def find_encoder(args: Namespace, run: Run, step: int) -> dict:
@@ -90,23 +100,28 @@ def find_encoder(args: Namespace, run: Run, step: int) -> dict:
         check_fixed("--clip_seconds", args.clip_seconds, config["clip_seconds"], where)
     compression = config.get("frontend", {}).get("compression", "log")  # `build_encoder` compares all of it
     check_fixed("--compression", getattr(args, "compression", None), compression, where)
-    width, embedding, filters = saved_sizes(run.paths(args.model, step), args.model)
+    width, embedding, filters, parts = saved_sizes(run.paths(args.model, step), args.model)
     check_fixed("--hidden_size", args.hidden_size, width, where)
     check_fixed("--embedding_size", args.embedding_size, embedding, where)
+    check_fixed("--parts", getattr(args, "parts", None), parts, where)
     args.clip_seconds = config.get("clip_seconds", args.clip_seconds or CLIP_SECONDS)
     args.compression, args.hidden_size, args.embedding_size, args.filters = compression, width, embedding, filters
+    args.parts = parts
     return config
 
 
-def saved_sizes(paths: list[Path], model: str) -> tuple[int, int, int | None]:
-    """A saved encoder's --hidden_size, --embedding_size, and filters of Quartz's last block, from its weights."""
+def saved_sizes(paths: list[Path], model: str) -> tuple[int, int, int | None, int]:
+    """A saved encoder's --hidden_size, --embedding_size, filters of Quartz's last block, --parts: by its weights."""
     first, last = load_state(paths[0]), load_state(paths[-1])
     try:
         if model == "Quartz":
             width, filters = len(last["weight"]), [len(w) for w in first.values() if w.ndim == 3][-1]
-            return width, width, filters
+            return width, width, filters, 1
         width = len(first["conv0.weight" if model in ("Res8", "Res15") else "project.weight"])
-        return width, len(first.get("project.weight", range(width))), None
+        project = first.get("project.weight")
+        if project is None or model not in ("Res8", "Res15"):
+            return width, width, None, 1
+        return width, len(project), None, project.shape[1] // width
     except (KeyError, IndexError, AttributeError, TypeError):
         raise UserError(f"{paths[0]}: not a checkpoint of {model}; check --model") from None
 
@@ -123,3 +138,19 @@ def build_encoder(args: Namespace, run: Run, step: int, config: dict) -> nn.Modu
     for part, name in parts_of(args.model).items():
         load_module(run.path(part, step), encoder.get_submodule(name), part)
     return encoder
+
+
+def begin_with(args: Namespace, run: Run, step: int) -> tuple[nn.Module, bool]:
+    """An encoder to train that begins with that of a run, and whether its projection is new: where its parts or sizes
+    are other ones, only the convolutions are taken."""
+    from models.encoders.build import encoder_of
+
+    own = Namespace(model=args.model, clip_seconds=None, compression=None, hidden_size=None, embedding_size=None,
+                    parts=None)
+    found = build_encoder(own, run, step, find_encoder(own, run, step))
+    if (own.parts, own.embedding_size, own.compression) == (args.parts, args.embedding_size, args.compression):
+        return found, False
+    encoder = encoder_of(args)
+    encoder.load_state_dict(encoder.state_dict() | {name: value for name, value in found.state_dict().items()
+                                                    if not name.startswith("project.")})
+    return encoder, hasattr(encoder.project, "weight")

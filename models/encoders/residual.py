@@ -18,25 +18,27 @@ from torch.nn import functional
 CACHED = 1 << 21  # values of an activation at a time, 8 MB: of 6 clips of Res15, 78 of Res8
 
 
-def residual_layers(x: torch.Tensor, weights: list[torch.Tensor], norms: list[nn.BatchNorm2d],
-                    dilations: list[int]) -> torch.Tensor:
-    """Convolution, ReLU and batch norm, once for each of ``weights``, and the mean over positions.
+def residual_layers(x: torch.Tensor, weights: list[torch.Tensor], norms: list[nn.BatchNorm2d], dilations: list[int],
+                    stretches: list[tuple[int, int]] | None = None) -> torch.Tensor:
+    """Convolution, ReLU and batch norm, once for each of ``weights``, and means over positions.
 
     The input of each pair of layers is added to its output before the batch norm. Batch norms are without scale and
     shift; those in training mode update their running statistics. ``x`` is (B, C, H, W) on the CPU, ``weights`` are
-    (C, C, 3, 3) each, and the result is (B, C), with gradient to both.
+    (C, C, 3, 3) each. The result is (B, C * P), with gradient to both: the means over each of P ``stretches`` of H,
+    from a first to before a last line; by default over all.
     """
     x = x.contiguous(memory_format=torch.channels_last)
+    stretches = stretches or [(0, x.shape[2])]
     if torch.is_grad_enabled() or any(norm.training for norm in norms):
-        return _Layers.apply(x, norms, dilations, *weights)
-    return torch.cat([_Layers.apply(part, norms, dilations, *weights) for part in x.split(_clips(x))])
+        return _Layers.apply(x, norms, dilations, stretches, *weights)
+    return torch.cat([_Layers.apply(part, norms, dilations, stretches, *weights) for part in x.split(_clips(x))])
 
 
 class _Layers(torch.autograd.Function):
     """Activations and their gradients are lists, one tensor for each few clips."""
 
     @staticmethod
-    def forward(ctx, x, norms, dilations, *weights):
+    def forward(ctx, x, norms, dilations, stretches, *weights):
         activations, scale, shift = [list(x.split(_clips(x)))], None, None
         statistics = []  # of every layer's output: mean and 1 / deviation (C,), and whether they are the batch's
         for i, (weight, norm, dilation) in enumerate(zip(weights, norms, dilations, strict=True), 1):
@@ -60,10 +62,11 @@ class _Layers(torch.autograd.Function):
             scale = 1 / deviation
             shift = -mean * scale
             statistics.append((mean, scale, norm.training))
-        embedding = torch.cat([y.mean((2, 3)) for y in out]) * scale + shift
-        ctx.dilations, ctx.statistics, ctx.parts = dilations, statistics, len(out)
+        embedding = torch.cat([_means(y, stretches) for y in out])  # (B, P, C)
+        embedding = embedding * scale + shift
+        ctx.dilations, ctx.statistics, ctx.stretches, ctx.parts = dilations, statistics, stretches, len(out)
         ctx.save_for_backward(embedding, *weights, *(y for layer in activations for y in layer))
-        return embedding
+        return embedding.flatten(1)
 
     @staticmethod
     def backward(ctx, gradient):
@@ -76,9 +79,10 @@ class _Layers(torch.autograd.Function):
         positions = one.shape[2] * one.shape[3]
         count = len(embedding) * positions
         mean, scale, _ = ctx.statistics[-1]
-        # Of every layer's normalised output z: scale times dz. The mean spreads the embedding's evenly.
-        above = [dz[:, :, None, None] for dz in (gradient * scale / positions).split(sizes)]
-        sum_dz, sum_zdz = gradient.sum(0), (gradient * embedding).sum(0)
+        # Of every layer's normalised output z: scale times dz. A mean spreads the embedding's evenly.
+        gradient = gradient.view_as(embedding)
+        above = [_spread(dz, ctx.stretches, one) for dz in (gradient * scale).split(sizes)]
+        sum_dz, sum_zdz = gradient.sum((0, 1)), (gradient * embedding).sum((0, 1))
         residual, weight_gradients = [None] * ctx.parts, []
         for i in range(layers, 0, -1):
             mean, scale, of_batch = ctx.statistics[i - 1]
@@ -110,11 +114,24 @@ class _Layers(torch.autograd.Function):
             weight_gradients.insert(0, dw)
             above = below
         dx = torch.cat([dx.add_(more) for dx, more in zip(above, residual, strict=True)])
-        return dx, None, None, *weight_gradients
+        return dx, None, None, None, *weight_gradients
 
 
 def _clips(x: torch.Tensor) -> int:
     return max(1, CACHED // x[0].numel())
+
+
+def _means(x: torch.Tensor, stretches: list[tuple[int, int]]) -> torch.Tensor:
+    """(B, C, H, W) to (B, P, C)."""
+    return torch.stack([x[:, :, first:last].mean((2, 3)) for first, last in stretches], 1)
+
+
+def _spread(means: torch.Tensor, stretches: list[tuple[int, int]], one: torch.Tensor) -> torch.Tensor:
+    """The gradient (B, C, H, 1) of what `_means` took them of, along W the same, by theirs (B, P, C)."""
+    found = means.new_zeros(len(means), means.shape[2], one.shape[2], 1)
+    for (first, last), part in zip(stretches, means.unbind(1), strict=True):
+        found[:, :, first:last] += (part / ((last - first) * one.shape[3]))[:, :, None, None]
+    return found
 
 
 def _lines(x: torch.Tensor) -> torch.Tensor:

@@ -1,5 +1,7 @@
 """Res8 and Res15: residual convolutional encoders (Tang & Lin, 2018, arXiv:1710.10361), as the paper uses them."""
 
+import itertools
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -16,33 +18,41 @@ class ResNet(nn.Module):
     """Spectrogram to embedding.
 
     A convolution, then ``layers`` times convolution, ReLU, batch norm; the input of each pair of layers is added to
-    the pair's output before its batch norm. The embedding is the mean over time and frequency. Parameter names and
-    shapes are the published checkpoints'.
+    the pair's output before its batch norm. The embedding is the mean over time and frequency, or a linear projection
+    of the means over parts of the time. Parameter names and shapes are the published checkpoints'.
 
     Args:
         pool: average-pooling window (frames, bands) after the first convolution, or None. With pooling, kernels lie
             with time as their first axis, without it as their second: so they do in the original's checkpoints.
         dilate: whether the dilation doubles every three layers.
-        embedding: the embedding's size D, by a linear projection of the mean; None or ``width``, and there is none.
+        embedding: the embedding's size D, by a linear projection of the means; None or ``width``, and there is none
+            of a single mean.
+        parts: stretches of time that a mean is taken over each, P; more than one needs ``pool``.
+        margin: rows of pooled frames at either end that are context, and over which no mean is taken.
     """
 
     def __init__(self, width: int, layers: int, pool: tuple[int, int] | None, dilate: bool,
-                 embedding: int | None = None):
+                 embedding: int | None = None, parts: int = 1, margin: int = 0):
         super().__init__()
-        self.width, self.layers, self.pool = embedding or width, layers, pool
+        self.width, self.layers, self.pool, self.parts, self.margin = embedding or width, layers, pool, parts, margin
         self.by_parts = True  # off, all of a batch goes through each operation at once on a CPU too, as on a GPU
         self.conv0 = nn.Conv2d(1, width, 3, padding=1, bias=False)
         for i in range(1, layers + 1):
             dilation = 2 ** ((i - 1) // 3) if dilate else 1
             self.add_module(f"bn{i}", nn.BatchNorm2d(width, affine=False))
             self.add_module(f"conv{i}", nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation, bias=False))
-        self.project = nn.Linear(width, self.width) if self.width != width else nn.Identity()
+        self.project = nn.Linear(parts * width, self.width) if parts > 1 or self.width != width else nn.Identity()
 
     def forward(self, spectrograms: torch.Tensor) -> torch.Tensor:
         """(B, F, T) log-mel to (B, D), not normalised."""
+        return self.project(self.means(spectrograms, self.parts))
+
+    def means(self, spectrograms: torch.Tensor, parts: int | None = None) -> torch.Tensor:
+        """(B, F, T) log-mel to (B, P * C), the means over so many stretches of time; without a number, over each row
+        of frames but those of the margins."""
         x = (spectrograms.transpose(1, 2) if self.pool else spectrograms).unsqueeze(1)  # (B, 1, T, F) or (B, 1, F, T)
         by_parts = self.by_parts and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu") \
-            and not torch.compiler.is_compiling()
+            and not torch.compiler.is_compiling() and parts is not None
         if self.pool and by_parts:
             def first(part: torch.Tensor) -> torch.Tensor:
                 # Only where there will be a gradient: the first call imports sixty megabytes.
@@ -51,20 +61,27 @@ class ResNet(nn.Module):
 
             x = torch.cat([first(part) for part in x.split(CHUNK)])
         else:
-            x = self._first(x)
+            x = self._first(x if parts else x.contiguous(memory_format=torch.channels_last))
         if by_parts:
             layers = range(1, self.layers + 1)
             convolutions = [self.get_submodule(f"conv{i}") for i in layers]
-            return self.project(residual_layers(
-                x, [c.weight for c in convolutions], [self.get_submodule(f"bn{i}") for i in layers],
-                [c.dilation[0] for c in convolutions]))
+            return residual_layers(x, [c.weight for c in convolutions], [self.get_submodule(f"bn{i}") for i in layers],
+                                   [c.dilation[0] for c in convolutions], self._stretches(x.shape[2], parts))
         residual = x
         for i in range(1, self.layers + 1):
             x = functional.relu(self.get_submodule(f"conv{i}")(x), inplace=True)
             if i % 2 == 0:
                 residual = x = x + residual
             x = self.get_submodule(f"bn{i}")(x)
-        return self.project(x.mean((2, 3)))
+        if parts is None:
+            return x[:, :, self.margin:x.shape[2] - self.margin].mean(3).transpose(1, 2).flatten(1)
+        return torch.cat([x[:, :, first:last].mean((2, 3)) for first, last in self._stretches(x.shape[2], parts)], 1)
+
+    def _stretches(self, lines: int, parts: int | None) -> list[tuple[int, int]]:
+        """From which to before which line of the first axis each mean is taken."""
+        parts = parts or lines - 2 * self.margin
+        bounds = [self.margin + (lines - 2 * self.margin) * i // parts for i in range(parts + 1)]
+        return list(itertools.pairwise(bounds))
 
     def _first(self, x: torch.Tensor) -> torch.Tensor:
         x = functional.relu(self.conv0(x), inplace=True)  # (B, C, ...)
@@ -74,8 +91,8 @@ class ResNet(nn.Module):
 class Res8(ResNet):
     """Six layers on a spectrogram pooled to (T / 3, F / 4): 109,755 parameters at width 45."""
 
-    def __init__(self, width: int = 45, embedding: int | None = None):
-        super().__init__(width, layers=6, pool=(3, 4), dilate=False, embedding=embedding)
+    def __init__(self, width: int = 45, embedding: int | None = None, parts: int = 1, margin: int = 0):
+        super().__init__(width, layers=6, pool=(3, 4), dilate=False, embedding=embedding, parts=parts, margin=margin)
 
 
 class Res15(ResNet):

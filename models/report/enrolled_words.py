@@ -19,6 +19,7 @@ from models.report.enrol_report import draw_errors, report_enrolment, tell_train
 from models.report.outcome import Embedded, Enrolment, Subject
 from models.report.plots import map_of, plot
 from models.report.tables import save_arrays
+from models.runs import session
 from models.runs.checkpoints import Run, encoder_digest
 from models.runs.provenance import Record, tell_seen, tell_shared
 
@@ -171,7 +172,7 @@ def open_cohort(subject: Subject, taken: list[str], words: Words) -> tuple[str, 
     under another label, such as "other words". Raises UserError if there is none, or one of too few clips."""
     args = subject.args
     name, chosen = cohort.find(args, subject.config, taken)
-    clips = Clips.of(chosen, f"{name}-cohort", args.clip_seconds, args.cache_dir, args.skip_bad_audio)
+    clips = session.clips_of(args, chosen, f"{name}-cohort")
     parts = [part.subset(np.flatnonzero(np.isin(part.manifest.label, np.concatenate(words))))
              for part in subject.clips.values()]
     tested = reduce(Record.__or__, (Record.of(part, subject.corpus) for part in parts if len(part)))

@@ -12,8 +12,9 @@ from data.base.errors import UserError
 from data.base.files import ROOT, check_name
 from data.manifests import corpus as corpora
 from data.manifests.corpus import Corpus
-from data.manifests.manifest import UNLABELLED
+from data.manifests.manifest import UNLABELLED, Manifest
 from data.manifests.registry import read_registry, registered
+from models.context import SHARED, context_seconds
 from models.runs.checkpoints import Run, encoder_digest
 from models.runs.options.loss import NONE
 
@@ -30,13 +31,19 @@ FILTERS = {"10": 128, "35": 128}  # of Quartz's last block, by --manifest; of ot
 
 
 def resolve_sizes(args: Namespace, before: dict) -> None:
-    """Fill in --hidden_size, --embedding_size and Quartz's filters where no flag and no checkpoint did; ``before`` is
-    the configuration of a run to go on with, or {}."""
+    """Fill in sizes, --parts, --compression, --clip_seconds and Quartz's filters where no flag and no checkpoint did;
+    ``before`` is the configuration of a run to go on with, or {}. Raises UserError for a mode that the model does not
+    have."""
     if args.model not in ("Res8", "Res15"):
         if None not in (args.hidden_size, args.embedding_size) and args.hidden_size != args.embedding_size:
             raise UserError(f"--hidden_size {args.hidden_size} contradicts --embedding_size {args.embedding_size}: "
                             f"{args.model} has channels of its own, and both are its embedding's size; leave one out")
         args.hidden_size = args.hidden_size or args.embedding_size
+    args.parts, args.compression = args.parts or 1, args.compression or "log"
+    if args.model != "Res8" and (args.parts > 1 or args.compression == SHARED):
+        flag = f"--parts {args.parts}" if args.parts > 1 else f"--compression {SHARED}"
+        raise UserError(f"{flag} is a mode of Res8, which {args.model} does not have")
+    args.clip_seconds = args.clip_seconds or CLIP_SECONDS + 2 * context_seconds(args.compression)
     quartz = args.model == "Quartz"
     args.hidden_size = args.hidden_size or (QUARTZ_WIDTH if quartz else WIDTH)
     args.embedding_size = args.embedding_size or args.hidden_size
@@ -81,21 +88,23 @@ def has_split(args: Namespace, split: str) -> bool:
 
 def open_clips(args: Namespace, corpus: Corpus, split: str) -> Clips:
     """The audio of one split, decoded on first use."""
+    return clips_of(args, corpus.splits[split], f"{corpus.name}-{split}")
+
+
+def clips_of(args: Namespace, manifest: Manifest, name: str) -> Clips:
+    """The audio of a manifest as the encoder of ``args`` hears it."""
     from data.dataset import Clips
 
-    return Clips.of(corpus.splits[split], f"{corpus.name}-{split}", args.clip_seconds, args.cache_dir,
-                    args.skip_bad_audio)
+    return Clips.of(manifest, name, args.clip_seconds, args.cache_dir, args.skip_bad_audio, args.compression == SHARED)
 
 
 def open_new_words(args: Namespace, corpus: Corpus) -> Clips:
     """The audio of the words that a data set holds out as new. Raises UserError without pairs of both kinds."""
     import numpy as np
 
-    from data.dataset import Clips
     from data.sampler import spread
 
-    clips = Clips.of(corpora.new_words(corpus, args.registry), f"{corpus.name}-new_words", args.clip_seconds,
-                     args.cache_dir, args.skip_bad_audio)
+    clips = clips_of(args, corpora.new_words(corpus, args.registry), f"{corpus.name}-new_words")
     counts = np.bincount(clips.manifest.label[spread(clips.manifest.label, args.eval_clips)])
     if (counts > 0).sum() < 2 or counts.max() < 2:
         raise UserError(f"--manifest {args.manifest}: {counts.sum()} clips of {(counts > 0).sum()} words held out do "

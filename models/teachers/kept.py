@@ -16,16 +16,16 @@ from models.teachers.models import Teacher
 AT_ONCE = 32  # clips between two writes
 
 
-def taught(teacher: Teacher, clips: Clips, name: str, cache_dir: str | Path) -> np.ndarray:
+def taught(teacher: Teacher, clips: Clips, name: str, cache_dir: str | Path, context: int = 0) -> np.ndarray:
     """The teacher's embeddings of the clips as they are, without augmentation: (N, T) float16, memory-mapped.
 
-    They are kept under a digest of the clips' samples and of the teacher, so other clips are heard anew. A killed
-    call goes on where it was.
+    It does not hear ``context`` samples at either end. They are kept under a digest of the clips' samples and of the
+    teacher, so other clips are heard anew. A killed call goes on where it was.
 
     Raises:
         UserError: the cache folder cannot be written, or the teacher gives no number.
     """
-    path = Path(cache_dir) / f"{name.replace(os.sep, '_')}-taught-{_digest(teacher, clips)}.f16"
+    path = Path(cache_dir) / f"{name.replace(os.sep, '_')}-taught-{_digest(teacher, clips, context)}.f16"
     row = 2 * teacher.size  # bytes
 
     def whole() -> bool:
@@ -37,7 +37,7 @@ def taught(teacher: Teacher, clips: Clips, name: str, cache_dir: str | Path) -> 
             with open(path.with_suffix(".part"), "ab") as part:
                 lock(part, wait=True)
                 if not whole():  # else another process has just made it
-                    _go_on(teacher, clips, name, part, row)
+                    _go_on(teacher, clips, context, name, part, row)
                     os.replace(part.name, path)
         except OSError as error:
             raise UserError(f"{path}: cannot be written ({error.strerror}); make room, or name another --cache_dir") \
@@ -45,14 +45,15 @@ def taught(teacher: Teacher, clips: Clips, name: str, cache_dir: str | Path) -> 
     return np.memmap(path, np.float16, "r", shape=(len(clips), teacher.size))
 
 
-def _go_on(teacher: Teacher, clips: Clips, name: str, part, row: int) -> None:
+def _go_on(teacher: Teacher, clips: Clips, context: int, name: str, part, row: int) -> None:
     done = part.tell() // row
     part.truncate(done * row)  # a row may have been cut in the middle
     rows = np.arange(done, len(clips))
     with tqdm(total=len(clips), initial=done, desc=f"{teacher.name} hears {name}", unit=" clips", disable=None,
               leave=False) as progress:
         for batch in InOrder(len(rows), AT_ONCE):
-            embeddings = teacher.embed(clips[rows[batch]][0].numpy())
+            waveforms = clips[rows[batch]][0].numpy()
+            embeddings = teacher.embed(waveforms[:, context:waveforms.shape[1] - context])
             length = np.linalg.norm(embeddings, axis=1, keepdims=True)
             if not (np.isfinite(length) & (length > 0)).all():
                 raise UserError(f"--teacher {teacher.name}: gives no embedding of "
@@ -63,8 +64,8 @@ def _go_on(teacher: Teacher, clips: Clips, name: str, part, row: int) -> None:
             progress.update(len(batch))
 
 
-def _digest(teacher: Teacher, clips: Clips) -> str:
-    digest = hashlib.sha256(teacher.digest.encode())
+def _digest(teacher: Teacher, clips: Clips, context: int) -> str:
+    digest = hashlib.sha256(teacher.digest.encode() + b"%d" % context * (context > 0))
     for values in (clips.packed.samples, clips.packed.start[clips.rows], clips.packed.length[clips.rows],
                    np.array([clips.packed.clip_samples])):
         digest.update(np.ascontiguousarray(values).view(np.uint8))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from models import parallel
-from models.encoders.load import build_encoder
+from models.encoders.load import begin_with
 from models.runs import begin, session
 from models.runs.checkpoints import Run
 from models.runs.options.recipe import best_precision, resolve_masks
@@ -38,6 +38,7 @@ class Prepared:
     new_words: Clips | None  # of words that the data set holds out, with --eval new_words
     noise: NoiseBank | None  # for --augment
     device: torch.device
+    projects_anew: bool = False  # whether the encoder begins with another's convolutions, but no projection
 
     def encoder(self) -> nn.Module:
         """The encoder to train, seeded."""
@@ -46,7 +47,10 @@ class Prepared:
         from models.encoders.build import encoder_of
 
         torch.manual_seed(self.args.seed % 2**63)
-        return build_encoder(self.args, *self.initial) if self.initial else encoder_of(self.args)
+        if not self.initial:
+            return encoder_of(self.args)
+        encoder, self.projects_anew = begin_with(self.args, *self.initial[:2])
+        return encoder
 
     def plan(self, sampler) -> None:
         """Set the number of steps, in the sampler and in ``args``."""
@@ -71,8 +75,6 @@ def prepare(args: Namespace, script: str, run: Run, resolve: Callable[[Run, dict
     configuration to resume; ``check`` raises UserError for a data set that the script cannot take."""
     before = begin.begin(args, run, script)
     initial = resolve(run, before)
-    args.clip_seconds = args.clip_seconds or session.CLIP_SECONDS
-    args.compression = args.compression or "log"
     session.resolve_sizes(args, before)
     parallel.join()
     with parallel.first():

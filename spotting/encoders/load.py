@@ -22,9 +22,12 @@ from data.base.cores import cores
 from data.base.errors import UserError, out_of_memory
 from data.base.files import ROOT, open_regular
 from data.base.values import whole
+from models.context import ROW, context_seconds
 from models.enrolment.kept_cohort import Cohort, read_kept, unpack
 from models.runs.checkpoints import encoder_digest
 from models.runs.options.common import MODELS
+from spotting.encoders.shared import BATCH as SHARED_BATCH
+from spotting.encoders.shared import InOrder, Shared
 
 SHIPPED = ROOT / "pretrained" / "words"  # the run folder of the encoder that comes with the project
 # Windows embedded at once, counted from a recording's first, so that no score depends on how it is read.
@@ -55,6 +58,20 @@ class Facts:
     def clip_seconds(self) -> float:
         return self.clip_samples / SAMPLE_RATE
 
+    @property
+    def context_seconds(self) -> float:
+        """Of a clip, what is heard at either end, but not averaged over."""
+        return context_seconds(self.frontend.get("compression", "log"))
+
+    @property
+    def heard_seconds(self) -> float:
+        """Of a clip, what an embedding is the mean of."""
+        return self.clip_seconds - 2 * self.context_seconds
+
+    @property
+    def heard_samples(self) -> int:
+        return round(self.heard_seconds * SAMPLE_RATE)
+
     def __str__(self) -> str:
         return f"run {self.run!r}, {self.model}, step {self.step} (SHA-256 {self.sha256[:12]})"
 
@@ -67,12 +84,23 @@ class Embedder:
     embed: Callable[[np.ndarray], np.ndarray]  # (B, S) int16, S = ``facts.clip_samples``, to (B, D) float32
     batch: int = BATCH
     cohort: Cohort | None = None  # what scores are held against, and what may whiten embeddings
+    shared: Shared | None = None  # of an encoder whose windows share their work
 
     def __call__(self, waveforms: np.ndarray) -> np.ndarray:
         """(N, S) int16 to (N, D) float32 of length 1 that can be compared, ``batch`` at a time. Raises UserError: the
         encoder gives what is no embedding of length 1, as NaN is none."""
         parts = [self.embed(waveforms[i:i + self.batch]) for i in range(0, len(waveforms), self.batch)]
-        found = np.concatenate([np.zeros((0, self.facts.width), np.float32), *parts])
+        return self._checked(np.concatenate([np.zeros((0, self.facts.width), np.float32), *parts]))
+
+    def of_sound(self, hop: int) -> Callable[[np.ndarray], np.ndarray]:
+        """What embeds the windows of one sound, ``hop`` samples apart, a batch after the other: as calling this does,
+        but what windows share is computed once."""
+        if self.shared is None or hop % ROW:
+            return self
+        in_order = InOrder(self.shared, hop)
+        return lambda clips: self._checked(in_order(clips))
+
+    def _checked(self, found: np.ndarray) -> np.ndarray:
         if not (np.abs(np.linalg.norm(found, axis=1) - 1) < 1e-3).all():
             raise UserError(f"{self.facts.path}: this encoder gives embeddings that are not numbers, or not of length "
                             "1; use another step, or train again")
@@ -129,7 +157,15 @@ def load_torch(source: Path, step: int | None, model: str | None, gpu: int) -> E
     def embed(waveforms: np.ndarray) -> np.ndarray:
         return encoder(torch.from_numpy(np.array(waveforms))).cpu().numpy()
 
-    return Embedder(facts, embed, BATCH if device.type == "cpu" else GPU_BATCH, cohort)
+    shared = None
+    if facts.context_seconds:
+        def rows(samples: np.ndarray) -> np.ndarray:
+            return encoder.rows(torch.from_numpy(np.array(samples))[None])[0].cpu().numpy()
+
+        weight, bias = encoder.projection()
+        shared = Shared(rows, weight, bias, len(rows(np.zeros(facts.clip_samples, np.int16))))
+    batch = (BATCH if shared is None else SHARED_BATCH) if device.type == "cpu" else GPU_BATCH
+    return Embedder(facts, embed, batch, cohort, shared)
 
 
 def sealed(content: bytes) -> bytes:
@@ -175,6 +211,7 @@ def load_onnx(path: Path, content: bytes | None = None) -> Embedder:
         cohort = unpack(base64.b64decode(about["cohort"]), facts.sha256, facts.width) if "cohort" in about else None
         if isinstance(cohort, str):
             raise ValueError(f"its cohort {cohort}")
+        shared = _shared_onnx(session, about, facts) if facts.context_seconds else None
         wanted, found = np.frombuffer(base64.b64decode(about["probe"]), "<f4")[None], embed(probe(facts.clip_samples))
         if not found.shape == wanted.shape == (1, facts.width) or not np.abs(found - wanted).max() <= PROBE_MOST:
             raise ValueError(f"by onnxruntime {onnxruntime.__version__} it does not give its encoder's embeddings")
@@ -183,4 +220,13 @@ def load_onnx(path: Path, content: bytes | None = None) -> Embedder:
             raise
         raise UserError(f"{path}: cannot be used ({type(error).__name__}: {' '.join(str(error).split())[:100]}); "
                         f"{_AGAIN}") from None
-    return Embedder(facts, embed, cohort=cohort)
+    return Embedder(facts, embed, SHARED_BATCH if shared else BATCH, cohort, shared)
+
+
+def _shared_onnx(session, about: dict, facts: Facts) -> Shared:
+    """How windows of an exported encoder share their work; ``about`` are its metadata."""
+    def rows(samples: np.ndarray) -> np.ndarray:
+        return session.run(["rows"], {"waveforms": samples[None].astype(np.float32) / np.float32(32768)})[0][0]
+
+    weight, bias = (np.frombuffer(base64.b64decode(about[name]), "<f4") for name in ("weight", "bias"))
+    return Shared(rows, weight.reshape(facts.width, -1), bias, len(rows(np.zeros(facts.clip_samples, np.int16))))

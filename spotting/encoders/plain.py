@@ -7,19 +7,22 @@ convolution applies to all frames. Everything else is as `models.encoders.fronte
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from models.context import MARGIN, SHARED
 from models.encoders.build import embed
-from models.encoders.frontend import EPSILON, HOP, LOG_GUARD, SETTINGS, WINDOW, LogMel
+from models.encoders.frontend import CONSTANT, EPSILON, HOP, LOG_GUARD, SETTINGS, WINDOW, LogMel
 from models.encoders.resnet import ResNet
 from models.encoders.waveform import WaveformEncoder
 
 
 class PlainLogMel(nn.Module):
-    """Clips of one length, (B, S) float32 in [-1, 1], to (B, 64, T) float32, as `LogMel` in evaluation mode."""
+    """Clips of one length, (B, S) float32 in [-1, 1], to (B, 64, T) float32, as `LogMel` in evaluation mode. Normalised
+    by constants, they may have any length."""
 
     def __init__(self, frontend: LogMel, clip_samples: int):
         super().__init__()
@@ -30,7 +33,8 @@ class PlainLogMel(nn.Module):
         transform = torch.cat([angle.cos() * window, angle.sin() * window])[:, None]  # (2 x 257, 1, 512)
         self.register_buffer("transform", transform.to(frontend.window.dtype))
         self.register_buffer("filters", frontend.filters.cpu()[:, :, None].clone())  # a convolution of length 1
-        self.compress = (lambda power: log1p(power / LOG_GUARD)) if frontend.compression == "log" else frontend.compress
+        self.compress = frontend.compress if frontend.compression == "pcen" else lambda power: log1p(power / LOG_GUARD)
+        self.constant = frontend.compression == SHARED
         self.frames = -(-clip_samples // HOP)
         self.clip_samples, self.half = clip_samples, size // 2
         self.padded = -(-(clip_samples // HOP + 1) // SETTINGS["pad_frames_to"]) * SETTINGS["pad_frames_to"]
@@ -41,22 +45,33 @@ class PlainLogMel(nn.Module):
         spectrum = functional.conv1d(x, self.transform, stride=HOP)  # (B, 2 x 257, T)
         real, imaginary = spectrum.split(self.half + 1, 1)
         power = real.square() + imaginary.square()
-        x = self.compress(functional.conv1d(power, self.filters))[:, :, :self.frames]
+        x = self.compress(functional.conv1d(power, self.filters))
+        if self.constant:
+            return (x - CONSTANT["mean"]) / CONSTANT["deviation"]
+        x = x[:, :, :self.frames]
         x = x - x.mean(2, keepdim=True)
         deviation = (x.square().sum(2, keepdim=True) / max(1, self.frames - 1)).sqrt()
         return functional.pad(x / (deviation + EPSILON), (0, self.padded - self.frames))
 
 
 class PlainEncoder(nn.Module):
-    """Waveforms (B, S) float32 in [-1, 1], of the encoder's clip length, to unit embeddings (B, D)."""
+    """Waveforms (B, S) float32 in [-1, 1], of the encoder's clip length, to unit embeddings (B, D).
+
+    Of an encoder with context S may be more. The embeddings are of the first clip in it then, and with them come the
+    rows (B, R, C) of `WaveformEncoder.rows`.
+    """
 
     def __init__(self, encoder: WaveformEncoder):
         super().__init__()
         self.frontend = PlainLogMel(encoder.frontend, encoder.clip_samples)
         self.encoder = Folded(encoder.encoder) if isinstance(encoder.encoder, ResNet) else encoder.encoder
+        self.count = (encoder.clip_samples // HOP + 1) // 3 - 2 * MARGIN  # rows of a clip
 
-    def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
-        return embed(self.encoder, self.frontend(waveforms))
+    def forward(self, waveforms: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        if not self.frontend.constant:
+            return embed(self.encoder, self.frontend(waveforms))
+        rows = self.encoder.lines(self.frontend(waveforms))[:, MARGIN:-MARGIN]
+        return functional.normalize(self.encoder.joined(rows[:, :self.count]), dim=1), rows
 
 
 class Folded(nn.Module):
@@ -71,6 +86,7 @@ class Folded(nn.Module):
     def __init__(self, encoder: ResNet):
         super().__init__()
         self.pool, self.project, self.channels = encoder.pool, encoder.project, len(encoder.conv0.weight)
+        self.parts = encoder.parts
         one, width = self.channels, -(-(self.channels + 1) // 16) * 16
         self.first, self.layers = nn.Conv2d(1, width, 3, padding=1), nn.ModuleList()
         self.first.weight.zero_()[:one] = encoder.conv0.weight
@@ -90,13 +106,22 @@ class Folded(nn.Module):
 
     def forward(self, spectrograms: torch.Tensor) -> torch.Tensor:
         """(B, F, T) to (B, D), not normalised."""
+        return self.joined(self.lines(spectrograms))
+
+    def joined(self, lines: torch.Tensor) -> torch.Tensor:
+        """(B, H, C), of each part the mean over it, projected."""
+        bounds = [lines.shape[1] * i // self.parts for i in range(self.parts + 1)]
+        return self.project(torch.cat([lines[:, start:end].mean(1) for start, end in pairwise(bounds)], 1))
+
+    def lines(self, spectrograms: torch.Tensor) -> torch.Tensor:
+        """(B, F, T) to (B, H, C): the mean over the second axis of each line of the first."""
         x = functional.relu(self.first((spectrograms.transpose(1, 2) if self.pool else spectrograms).unsqueeze(1)))
         residual = x = functional.avg_pool2d(x, self.pool) if self.pool else x
         for i, layer in enumerate(self.layers, 1):
             x = functional.relu(layer(x))
             if i % 2 == 0:
                 residual = x = x + residual
-        return self.project(x.mean((2, 3))[:, :self.channels] * self.scale + self.shift)
+        return x.mean(3)[:, :self.channels].transpose(1, 2) * self.scale + self.shift
 
 
 def log1p(x: torch.Tensor) -> torch.Tensor:

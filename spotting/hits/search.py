@@ -72,12 +72,12 @@ def scored(blocks: Iterable[np.ndarray], embedder: Embedder, words: Sequence[Wor
             heard.hear(block)
             yield block
 
-    scorer = Scorer(words, hop, embedder.cohort)
+    scorer, embed = Scorer(words, hop, embedder.cohort), embedder.of_sound(hop)
     for first, clips in windows(counted(), embedder.facts.clip_samples, hop, batch or embedder.batch):
         clips = np.ascontiguousarray(clips)
         loud = has_sound(clips)
         heard.windows, heard.loud = heard.windows + len(loud), heard.loud + int(loud.sum())
-        yield first, *scorer(embedder(clips), loud)
+        yield first, *scorer(embed(clips), loud)
 
 
 def search(sound: Sound, embedder: Embedder, words: Sequence[Word], hop: int, heard: Heard | None = None,
@@ -90,9 +90,10 @@ def search(sound: Sound, embedder: Embedder, words: Sequence[Word], hop: int, he
         batch: windows embedded at once; None takes the encoder's.
         together: so many words in a row are one spotter's; of hits that another of them beats ``above`` is -inf.
     """
-    heard, length = Heard() if heard is None else heard, embedder.facts.clip_samples
-    picker = PeakPicker([reach(word, hop, length) for word in words], -before(length, hop))
-    spotters = [Best(words[i:i + together], hop, length) for i in range(0, len(words), together)]
+    heard, facts = Heard() if heard is None else heard, embedder.facts
+    apart = facts.heard_samples
+    picker = PeakPicker([reach(word, hop, apart) for word in words], -before(facts.clip_samples, hop))
+    spotters = [Best(words[i:i + together], hop, apart) for i in range(0, len(words), together)]
 
     def sure(peaks: list[Peak], decided: float) -> Iterator[tuple[int, Hit]]:
         found = [(peak.word, hit_of(peak, words[peak.word], hop)) for peak in peaks]

@@ -120,11 +120,11 @@ def enrol(recorded: list[Recorded], embedder: Embedder, say: Callable[[str], Non
                             f"{longest:.2f} s; leave it out to have the word's length heard in them")
         lasts = word_seconds or float(np.median([r.lasts for r in group]))
         windows = word.windows if word else 1
-        if not word and lasts > LONGER * facts.clip_seconds:
-            windows = 1 + int(np.ceil((lasts + 2 * MARGIN - facts.clip_seconds) / SPACING))
+        if not word and lasts > LONGER * facts.heard_seconds:
+            windows = 1 + int(np.ceil((lasts + 2 * MARGIN - facts.heard_seconds) / SPACING))
         made = _short(name, group, embedder) if windows == 1 else _long(name, group, embedder, lasts, windows)
         if windows > 1:
-            say(f"{name}: lasts {lasts:.2f} s, longer than the encoder's clip of {facts.clip_seconds:g} s, so it is "
+            say(f"{name}: lasts {lasts:.2f} s, longer than the encoder's clip of {facts.heard_seconds:g} s, so it is "
                 f"enrolled as {windows} windows {made.spacing:.2f} s apart, to be found in this order")
         if word:
             count = len(word.clips), len(made.clips)
@@ -136,7 +136,8 @@ def enrol(recorded: list[Recorded], embedder: Embedder, say: Callable[[str], Non
 
 
 def _short(name: str, group: list[Recorded], embedder: Embedder) -> Word:
-    whole = np.stack([fit(r.samples, embedder.facts.clip_samples) for r in group])
+    facts = embedder.facts
+    whole = np.stack([fit(r.samples, facts.clip_samples, facts.context_seconds > 0) for r in group])
     embeddings = embedder(whole)
     start, end = np.median([speech_span(samples) for samples in whole], axis=0)
     clips = [Clip(r.of.path, r.of.offset, r.of.duration, r.of.digest, embedding[None], r.channel, is_narrow(r.samples))
@@ -145,19 +146,20 @@ def _short(name: str, group: list[Recorded], embedder: Embedder) -> Word:
 
 
 def _long(name: str, group: list[Recorded], embedder: Embedder, lasts: float, windows: int) -> Word:
-    clip_seconds, clips, spacings = embedder.facts.clip_seconds, [], []
+    facts, clips, spacings = embedder.facts, [], []
+    before = MARGIN + facts.context_seconds
     for r in group:
         start, end = r.start, r.end
         if not 0.7 < r.lasts / lasts < 1.4:  # another sound beside the word: as long as the others, around its loudest
             start = r.of.offset + (r.of.duration - lasts) / 2
             end = start + lasts
-        first, last = start - MARGIN, max(end + MARGIN - clip_seconds, start)
+        first, last = start - before, max(end + before - facts.clip_seconds, start - facts.context_seconds)
         starts = np.linspace(first, last, windows)
-        embeddings = embedder(np.stack([_cut(r, at, embedder.facts.clip_samples) for at in starts]))
+        embeddings = embedder(np.stack([_cut(r, at, facts.clip_samples) for at in starts]))
         clips.append(Clip(r.of.path, max(0.0, start), end - start, r.of.digest, embeddings, r.channel,
                           is_narrow(r.samples)))
         spacings.append((last - first) / (windows - 1))
-    return Word(name, clips, float(np.mean(spacings)), MARGIN, MARGIN + float(np.mean([c.seconds for c in clips])),
+    return Word(name, clips, float(np.mean(spacings)), before, before + float(np.mean([c.seconds for c in clips])),
                 THRESHOLD)
 
 

@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 
 from data.base.files import CACHE, ROOT
-from data.base.values import clip_seconds, whole, width
+from data.base.values import clip_seconds, count, whole, width
+from models.context import SECONDS, SHARED
 from models.runs.parser import Parser
 
 MODELS = ("Res8", "Res15", "Quartz", "BCRes1", "BCRes1.5", "BCRes2", "BCRes3", "BCRes6", "BCRes8")
@@ -44,9 +45,14 @@ def add_model(parser: Parser, fixed: bool = False) -> None:
         help="size of the embedding where it is to differ from the channels, by a linear projection (default: "
              "--hidden_size; a checkpoint's own where one is loaded)")
     if not fixed:
-        add("--compression", choices=("log", "pcen"),
+        add("--compression", choices=("log", "pcen", SHARED),
             help="of the mel spectrogram: the logarithm, or per-channel energy normalisation, which divides by each "
-                 "band's running mean (default: log; a checkpoint's own where one is loaded)")
+                 "band's running mean; or the logarithm normalised by constants instead of by the clip's own mean and "
+                 f"deviation, with {SECONDS:g} s of context at both ends of a clip, so that spotting computes what "
+                 "windows share once (default: log; a checkpoint's own where one is loaded)")
+        add("--parts", type=count,
+            help="stretches of time that Res8 takes a mean over each, for a linear projection: the order of sounds "
+                 "counts then (default: 1; a checkpoint's own where one is loaded)")
 
 
 def repeated(args: argparse.Namespace) -> list[str]:

@@ -1,6 +1,7 @@
 """The residual layers by parts against the same layers as torch's modules have them."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -9,7 +10,8 @@ from models.encoders import residual, resnet
 from models.encoders.device import place
 from models.encoders.resnet import Res8, Res15
 
-SHAPES = {Res8: (7, 64, 40), Res15: (5, 64, 32)}
+PARTS = partial(Res8, embedding=6, parts=3, margin=2)
+SHAPES = {Res8: (7, 64, 40), Res15: (5, 64, 32), PARTS: (7, 64, 40)}
 
 
 def both(kind, train: bool, monkeypatch, clips: int = 2, momentum: float | None = 0.1):
@@ -22,7 +24,7 @@ def both(kind, train: bool, monkeypatch, clips: int = 2, momentum: float | None 
         norm.running_var.uniform_(0.5, 1)
     batch, mels, frames = SHAPES[kind]
     spectrograms = torch.randn(batch, mels, frames, dtype=torch.float64)
-    positions = (frames // 3) * (mels // 4) if kind is Res8 else frames * mels
+    positions = frames * mels if kind is Res15 else (frames // 3) * (mels // 4)
     monkeypatch.setattr(residual, "CACHED", clips * 10 * positions)
     return spectrograms, plain, copy.deepcopy(plain)
 

@@ -44,6 +44,14 @@ def test_each_clip_is_heard_once(clips, teacher_file, tmp_path):
     assert np.array_equal(waveforms, clips[rows][0])
 
 
+def test_context_is_not_heard(clips, teacher_file, tmp_path):
+    teacher, _ = counting(lambda waveforms: waveforms[:, ::350].astype(np.float32) + 0.5, size=40)
+    found = taught(teacher, clips, "dev", tmp_path, 1_000)
+    expected = clips[np.arange(len(clips))][0].numpy()[:, 1_000:-1_000:350] + 0.5
+    assert np.abs(found - expected / np.linalg.norm(expected, axis=1, keepdims=True)).max() < 1e-3
+    assert len(taught(teacher, clips, "dev", tmp_path)) and len(list(tmp_path.glob("*.f16"))) == 2
+
+
 def test_a_killed_hearing_goes_on(clips, teacher_file, tmp_path, monkeypatch):
     monkeypatch.setattr(kept, "AT_ONCE", 4)
     embed = open_teacher(str(teacher_file[0])).embed
