@@ -5,7 +5,7 @@ import math
 import torch
 
 from data.audio.decoding import SAMPLE_RATE
-from models.context import SHARED
+from models.context import SECONDS, SHARED
 
 MELS = 64
 EPSILON = 1e-5  # added to a band's deviation
@@ -20,7 +20,7 @@ SETTINGS = {"sample_rate": SAMPLE_RATE, "mels": MELS, "window_seconds": 0.025, "
 PCEN = {"compression": "pcen", "gain": 0.98, "bias": 2.0, "power": 0.5, "smoothing_seconds": 0.4}
 # For a logarithm that is normalised by constants, about those of speech at the usual level, instead of by each clip's
 # own mean and deviation. A frame is then the same in every window that holds it; no frames are padded.
-CONSTANT = {"compression": SHARED, "mean": 5.6, "deviation": 3.6, "pad_frames_to": 1}
+CONSTANT = {"compression": SHARED, "mean": 5.6, "deviation": 3.6, "context_seconds": SECONDS, "pad_frames_to": 1}
 PCEN_SCALE = 2.0**30  # a band's power is multiplied by it: that of int16 waveforms, to which the bias belongs
 BLOCK = 128  # frames smoothed by one matrix product
 

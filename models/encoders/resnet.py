@@ -77,9 +77,8 @@ class ResNet(nn.Module):
             return x[:, :, self.margin:x.shape[2] - self.margin].mean(3).transpose(1, 2).flatten(1)
         return torch.cat([x[:, :, first:last].mean((2, 3)) for first, last in self._stretches(x.shape[2], parts)], 1)
 
-    def _stretches(self, lines: int, parts: int | None) -> list[tuple[int, int]]:
+    def _stretches(self, lines: int, parts: int) -> list[tuple[int, int]]:
         """From which to before which line of the first axis each mean is taken."""
-        parts = parts or lines - 2 * self.margin
         bounds = [self.margin + (lines - 2 * self.margin) * i // parts for i in range(parts + 1)]
         return list(itertools.pairwise(bounds))
 

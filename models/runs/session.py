@@ -43,7 +43,10 @@ def resolve_sizes(args: Namespace, before: dict) -> None:
     if args.model != "Res8" and (args.parts > 1 or args.compression == SHARED):
         flag = f"--parts {args.parts}" if args.parts > 1 else f"--compression {SHARED}"
         raise UserError(f"{flag} is a mode of Res8, which {args.model} does not have")
-    args.clip_seconds = args.clip_seconds or CLIP_SECONDS + 2 * context_seconds(args.compression)
+    context = 2 * context_seconds(args.compression)
+    args.clip_seconds = args.clip_seconds or CLIP_SECONDS + context
+    if args.clip_seconds < context + 0.1:
+        raise UserError(f"--clip_seconds {args.clip_seconds:g}: {context:g} s of it are context; take a longer one")
     quartz = args.model == "Quartz"
     args.hidden_size = args.hidden_size or (QUARTZ_WIDTH if quartz else WIDTH)
     args.embedding_size = args.embedding_size or args.hidden_size

@@ -44,7 +44,9 @@ def heard_in_training(facts: Facts, recordings: dict[str, Sequence[tuple[str, fl
         for file, start, end in tqdm(files, desc="trained on?", unit=" files", disable=None, leave=False):
             samples = np.concatenate([np.zeros(0, np.int16), *open_file(
                 file, lambda _: None, start, end, channel=channel).blocks])
-            if record.in_recording(file, samples, start, facts.clip_samples):
+            # Without context too: it may have begun with the weights of an encoder that has none.
+            if any(record.in_recording(file, samples, start, length)
+                   for length in {facts.clip_samples, facts.heard_samples}):
                 found.append(file)
         if found:
             lines.append(f"{len(found):,} of the {len(files):,} {what}, such as {found[0]}, are recordings "

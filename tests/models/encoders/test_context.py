@@ -153,6 +153,11 @@ def test_convolutions_are_taken_and_means_are_the_projections_input(words, tmp_p
     torch.testing.assert_close(encoder(clips[rows][0]), expected.detach(), rtol=1e-4, atol=1e-5)
 
 
+def test_a_clip_that_is_all_context(run, words, runs):
+    refused(run("TripletEncoder", "--name=x", f"--runs_dir={runs}", *words.flags, "--model=Res8",
+                "--compression=constant", "--clip_seconds=0.4"), "--clip_seconds 0.4", "context")
+
+
 @pytest.mark.parametrize("flag", ["--parts=2", "--compression=constant"])
 def test_other_models_have_no_such_mode(run, words, runs, flag):
     refused(run("TripletEncoder", "--name=x", f"--runs_dir={runs}", *words.flags, "--model=Res15", flag),
