@@ -105,7 +105,7 @@ def saved_sizes(paths: list[Path], model: str) -> tuple[int, int, int | None]:
         if model == "Quartz":
             width, filters = len(last["weight"]), [len(w) for w in first.values() if w.ndim == 3][-1]
             return width, width, filters
-        width = len(first["conv0.weight" if model in ("Res8", "Res15") else "project.weight"])
+        width = len(first["conv0.weight"])
         return width, len(first.get("project.weight", range(width))), None
     except (KeyError, IndexError, AttributeError, TypeError):
         raise UserError(f"{paths[0]}: not a checkpoint of {model}; check --model") from None

@@ -77,7 +77,7 @@ def test_cells_are_multiplied_only_by_what_their_method_and_loss_take():
 @pytest.mark.parametrize("cell", [
     BASE, replace(BASE, augment=True, margin=0.2, mining="hardest", data_probs=2),
     replace(BASE, recipe="paper", width=64, extra=("--lr=0.002", "--no-shift")),
-    replace(BASE, manifest="a+b", shares=(2.0, 1.0), model="BCRes3", augment=True, extra=("--spec_augment=light",)),
+    replace(BASE, manifest="a+b", shares=(2.0, 1.0), model="Res15", augment=True, extra=("--spec_augment=light",)),
     *(replace(BASE, loss=loss, extra=("--scale=20",) if "scale" in LOSSES[loss] else ()) for loss in LOSSES)])
 def test_all_methods_get_the_same_budget_from_the_scripts_themselves(cell):
     budgets = []

@@ -7,7 +7,7 @@ from data.base.files import CACHE, ROOT
 from data.base.values import clip_seconds, whole, width
 from models.runs.parser import Parser
 
-MODELS = ("Res8", "Res15", "Quartz", "BCRes1", "BCRes1.5", "BCRes2", "BCRes3", "BCRes6", "BCRes8")
+MODELS = ("Res8", "Res15", "Quartz")
 
 
 def add_run(parser: Parser, name_help: str) -> None:

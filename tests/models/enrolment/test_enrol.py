@@ -15,7 +15,6 @@ from models.enrolment.enrol import (
     UNKNOWN,
     by_clip,
     by_mean,
-    by_nearest,
     by_score,
     check_clips,
     check_protocol,
@@ -190,7 +189,7 @@ def test_recognition_equals_comparing_one_clip_at_a_time(monkeypatch, cells):
     means = [sum(pool[i].astype(float) for i in clips) for clips in rows]
     by_hand = {"mean": [[q @ m / np.linalg.norm(m) for m in means] for q in queries],
                "nearest": [[max(q @ pool[i] for i in clips) for clips in rows] for q in queries]}
-    for rule, compare in (("mean", by_mean(queries, pool)), ("nearest", by_nearest(queries @ pool.T))):
+    for rule, compare in (("mean", by_mean(queries, pool)), ("nearest", by_clip(queries, pool))):
         best, score = recognise(compare, rows, len(queries))
         np.testing.assert_array_equal(best, np.argmax(by_hand[rule], axis=1))
         np.testing.assert_allclose(score, np.max(by_hand[rule], axis=1), atol=1e-6)
@@ -201,12 +200,13 @@ def test_scores_that_are_no_numbers_end_in_no_figure(value):
     similarities = np.random.default_rng(0).standard_normal((9, 6))
     similarities[4] = value
     with pytest.raises(UserError, match=r"'warped' are no numbers for 1 of the 9 test clips \(first: clip 4\)"):
-        evaluate({"warped": by_nearest(similarities)}, np.arange(6).reshape(1, 2, 3), [1, 3], np.arange(9) % 2)
+        evaluate({"warped": lambda rows, part: similarities[part][:, rows].max(2)},
+                 np.arange(6).reshape(1, 2, 3), [1, 3], np.arange(9) % 2)
 
 
 def test_equal_similarities_go_to_the_lowest_class():
     pool = np.eye(3, dtype=np.float32)[[0, 1, 1, 0]]
-    best, _ = recognise(by_nearest(pool @ pool.T), np.array([[1], [2], [0]]), 4)
+    best, _ = recognise(by_clip(pool, pool), np.array([[1], [2], [0]]), 4)
     np.testing.assert_array_equal(best, [2, 0, 0, 2])
 
 
