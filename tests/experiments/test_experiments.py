@@ -20,7 +20,7 @@ from data.manifests import corpus as corpora
 from data.manifests.corpus import load_corpus
 from data.manifests.manifest import Utterance, write_manifest
 from data.manifests.registry import register, registered
-from experiments import cells, compare, new_words, pictures, results, summary
+from experiments import cells, compare, new_words, results, summary
 from experiments.cells import Cell
 from experiments.results import Data
 from models.runs.options.loss import LOSSES, resolve_loss
@@ -105,8 +105,6 @@ def test_published_results_are_read_and_give_the_published_tables(path, tmp_path
         results.add(tmp_path / "compare.json", run)
     assert sorted((tmp_path / "compare.json").read_text().splitlines()) == sorted(path.read_text().splitlines())
     assert compare.tables(list(read.values())) == path.with_name("compare.md").read_text()
-    drawn = pictures.side_by_side(summary.rows(run for run in read.values() if "shots" not in run))
-    assert {f"compare-{name}-curves.png" for name in drawn} == {file.name for file in path.parent.glob("*-curves.png")}
 
 
 @pytest.mark.parametrize("only_a, only_b", [(3, 0), (9, 4), (1193, 37), (30, 1100), (5000, 5000)])
@@ -141,17 +139,6 @@ def test_a_row_is_held_against_cross_entropy_of_its_own_setting_and_seeds():
     told = RUNS[0] | {"test_clips_trained_on": 7, "test_speakers_trained_on": 2, "commands": ["x --precision=bf16", ""]}
     for line in ("Up to 7 of the test clips and 2 of their speakers", "1 of 6 results were trained in bf16"):
         assert line not in table and line in summary.markdown([told, *RUNS[1:]])
-
-
-def test_pictures_show_one_setting():
-    found = pictures.side_by_side(summary.rows(RUNS))
-    small = replace(BASE, margin=0.2)
-    assert {name: {row["cell"] for row in shown} for name, shown in found.items()} == {
-        "Res8-2x10": {BASE, BASE.of("ce")}, "Res8-2x10-margin0.2": {small, BASE.of("ce")}}
-    assert pictures.draw_curves(found["Res8-2x10"])[:8] == b"\x89PNG\r\n\x1a\n"
-    alone = [result(replace(BASE, steps=steps, margin=margin), "10")
-             for steps, margin in ((6, 0.5), (6, 0.2), (9, 0.2))]
-    assert list(pictures.side_by_side(summary.rows(alone))) == ["Res8-2x10-margin0.2"]  # of one method, the most rows
 
 
 def test_words_never_heard_have_a_table_for_each_protocol_and_rows_for_what_varies():
@@ -370,7 +357,6 @@ def test_a_grid_from_end_to_end(compared):
     knn = next(one for one in runs.values() if one["cell"]["method"] == "knn")
     assert set(knn["k"]) == {"1", "3"} and knn["dev_accuracy"] > 1 / 6
     assert (compared.path.parent / "compare.md").read_text() in compared.out
-    assert {path.name for path in compared.path.parent.glob("*.png")} == {"compare-Res8-6x4-width12-curves.png"}
 
 
 def test_what_is_known_is_not_run_again_and_what_is_lost_is(compared):
