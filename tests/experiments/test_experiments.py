@@ -25,6 +25,7 @@ from experiments.cells import Cell
 from experiments.results import Data
 from models.runs.options.loss import LOSSES, resolve_loss
 from models.runs.options.recipe import HEAD, resolve_recipe
+from tests.conftest import write_set
 
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 BASE = Cell("small", "Res8", "knn", 6, 0, batch_classes=2, per_class=10)
@@ -160,14 +161,9 @@ def test_words_never_heard_have_a_table_for_each_protocol_and_rows_for_what_vari
 
 def small(folder, **changed):
     """A data set of two words, registered as "small"; ``changed`` are other utterances by split."""
-    folder.mkdir(exist_ok=True)
-    for split in ("train", "dev", "test"):
-        own = [Utterance(str(folder / word / f"{split}{i}.wav"), word, 1.0)
-               for word in ("bed", "cat") for i in range(3)]
-        write_manifest(folder / f"{split}.json", changed.get(split, own))
-    register("small", **{split: folder / f"{split}.json" for split in ("train", "dev", "test")},
-             registry=folder / "manifests.json")
-    return load_corpus("small", registry=folder / "manifests.json")
+    own = {split: [Utterance(str(folder / word / f"{split}{i}.wav"), word, 1.0)
+                   for word in ("bed", "cat") for i in range(3)] for split in ("train", "dev", "test")}
+    return load_corpus("small", registry=write_set(folder, "small", **own | changed))
 
 
 def small_flags(folder, *flags):

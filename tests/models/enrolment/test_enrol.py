@@ -29,6 +29,7 @@ from models.enrolment.enrol import (
 )
 from models.neighbours import pairs
 from models.runs.options.enrolment import PROTOCOLS
+from tests.conftest import unit
 
 LABELS = ["bed", "cat", "dog", "four", "tree"]
 
@@ -43,8 +44,7 @@ def equal_error_rate(known, unknown) -> float:
 
 def test_by_the_nearest_clip_one_clip_is_left_out_for_it_is_the_mean():
     rng = np.random.default_rng(0)
-    vectors = rng.standard_normal((20, 4)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors = unit(rng, 20, 4)
     methods = {"mean": by_mean(vectors[:8], vectors[8:]), f"mean{NEAREST}": by_clip(vectors[:8], vectors[8:])}
     drawn = np.stack([rng.permutation(12).reshape(3, 4) for _ in range(2)])
     results = evaluate(methods, drawn, [1, 3], np.arange(8) % 3)
@@ -173,11 +173,6 @@ def test_draws_follow_from_the_seed_and_grow_with_the_shots():
 def test_targets_are_positions_among_the_enrolled():
     np.testing.assert_array_equal(targets(np.array([4, 0, 1, 3, 2, 4]), np.array([1, 3])),
                                   [UNKNOWN, UNKNOWN, 0, 1, UNKNOWN, UNKNOWN])
-
-
-def unit(rng, *shape) -> np.ndarray:
-    x = rng.standard_normal(shape).astype(np.float32)
-    return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
 
 @pytest.mark.parametrize("cells", [1, 40, 1 << 24])
