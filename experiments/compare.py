@@ -8,6 +8,7 @@ steps once more, and "shots" tests that encoder on words that it never heard.
 
 import argparse
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,6 @@ from data.manifests.manifest import write_manifest
 from data.manifests.registry import SPLITS, register, registered
 from experiments import cells, new_words, results, summary
 from experiments.loop import Loop
-from experiments.pictures import draw_curves, side_by_side
 from models.runs import session
 from models.runs.options.common import MODELS
 from models.runs.options.loss import LOSSES, MINING
@@ -46,10 +46,9 @@ def parse_args(argv=None) -> argparse.Namespace:
     group.add_argument("--unknown", nargs="*", metavar="LABEL",
                        help="words to reject; without LABEL, all that --enroll does not name (default: none)")
     group = parser.add_argument_group("where and how")
-    one(group, "--out", "gets compare.json, compare.md and pictures (default: RUNS_DIR/MANIFEST)", type=Path)
+    one(group, "--out", "gets compare.json and compare.md (default: RUNS_DIR/MANIFEST)", type=Path)
     one(group, "--runs_dir", "gets the runs", Path("runs/compare"), type=Path)
     group.add_argument("--dry_run", help="print the cells that are to be run, and run none", action="store_true")
-    one(group, "--jobs", "cells at a time, which share the cores", 1, type=count)
     one(group, "--gpu", "number of the GPU, if there is one", 0, type=whole)
     one(group, "--precision", "as in the training scripts", choices=("32", "bf16"))
     one(group, "--registry", "of the data sets", ROOT / "manifests.json", type=Path)
@@ -95,15 +94,14 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
             "losses that take them, as loss_lr=1e-2", [], type=_extra, metavar="FLAG=VALUE")
 
 
-def several(group, flag: str, text: str, default=None, **how) -> None:
-    """A flag that takes several values."""
-    usual = f" (default: {' '.join(map(str, default))})" if default not in (None, [], [None]) else ""
-    group.add_argument(flag, nargs="+", default=default, help=text + usual, **how)
-
-
 def one(group, flag: str, text: str, default=None, **how) -> None:
-    """A flag that takes one value."""
-    group.add_argument(flag, default=default, help=text + ("" if default is None else f" (default: {default})"), **how)
+    """A flag and its text, with the default in it if there is one."""
+    values = default if isinstance(default, list) else [default]
+    usual = "" if values in ([], [None]) else f" (default: {' '.join(map(str, values))})"
+    group.add_argument(flag, default=default, help=text + usual, **how)
+
+
+several = partial(one, nargs="+")
 
 
 def _fraction(text: str) -> float:
@@ -152,7 +150,10 @@ def main(args: argparse.Namespace) -> int:
     finally:
         if found := [run for run in results.read(path).values()
                      if run["cell"]["manifest"] == args.manifest and data.has(run)]:
-            write(args.out, found)
+            print(f"\n{tables(found)}")
+            with write_atomically(args.out / "compare.md") as file:
+                file.write(tables(found))
+            print(f"wrote {path} and compare.md")
     if problems:
         raise UserError(f"{len(problems)} of {len(chains)} runs failed, the first: {problems[0]}")
     return 0
@@ -195,17 +196,6 @@ def tables(runs: list[dict]) -> str:
     """compare.md."""
     tested = [run for run in runs if "shots" not in run]
     return "\n".join(filter(None, [tested and summary.markdown(tested), new_words.markdown(runs)]))
-
-
-def write(out: Path, runs: list[dict]) -> None:
-    """The tables, printed and as compare.md, and each setting's learning curves as PNG."""
-    print(f"\n{tables(runs)}")
-    with write_atomically(out / "compare.md") as file:
-        file.write(tables(runs))
-    for name, rows in side_by_side(summary.rows(run for run in runs if "shots" not in run)).items():
-        with write_atomically(out / f"compare-{name}-curves.png", "wb") as file:
-            file.write(draw_curves(rows))
-    print(f"wrote {out / 'compare.json'}, compare.md and pictures")
 
 
 if __name__ == "__main__":

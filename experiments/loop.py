@@ -1,17 +1,14 @@
-"""The loop over cells: each is trained and tested by the scripts, several at a time, and goes on where it was."""
+"""The loop over cells: each is trained and tested by the scripts, and goes on where it was."""
 
 import csv
 import hashlib
 import json
-import os
 import shlex
 import subprocess
 import sys
 from argparse import Namespace
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from data.base.cores import cores
 from data.base.errors import UserError
 from data.base.files import ROOT
 from experiments import cells, new_words, results
@@ -28,40 +25,26 @@ class Loop:
     def __init__(self, args: Namespace, data: Data, enrolling: dict | None):
         self.args, self.data, self.enrolling = args, data, enrolling
         self.precision = [f"--precision={args.precision}"] if args.precision else []
-        self.running: set[subprocess.Popen] = set()
-        self.stopped = False
 
     def run(self, chains: list[list[Cell]], known: dict[str, dict]) -> list[str]:
-        """Run the cells that are not known, ``--jobs`` chains at a time, and add each result to compare.json. Returns
-        what went wrong, a line a chain."""
+        """Run the cells that are not known, and add each result to compare.json. Returns what went wrong, a line a
+        chain: cells that share an encoder, one after the other."""
         problems = []
-        with ThreadPoolExecutor(self.args.jobs) as pool:
+        for chain in chains:
+            missing = [cell for cell in chain if cell.name not in known]
             try:
-                for future in as_completed([pool.submit(self.run_chain, chain, known) for chain in chains]):
-                    try:
-                        future.result()
-                    except UserError as error:
-                        problems.append(str(error))
-                        print(problems[-1], flush=True)
-            except BaseException:  # as a signal: each script saves a checkpoint and ends
-                self.stopped = True
-                pool.shutdown(wait=False, cancel_futures=True)
-                for process in list(self.running):
-                    process.terminate()
-                raise
+                for cell in chain:
+                    if cell in missing or any(other.method == "head" for other in missing):
+                        self.train(cell)
+                    if cell in missing:
+                        result = self.test(cell)
+                        results.add(self.args.out / "compare.json", result)
+                        right = f"{100 * result['accuracy']:.2f} %" if "accuracy" in result else "tested"
+                        print(f"{cell.name}: {right} ({result['seconds'] / 60:.1f} min)", flush=True)
+            except UserError as error:
+                problems.append(str(error))
+                print(problems[-1], flush=True)
         return problems
-
-    def run_chain(self, chain: list[Cell], known: dict[str, dict]) -> None:
-        """Cells that share an encoder, one after the other."""
-        missing = [cell for cell in chain if cell.name not in known]
-        for cell in chain:
-            if cell in missing or any(other.method == "head" for other in missing):
-                self.train(cell)
-            if cell in missing:
-                result = self.test(cell)
-                results.add(self.args.out / "compare.json", result)
-                right = f"{100 * result['accuracy']:.2f} %" if "accuracy" in result else "tested"
-                print(f"{cell.name}: {right} ({result['seconds'] / 60:.1f} min)", flush=True)
 
     def looks(self, cell: Cell) -> bool:
         """Whether its encoder is looked at with the data set's new words, which cross-entropy's is not."""
@@ -145,18 +128,18 @@ class Loop:
 
     def script(self, cell: Cell, command: list[str]) -> None:
         """Run a script; what it prints goes to the run's log.txt. Raises UserError with what it had to say."""
-        if self.stopped:
-            raise UserError(f"{cell.name}: stopped")
         path = self.folder(cell) / "log.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
-        threads = {"OMP_NUM_THREADS": str(max(1, cores() // self.args.jobs))} if self.args.jobs > 1 else {}
         with path.open("a", encoding="utf-8") as log:
             print(f"$ python {shlex.join(command)}", file=log, flush=True)
             process = subprocess.Popen([sys.executable, ROOT / command[0], *command[1:]], stdout=log, stderr=log,
-                                       stdin=subprocess.DEVNULL, env=os.environ | threads, process_group=0)
-            self.running.add(process)
-            code = process.wait()
-            self.running.discard(process)
+                                       stdin=subprocess.DEVNULL, process_group=0)
+            try:
+                code = process.wait()
+            except BaseException:  # as a signal: the script saves a checkpoint and ends
+                process.terminate()
+                process.wait()
+                raise
         if code:
             last = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1]
             reason = last.partition("error: ")[2] or last

@@ -50,6 +50,21 @@ def spoken(word: int, rng: np.random.Generator, seconds: float = 1.0) -> np.ndar
     return 0.2 * envelope * sound + 0.01 * rng.standard_normal(len(t))
 
 
+def write_set(folder, name, registry=None, **splits):
+    """Write manifests of utterances by split, and register them, in ``folder`` by default. Returns the registry."""
+    registry = registry or folder / "manifests.json"
+    for split, utterances in splits.items():
+        write_manifest(folder / f"{split}.json", utterances)
+    register(name, **{split: folder / f"{split}.json" for split in ("train", "dev", "test")}, registry=registry)
+    return registry
+
+
+def unit(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """Random float32 vectors of length 1 in the last axis."""
+    x = rng.standard_normal(shape).astype(np.float32)
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
 @pytest.fixture(scope="session")
 def words(tmp_path_factory):
     """A registered data set "words" of six classes with 12 / 5 / 5 clips each, and a folder of noise.

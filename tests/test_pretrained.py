@@ -9,9 +9,9 @@ import torch
 
 from data.base.files import ROOT
 from data.demo.espeak import Saying, speak
-from data.manifests.manifest import Utterance, write_manifest
-from data.manifests.registry import register
+from data.manifests.manifest import Utterance
 from models.encoders import load_encoder
+from tests.conftest import write_set
 
 SHIPPED = ROOT / "pretrained"
 WORDS = ["alexa", "computer", "jarvis", "tangerine"]  # none of which it was trained on
@@ -28,10 +28,8 @@ def spoken(tmp_path_factory):
             loud = np.flatnonzero(np.abs(sound) > 300)
             soundfile.write(path, sound[loud[0]:loud[-1] + 1], rate, "PCM_16")
             rows.append((split, Utterance(str(path), WORDS[i // 3], 1.0, speaker=split)))
-    for split in ("train", "dev", "test"):
-        write_manifest(folder / f"{split}.json", [u for where, u in rows if where == split])
-    register("spoken", **{split: folder / f"{split}.json" for split in ("train", "dev", "test")},
-             registry=folder / "manifests.json")
+    write_set(folder, "spoken", **{split: [u for where, u in rows if where == split]
+                                   for split in ("train", "dev", "test")})
     return folder
 
 

@@ -7,7 +7,7 @@ import soundfile
 
 from data.manifests.manifest import Utterance, write_manifest
 from data.manifests.registry import read_registry, register
-from tests.conftest import TRAIN, infer, refused
+from tests.conftest import TRAIN, infer, refused, write_set
 
 
 def test_unknown_manifest_lists_the_known_ones(encoder, run, words, runs):
@@ -102,9 +102,6 @@ def test_a_head_is_tested_on_the_labels_it_knows(encoder, run, words, tmp_path, 
         "--num_steps=2")
     few = [u for u in (words.folder / "train.json").read_text().splitlines() if '"tree"' not in u]
     utterances = [Utterance(str(words.folder / u["audio_filepath"]), u["label"], 1.0) for u in map(json.loads, few)]
-    for split in ("train", "dev", "test"):
-        write_manifest(tmp_path / f"{split}.json", utterances)
-    register("few", **{split: tmp_path / f"{split}.json" for split in ("train", "dev", "test")},
-             registry=tmp_path / "manifests.json")
+    registry = write_set(tmp_path, "few", train=utterances, dev=utterances, test=utterances)
     refused(run("infer_notl", "--name=enc", "--cl_name=head2", f"--runs_dir={runs}", "--model=Res8", "--manifest=few",
-                f"--registry={tmp_path / 'manifests.json'}"), "5 labels", "head2", "6", "tree")
+                f"--registry={registry}"), "5 labels", "head2", "6", "tree")

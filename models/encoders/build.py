@@ -10,8 +10,6 @@ from data.audio.decoding import SAMPLE_RATE
 from models.context import MARGIN, SHARED
 from models.encoders.frontend import frames_of
 
-BCRES = "BCRes"  # which the size follows
-
 
 def encoder_of(args: Namespace) -> nn.Module:
     """The untrained encoder of a script's arguments, its sizes filled in by `resolve_sizes` or `find_encoder`."""
@@ -24,10 +22,6 @@ def make_encoder(model: str, width: int, embedding: int | None = None, filters: 
                  frames: int = 112, parts: int = 1, compression: str = "log") -> nn.Module:
     """An untrained encoder: log-mel (B, F, T) to embeddings (B, D), not normalised. ``width`` is the channels of Res8
     and Res15, and D unless ``embedding`` is given. Quartz alone takes ``filters`` and ``frames``."""
-    if model.startswith(BCRES):
-        from models.encoders.bcresnet import BCResNet
-
-        return BCResNet(float(model.removeprefix(BCRES)), embedding or width)
     if model == "Quartz":
         from models.encoders.quartznet import Quartz
 

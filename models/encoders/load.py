@@ -117,11 +117,8 @@ def saved_sizes(paths: list[Path], model: str) -> tuple[int, int, int | None, in
         if model == "Quartz":
             width, filters = len(last["weight"]), [len(w) for w in first.values() if w.ndim == 3][-1]
             return width, width, filters, 1
-        width = len(first["conv0.weight" if model in ("Res8", "Res15") else "project.weight"])
-        project = first.get("project.weight")
-        if project is None or model not in ("Res8", "Res15"):
-            return width, width, None, 1
-        return width, len(project), None, project.shape[1] // width
+        width, project = len(first["conv0.weight"]), first.get("project.weight")
+        return (width, width, None, 1) if project is None else (width, len(project), None, project.shape[1] // width)
     except (KeyError, IndexError, AttributeError, TypeError):
         raise UserError(f"{paths[0]}: not a checkpoint of {model}; check --model") from None
 

@@ -141,11 +141,6 @@ def clip_scores(queries: np.ndarray, enrolled: np.ndarray) -> np.ndarray:
     return (queries @ enrolled.reshape(-1, enrolled.shape[2]).T).reshape(len(queries), *enrolled.shape[:2])
 
 
-def by_nearest(similarities: np.ndarray) -> Comparison:
-    """Compare with each class's most similar enrolled clip; similarities (Q, P) of queries and pool."""
-    return lambda rows, part: similarities[part][:, rows].max(2)
-
-
 def evaluate(methods: dict[str, Comparison], drawn: np.ndarray, shots: Sequence[int],
              truth: np.ndarray) -> list[Result]:
     """Test every method with every number of shots (at most N) on every draw of (R, C, N) rows of the pool; ``truth``

@@ -50,13 +50,8 @@ def test_enrolled_words(subject: Subject, run: Run, words: Words) -> None:
     reference = None
     if len(unknown):
         reference, facts["cohort"] = choose_cohort(subject, words)
-    methods = ways_to_score(queries.vectors, templates.vectors, reference)
-    if args.baselines:
-        from models.enrolment.baselines import comparisons
-
-        methods |= comparisons((test, tested), (train, pool))
     truth = enrol.targets(queries.labels, enrolled)
-    results = enrol.evaluate(methods, drawn, args.shots, truth)
+    results = enrol.evaluate(ways_to_score(queries.vectors, templates.vectors, reference), drawn, args.shots, truth)
 
     # what is known of them
     facts |= {"enrolled": [labels[c] for c in enrolled], "unknown": [labels[c] for c in unknown],

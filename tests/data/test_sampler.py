@@ -177,14 +177,6 @@ def test_near_batches_are_words_and_a_partner_of_each_among_its_three_nearest(cl
         assert (np.abs(counts - expected) < 5 * np.sqrt(expected)).all()  # each place, and each word, as often
 
 
-@pytest.mark.parametrize("names", [["_silence_", "_unknown_", "yes"], ["1", "2", "35"], ["да", "нет", "日本"]])
-def test_labels_that_are_no_words(names):
-    labels = shuffled_labels([4, 4, 4])
-    for data_probs in range(7):
-        made = BalancedBatchSampler(labels, names, 2, 2, data_probs=data_probs, num_steps=20)
-        assert {len(batch) for batch in made} == {4}
-
-
 def test_nearest_words_are_not_looked_up_without_near_draws(monkeypatch):
     monkeypatch.setattr(sampler, "nearest_words", None)  # calling it would fail
     for data_probs, mixture in enumerate(MIXTURES):

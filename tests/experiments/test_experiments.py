@@ -20,11 +20,12 @@ from data.manifests import corpus as corpora
 from data.manifests.corpus import load_corpus
 from data.manifests.manifest import Utterance, write_manifest
 from data.manifests.registry import register, registered
-from experiments import cells, compare, new_words, pictures, results, summary
+from experiments import cells, compare, new_words, results, summary
 from experiments.cells import Cell
 from experiments.results import Data
 from models.runs.options.loss import LOSSES, resolve_loss
 from models.runs.options.recipe import HEAD, resolve_recipe
+from tests.conftest import write_set
 
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 BASE = Cell("small", "Res8", "knn", 6, 0, batch_classes=2, per_class=10)
@@ -77,7 +78,7 @@ def test_cells_are_multiplied_only_by_what_their_method_and_loss_take():
 @pytest.mark.parametrize("cell", [
     BASE, replace(BASE, augment=True, margin=0.2, mining="hardest", data_probs=2),
     replace(BASE, recipe="paper", width=64, extra=("--lr=0.002", "--no-shift")),
-    replace(BASE, manifest="a+b", shares=(2.0, 1.0), model="BCRes3", augment=True, extra=("--spec_augment=light",)),
+    replace(BASE, manifest="a+b", shares=(2.0, 1.0), model="Res15", augment=True, extra=("--spec_augment=light",)),
     *(replace(BASE, loss=loss, extra=("--scale=20",) if "scale" in LOSSES[loss] else ()) for loss in LOSSES)])
 def test_all_methods_get_the_same_budget_from_the_scripts_themselves(cell):
     budgets = []
@@ -105,8 +106,6 @@ def test_published_results_are_read_and_give_the_published_tables(path, tmp_path
         results.add(tmp_path / "compare.json", run)
     assert sorted((tmp_path / "compare.json").read_text().splitlines()) == sorted(path.read_text().splitlines())
     assert compare.tables(list(read.values())) == path.with_name("compare.md").read_text()
-    drawn = pictures.side_by_side(summary.rows(run for run in read.values() if "shots" not in run))
-    assert {f"compare-{name}-curves.png" for name in drawn} == {file.name for file in path.parent.glob("*-curves.png")}
 
 
 @pytest.mark.parametrize("only_a, only_b", [(3, 0), (9, 4), (1193, 37), (30, 1100), (5000, 5000)])
@@ -143,17 +142,6 @@ def test_a_row_is_held_against_cross_entropy_of_its_own_setting_and_seeds():
         assert line not in table and line in summary.markdown([told, *RUNS[1:]])
 
 
-def test_pictures_show_one_setting():
-    found = pictures.side_by_side(summary.rows(RUNS))
-    small = replace(BASE, margin=0.2)
-    assert {name: {row["cell"] for row in shown} for name, shown in found.items()} == {
-        "Res8-2x10": {BASE, BASE.of("ce")}, "Res8-2x10-margin0.2": {small, BASE.of("ce")}}
-    assert pictures.draw_curves(found["Res8-2x10"])[:8] == b"\x89PNG\r\n\x1a\n"
-    alone = [result(replace(BASE, steps=steps, margin=margin), "10")
-             for steps, margin in ((6, 0.5), (6, 0.2), (9, 0.2))]
-    assert list(pictures.side_by_side(summary.rows(alone))) == ["Res8-2x10-margin0.2"]  # of one method, the most rows
-
-
 def test_words_never_heard_have_a_table_for_each_protocol_and_rows_for_what_varies():
     other = PROTOCOL | {"repeats": 9}
     runs = [shots(SHOTS, 0.5), shots(replace(SHOTS, seed=1), 0.25), shots(replace(SHOTS, loss="supcon"), 0.875),
@@ -173,14 +161,9 @@ def test_words_never_heard_have_a_table_for_each_protocol_and_rows_for_what_vari
 
 def small(folder, **changed):
     """A data set of two words, registered as "small"; ``changed`` are other utterances by split."""
-    folder.mkdir(exist_ok=True)
-    for split in ("train", "dev", "test"):
-        own = [Utterance(str(folder / word / f"{split}{i}.wav"), word, 1.0)
-               for word in ("bed", "cat") for i in range(3)]
-        write_manifest(folder / f"{split}.json", changed.get(split, own))
-    register("small", **{split: folder / f"{split}.json" for split in ("train", "dev", "test")},
-             registry=folder / "manifests.json")
-    return load_corpus("small", registry=folder / "manifests.json")
+    own = {split: [Utterance(str(folder / word / f"{split}{i}.wav"), word, 1.0)
+                   for word in ("bed", "cat") for i in range(3)] for split in ("train", "dev", "test")}
+    return load_corpus("small", registry=write_set(folder, "small", **own | changed))
 
 
 def small_flags(folder, *flags):
@@ -370,7 +353,6 @@ def test_a_grid_from_end_to_end(compared):
     knn = next(one for one in runs.values() if one["cell"]["method"] == "knn")
     assert set(knn["k"]) == {"1", "3"} and knn["dev_accuracy"] > 1 / 6
     assert (compared.path.parent / "compare.md").read_text() in compared.out
-    assert {path.name for path in compared.path.parent.glob("*.png")} == {"compare-Res8-6x4-width12-curves.png"}
 
 
 def test_what_is_known_is_not_run_again_and_what_is_lost_is(compared):

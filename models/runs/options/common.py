@@ -8,7 +8,7 @@ from data.base.values import clip_seconds, count, whole, width
 from models.context import SECONDS, SHARED
 from models.runs.parser import Parser
 
-MODELS = ("Res8", "Res15", "Quartz", "BCRes1", "BCRes1.5", "BCRes2", "BCRes3", "BCRes6", "BCRes8")
+MODELS = ("Res8", "Res15", "Quartz")
 
 
 def add_run(parser: Parser, name_help: str) -> None:

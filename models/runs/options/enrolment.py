@@ -35,9 +35,6 @@ def add_enrolment(parser: Parser) -> None:
         help="where there are unknown words, a data set whose training clips of other words all scores are also "
              "normalised and embeddings whitened by (default: the cohort kept beside the encoder, or else what it was "
              "trained on, if that is still there)")
-    add("--baselines", action="store_true",
-        help="compare with dynamic time warping of MFCCs, which takes minutes, and the cosine of log-mel spectrograms "
-             "(default: off)")
 
 
 def check_enrolment(args: argparse.Namespace) -> None:

@@ -150,12 +150,6 @@ def test_names_that_others_have_or_that_leave_the_folder(tmp_path, name):
     assert [path.name for path in tmp_path.iterdir()] == ["r.json"]
 
 
-def test_unwritable_out(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="file"):
-        demo.make(tmp_path / "file" / "demo", registry=tmp_path / "manifests.json", voices=3, takes=1)
-
-
 @pytest.mark.parametrize(("loader", "reason"), [
     ("raise ImportError('No module named espeakng_loader')", "No module named"),
     ("def get_library_path(): return '/nowhere/libespeak-ng.so'", "/nowhere/libespeak-ng.so"),

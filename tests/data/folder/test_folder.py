@@ -197,20 +197,6 @@ def test_words_without_training_clips_are_dropped_and_listed(tmp_path):
     assert corpus.labels == ["a", "b"]
 
 
-def test_word_folders_may_be_links_and_may_have_folders(tmp_path):
-    root = a_folder(tmp_path / "elsewhere", words=("a", "b"))
-    linked = tmp_path / "r"
-    linked.mkdir()
-    (linked / "a").symlink_to(root / "a")
-    for s in range(5):
-        record(linked / "c" / f"person{s}" / "1.wav")
-        record(linked / "a" / f"person{s}" / "2.wav")
-    said, corpus, _ = run(linked, "--speaker_regex", r"^(person\d|sp\d)")
-    assert "speakers: 10" in said
-    assert corpus.labels == ["a", "c"]
-    assert all(path.startswith(str(linked)) for path in home(corpus))
-
-
 @pytest.mark.parametrize(("make", "complaint"), [
     (lambda root: None, "r: cannot be read .No such file"),
     (lambda root: root.mkdir(), "has no sub-folders"),

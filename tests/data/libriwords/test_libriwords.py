@@ -298,24 +298,15 @@ def test_what_cannot_be_used_among_the_files_is_a_line_each(tmp_path, monkeypatc
         assert entries(tmp_path / "out", 3, split) == entries(tmp_path / "clean", 3, split)
 
 
-def test_marks_that_are_no_words_are_left_out(tmp_path, monkeypatch, capsys):
-    for speaker in range(3):
-        add_utterance(tmp_path, f"{speaker}-1-0", [("<unk>", 0.1, 0.2), ("SIL", 0.2, 0.3), ("Yes", 0.3, 0.5),
-                                                   ("no", 0.5, 0.8), ("x2", 0.8, 0.9)])
-    run(monkeypatch, tmp_path, tmp_path / "out", "--sizes", 10)
-    assert list(table(tmp_path / "out", 10)) == ["no", "yes"]
-    assert "6 intervals whose mark is no word" in capsys.readouterr().out
-
-
 def test_words_of_other_scripts_and_unicode_forms_are_words(tmp_path, monkeypatch, capsys):
     marks = ["cafe\u0301", "CAF\u00c9", "\u0939\u093f\u0928\u094d\u0926\u0940", "don\u2019t", "don't", "ni\u200cst",
-             "\u0301", "'", "x\u0301-y"]
+             "\u0301", "'", "x\u0301-y", "<unk>", "SIL", "x2"]
     for speaker in range(3):
         add_utterance(tmp_path, f"{speaker}-1-0", [(m, i / 10, (i + 1) / 10) for i, m in enumerate(marks)])
     run(monkeypatch, tmp_path, tmp_path / "out", "--sizes", 10)
     aligned = {word: int(row["aligned"]) for word, row in table(tmp_path / "out", 10).items()}
     assert aligned == {"caf\u00e9": 6, marks[2]: 3, "don't": 6, marks[5]: 3}
-    assert "9 intervals whose mark is no word" in capsys.readouterr().out
+    assert "15 intervals whose mark is no word" in capsys.readouterr().out
     run(monkeypatch, tmp_path, tmp_path / "out", "--sizes", 10, "--name", "x", "--exclude_words", "CAFE\u0301",
         "DON\u2019T")
     assert {entry[1] for entry in entries(tmp_path / "out", "x-10", "train")} == {marks[2], marks[5]}
@@ -375,12 +366,6 @@ def test_split_is_close_to_the_shares_with_frequent_classes_everywhere():
     assert np.array_equal(part, balanced_split(names, counts))
     order = rng.permutation(28)
     assert np.array_equal(part[order], balanced_split([names[i] for i in order], counts[order]))
-
-
-def test_few_speakers_still_fill_every_split():
-    for speakers in (3, 4, 5):
-        counts = np.full((speakers, 2), 10)
-        assert set(balanced_split([str(s) for s in range(speakers)], counts)) == {0, 1, 2}
     assert set(balanced_split(["a", "b", "c"], np.eye(3, dtype=int))) == {0, 1, 2}  # no class can be in all three
 
 

@@ -327,13 +327,6 @@ def test_bad_audio_is_an_error_or_left_out(run, root, content):
     assert f"yes/{bad.name}" not in names(corpus)["train"]
 
 
-def test_speaker_in_two_splits_is_an_error(run, root):
-    with (root / "testing_list.txt").open("a") as file:
-        file.write(f"\nyes/{SPEAKERS['train'][0]}_nohash_0.wav\n")
-    with pytest.raises(UserError, match=f"speaker '{SPEAKERS['train'][0]}'"):
-        run(root)
-
-
 @pytest.mark.parametrize(("flags", "message"), [
     (["--words", "yes", "--silence"], "--silence adds background noise to all words"),
     (["--words", "yes", "--classes", "12"], "exclude each other"), (["--protocol", "official"], "--classes 12"),
@@ -346,6 +339,10 @@ def test_bad_flags(run, made, tmp_path, flags, message):
 
 
 def test_names(run, made, tmp_path):
+    (tmp_path / "m.json").write_text('{"10": {"train": "x", "made_by": "python -m data.libriwords"}}')
+    with pytest.raises(UserError, match=r"--name '10'.*another data set of that name"):
+        run(made, name="10")
+    assert not (tmp_path / "out").exists()
     with pytest.raises(UserError, match="13 words are not the 35 of version 2; name this set with --name"):
         run(made, name=None)
     with pytest.raises(UserError, match="--words and --list make a set of its own; name it with --name"):
@@ -378,8 +375,17 @@ def test_bad_folders(run, root, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="has no sub-folders with files"):
         run(tmp_path / "empty")
+    for split in ("train", "dev", "test"):
+        write_wav(tmp_path / "flat" / split / "a_nohash_0.wav", noise(1))
+    with pytest.raises(UserError, match="splits of the data"):
+        run(tmp_path / "flat")
+    lists = (root / "testing_list.txt").read_text()
+    (root / "testing_list.txt").write_text(f"{lists}\nyes/{SPEAKERS['train'][0]}_nohash_0.wav\n")
+    with pytest.raises(UserError, match=f"speaker '{SPEAKERS['train'][0]}'"):
+        run(root)
+    (root / "testing_list.txt").write_text(lists)
     with (root / "validation_list.txt").open("a") as file:
-        file.write((root / "testing_list.txt").read_text().splitlines()[0])
+        file.write(lists.splitlines()[0])
     with pytest.raises(UserError, match=r"testing_list.txt: .* is in validation_list.txt too"):
         run(root)
     (root / "testing_list.txt").unlink()
@@ -471,21 +477,6 @@ def test_one_recording_under_two_words_is_said(run, root):
     shutil.copy(one, other)
     says, _ = run(root)
     assert f"1 clips have the audio of one of another word, so one of the two is wrong: {one} = {other}" in says
-
-
-def test_splits_are_no_words(run, tmp_path):
-    for split in ("train", "dev", "test"):
-        write_wav(tmp_path / "flat" / split / "a_nohash_0.wav", noise(1))
-    with pytest.raises(UserError, match="splits of the data"):
-        run(tmp_path / "flat")
-
-
-def test_names_and_folders_of_other_data_sets_stay(run, made, tmp_path):
-    before = json.dumps({"10": {"train": "x", "made_by": "python -m data.libriwords"}})
-    (tmp_path / "m.json").write_text(before)
-    with pytest.raises(UserError, match=r"--name '10'.*another data set of that name"):
-        run(made, name="10")
-    assert (tmp_path / "m.json").read_text() == before and not (tmp_path / "out").exists()
 
 
 def test_silence_is_made_from_any_format_at_any_depth_and_not_from_what_hides(tmp_path):

@@ -7,16 +7,11 @@ import pytest
 
 from data.base.errors import UserError
 from data.manifests.corpus import load_corpus
-from data.manifests.manifest import Utterance, write_manifest
-from data.manifests.registry import register
+from data.manifests.manifest import Utterance
 from models.enrolment import cohort
 from models.enrolment.cohort import choose, comparisons, find, statistics
 from models.enrolment.enrol import NEAREST, by_clip, by_mean
-
-
-def unit(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    x = rng.standard_normal(shape).astype(np.float32)
-    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+from tests.conftest import unit, write_set
 
 
 @pytest.mark.parametrize("cells", [1, 1 << 24])
@@ -46,14 +41,9 @@ def test_comparisons_are_the_norm_of_each_plain_score_whatever_the_slice(part):
 @pytest.fixture
 def corpus(tmp_path):
     """Registered as "many": forty training clips of each of four words."""
-    def utterances():
-        return [Utterance(str(tmp_path / word / f"{i}.wav"), word, 1.0) for word in ("Bed", "cat", "dog", "tree")
-                for i in range(40)]
-    for split in ("train", "dev", "test"):
-        write_manifest(tmp_path / f"{split}.json", utterances())
-    register("many", **{split: tmp_path / f"{split}.json" for split in ("train", "dev", "test")},
-             registry=tmp_path / "manifests.json")
-    return load_corpus("many", registry=tmp_path / "manifests.json")
+    clips = [Utterance(str(tmp_path / word / f"{i}.wav"), word, 1.0) for word in ("Bed", "cat", "dog", "tree")
+             for i in range(40)]
+    return load_corpus("many", registry=write_set(tmp_path, "many", train=clips, dev=clips, test=clips))
 
 
 def test_a_cohort_has_no_clip_of_an_enrolled_or_unknown_word_however_it_is_written(corpus, monkeypatch):

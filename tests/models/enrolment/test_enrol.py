@@ -15,7 +15,6 @@ from models.enrolment.enrol import (
     UNKNOWN,
     by_clip,
     by_mean,
-    by_nearest,
     by_score,
     check_clips,
     check_protocol,
@@ -30,6 +29,7 @@ from models.enrolment.enrol import (
 )
 from models.neighbours import pairs
 from models.runs.options.enrolment import PROTOCOLS
+from tests.conftest import unit
 
 LABELS = ["bed", "cat", "dog", "four", "tree"]
 
@@ -44,8 +44,7 @@ def equal_error_rate(known, unknown) -> float:
 
 def test_by_the_nearest_clip_one_clip_is_left_out_for_it_is_the_mean():
     rng = np.random.default_rng(0)
-    vectors = rng.standard_normal((20, 4)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors = unit(rng, 20, 4)
     methods = {"mean": by_mean(vectors[:8], vectors[8:]), f"mean{NEAREST}": by_clip(vectors[:8], vectors[8:])}
     drawn = np.stack([rng.permutation(12).reshape(3, 4) for _ in range(2)])
     results = evaluate(methods, drawn, [1, 3], np.arange(8) % 3)
@@ -176,11 +175,6 @@ def test_targets_are_positions_among_the_enrolled():
                                   [UNKNOWN, UNKNOWN, 0, 1, UNKNOWN, UNKNOWN])
 
 
-def unit(rng, *shape) -> np.ndarray:
-    x = rng.standard_normal(shape).astype(np.float32)
-    return x / np.linalg.norm(x, axis=-1, keepdims=True)
-
-
 @pytest.mark.parametrize("cells", [1, 40, 1 << 24])
 def test_recognition_equals_comparing_one_clip_at_a_time(monkeypatch, cells):
     monkeypatch.setattr(enrol, "_SCORES", cells)  # one query at a time; blocks that do not divide them; all
@@ -190,7 +184,7 @@ def test_recognition_equals_comparing_one_clip_at_a_time(monkeypatch, cells):
     means = [sum(pool[i].astype(float) for i in clips) for clips in rows]
     by_hand = {"mean": [[q @ m / np.linalg.norm(m) for m in means] for q in queries],
                "nearest": [[max(q @ pool[i] for i in clips) for clips in rows] for q in queries]}
-    for rule, compare in (("mean", by_mean(queries, pool)), ("nearest", by_nearest(queries @ pool.T))):
+    for rule, compare in (("mean", by_mean(queries, pool)), ("nearest", by_clip(queries, pool))):
         best, score = recognise(compare, rows, len(queries))
         np.testing.assert_array_equal(best, np.argmax(by_hand[rule], axis=1))
         np.testing.assert_allclose(score, np.max(by_hand[rule], axis=1), atol=1e-6)
@@ -201,12 +195,13 @@ def test_scores_that_are_no_numbers_end_in_no_figure(value):
     similarities = np.random.default_rng(0).standard_normal((9, 6))
     similarities[4] = value
     with pytest.raises(UserError, match=r"'warped' are no numbers for 1 of the 9 test clips \(first: clip 4\)"):
-        evaluate({"warped": by_nearest(similarities)}, np.arange(6).reshape(1, 2, 3), [1, 3], np.arange(9) % 2)
+        evaluate({"warped": lambda rows, part: similarities[part][:, rows].max(2)},
+                 np.arange(6).reshape(1, 2, 3), [1, 3], np.arange(9) % 2)
 
 
 def test_equal_similarities_go_to_the_lowest_class():
     pool = np.eye(3, dtype=np.float32)[[0, 1, 1, 0]]
-    best, _ = recognise(by_nearest(pool @ pool.T), np.array([[1], [2], [0]]), 4)
+    best, _ = recognise(by_clip(pool, pool), np.array([[1], [2], [0]]), 4)
     np.testing.assert_array_equal(best, [2, 0, 0, 2])
 
 

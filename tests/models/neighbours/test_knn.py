@@ -11,11 +11,7 @@ from data.base.errors import UserError
 from data.manifests.manifest import Manifest
 from models.neighbours import knn
 from models.neighbours.knn import check_finite, classify, classify_each, few_clips, knn_search, vote
-
-
-def unit(rng: np.random.Generator, n: int, d: int = 8) -> np.ndarray:
-    x = rng.standard_normal((n, d)).astype(np.float32)
-    return x / np.linalg.norm(x, axis=1, keepdims=True)
+from tests.conftest import unit
 
 
 def oracle_vote(row, ties: str = "nearest") -> int:
@@ -53,7 +49,7 @@ def test_the_search_for_a_gpu_finds_what_faiss_finds(monkeypatch, cells):
 
 def test_a_view_with_strides_is_searched_like_its_copy():
     rng = np.random.default_rng(6)
-    train, queries = unit(rng, 80)[::2], np.asfortranarray(unit(rng, 9))
+    train, queries = unit(rng, 80, 8)[::2], np.asfortranarray(unit(rng, 9, 8))
     strided = knn_search(train, queries, 3)
     copied = knn_search(np.ascontiguousarray(train), np.ascontiguousarray(queries), 3)
     np.testing.assert_array_equal(strided[1], copied[1])
@@ -79,7 +75,7 @@ def test_ties_go_to_the_nearest_neighbours_class_or_to_the_lowest_label():
 @pytest.mark.parametrize("ties", ["nearest", "lowest"])
 def test_several_k_from_one_search_are_what_each_gives_alone(ties, monkeypatch):
     rng = np.random.default_rng(4)
-    train, queries, labels = unit(rng, 90), unit(rng, 40), rng.integers(0, 5, 90)
+    train, queries, labels = unit(rng, 90, 8), unit(rng, 40, 8), rng.integers(0, 5, 90)
     searches = []
     search = knn.knn_search
     monkeypatch.setattr(knn, "knn_search", lambda *given: searches.append(given[2]) or search(*given))
@@ -96,7 +92,7 @@ def test_several_k_from_one_search_are_what_each_gives_alone(ties, monkeypatch):
 
 def test_equally_similar_neighbours_come_in_the_order_of_their_rows():
     rng = np.random.default_rng(2)
-    once = unit(rng, 10)
+    once = unit(rng, 10, 8)
     for train in (np.concatenate([once, once[::-1], once]), np.repeat(once, 3, 0)):
         for device in (None, torch.device("cpu")):
             similarities, indices = knn_search(train, once, 3, device)
@@ -120,21 +116,21 @@ def test_k_out_of_range_is_named_with_the_train_set_size():
     rng = np.random.default_rng(0)
     for k in (13, 0, -4):
         with pytest.raises(UserError, match=rf"--k {k}: must be 1 to 12\b"):
-            classify(unit(rng, 12), np.zeros(12, int), unit(rng, 2), k)
+            classify(unit(rng, 12, 8), np.zeros(12, int), unit(rng, 2, 8), k)
 
 
 @pytest.mark.parametrize(("where", "named"), [(0, "train set"), (1, "queries")])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
 def test_embeddings_of_a_diverged_encoder_are_refused(where, named, value):
     rng = np.random.default_rng(0)
-    embeddings = [unit(rng, 12), unit(rng, 6)]
+    embeddings = [unit(rng, 12, 8), unit(rng, 6, 8)]
     embeddings[where][4, 2] = value
     with pytest.raises(UserError, match=rf"1 of the {len(embeddings[where])} .*{named}.*no numbers.*clip 4.*diverged"):
         classify(embeddings[0], np.zeros(12, int), embeddings[1], 3)
 
 
 def test_embeddings_without_a_direction_are_refused_and_their_clip_is_named():
-    embeddings = unit(np.random.default_rng(0), 6)
+    embeddings = unit(np.random.default_rng(0), 6, 8)
     clips = Manifest(Path("some.json"), ["bed"], [f"/clips/{i}.wav" for i in range(6)], np.arange(6)[::-1],
                      np.zeros(6), np.ones(6), np.zeros(6, int), np.full(6, None, object))
     check_finite(embeddings, "test set", clips)
@@ -146,7 +142,7 @@ def test_embeddings_without_a_direction_are_refused_and_their_clip_is_named():
 @pytest.mark.parametrize("k", [1, 2, 5, 40])
 def test_classify_equals_brute_force(k):
     rng = np.random.default_rng(k)
-    train, queries, labels = unit(rng, 120), unit(rng, 60), rng.integers(0, 6, 120).astype(np.int32)
+    train, queries, labels = unit(rng, 120, 8), unit(rng, 60, 8), rng.integers(0, 6, 120).astype(np.int32)
     found = classify(train, labels, queries, k)
     nearest = np.argsort(-(queries.astype(np.float64) @ train.T), axis=1)[:, :k]
     np.testing.assert_array_equal(found.labels, [oracle_vote(row) for row in labels[nearest]])

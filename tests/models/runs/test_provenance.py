@@ -11,12 +11,12 @@ import soundfile
 from data.base.errors import UserError
 from data.dataset import Clips
 from data.manifests.corpus import load_corpus
-from data.manifests.manifest import Utterance, write_manifest
+from data.manifests.manifest import Utterance
 from data.manifests.registry import register
 from models.report.enrol_report import tell_trained
 from models.runs.checkpoints import Run
 from models.runs.provenance import Record, fingerprint, tell_seen, trained_on, trained_words
-from tests.conftest import infer
+from tests.conftest import infer, write_set
 from tests.models.runs.test_begin import TINY
 
 
@@ -34,14 +34,11 @@ def recordings(tmp_path_factory):
 
 def opened(folder, recordings, train, test, name="one"):
     """A registered set whose splits have these speakers; its corpus, and the clips by split."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for split, speakers in (("train", train), ("dev", test), ("test", test)):
-        write_manifest(folder / f"{split}.json", [
-            Utterance(str(recordings / name / word / f"{speaker}.wav"), word, 0.5, speaker=str(speaker))
-            for word in ("hi", "ho") for speaker in speakers])
-    register("set", **{split: folder / f"{split}.json" for split in ("train", "dev", "test")},
-             registry=folder / "manifests.json")
-    corpus = load_corpus("set", ("train", "test"), folder / "manifests.json")
+    registry = write_set(folder, "set", **{split: [
+        Utterance(str(recordings / name / word / f"{speaker}.wav"), word, 0.5, speaker=str(speaker))
+        for word in ("hi", "ho") for speaker in speakers]
+        for split, speakers in (("train", train), ("dev", test), ("test", test))})
+    corpus = load_corpus("set", ("train", "test"), registry)
     return SimpleNamespace(corpus=corpus, **{split: Clips.of(corpus.splits[split], split, 0.5, folder / "cache")
                                              for split in ("train", "test")})
 
@@ -99,11 +96,7 @@ def test_clips_are_found_within_longer_recordings(tmp_path):
     soundfile.write(tmp_path / "long.wav", long, 16_000)
     clips = [Utterance(str(tmp_path / "long.wav"), "word", 0.5, 10.1234), Utterance(str(tmp_path / "long.wav"), "word",
                                                                                     0.3, 2.0)]
-    for split in ("train", "test"):
-        write_manifest(tmp_path / f"{split}.json", clips)
-    register("set", train=tmp_path / "train.json", test=tmp_path / "test.json", dev=tmp_path / "test.json",
-             registry=tmp_path / "manifests.json")
-    corpus = load_corpus("set", ("train",), tmp_path / "manifests.json")
+    corpus = load_corpus("set", ("train",), write_set(tmp_path, "set", train=clips))
     record = Record.of(Clips.of(corpus.splits["train"], "train", 0.5, tmp_path / "cache"), corpus)
     begins = round(10.1234 * 16_000)
     for path, start, end, known in (
@@ -136,11 +129,10 @@ def test_all_but_silent_clips_are_not_taken_for_one_another(tmp_path):
         clip = np.zeros(8_000)
         clip[10 + 3 * i:12 + 3 * i] = 0.5
         soundfile.write(tmp_path / f"{i}.wav", clip, 16_000)
-    for split, clips in (("train", (0, 1)), ("test", (2, 3))):
-        write_manifest(tmp_path / f"{split}.json", [Utterance(str(tmp_path / f"{i}.wav"), "word", 0.5) for i in clips])
-    register("set", train=tmp_path / "train.json", dev=tmp_path / "test.json", test=tmp_path / "test.json",
-             registry=tmp_path / "manifests.json")
-    corpus = load_corpus("set", ("train", "test"), tmp_path / "manifests.json")
+    registry = write_set(tmp_path, "set", **{
+        split: [Utterance(str(tmp_path / f"{i}.wav"), "word", 0.5) for i in clips]
+        for split, clips in (("train", (0, 1)), ("test", (2, 3)))})
+    corpus = load_corpus("set", ("train", "test"), registry)
     train, test = (Clips.of(corpus.splits[split], split, 0.5, tmp_path / "cache") for split in ("train", "test"))
     assert Record.of(train, corpus).seen(test, corpus) == (0, 0, 0)
 

@@ -2,14 +2,14 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from data.manifests.manifest import UNLABELLED, read_manifest, write_manifest
-from data.manifests.registry import register
+from data.manifests.manifest import UNLABELLED, read_manifest
 from models.runs.checkpoints import TRAINER, Run, load_state
-from tests.conftest import TRAIN, infer, refused
+from tests.conftest import TRAIN, infer, refused, write_set
 
 
 def learn(run, words, runs, name, teacher_file, *flags):
@@ -69,11 +69,7 @@ def test_what_cannot_be_learnt_is_refused(run, words, runs, tmp_path):
     for flags in (["--shares", "1", "2"], ["--data_probs=2"]):
         refused(run("TripletEncoder", "--name=x", f"--runs_dir={runs}", *words.flags, *TRAIN, "--loss=none",
                     "--teacher=x.onnx", *flags), "--loss none", "--shares")
-    registry = tmp_path / "manifests.json"
-    for split in ("train", "dev", "test"):
-        windows = [(one.path, UNLABELLED, one.duration) for one in read_manifest(words.folder / f"{split}.json")]
-        from data.manifests.manifest import Utterance
-        write_manifest(tmp_path / f"{split}.json", [Utterance(*window) for window in windows])
-    register("windows", **{split: tmp_path / f"{split}.json" for split in ("train", "dev", "test")}, registry=registry)
+    windows = [replace(one, label=UNLABELLED) for one in read_manifest(words.folder / "train.json")]
+    registry = write_set(tmp_path, "windows", train=windows, dev=windows, test=windows)
     refused(run("TripletEncoder", "--name=x", f"--runs_dir={runs}", "--manifest=windows", f"--registry={registry}",
                 f"--cache_dir={tmp_path}", *TRAIN), "_speech_", "--loss none")
