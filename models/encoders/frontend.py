@@ -1,6 +1,4 @@
-"""Waveform to log-mel spectrogram, as the original computed it, or to one with PCEN in place of the logarithm."""
-
-import math
+"""Waveform to log-mel spectrogram, as the original computed it, or normalised by constants."""
 
 import torch
 
@@ -16,13 +14,9 @@ HOP = 160  # samples between frames: 10 ms
 # What a checkpoint's config.json records, so that a later change of the front end cannot go unnoticed.
 SETTINGS = {"sample_rate": SAMPLE_RATE, "mels": MELS, "window_seconds": 0.025, "stride_seconds": 0.01, "n_fft": 512,
             "preemphasis": 0.97, "dither": 1e-5, "pad_frames_to": 16}
-# What it records besides for PCEN: exponents and bias of librosa, whose defaults suit recordings of speech.
-PCEN = {"compression": "pcen", "gain": 0.98, "bias": 2.0, "power": 0.5, "smoothing_seconds": 0.4}
-# For a logarithm that is normalised by constants, about those of speech at the usual level, instead of by each clip's
-# own mean and deviation. A frame is then the same in every window that holds it; no frames are padded.
+# What it records besides of a logarithm that is normalised by constants, about those of speech at the usual level,
+# instead of by each clip's own mean and deviation: a frame is then the same in every window that holds it.
 CONSTANT = {"compression": SHARED, "mean": 5.6, "deviation": 3.6, "context_seconds": SECONDS, "pad_frames_to": 1}
-PCEN_SCALE = 2.0**30  # a band's power is multiplied by it: that of int16 waveforms, to which the bias belongs
-BLOCK = 128  # frames smoothed by one matrix product
 
 
 def frames_of(samples: int) -> int:
@@ -32,36 +26,13 @@ def frames_of(samples: int) -> int:
 
 
 def settings(compression: str) -> dict:
-    """What config.json records of the front end with that compression, "log", "pcen" or "constant"."""
-    return SETTINGS | {"pcen": PCEN, SHARED: CONSTANT}.get(compression, {})
-
-
-def smooth(power: torch.Tensor) -> torch.Tensor:
-    """Each band's running mean: (B, F, T) to M, M_t = (1 - s) M_{t-1} + s E_t from M_0 = E_0 on, a block of frames at
-    once, as a product with a triangular matrix."""
-    constant = PCEN["smoothing_seconds"] * SETTINGS["sample_rate"] / HOP  # frames
-    s = (math.sqrt(1 + 4 * constant**2) - 1) / (2 * constant**2)  # librosa's, of the same half-power frequency
-    blocks, before = [], power[:, :, :1]
-    for part in power.split(BLOCK, 2):
-        since = torch.arange(part.shape[2], device=power.device)
-        age = since - since[:, None]  # (T, T), of the row's frame at the column's
-        weights = (s * (1 - s) ** age.clamp_min(0).to(power.dtype)) * (age >= 0)
-        blocks.append(part @ weights + before * (1 - s) ** (since + 1).to(power.dtype))
-        before = blocks[-1][:, :, -1:]
-    return torch.cat(blocks, 2)
-
-
-def pcen(power: torch.Tensor) -> torch.Tensor:
-    """Per-channel energy normalisation of mel powers (B, F, T): Wang et al., 2017, "Trainable frontend for robust and
-    far-field keyword spotting", with fixed parameters. Unlike librosa's, the running mean begins with the first frame,
-    since a clip is short, and the logarithm's guard is added to it, so that digital silence is not made loud."""
-    quiet = (LOG_GUARD + smooth(power)) * PCEN_SCALE
-    bias, root = PCEN["bias"], PCEN["power"]
-    return (power * PCEN_SCALE / quiet ** PCEN["gain"] + bias) ** root - bias**root
+    """What config.json records of the front end with that compression, "log" or "constant"."""
+    return SETTINGS | (CONSTANT if compression == SHARED else {})
 
 
 class LogMel(torch.nn.Module):
-    """The log-mel front end of NeMo 0.10, on which the published encoders were trained; or with PCEN as compression.
+    """The log-mel front end of NeMo 0.10, on which the published encoders were trained; or the same normalised by
+    constants.
 
     Today's NeMo differs in three ways that move those encoders' embeddings (cosine 0.9976-0.9996): its Hann window is
     symmetric (was periodic), the signal's ends are padded with zeros (were reflected), and an incomplete last hop is no
@@ -92,14 +63,6 @@ class LogMel(torch.nn.Module):
         own = [self.filters] * len(parts) if filters is None else filters.split(CHUNK)
         return torch.cat([self._log_mel(*part) for part in zip(parts, lengths.split(CHUNK), own, strict=True)])
 
-    def compress(self, power: torch.Tensor) -> torch.Tensor:
-        """Mel powers (B, F, T) with less range."""
-        if self.compression == "pcen":
-            return pcen(power)
-        # log(power + guard) less log(guard), which the mean takes away: in near silence the sum would round off all
-        # that there is, and the normalisation by the deviation would make it as loud as speech.
-        return (power / LOG_GUARD).log1p()
-
     def _log_mel(self, x: torch.Tensor, lengths: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:
         if self.training:
             x = x + SETTINGS["dither"] * torch.randn_like(x)
@@ -110,7 +73,9 @@ class LogMel(torch.nn.Module):
             spectrum = torch.stft(x, SETTINGS["n_fft"], HOP, WINDOW, self.window, center=True, pad_mode="reflect",
                                   return_complex=True)  # (B, 257, T)
             power = spectrum.real.square() + spectrum.imag.square()
-            x = self.compress(filters @ power)  # (B, F, T)
+            # log(power + guard) less log(guard), which the mean takes away: in near silence the sum would round off
+            # all that there is, and the normalisation by the deviation would make it as loud as speech.
+            x = (filters @ power / LOG_GUARD).log1p()  # (B, F, T)
         if self.compression == SHARED:
             return (x - CONSTANT["mean"]) / CONSTANT["deviation"]
         valid = torch.arange(x.shape[2], device=x.device) < frames  # (B, 1, T)

@@ -33,7 +33,6 @@ class PlainLogMel(nn.Module):
         transform = torch.cat([angle.cos() * window, angle.sin() * window])[:, None]  # (2 x 257, 1, 512)
         self.register_buffer("transform", transform.to(frontend.window.dtype))
         self.register_buffer("filters", frontend.filters.cpu()[:, :, None].clone())  # a convolution of length 1
-        self.compress = frontend.compress if frontend.compression == "pcen" else lambda power: log1p(power / LOG_GUARD)
         self.constant = frontend.compression == SHARED
         self.frames = -(-clip_samples // HOP)
         self.clip_samples, self.half = clip_samples, size // 2
@@ -45,7 +44,7 @@ class PlainLogMel(nn.Module):
         spectrum = functional.conv1d(x, self.transform, stride=HOP)  # (B, 2 x 257, T)
         real, imaginary = spectrum.split(self.half + 1, 1)
         power = real.square() + imaginary.square()
-        x = self.compress(functional.conv1d(power, self.filters))
+        x = log1p(functional.conv1d(power, self.filters) / LOG_GUARD)
         if self.constant:
             return (x - CONSTANT["mean"]) / CONSTANT["deviation"]
         x = x[:, :, :self.frames]

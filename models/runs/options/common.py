@@ -45,11 +45,10 @@ def add_model(parser: Parser, fixed: bool = False) -> None:
         help="size of the embedding where it is to differ from the channels, by a linear projection (default: "
              "--hidden_size; a checkpoint's own where one is loaded)")
     if not fixed:
-        add("--compression", choices=("log", "pcen", SHARED),
-            help="of the mel spectrogram: the logarithm, or per-channel energy normalisation, which divides by each "
-                 "band's running mean; or the logarithm normalised by constants instead of by the clip's own mean and "
-                 f"deviation, with {SECONDS:g} s of context at both ends of a clip, so that spotting computes what "
-                 "windows share once (default: log; a checkpoint's own where one is loaded)")
+        add("--compression", choices=("log", SHARED),
+            help="of the mel spectrogram: the logarithm normalised by each clip's own mean and deviation, or by "
+                 f"constants, with {SECONDS:g} s of context at both ends of a clip, so that what windows share is "
+                 "computed once by spotting (default: log; a checkpoint's own where one is loaded)")
         add("--parts", type=count,
             help="stretches of time that Res8 takes a mean over each, for a linear projection: the order of sounds "
                  "counts then (default: 1; a checkpoint's own where one is loaded)")

@@ -127,6 +127,12 @@ def test_training_goes_on_from_other_parts(run, words, runs, tmp_path):
     assert torch.equal(loaded(short), loaded(torch.nn.functional.pad(short, (3_000, 3_000))))
     refused(run("TripletEncoder", "--name=x", *flags[:-3], "--num_steps=10", "--init_from=with-parts",
                 "--hidden_size=11"), "--hidden_size 11 contradicts")
+    refused(run("TripletEncoder", "--name=with-parts", *flags[:5], "--resume", "--num_steps=30", "--compression=log"),
+            "--compression log contradicts", "constant")
+    assert run("TripletClassifier", "--name=parts-head", "--enc_name=with-parts", *flags[:5], "--num_steps=1").code == 0
+    assert Run(runs, "parts-head").config()["frontend"] == settings(SHARED)
+    assert run("infer_notl", "--name=with-parts", "--cl_name=parts-head", f"--runs_dir={runs}", *words.flags,
+               "--model=Res8").code == 0
 
 
 def test_convolutions_are_taken_and_means_are_the_projections_input(words, tmp_path):

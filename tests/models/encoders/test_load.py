@@ -13,7 +13,7 @@ from data.manifests.corpus import load_corpus
 from models.encoders import load_encoder
 from models.encoders.frontend import settings
 from models.runs.checkpoints import Run
-from tests.conftest import infer, refused
+from tests.conftest import infer
 
 
 @pytest.fixture(scope="module")
@@ -75,31 +75,8 @@ def test_what_are_no_waveforms(encoder, runs, bad):
         load_encoder(runs / "enc")(bad)
 
 
-def test_pcen_goes_from_training_to_testing_resuming_and_fine_tuning(run, words, tmp_path):
-    flags = [f"--runs_dir={tmp_path}", *words.flags, "--model=Res8"]
-    small = ["--hidden_size=6", "--per_class=2", "--num_steps=2", "--eval_clips=12"]
-    assert run("TripletEncoder", "--name=p", *flags, *small, "--compression=pcen").code == 0
-    kept = Run(tmp_path, "p")
-    assert kept.config()["frontend"] == settings("pcen")
-    loaded = load_encoder(kept.folder)
-    assert loaded.frontend.compression == "pcen"
-    assert infer(run, words, tmp_path, "--save", name="p").code == 0
-    corpus = load_corpus("words", ("test",), words.registry)
-    clips = Clips.of(corpus.splits["test"], "words-test", 1.0, words.folder / "cache")
-    saved = np.load(kept.folder / "knn-words-Res8-2-test_embeddings.npy")
-    np.testing.assert_allclose(loaded(clips[np.arange(len(clips))][0]).numpy(), saved, atol=1e-5)
-
-    refused(run("TripletEncoder", "--name=p", *flags, "--resume", "--num_steps=3", "--compression=log"),
-            "--compression log contradicts", "pcen")
-    assert run("TripletEncoder", "--name=q", *flags, *small, "--init_from=p", "--compression=log").code == 0
-    assert Run(tmp_path, "q").config()["frontend"] == settings("log")
-    assert run("TripletClassifier", "--name=head", "--enc_name=p", *flags, "--num_steps=1").code == 0
-    assert Run(tmp_path, "head").config()["frontend"] == settings("pcen")
-    assert run("infer_notl", "--name=p", "--cl_name=head", *flags).code == 0
-
-
 def test_a_front_end_that_there_is_not(published):
-    config = {"model": "Res8", "frontend": settings("pcen") | {"compression": "cube"}}
+    config = {"model": "Res8", "frontend": settings("log") | {"compression": "cube"}}
     (published.folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match="trained with the front end"):
         load_encoder(published.folder)
