@@ -22,18 +22,23 @@ RATE = 16_000
 
 
 def make(folder: Path, model: str, width: int) -> tuple[Path, Path]:
-    """An untrained encoder and a file of three words that nothing is like. Returns the run's folder and the file."""
+    """An untrained encoder, `Res8+constant` being one whose windows share their work, and a file of three words that
+    nothing is like. Returns the run's folder and the file."""
     import torch
 
+    from models.context import context_seconds
     from models.encoders.build import make_encoder
+    from models.encoders.frontend import settings
     from models.runs.checkpoints import Run
     from spotting.encoders.load import load_torch
     from spotting.words.words_file import Clip, Word, Words, write_words
 
     torch.manual_seed(0)
+    kind, compression = (model.split("+") + ["log"])[:2]
     run = Run(folder, f"{model}-{width}")
-    run.save({model: make_encoder(model, width)}, {}, 1, 1)
-    run.write_config({"model": model, "hidden_size": width, "clip_seconds": 1.0})
+    run.save({kind: make_encoder(kind, width, compression=compression)}, {}, 1, 1)
+    run.write_config({"model": kind, "hidden_size": width, "clip_seconds": 1 + 2 * context_seconds(compression),
+                      "frontend": settings(compression)})
     facts = load_torch(run.folder, None, None, 0).facts
     rng, words = np.random.default_rng(0), []
     for name in ("one", "two", "three"):
@@ -85,7 +90,7 @@ def speed(folder: Path, args: argparse.Namespace) -> list[dict]:
 
 def main() -> None:
     parser = measure.parser("spotting", __doc__, repeats=3)
-    parser.add_argument("--models", nargs="+", default=["Res8", "Res15"])
+    parser.add_argument("--models", nargs="+", default=["Res8", "Res8+constant", "Res15"])
     parser.add_argument("--widths", nargs="+", type=int, default=[45], help="channels (default: 45)")
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--seconds", type=float, default=300, help="of sound to search; Res15: a tenth (default: 300)")

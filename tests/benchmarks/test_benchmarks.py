@@ -13,7 +13,8 @@ from data.base.files import ROOT
 @pytest.mark.parametrize(("command", "columns"), [
     (["step", "--models=Res8", "--per_class=2", "--repeats=2"], {"step", "step / limit", "plain / ours"}),
     (["knn", "--train", "300", "--queries=20", "--repeats=2"], {"time", "scikit-learn / this"}),
-    (["spotting", "--models=Res8", "--widths=8", "--threads=1", "--seconds=2", "--repeats=1"], {"times real time"})])
+    (["spotting", "--models", "Res8", "Res8+constant", "--widths=8", "--threads=1", "--seconds=2", "--repeats=1"],
+     {"times real time"})])
 def test_a_table_and_its_json(command, columns, tmp_path):
     path = tmp_path / "table.json"
     done = subprocess.run([sys.executable, "-m", f"benchmarks.{command[0]}", *command[1:], f"--json={path}"], cwd=ROOT,
