@@ -34,7 +34,8 @@ def make(folder: Path, model: str, width: int) -> tuple[Path, Path]:
     from spotting.words.words_file import Clip, Word, Words, write_words
 
     torch.manual_seed(0)
-    kind, compression = (model.split("+") + ["log"])[:2]
+    kind, _, compression = model.partition("+")
+    compression = compression or "log"
     run = Run(folder, f"{model}-{width}")
     run.save({kind: make_encoder(kind, width, compression=compression)}, {}, 1, 1)
     run.write_config({"model": kind, "hidden_size": width, "clip_seconds": 1 + 2 * context_seconds(compression),

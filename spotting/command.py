@@ -8,13 +8,11 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from data.audio.decoding import SAMPLE_RATE
 from data.base.errors import UserError
 from data.base.files import check_output as check_output
 from data.base.files import open_regular
 from data.base.values import channels, not_negative, positive, score
-from spotting.encoders.load import Embedder, Facts, load
-from spotting.encoders.shared import whole_rows
+from spotting.encoders.load import Embedder, load
 from spotting.words.words_file import Words, read_words, suited
 
 FA_PER_HOUR = 0.5  # false alarms that thresholds allow, unless another rate is asked for
@@ -68,15 +66,6 @@ def check_kept(flag: str, path: Path, inputs: Iterable[str | Path]) -> None:
         raise UserError(f"{flag} {path}: is {what}, and would be lost; choose another name")
 
 
-def hop_samples(hop: float, facts: Facts) -> int:
-    """--hop in samples; for an encoder whose windows share rows of frames, the nearest whole number of rows. Raises
-    UserError for one that leaves gaps between windows, or is less than a frame."""
-    if not 0.01 <= hop <= facts.heard_seconds:
-        raise UserError(f"--hop {hop:g}: from 0.01 to {facts.heard_seconds:g}, the encoder's clip length, beyond which "
-                        "sound between windows would go unheard")
-    return whole_rows(hop) if facts.context_seconds else round(hop * SAMPLE_RATE)
-
-
 def open_words(args: argparse.Namespace) -> tuple[Words, Embedder, int]:
     """The words of WORDS with the thresholds that --threshold gives, their encoder, and --hop in samples."""
     words, given = read_words(args.words), dict(args.threshold or ())
@@ -84,7 +73,7 @@ def open_words(args: argparse.Namespace) -> tuple[Words, Embedder, int]:
         raise UserError(f"--threshold {unknown[0]}={given[unknown[0]]:g}: {unknown[0]!r} is none of the words in "
                         f"{args.words}, {', '.join(words.names)}")
     embedder = suited(words, load(args, words.encoder), args.words)
-    hop = hop_samples(args.hop, embedder.facts)
+    hop = embedder.facts.hop_samples(args.hop)
     if "" not in given and set(words.names) - given.keys():
         warn_of_hop(args, words)
     for word in words.words:

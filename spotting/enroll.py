@@ -16,7 +16,7 @@ from data.audio.decoding import SAMPLE_RATE
 from data.base.errors import UserError, exit_cleanly
 from data.base.files import ROOT, locked
 from data.base.values import positive
-from spotting.command import FA_PER_HOUR, add_channel, add_hop, check_output, hop_samples, print_table, warn
+from spotting.command import FA_PER_HOUR, add_channel, add_hop, check_output, print_table, warn
 from spotting.detection.intervals import allowed
 from spotting.detection.thresholds import by_cohort, calibrate, hear, look_for_the_word, passing
 from spotting.encoders.gather import gather, heard_in_training, training_files
@@ -68,7 +68,7 @@ def main(args: argparse.Namespace) -> int:
     check_output(args.out)
     background = files_of(args.background, "--background", warn) if args.background else None
     embedder = load(args, before.encoder if before else None)
-    kept, hop = embedder.cohort, hop_samples(args.hop, embedder.facts)
+    kept, hop = embedder.cohort, embedder.facts.hop_samples(args.hop)
     if before:
         embedder = suited(before, embedder, args.out)
 
@@ -175,7 +175,7 @@ def by_speech(args, words, embedder, kept):
     if cohort is None:
         raise UserError("no cohort is kept with this encoder; make one with python -m spotting.cohort")
     facts = embedder.facts
-    by_cohort(words, cohort, embedder.cohort, args.fa_per_hour, hop_samples(args.hop, facts) / SAMPLE_RATE,
+    by_cohort(words, cohort, embedder.cohort, args.fa_per_hour, facts.hop_samples(args.hop) / SAMPLE_RATE,
               facts.heard_seconds)
     return cohort
 

@@ -82,7 +82,7 @@ def main(args: argparse.Namespace) -> int:
     negatives, positives = files_of(args.negatives, "--negatives", warn), find_positives(args.positives)
     noise = Noise(args.noise, args.snr, args.seed, warn) if args.noise else None
     embedder = load(args, words.encoder if words else None)
-    hop, clip_seconds = command.hop_samples(args.hop, embedder.facts), embedder.facts.clip_seconds
+    hop, clip_seconds = embedder.facts.hop_samples(args.hop), embedder.facts.clip_seconds
     if words:
         embedder = suited(words, embedder, args.words)
         command.warn_of_hop(args, words)
@@ -203,7 +203,7 @@ def report(args, outcome) -> dict:
     command.print_table(cells)
     content = {"hours": hours, "silent_hours": background.silent, "negatives": background.files,
                "recordings": {name: int((outcome.labels == name).sum()) for name in names},
-               "encoder": vars(facts), "hop": command.hop_samples(args.hop, facts) / SAMPLE_RATE,
+               "encoder": vars(facts), "hop": facts.hop_samples(args.hop) / SAMPLE_RATE,
                "noise": args.noise and str(args.noise), "snr": args.snr,
                "seed": args.seed, "draws": len(tested),
                "shots": args.shots if args.enroll_from else None, "results": results,

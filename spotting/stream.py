@@ -16,7 +16,6 @@ import soundfile
 
 from data.audio.decoding import SAMPLE_RATE
 from data.base.files import write_atomically
-from spotting.command import hop_samples
 from spotting.encoders.load import Embedder, load_onnx, load_torch
 from spotting.hits.match import Early, Hit, hit_of, reach
 from spotting.hits.search import beaten, of_one_saying, scored
@@ -44,7 +43,7 @@ def load_words(path: str | Path, encoder: str | Path | None = None, hop: float =
     words = read_words(path)
     source = Path(encoder or words.encoder.path)
     embedder = load_onnx(source) if source.suffix == ".onnx" else load_torch(source, None, None, 0)
-    return Spotter(suited(words, embedder, path), words.words, hop_samples(hop, embedder.facts), all_words)
+    return Spotter(suited(words, embedder, path), words.words, embedder.facts.hop_samples(hop), all_words)
 
 
 class Spotter:

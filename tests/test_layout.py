@@ -17,8 +17,8 @@ COMMANDS = ("enroll", "find", "listen", "score", "cohort", "export")  # of spott
 ROOMS = {
     "data": ("base", "manifests", ("audio", "phonetics"), ("dataset", "sources"), ("sampler", "augment", "align"),
              ("check", "degrade", "speech_commands", "libriwords", "folder", "windows", "demo")),
-    "models": ("parallel", ("runs", "losses"), "encoders", ("neighbours", "enrolment", "teachers"), "report",
-               "training"),
+    "models": (("context", "parallel"), ("runs", "losses"), "encoders", ("neighbours", "enrolment", "teachers"),
+               "report", "training"),
     "spotting": ("sound", "encoders", "words", "hits", "detection", "stream", "command", COMMANDS),
 }
 

@@ -64,13 +64,21 @@ class Facts:
         return context_seconds(self.frontend.get("compression", "log"))
 
     @property
-    def heard_seconds(self) -> float:
+    def heard_samples(self) -> int:
         """Of a clip, what an embedding is the mean of."""
-        return self.clip_seconds - 2 * self.context_seconds
+        return self.clip_samples - 2 * round(self.context_seconds * SAMPLE_RATE)
 
     @property
-    def heard_samples(self) -> int:
-        return round(self.heard_seconds * SAMPLE_RATE)
+    def heard_seconds(self) -> float:
+        return self.heard_samples / SAMPLE_RATE
+
+    def hop_samples(self, hop: float) -> int:
+        """Seconds between windows in samples; where windows share rows of frames, the nearest whole number of rows.
+        Raises UserError for --hop that leaves gaps between windows, or is less than a frame."""
+        if not 0.01 <= hop <= self.heard_seconds:
+            raise UserError(f"--hop {hop:g}: from 0.01 to {self.heard_seconds:g}, the encoder's clip length, beyond "
+                            "which sound between windows would go unheard")
+        return max(1, round(hop * SAMPLE_RATE / ROW)) * ROW if self.context_seconds else round(hop * SAMPLE_RATE)
 
     def __str__(self) -> str:
         return f"run {self.run!r}, {self.model}, step {self.step} (SHA-256 {self.sha256[:12]})"

@@ -11,15 +11,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from data.audio.decoding import SAMPLE_RATE
 from models.context import ROW
 
 BATCH = 32  # windows at once; of more, what lies between the layers leaves the cache
-
-
-def whole_rows(hop: float) -> int:
-    """Seconds between windows in samples, as the nearest number of whole rows, at least one."""
-    return max(1, round(hop * SAMPLE_RATE / ROW)) * ROW
 
 
 @dataclass(frozen=True)

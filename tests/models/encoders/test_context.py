@@ -5,17 +5,16 @@ import pytest
 import torch
 
 from data.audio.decoding import fit
+from data.base.errors import UserError
 from data.dataset import Clips, ResidentClips
 from data.manifests.corpus import load_corpus
 from models.context import MARGIN, ROW, SHARED
 from models.encoders import load_encoder
 from models.encoders.build import make_encoder
 from models.encoders.frontend import settings
-from models.encoders.resnet import Res8
 from models.runs.checkpoints import Run, load_state
 from models.teachers.lessons import fit_projection, means_of
 from spotting.encoders.load import load_onnx, load_torch
-from spotting.encoders.shared import whole_rows
 from spotting.export import export
 from spotting.sound.blocks import windows
 from tests.conftest import TRAIN, infer, refused
@@ -170,6 +169,8 @@ def test_other_models_have_no_such_mode(run, words, runs, flag):
             "mode of Res8", "Res15")
 
 
-def test_hops_are_whole_rows():
-    assert [whole_rows(hop) for hop in (0.01, 0.1, 0.11, 0.03, 1.0)] == [480, 1440, 1920, 480, 15_840]
-    assert isinstance(make_encoder("Res8", 8, compression=SHARED), Res8)
+def test_hops_are_whole_rows(tmp_path):
+    facts = load_torch(with_context(tmp_path).folder, None, None, 0).facts
+    assert [facts.hop_samples(hop) for hop in (0.01, 0.1, 0.11, 0.03, 1.0)] == [480, 1440, 1920, 480, 15_840]
+    with pytest.raises(UserError, match=r"--hop 1\.2"):
+        facts.hop_samples(1.2)
