@@ -37,7 +37,10 @@ def make(folder: Path, model: str, width: int) -> tuple[Path, Path]:
     kind, _, compression = model.partition("+")
     compression = compression or "log"
     run = Run(folder, f"{model}-{width}")
-    run.save({kind: make_encoder(kind, width, compression=compression)}, {}, 1, 1)
+    encoder = make_encoder(kind, width, compression=compression)
+    for norm in (module for module in encoder.modules() if isinstance(module, torch.nn.BatchNorm2d)):
+        norm.running_mean.fill_(0.1)  # else silence has no embedding, and an export is refused
+    run.save({kind: encoder}, {}, 1, 1)
     run.write_config({"model": kind, "hidden_size": width, "clip_seconds": 1 + 2 * context_seconds(compression),
                       "frontend": settings(compression)})
     facts = load_torch(run.folder, None, None, 0).facts
