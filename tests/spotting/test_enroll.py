@@ -130,7 +130,7 @@ def test_encoders_that_cannot_be(run, spotter, tmp_path):
 def test_without_a_flag_the_shipped_encoder_is_taken(run, spotter, tmp_path):
     done = run("spotting.enroll", "--clips", spotter.clips, "--out", tmp_path / "w.json")
     assert done.code == 0, done.error
-    assert "run 'words', Res8, step 900" in done.out
+    assert "run 'words', Res8, step 1200" in done.out
 
 
 def test_a_longer_word_is_enrolled_as_a_sequence(run, spotter, tmp_path):
