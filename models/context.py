@@ -10,6 +10,11 @@ ROW = 480  # samples from a row of frames, three of which Res8 pools, to the nex
 MARGIN = 7  # rows at either end that the clip's edge changes: one by the spectrum and the first layer, six by six more
 
 
+def rows_of(samples: int) -> int:
+    """Rows of frames that have all their context, of a clip of so many samples."""
+    return (3 * samples // ROW + 1) // 3 - 2 * MARGIN
+
+
 def context_seconds(compression: str) -> float:
     """Seconds at either end of a clip that are heard, but not averaged over."""
     return SECONDS if compression == SHARED else 0.0

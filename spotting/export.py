@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.audio.decoding import decode, fit
+from data.audio.decoding import decode
 from data.base.errors import UserError, exit_cleanly
 from data.base.files import write_atomically
 from data.folder.word_stretch import examine
@@ -79,7 +79,7 @@ def recorded_clips(files: list[str], facts: Facts):
     found = examine((files[::-(-len(files) // CHECKED)], facts.clip_seconds))
     for problem in (one for one in found if isinstance(one, str)):
         warn(f"left out {problem}")
-    clips = [fit(decode(one.path, one.offset, one.duration), facts.clip_samples, facts.context_seconds > 0)
+    clips = [facts.clip_of(decode(one.path, one.offset, one.duration))
              for one in found if not isinstance(one, str)]
     if not clips:
         raise UserError("--check: none of these recordings can be used; name others")

@@ -5,6 +5,7 @@ import importlib
 import io
 import json
 import os
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ from data.manifests.registry import register
 
 # Tests run side by side (-n auto), where further threads of a process would only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it, and so would the processes that tests hang up
 HERE = Path(__file__).parent
 TRAIN = ["--model=Res8", "--hidden_size=12", "--recipe=fast", "--per_class=4", "--step_freq=10", "--eval_freq=10"]
 

@@ -21,7 +21,8 @@ def encoder_of(args: Namespace) -> nn.Module:
 def make_encoder(model: str, width: int, embedding: int | None = None, filters: int | None = None,
                  frames: int = 112, parts: int = 1, compression: str = "log") -> nn.Module:
     """An untrained encoder: log-mel (B, F, T) to embeddings (B, D), not normalised. ``width`` is the channels of Res8
-    and Res15, and D unless ``embedding`` is given. Quartz alone takes ``filters`` and ``frames``."""
+    and Res15, and D unless ``embedding`` is given. Quartz alone takes ``filters`` and ``frames``, Res8 alone ``parts``
+    of time with a mean each, and context at both ends by ``compression``."""
     if model == "Quartz":
         from models.encoders.quartznet import Quartz
 

@@ -43,7 +43,6 @@ class Lessons:
         if projects_anew:
             means = means_of(task.encoder, task.frontend, train, rows)
             fit_projection(task.encoder.project, means, self.distillation.targets(torch.from_numpy(self.train[rows])))
-            place(task, device)
 
 
 def means_of(encoder: torch.nn.Module, frontend: torch.nn.Module, clips: Clips, rows: np.ndarray) -> torch.Tensor:

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from data.audio.decoding import SAMPLE_RATE
+from data.audio.decoding import SAMPLE_RATE, fit
 from data.base.cores import cores
 from data.base.errors import UserError, out_of_memory
 from data.base.files import ROOT, open_regular
 from data.base.values import whole
-from models.context import ROW, context_seconds
+from models.context import ROW, context_seconds, rows_of
 from models.enrolment.kept_cohort import Cohort, read_kept, unpack
 from models.runs.checkpoints import encoder_digest
 from models.runs.options.common import MODELS
@@ -67,6 +67,10 @@ class Facts:
     def heard_samples(self) -> int:
         """Of a clip, what an embedding is the mean of."""
         return self.clip_samples - 2 * round(self.context_seconds * SAMPLE_RATE)
+
+    def clip_of(self, samples: np.ndarray) -> np.ndarray:
+        """(T,) to (S,) samples: a recording cut or padded to the encoder's clip length."""
+        return fit(samples, self.clip_samples, self.context_seconds > 0)
 
     @property
     def heard_seconds(self) -> float:
@@ -171,7 +175,7 @@ def load_torch(source: Path, step: int | None, model: str | None, gpu: int) -> E
             return encoder.rows(torch.from_numpy(np.array(samples))[None])[0].cpu().numpy()
 
         weight, bias = encoder.projection()
-        shared = Shared(rows, weight, bias, len(rows(np.zeros(facts.clip_samples, np.int16))))
+        shared = Shared(rows, weight, bias, rows_of(facts.clip_samples))
     batch = (BATCH if shared is None else SHARED_BATCH) if device.type == "cpu" else GPU_BATCH
     return Embedder(facts, embed, batch, cohort, shared)
 
@@ -237,4 +241,4 @@ def _shared_onnx(session, about: dict, facts: Facts) -> Shared:
         return session.run(["rows"], {"waveforms": samples[None].astype(np.float32) / np.float32(32768)})[0][0]
 
     weight, bias = (np.frombuffer(base64.b64decode(about[name]), "<f4") for name in ("weight", "bias"))
-    return Shared(rows, weight.reshape(facts.width, -1), bias, len(rows(np.zeros(facts.clip_samples, np.int16))))
+    return Shared(rows, weight.reshape(facts.width, -1), bias, rows_of(facts.clip_samples))

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from models.context import MARGIN, SHARED
+from models.context import MARGIN, SHARED, rows_of
 from models.encoders.build import embed
 from models.encoders.frontend import CONSTANT, EPSILON, HOP, LOG_GUARD, SETTINGS, WINDOW, LogMel
 from models.encoders.resnet import ResNet
@@ -64,7 +64,7 @@ class PlainEncoder(nn.Module):
         super().__init__()
         self.frontend = PlainLogMel(encoder.frontend, encoder.clip_samples)
         self.encoder = Folded(encoder.encoder) if isinstance(encoder.encoder, ResNet) else encoder.encoder
-        self.count = (encoder.clip_samples // HOP + 1) // 3 - 2 * MARGIN  # rows of a clip
+        self.count = rows_of(encoder.clip_samples)
 
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         if not self.frontend.constant:

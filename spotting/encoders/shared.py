@@ -37,8 +37,8 @@ class Shared:
         sums = np.concatenate([np.zeros((1, rows.shape[1])), rows.cumsum(0, dtype=np.float64)])
         bounds = [self.count * i // parts for i in range(parts + 1)]
         means = [(sums[first + end] - sums[first + start]) / (end - start) for start, end in pairwise(bounds)]
-        found = np.concatenate(means, 1) @ self.weight.T + self.bias
-        return (found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+        found = np.concatenate(means, 1).astype(np.float32) @ self.weight.T + self.bias
+        return (found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12))
 
 
 class InOrder:

@@ -5,8 +5,10 @@ Of different words' hits in one place the best is told: one saying is one hit.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from data.audio.decoding import SAMPLE_RATE
 from spotting.encoders.load import Embedder
@@ -64,6 +66,12 @@ def paused(hits: Iterable[Hit], seconds: float) -> Iterator[Hit]:
             until = hit.end + seconds
 
 
+@cache
+def _pools() -> ThreadpoolController:
+    """The libraries' pools of threads, searched for once."""
+    return ThreadpoolController()
+
+
 def scored(blocks: Iterable[np.ndarray], embedder: Embedder, words: Sequence[Word], hop: int, heard: Heard,
            batch: int | None = None) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """The windows of a sound's blocks, by batch: the number of the first one, and what `Scorer` makes of them."""
@@ -77,7 +85,10 @@ def scored(blocks: Iterable[np.ndarray], embedder: Embedder, words: Sequence[Wor
         clips = np.ascontiguousarray(clips)
         loud = has_sound(clips)
         heard.windows, heard.loud = heard.windows + len(loud), heard.loud + int(loud.sum())
-        yield first, *scorer(embed(clips), loud)
+        # NumPy's threads would wait in loops for their next small product, and hold up the encoder's.
+        with _pools().limit(limits=1, user_api="blas"):
+            scores = scorer(embed(clips), loud)
+        yield first, *scores
 
 
 def search(sound: Sound, embedder: Embedder, words: Sequence[Word], hop: int, heard: Heard | None = None,

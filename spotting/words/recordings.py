@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.audio.decoding import SAMPLE_RATE, decode, fit
+from data.audio.decoding import SAMPLE_RATE, decode
 from data.base.cores import ordered_map
 from data.base.errors import UserError
 from data.base.labels import look_alike
@@ -136,8 +136,7 @@ def enrol(recorded: list[Recorded], embedder: Embedder, say: Callable[[str], Non
 
 
 def _short(name: str, group: list[Recorded], embedder: Embedder) -> Word:
-    facts = embedder.facts
-    whole = np.stack([fit(r.samples, facts.clip_samples, facts.context_seconds > 0) for r in group])
+    whole = np.stack([embedder.facts.clip_of(r.samples) for r in group])
     embeddings = embedder(whole)
     start, end = np.median([speech_span(samples) for samples in whole], axis=0)
     clips = [Clip(r.of.path, r.of.offset, r.of.duration, r.of.digest, embedding[None], r.channel, is_narrow(r.samples))

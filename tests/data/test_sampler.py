@@ -245,3 +245,11 @@ def test_shares_that_cannot_be():
     for data_probs in (1, 2, 5):
         with pytest.raises(UserError, match="--data_probs never do"):
             BalancedBatchSampler(labels, [str(i) for i in range(40)], 4, 2, data_probs, groups=groups, shares=(1, 1))
+
+
+@pytest.mark.parametrize("names", [["_silence_", "_unknown_", "yes"], ["1", "2", "35"], ["да", "нет", "日本"]])
+def test_labels_that_are_no_words(names):
+    labels = shuffled_labels([4, 4, 4])
+    for data_probs in range(7):
+        made = BalancedBatchSampler(labels, names, 2, 2, data_probs=data_probs, num_steps=20)
+        assert {len(batch) for batch in made} == {4}

@@ -13,7 +13,8 @@ def add_init(parser: Parser, when: str = "") -> None:
     add = parser.add_argument_group("fine-tuning").add_argument
     add("--init_from", metavar="RUN[:STEP]",
         help=f"begin with the weights of that run's encoder, or of a checkpoint's path{when}; its --model, width and "
-             "clip length are taken over (default: off, random weights)")
+             "clip length are taken over, and its convolutions alone where --parts, --embedding_size or --compression "
+             "differ (default: off, random weights)")
 
 
 def add_checkpoints(parser: Parser) -> None:

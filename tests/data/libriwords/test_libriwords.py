@@ -420,3 +420,10 @@ def test_download_checks_then_unpacks_then_makes_the_manifests(corpus, tmp_path,
     run(monkeypatch, corpus, tmp_path / "direct", "--sizes", 5)
     for split in SPLITS:
         assert entries(tmp_path / "out", 5, split) == entries(tmp_path / "direct", 5, split)
+
+
+def test_few_speakers_still_fill_every_split():
+    for speakers in (3, 4, 5):
+        counts = np.full((speakers, 2), 10)
+        assert set(balanced_split([str(s) for s in range(speakers)], counts)) == {0, 1, 2}
+    assert set(balanced_split(["a", "b", "c"], np.eye(3, dtype=int))) == {0, 1, 2}  # no class can be in all three

@@ -339,10 +339,11 @@ def test_bad_flags(run, made, tmp_path, flags, message):
 
 
 def test_names(run, made, tmp_path):
-    (tmp_path / "m.json").write_text('{"10": {"train": "x", "made_by": "python -m data.libriwords"}}')
+    before = '{"10": {"train": "x", "made_by": "python -m data.libriwords"}}'
+    (tmp_path / "m.json").write_text(before)
     with pytest.raises(UserError, match=r"--name '10'.*another data set of that name"):
         run(made, name="10")
-    assert not (tmp_path / "out").exists()
+    assert (tmp_path / "m.json").read_text() == before and not (tmp_path / "out").exists()
     with pytest.raises(UserError, match="13 words are not the 35 of version 2; name this set with --name"):
         run(made, name=None)
     with pytest.raises(UserError, match="--words and --list make a set of its own; name it with --name"):

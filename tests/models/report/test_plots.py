@@ -103,13 +103,18 @@ def test_few_clips_and_narrow_embeddings_have_a_place(clips, width):
 
 
 def check_map(figure: Figure, classes: int) -> None:
-    """No name lies on another; the legend has all of them, and tells each from the others."""
+    """No name lies on another; the legend beside the axes has all of them."""
     axes, renderer = figure.axes[0], FigureCanvasAgg(figure).get_renderer()
-    legend = axes.get_legend()
+    frame, legend = axes.get_window_extent(renderer), axes.get_legend()
     boxes = [text.get_window_extent(renderer) for text in axes.texts if text.get_visible()]
     assert boxes and not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[i + 1:])
+    outside = legend.get_window_extent(renderer)
+    assert not outside.overlaps(frame) and outside.y0 >= frame.y0 - 2
+    assert axes.title.get_window_extent(renderer).y0 > frame.y1
     names = [text.get_text() for text in legend.get_texts()]
     assert names == [text.get_text() for text in axes.texts] + ["other classes"] * (classes > COLOURED)
+    entries = [text.get_window_extent(renderer) for text in legend.get_texts()]
+    assert not any(a.overlaps(b) for i, a in enumerate(entries) for b in entries[i + 1:])
     looks = {(tuple(handle.get_edgecolor()[0]), tuple(handle.get_facecolor().ravel()),
               handle.get_paths()[0].vertices.tobytes()) for handle in legend.legend_handles}
     assert len(looks) == len(names)  # every class can be told from the others

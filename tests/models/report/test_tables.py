@@ -9,6 +9,7 @@ from pathlib import Path
 import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from sklearn.metrics import confusion_matrix, f1_score
 
 from data.base.errors import UserError
@@ -134,7 +135,7 @@ def test_the_csv_of_a_head_has_a_probability_and_offsets_where_there_are_any(tmp
 
 @pytest.mark.filterwarnings("ignore:A single label was found")  # by the oracle
 @pytest.mark.parametrize("classes", [1, 2, 35])
-def test_picture_has_every_count(drawn, classes):
+def test_picture_has_every_count_and_no_overlapping_label(drawn, classes):
     truth, predicted = confused(classes, 200 * classes)
     labels = WORDS[:classes] if classes > 2 else ["a rather long label of a class", "go"][:classes]
     png = draw_confusion(labels, truth, predicted, "title")
@@ -145,6 +146,14 @@ def test_picture_has_every_count(drawn, classes):
     np.testing.assert_allclose(axes.images[0].get_array(), matrix / matrix.sum(1, keepdims=True))
     height, width = matplotlib.image.imread(io.BytesIO(png)).shape[:2]
     assert 300 < height < 4000 and 300 < width < 4000
+
+    renderer = FigureCanvasAgg(drawn[0]).get_renderer()
+    assert axes.title.get_window_extent(renderer).y0 > axes.get_window_extent(renderer).y1
+    for texts in (axes.get_xticklabels(), axes.get_yticklabels(), axes.texts):
+        boxes = [t.get_window_extent(renderer) for t in texts]
+        assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[i + 1:i + classes + 1])
+    cell = axes.get_window_extent(renderer).width / classes
+    assert max(t.get_window_extent(renderer).width for t in axes.texts) < cell
 
 
 def test_of_many_classes_those_most_confused_are_drawn(drawn):
@@ -209,3 +218,6 @@ def test_saved_arrays_come_back(tmp_path, capsys):
     np.testing.assert_array_equal(np.load(paths[0]), embeddings)
     np.testing.assert_array_equal(np.load(paths[1]), np.arange(7))
     assert capsys.readouterr().out == f"wrote {paths[0]} (7, 3), {paths[1]} (7,)\n"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        save_arrays(tmp_path / "file", "test", labels=np.arange(7))

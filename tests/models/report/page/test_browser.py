@@ -118,3 +118,15 @@ def test_keys_reach_it_all_and_texts_of_files_do_no_harm(browser, tested, tmp_pa
     assert len(browser.errors) == 1 and "Content Security Policy" in browser.errors[0]
     assert [request for request in browser.requests if not request.startswith("data:")] == [
         (tmp_path / "a.html").as_uri()]
+
+
+def test_a_narrow_screen_scrolls_nothing_sideways_but_the_matrix(browser, tested, tmp_path):
+    made = tested([f"a rather long name of a word {i}" for i in range(14)], each=(3, 6))
+    write_page(tmp_path / "a.html", made.page, 1)
+    browser.call("Emulation.setDeviceMetricsOverride", width=360, height=740, deviceScaleFactor=2, mobile=True)
+    browser.open(tmp_path / "a.html")
+    wide = browser.value("[...document.querySelectorAll('*')].filter(e => e.getBoundingClientRect().right > 361 && "
+                         "!e.closest('.wide')).map(e => e.outerHTML.slice(0, 200))")
+    assert wide == [] and browser.value("document.documentElement.scrollWidth") <= 360
+    assert browser.value("(() => { const box = document.querySelector('.matrix').parentElement; "
+                         "return box.scrollWidth > box.clientWidth; })()")
