@@ -63,8 +63,8 @@ def teacher(here: Here) -> str:
 def spotting(here: Here) -> str:
     """How fast long recordings are searched, which is done on the CPU: times real time, one thread and two."""
     path = here.folder / "spotting.json"
-    script("-m", "benchmarks.spotting", "--models", "Res8", "Res8+constant", f"--seconds={3 if here.quick else 60}",
-           f"--repeats={1 if here.quick else 3}", f"--json={path}")
+    size = ("--seconds=3", "--threads=1", "--repeats=1") if here.quick else ("--seconds=60", "--repeats=3")
+    script("-m", "benchmarks.spotting", "--models=Res8+constant", f"--json={path}", *size)
     return "; ".join(", ".join(f"{key} {value}" for key, value in row.items() if not isinstance(value, dict))
                      for row in json.loads(path.read_text())["rows"])
 
