@@ -40,11 +40,16 @@ def synchronise(device) -> None:
 
 def multiply_adds(encoder, bands: int = 64, frames: int = FRAMES) -> int:
     """Of one clip's forward: outputs of every convolution and linear layer times the weights each takes."""
+    return sum(values * weights for values, weights in outputs(encoder, bands, frames))
+
+
+def outputs(encoder, bands: int = 64, frames: int = FRAMES) -> list[tuple[int, int]]:
+    """Of every convolution and linear layer, for one clip: how many values it gives, and weights each takes."""
     import torch
 
     counts = []
     hooks = [module.register_forward_hook(lambda module, _, out: counts.append(
-        out[0].numel() * module.weight[0].numel())) for module in encoder.modules()
+        (out[0].numel(), module.weight[0].numel()))) for module in encoder.modules()
         if isinstance(module, (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Linear))]
     training = encoder.training
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):  # in which the layers by parts are not taken
@@ -52,4 +57,4 @@ def multiply_adds(encoder, bands: int = 64, frames: int = FRAMES) -> int:
     encoder.train(training)
     for hook in hooks:
         hook.remove()
-    return sum(counts)
+    return counts

@@ -40,8 +40,8 @@ def settings(recipe: str, model: str, per_class: int) -> dict[str, object]:
     """The arguments of TripletEncoder.py that its task takes."""
     return RECIPES[recipe] | {
         "name": "benchmark", "model": model, "spec_augment": None, "seed": 0, "data_probs": 0, "margin": 0.5,
-        "mining": "random", "compile": False, "per_class": per_class, "compression": "log", "step_freq": 10**9,
-        "eval_freq": 10**9, "checkpoints_to_keep": 1}
+        "mining": "random", "compile": False, "graph": False, "per_class": per_class, "compression": "log",
+        "step_freq": 10**9, "eval_freq": 10**9, "checkpoints_to_keep": 1}
 
 
 def timed(records: list[dict[str, float]], device, limit):

@@ -39,7 +39,7 @@ def recorded(kind: str, registry: str, folder: Path) -> dict[str, np.ndarray]:
     args = Namespace(**RECIPES["paper"] | {  # milder than fast, which makes rounding grow to other triplets
         "name": "recorded", "model": "Res8", "precision": "32", "spec_augment": None, "shift": False, "seed": 3,
         "data_probs": 0, "compression": "log", "embedding_size": 8, "loss": kind, "per_class": PER_CLASS,
-        "eval_clips": 17, "k": 3, "ties": "nearest", "compile": False, "step_freq": 100,
+        "eval_clips": 17, "k": 3, "ties": "nearest", "compile": False, "graph": False, "step_freq": 100,
         "eval_freq": 100, "checkpoints_to_keep": 1}
         | LOSSES.get(kind, {}) | {"loss_lr": 0.01})
     parallel.join()

@@ -1,7 +1,8 @@
 """Whether a GPU computes what the CPU does, and how long it takes: one report of checks and figures, in five minutes.
 
-Needs no network and no data. A part that needs a package which is not installed is skipped, with its name. Ends with
-code 1 if a part failed. Without a GPU everything runs on the CPU, at a smaller size.
+Needs no network and no data. Each part is printed when it is done, the most telling first; none is begun after
+--minutes. A part that needs a package which is not installed is skipped, with its name. Ends with code 1 if a part
+failed. Without a GPU everything runs on the CPU, at a smaller size.
 """
 
 import argparse
@@ -32,22 +33,33 @@ def parts() -> list[Part]:
     """All parts, the most telling first."""
     from benchmarks.gpu import checks, figures, scripts
 
-    both = ("Res8", "Res15")
+    both, table = ("Res8", "Res15"), "A training step"
     return [
+        Part("all ways of a step agree", partial(figures.agreement, ways=figures.WAYS)),
+        *(Part(f"steps of {model}", partial(figures.steps, model=model), table) for model in both),
+        Part("steps of Res8, ten times", partial(figures.steps, model="Res8", names=figures.BEST, times=10), table),
+        Part("data at the same pace", figures.data, "Augmentation"),
+        *(Part(f"embedding by {model}", partial(figures.embedding, model=model), "Embedding") for model in both),
         *(Part(f"embeddings of {model}", partial(checks.embeddings, model=model)) for model in both),
+        Part("TF32 wherever there are embeddings", checks.places),
+        *(Part(f"compiled steps of {model}", partial(figures.steps, model=model, names=(
+            *figures.BEST, *figures.COMPILED)), table) for model in both),
+        Part("compiled steps agree", partial(figures.agreement, ways=figures.COMPILED)),
+        Part("losses", figures.losses, "Losses"),
+        Part("steps of Res15, ten times", partial(figures.steps, model="Res15", names=figures.BEST, times=10), table),
+        Part("steps of Quartz", partial(figures.steps, model="Quartz", names=("bf16", "bf16, graph")), table),
         Part("mining", checks.mining),
         Part("augmentation", checks.augmentation),
         Part("nearest neighbours", checks.neighbours),
-        *(Part(f"steps of {model}", partial(figures.steps, model=model), "A training step") for model in both),
         Part("the demo set", scripts.demo),
+        Part("start", scripts.start),
         Part("TripletEncoder.py", scripts.train_encoder),
         Part("infer_train.py", scripts.test_encoder),
         Part("a resumed run", scripts.resumed),
         Part("TripletClassifier.py", scripts.train_head),
         Part("infer_notl.py", scripts.test_head),
-        *(Part(f"embedding by {model}", partial(figures.embedding, model=model), "Embedding") for model in both),
-        *(Part(f"steps of {model}, ten times", partial(figures.steps, model=model, times=10), "A training step")
-          for model in both),
+        Part("a teacher's embeddings", scripts.teacher),
+        Part("spotting", scripts.spotting),
     ]
 
 
@@ -87,6 +99,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--gpu", type=int, default=0, help="number of the GPU; without one, the CPU (default: 0)")
     parser.add_argument("--quick", action="store_true",
                         help="a few clips and steps: shows that all of it runs; its times mean nothing")
+    parser.add_argument("--minutes", type=float, default=5, help="after which no part is begun (default: 5)")
     parser.add_argument("--only", nargs="+", metavar="WORD", help="only the parts whose names hold one of these")
     return parser.parse_args(argv)
 
@@ -103,11 +116,12 @@ def main(args: argparse.Namespace) -> int:
         here = Here(device, args.quick, Path(folder))
         for part in chosen:
             started = time.monotonic()
-            verdict, found = attempt(part, here)
+            late = started - began > 60 * args.minutes
+            verdict, found = ("skipped", f"--minutes {args.minutes:g} were over") if late else attempt(part, here)
             done.append({"part": part.name, "table": part.table, "verdict": verdict,
                          "seconds": f"{time.monotonic() - started:.1f}",
                          "rows" if isinstance(found, list) else "found": found})
-            shown = found if isinstance(found, str) else f"{len(found)} rows"
+            shown = found if isinstance(found, str) else "\n".join(["", *measure.table(found)])
             print(f"[{time.monotonic() - began:6.1f} s] {part.name}: {verdict}: {shown}", file=sys.stderr, flush=True)
             if args.json:
                 measure.write(args.json, {"benchmark": "gpu", "machine": known, "parts": done})

@@ -63,6 +63,29 @@ def embeddings(here: Here, model: str) -> str:
                     apart <= FP32 and rough <= BF16 and together <= TOGETHER)
 
 
+def places(here: Here) -> str:
+    """What else embeds, with TF32 set against the CPU: `WaveformEncoder`, its rows of a long recording, and a head."""
+    from models.encoders.build import make_encoder
+    from models.encoders.head import ClassificationNet, head_scores
+    from models.encoders.waveform import WaveformEncoder
+
+    torch.manual_seed(0)
+    encoder = WaveformEncoder(make_encoder("Res8", WIDTH, compression="constant"), 1.4, "constant").eval()
+    head = ClassificationNet(WIDTH, 35)
+    clips = torch.from_numpy(here.sounds[np.arange(len(here.sounds))][0].numpy())
+    long = clips.flatten()[None].repeat(1, 1 if here.quick else 8)  # a dozen minutes
+    found = []
+    for device in (torch.device("cpu"), here.device):
+        encoder, head = encoder.to(device), head.to(device)
+        with arithmetic("TF32", matrices=True), torch.no_grad():
+            embedded = encoder(clips).cpu().numpy()
+            found.append({"embeddings": embedded, "rows of a recording": encoder.rows(long).cpu().numpy(),
+                          "a head": head_scores(head, embedded)})
+    apart = {name: _largest(found[1][name] - value) / max(1, _largest(value)) for name, value in found[0].items()}
+    return _verdict(f"with TF32 set, differ from the CPU's by (at most {FP32:g}): " + ", ".join(
+        f"{name} {value:.1e}" for name, value in apart.items()), max(apart.values()) <= FP32)
+
+
 def mining(here: Here) -> str:
     """The negatives of the same distances and seed, by all three rules; and the loss from the embeddings on."""
     from models.losses.triplet import mine, positive_pairs, squared_distances, triplet_loss
@@ -95,21 +118,16 @@ def mining(here: Here) -> str:
 
 def augmentation(here: Here) -> str:
     """Each augmentation with the same seed gives on the device what it gives on the CPU, and changes something."""
-    import soundfile
-
     from data.augment import NoiseBank, Reverb, babble, band_limit, change_gain, change_speed, time_shift
     from data.dataset import scale
     from models.encoders.frontend import LogMel
     from models.training.masks import MASKS, SpectrogramMasks
     from models.training.vocal_tract import VocalTracts
 
-    folder = here.folder / "hiss"
-    folder.mkdir(exist_ok=True)
-    soundfile.write(folder / "hiss.wav", 0.1 * np.random.default_rng(0).standard_normal(40_000), 16_000, "PCM_16")
     waves = scale(here.sounds[np.arange(len(here.sounds))][0])
     mels = torch.randn(len(waves), 64, 112, generator=torch.Generator().manual_seed(2))
     labels, samples, filters = torch.arange(len(waves)) // 2, waves.shape[1], LogMel().eval().filters
-    bank, reverb, tracts = NoiseBank(folder, samples), Reverb(samples, 0.5), VocalTracts(filters, 0.5)
+    bank, reverb, tracts = NoiseBank(here.hiss, samples), Reverb(samples, 0.5), VocalTracts(filters, 0.5)
     ways = (  # name, what it does, to which clips, what it gives where it changes nothing, how far values may differ
         ("full masks", lambda x, g: SpectrogramMasks(**MASKS["full"])(x, 100, g), mels, mels, 0),
         ("light masks", lambda x, g: SpectrogramMasks(**MASKS["light"])(x, 100, g), mels, mels, 0),

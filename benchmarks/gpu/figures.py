@@ -1,107 +1,203 @@
-"""How long a training step and an embedding take on a GPU, and at the limit of its arithmetic.
+"""How long training steps and embeddings take on a GPU, one way beside the other, and at the limit of the hardware.
 
-The limit ("roofline") is the time that the network's multiply-adds take as large matrix products in the same
-arithmetic, measured beside it. A step counts three forward passes.
+The limit is the larger of two times: of the network's multiply-adds as large matrix products in the same arithmetic,
+and of moving each convolution's output five times, which is written, read by the next layer, and read twice and written
+once as gradients come back. Both are measured beside the steps. A step counts three forward passes.
 """
 
+import itertools
+import time
 from argparse import Namespace
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from benchmarks import measure
-from benchmarks.gpu.here import WIDTH, Here, arithmetic, forget, limit, stopwatch
-from benchmarks.roofline import FRAMES, multiply_adds, synchronise
+from benchmarks.gpu.here import WIDTH, Failed, Here, arithmetic, copied, forget, limit, stopwatch, stopwatches
+from benchmarks.roofline import multiply_adds, outputs, synchronise
 from benchmarks.step import PER_CLASS
+from models.training.faster import WARM
+
+PASSES = 5  # over a convolution's output
 
 
-def per_class(here: Here, model: str, times: int = 1) -> int:
-    return 2 * min(times, 2) if here.quick else times * PER_CLASS[model]
+class Way(NamedTuple):
+    """How a step is computed; ``flags`` are TripletEncoder.py's."""
+
+    arithmetic: str = "bf16"
+    padded: bool = True
+    flags: dict[str, object] | None = None
 
 
-def network(here: Here, model: str, size: int, mode: str):
-    """A function that takes the encoder alone forward and back on ``size`` spectrograms."""
-    from models.encoders.build import embed, make_encoder
-    from models.encoders.device import place
-
-    torch.manual_seed(0)
-    encoder = place(make_encoder(model, WIDTH), here.device, "bf16" if mode == "bf16" else "32")
-    spectrograms = torch.randn(size, 64, FRAMES, device=here.device)
-    gradient = torch.randn(size, WIDTH, device=here.device)
-
-    def once() -> None:
-        encoder.zero_grad(set_to_none=True)
-        with torch.autocast(here.device.type, torch.bfloat16, enabled=mode == "bf16"):
-            embeddings = embed(encoder, spectrograms)
-        embeddings.backward(gradient)
-
-    return once
+WAYS = {"fp32": Way("fp32", False), "TF32": Way("TF32", False), "TF32, padded": Way("TF32"), "bf16": Way(padded=False),
+        "bf16, padded": Way(), "bf16, graph": Way(padded=False, flags={"graph": True}),
+        "bf16, padded, graph": Way(flags={"graph": True})}
+BEST = ("bf16", "bf16, padded, graph")  # of them, what compiled steps and a batch ten times as large are held to
+COMPILED = {"bf16, padded, compiled": Way(flags={"compile": True}),  # apart, for it may take minutes
+            "bf16, padded, compiled, graph": Way(flags={"compile": True, "graph": True})}
+DATA = {"plain": {}, "masks": {"spec_augment": "full"}, "shift and speed": {"shift": True, "speed": True},
+        "rooms": {"reverb": 0.5}, "voices": {"babble": 0.3},
+        "bands, gain, vocal tracts": {"band_limit": 0.3, "gain": 0.5, "vtlp": 0.5},
+        "--augment": {"shift": True, "augment": True}}
 
 
-def training(here: Here, model: str, times: int, mode: str):
-    """A function that does a step of TripletEncoder.py on resident audio: its task and optimiser, without its loop."""
+def task_of(here: Here, model: str, way: Way, times: int = 1):
+    """The task of TripletEncoder.py with that way's flags, begun from seed 0, and a function that gives its batches."""
     from benchmarks.step import settings
+    from data.augment import NoiseBank
     from data.dataset import ResidentClips, loader
     from data.sampler import BalancedBatchSampler
     from models.encoders.build import make_encoder
     from models.encoders.device import place
+    from models.losses.build import make_loss
     from models.training.tasks import TripletTask
 
     torch.manual_seed(0)
-    args = Namespace(**settings("paper", model, per_class(here, model, times)) | {
-        "schedule": "onecycle", "precision": "bf16" if mode == "bf16" else "32"})  # a schedule without NeMo
-    task = TripletTask(make_encoder(model, WIDTH), args, 1_000_000)
+    clips = 2 * min(times, 2) if here.quick else times * PER_CLASS[model]
+    bf16 = way.arithmetic == "bf16" and not here.quick  # which some CPUs take a minute for
+    args = Namespace(**settings("paper", model, clips) | {
+        "schedule": "onecycle", "precision": "bf16" if bf16 else "32",  # a schedule that needs no NeMo
+        "loss": "triplet",
+        "scale": 10.0, "loss_lr": 1e-3, "clip_seconds": 1.0, "rooms": None, "babble_snr": (5.0, 20.0),
+        "gain_db": (-20.0, 10.0), "noise_snr": (5.0, 30.0), "augment": False} | (way.flags or {}))
+    encoder = make_encoder(model, WIDTH)
+    encoder.padded = way.padded
+    noise = NoiseBank(here.hiss, 16_000, args.noise_snr) if args.augment else None
+    task = TripletTask(encoder, args, 1_000_000, noise, make_loss(args))
     place(task, here.device, args.precision).train()
+    sampler = BalancedBatchSampler(here.noise.manifest.label, [], here.classes, clips, num_steps=1_000_000)
+    batches = iter(loader(ResidentClips.if_they_fit(here.noise, here.device), sampler))
+    return task, lambda: [part.to(here.device, non_blocking=True) for part in next(batches)]
+
+
+def steps_of(here: Here, model: str, way: Way, times: int = 1) -> tuple[object, Callable, Callable]:
+    """The task, a function that does a step of it on resident audio, without the loop, and one that does what follows
+    the front end again and again, on one batch."""
+    task, batch = task_of(here, model, way, times)
     made = task.configure_optimizers()
     optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
-    sampler = BalancedBatchSampler(here.noise.manifest.label, [], here.classes, args.per_class, num_steps=1_000_000)
-    batches = iter(loader(ResidentClips.if_they_fit(here.noise, here.device), sampler))
+
+    def learn(prepared) -> None:
+        with arithmetic(way.arithmetic):
+            loss, task.figures = (task.recorded or task.learn)(*prepared)
+            if task.recorded is None:
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
 
     def once() -> None:
-        batch = [part.to(here.device, non_blocking=True) for part in next(batches)]
-        optimizer.zero_grad(set_to_none=True)
-        task.training_step(batch, task.done).backward()
-        optimizer.step()
+        learn(task.prepare(batch()))
         schedule.step()
         task.done += 1
 
-    return once
+    return task, once, partial(learn, task.prepare(batch()))
 
 
-def steps(here: Here, model: str, times: int = 1) -> list[dict[str, object]]:
-    """A training step by arithmetic, at ``times`` the paper's batch: time, limit, share that is not network, memory."""
-    from models.encoders.build import make_encoder
+def fallen_back(task) -> str:
+    """What of a task's way did not come about: no figure may be taken for that of another way."""
+    compiled = task.args.compile and task.trained[0].call is task.encoder
+    recorded = task.args.graph and (task.recorded is None or task.recorded.replay is None)
+    return " (NOT COMPILED)" * compiled + " (NOT RECORDED)" * recorded
 
-    size, rows = here.classes * per_class(here, model, times), []
-    work = 3 * multiply_adds(make_encoder(model, WIDTH)) * size
-    for mode in ("fp32", "TF32", "bf16") if here.gpu else ("fp32",):
-        row = {"model": model, "clips": size, "arithmetic": mode}
+
+def compared(here: Here, model: str, ways: dict[str, Way], times: int = 1) -> list[dict[str, object]]:
+    """A row for each way, timed in turn: the first steps, a step, what follows its front end, and the limit."""
+    torch.compiler.reset()  # else those of earlier parts count against the number of times that one may compile
+    rows, built = {}, {}
+    for name, way in ways.items():
+        rows[name] = row = {"model": model, "way": name}
         forget(here)
+        before = torch.cuda.memory_reserved(here.device) if here.gpu else 0
         try:
-            with arithmetic(mode):
-                row["network"] = stopwatch(here, network(here, model, size, mode))
-                forget(here)
-                once = training(here, model, times, mode)
+            task, once, learn = steps_of(here, model, way, times)
+            row["clips"], began = here.classes * task.args.per_class, time.perf_counter()
+            for _ in range(WARM + 1):
                 once()
-                if here.gpu:
-                    synchronise(here.device)
-                    torch.cuda.reset_peak_memory_stats(here.device)
-                row["step"] = stopwatch(here, once)
-            row["not network"] = f"{100 * (1 - row['network'].median / row['step'].median):.0f} %"
-            if here.gpu:
-                row["peak GB, audio included"] = torch.cuda.max_memory_allocated(here.device) / 1e9
+            synchronise(here.device)
+            row["first steps"] = measure.duration(time.perf_counter() - began)
+            row["way"] += fallen_back(task)
+            if here.gpu:  # reserved, for what a graph holds does not count as allocated
+                row["GB, audio included"] = (torch.cuda.memory_reserved(here.device) - before) / 1e9
+            built |= {(name, "step"): once, (name, "from spectrograms on"): learn}
         except torch.OutOfMemoryError:
             row["step"] = "out of memory"
-        once = None
-        bound = work / limit(here, mode)
-        rows.append(row | {"limit": measure.duration(bound)} | (
-            {"network / limit": row["network"].median / bound} if "network" in row else {}))
+        task = once = learn = None
+    for (name, part), timing in stopwatches(here, built).items():
+        rows[name][part] = timing
+    built.clear()
+    known = {mode: limits(here, model, mode) for mode in {way.arithmetic for way in ways.values()}}
+    for name, row in rows.items():
+        if "from spectrograms on" in row:
+            bounds = [row["clips"] * bound for bound in known[ways[name].arithmetic]]
+            row |= {"limit": measure.duration(max(bounds)), "from spectrograms on / limit":
+                    row["from spectrograms on"].median / max(bounds)}
     forget(here)
-    return rows
+    return list(rows.values())
+
+
+def limits(here: Here, model: str, mode: str) -> tuple[float, float]:
+    """The times that a step's arithmetic and its memory traffic take at least, seconds a clip."""
+    from models.encoders.build import make_encoder
+
+    encoder = make_encoder(model, WIDTH)
+    moved = PASSES * (2 if mode == "bf16" else 4) * sum(values for values, _ in outputs(encoder))  # bytes
+    return 3 * multiply_adds(encoder) / limit(here, mode), moved / copied(here)
+
+
+def steps(here: Here, model: str, names=tuple(WAYS), times: int = 1) -> list[dict[str, object]]:
+    """A training step in ways of these names, at ``times`` the paper's batch."""
+    return compared(here, model, {name: (WAYS | COMPILED)[name] for name in names}, times)
+
+
+def data(here: Here) -> list[dict[str, object]]:
+    """A step of Res8 with each augmentation over one without."""
+    rows = compared(here, "Res8", {name: Way(flags={"graph": True} | flags) for name, flags in DATA.items()})
+    plain = rows[0]["step"]
+    return [{key: row[key] for key in ("way", "clips", "step")} | {"step / plain": row["step"].over(plain)}
+            for row in rows]
+
+
+def losses(here: Here) -> list[dict[str, object]]:
+    """A step of Res8 by each loss."""
+    from models.runs.options.loss import LOSSES
+
+    return compared(here, "Res8", {loss: Way(flags={"loss": loss, "graph": True} | {
+        flag: value for flag, value in values.items() if value is not None}) for loss, values in LOSSES.items()})
+
+
+def agreement(here: Here, ways: dict[str, Way]) -> str:
+    """Whether steps in the bf16 ``ways`` change the weights as plain steps do: all in float32, where rounding chooses
+    few other triplets. Raises Failed, also if a way fell back on a GPU to the plain one."""
+    def change(way: Way) -> np.ndarray:
+        task, once, _ = steps_of(here, "Res8", way)
+        before = [p.detach().clone() for p in task.encoder.parameters()]
+        for _ in range(WARM + 4):
+            once()
+        if here.gpu and (lacking := fallen_back(task)):
+            raise Failed(f"a step of {way}{lacking}")
+        return torch.cat([(p - old).flatten() for p, old in zip(task.encoder.parameters(), before, strict=True)]
+                         ).detach().cpu().double().numpy()
+
+    torch.compiler.reset()
+    plain, found = change(Way("fp32", False)), {}
+    for name, way in ways.items():
+        if way.arithmetic == "bf16":
+            other = change(way._replace(arithmetic="fp32"))
+            found[name] = float(np.linalg.norm(other - plain) / np.linalg.norm(plain))
+    told = "by this share the weights' change differs in float32 (at most 0.02): " + "; ".join(
+        f"{name.removeprefix('bf16, ')} {apart:.1e}" for name, apart in found.items())
+    if not max(found.values()) <= 0.02:
+        raise Failed(told)
+    return told
 
 
 def embedding(here: Here, model: str) -> list[dict[str, object]]:
-    """Clips a second from packed audio to embeddings, in float32 as the test scripts do it, by size of batch."""
+    """Clips a second from packed audio to embeddings, in float32 as the test scripts do it, by size of batch, and where
+    the audio lies."""
+    from data.dataset import ResidentClips
     from models.encoders.build import make_encoder
     from models.encoders.device import place
     from models.encoders.embedding import BATCH, BATCH_GPU, embed_clips
@@ -112,11 +208,14 @@ def embedding(here: Here, model: str) -> list[dict[str, object]]:
     clips = 8 if here.quick else len(here.noise) if here.gpu else 256
     work, rows = multiply_adds(encoder) * clips, []
     encoder, chosen = place(encoder, here.device), np.arange(clips)
-    for size in (4, 8) if here.quick else (32, BATCH, BATCH_GPU, 2048):
+    places = (("host", here.noise), ("device", ResidentClips(here.noise, here.device)))
+    sizes = (4, 8) if here.quick else (32, BATCH, BATCH_GPU, 2048)
+    for (where, audio), size in itertools.product(places, sizes):
         forget(here)
         with arithmetic("fp32"):
-            timed = stopwatch(here, lambda size=size: embed_clips(encoder, frontend, here.noise, chosen, batch=size), 0)
+            timed = stopwatch(here, partial(embed_clips, encoder, frontend, audio, chosen, batch=size), 0)
         bound = work / limit(here, "fp32")
-        rows.append({"model": model, "clips": clips, "batch": size, "a pass": timed, "clips/s": clips / timed.median,
-                     "limit": measure.duration(bound), "pass / limit": timed.median / bound})
+        rows.append({"model": model, "audio on": where, "clips": clips, "batch": size, "a pass": timed,
+                     "clips/s": clips / timed.median, "limit": measure.duration(bound),
+                     "pass / limit": timed.median / bound})
     return rows

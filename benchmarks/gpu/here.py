@@ -46,6 +46,16 @@ class Here:
         return 4 if self.quick else 35
 
     @cached_property
+    def hiss(self) -> Path:
+        """A folder with a recording of noise for --augment."""
+        import soundfile
+
+        folder = self.folder / "hiss"
+        folder.mkdir(exist_ok=True)
+        soundfile.write(folder / "hiss.wav", 0.1 * np.random.default_rng(0).standard_normal(40_000), 16_000, "PCM_16")
+        return folder
+
+    @cached_property
     def sounds(self):
         """Gliding tones in noise, whose embeddings are compared."""
         return clips_of(self.folder / "sounds.i16", sounds(6 if self.quick else 96), self.classes)
@@ -85,12 +95,25 @@ def arithmetic(mode: str, matrices: bool = False) -> Iterator[None]:
 def limit(here: Here, mode: str) -> float:
     """Multiply-adds a second of large matrix products in a mode's arithmetic, measured now."""
     with arithmetic(mode, matrices=True):
-        return roofline(here.device, torch.bfloat16 if mode == "bf16" else torch.float32)()
+        bf16 = mode == "bf16" and not here.quick  # which some CPUs take a minute for
+        return roofline(here.device, torch.bfloat16 if bf16 else torch.float32)()
+
+
+def copied(here: Here) -> float:
+    """Bytes a second that memory gives and takes, measured now by copying."""
+    source = torch.zeros(1 << (30 if here.gpu else 24), dtype=torch.uint8, device=here.device)
+    target = torch.empty_like(source)
+    return 2 * len(source) / stopwatch(here, lambda: target.copy_(source)).median
 
 
 def stopwatch(here: Here, work: Callable[[], object], seconds: float = 0.15) -> measure.Timing:
     """Seconds of ``work``, warm, from blocks of repeats that last about ``seconds`` each."""
-    def block(count: int) -> float:
+    return stopwatches(here, {"": work}, seconds)[""]
+
+
+def stopwatches(here: Here, works: dict, seconds: float = 0.15) -> dict:
+    """Those of several things by name, block by block in turn, so that a slow moment meets them all."""
+    def block(work: Callable[[], object], count: int) -> float:
         synchronise(here.device)
         began = time.perf_counter()
         for _ in range(count):
@@ -98,11 +121,13 @@ def stopwatch(here: Here, work: Callable[[], object], seconds: float = 0.15) -> 
         synchronise(here.device)
         return (time.perf_counter() - began) / count
 
-    block(1)
-    if here.quick:
-        return measure.Timing([block(1)])
-    once = block(2)
-    return measure.Timing([block(int(np.clip(seconds / once, 1, 100))) for _ in range(5 if once < 0.3 else 3)])
+    for work in works.values():
+        block(work, 1)
+    once = {name: 0.0 if here.quick else block(work, 2) for name, work in works.items()}
+    counts = {name: 1 if here.quick else int(np.clip(seconds / took, 1, 100)) for name, took in once.items()}
+    repeats = 1 if here.quick else 5 if sum(once.values()) < 0.3 else 3
+    blocks = [{name: block(work, counts[name]) for name, work in works.items()} for _ in range(repeats)]
+    return {name: measure.Timing([one[name] for one in blocks]) for name in works}
 
 
 def forget(here: Here) -> None:

@@ -1,12 +1,14 @@
 """The four scripts on the demo set, as a user starts them. Later parts use what earlier ones made."""
 
+import importlib.util
 import json
 import re
 import shutil
+from functools import partial
 
 import numpy as np
 
-from benchmarks.gpu.here import Failed, Here, Skipped, script
+from benchmarks.gpu.here import Failed, Here, Skipped, script, stopwatch
 
 
 def demo(here: Here) -> str:
@@ -35,6 +37,36 @@ def train(here: Here, name: str, *flags: str) -> tuple[float, str]:
                            f"--step_freq={steps(here) // 2}", f"--eval_freq={steps(here)}",
                            f"--eval_clips={50 if here.quick else 2000}", *flags)
     return seconds, _figure(printed, r"dev ([\d.]+) %")
+
+
+def start(here: Here) -> str:
+    """How long a training takes to the end of its first step, and its imports, each in a process of its own."""
+    imports, printed = script("-c", "import sys, models.training.prepare, models.training.loop, models.training.tasks\n"
+                              "print(len(sys.modules))")
+    first, _ = run(here, "TripletEncoder.py", "--name=start", "--recipe=fast", "--num_steps=1", "--eval_clips=10")
+    return f"imports {imports:.1f} s ({printed.strip()} modules), to the end of the first step {first:.1f} s"
+
+
+def teacher(here: Here) -> str:
+    """How many clips a second a teacher hears, of those that are installed."""
+    from models.teachers.models import PACKAGES, open_teacher
+
+    installed = [name for name, (module, _) in PACKAGES.items() if importlib.util.find_spec(module)]
+    if not installed:
+        raise Skipped(f"no teacher is installed ({', '.join(PACKAGES)})")
+    clips, _ = here.sounds[np.arange(min(32, len(here.sounds)))]
+    rates = {name: len(clips) / stopwatch(here, partial(open_teacher(name).embed, clips.numpy()), 0).median
+             for name in installed}
+    return ", ".join(f"{name} {rate:.0f} clips/s" for name, rate in rates.items())
+
+
+def spotting(here: Here) -> str:
+    """How fast long recordings are searched, which is done on the CPU: times real time, one thread and two."""
+    path = here.folder / "spotting.json"
+    size = ("--seconds=3", "--threads=1", "--repeats=1") if here.quick else ("--seconds=60", "--repeats=3")
+    script("-m", "benchmarks.spotting", "--models=Res8+constant", f"--json={path}", *size)
+    return "; ".join(", ".join(f"{key} {value}" for key, value in row.items() if not isinstance(value, dict))
+                     for row in json.loads(path.read_text())["rows"])
 
 
 def train_encoder(here: Here) -> str:

@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from models.encoders.padded import first_weight, missing, padded_layers
 from models.encoders.residual import residual_layers
 
 # Clips of Res8's first stage at a time on a CPU: before pooling it is twelve times as large as after, and in chunks
@@ -36,6 +37,7 @@ class ResNet(nn.Module):
         super().__init__()
         self.width, self.layers, self.pool, self.parts, self.margin = embedding or width, layers, pool, parts, margin
         self.by_parts = True  # off, all of a batch goes through each operation at once on a CPU too, as on a GPU
+        self.padded: bool | None = None  # whether channels are filled up for tensor cores; None: in bf16 on a GPU
         self.conv0 = nn.Conv2d(1, width, 3, padding=1, bias=False)
         for i in range(1, layers + 1):
             dilation = 2 ** ((i - 1) // 3) if dilate else 1
@@ -51,8 +53,9 @@ class ResNet(nn.Module):
         """(B, F, T) log-mel to (B, P * C), the means over so many stretches of time; without a number, over each row
         of frames but those of the margins."""
         x = (spectrograms.transpose(1, 2) if self.pool else spectrograms).unsqueeze(1)  # (B, 1, T, F) or (B, 1, F, T)
+        padded = self._pads(x.device)
         by_parts = self.by_parts and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu") \
-            and not torch.compiler.is_compiling() and parts is not None
+            and not torch.compiler.is_compiling() and parts is not None and not padded
         if self.pool and by_parts:
             def first(part: torch.Tensor) -> torch.Tensor:
                 # Only where there will be a gradient: the first call imports sixty megabytes.
@@ -61,29 +64,40 @@ class ResNet(nn.Module):
 
             x = torch.cat([first(part) for part in x.split(CHUNK)])
         else:
-            x = self._first(x if parts else x.contiguous(memory_format=torch.channels_last))
+            x = self._first(x if parts else x.contiguous(memory_format=torch.channels_last), padded)
+        convolutions, norms = ([self.get_submodule(f"{kind}{i}") for i in range(1, self.layers + 1)]
+                               for kind in ("conv", "bn"))
         if by_parts:
-            layers = range(1, self.layers + 1)
-            convolutions = [self.get_submodule(f"conv{i}") for i in layers]
-            return residual_layers(x, [c.weight for c in convolutions], [self.get_submodule(f"bn{i}") for i in layers],
-                                   [c.dilation[0] for c in convolutions], self._stretches(x.shape[2], parts))
-        residual = x
-        for i in range(1, self.layers + 1):
-            x = functional.relu(self.get_submodule(f"conv{i}")(x), inplace=True)
-            if i % 2 == 0:
-                residual = x = x + residual
-            x = self.get_submodule(f"bn{i}")(x)
+            return residual_layers(x, [c.weight for c in convolutions], norms, [c.dilation[0] for c in convolutions],
+                                   self._stretches(x.shape[2], parts))
+        if padded:
+            x = padded_layers(x, convolutions, norms)
+        else:
+            residual = x
+            for i, (convolution, norm) in enumerate(zip(convolutions, norms, strict=True)):
+                x = functional.relu(convolution(x), inplace=True)
+                if i % 2:
+                    residual = x = x + residual
+                x = norm(x)
+        own = len(self.conv0.weight)  # the channels there are
         if parts is None:
-            return x[:, :, self.margin:x.shape[2] - self.margin].mean(3).transpose(1, 2).flatten(1)
-        return torch.cat([x[:, :, first:last].mean((2, 3)) for first, last in self._stretches(x.shape[2], parts)], 1)
+            return x[:, :own, self.margin:x.shape[2] - self.margin].mean(3).transpose(1, 2).flatten(1)
+        return torch.cat([x[:, :, first:last].mean((2, 3))[:, :own]
+                          for first, last in self._stretches(x.shape[2], parts)], 1)
+
+    def _pads(self, device: torch.device) -> bool:
+        """Whether channels are filled up here. Not where several GPUs share their batch norms' statistics."""
+        wanted = device.type == "cuda" and torch.is_autocast_enabled("cuda") if self.padded is None else self.padded
+        return wanted and missing(len(self.conv0.weight)) > 0 and isinstance(self.bn1, nn.BatchNorm2d)
 
     def _stretches(self, lines: int, parts: int) -> list[tuple[int, int]]:
         """From which to before which line of the first axis each mean is taken."""
         bounds = [self.margin + (lines - 2 * self.margin) * i // parts for i in range(parts + 1)]
         return list(itertools.pairwise(bounds))
 
-    def _first(self, x: torch.Tensor) -> torch.Tensor:
-        x = functional.relu(self.conv0(x), inplace=True)  # (B, C, ...)
+    def _first(self, x: torch.Tensor, padded: bool = False) -> torch.Tensor:
+        x = functional.conv2d(x, first_weight(self.conv0), padding=1) if padded else self.conv0(x)
+        x = functional.relu(x, inplace=True)  # (B, C, ...)
         return functional.avg_pool2d(x, self.pool) if self.pool else x
 
 

@@ -44,16 +44,22 @@ def squared_distances(embeddings: torch.Tensor) -> torch.Tensor:
     return (square[:, None] + square[None, :] - 2 * embeddings @ embeddings.T).clamp_min(0)
 
 
+def mining_draws(pairs: int, generator: torch.Generator | None, device: torch.device) -> torch.Tensor:
+    """What `mine` draws for so many pairs: (P,) float64 in [0, 1) on a device. The generator is on the CPU, so that a
+    seed gives the same triplets on every device."""
+    return send(torch.rand(pairs, dtype=torch.float64, generator=generator), device)
+
+
 @torch.no_grad()
 def mine(distances: torch.Tensor, labels: torch.Tensor, pairs: torch.Tensor, margin: float, mining: str = "random",
-         generator: torch.Generator | None = None,
+         draw: torch.Generator | torch.Tensor | None = None,
          own: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """Choose one negative for each of (P, 2) pairs of anchor and positive, by (B, B) squared distances.
 
     Of the negatives with positive loss, ``random`` takes any (the paper's), ``hardest`` the nearest to the anchor, and
-    ``semihard`` any that is farther from it than the positive. The generator is on the CPU, so that a seed gives the
-    same triplets on every device; ``own`` is `own_class` of the labels, if known. Returns (P,) index of the negative,
-    and (P,) bool, False where no negative will do."""
+    ``semihard`` any that is farther from it than the positive. ``draw`` is a generator on the CPU, or its
+    `mining_draws`; ``own`` is `own_class` of the labels, if known. Returns (P,) index of the negative, and (P,) bool,
+    False where no negative will do."""
     anchor, positive = pairs.T
     limit = distances[anchor, positive]  # (P,)
     others = (own_class(labels) if own is None else own).to(distances.dtype, copy=True)
@@ -61,7 +67,7 @@ def mine(distances: torch.Tensor, labels: torch.Tensor, pairs: torch.Tensor, mar
     if mining == "hardest":
         nearest, negative = others[:, :len(labels)].min(1)
         return negative[anchor], nearest[anchor] < limit + margin
-    draw = send(torch.rand(len(pairs), dtype=torch.float64, generator=generator), distances.device)
+    draw = draw if isinstance(draw, torch.Tensor) else mining_draws(len(pairs), draw, distances.device)
     block = max(1, (_BLOCK_CPU if distances.device.type == "cpu" else _BLOCK) // others.shape[1])
     found = []
     for anchors, limits, draws in zip(anchor.split(block), limit[:, None].split(block), draw.split(block), strict=True):
@@ -95,15 +101,16 @@ def _draw_true(usable: torch.Tensor, draw: torch.Tensor) -> tuple[torch.Tensor, 
 
 
 def triplet_loss(embeddings: torch.Tensor, labels: torch.Tensor, margin: float, mining: str = "random",
-                 generator: torch.Generator | None = None, pairs: torch.Tensor | None = None,
+                 draw: torch.Generator | torch.Tensor | None = None, pairs: torch.Tensor | None = None,
                  own: torch.Tensor | None = None) -> TripletLoss:
-    """Mine a batch of embeddings (B, D) with labels (B,) and average the triplets' losses. ``pairs`` and ``own`` are
-    `positive_pairs` and `own_class`, if known; finding pairs makes the host wait for a GPU."""
+    """Mine a batch of embeddings (B, D) with labels (B,) and average the triplets' losses. ``draw`` is as in `mine`;
+    ``pairs`` and ``own`` are `positive_pairs` and `own_class`, if known; finding pairs makes the host wait for a GPU.
+    """
     if pairs is None:
         pairs = positive_pairs(labels)
     with torch.no_grad():
         distances = squared_distances(embeddings)
-    negative, found = mine(distances, labels, pairs, margin, mining, generator, own)
+    negative, found = mine(distances, labels, pairs, margin, mining, draw, own)
     # Not embeddings[i]: a CPU's threads add up its gradients in whichever order they get there, and no run repeats.
     anchors, positives, negatives = (functional.embedding(i, embeddings)  # (P, D)
                                      for i in (pairs[:, 0], pairs[:, 1], negative))

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 # Arguments that a resumed run may change: they do not bear on what is learnt.
 FREE = {"name", "runs_dir", "gpu", "registry", "cache_dir", "step_freq", "eval_freq", "checkpoints_to_keep",
-        "eval_clips", "num_nodes", "compile", "resume", "classify_gpu", "cl", "eval", "save_emb", "given", "fits",
-        "command"}
+        "eval_clips", "num_nodes", "compile", "graph", "resume", "classify_gpu", "cl", "eval", "save_emb", "given",
+        "fits", "command"}
 LENGTH = ("num_steps", "num_epochs")  # which it may change too, the schedule being stretched
 # What must be as it was when a run was begun, by its name in the configuration.
 UNCHANGED = {"labels": "labels of --manifest", "train_clips": "number of training clips",

@@ -24,21 +24,19 @@ class SpectrogramMasks(torch.nn.Module):
         """Mask (B, F, T), of whose T frames the first ``frames`` are valid; ``generator`` is on the CPU."""
         batch, mels, time = spectrograms.shape
         device = spectrograms.device
-        bands = send(self._outside(self.heights, batch, mels, mels, generator), device)  # (B, M, F)
-        stretches = send(self._outside(self.widths, batch, frames, time, generator), device)  # (B, M, T)
-        # A cell is kept when every mask misses it, by band or by frame.
-        kept = torch.ones(batch, mels, time, dtype=torch.bool, device=device)
-        for m in range(len(self.heights)):
-            kept &= bands[:, m, :, None] | stretches[:, m, None, :]
-        return spectrograms * kept
+        bands = self._inside(self.heights, batch, mels, mels, device, generator)  # (B, M, F)
+        stretches = self._inside(self.widths, batch, frames, time, device, generator)  # (B, M, T)
+        return spectrograms * (bands.transpose(1, 2) @ stretches == 0)  # the number of masks that hit a cell
 
     @staticmethod
-    def _outside(largest: torch.Tensor, batch: int, limit: int, size: int, generator: torch.Generator) -> torch.Tensor:
-        """Which of ``size`` positions lie outside random spans within [0, limit): (B, M, size) bool."""
+    def _inside(largest: torch.Tensor, batch: int, limit: int, size: int, device: torch.device,
+                generator: torch.Generator) -> torch.Tensor:
+        """Which of ``size`` positions lie inside random spans within [0, limit): (B, M, size), 1 or 0 in float32."""
         draw = torch.rand(2, batch, len(largest), generator=generator)
         span = (draw[0] * (largest.clamp(max=limit) + 1)).long()  # 0 ... largest
         start = (draw[1] * (limit - span + 1)).long()
         span = torch.where(largest == 0, size, span)[..., None]
         start = torch.where(largest == 0, 0, start)[..., None]
-        position = torch.arange(size)
-        return (position < start) | (position >= start + span)
+        first, last = send(torch.stack([start, start + span]), device)  # a few numbers a clip, not all its positions
+        position = torch.arange(size, device=device)
+        return ((position >= first) & (position < last)).float()

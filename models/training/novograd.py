@@ -31,5 +31,8 @@ class NovoGrad(torch.optim.Optimizer):
                 square.copy_(torch.where(square == 0, norm, square * beta2 + norm * (1 - beta2)))
                 update = (p.grad / (square.sqrt() + group["eps"])).add_(p, alpha=group["weight_decay"])
                 state["exp_avg"].mul_(beta1).add_(update)
-                p.add_(state["exp_avg"], alpha=-group["lr"])
+                if isinstance(group["lr"], torch.Tensor):  # of a recorded step
+                    p.addcmul_(state["exp_avg"], group["lr"], value=-1)
+                else:
+                    p.add_(state["exp_avg"], alpha=-group["lr"])
         return loss

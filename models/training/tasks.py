@@ -1,5 +1,6 @@
 """The two training tasks: what a step computes, and how it is optimised."""
 
+import sys
 import warnings
 from argparse import Namespace
 
@@ -19,11 +20,12 @@ from models.encoders.device import place
 from models.encoders.embedding import embed_clips
 from models.encoders.frontend import HOP, LogMel
 from models.encoders.head import ClassificationNet, head_scores
-from models.losses.triplet import own_class, positive_pairs, triplet_loss
+from models.losses.triplet import mining_draws, own_class, positive_pairs, triplet_loss
 from models.neighbours.knn import check_finite, classify, few_clips
 from models.neighbours.pairs import count_pairs
 from models.runs.checkpoints import HEAD, parts_of
 from models.runs.options.loss import NONE
+from models.training.faster import Compiled, RecordedStep
 from models.training.masks import MASKS, SpectrogramMasks
 from models.training.optimisers import belongs, make_optimizer, make_schedule
 from models.training.vocal_tract import VocalTracts
@@ -40,7 +42,8 @@ class Task(lightning.LightningModule):
         self.loss: nn.Module | None = None  # what is learnt beside the encoder and is no part of it
         self.distillation: nn.Module | None = None  # where a teacher's space is in the encoder's
         # In a tuple, since it is no further module: its weights are the encoder's.
-        self.trained = (torch.compile(encoder, dynamic=False) if args.compile else encoder,)
+        self.trained = (Compiled(encoder) if args.compile else encoder,)
+        self.recorded: RecordedStep | None = None  # with --graph, in place of `learn`
         self.done = 0
         self.seconds = 0.0  # that the steps done took, without evaluations and saving
         self.batch_clips = 0  # in a step, over all processes; `fit` sets it
@@ -70,6 +73,36 @@ class Task(lightning.LightningModule):
     def resume(self, state: dict) -> None:
         """Go on from what `save` wrote. Call before `fit`, with the modules loaded."""
         self.done, self.optimizer_state, self.seconds = state["step"], state["optimizer"], state["seconds"]
+
+    def prepare(self, batch) -> tuple[torch.Tensor, ...]:
+        """What `learn` takes of a batch, on the device: all that is random in a step is drawn here."""
+        raise NotImplementedError
+
+    def learn(self, *prepared: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """A step's loss and its figures, for which nothing waits for the device."""
+        raise NotImplementedError
+
+    def training_step(self, batch, _) -> torch.Tensor:
+        loss, self.figures = (self.recorded or self.learn)(*self.prepare(batch))
+        return loss
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Lightning's; a recorded step has done it, and the update, already."""
+        if self.recorded is None:
+            super().backward(loss)
+
+    def optimizer_step(self, epoch: int, index: int, optimizer, closure=None) -> None:
+        """Lightning's; ``closure`` does `training_step` and `backward`."""
+        if self.recorded is None:
+            super().optimizer_step(epoch, index, optimizer, closure)
+        else:
+            closure()
+
+    def obstacle(self) -> str | None:
+        """Why a step cannot be recorded."""
+        if self.device.type != "cuda":
+            return "there is no GPU here"
+        return "several processes train together" if parallel.size() > 1 else None
 
     def learning(self) -> list:
         """The weights that training changes, or groups of them, as the optimiser gets them."""
@@ -131,6 +164,10 @@ class Task(lightning.LightningModule):
             optimizer.load_state_dict(self.optimizer_state)
             for group, values in zip(optimizer.param_groups, settings, strict=True):
                 group.update(values)
+        if self.args.graph and (obstacle := self.obstacle()):
+            print(f"--graph: {obstacle}; steps run one kernel at a time", file=sys.stderr)
+        elif self.args.graph:
+            self.recorded = RecordedStep(self.learn, optimizer, self.device)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
@@ -150,40 +187,49 @@ class TripletTask(Task):
                  loss: nn.Module | None = None, distillation: nn.Module | None = None):
         super().__init__(encoder, args, steps, noise)
         self.loss, self.distillation = loss, distillation
+        self.mines = loss is None and (distillation is None or args.loss != NONE)  # triplets
         self.groups, self.pairs, self.own = None, None, None  # of the last batch, as `triplet_loss` takes them
         self.warned = False  # of classes with fewer clips than vote
 
-    def training_step(self, batch, _) -> torch.Tensor:
+    def prepare(self, batch) -> tuple[torch.Tensor, ...]:
+        """Spectrograms (B, F, T), classes (B,), what mining draws (P,), and a teacher's embeddings (B, T)."""
         waveforms, labels, *taught = batch
         for_clips, for_mining = self.step_generators()
-        embeddings = self.encode(self.spectrograms(waveforms, labels, for_clips), normalise=True)
-        embeddings = parallel.gather(embeddings, self.batch_clips or len(waveforms))  # (B, D) of all processes
-        if self.distillation is None:
-            return self.by_labels(embeddings, labels, for_mining)
-        loss, figures = self.distillation(embeddings, parallel.gather(taught[0], len(embeddings)))
-        if self.args.loss == NONE:
-            self.figures = {"loss": loss.detach()} | figures
-            return loss
-        loss = self.by_labels(embeddings, labels, for_mining) + self.args.teacher_weight * loss
-        self.figures |= figures
-        return loss
-
-    def by_labels(self, embeddings: torch.Tensor, labels: torch.Tensor, for_mining: torch.Generator) -> torch.Tensor:
-        """The loss of all processes' embeddings (B, D), and its figures; ``labels`` are this process's."""
-        if self.loss is not None:
-            loss, self.figures = self.loss(embeddings, parallel.gather(labels, len(embeddings)))
-            return loss
-        if self.args.data_probs or self.groups is None or len(self.groups) != len(embeddings):
+        clips = self.batch_clips or len(waveforms)  # of all processes
+        if self.mines and (self.args.data_probs or self.groups is None or len(self.groups) != clips):
             # Uniform draws give every batch the same layout, so pairs and masks are found once. Others repeat classes.
-            groups = parallel.gather(labels, len(embeddings)) if self.args.data_probs else \
-                torch.arange(len(embeddings)) // self.args.per_class
+            groups = parallel.gather(labels, clips) if self.args.data_probs else \
+                torch.arange(clips) // self.args.per_class
             self.groups, self.pairs, self.own = (
                 x.to(self.device) for x in (groups, positive_pairs(groups), own_class(groups)))
-        result = triplet_loss(embeddings, self.groups, self.args.margin, self.args.mining, for_mining, self.pairs,
-                              self.own)
-        self.figures = {"loss": result.loss.detach(), "active": result.active, "d_pos": result.positive,
-                        "d_neg": result.negative}
-        return result.loss
+        draw = mining_draws(len(self.pairs), for_mining, self.device) if self.mines else \
+            torch.empty(0, device=self.device)
+        return self.spectrograms(waveforms, labels, for_clips), labels, draw, *taught
+
+    def learn(self, spectrograms: torch.Tensor, labels: torch.Tensor, draw: torch.Tensor, *taught: torch.Tensor
+              ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        embeddings = self.encode(spectrograms, normalise=True)
+        embeddings = parallel.gather(embeddings, self.batch_clips or len(embeddings))  # (B, D) of all processes
+        if self.distillation is None:
+            return self.by_labels(embeddings, labels, draw)
+        loss, figures = self.distillation(embeddings, parallel.gather(taught[0], len(embeddings)))
+        if self.args.loss == NONE:
+            return loss, {"loss": loss.detach()} | figures
+        by_labels, of_labels = self.by_labels(embeddings, labels, draw)
+        return by_labels + self.args.teacher_weight * loss, of_labels | figures
+
+    def by_labels(self, embeddings: torch.Tensor, labels: torch.Tensor, draw: torch.Tensor
+                  ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The loss of all processes' embeddings (B, D), and its figures; ``labels`` are this process's."""
+        if self.loss is not None:
+            return self.loss(embeddings, parallel.gather(labels, len(embeddings)))
+        result = triplet_loss(embeddings, self.groups, self.args.margin, self.args.mining, draw, self.pairs, self.own)
+        return result.loss, {"loss": result.loss.detach(), "active": result.active, "d_pos": result.positive,
+                             "d_neg": result.negative}
+
+    def obstacle(self) -> str | None:
+        varying = "batches drawn by --data_probs differ in their pairs"
+        return super().obstacle() or (varying if self.mines and self.args.data_probs else None)
 
     def learning(self) -> list:
         """What a loss learns has a learning rate of its own, and no weight decay."""
@@ -238,20 +284,21 @@ class ClassifierTask(Task):
             self.encoder.eval()
         return self
 
-    def training_step(self, batch, _) -> torch.Tensor:
+    def prepare(self, batch) -> tuple[torch.Tensor, ...]:
+        """Spectrograms (B, F, T), or embeddings (B, D) that were computed once, and classes (B,)."""
         inputs, labels = batch
         for_clips, _ = self.step_generators()
-        if inputs.is_floating_point():  # embeddings (B, D) that were computed once
-            embeddings = inputs
-        else:
+        return inputs if inputs.is_floating_point() else self.spectrograms(inputs, labels, for_clips), labels
+
+    def learn(self, inputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        if inputs.ndim == 3:
             with torch.set_grad_enabled(not self.frozen):
-                embeddings = self.encode(self.spectrograms(inputs, labels, for_clips), normalise=self.frozen)
-        scores = self.head(embeddings)
+                inputs = self.encode(inputs, normalise=self.frozen)
+        scores = self.head(inputs)
         # Gradients are averaged over the processes, whose shares of the batch may differ by a clip.
         weight = parallel.size() * len(labels) / (self.batch_clips or len(labels))
         loss = functional.nll_loss(scores, labels) * weight
-        self.figures = {"loss": loss.detach(), "batch_accuracy": (scores.argmax(1) == labels).float().mean() * weight}
-        return loss
+        return loss, {"loss": loss.detach(), "batch_accuracy": (scores.argmax(1) == labels).float().mean() * weight}
 
     def accuracy(self, dev: Clips) -> float:
         """Share of dev clips that the head classifies rightly."""

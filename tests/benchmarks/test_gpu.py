@@ -13,6 +13,7 @@ from benchmarks.gpu.here import Failed, Here, Skipped, script
 from data import augment
 from models.losses import triplet
 from models.neighbours import knn
+from models.runs.options.loss import LOSSES
 from models.training import masks
 
 
@@ -31,17 +32,56 @@ def report(monkeypatch, tmp_path, capsys):
     return call
 
 
-def test_checks_and_figures_come_out_as_markdown_and_json(report):
+def test_every_line_runs_on_a_cpu_and_comes_out_as_markdown_and_json(report, monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda module, dynamic: lambda x: module(x))  # a minute of a CPU's time
+    last = "bf16, padded, compiled, graph"
+    few = {name: figures.DATA[name] for name in ("plain", "masks", "--augment")}
+    monkeypatch.setattr(figures, "DATA", few)
     code, printed, parts = report(
         ("embeddings", lambda here: checks.embeddings(here, "Res8")), ("mining", checks.mining),
-        ("augmentation", checks.augmentation), ("kNN", checks.neighbours),
-        ("steps", lambda here: figures.steps(here, "Res8"), "A step"),
-        ("rates", lambda here: figures.embedding(here, "Res8"), "Embedding"))
-    assert code == 0 and printed.rstrip().endswith("parts: 6 passed, 0 failed, 0 skipped"), printed
-    (step,), rates = (part["rows"] for part in parts if part["table"])
-    assert step["step"]["median"] > 0.5 * step["network"]["median"] > 0 and step["network / limit"] > 0
+        ("augmentation", checks.augmentation), ("kNN", checks.neighbours), ("TF32", checks.places),
+        ("agreement", lambda here: figures.agreement(here, {last: figures.COMPILED[last]})),
+        ("steps", lambda here: figures.steps(here, "Res8", ("fp32", last)), "A step"),
+        ("data", figures.data, "Augmentation"), ("losses", figures.losses, "Losses"),
+        ("rates", lambda here: figures.embedding(here, "Res8"), "Embedding"), ("spotting", scripts.spotting))
+    assert code == 0 and printed.rstrip().endswith("parts: 11 passed, 0 failed, 0 skipped"), printed
+    steps, data, losses, rates = (part["rows"] for part in parts if part["table"])
+    assert [row["way"] for row in steps] == ["fp32", f"{last} (NOT RECORDED)"]
+    for row in steps:
+        assert row["step"]["median"] > 0.3 * row["from spectrograms on"]["median"] > 0
+        assert row["from spectrograms on / limit"] > 0 and row["clips"] == 8
+    assert [row["way"] for row in data] == [f"{name} (NOT RECORDED)" for name in few] and data[0]["step / plain"] == 1
+    assert len(losses) == len(LOSSES)
     assert all(row["clips/s"] == pytest.approx(row["clips"] / row["a pass"]["median"]) for row in rates)
-    assert all(f"## {heading}" in printed for heading in ("A step", "Embedding"))
+    assert all(f"## {heading}" in printed for heading in ("A step", "Augmentation", "Losses", "Embedding"))
+
+
+def test_every_part_has_a_name_of_its_own_and_none_is_begun_too_late(monkeypatch, capsys):
+    assert len({part.name for part in gpu.parts()}) == len(gpu.parts()) > 20
+    monkeypatch.setattr(gpu, "parts", lambda: [gpu.Part("late", raising(AssertionError))])
+    assert gpu.main(gpu.parse_args(["--minutes=0"])) == 0
+    assert "late: skipped: --minutes 0 were over" in capsys.readouterr().err
+
+
+def test_a_kill_in_the_middle_leaves_what_was_done(report, tmp_path, capsys):
+    with pytest.raises(KeyboardInterrupt):
+        report(("a", lambda _: "well"), ("b", lambda _: [{"way": "plain", "ms": 3}], "Steps"),
+               ("c", raising(KeyboardInterrupt)), ("d", lambda _: "never"))
+    parts = json.loads((tmp_path / "gpu.json").read_text())["parts"]
+    assert [part["part"] for part in parts] == ["a", "b"] and parts[1]["rows"] == [{"way": "plain", "ms": 3}]
+    told = capsys.readouterr().err
+    assert "a: passed: well" in told and "| plain | 3    |" in told
+
+
+def test_steps_that_change_the_weights_otherwise_fail(here, monkeypatch):
+    def wrong(here, model, way):
+        task, once, learn = right(here, model, way)
+        return task, once if way.padded is False and not way.flags else lambda: None, learn
+
+    right = figures.steps_of
+    monkeypatch.setattr(figures, "steps_of", wrong)
+    with pytest.raises(Failed, match=r"padded 1.0e\+00"):
+        figures.agreement(here, {"bf16, padded": figures.WAYS["bf16, padded"]})
 
 
 def raising(error):
@@ -75,7 +115,7 @@ def second_call(module, name, change, at, monkeypatch):
 @pytest.mark.parametrize(("module", "name", "change", "at", "check", "message"), [
     (knn, "_search_by_torch", lambda found: (found[0], found[1] // 2), 1, checks.neighbours, "differ"),
     (triplet, "mine", lambda found: (found[0].roll(1), found[1]), 2, checks.mining, "negatives differ"),
-    (masks, "send", lambda tensor: ~tensor, 3, checks.augmentation, "full masks"),
+    (masks, "send", lambda tensor: tensor + 1, 3, checks.augmentation, "full masks"),
     (augment.Reverb, "_heard", lambda wet: wet.roll(1), 2, checks.augmentation, r"rooms by [0-9.]+e-01")])
 def test_another_result_on_the_device_fails(here, monkeypatch, module, name, change, at, check, message):
     second_call(module, name, change, at, monkeypatch)

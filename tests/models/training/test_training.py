@@ -28,8 +28,9 @@ from models.training.optimisers import make_optimizer, make_schedule
 
 
 def arguments(**changes):
-    values = RECIPES["paper"] | {"model": "Res8", "precision": "32", "compile": False, "spec_augment": None,
-                                 "augment": False, "seed": 0, "margin": 0.5, "mining": "random", "per_class": 3,
+    values = RECIPES["paper"] | {"model": "Res8", "precision": "32", "compile": False, "graph": False,
+                                 "spec_augment": None, "augment": False, "seed": 0, "margin": 0.5,
+                                 "mining": "random", "per_class": 3,
                                  "data_probs": 0, "eval_clips": 100, "k": 3, "clip_seconds": 1.0,
                                  "babble_snr": (5.0, 20.0), "gain_db": (-20.0, 10.0), "compression": "log",
                                  "rooms": None} | changes
