@@ -1,7 +1,5 @@
 """Waveform to log-mel spectrogram, as the original computed it, or normalised by constants."""
 
-import math
-
 import torch
 
 from data.audio.decoding import SAMPLE_RATE
@@ -32,22 +30,6 @@ def settings(compression: str) -> dict:
     return SETTINGS | (CONSTANT if compression == SHARED else {})
 
 
-def mel_corners() -> torch.Tensor:
-    """Where the mel filters' triangles begin, peak and end, (MELS + 2,) float64 in Hz: evenly on Slaney's scale from 0
-    to half the sample rate, 15 mels to 1000 Hz and from there 27 to each factor of 6.4."""
-    step = math.log(6.4) / 27
-    mels = torch.linspace(0, 15 + math.log(SAMPLE_RATE / 2000) / step, MELS + 2, dtype=torch.float64)
-    return torch.where(mels < 15, 200 / 3 * mels, 1000 * (step * (mels - 15)).exp())
-
-
-def mel_triangles(corners: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The filters (64, 257) with these corners (66,), 1 at their peaks; and what makes the area of each 1, (64, 1)."""
-    hertz = torch.linspace(0, SAMPLE_RATE / 2, SETTINGS["n_fft"] // 2 + 1, dtype=torch.float64)
-    low, middle, high = (corners[i:MELS + i, None] for i in range(3))
-    heights = torch.minimum((hertz - low) / (middle - low), (high - hertz) / (high - middle)).clamp_min(0)
-    return heights, 2 / (high - low)
-
-
 class LogMel(torch.nn.Module):
     """The log-mel front end of NeMo 0.10, on which the published encoders were trained; or the same normalised by
     constants.
@@ -60,9 +42,10 @@ class LogMel(torch.nn.Module):
     def __init__(self, compression: str = "log"):
         super().__init__()
         self.compression = compression
-        heights, area = mel_triangles(mel_corners())
-        # Rounded as librosa does, whose import would take two seconds: (64, 257).
-        self.register_buffer("filters", (heights.float() * area).float(), persistent=False)
+        from librosa.filters import mel  # a second and a half
+
+        filters = mel(sr=SAMPLE_RATE, n_fft=SETTINGS["n_fft"], n_mels=MELS)  # Slaney's, 0 to 8000 Hz: (64, 257)
+        self.register_buffer("filters", torch.from_numpy(filters), persistent=False)
         self.register_buffer("window", torch.hann_window(WINDOW, periodic=True), persistent=False)
 
     @torch.no_grad()

@@ -4,7 +4,7 @@ import torch
 
 from data.augment import chosen_clips
 from data.dataset import send
-from models.encoders.frontend import SETTINGS, mel_corners, mel_triangles
+from models.encoders.frontend import MELS, SETTINGS
 
 WARP = 0.15  # largest: formants move by so much either way, as between a man and a child
 WARPS = 31  # different factors, evenly from 1 - WARP to 1 + WARP
@@ -36,5 +36,11 @@ def warp(hertz: torch.Tensor, factor: float) -> torch.Tensor:
 
 def warped_filters(factor: float) -> torch.Tensor:
     """Slaney's mel filters (64, 257) with their corners warped; those of the front end for a factor of 1."""
-    heights, area = mel_triangles(warp(mel_corners(), factor))
-    return heights * area
+    from librosa import mel_frequencies
+
+    end = SETTINGS["sample_rate"] / 2
+    corner = warp(torch.from_numpy(mel_frequencies(MELS + 2, fmin=0.0, fmax=end)), factor)  # (66,)
+    hertz = torch.linspace(0, end, SETTINGS["n_fft"] // 2 + 1, dtype=torch.float64)
+    low, middle, high = (corner[i:MELS + i, None] for i in range(3))
+    triangle = torch.minimum((hertz - low) / (middle - low), (high - hertz) / (high - middle)).clamp_min(0)
+    return triangle * 2 / (high - low)
