@@ -161,6 +161,9 @@ class Task(lightning.LightningModule):
             # Rates follow from the step and the run's length, which may have grown since they were saved.
             settings = [{name: value for name, value in group.items() if name != "params"}
                         for group in optimizer.param_groups]
+            for group in self.optimizer_state["param_groups"]:
+                # True after --graph; then torch would keep AdamW's count of steps on the GPU, and wait for it.
+                group |= {"capturable": False} if "capturable" in group else {}
             optimizer.load_state_dict(self.optimizer_state)
             for group, values in zip(optimizer.param_groups, settings, strict=True):
                 group.update(values)
