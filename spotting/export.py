@@ -76,7 +76,7 @@ def main(args: argparse.Namespace) -> int:
 
 def recorded_clips(files: list[str], facts: Facts):
     """(N, S) int16, the loudest stretch of each of up to `CHECKED` recordings."""
-    found = examine((files[::-(-len(files) // CHECKED)], facts.clip_seconds))
+    found = examine(files[::-(-len(files) // CHECKED)], facts.clip_seconds)
     for problem in (one for one in found if isinstance(one, str)):
         warn(f"left out {problem}")
     clips = [facts.clip_of(decode(one.path, one.offset, one.duration))

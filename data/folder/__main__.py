@@ -12,13 +12,12 @@ import shlex
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-
-from tqdm import tqdm
 
 from data.audio.files import find_noise
 from data.base import values
-from data.base.cores import ordered_map
+from data.base.cores import each
 from data.base.errors import UserError, exit_cleanly
 from data.base.files import ROOT
 from data.base.labels import look_alike, one_spelling
@@ -58,10 +57,8 @@ def main(args: argparse.Namespace) -> None:
 
 def _listen(args: argparse.Namespace, found: Findings, root: Path) -> list:
     """The clips, as (word, `Recording`), having reported what they are and, by kind, what else lies in the folder."""
-    paths = [path for _, path in found.files]
-    tasks = [(paths[i:i + _CHUNK], args.clip_seconds) for i in range(0, len(paths), _CHUNK)]
-    heard = [result for results in tqdm(ordered_map(examine, tasks), f"listening to {args.name}", len(tasks),
-                                        disable=None, leave=False) for result in results]
+    heard = list(each(partial(examine, clip_seconds=args.clip_seconds), [path for _, path in found.files], _CHUNK,
+                      f"listening to {args.name}", " files"))
     clips = [(word, r) for (word, _), r in zip(found.files, heard, strict=True) if not isinstance(r, str)]
     broken = [r for r in heard if isinstance(r, str)]
     if not clips:

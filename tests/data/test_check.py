@@ -222,15 +222,6 @@ def test_only_the_first_of_a_kind_are_printed_but_all_are_counted(corpus, capsys
     assert lines[-1].startswith("mine: 7 problems (unknown labels, missing files) in 6 train, 2 dev")
 
 
-def test_processes_find_what_one_process_finds(corpus, capsys, monkeypatch):
-    spoil(corpus, "copied audio"), spoil(corpus, "truncated"), spoil(corpus, "speaker")
-    alone = corpus.check(capsys)
-    monkeypatch.setattr(data.check, "_CHUNK", 2)
-    monkeypatch.setattr("data.base.cores.cores", lambda: 2)
-    assert corpus.check(capsys) == alone
-    assert not alone[0]
-
-
 def test_overlaps_against_brute_force(tmp_path):
     rng = np.random.default_rng(1)
     for trial in range(200):

@@ -2,10 +2,7 @@
 
 import gzip
 import hashlib
-import json
 import shutil
-import subprocess
-import sys
 import tarfile
 from collections import Counter
 from pathlib import Path
@@ -16,7 +13,6 @@ import soundfile
 
 from data.audio.decoding import decode
 from data.base.errors import UserError
-from data.base.files import ROOT
 from data.manifests.corpus import load_corpus
 from data.manifests.registry import read_registry
 from data.sources.splits import check_disjoint, split_of
@@ -135,17 +131,6 @@ def test_lists_win_over_the_rule_unless_told_otherwise(run, root):
     says, corpus = run(root, "--hash_split")
     assert "the rule decided" in says
     assert moved in {u.speaker for u in clips(corpus)["train"]}
-
-
-def test_same_input_same_bytes_and_root_untouched(run, made, tmp_path):
-    before = sorted(made.rglob("*"))
-    for flags in ([], ["--classes", "12"]):
-        run(made, *flags, name="a")
-        first, registry = bytes_of(tmp_path / "out" / "a"), (tmp_path / "m.json").read_bytes()
-        run(made, *flags, name="a")
-        assert bytes_of(tmp_path / "out" / "a") == first
-        assert (tmp_path / "m.json").read_bytes() == registry
-    assert sorted(made.rglob("*")) == before
 
 
 def test_silence_beside_all_words(run, made):
@@ -446,21 +431,6 @@ def test_tracked_registry_has_every_default_name():
         assert args.command == entry["made_by"]
 
 
-def test_command_line(made, tmp_path):
-    def call(*flags):
-        return subprocess.run([sys.executable, "-m", "data.speech_commands", *map(str, flags)], cwd=ROOT, text=True,
-                              capture_output=True)
-    flags = ["--root", made, "--name", "mine", "--out", tmp_path / "o", "--registry", tmp_path / "m.json"]
-    done = call(*flags, "--words", "yes", "no")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "registered 'mine': 24 train, 12 dev, 12 test clips of 2 classes" in done.stdout
-    assert json.loads((tmp_path / "m.json").read_text())["mine"]["made_by"].endswith("--words yes no")
-    failed = call(*flags, "--words", "yes", "maybe")
-    assert failed.returncode == 2
-    assert failed.stderr.startswith("error: ")
-    assert failed.stderr.count("\n") == 1
-
-
 # -- what people's own data do to it
 
 
@@ -478,11 +448,3 @@ def test_one_recording_under_two_words_is_said(run, root):
     shutil.copy(one, other)
     says, _ = run(root)
     assert f"1 clips have the audio of one of another word, so one of the two is wrong: {one} = {other}" in says
-
-
-def test_silence_is_made_from_any_format_at_any_depth_and_not_from_what_hides(tmp_path):
-    write_wav(tmp_path / "a" / "hum.wav", noise(0, 30))
-    soundfile.write(tmp_path / "street.flac", noise(1, 30), RATE)
-    (tmp_path / "._street.wav").write_bytes(b"of a Mac")
-    for quiet in silence(tmp_path, {"train": 50, "dev": 6, "test": 6}).values():
-        assert {Path(clip.path).name for clip in quiet} == {"hum.wav", "street.flac"}
