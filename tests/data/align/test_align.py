@@ -11,8 +11,7 @@ import soundfile
 
 from data.align import __main__ as command
 from data.align import aligner
-from data.align.aligner import AlignmentError, align
-from data.align.pronounce import pronounce
+from data.align.aligner import AlignmentError, align, pronounce
 from data.base.errors import UserError
 from data.libriwords import wordscan
 from data.sources.textgrids import read_word_tier, write_words

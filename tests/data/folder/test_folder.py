@@ -10,8 +10,7 @@ import pytest
 import soundfile
 
 from data.base.errors import UserError
-from data.folder.__main__ import main, parse_args
-from data.folder.divide import divide
+from data.folder.__main__ import divide, main, parse_args
 from data.manifests.corpus import load_corpus
 from data.manifests.registry import SPLITS, registered
 from data.sources.splits import split_of
