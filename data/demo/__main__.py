@@ -1,8 +1,6 @@
 """The 35 Speech Commands words, or any list of words, spoken by eSpeak NG: a data set that needs no download."""
 
 import argparse
-import shlex
-import sys
 from pathlib import Path
 
 from data.base import values
@@ -32,9 +30,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     place.add_argument("--out", type=Path, default=None, help="folder to make (default: datasets/NAME)")
     place.add_argument("--name", default="demo", help="what --manifest calls it")
     place.add_argument("--registry", type=Path, default=REGISTRY, help="file to register it in")
-    args = parser.parse_args(argv)
-    args.command = f"{parser.prog} {shlex.join(sys.argv[1:] if argv is None else argv)}"
-    return args
+    return values.parse(parser, argv)
 
 
 def main(args: argparse.Namespace) -> None:

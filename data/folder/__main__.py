@@ -8,8 +8,6 @@ into two splits, where the file names, a regular expression or a table tell who 
 
 import argparse
 import os
-import shlex
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import partial
@@ -223,8 +221,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     output.add_argument("--name", required=True, help="name to register, for --manifest")
     output.add_argument("--out", type=Path, metavar="DIR", help="folder of the manifests (default: datasets/<name>)")
     output.add_argument("--registry", type=Path, default=REGISTRY, metavar="FILE", help="registry of data sets")
-    args = parser.parse_args(argv)
-    args.command = f"{parser.prog} {shlex.join(sys.argv[1:] if argv is None else argv)}"
+    args = values.parse(parser, argv)
     check_data_set_name(args.name)
     if not (args.dev_percent > 0 and args.test_percent > 0 and args.dev_percent + args.test_percent < 100):
         raise UserError(f"--dev_percent {args.dev_percent:g} --test_percent {args.test_percent:g}: must be positive "

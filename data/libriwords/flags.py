@@ -2,7 +2,6 @@
 
 import argparse
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,10 +28,7 @@ _CONTENT = ("speaker_regex", "tier", "min_seconds", "min_count", "max_per_word",
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = _parser()
-    args = parser.parse_args(argv)
-    args.command = f"{parser.prog} {shlex.join(sys.argv[1:] if argv is None else argv)}"
-    return args
+    return values.parse(_parser(), argv)
 
 
 def _parser() -> argparse.ArgumentParser:

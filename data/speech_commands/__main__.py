@@ -8,10 +8,10 @@ Splits are those of the official lists, or of the speaker-hash rule where there 
 """
 
 import argparse
-import shlex
 import sys
 from pathlib import Path
 
+from data.base import values
 from data.base.errors import UserError, exit_cleanly
 from data.base.files import ROOT
 from data.base.messages import did_you_mean, first_few
@@ -61,9 +61,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                         "--download puts it under --root)")
     _add_classes(parser)
     _add_output(parser)
-    args = parser.parse_args(argv)
-    args.command = f"{parser.prog} {shlex.join(sys.argv[1:] if argv is None else argv)}"
-    return args
+    return values.parse(parser, argv)
 
 
 def _add_classes(parser: argparse.ArgumentParser) -> None:
