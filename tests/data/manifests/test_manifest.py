@@ -101,9 +101,7 @@ def test_paths_as_people_write_them_name_one_file(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "yes").mkdir()
     (tmp_path / "yes" / "a.wav").touch()
-    (tmp_path / "back\\slash.wav").touch()
-    forms = ["yes/a.wav", "./yes/a.wav", "yes//a.wav", "yes/../yes/./a.wav", "~/yes/a.wav", str(tmp_path / "yes/a.wav"),
-             "yes\\a.wav", ".\\yes\\a.wav"]
+    forms = ["yes/a.wav", "./yes/a.wav", "yes//a.wav", "yes/../yes/./a.wav", "~/yes/a.wav", str(tmp_path / "yes/a.wav")]
     found = read_manifest(write(tmp_path / "a.json", *(GOOD | {"audio_filepath": form} for form in forms)))
     assert found.files == [str(tmp_path / "yes" / "a.wav")]
     others = ["back\\slash.wav", "C:\\no\\where.wav", "~no such user/a.wav", "~.wav"]  # as they are
