@@ -86,15 +86,13 @@ def words_of(transcript: str) -> list[str]:
     return words
 
 
-def align_task(task: list[tuple[str, str, str]]) -> tuple[float, list[tuple[str, str, str]], list[tuple[str, str]]]:
-    """Align (audio, transcript, TextGrid) triples: seconds of speech aligned; (kind, audio, detail) of what was not;
-    (word, phones) of words not in the dictionary."""
-    seconds, problems, new = 0.0, [], set()
+def align_task(task: list[tuple[str, str, str]]) -> tuple[float, list[tuple[str, str, str]]]:
+    """Align (audio, transcript, TextGrid) triples: seconds of speech aligned; (kind, audio, detail) of what was not."""
+    seconds, problems = 0.0, []
     for audio, transcript, grid in task:
-        words = words_of(transcript)
         try:
             samples = decode(audio)
-            aligned = align(samples, words)
+            aligned = align(samples, words_of(transcript))
         except AlignmentError as error:
             problems.append((error.args[0], audio, error.args[1]))
             continue
@@ -103,16 +101,7 @@ def align_task(task: list[tuple[str, str, str]]) -> tuple[float, list[tuple[str,
             continue
         write_words(grid, aligned, len(samples) / 16_000)
         seconds += len(samples) / 16_000
-        new.update(word for word in words if word not in _dictionary())
-    return seconds, problems, [(word, pronounce(word)) for word in sorted(new)]
-
-
-@lru_cache(1)
-def _dictionary() -> frozenset[str]:
-    from pocketsphinx import get_model_path
-
-    with open(get_model_path("en-us/cmudict-en-us.dict"), encoding="utf-8") as lines:
-        return frozenset(line.split(maxsplit=1)[0] for line in lines if line.strip())
+    return seconds, problems
 
 
 def pronounce(word: str) -> str | None:
