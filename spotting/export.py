@@ -22,10 +22,10 @@ import numpy as np
 
 from data.audio.decoding import decode
 from data.base.errors import UserError, exit_cleanly
-from data.base.files import write_atomically
+from data.base.files import check_output, write_atomically
 from data.folder.word_stretch import examine
 from models.context import MARGIN, ROW
-from spotting.command import check_output, warn
+from spotting.command import warn
 from spotting.encoders.load import Facts, add_encoder, load, load_onnx, probe, sealed
 from spotting.sound.blocks import files_of
 

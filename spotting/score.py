@@ -20,7 +20,7 @@ from tqdm import tqdm
 from data.audio.decoding import SAMPLE_RATE
 from data.base import values
 from data.base.errors import UserError, exit_cleanly
-from data.base.files import write_atomically
+from data.base.files import check_output, write_atomically
 from models.enrolment.enrol import few_draws
 from models.enrolment.kept_cohort import tell_learnt
 from models.report.page.page import check_html, write_page
@@ -119,7 +119,7 @@ def check_flags(args: argparse.Namespace) -> None:
     check_html(args)
     for ending in (".json", ".png") if args.out else ():
         command.check_kept("--out", Path(f"{args.out}{ending}"), [args.positives, *filter(None, [args.words])])
-        command.check_output(Path(f"{args.out}{ending}"))
+        check_output(Path(f"{args.out}{ending}"))
 
 
 def draw_words(args, embedder, hop):
