@@ -56,5 +56,5 @@ def one_group(text: str) -> str:
 def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The arguments, and ``command``, the line that was given."""
     args = parser.parse_args(argv)
-    args.command = f"{parser.prog} {shlex.join(sys.argv[1:] if argv is None else argv)}"
+    args.command = shlex.join([*parser.prog.split(), *(sys.argv[1:] if argv is None else argv)])
     return args

@@ -35,14 +35,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     check_data_set_name(args.name)
-    more = {}
-    if args.words is not None or args.voices_per_word is not None:
-        if args.name == "demo":
-            raise UserError("--words and --voices_per_word make other data than the demo; give it a name with --name")
-        more = {"words": args.words and read_lines(args.words), "voices_per_word": args.voices_per_word,
-                "made_by": args.command}
+    if (args.words is not None or args.voices_per_word is not None) and args.name == "demo":
+        raise UserError("--words and --voices_per_word make other data than the demo; give it a name with --name")
     make(args.out or ROOT / "datasets" / args.name, args.seed, args.registry, name=args.name, voices=args.voices,
-         takes=args.takes, **more)
+         takes=args.takes, words=args.words and read_lines(args.words), voices_per_word=args.voices_per_word,
+         made_by=args.command)
     print(f"registered {args.name!r}; use it with --manifest={args.name}")
 
 

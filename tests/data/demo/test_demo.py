@@ -43,8 +43,10 @@ def test_corpus_loads_with_all_words_in_every_split(made):
     assert {path.name for path in corpus.noise.glob("*.wav")} == {"white.wav", "pink.wav", "babble.wav"}
 
 
-def test_the_registered_command_makes_the_same_set_again(made):
-    entry = json.loads((made / "manifests.json").read_text())["demo"]
+def test_the_registered_command_makes_the_same_set_again(made, tmp_path):
+    registry = tmp_path / "manifests.json"
+    main(parse_args([f"--out={made / 'demo'}", "--seed=3", "--voices=4", "--takes=2", f"--registry={registry}"]))
+    entry = json.loads(registry.read_text())["demo"]
     again = parse_args(entry["made_by"].removeprefix("python -m data.demo").split())
     assert (again.name, again.seed, again.voices, again.takes) == ("demo", 3, 4, 2)
 
