@@ -115,7 +115,7 @@ def _write(size: int, clips, words: Words, new: np.ndarray, args: argparse.Names
     with write_atomically(folder / "words.tsv") as file:
         file.write("\t".join(["word", "aligned", "too_short", "usable", *SPLITS, "verdict"]) + "\n")
         file.writelines("\t".join(map(str, row)) + "\n" for row in words.rows)
-    register(registered, **paths, made_by=flags.made_by(size, args), registry=args.registry)
+    register(registered, **paths, made_by=args.command, registry=args.registry)
     speakers = [len(set(clips.speakers[np.unique(clips.file[words.clips[name]])])) for name in SPLITS]
     counts = [len(words.clips[name]) for name in SPLITS]
     print(f"registered '{registered}': "
