@@ -11,6 +11,7 @@ import soundfile
 import data.check
 from data.check import check, main, parse_args
 from data.manifests.registry import SPLITS
+from tests.sounds import record
 
 LABELS = ("yes", "no")
 
@@ -19,8 +20,7 @@ LABELS = ("yes", "no")
 def corpus(tmp_path):
     """Three sound splits, by split a list of manifest entries to spoil, and a way to check them."""
     rng = np.random.default_rng(3)
-    (tmp_path / "noise").mkdir()
-    soundfile.write(tmp_path / "noise" / "hum.wav", rng.uniform(-0.5, 0.5, 48_000), 16_000)
+    record(tmp_path / "noise" / "hum.wav", rng.uniform(-0.5, 0.5, 48_000))
     entries = {}
     for split, number in zip(SPLITS, (3, 1, 2), strict=True):
         entries[split] = []

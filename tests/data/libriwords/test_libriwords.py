@@ -22,6 +22,7 @@ from data.manifests.corpus import load_corpus
 from data.manifests.registry import SPLITS, register, registered
 from data.sources.divide_speakers import SHARES, balanced_split
 from data.sources.textgrids import write_words
+from tests.sounds import record
 
 VOCABULARY = ["the", "and", "of", "to", "a", "in", "he", "i", "that", "was", "o'clock", "quick", "brown", "fox", "rare"]
 SPEAKERS, UTTERANCES, RATE = 15, 5, 8_000
@@ -32,9 +33,8 @@ def add_utterance(folder, name, words, seconds=None):
     seconds = seconds or words[-1][2] + 0.25
     inside = "/".join(["train-clean-5", *name.split("-")[:2]])
     audio = folder / "LibriSpeech" / inside / f"{name}.flac"
-    audio.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(len(words)).normal(0, 1000, round(seconds * RATE)).astype(np.int16)
-    soundfile.write(audio, noise, RATE)
+    record(audio, noise, RATE)
     grid = folder / "alignments" / inside / f"{name}.TextGrid"
     write_words(grid, words, seconds)
     return audio, grid
@@ -190,8 +190,7 @@ def foreign(folder, names, edit=lambda text: text):
     for name in names:
         audio, grid = (folder / part / f"{name}{ending}" for part, ending in (("LibriSpeech", ".wav"),
                                                                              ("alignments", ".TextGrid")))
-        audio.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(audio, np.random.default_rng(0).normal(0, 1000, RATE).astype(np.int16), RATE)
+        record(audio, np.random.default_rng(0).normal(0, 1000, RATE).astype(np.int16), RATE)
         write_words(grid, words, 1.0)
         grid.write_text(edit(grid.read_text()))
     return folder

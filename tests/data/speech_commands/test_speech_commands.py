@@ -21,6 +21,7 @@ from data.speech_commands.__main__ import ARCHIVES, NAMES, WORDS, address, main,
 from data.speech_commands.labels import COMMANDS as TEN
 from data.speech_commands.labels import SILENCE, UNKNOWN
 from data.speech_commands.twelve import STRETCHES, share, silence
+from tests.sounds import record
 
 RATE = 16_000
 OTHERS = ("bed", "cat", "zero")
@@ -32,11 +33,6 @@ def speakers(split, count):
 
 
 SPEAKERS = {"train": speakers("train", 6), "dev": speakers("dev", 3), "test": speakers("test", 3)}
-
-
-def write_wav(path, samples):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, samples, RATE, subtype="PCM_16")
 
 
 def noise(seed, seconds=0.05):
@@ -51,11 +47,11 @@ def make_folder(root, words=(*TEN, *OTHERS), takes=2):
             for i, speaker in enumerate(names):
                 for take in range(takes):
                     name = f"{word}/{speaker}_nohash_{take}.wav"
-                    write_wav(root / name, noise((w, ["train", "dev", "test"].index(split), i, take)))
+                    record(root / name, noise((w, ["train", "dev", "test"].index(split), i, take)))
                     if split != "train":
                         listed[split].append(name)
     for i, seconds in enumerate((60, 20)):
-        write_wav(root / "_background_noise_" / f"noise{i}.wav", noise((99, i), seconds))
+        record(root / "_background_noise_" / f"noise{i}.wav", noise((99, i), seconds))
     (root / "_background_noise_" / "README.md").write_text("not a clip")
     (root / "validation_list.txt").write_text("\n".join(listed["dev"]) + "\n")
     (root / "testing_list.txt").write_text("\n".join(listed["test"]))
@@ -172,8 +168,8 @@ def test_twelve_classes(run, made):
 def test_silence_passes_over_what_is_silent_to_the_bit(tmp_path):
     samples = noise(0, 40)
     samples[20 * RATE:30 * RATE] = 0
-    write_wav(tmp_path / "a.wav", samples)
-    write_wav(tmp_path / "short.wav", noise(1, 5))  # nothing for dev or test in it
+    record(tmp_path / "a.wav", samples)
+    record(tmp_path / "short.wav", noise(1, 5))  # nothing for dev or test in it
     drawn = silence(tmp_path, {"train": 900, "dev": 100, "test": 7})
     assert {split: len(c) for split, c in drawn.items()} == {"train": 900, "dev": 100, "test": 7}
     for split, quiet in drawn.items():
@@ -201,8 +197,8 @@ def test_set(tmp_path):
     folder = tmp_path / "official"
     for w, word in enumerate((*TEN, UNKNOWN)):
         for i, speaker in enumerate(SPEAKERS["test"]):
-            write_wav(folder / word / f"{speaker}_nohash_0.wav", noise((7, w, i, 7)))
-    write_wav(folder / SILENCE / "0.wav", noise(8, 1))
+            record(folder / word / f"{speaker}_nohash_0.wav", noise((7, w, i, 7)))
+    record(folder / SILENCE / "0.wav", noise(8, 1))
     return folder
 
 
@@ -230,8 +226,8 @@ def test_a_list_repeats_a_corpus_from_a_larger_archive(run, root, tmp_path, flag
         name, sha1 = line.split("\t")
         assert hashlib.sha1((root / name).read_bytes()).hexdigest() == sha1
     first = bytes_of(tmp_path / "out" / "a")
-    write_wav(root / "yes" / f"{SPEAKERS['train'][0]}_nohash_9.wav", noise(123))
-    write_wav(root / "new" / f"{SPEAKERS['train'][0]}_nohash_0.wav", noise(124))
+    record(root / "yes" / f"{SPEAKERS['train'][0]}_nohash_9.wav", noise(123))
+    record(root / "new" / f"{SPEAKERS['train'][0]}_nohash_0.wav", noise(124))
     _, corpus = run(root, *flags, "--list", file, "--write_list", tmp_path / "again.tsv", name="a")
     assert bytes_of(tmp_path / "out" / "a") == first
     assert (tmp_path / "again.tsv").read_bytes() == file.read_bytes()
@@ -291,7 +287,7 @@ def test_copies_are_an_error_or_dropped_from_training(run, root, tmp_path):
 
 def test_silence_is_not_drawn_as_an_unknown_word(run, root):
     for speaker in SPEAKERS["train"]:
-        write_wav(root / SILENCE / f"{speaker}_nohash_0.wav", noise((77, 7, int(speaker, 16))))
+        record(root / SILENCE / f"{speaker}_nohash_0.wav", noise((77, 7, int(speaker, 16))))
     with pytest.raises(UserError, match="has a folder '_silence_', as the test-set archive has"):
         run(root, "--classes", "12")
     assert SILENCE in run(root)[1].labels
@@ -301,7 +297,7 @@ def test_silence_is_not_drawn_as_an_unknown_word(run, root):
 def test_bad_audio_is_an_error_or_left_out(run, root, content):
     bad = root / "yes" / f"{SPEAKERS['train'][0]}_nohash_0.wav"
     if content is None:
-        write_wav(bad, np.zeros(RATE))
+        record(bad, np.zeros(RATE))
     else:
         bad.write_bytes(content)
     with pytest.raises(UserError, match=rf"{bad.name}.*1 of 312 clips.*--skip_bad_audio"):
@@ -361,7 +357,7 @@ def test_bad_folders(run, root, tmp_path):
     with pytest.raises(UserError, match="has no sub-folders with files"):
         run(tmp_path / "empty")
     for split in ("train", "dev", "test"):
-        write_wav(tmp_path / "flat" / split / "a_nohash_0.wav", noise(1))
+        record(tmp_path / "flat" / split / "a_nohash_0.wav", noise(1))
     with pytest.raises(UserError, match="splits of the data"):
         run(tmp_path / "flat")
     lists = (root / "testing_list.txt").read_text()
