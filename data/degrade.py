@@ -10,9 +10,7 @@ augmentations, those of `data.augment`.
 import argparse
 import hashlib
 import os
-import shlex
 import shutil
-import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -60,8 +58,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     output.add_argument("--out", type=Path, metavar="DIR", help="folder of the clips and manifests (default: "
                         "datasets/<name>)")
     output.add_argument("--registry", type=Path, default=REGISTRY, metavar="FILE", help="registry of data sets")
-    args = parser.parse_args(argv)
-    args.made_by = f"{PROGRAM} {shlex.join(sys.argv[1:] if argv is None else argv)}"
+    args = values.parse(parser, argv)
     if not (args.reverb or args.rooms or args.noise_dir or args.band_limit):
         raise UserError("nothing would happen to the clips: give --reverb, --rooms, --noise_dir or --band_limit")
     low, high = args.noise_snr
@@ -85,7 +82,7 @@ def main(args: argparse.Namespace) -> None:
                for i, u in enumerate(splits["test"])}
     for split in ("train", "dev"):  # where a clip of these is tested, too, whoever looks for such must still find it
         splits[split] = [replace(u, **changed.get(_place(u), {})) for u in splits[split]]
-    write_corpus(args.name, splits, out, noise=corpus.noise and Path(corpus.noise), made_by=args.made_by,
+    write_corpus(args.name, splits, out, noise=corpus.noise and Path(corpus.noise), made_by=args.command,
                  registry=args.registry)
 
 

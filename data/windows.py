@@ -9,8 +9,6 @@ below DIR that the recording lies in, or what ``--speaker_regex`` finds; no spea
 import argparse
 import os
 import re
-import shlex
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -42,9 +40,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--name", required=True, help="name to register, for --manifest")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the manifests (default: datasets/<name>)")
     parser.add_argument("--registry", type=Path, default=REGISTRY, metavar="FILE", help="registry of data sets")
-    args = parser.parse_args(argv)
-    args.made_by = f"{PROGRAM} {shlex.join(sys.argv[1:] if argv is None else argv)}"
-    return args
+    return values.parse(parser, argv)
 
 
 def main(args: argparse.Namespace) -> None:
@@ -54,7 +50,7 @@ def main(args: argparse.Namespace) -> None:
     splits = without_copies(_split(windows), digests, drop_duplicates=True)
     check_disjoint(splits)
     print(count_table(splits, [UNLABELLED]))
-    write_corpus(args.name, splits, out, made_by=args.made_by, registry=args.registry)
+    write_corpus(args.name, splits, out, made_by=args.command, registry=args.registry)
 
 
 def _windows(args: argparse.Namespace, root: Path, out: Path) -> list[Utterance]:

@@ -12,10 +12,10 @@ import argparse
 from pathlib import Path
 
 from data.base.errors import UserError, exit_cleanly
-from data.base.files import ROOT, write_atomically
+from data.base.files import ROOT, check_output, write_atomically
 from data.base.values import whole
 from models.enrolment.kept_cohort import place_of
-from spotting.command import check_output, warn
+from spotting.command import warn
 from spotting.encoders.gather import aligned, gather, training_files
 from spotting.encoders.load import add_encoder, load
 from spotting.sound.blocks import files_of

@@ -9,7 +9,6 @@ from pathlib import Path
 from tabulate import tabulate
 
 from data.base.errors import UserError
-from data.base.files import check_output as check_output
 from data.base.files import open_regular
 from data.base.values import channels, not_negative, positive, score
 from spotting.encoders.load import Embedder, load

@@ -14,9 +14,9 @@ import numpy as np
 
 from data.audio.decoding import SAMPLE_RATE
 from data.base.errors import UserError, exit_cleanly
-from data.base.files import ROOT, locked
+from data.base.files import ROOT, check_output, locked
 from data.base.values import positive
-from spotting.command import FA_PER_HOUR, add_channel, add_hop, check_output, print_table, warn
+from spotting.command import FA_PER_HOUR, add_channel, add_hop, print_table, warn
 from spotting.detection.intervals import allowed
 from spotting.detection.thresholds import by_cohort, calibrate, hear, look_for_the_word, passing
 from spotting.encoders.gather import gather, heard_in_training, training_files

@@ -22,10 +22,10 @@ import numpy as np
 
 from data.audio.decoding import decode
 from data.base.errors import UserError, exit_cleanly
-from data.base.files import write_atomically
+from data.base.files import check_output, write_atomically
 from data.folder.word_stretch import examine
 from models.context import MARGIN, ROW
-from spotting.command import check_output, warn
+from spotting.command import warn
 from spotting.encoders.load import Facts, add_encoder, load, load_onnx, probe, sealed
 from spotting.sound.blocks import files_of
 
@@ -76,7 +76,7 @@ def main(args: argparse.Namespace) -> int:
 
 def recorded_clips(files: list[str], facts: Facts):
     """(N, S) int16, the loudest stretch of each of up to `CHECKED` recordings."""
-    found = examine((files[::-(-len(files) // CHECKED)], facts.clip_seconds))
+    found = examine(files[::-(-len(files) // CHECKED)], facts.clip_seconds)
     for problem in (one for one in found if isinstance(one, str)):
         warn(f"left out {problem}")
     clips = [facts.clip_of(decode(one.path, one.offset, one.duration))

@@ -13,8 +13,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from data.base.errors import UserError, exit_cleanly
+from data.base.files import check_output
 from data.base.values import channels, sample_rate
-from spotting.command import add_channel, add_hop, add_output, add_selection, check_kept, check_output, open_words, warn
+from spotting.command import add_channel, add_hop, add_output, add_selection, check_kept, open_words, warn
 from spotting.encoders.load import add_encoder
 from spotting.hits.hits_file import COLUMNS, Found, check_ending, row, write_hits
 from spotting.hits.search import paused, search

@@ -11,8 +11,6 @@ independent: where few people speak, the truth may lie further off.
 """
 
 import argparse
-import shlex
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,9 +18,9 @@ import numpy as np
 from tqdm import tqdm
 
 from data.audio.decoding import SAMPLE_RATE
+from data.base import values
 from data.base.errors import UserError, exit_cleanly
-from data.base.files import write_atomically
-from data.base.values import count, decibels, positive, whole
+from data.base.files import check_output, write_atomically
 from models.enrolment.enrol import few_draws
 from models.enrolment.kept_cohort import tell_learnt
 from models.report.page.page import check_html, write_page
@@ -56,8 +54,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument("--negatives", type=Path, nargs="+", required=True, metavar="PATH",
                         help="recordings without the words, and folders of such")
     parser.add_argument("--noise", type=Path, metavar="DIR", help="noise to add to all of them (default: none)")
-    parser.add_argument("--snr", type=decibels, metavar="DB", help="its ratio, of speech to noise, in decibels")
-    parser.add_argument("--seed", type=whole, default=0, help="of the noise and of --draws (default: 0)")
+    parser.add_argument("--snr", type=values.decibels, metavar="DB", help="its ratio, of speech to noise, in decibels")
+    parser.add_argument("--seed", type=values.whole, default=0, help="of the noise and of --draws (default: 0)")
     parser.add_argument("--out", type=Path, metavar="STEM", help="write STEM.json and STEM.png, the curve")
     add_html(parser, "the curve, and recordings missed and false alarms to listen to, each beside the nearest "
                      "enrolled clip")
@@ -65,14 +63,12 @@ def parse_args(argv=None) -> argparse.Namespace:
     command.add_hop(parser)
     group = parser.add_argument_group("draws", "Instead of WORDS, for an average over what is enrolled.")
     group.add_argument("--enroll_from", type=Path, metavar="DIR", help="folder of a folder a word to draw clips from")
-    group.add_argument("--shots", type=count, default=10, help="clips of each word a draw (default: 10)")
-    group.add_argument("--draws", type=count, default=20, help="(default: 20)")
-    group.add_argument("--rates", type=positive, nargs="+", metavar="RATE",
+    group.add_argument("--shots", type=values.count, default=10, help="clips of each word a draw (default: 10)")
+    group.add_argument("--draws", type=values.count, default=20, help="(default: 20)")
+    group.add_argument("--rates", type=values.positive, nargs="+", metavar="RATE",
                        help="false alarms an hour of the table (default: 0.1 0.5 1 2)")
     add_encoder(parser, "the one that WORDS was enrolled with, or the shipped one")
-    args = parser.parse_args(argv)
-    args.command = f"{parser.prog} {shlex.join(sys.argv[1:] if argv is None else argv)}"
-    return args
+    return values.parse(parser, argv)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -123,7 +119,7 @@ def check_flags(args: argparse.Namespace) -> None:
     check_html(args)
     for ending in (".json", ".png") if args.out else ():
         command.check_kept("--out", Path(f"{args.out}{ending}"), [args.positives, *filter(None, [args.words])])
-        command.check_output(Path(f"{args.out}{ending}"))
+        check_output(Path(f"{args.out}{ending}"))
 
 
 def draw_words(args, embedder, hop):

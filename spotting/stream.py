@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import json
 import time
@@ -12,9 +11,9 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
 from data.audio.decoding import SAMPLE_RATE
+from data.audio.files import sound_file
 from data.base.files import write_atomically
 from spotting.encoders.load import Embedder, load_onnx, load_torch
 from spotting.hits.match import Early, Hit, hit_of, reach
@@ -151,12 +150,10 @@ class Recent:
             return
         start = self._start
         low, high = (max(0, round(at * SAMPLE_RATE) - start) for at in (hit.start - AROUND, hit.end + AROUND))
-        content = io.BytesIO()
-        soundfile.write(content, np.concatenate(self._blocks)[low:high], SAMPLE_RATE, "PCM_16", format="FLAC")
         stem = self.folder / f"{name}-{hit.word}-{hit.start:.2f}"
         names = (f"{stem}{'' if i == 1 else f'-{i}'}.flac" for i in itertools.count(1))
         with write_atomically(next(name for name in names if not Path(name).exists()), "wb") as file:
-            file.write(content.getvalue())
+            file.write(sound_file(np.concatenate(self._blocks)[low:high]))
 
 
 def as_json(hit: Hit, begun: float | None = None, recording: str | None = None) -> str:

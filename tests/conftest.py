@@ -11,11 +11,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import soundfile
 
 from data.base.errors import UserError
 from data.manifests.manifest import Utterance, write_manifest
 from data.manifests.registry import register
+from tests.sounds import record
 
 # Tests run side by side (-n auto), where further threads of a process would only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -80,13 +80,10 @@ def words(tmp_path_factory):
         utterances = []
         for word, label in enumerate(labels):
             for i in range(clips):
-                path = folder / label / f"{split}{i}_nohash_0.wav"
-                path.parent.mkdir(exist_ok=True)
-                soundfile.write(path, spoken(word, rng), 16_000, "PCM_16")
+                path = record(folder / label / f"{split}{i}_nohash_0.wav", spoken(word, rng))
                 utterances.append(Utterance(str(path), label, 1.0, speaker=f"{split}{i}"))
         write_manifest(folder / f"{split}.json", utterances)
-    (folder / "noise").mkdir()
-    soundfile.write(folder / "noise" / "hiss.wav", 0.1 * rng.standard_normal(40_000), 16_000, "PCM_16")
+    record(folder / "noise" / "hiss.wav", 0.1 * rng.standard_normal(40_000))
     registry = folder / "manifests.json"
     register("words", **{split: folder / f"{split}.json" for split in ("train", "dev", "test")},
              noise=folder / "noise", registry=registry)

@@ -60,12 +60,6 @@ def test_joined_sets_are_trained_on_and_tested_as_one(run, parts):
     assert report["accuracy"] > 0.5
 
 
-def test_shares_that_do_not_fit_the_sets(run, parts):
-    refused(train(run, parts, "--shares", "1"), "--shares gives 1", "2 data sets")
-    refused(train(run, parts, "--shares", "1", "3", "--batch_classes=4"), "--shares: 3 of", "has 2 of its own")
-    refused(train(run, parts, "--shares", "1", "9", "--batch_classes=4"), "--shares: 0 of", "data set 1")
-
-
 @pytest.mark.parametrize(("labels", "most", "flags", "parts_of_message"), [
     (["tree"], 100, [], ["5 clips of 1 words"]),
     (["tree", "five"], 100, ["--eval_clips=2"], ["2 clips of 2 words", "--eval_clips"]),

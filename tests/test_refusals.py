@@ -2,18 +2,9 @@
 
 import json
 
-import numpy as np
-import soundfile
-
-from data.manifests.manifest import Utterance, write_manifest
+from data.manifests.manifest import Utterance
 from data.manifests.registry import read_registry, register
 from tests.conftest import TRAIN, infer, refused, write_set
-
-
-def test_unknown_manifest_lists_the_known_ones(encoder, run, words, runs):
-    for script in ("TripletEncoder", "infer_train"):
-        refused(run(script, "--name=enc" if script == "infer_train" else "--name=new", f"--runs_dir={runs}",
-                    "--model=Res8", f"--registry={words.registry}", "--manifest=nowhere"), "'nowhere'", "words")
 
 
 def test_the_tracked_registry_tells_how_to_make_what_is_missing(run, runs):
@@ -44,27 +35,6 @@ def test_noise_that_is_not_there(run, words, runs, tmp_path):
                 f"--noise_dir={tmp_path}"), str(tmp_path), "--noise_dir")
 
 
-def variant(words, tmp_path):
-    """The data set with a clip of no numbers; returns the flags that use it."""
-    utterances = [json.loads(line) for line in (words.folder / "train.json").read_text().splitlines()]
-    utterances = [Utterance(str(words.folder / u["audio_filepath"]), u["label"], u["duration"]) for u in utterances]
-    path = tmp_path / "bad.wav"
-    sound = 0.1 * np.random.default_rng(0).standard_normal(16_000)
-    soundfile.write(path, np.where(np.arange(16_000) == 5, np.nan, sound), 16_000, "FLOAT")
-    write_manifest(tmp_path / "train.json", [*utterances, Utterance(str(path), "bed", 1.0)])
-    register("bad", train=tmp_path / "train.json", dev=words.folder / "dev.json", test=words.folder / "test.json",
-             registry=tmp_path / "manifests.json")
-    return ["--manifest=bad", f"--registry={tmp_path / 'manifests.json'}", f"--cache_dir={tmp_path / 'cache'}"]
-
-
-def test_bad_audio_is_named_and_can_be_left_out(run, words, tmp_path):
-    flags = [f"--runs_dir={tmp_path / 'runs'}", *variant(words, tmp_path), *TRAIN, "--num_steps=1", "--eval_clips=6"]
-    refused(run("TripletEncoder", "--name=a", *flags), "bad.wav", "not numbers", "--skip_bad_audio")
-    left = run("TripletEncoder", "--name=a", *flags, "--skip_bad_audio")
-    assert left.code == 0
-    assert "72 train" in left.out
-
-
 def test_bad_clips_that_are_left_out_count_for_nothing_in_a_prior(run, words, tmp_path):
     manifests = words.folder / "gaps.json", words.folder / "whole.json"  # beside the others, whose paths they have
     lines = (words.folder / "train.json").read_text().splitlines()
@@ -86,15 +56,6 @@ def test_bad_clips_that_are_left_out_count_for_nothing_in_a_prior(run, words, tm
     gaps, same = ((tmp_path / "runs" / "h" / f"head-{name}-Res8-2-2-prior.csv").read_text() for name in
                   ("gaps", "whole"))
     assert gaps == same
-
-
-def test_a_test_label_that_train_lacks(encoder, run, words, tmp_path, runs):
-    path = tmp_path / "test.json"
-    write_manifest(path, [Utterance(str(words.folder / "cat" / "test0_nohash_0.wav"), "caat", 1.0)])
-    register("bad", train=words.folder / "train.json", dev=words.folder / "dev.json", test=path,
-             registry=tmp_path / "manifests.json")
-    refused(run("infer_train", "--name=enc", f"--runs_dir={runs}", "--model=Res8", "--manifest=bad",
-                f"--registry={tmp_path / 'manifests.json'}"), "test.json, line 1", "'caat'", "did you mean 'cat'")
 
 
 def test_a_head_is_tested_on_the_labels_it_knows(encoder, run, words, tmp_path, runs):

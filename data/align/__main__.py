@@ -20,7 +20,6 @@ from data.base.find import AUDIO, NO_FILE, NOT_UTF8, Problem, find_files, report
 from data.sources.textgrids import TextGridError, read_word_tier
 
 _TASK = 20  # utterances at a time: some seconds of work, so that progress shows and little is lost
-_SHOWN = 5
 
 
 def read_transcripts(folder: str | Path) -> tuple[dict[str, str], dict[str, float], list[Problem]]:
@@ -154,21 +153,17 @@ def _changed(state: os.stat_result) -> float:
 
 def _align_all(todo: list[tuple[str, str, str]], sizes: list[int], out: Path) -> list[tuple[str, str, str]]:
     tasks = [todo[i:i + _TASK] for i in range(0, len(todo), _TASK)]
-    seconds, problems, new, began = 0.0, [], {}, time.monotonic()
+    seconds, problems, began = 0.0, [], time.monotonic()
     # Bytes of audio, not utterances: these differ tenfold in length. A log gets a line a minute.
     with tqdm(total=sum(sizes), desc="aligning", unit="B", unit_scale=True,
               mininterval=0.5 if sys.stderr.isatty() else 60) as progress:
-        for i, (more, failed, words) in enumerate(ordered_map(align_task, tasks)):
+        for i, (more, failed) in enumerate(ordered_map(align_task, tasks)):
             seconds += more
             problems += failed
-            new.update(words)
             progress.update(sum(sizes[i * _TASK:(i + 1) * _TASK]))
     took = time.monotonic() - began
     print(f"aligned {len(todo) - len(problems):,} utterances, {seconds / 3600:.2f} h of speech, in {took:.0f} s "
           f"({seconds / took:.0f} times real time); TextGrids in {out}")
-    if new:
-        print(f"{len(new):,} words are not in the dictionary and are pronounced as eSpeak NG would, such as "
-              + ", ".join(f"{word} ({phones})" for word, phones in sorted(new.items())[:_SHOWN]))
     return problems
 
 

@@ -1,9 +1,9 @@
-"""One utterance and its transcript to word times, by pocketsphinx."""
+"""One utterance and its transcript to word times, by pocketsphinx; eSpeak NG pronounces words that it does not know."""
 
+import ctypes
 import re
 from functools import lru_cache
 
-from data.align.pronounce import pronounce
 from data.audio.decoding import decode
 from data.base.errors import UserError
 from data.sources.textgrids import write_words
@@ -14,6 +14,12 @@ _BEAMS = ((1e-48, 7e-29), (1e-80, 1e-60))
 _RATE = 100  # frames a second
 _PLAIN = str.maketrans(dict.fromkeys("\u2018\u2019\u02bc`\u00b4", "'") | dict.fromkeys("_*", "")  # emphasis
                        | dict.fromkeys("-\u2010\u2011\u2012\u2013\u2014\u2026/", " "))
+# eSpeak NG's names of phonemes in its American voice, stress marks left out; what is not here is silent.
+_PHONES = """
+    p>P b>B t>T t#>T t2>T d>D k>K g>G f>F v>V T>TH D>DH s>S z>Z S>SH Z>ZH h>HH m>M n>N n->AH+N N>NG l>L r>R r->R w>W
+    j>Y tS>CH dZ>JH x>K ?>T @>AH @->AH @2>AH @L>AH+L 3>ER 3:>ER a>AE a#>AH aa>AE A:>AA A@>AA+R 0>AA V>AH E>EH e@>EH+R
+    eI>EY I>IH I2>IH I#>IH i>IY i:>IY i@>IY+AH i@3>IH+R O:>AO O2>AO O@>AO+R o@>AO+R oU>OW OI>OY U>UH U@>UH+R u:>UW
+    aI>AY aI3>AY+ER aI@>AY+AH aU>AW"""
 _WORD = re.compile(r"(\W*)(\w.*\w|\w)(\W*)")
 
 
@@ -80,15 +86,13 @@ def words_of(transcript: str) -> list[str]:
     return words
 
 
-def align_task(task: list[tuple[str, str, str]]) -> tuple[float, list[tuple[str, str, str]], list[tuple[str, str]]]:
-    """Align (audio, transcript, TextGrid) triples: seconds of speech aligned; (kind, audio, detail) of what was not;
-    (word, phones) of words not in the dictionary."""
-    seconds, problems, new = 0.0, [], set()
+def align_task(task: list[tuple[str, str, str]]) -> tuple[float, list[tuple[str, str, str]]]:
+    """Align (audio, transcript, TextGrid) triples: seconds of speech aligned; (kind, audio, detail) of what was not."""
+    seconds, problems = 0.0, []
     for audio, transcript, grid in task:
-        words = words_of(transcript)
         try:
             samples = decode(audio)
-            aligned = align(samples, words)
+            aligned = align(samples, words_of(transcript))
         except AlignmentError as error:
             problems.append((error.args[0], audio, error.args[1]))
             continue
@@ -97,13 +101,32 @@ def align_task(task: list[tuple[str, str, str]]) -> tuple[float, list[tuple[str,
             continue
         write_words(grid, aligned, len(samples) / 16_000)
         seconds += len(samples) / 16_000
-        new.update(word for word in words if word not in _dictionary())
-    return seconds, problems, [(word, pronounce(word)) for word in sorted(new)]
+    return seconds, problems
+
+
+def pronounce(word: str) -> str | None:
+    """Phones of a word, lower case, separated by spaces; None where it has anything but a-z and apostrophes."""
+    if not re.fullmatch("[a-z']*[a-z][a-z']*", word):
+        return None
+    text = ctypes.c_char_p(word.encode())
+    names = _espeak().espeak_TextToPhonemes(ctypes.byref(text), 1, ord(" ") << 8).decode()
+    phones = dict(pair.split(">") for pair in _PHONES.split())
+    spoken = " ".join(filter(None, (phones.get(name.strip("',%=")) for name in names.split()))).replace("+", " ")
+    return re.sub(r"\b(\w+)( \1\b)+", r"\1", spoken) or "AH"  # oar-ah has one R
 
 
 @lru_cache(1)
-def _dictionary() -> frozenset[str]:
-    from pocketsphinx import get_model_path
+def _espeak() -> ctypes.CDLL:
+    try:
+        import espeakng_loader
 
-    with open(get_model_path("en-us/cmudict-en-us.dict"), encoding="utf-8") as lines:
-        return frozenset(line.split(maxsplit=1)[0] for line in lines if line.strip())
+        library = ctypes.CDLL(espeakng_loader.get_library_path())
+        usable = library.espeak_Initialize(2, 0, espeakng_loader.get_data_path().encode(), 0) > 0
+    except (ImportError, OSError, RuntimeError):
+        usable = False
+    if not usable or library.espeak_SetVoiceByName(b"en-us"):
+        raise UserError("eSpeak NG, which pronounces words, cannot be used; install it with: pip install -r "
+                        "requirements.txt")
+    library.espeak_TextToPhonemes.restype = ctypes.c_char_p
+    library.espeak_TextToPhonemes.argtypes = [ctypes.POINTER(ctypes.c_char_p), ctypes.c_int, ctypes.c_int]
+    return library

@@ -3,7 +3,9 @@
 import argparse
 import math
 import re
-from collections.abc import Callable
+import shlex
+import sys
+from collections.abc import Callable, Sequence
 
 
 def within(kind: type, least: float, most: float = math.inf, what: str = "", above: bool = False,
@@ -49,3 +51,10 @@ def one_group(text: str) -> str:
     if not groups:
         raise argparse.ArgumentTypeError(f"{text!r} has no group: put the speaker's part in parentheses")
     return text
+
+
+def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The arguments, and ``command``, the line that was given."""
+    args = parser.parse_args(argv)
+    args.command = shlex.join([*parser.prog.split(), *(sys.argv[1:] if argv is None else argv)])
+    return args

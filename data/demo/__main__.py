@@ -1,8 +1,6 @@
 """The 35 Speech Commands words, or any list of words, spoken by eSpeak NG: a data set that needs no download."""
 
 import argparse
-import shlex
-import sys
 from pathlib import Path
 
 from data.base import values
@@ -32,21 +30,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     place.add_argument("--out", type=Path, default=None, help="folder to make (default: datasets/NAME)")
     place.add_argument("--name", default="demo", help="what --manifest calls it")
     place.add_argument("--registry", type=Path, default=REGISTRY, help="file to register it in")
-    args = parser.parse_args(argv)
-    args.command = f"{parser.prog} {shlex.join(sys.argv[1:] if argv is None else argv)}"
-    return args
+    return values.parse(parser, argv)
 
 
 def main(args: argparse.Namespace) -> None:
     check_data_set_name(args.name)
-    more = {}
-    if args.words is not None or args.voices_per_word is not None:
-        if args.name == "demo":
-            raise UserError("--words and --voices_per_word make other data than the demo; give it a name with --name")
-        more = {"words": args.words and read_lines(args.words), "voices_per_word": args.voices_per_word,
-                "made_by": args.command}
+    if (args.words is not None or args.voices_per_word is not None) and args.name == "demo":
+        raise UserError("--words and --voices_per_word make other data than the demo; give it a name with --name")
     make(args.out or ROOT / "datasets" / args.name, args.seed, args.registry, name=args.name, voices=args.voices,
-         takes=args.takes, **more)
+         takes=args.takes, words=args.words and read_lines(args.words), voices_per_word=args.voices_per_word,
+         made_by=args.command)
     print(f"registered {args.name!r}; use it with --manifest={args.name}")
 
 

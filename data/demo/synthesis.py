@@ -3,7 +3,6 @@
 import glob
 import json
 import os
-import shlex
 import shutil
 import tempfile
 import time
@@ -61,7 +60,7 @@ NOISE = "_background_noise_"
 def make(out: str | Path = ROOT / "datasets" / "demo", seed: int = DEFAULTS["seed"],
          registry: str | Path = REGISTRY, *, name: str = "demo", voices: int = DEFAULTS["voices"],
          takes: int = DEFAULTS["takes"], words: Sequence[str] | None = None,
-         voices_per_word: int | None = None, made_by: str | None = None) -> None:
+         voices_per_word: int | None = None, made_by: str = "python -m data.demo") -> None:
     """Synthesise the data set into ``out`` and register it as ``name``; the same arguments give the same bytes.
 
     What is there already, made with the same arguments, is left alone. Nothing half-made is ever seen under ``out``.
@@ -72,7 +71,7 @@ def make(out: str | Path = ROOT / "datasets" / "demo", seed: int = DEFAULTS["see
         words: what they say; None is `WORDS`.
         voices_per_word: so many of the training voices say each word, drawn for each, and an eighth as many of those of
             dev and of test; None lets all of them.
-        made_by: the command that makes it again; None is that of the demo.
+        made_by: the command that makes it again.
     """
     out = Path(os.path.realpath(out))  # a link stays: what it leads to is made
     claim_name(name, out, registry, "python -m data.demo")
@@ -83,9 +82,6 @@ def make(out: str | Path = ROOT / "datasets" / "demo", seed: int = DEFAULTS["see
         recipe["voices_per_word"] = voices_per_word
     if not _is_made(out, recipe):
         _build(out, recipe)
-    flags = [f"--name={name}", f"--out={out}"] * (name != "demo")
-    flags += [f"--{flag}={recipe[flag]}" for flag, plain in DEFAULTS.items() if recipe[flag] != plain]
-    made_by = made_by or shlex.join(["python", "-m", "data.demo", *flags])
     register(name, **{split: out / f"{split}.json" for split in SPLITS}, noise=out / NOISE,
              made_by=made_by, registry=registry)
 

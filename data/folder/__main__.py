@@ -8,31 +8,31 @@ into two splits, where the file names, a regular expression or a table tell who 
 
 import argparse
 import os
-import shlex
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
+import numpy as np
 
 from data.audio.files import find_noise
 from data.base import values
-from data.base.cores import ordered_map
+from data.base.cores import each
 from data.base.errors import UserError, exit_cleanly
 from data.base.files import ROOT
 from data.base.labels import look_alike, one_spelling
 from data.base.messages import first_few
-from data.folder.divide import MANY_SPEAKERS, divide
 from data.folder.speaker_of_file import OFFICIAL_STYLE, by_regex, by_table
 from data.folder.word_stretch import examine
 from data.manifests.manifest import Utterance
 from data.manifests.registry import REGISTRY, SPLITS, check_data_set_name, claim_name
-from data.sources.splits import check_disjoint, count_table, write_corpus
+from data.sources.divide_speakers import balanced_split
+from data.sources.splits import check_disjoint, count_table, split_of, write_corpus
 from data.sources.vetting import doubtful
 from data.sources.word_folders import NOISE, Findings, doubt_words, find_words
 
 _CHUNK = 200  # files a task
+MANY_SPEAKERS = 100  # from here on a hash of the name alone gives about the shares asked for
 
 
 def main(args: argparse.Namespace) -> None:
@@ -58,10 +58,8 @@ def main(args: argparse.Namespace) -> None:
 
 def _listen(args: argparse.Namespace, found: Findings, root: Path) -> list:
     """The clips, as (word, `Recording`), having reported what they are and, by kind, what else lies in the folder."""
-    paths = [path for _, path in found.files]
-    tasks = [(paths[i:i + _CHUNK], args.clip_seconds) for i in range(0, len(paths), _CHUNK)]
-    heard = [result for results in tqdm(ordered_map(examine, tasks), f"listening to {args.name}", len(tasks),
-                                        disable=None, leave=False) for result in results]
+    heard = list(each(partial(examine, clip_seconds=args.clip_seconds), [path for _, path in found.files], _CHUNK,
+                      f"listening to {args.name}", " files"))
     clips = [(word, r) for (word, _), r in zip(found.files, heard, strict=True) if not isinstance(r, str)]
     broken = [r for r in heard if isinstance(r, str)]
     if not clips:
@@ -158,6 +156,29 @@ def _split(args: argparse.Namespace, clips: list, speakers: list[str | None]) ->
     return splits
 
 
+def divide(units: Sequence[str], labels: Sequence[str], dev_percent: float, test_percent: float, seed: int = 0
+           ) -> dict[str, str]:
+    """The split of every distinct unit (a speaker, or a clip's audio), whose clips have ``labels``.
+
+    From `MANY_SPEAKERS` on by hash of the name; fewer are divided so that the shares and classes come out well.
+    """
+    distinct, classes = sorted(set(units)), sorted(set(labels))
+    hashed = {unit: f"{seed} {unit}" if seed else unit for unit in distinct}
+    if len(distinct) >= MANY_SPEAKERS:
+        return {unit: split_of(hashed[unit], dev_percent, test_percent) for unit in distinct}
+    row, column = ({name: i for i, name in enumerate(names)} for names in (distinct, classes))
+    counts = np.zeros((len(distinct), len(classes)), np.int64)
+    np.add.at(counts, ([row[unit] for unit in units], [column[label] for label in labels]), 1)
+    shares = (1 - (dev_percent + test_percent) / 100, dev_percent / 100, test_percent / 100)
+    part = balanced_split([hashed[unit] for unit in distinct], counts, shares)
+    for c in np.flatnonzero(counts[part == 0].sum(0) == 0):  # said by too few to be balanced: rather train than lose it
+        for unit in np.argsort(-counts[:, c], kind="stable"):
+            if counts[unit, c] and (part == part[unit]).sum() > 1:
+                part[unit] = 0
+                break
+    return {unit: SPLITS[p] for unit, p in zip(distinct, part, strict=True)}
+
+
 def _drop_untrained(splits: dict[str, list[Utterance]]) -> None:
     count = {split: Counter(u.label for u in utterances) for split, utterances in splits.items()}
     lost = sorted(set(count["dev"] + count["test"]) - set(count["train"]))
@@ -200,8 +221,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     output.add_argument("--name", required=True, help="name to register, for --manifest")
     output.add_argument("--out", type=Path, metavar="DIR", help="folder of the manifests (default: datasets/<name>)")
     output.add_argument("--registry", type=Path, default=REGISTRY, metavar="FILE", help="registry of data sets")
-    args = parser.parse_args(argv)
-    args.command = f"{parser.prog} {shlex.join(sys.argv[1:] if argv is None else argv)}"
+    args = values.parse(parser, argv)
     check_data_set_name(args.name)
     if not (args.dev_percent > 0 and args.test_percent > 0 and args.dev_percent + args.test_percent < 100):
         raise UserError(f"--dev_percent {args.dev_percent:g} --test_percent {args.test_percent:g}: must be positive "

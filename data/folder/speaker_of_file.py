@@ -19,8 +19,8 @@ OFFICIAL_STYLE = r"^(.+?)_nohash_"  # as in Speech Commands: 0a7c2a8d_nohash_0.w
 def by_table(files: Sequence[Found], table: Path, root: Path) -> list[str | None]:
     """The speaker of every file by a CSV file with the columns ``file`` and ``speaker``; others are not looked at.
 
-    ``file`` is a path relative to ``root`` or to the folder above, or an absolute one, or a bare file name, which then
-    stands for it in every word folder; with either kind of slash. An empty speaker means that nobody knows.
+    ``file`` is a path relative to ``root``, or an absolute one, or a bare file name, which then stands for it in every
+    word folder. An empty speaker means that nobody knows.
     """
     known: dict[str, str] = {}
     text = read_text(table, "table of speakers", "give a CSV file with --speakers")
@@ -53,12 +53,7 @@ def by_table(files: Sequence[Found], table: Path, root: Path) -> list[str | None
 def _key(path: str, root: Path) -> str:
     """A path in the one form in which rows and files are compared: relative to ``root``, composed, forward slashes."""
     path = path.strip()
-    if "\\" in path and not os.path.exists(os.path.join(root, path)):  # from Windows, unless so named
-        path = path.replace("\\", "/")
     path = os.path.relpath(path, root) if os.path.isabs(path) else os.path.normpath(path)
-    inside = path.removeprefix(root.name + os.sep)  # as seen from the folder above
-    if inside != path and not os.path.exists(os.path.join(root, path)):
-        path = inside
     return one_form(path.replace(os.sep, "/"))
 
 

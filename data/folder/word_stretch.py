@@ -110,12 +110,8 @@ def loudest_stretch(energy: np.ndarray, width: int) -> int:
     return int(first + last) // 2
 
 
-def examine(task: tuple[list[str], float], channel: int | None = None) -> list[Recording | str]:
-    """Hear the files of a task (paths, clip seconds): a `Recording` each, or why it cannot be used.
-
-    ``channel`` counts from 1; None averages them.
-    """
-    paths, clip_seconds = task
+def examine(paths: list[str], clip_seconds: float, channel: int | None = None) -> list[Recording | str]:
+    """Hear files: a `Recording` each, or why it cannot be used. ``channel`` counts from 1; None averages them."""
     found: list[Recording | str] = []
     for path in paths:
         try:

@@ -17,8 +17,17 @@ from data.base.files import write_atomically
 from data.base.find import report
 from data.base.messages import first_few
 from data.libriwords import flags
-from data.libriwords.context import counted, with_context
-from data.libriwords.selection import Words, held_out, only, select, split_speakers, stay
+from data.libriwords.selection import (
+    Sayings,
+    Words,
+    counted,
+    held_out,
+    only,
+    select,
+    split_speakers,
+    stay,
+    with_context,
+)
 from data.libriwords.wordscan import NothingToUse, WordClips, as_word, scan
 from data.manifests.manifest import Utterance, write_manifest
 from data.manifests.registry import SPLITS, register
@@ -55,7 +64,7 @@ def main(args: argparse.Namespace) -> None:
         _write(size, clips, words, _new_clips(clips, split, words, new, args), args, unlearnt)
 
 
-def _sayings(clips: WordClips, words: set[str]) -> dict[str, list[tuple[float, float]]]:
+def _sayings(clips: WordClips, words: set[str]) -> Sayings:
     """Start and end of each saying of some words, by file."""
     found = defaultdict(list)
     for i in np.flatnonzero(np.array([word in words for word in clips.words], bool)[clips.word]):
@@ -75,7 +84,7 @@ def _new_clips(clips, split: np.ndarray, words: Words, new: set[str], args: argp
 
 
 def _write(size: int, clips, words: Words, new: np.ndarray, args: argparse.Namespace,
-           unlearnt: dict[str, list[tuple[float, float]]]) -> None:
+           unlearnt: Sayings) -> None:
     registered = flags.name_of(size, args)
     folder, count = args.out / registered, Counter()
 
@@ -106,7 +115,7 @@ def _write(size: int, clips, words: Words, new: np.ndarray, args: argparse.Names
     with write_atomically(folder / "words.tsv") as file:
         file.write("\t".join(["word", "aligned", "too_short", "usable", *SPLITS, "verdict"]) + "\n")
         file.writelines("\t".join(map(str, row)) + "\n" for row in words.rows)
-    register(registered, **paths, made_by=flags.made_by(size, args), registry=args.registry)
+    register(registered, **paths, made_by=args.command, registry=args.registry)
     speakers = [len(set(clips.speakers[np.unique(clips.file[words.clips[name]])])) for name in SPLITS]
     counts = [len(words.clips[name]) for name in SPLITS]
     print(f"registered '{registered}': "

@@ -1,8 +1,6 @@
-"""The flags of `python -m data.libriwords`: which go together, what a data set is called, and what makes it again."""
+"""The flags of `python -m data.libriwords`: which go together, and what a data set is called."""
 
 import argparse
-import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,19 +21,9 @@ PARTS = {  # md5 of <part>.tar.gz as published at openslr.org/12
 MIRROR = "https://www.openslr.org/resources/12"
 ALIGNMENTS_URL = "https://zenodo.org/records/2619474/files/librispeech_alignments.zip"
 ALIGNMENTS = {"md5": "2bab567d0ace651a4ba254e813629f46", "size": 623_023_332}
-MADE_BY = "python -m data.libriwords --download train-clean-360 --download_alignments"
-# Flags that tell what a data set of a size alone is made of, beside its source.
-_CONTENT = ("speaker_regex", "tier", "min_seconds", "min_count", "max_per_word", "min_speakers")
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = _parser()
-    args = parser.parse_args(argv)
-    args.command = f"{parser.prog} {shlex.join(sys.argv[1:] if argv is None else argv)}"
-    return args
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m data.libriwords",
         description="LibriWords: the N most frequent words of LibriSpeech as clips, by offset and duration into its "
@@ -68,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     result.add_argument("--out", type=Path, default=ROOT / "datasets" / "libriwords", metavar="DIR",
                         help="manifests go to DIR/<N>/ (default datasets/libriwords)")
     result.add_argument("--registry", type=Path, default=REGISTRY, metavar="FILE", help="(default manifests.json)")
-    return parser
+    return values.parse(parser, argv)
 
 
 def _add_words(parser: argparse.ArgumentParser) -> None:
@@ -104,18 +92,6 @@ def _add_words(parser: argparse.ArgumentParser) -> None:
 def name_of(size: int, args: argparse.Namespace) -> str:
     """What the data set of so many words is registered as."""
     return f"{args.name}-{size}" if args.name else str(size)
-
-
-def made_by(size: int, args: argparse.Namespace) -> str:
-    """The command that makes a data set again; of one without --name from LibriSpeech as it is published."""
-    if args.name:
-        return args.command
-    default = _parser().get_default
-    flags = [] if size in default("sizes") else ["--sizes", size]
-    for flag in _CONTENT:
-        if (value := getattr(args, flag)) != default(flag):
-            flags += [f"--{flag}", value]
-    return " ".join([MADE_BY, *map(shlex.quote, map(str, flags))])
 
 
 def check_flags(args: argparse.Namespace) -> None:

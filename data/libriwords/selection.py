@@ -1,18 +1,24 @@
-"""Which words of a corpus become classes, which of their clips are kept, and the split of every speaker."""
+"""Which words of a corpus become classes, which of their clips are kept and with how much around them, and the split of
+every speaker."""
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from data.base.errors import UserError
 from data.base.labels import folded
-from data.libriwords.wordscan import as_word
+from data.libriwords.wordscan import as_word, seconds_of
+from data.manifests.manifest import Utterance
 from data.manifests.registry import SPLITS
 from data.sources.divide_speakers import balanced_split
 
 _SPLIT_WORDS = 10_000  # the most frequent ones decide the split, whatever --sizes, so that all sizes share it
+
+
+Sayings = dict[str, list[tuple[float, float]]]  # by file: start and end, seconds
 
 
 @dataclass
@@ -135,3 +141,30 @@ def held_out(words: Iterable[str], percent: float) -> set[str]:
     """The words to keep new, about so many in a hundred, by a hash of the word alone: the same in every corpus."""
     return {word for word in words
             if int(hashlib.sha1(f"new {word}".encode()).hexdigest(), 16) % 10_000 < 100 * percent}
+
+
+def with_context(utterances: Iterable[Utterance], seconds: float, share: float = 1.0) -> Iterator[Utterance]:
+    """Utterances of ``seconds`` around the word's middle, as far as the recording has them; the rest as they are.
+
+    A word that is longer stays whole. At a recording's ends a stretch is shorter, not moved inside: the first
+    two words of a recording would then be the same clip.
+
+    Args:
+        share: of the clips, drawn at random but the same every time.
+    """
+    rng = np.random.default_rng(0)
+    for u in utterances:
+        if rng.random() >= share or u.duration >= seconds:
+            yield u
+            continue
+        middle = u.offset + u.duration / 2
+        start, end = max(0.0, middle - seconds / 2), min(middle + seconds / 2, seconds_of(u.path))
+        yield replace(u, offset=start, duration=end - start)
+
+
+def counted(utterances: Iterable[Utterance], sayings: Sayings, count: Counter) -> Iterator[Utterance]:
+    """The utterances as they are; each in which one of the ``sayings`` lies as a whole goes into ``count``."""
+    for u in utterances:
+        count["overheard"] += any(u.offset <= start and end <= u.offset + u.duration
+                                  for start, end in sayings.get(u.path, ()))
+        yield u

@@ -19,7 +19,7 @@ from data.base.errors import UserError
 from data.base.files import check_regular
 from data.base.labels import folded, look_alike, one_form, twins
 from data.base.messages import first_few
-from data.manifests.doubts import first_alike, in_two_splits, two_labels, under_two_labels
+from data.manifests.doubts import first_alike, in_two_splits, joined, two_labels, under_two_labels
 from data.manifests.manifest import Manifest, read_manifest
 from data.manifests.registry import REGISTRY, SPLITS, read_registry, registered
 
@@ -68,12 +68,12 @@ def load_corpus(name: str, splits: Sequence[str] = SPLITS, registry: str | Path 
     _refuse_contradictions(name, parts, labels)
     _tell_rates(name, parts)
     first = {label: i for i, part in reversed(list(enumerate(parts.values()))) for label in part.labels}
-    joined = {split: concatenate([part.splits[split] for part in parts.values()], labels) for split in splits}
-    for split, manifest in joined.items():
+    whole = {split: concatenate([part.splits[split] for part in parts.values()], labels) for split in splits}
+    for split, manifest in whole.items():
         if twice := sum(len(part.splits[split]) for part in parts.values()) - len(manifest):
             print(f"--manifest {name}: {twice:,} {split} clips are in several of the sets and count once",
                   file=sys.stderr)
-    return Corpus(name, labels, joined, next((part.noise for part in parts.values() if part.noise), None),
+    return Corpus(name, labels, whole, next((part.noise for part in parts.values() if part.noise), None),
                   np.array([first[label] for label in labels]), all(part.speech_commands for part in parts.values()))
 
 
@@ -162,20 +162,14 @@ def concatenate(manifests: Sequence[Manifest], labels: list[str]) -> Manifest:
     One that an earlier manifest has, too, is there once: a clip beside itself would be a pair of one word for nothing.
     """
     place = {label: i for i, label in enumerate(labels)}
-    first: dict[str, str] = {}  # path by real path: a link is the file it leads to
-    for manifest in manifests:
-        for path in manifest.files:
-            first.setdefault(_real(path), path)
-    number_of = {path: i for i, path in enumerate(first)}
-    file = [np.array([number_of[_real(path)] for path in manifest.files], np.int32)[manifest.file]
-            for manifest in manifests]
-    label = [np.array([place[name] for name in manifest.labels], np.int32)[manifest.label] for manifest in manifests]
-    offset, duration, speaker = (np.concatenate([getattr(manifest, column) for manifest in manifests])
-                                 for column in ("offset", "duration", "speaker"))
-    whole = Manifest(manifests[0].path, labels, list(first.values()), np.concatenate(file), offset, duration,
-                     np.concatenate(label), speaker)
-    of = np.repeat(np.arange(len(manifests)), [len(manifest) for manifest in manifests])
-    again = of != of[first_alike(whole.file, whole.label, whole.offset, whole.duration)]
+    path_of: dict[str, str] = {}  # by real path: a link is the file it leads to
+    for path in (path for manifest in manifests for path in manifest.files):
+        path_of.setdefault(_real(path), path)
+    files, names, (file, label, of, offset, duration) = joined(manifests, _real)
+    label = np.array([place[name] for name in names], np.int32)[label]
+    whole = Manifest(manifests[0].path, labels, [path_of[path] for path in files], file.astype(np.int32), offset,
+                     duration, label, np.concatenate([manifest.speaker for manifest in manifests]))
+    again = of != of[first_alike(file, label, offset, duration)]
     return whole.subset(np.flatnonzero(~again)) if again.any() else whole
 
 

@@ -5,9 +5,8 @@ A manifest has one utterance a line::
     {"audio_filepath": "yes/0a7c2a8d_nohash_0.wav", "duration": 1.0, "label": "yes", "speaker": "0a7c2a8d"}
 
 ``audio_filename`` may stand for ``audio_filepath`` and ``command`` or ``target`` for ``label``; ``offset`` (seconds,
-default 0) points into a longer file; ``speaker`` is optional. Relative paths are relative to the manifest's folder,
-``~`` is the home folder, and ``\\`` is taken for ``/`` where only that makes a file's name of it. Labels are brought
-into one Unicode form (NFC), without blanks around them.
+default 0) points into a longer file; ``speaker`` is optional. Relative paths are relative to the manifest's folder, and
+``~`` is the home folder. Labels are brought into one Unicode form (NFC), without blanks around them.
 """
 
 import json
@@ -102,7 +101,8 @@ def read_manifest(path: str | Path, labels: Sequence[str] | None = None) -> Mani
                                 f"{did_you_mean(name, labels)}; add it to the training manifest or remove the line")
             class_of[name] = len(class_of)
         label.append(class_of[name])
-        file.append(files.setdefault(_audio_path(folder, _text(entry, PATH_FIELDS, where, (str,))), len(files)))
+        audio = os.path.normpath(folder / os.path.expanduser(_text(entry, PATH_FIELDS, where, (str,))))
+        file.append(files.setdefault(audio, len(files)))
         offset.append(_seconds(entry.get("offset", 0.0), "offset", where))
         duration.append(_seconds(_field(entry, ("duration",), where), "duration", where))
         if not duration[-1]:
@@ -165,15 +165,6 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
                 file.write(json.dumps(entry, ensure_ascii=False) + "\n")
             except UnicodeEncodeError:
                 raise UserError(f"{u.path!a} (label {u.label!a}): the name is not valid UTF-8; rename it") from None
-
-
-def _audio_path(folder: Path, given: str) -> str:
-    """The absolute path that a manifest in ``folder`` means."""
-    audio = os.path.normpath(folder / os.path.expanduser(given))
-    if "\\" in given and os.sep == "/" and not os.path.exists(audio):  # written on Windows
-        converted = os.path.normpath(folder / given.replace("\\", "/"))
-        return converted if os.path.exists(converted) else audio
-    return audio
 
 
 def relative(path: str | Path, folder: Path) -> str:

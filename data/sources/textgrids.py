@@ -5,8 +5,9 @@ is comment. The package textgrid trusts the counts that a file states, and refus
 aligners write such files.
 """
 
+import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,33 +103,25 @@ def read_word_tier(path: str | Path, tier: str | None = None) -> WordTier:
 
 
 def write_words(path: str | Path, words: Sequence[tuple[str, float, float]], duration: float) -> None:
-    """Write (word, start, end), in order of time, as a TextGrid of ``duration`` seconds with one tier ``words``; what
-    lies between them becomes silence."""
-    intervals: list[tuple[float, float, str]] = []
-    now = 0.0
-    for word, start, end in words:
-        if not now - _EPSILON <= start < end <= duration + _EPSILON:
-            raise ValueError(f"{path}: {word!r} at {start:g}-{end:g} s follows {now:g} s of {duration:g} s")
-        if start > now + _EPSILON:
-            intervals.append((now, start, ""))
-        intervals.append((max(start, now), min(end, duration), word.replace('"', '""')))
-        now = intervals[-1][1]
-    if now < duration - _EPSILON:
-        intervals.append((now, duration, ""))
-    end = _seconds(duration)
-    lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "xmin = 0 ", f"xmax = {end} ",
-             "tiers? <exists> ", "size = 1 ", "item []: ", "    item [1]:", '        class = "IntervalTier" ',
-             f'        name = "{TIER}" ', "        xmin = 0 ", f"        xmax = {end} ",
-             f"        intervals: size = {len(intervals)} "]
-    for number, (start, stop, mark) in enumerate(intervals, 1):
-        lines += [f"        intervals [{number}]:", f"            xmin = {_seconds(start)} ",
-                  f"            xmax = {_seconds(stop)} ", f'            text = "{mark}" ']
+    """Write (word, start, end) as a TextGrid with one tier ``words``, see `as_textgrid`."""
     with write_atomically(path) as file:
-        file.write("\n".join(lines) + "\n")
+        file.write(as_textgrid({TIER: words}, duration))
 
 
-def _seconds(value: float) -> str:
-    return f"{value:.6f}".rstrip("0").rstrip(".")
+def as_textgrid(tiers: Mapping[str, Sequence[tuple[str, float, float]]], duration: float) -> str:
+    """A TextGrid of ``duration`` seconds, with (mark, start, end) by the names of their tiers, in order of time; what
+    lies between them becomes silence. Raises ValueError for intervals that overlap, or end after ``duration``."""
+    from textgrid import IntervalTier, TextGrid
+
+    grid, content = TextGrid(maxTime=duration), io.StringIO()
+    for name, intervals in tiers.items():
+        tier = IntervalTier(name.replace('"', '""'), 0, duration)  # as Praat has it; of marks the library sees to it
+        for mark, start, end in intervals:
+            tier.add(start, end, mark)
+        grid.append(tier)
+    content.close = lambda: None  # the library closes what it writes to
+    grid.write(content)
+    return content.getvalue()
 
 
 def _decode(data: bytes) -> str:

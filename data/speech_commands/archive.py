@@ -50,26 +50,19 @@ def find_clips(root: Path, flag: str = "--root") -> Clips:
 
 def assign_splits(clips: Clips, root: Path, by_hash: bool = False) -> tuple[dict[str, str], str]:
     """The split of every clip, by the lists in ``root``, or by the speaker-hash rule where there are none or with
-    ``by_hash``; and a line that says which rule it was and how far the other one agrees."""
-    hashed = {name: split_of(clip.speaker or name.rpartition("/")[2]) for name, clip in clips.items()}
-    if not any((root / file).exists() for file in LISTS.values()):
-        return hashed, f"no official lists in {root}: split by the speaker-hash rule"
+    ``by_hash``; and a line that says which it was."""
+    if by_hash or not any((root / file).exists() for file in LISTS.values()):
+        return ({name: split_of(clip.speaker or name.rpartition("/")[2]) for name, clip in clips.items()},
+                "split by the speaker-hash rule" if by_hash else
+                f"no official lists in {root}: split by the speaker-hash rule")
     listed: dict[str, str] = {}
     for split, file in LISTS.items():
         for name in filter(None, _lines(root / file)):
             if listed.setdefault(name, split) != split:
                 raise UserError(f"{root / file}: {name} is in {LISTS[listed[name]]} too; remove one of them")
-    by_list = {name: listed.get(name, "train") for name in clips}
-    differing = [name for name in clips if by_list[name] != hashed[name]]
-    says = f"official lists and speaker-hash rule agree on all {len(clips):,} clips"
-    if differing:
-        first = differing[0]
-        says = (f"official lists and speaker-hash rule disagree on {len(differing):,} of {len(clips):,} clips (first: "
-                f"{first}, {by_list[first]} by the lists, {hashed[first]} by the rule); "
-                f"{'the rule' if by_hash else 'the lists'} decided")
-    if absent := len(listed.keys() - clips.keys()):
-        says += f"; {absent:,} listed clips are not in {root}"
-    return hashed if by_hash else by_list, says
+    absent = len(listed.keys() - clips.keys())
+    return ({name: listed.get(name, "train") for name in clips},
+            "split by the official lists" + (f"; {absent:,} listed clips are not in {root}" if absent else ""))
 
 
 def restrict_to_list(clips: Clips, path: Path, root: Path) -> Clips:

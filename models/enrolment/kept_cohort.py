@@ -44,7 +44,7 @@ class Cohort:
     digest: str
     content: bytes  # of its file
     whitening: Whitening | None = None
-    words: np.ndarray | None = None  # of the clips that the whitening was learnt from; None where the file does not say
+    words: np.ndarray | None = None  # of the clips that the whitening was learnt from
 
     @cached_property
     def embeddings(self) -> np.ndarray:
@@ -89,9 +89,8 @@ class Cohort:
                         np.int64)
 
     def learnt_from(self, names: Sequence[str]) -> dict[str, int]:
-        """Of those ``names`` that the whitening has seen, in how many clips; in files that do not say so, in how many
-        of the cohort's windows they are said, which are about as many."""
-        texts = [] if self.whitening is None else self._spoken if self.words is None else list(map(_words, self.words))
+        """Of those ``names`` that the whitening has seen, in how many clips."""
+        texts = [] if self.whitening is None else list(map(_words, self.words))
         counts = {name: sum(_words(name) in text for text in texts) for name in names}
         return {name: count for name, count in counts.items() if count}
 
@@ -124,10 +123,10 @@ def unpack(content: bytes, sha256: str, width: int) -> Cohort | str:
     try:
         kept = read_npz(io.BytesIO(content))
         whole, spoken, of = kept["windows"], kept["spoken"], str(kept["sha256"])
-        whitening = Whitening(kept["centre"], kept["factor"]) if "factor" in kept else None
-    except KeyError:
-        return "is an older version's"
-    except (OSError, ValueError) as error:
+        whitening, words = None, None
+        if "factor" in kept:
+            whitening, words = Whitening(kept["centre"], kept["factor"]), kept["words"]
+    except (OSError, ValueError, KeyError) as error:
         return f"cannot be read ({error})"
     if of != sha256:
         return "is not of this encoder"
@@ -136,7 +135,7 @@ def unpack(content: bytes, sha256: str, width: int) -> Cohort | str:
     if embeddings.shape != (len(spoken), width) or not len(spoken) or not (length > 0).all() or \
             (whitening is not None and not whitening.fits(width)):
         return "is damaged"
-    return Cohort(embeddings / length, spoken, hashlib.sha1(content).hexdigest(), content, whitening, kept.get("words"))
+    return Cohort(embeddings / length, spoken, hashlib.sha1(content).hexdigest(), content, whitening, words)
 
 
 def tell_learnt(counts: dict[str, int]) -> list[str]:

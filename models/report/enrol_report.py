@@ -55,7 +55,7 @@ def _print(outcome: Enrolment, unknown: int, allowed: dict[str, int]) -> None:
         print(f"no test clip of {len(without)} of these words, which no figure is about: "
               + first_few(map(visible, without)))
     print(markdown(cells(results)))
-    if chosen := facts.get("chosen_on_dev"):  # as `models.enrolment.choice.choose` has it
+    if chosen := facts.get("chosen_on_dev"):  # as `models.report.enrolled_words.choose` has it
         figure, best = chosen["figure"], "highest" if chosen["figure"] == "accuracy" else "lowest"
         print(f"chosen on dev ({chosen['clips']:,} clips, {chosen['unknown_clips']:,} of them unknown), by the {best} "
               f"{HEADINGS[figure]} there: " + "; ".join(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from functools import reduce
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import numpy as np
 
 from data.base.errors import UserError
 from data.dataset import Clips
+from data.manifests.corpus import Corpus
+from data.sampler import spread
 from models.encoders.embedding import embed_clips
-from models.enrolment import choice, cohort, enrol
+from models.enrolment import cohort, enrol
 from models.enrolment.kept_cohort import KEPT, place_of, read_kept, tell_learnt
 from models.neighbours.knn import check_finite
 from models.neighbours.pairs import count_pairs
@@ -23,6 +26,7 @@ from models.runs import session
 from models.runs.checkpoints import Run, encoder_digest
 from models.runs.provenance import Record, tell_seen, tell_shared
 
+DEV_CLIPS = 2000  # that a way of scoring is chosen by, at most
 Words = tuple[np.ndarray, np.ndarray]  # classes that are enrolled, and that are unknown
 
 
@@ -100,21 +104,44 @@ def write_outcome(args, out: Path, outcome: Enrolment, unknown: np.ndarray) -> N
 def choose_on_dev(subject: Subject, words: Words, templates: Embedded, drawn: np.ndarray,
                   reference: cohort.Reference | None) -> dict | None:
     """The way of scoring that does best on dev clips, by the same enrolled clips; None where there are no such."""
-    dev = subject.clips.get("dev")
-    if dev is None:
-        return None
-    rows = choice.dev_clips(dev, subject.corpus, words, (subject.clips["train"], subject.clips["test"]))
+    dev = subject.clips["dev"]
+    rows = dev_clips(dev, subject.corpus, words, (subject.clips["train"], subject.clips["test"]))
     if isinstance(rows, str):
         print(f"no way of scoring is chosen on dev: {rows}")
         return None
     truth = enrol.targets(dev.manifest.label[rows], words[0])
     results = enrol.evaluate(ways_to_score(subject.embed("dev", rows), templates.vectors, reference), drawn,
                              subject.args.shots, truth)
-    figure, chosen = choice.choose(results)
+    figure, chosen = choose(results)
     return {"clips": len(rows), "unknown_clips": int((truth == enrol.UNKNOWN).sum()), "figure": figure,
             "chosen": [{"shots": n, "method": method, figure: value} for n, (method, value) in chosen.items()],
             "results": [{"method": r.method, "shots": r.shots} | {
                 key: float(np.mean(values)) for key, values in r.figures.items()} for r in results]}
+
+
+def dev_clips(dev: Clips, corpus: Corpus, words: Words, others: Sequence[Clips]) -> np.ndarray | str:
+    """At most 2,000 dev clips of the words, classes that are enrolled and classes that are unknown; or why there are
+    none. They must not be among ``others``: the clips that are enrolled from, and the test clips."""
+    chosen = [np.flatnonzero(np.isin(dev.manifest.label, classes)) for classes in words]
+    for rows, classes, what in zip(chosen, words, ("an enrolled", "an unknown"), strict=True):
+        if len(classes) and not len(rows):
+            return f"the dev set has no clip of {what} word"
+    rows = np.concatenate([part[spread(dev.manifest.label[part], DEV_CLIPS // 2)] for part in chosen])
+    known = reduce(Record.__or__, (Record.of(clips, corpus) for clips in others))
+    if same := known.seen(dev, corpus, rows)[0]:
+        return f"{same:,} of its {len(rows):,} clips are test or training clips, too"
+    return np.sort(rows)
+
+
+def choose(results: Sequence[enrol.Result]) -> tuple[str, dict[int, tuple[str, float]]]:
+    """For each number of enrolled clips the method with the least equal-error rate or, where no word is unknown, with
+    the highest accuracy; the first of equal ones. Returns the figure's name; and by the number of clips (method, its
+    mean over the draws)."""
+    figure, best = ("equal_error_rate", min) if "equal_error_rate" in results[0].figures else ("accuracy", max)
+    tried: dict[int, list[tuple[str, float]]] = {}
+    for result in sorted(results, key=lambda result: result.shots):
+        tried.setdefault(result.shots, []).append((result.method, float(result.figures[figure].mean())))
+    return figure, {shots: best(of_shots, key=lambda one: one[1]) for shots, of_shots in tried.items()}
 
 
 def choose_cohort(subject: Subject, words: Words) -> tuple[cohort.Reference, dict] | tuple[None, None]:

@@ -1,16 +1,20 @@
-"""Begin a run, or go on with one: its arguments, its configuration, the state it was left in."""
+"""Begin a run, or go on with one: its arguments, its configuration, the state it was left in.
+
+One process at a time trains a run: it locks the run's folder until it ends, however it ends.
+"""
 
 from __future__ import annotations
 
+import os
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.base.errors import UserError
+from data.base.files import lock
 from models import parallel
 from models.runs.checkpoints import TRAINER, Run, load_module, load_state
-from models.runs.claim import claim
 
 if TYPE_CHECKING:
     from data.augment import NoiseBank
@@ -27,6 +31,8 @@ UNCHANGED = {"labels": "labels of --manifest", "train_clips": "number of trainin
              "train_manifest": "training clips or their labels", "noise": "noise recordings of --augment",
              "rooms": "room responses of --rooms", "encoder_sha256": "frozen encoder",
              "teacher_sha256": "model of the --teacher"}
+
+_claimed: dict[str, int] = {}  # descriptors that hold the locks, by folder
 
 
 def begin(args: Namespace, run: Run, script: str) -> dict:
@@ -131,6 +137,28 @@ def commit(run: Run, config: dict, before: dict, train: Clips, corpus: Corpus, p
     for path in (run.folder / "tensorboard").glob("events.out.tfevents.*"):
         path.unlink()  # of a run of that name that never took a step
     run.write_config(config)
+
+
+def claim(folder: Path, flag: str) -> None:
+    """Make a run's folder, if it is not there, and lock it for this process; nothing where a drive has no locks. Raises
+    UserError if another process has it, or it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.name == "nt":  # opens no folder
+            return
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise UserError(f"{folder}: this run's folder cannot be used ({error.strerror}); mend that, or choose another "
+                        f"{flag} or --runs_dir") from error
+    key = os.path.realpath(folder)
+    if key in _claimed and os.path.samestat(os.fstat(_claimed[key]), os.fstat(descriptor)):
+        os.close(descriptor)
+        return
+    if lock(descriptor) is False:
+        os.close(descriptor)
+        raise UserError(f"{flag} {folder.name}: another process is training {folder} right now; wait for it, or choose "
+                        f"another {flag}")
+    _claimed[key] = descriptor
 
 
 def _tell_changes(run: Run, config: dict, before: dict) -> None:

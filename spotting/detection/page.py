@@ -130,7 +130,7 @@ def page_of_score(outcome: Outcome, printed: dict, thresholds: Sequence[float], 
 
 def enrolled_clip(clip: Enrolled, label: str, clip_seconds: float) -> Clip:
     """An enrolled clip, if its recording is where it was and is what it was."""
-    heard = examine(([clip.file], clip_seconds), clip.channel)[0]
+    heard = examine([clip.file], clip_seconds, clip.channel)[0]
     lines, key = (clip.file, f"from {clip.offset:.2f} s, {clip.seconds:.2f} s"), ("enrolled", clip.file, clip.offset)
     if isinstance(heard, str):
         return Clip(lines, f"cannot be heard: {heard}", key, label)

@@ -3,13 +3,13 @@
 import csv
 import io
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from data.base.errors import UserError
 from data.base.files import write_atomically
+from data.sources.textgrids import as_textgrid
 from spotting.hits.match import Hit
 
 ENDINGS = (".csv", ".json", ".TextGrid", ".txt")
@@ -70,19 +70,10 @@ def _labels(found: Sequence[Found]) -> str:
 
 
 def _textgrid(found: Sequence[Found], words: Sequence[str]) -> str:
-    from textgrid import IntervalTier, TextGrid
-
-    hits = [hit for f in found for hit in f.hits]
+    hits = sorted((hit for f in found for hit in f.hits), key=lambda hit: hit.start)
+    tiers = {word: [] for word in words}
+    for hit in hits:
+        end = tiers[hit.word][-1][2] if tiers[hit.word] else 0.0
+        tiers[hit.word].append((f"{hit.score:.3f}", max(hit.start, end), hit.end))
     # Some time must pass in a TextGrid, and a hit of zero padding may end after the recording.
-    seconds = max([0.001, *(f.seconds for f in found), *(hit.end for hit in hits)])
-    grid = TextGrid(maxTime=seconds)
-    for word in words:
-        tier = IntervalTier(word.replace('"', '""'), 0, seconds)  # as Praat has it; the library does not
-        end = 0.0
-        for hit in sorted((hit for hit in hits if hit.word == word), key=lambda hit: hit.start):
-            tier.add(max(hit.start, end), hit.end, f"{hit.score:.3f}")
-            end = hit.end
-        grid.append(tier)
-    with tempfile.NamedTemporaryFile(suffix=".TextGrid") as file:  # the library writes to a name only
-        grid.write(file.name)
-        return Path(file.name).read_text(encoding="utf-8")
+    return as_textgrid(tiers, max([0.001, *(f.seconds for f in found), *(hit.end for hit in hits)]))

@@ -53,7 +53,7 @@ def leave_out_enrolled(positives: list[Positive], tested: Sequence[Words], clip_
         if word not in names:
             left_out["of words that are not enrolled"].append(f"{_shown(entry)}: {word!r}")
             continue
-        heard, real = examine(([path], clip_seconds), channel)[0] if end is None else None, os.path.realpath(path)
+        heard, real = examine([path], clip_seconds, channel)[0] if end is None else None, os.path.realpath(path)
         if isinstance(heard, str):
             left_out["that cannot be used"].append(heard)
             continue

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from data.audio.decoding import SAMPLE_RATE, decode
-from data.base.cores import ordered_map
+from data.base.cores import each
 from data.base.errors import UserError
 from data.base.labels import look_alike
 from data.folder.word_stretch import Recording, examine, in_tones, strongest
@@ -50,8 +50,8 @@ def find_recordings(folder: Path, clip_seconds: float, say: Callable[[str], None
     or at all."""
     findings = find_words(folder)
     files = findings.files
-    tasks = [([path for _, path in files[i:i + _CHUNK]], clip_seconds) for i in range(0, len(files), _CHUNK)]
-    heard = [result for results in ordered_map(partial(examine, channel=channel), tasks) for result in results]
+    heard = list(each(partial(examine, clip_seconds=clip_seconds, channel=channel), [path for _, path in files], _CHUNK,
+                      "listening", " files"))
     for line in findings.remarks():
         say(line)
     usable = []

@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import soundfile
+
+from tests.sounds import record
 
 RATE = 16_000
 
@@ -77,13 +78,9 @@ def spotter(tiny, tmp_path_factory):
     for kind, count in (("clips", 6), ("said", 4)):
         for word, name in enumerate(("bed", "cat")):
             for i in range(count):
-                path = folder / kind / name / f"{i}.wav"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                soundfile.write(path, scene(rng, [(word, 0.7 + 0.13 * i)], 2.5), RATE)
-    (folder / "background").mkdir()
+                record(folder / kind / name / f"{i}.wav", scene(rng, [(word, 0.7 + 0.13 * i)], 2.5), RATE)
     for i in range(2):
-        soundfile.write(folder / "background" / f"{i}.flac",
-                        scene(rng, [(2, 1.0), (5, 4.0), (3, 7.0)], 10.0), RATE)
+        record(folder / "background" / f"{i}.flac", scene(rng, [(2, 1.0), (5, 4.0), (3, 7.0)], 10.0), RATE)
     return SimpleNamespace(folder=folder, run=tiny, clips=folder / "clips", said=folder / "said",
                            background=folder / "background",
                            flags=["--name=tiny", f"--runs_dir={tiny.parent}"])

@@ -79,17 +79,6 @@ def test_an_export_that_differs_is_not_kept(run, spotter, exported, tmp_path, mo
     assert (tmp_path / "e.onnx").read_text() == "an older one"
 
 
-def test_a_file_with_one_bit_changed_is_refused_by_every_command(run, words_file, spotter, exported, tmp_path):
-    path, content = tmp_path / "bit.onnx", bytearray(exported.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-    for command, *flags in (("find", words_file, spotter.said / "bed" / "0.wav"), ("listen", words_file),
-                            ("score", words_file, "--positives", spotter.said, "--negatives", spotter.background),
-                            ("enroll", "--clips", spotter.clips, "--out", tmp_path / "w.json")):
-        refused(run(f"spotting.{command}", *flags, "--onnx", path), "bit.onnx", "changed or cut", "spotting.export")
-    assert not (tmp_path / "w.json").exists()
-
-
 def test_a_file_that_is_not_as_it_was_written_is_refused(exported, tmp_path):
     whole, path = exported.read_bytes(), tmp_path / "e.onnx"
     assert {entry.key: entry.value for entry in onnx.load(exported).metadata_props}["digest"] == \

@@ -6,7 +6,6 @@ everything else, also scripts and styles other than its own two, which it knows 
 
 import base64
 import hashlib
-import io
 import json
 from argparse import Namespace
 from collections import Counter
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.audio.decoding import SAMPLE_RATE
+from data.audio.files import sound_file
 from data.base.errors import UserError
 from data.base.files import check_output, open_regular, write_atomically
 from data.base.labels import visible
@@ -180,8 +179,6 @@ def data_uri(content: bytes, kind: str) -> str:
 
 def sound_uri(samples: np.ndarray, lossless: bool) -> str:
     """(T,) int16 at 16 kHz as a data URI of FLAC or, a sixth as large, of Ogg Opus; players want at least a sample."""
-    import soundfile
-
-    content, how = io.BytesIO(), ("FLAC", "PCM_16") if lossless else ("OGG", "OPUS")
-    soundfile.write(content, samples if len(samples) else np.zeros(1, np.int16), SAMPLE_RATE, how[1], format=how[0])
-    return data_uri(content.getvalue(), f"audio/{how[0].lower()}")
+    kind, subtype = ("FLAC", "PCM_16") if lossless else ("OGG", "OPUS")
+    samples = samples if len(samples) else np.zeros(1, np.int16)
+    return data_uri(sound_file(samples, kind, subtype), f"audio/{kind.lower()}")

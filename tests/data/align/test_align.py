@@ -11,8 +11,7 @@ import soundfile
 
 from data.align import __main__ as command
 from data.align import aligner
-from data.align.aligner import AlignmentError, align
-from data.align.pronounce import pronounce
+from data.align.aligner import AlignmentError, align, pronounce
 from data.base.errors import UserError
 from data.libriwords import wordscan
 from data.sources.textgrids import read_word_tier, write_words
@@ -121,7 +120,6 @@ def contents(out):
 
 def test_writes_the_public_layout_and_resumes_to_the_same_bytes(corpus, tmp_path, monkeypatch, capsys):
     run(monkeypatch, corpus, tmp_path / "one")
-    assert "oarah (AO R AH)" in capsys.readouterr().out
     whole = contents(tmp_path / "one")
     assert set(whole) == {f"dev-clean/{s}/7/{s}-7-{n:04}.TextGrid" for s in (1, 2) for n in range(3)}
     tier = read_word_tier(tmp_path / "one" / "dev-clean" / "1" / "7" / "1-7-0001.TextGrid")

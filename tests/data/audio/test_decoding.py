@@ -23,7 +23,6 @@ from data.audio.decoding import (
     fit,
     open_audio,
 )
-from data.audio.files import audio_files
 from data.base.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -331,16 +330,3 @@ def test_durations_that_are_as_stated_or_meant_raise_no_suspicion(tmp_path):
                                        (0.0, 3.1, [PAST_END]), (2.5, 1.0, [PAST_END]), (2.97, 0.03, [BRIEF])):
         assert decode_with_remarks(path, offset, duration)[1] == expected, (offset, duration)
     assert decode_with_remarks(path)[1] == []
-
-
-def test_audio_files_are_found_in_folders_below_without_hidden_ones(tmp_path):
-    for name in ("b.wav", "a.FLAC", ".hidden.wav", "._b.wav", "notes.txt", "deep/er/c.ogg", ".git/d.wav"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    (tmp_path / "deep" / "round").symlink_to(tmp_path)
-    (tmp_path / "linked.wav").symlink_to("b.wav")
-    found = audio_files(tmp_path)
-    assert [os.path.relpath(path, tmp_path) for path in found] == ["a.FLAC", "b.wav", "deep/er/c.ogg", "linked.wav"]
-    for wrong in (tmp_path / "nowhere", tmp_path / "b.wav"):
-        with pytest.raises(OSError):
-            audio_files(wrong)

@@ -48,7 +48,7 @@ def test_of_joined_files_the_first_is_heard_and_that_is_told(tmp_path, ending, c
     seconds, lines = told(path)
     assert seconds == pytest.approx(3.0, abs=0.1)
     assert [f"{path}: goes on after the 3.0 s" in line for line in lines] == [True]
-    assert GOES_ON in examine(([str(path)], 1.0))[0].remarks
+    assert GOES_ON in examine([str(path)], 1.0)[0].remarks
     assert decode_with_remarks(str(path))[1] == [GOES_ON]
 
 
@@ -96,7 +96,7 @@ def test_a_lossy_file_cut_short_is_heard_so_far_and_is_no_clip(tmp_path, ending,
     seconds, lines = told(path)
     assert 5 < seconds < 8
     assert ["ends early" in line for line in lines] == [True]
-    assert "ends early" in examine(([str(path)], 1.0))[0]
+    assert "ends early" in examine([str(path)], 1.0)[0]
     with pytest.raises(UserError, match="ends early"):
         decode(str(path))
 

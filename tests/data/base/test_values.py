@@ -2,11 +2,8 @@
 
 import pytest
 
-from data.base.values import clip_seconds, count, decibels, not_negative, positive, probability, share, whole, width
 from models.runs.parser import Parser
 from tests.models.runs.options.test_options import REQUIRED, SCRIPTS, parsed
-
-NUMBERS = (whole, count, width, positive, not_negative, share, clip_seconds, decibels, probability)
 
 
 def numeric(script):
@@ -45,9 +42,3 @@ def test_tiny_and_huge_numbers(flag, bad, good, capsys):
         assert flag in capsys.readouterr().err
     for value in good:
         assert getattr(parsed("TripletEncoder", f"{flag}={value}"), flag[2:]) == pytest.approx(float(value))
-
-
-@pytest.mark.parametrize("kind", NUMBERS)
-def test_what_is_said_names_the_value(kind):
-    with pytest.raises(Exception, match="'nan' is not a"):
-        kind("nan")

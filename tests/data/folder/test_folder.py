@@ -10,8 +10,7 @@ import pytest
 import soundfile
 
 from data.base.errors import UserError
-from data.folder.__main__ import main, parse_args
-from data.folder.divide import divide
+from data.folder.__main__ import divide, main, parse_args
 from data.manifests.corpus import load_corpus
 from data.manifests.registry import SPLITS, registered
 from data.sources.splits import split_of
@@ -299,17 +298,3 @@ def test_noise_may_lie_deeper_and_what_hides_is_none(tmp_path):
     said, corpus, _ = run(root)
     assert corpus.noise == root / "_background_noise_"
     assert "left out 1 noise recordings in formats that cannot be read" in said and "street.m4a" in said
-
-
-def test_word_folders_may_be_links_and_may_have_folders(tmp_path):
-    root = a_folder(tmp_path / "elsewhere", words=("a", "b"))
-    linked = tmp_path / "r"
-    linked.mkdir()
-    (linked / "a").symlink_to(root / "a")
-    for s in range(5):
-        record(linked / "c" / f"person{s}" / "1.wav")
-        record(linked / "a" / f"person{s}" / "2.wav")
-    said, corpus, _ = run(linked, "--speaker_regex", r"^(person\d|sp\d)")
-    assert "speakers: 10" in said
-    assert corpus.labels == ["a", "c"]
-    assert all(path.startswith(str(linked)) for path in home(corpus))

@@ -41,8 +41,7 @@ def test_a_table_names_paths_or_file_names(tmp_path):
         by_table(names, tmp_path / "nowhere.csv", Path("/r"))
 
 
-@pytest.mark.parametrize("form", ["/r/{word}/{n}.wav", "./{word}/{n}.wav", "{word}\\{n}.wav", "{word}//{n}.wav",
-                                  "r/{word}/{n}.wav"])
+@pytest.mark.parametrize("form", ["/r/{word}/{n}.wav", "./{word}/{n}.wav", "{word}//{n}.wav"])
 def test_a_table_may_write_paths_in_other_ways(tmp_path, form):
     table = tmp_path / "who.csv"
     rows = [form.format(word=word, n=n) + f",{word}{n}" for word in ("yes", "f\u00fcr") for n in (1, 2)]

@@ -90,7 +90,7 @@ def test_a_stretch_ends_within_the_file(tmp_path):
     for seconds in (1.0001, 1.004, 1.5, 2.0):
         path = str(record(tmp_path / "a.wav", np.linspace(0, 0.9, round(seconds * 11_025)) * noise(seconds, 11_025),
                           11_025))
-        [found] = examine(([path], 1.0))
+        [found] = examine([path], 1.0)
         assert found.duration == 1.0
         assert 0 <= found.offset <= found.seconds - 1.0 + 1e-9
 
@@ -101,8 +101,8 @@ def test_examine_tells_what_a_file_is_or_why_it_cannot_be_used(tmp_path):
     silent = record(tmp_path / "silent.wav", np.zeros(40_000))
     nan = noise(3)
     nan[100] = np.nan
-    found = examine(([str(p) for p in (good, tmp_path / "notes.txt", silent, tmp_path / "gone.wav",
-                                       record(tmp_path / "nan.wav", nan, subtype="FLOAT"))], 1.0))
+    found = examine([str(p) for p in (good, tmp_path / "notes.txt", silent, tmp_path / "gone.wav",
+                                      record(tmp_path / "nan.wav", nan, subtype="FLOAT"))], 1.0)
     assert isinstance(found[0], Recording)
     assert (found[0].duration, found[0].rate, found[0].format) == (pytest.approx(0.5), 22_050, "FLAC")
     assert ["notes.txt" in found[1], "silent to the bit" in found[2], "no such audio" in found[3],

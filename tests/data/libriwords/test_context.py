@@ -10,8 +10,7 @@ import soundfile
 import textgrid
 
 from data.base.errors import UserError
-from data.libriwords.context import with_context
-from data.libriwords.selection import held_out
+from data.libriwords.selection import held_out, with_context
 from data.manifests.corpus import load_corpus
 from data.manifests.manifest import Utterance, read_manifest
 from tests.data.libriwords.test_libriwords import (

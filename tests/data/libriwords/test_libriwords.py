@@ -16,12 +16,13 @@ import textgrid
 from data.base.errors import UserError
 from data.base.labels import folded
 from data.libriwords import __main__ as libriwords
-from data.libriwords.flags import MADE_BY, PARTS, parse_args
+from data.libriwords.flags import PARTS, parse_args
 from data.libriwords.selection import _quota
 from data.manifests.corpus import load_corpus
 from data.manifests.registry import SPLITS, register, registered
 from data.sources.divide_speakers import SHARES, balanced_split
 from data.sources.textgrids import write_words
+from tests.sounds import record
 
 VOCABULARY = ["the", "and", "of", "to", "a", "in", "he", "i", "that", "was", "o'clock", "quick", "brown", "fox", "rare"]
 SPEAKERS, UTTERANCES, RATE = 15, 5, 8_000
@@ -32,9 +33,8 @@ def add_utterance(folder, name, words, seconds=None):
     seconds = seconds or words[-1][2] + 0.25
     inside = "/".join(["train-clean-5", *name.split("-")[:2]])
     audio = folder / "LibriSpeech" / inside / f"{name}.flac"
-    audio.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(len(words)).normal(0, 1000, round(seconds * RATE)).astype(np.int16)
-    soundfile.write(audio, noise, RATE)
+    record(audio, noise, RATE)
     grid = folder / "alignments" / inside / f"{name}.TextGrid"
     write_words(grid, words, seconds)
     return audio, grid
@@ -132,16 +132,13 @@ def test_flags_on_words_drop_what_they_say(corpus, tmp_path, monkeypatch, capsys
 
 def test_the_registered_command_tells_what_the_flags_made(corpus, tmp_path, monkeypatch, capsys):
     run(monkeypatch, corpus, tmp_path, "--sizes", 10, 4)
-    entry = registered("10", tmp_path / "registry.json")
-    assert entry["made_by"] == MADE_BY
-    assert registered("4", tmp_path / "registry.json")["made_by"] == MADE_BY + " --sizes 4"
+    first = registered("10", tmp_path / "registry.json")["made_by"]
+    assert first == registered("4", tmp_path / "registry.json")["made_by"]
+    assert first.startswith("python -m data.libriwords --librispeech ") and first.endswith(" --sizes 10 4")
     assert "replaces" not in capsys.readouterr().out
-    run(monkeypatch, corpus, tmp_path, "--sizes", 10, "--min_seconds", 0.1, "--max_per_word", 40)
-    other = registered("10", tmp_path / "registry.json")["made_by"]
-    assert other == MADE_BY + " --min_seconds 0.1 --max_per_word 40"
-    assert f"replaces the data set '10' that was made by: {MADE_BY}\n" in capsys.readouterr().out
-    run(monkeypatch, corpus, tmp_path, "--sizes", 10)
-    assert registered("10", tmp_path / "registry.json") == entry
+    run(monkeypatch, corpus, tmp_path, "--sizes", 10, "--min_seconds", 0.1)
+    assert registered("10", tmp_path / "registry.json")["made_by"].endswith(" --sizes 10 --min_seconds 0.1")
+    assert f"replaces the data set '10' that was made by: {first}\n" in capsys.readouterr().out
 
 
 def test_broken_textgrids_are_named_and_the_rest_goes_on(corpus, tmp_path, monkeypatch, capsys):
@@ -193,26 +190,13 @@ def foreign(folder, names, edit=lambda text: text):
     for name in names:
         audio, grid = (folder / part / f"{name}{ending}" for part, ending in (("LibriSpeech", ".wav"),
                                                                              ("alignments", ".TextGrid")))
-        audio.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(audio, np.random.default_rng(0).normal(0, 1000, RATE).astype(np.int16), RATE)
+        record(audio, np.random.default_rng(0).normal(0, 1000, RATE).astype(np.int16), RATE)
         write_words(grid, words, 1.0)
         grid.write_text(edit(grid.read_text()))
     return folder
 
 
 PLAIN = [f"{speaker}-1-0" for speaker in range(4)]
-
-
-@pytest.mark.parametrize("edit", [
-    lambda text: text.replace("size = 4", "size = 3"), lambda text: text.replace("size = 4", "size = 9"),
-    lambda text: text.replace('"words"', '"Words"'), lambda text: text.replace('"words"', '"84 - words"'),
-    lambda text: text.replace("xmin = 0.5", "xmin = 0.4999"),
-    lambda text: "xmax = 1.00004 ".join(text.rsplit("xmax = 1 ", 1))])
-def test_alignments_of_other_programs_give_the_same_words(tmp_path, monkeypatch, edit):
-    run(monkeypatch, foreign(tmp_path / "usual", PLAIN), tmp_path / "out", "--sizes", 3)
-    run(monkeypatch, foreign(tmp_path / "other", PLAIN, edit), tmp_path / "out2", "--sizes", 3)
-    for split in SPLITS:
-        assert entries(tmp_path / "out2", 3, split) == entries(tmp_path / "out", 3, split)
 
 
 def test_a_tier_of_any_name_and_what_is_said_without_it(tmp_path, monkeypatch):
@@ -317,8 +301,7 @@ def test_words_of_no_length_and_textgrids_that_end_elsewhere_are_named(tmp_path,
     """One word of a rounding error's length made a data set that no script could load."""
     for speaker in range(4):
         _, grid = add_utterance(tmp_path, f"{speaker}-1-0", [("yes", 0.1, 0.5), ("no", 0.5, 0.8), ("so", 0.8, 0.9)])
-        text = grid.read_text().replace("xmax = 0.8 ", "xmax = 0.8999999 ").replace("xmin = 0.8 ", "xmin = 0.8999999 ")
-        grid.write_text(text)
+        grid.write_text(grid.read_text().replace("= 0.8\n", "= 0.8999999\n"))
     soundfile.write(tmp_path / "LibriSpeech" / "train-clean-5" / "3" / "1" / "3-1-0.flac", np.ones(2 * RATE) / 2, RATE)
     run(monkeypatch, tmp_path, tmp_path / "out", "--sizes", 2)
     assert load_corpus("2", registry=tmp_path / "out" / "registry.json").labels == ["no", "yes"]
@@ -420,10 +403,3 @@ def test_download_checks_then_unpacks_then_makes_the_manifests(corpus, tmp_path,
     run(monkeypatch, corpus, tmp_path / "direct", "--sizes", 5)
     for split in SPLITS:
         assert entries(tmp_path / "out", 5, split) == entries(tmp_path / "direct", 5, split)
-
-
-def test_few_speakers_still_fill_every_split():
-    for speakers in (3, 4, 5):
-        counts = np.full((speakers, 2), 10)
-        assert set(balanced_split([str(s) for s in range(speakers)], counts)) == {0, 1, 2}
-    assert set(balanced_split(["a", "b", "c"], np.eye(3, dtype=int))) == {0, 1, 2}  # no class can be in all three

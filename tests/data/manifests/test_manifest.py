@@ -1,7 +1,6 @@
 """Manifests and their registry: what is read is what was written, and every defect is found with its line."""
 
 import json
-import os
 import subprocess
 import sys
 
@@ -101,9 +100,7 @@ def test_paths_as_people_write_them_name_one_file(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "yes").mkdir()
     (tmp_path / "yes" / "a.wav").touch()
-    (tmp_path / "back\\slash.wav").touch()
-    forms = ["yes/a.wav", "./yes/a.wav", "yes//a.wav", "yes/../yes/./a.wav", "~/yes/a.wav", str(tmp_path / "yes/a.wav"),
-             "yes\\a.wav", ".\\yes\\a.wav"]
+    forms = ["yes/a.wav", "./yes/a.wav", "yes//a.wav", "yes/../yes/./a.wav", "~/yes/a.wav", str(tmp_path / "yes/a.wav")]
     found = read_manifest(write(tmp_path / "a.json", *(GOOD | {"audio_filepath": form} for form in forms)))
     assert found.files == [str(tmp_path / "yes" / "a.wav")]
     others = ["back\\slash.wav", "C:\\no\\where.wav", "~no such user/a.wav", "~.wav"]  # as they are
@@ -137,13 +134,6 @@ def test_twins_and_clips_with_two_labels_are_told_once(tmp_path, capsys):
     load_corpus("mine", registry=registry)
     (said,) = capsys.readouterr().err.splitlines()
     assert "1 clips have two labels" in said and "'alfa' in train.json, 'bravo' in dev.json" in said
-
-
-@pytest.mark.parametrize("where", ["manifest", "registry"])
-def test_a_pipe_is_refused_not_waited_for(tmp_path, where):
-    os.mkfifo(tmp_path / "pipe.json")
-    with pytest.raises(UserError, match=r"pipe\.json: cannot read this .*named pipe"):
-        (read_manifest if where == "manifest" else read_registry)(tmp_path / "pipe.json")
 
 
 def test_unreadable_manifests(tmp_path):

@@ -154,7 +154,7 @@ def test_a_name_without_a_checkpoint_is_free(copy, run):
     refused(run("TripletEncoder", *copy.flags, *TINY), "--name r", "--resume")
 
 
-HOLD = ("import sys, pathlib; from models.runs.claim import claim; claim(pathlib.Path(sys.argv[1]), '--name');"
+HOLD = ("import sys, pathlib; from models.runs.begin import claim; claim(pathlib.Path(sys.argv[1]), '--name');"
         "print('claimed', flush=True); sys.stdin.read()")
 
 

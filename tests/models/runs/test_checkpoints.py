@@ -63,12 +63,6 @@ def test_the_oldest_steps_are_dropped_with_all_their_files(tmp_path):
     assert len(list(run.checkpoints.iterdir())) == 6
 
 
-@pytest.mark.parametrize("name", ["", "../a", "a/b", "..", "a" * 300, "a\nb", "a\udcff"])
-def test_a_run_is_a_plain_folder_name(tmp_path, name):
-    with pytest.raises(UserError, match="--name"):
-        Run(tmp_path, name)
-
-
 def test_another_models_checkpoint_is_told(saved):
     with pytest.raises(UserError, match=r"Res8-STEP-20.*not a checkpoint of Res15 \(lacks 'bn7.running_mean'\)"):
         load_module(saved.path("Res8", 20), Res15(4), "Res15")

@@ -18,6 +18,7 @@ from models.runs.checkpoints import Run
 from models.runs.provenance import Record, fingerprint, tell_seen, trained_on, trained_words
 from tests.conftest import infer, write_set
 from tests.models.runs.test_begin import TINY
+from tests.sounds import record
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +27,8 @@ def recordings(tmp_path_factory):
     folder, rng = tmp_path_factory.mktemp("recordings"), np.random.default_rng(1)
     for name in ("one", "two"):
         for word in ("hi", "ho"):
-            (folder / name / word).mkdir(parents=True)
             for speaker in range(8):
-                soundfile.write(folder / name / word / f"{speaker}.wav", 0.1 * rng.standard_normal(8_000), 16_000)
+                record(folder / name / word / f"{speaker}.wav", 0.1 * rng.standard_normal(8_000))
     return folder
 
 

@@ -9,7 +9,6 @@ import pytest
 
 from spotting.sound.blocks import open_file
 from spotting.words.words_file import read_words
-from tests.conftest import refused
 from tests.pages import Read, sound_of
 from tests.sounds import record
 from tests.spotting.test_score import score
@@ -105,10 +104,3 @@ def test_of_several_draws_the_first_has_the_mistakes(run, spotter, tmp_path):
     assert [" ".join(row).split() for row in table] == [line.split() for line in done.out.splitlines()[1:5]]
     assert "the first of 2 draws at each word's lowest threshold that has no false alarm" in page.text
     assert all(row[0] + row[1] == 4 and row[2] == 0 for row in matrix.values())
-
-
-def test_a_page_that_cannot_be_written_is_refused_before_anything_is_heard(run, words_file, spotter, tmp_path):
-    refused(score(run, words_file, spotter, "--html", tmp_path / "none" / "a.html"), "--html", "no folder")
-    refused(score(run, words_file, spotter, "--html", tmp_path), "a folder")
-    refused(score(run, tmp_path / "no.json", spotter, "--html", words_file), "is no page")
-    assert json.loads(words_file.read_text())

@@ -94,10 +94,8 @@ def test_classify_gpu_takes_a_number_or_none():
 
 @pytest.mark.parametrize("flags, said", [
     (["--model=Res9"], "--model: invalid choice: 'Res9'"), (["--lr=-1"], "--lr: '-1' is not a number above 0"),
-    (["--margin=nan"], "--margin: 'nan' is not a number above 0"),
     (["--per_class=0"], "--per_class: '0' is not a whole number from 1 up"),
-    (["--data_probs=7"], "--data_probs: invalid choice"), (["--batch_class=3"], "unrecognized arguments"),
-    (["--clip_seconds=x"], "--clip_seconds: 'x' is not a number of seconds")])
+    (["--batch_class=3"], "unrecognized arguments")])
 def test_bad_values_exit_2_naming_the_flag(flags, said, capsys):
     with pytest.raises(SystemExit) as stop:
         parsed("TripletEncoder", *flags)

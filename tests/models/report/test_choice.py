@@ -5,8 +5,8 @@ import pytest
 
 from data.dataset import Clips
 from data.manifests.corpus import load_corpus
-from models.enrolment import choice
 from models.enrolment.enrol import Result
+from models.report import enrolled_words as choice
 
 
 def result(method, shots, **figures):
@@ -41,7 +41,7 @@ def test_dev_clips_are_those_of_the_words_and_no_others(opened, monkeypatch):
     words = np.array([0, 2]), np.array([5])
     rows = choice.dev_clips(clips["dev"], corpus, words, (clips["train"], clips["test"]))
     assert rows.tolist() == [i for i, label in enumerate(corpus.splits["dev"].label) if label in (0, 2, 5)]
-    monkeypatch.setattr(choice, "MOST", 8)
+    monkeypatch.setattr(choice, "DEV_CLIPS", 8)
     few = choice.dev_clips(clips["dev"], corpus, words, (clips["train"], clips["test"]))
     assert np.bincount(corpus.splits["dev"].label[few]).tolist() == [2, 0, 2, 0, 0, 4]
 
