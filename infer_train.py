@@ -37,7 +37,7 @@ def main(args) -> int:
     check_html(args)
     run = session.Run(args.runs_dir, args.name)
     step = run.step(args.model, args.enc_step, "--enc_step")
-    splits = ("train", *["dev"] * bool(args.shots), "test")
+    splits = ("train", "dev", "test") if args.shots and session.has_split(args, "dev") else ("train", "test")
     corpus = session.open_corpus(args, splits)
     words = words_to_enrol(args, corpus) if args.shots and not args.new_words else None
     config = find_encoder(args, run, step)

@@ -56,6 +56,17 @@ def doubtful(clips: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
     return [f"{len(paths):,} clips {remark}: {first_few(paths, 3)}" for remark, paths in found.items()]
 
 
+def contradictions(clips: Iterable[Utterance], digests: Digests) -> list[tuple[Utterance, Utterance]]:
+    """Pairs of clips with the same audio and different labels, of which one must be wrong: each with the first."""
+    first: dict[bytes, Utterance] = {}
+    pairs = []
+    for clip in clips:
+        twin = first.setdefault(digests[clip.path, clip.offset], clip)
+        if twin.label != clip.label:
+            pairs.append((twin, clip))
+    return pairs
+
+
 def without_copies(splits: Splits, digests: Digests, drop_duplicates: bool) -> Splits:
     """Splits that share no audio: of two copies the one in test stays, else the one in dev; the other is named.
 

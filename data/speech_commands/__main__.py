@@ -8,17 +8,18 @@ Splits are those of the official lists, or of the speaker-hash rule where there 
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 from data.base import values
 from data.base.errors import UserError, exit_cleanly
 from data.base.files import ROOT
-from data.base.messages import did_you_mean
+from data.base.messages import did_you_mean, first_few
 from data.manifests.manifest import Utterance
 from data.manifests.registry import REGISTRY, claim_name
 from data.sources.download import fetch_and_unpack
 from data.sources.splits import Splits, check_disjoint, count_table, write_corpus
-from data.sources.vetting import Digests, vet, without_copies
+from data.sources.vetting import Digests, contradictions, vet, without_copies
 from data.speech_commands.archive import NOISE, assign_splits, find_clips, restrict_to_list, write_list
 from data.speech_commands.labels import COMMANDS, SILENCE, UNKNOWN
 from data.speech_commands.twelve import share, silence, with_unknown
@@ -106,6 +107,9 @@ def main(args: argparse.Namespace) -> None:
     clips = restrict_to_list(found, args.list, root) if args.list else found
     words = choose_words(args, {clip.label for clip in clips.values()}, root)
     usable, digests = vet([clip for clip in clips.values() if clip.label in words], args.skip_bad_audio)
+    if torn := contradictions(usable, digests):
+        print(f"warning: {len(torn):,} clips have the audio of one of another word, so one of the two is wrong: "
+              + first_few([f"{one.path} = {other.path}" for one, other in torn], 3), file=sys.stderr)
     splits = {"train": [], "dev": [], "test": []}
     for clip in usable:
         splits[splits_of["/".join(Path(clip.path).parts[-2:])]].append(clip)

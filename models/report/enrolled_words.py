@@ -104,7 +104,9 @@ def write_outcome(args, out: Path, outcome: Enrolment, unknown: np.ndarray) -> N
 def choose_on_dev(subject: Subject, words: Words, templates: Embedded, drawn: np.ndarray,
                   reference: cohort.Reference | None) -> dict | None:
     """The way of scoring that does best on dev clips, by the same enrolled clips; None where there are no such."""
-    dev = subject.clips["dev"]
+    dev = subject.clips.get("dev")
+    if dev is None:
+        return None
     rows = dev_clips(dev, subject.corpus, words, (subject.clips["train"], subject.clips["test"]))
     if isinstance(rows, str):
         print(f"no way of scoring is chosen on dev: {rows}")

@@ -13,7 +13,7 @@ from data.base.files import ROOT, check_name
 from data.manifests import corpus as corpora
 from data.manifests.corpus import Corpus
 from data.manifests.manifest import UNLABELLED, Manifest
-from data.manifests.registry import registered
+from data.manifests.registry import read_registry, registered
 from models.context import SHARED, context_seconds
 from models.runs.checkpoints import Run, encoder_digest
 from models.runs.options.loss import NONE
@@ -63,17 +63,30 @@ def check_fixed(flag: str, given, fixed, where: str) -> None:
 def open_corpus(args: Namespace, splits: Sequence[str]) -> Corpus:
     """The data set, or the sets joined by +, that --manifest names; the demo is synthesised if it is not there."""
     check_name("--manifest", args.manifest)  # files are named by it
+    _make_demo(args)
+    corpus = corpora.load_corpus(args.manifest, splits, args.registry)
+    if corpus.parts is not None and getattr(args, "eval", None) != "new_words":  # there, they are refused
+        for remark in corpora.trained_new_words(corpus, args.registry):
+            print(f"warning: --manifest {args.manifest}: {remark}", file=sys.stderr)
+    return corpus
+
+
+def _make_demo(args: Namespace) -> None:
+    """Synthesise the demo if --manifest names it and it is not there."""
     folder = Path(args.registry).absolute().parent
     if "demo" in corpora.parts_of(args.manifest, args.registry) and folder == ROOT and \
             not (folder / registered("demo", args.registry)["train"]).exists():
         from data.demo.synthesis import make
 
         make()
-    corpus = corpora.load_corpus(args.manifest, splits, args.registry)
-    if corpus.parts is not None and getattr(args, "eval", None) != "new_words":  # there, they are refused
-        for remark in corpora.trained_new_words(corpus, args.registry):
-            print(f"warning: --manifest {args.manifest}: {remark}", file=sys.stderr)
-    return corpus
+
+
+def has_split(args: Namespace, split: str) -> bool:
+    """Whether every set that --manifest names has this split's manifest."""
+    _make_demo(args)
+    entries, folder = read_registry(args.registry), Path(args.registry).absolute().parent
+    paths = [entries.get(part, {}).get(split) for part in corpora.parts_of(args.manifest, args.registry)]
+    return all(isinstance(path, str) and (folder / path).is_file() for path in paths)
 
 
 def open_clips(args: Namespace, corpus: Corpus, split: str) -> Clips:

@@ -128,4 +128,3 @@ def record(work: Callable[[], object], stream: torch.cuda.Stream) -> tuple[Calla
 
 def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {(str(error).strip() or 'no reason').splitlines()[0]}"
-

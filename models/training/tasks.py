@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from abc import ABC, abstractmethod
 from argparse import Namespace
 
 import lightning
@@ -31,7 +32,7 @@ from models.training.optimisers import belongs, make_optimizer, make_schedule
 from models.training.vocal_tract import VocalTracts
 
 
-class Task(lightning.LightningModule):
+class Task(lightning.LightningModule, ABC):
     """What both trainings share: waveforms to spectrograms with augmentation, optimiser, schedule. All that is random
     in a step follows from the seed and the step's number, so a resumed run draws what an uninterrupted one does.
     ``steps`` are those of the whole run, ``noise`` the recordings for ``args.augment``."""
@@ -74,13 +75,13 @@ class Task(lightning.LightningModule):
         """Go on from what `save` wrote. Call before `fit`, with the modules loaded."""
         self.done, self.optimizer_state, self.seconds = state["step"], state["optimizer"], state["seconds"]
 
+    @abstractmethod
     def prepare(self, batch) -> tuple[torch.Tensor, ...]:
         """What `learn` takes of a batch, on the device: all that is random in a step is drawn here."""
-        raise NotImplementedError
 
+    @abstractmethod
     def learn(self, *prepared: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """A step's loss and its figures, for which nothing waits for the device."""
-        raise NotImplementedError
 
     def training_step(self, batch, _) -> torch.Tensor:
         loss, self.figures = (self.recorded or self.learn)(*self.prepare(batch))

@@ -240,3 +240,12 @@ def test_exit_codes_and_flags(corpus, capsys):
     for flag in ("--clip_seconds", "--show"):
         with pytest.raises(SystemExit):
             parse_args(["mine", flag, "-1"])
+
+
+def test_processes_find_what_one_process_finds(corpus, capsys, monkeypatch):
+    spoil(corpus, "copied audio"), spoil(corpus, "truncated"), spoil(corpus, "speaker")
+    alone = corpus.check(capsys)
+    monkeypatch.setattr(data.check, "_CHUNK", 2)
+    monkeypatch.setattr("data.base.cores.cores", lambda: 2)
+    assert corpus.check(capsys) == alone
+    assert not alone[0]

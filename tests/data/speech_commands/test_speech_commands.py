@@ -436,3 +436,21 @@ def test_what_is_left_out_is_counted(run, root):
     says, corpus = run(root)
     assert "left out 3 files other than <word>/<file>.wav" in says
     assert sum(map(len, corpus.splits.values())) == 312
+
+
+def test_same_input_same_bytes_and_root_untouched(run, made, tmp_path):
+    before = sorted(made.rglob("*"))
+    for flags in ([], ["--classes", "12"]):
+        run(made, *flags, name="a")
+        first, registry = bytes_of(tmp_path / "out" / "a"), (tmp_path / "m.json").read_bytes()
+        run(made, *flags, name="a")
+        assert bytes_of(tmp_path / "out" / "a") == first
+        assert (tmp_path / "m.json").read_bytes() == registry
+    assert sorted(made.rglob("*")) == before
+
+
+def test_one_recording_under_two_words_is_said(run, root):
+    one, other = (root / word / f"{SPEAKERS['train'][0]}_nohash_0.wav" for word in ("bed", "cat"))
+    shutil.copy(one, other)
+    says, _ = run(root)
+    assert f"1 clips have the audio of one of another word, so one of the two is wrong: {one} = {other}" in says
