@@ -31,7 +31,7 @@ ROOMS = 200
 RT60 = (0.1, 0.6)  # seconds: a car, a furnished living room, a bare office
 _SMALLEST, _LARGEST = (2.0, 2.5, 2.2), (7.0, 8.0, 3.5)  # m
 _FROM_WALL, _NEAREST = 0.3, 0.3  # m
-_SECONDS = 0.5  # of a response: by then the longest has fallen by 50 dB
+_HEARD = 50 / 60  # of the longest reverberation time: by then a response has fallen by 50 dB
 
 
 def time_shift(waveforms: torch.Tensor, generator: torch.Generator, most: int = SAMPLE_RATE // 10,
@@ -219,6 +219,9 @@ def impulse_responses(count: int, samples: int, rng: np.random.Generator, rt60: 
                       ) -> tuple[np.ndarray, np.ndarray]:
     """Random rooms with a talker and a microphone somewhere in each.
 
+    Longer times than `RT60` has are those of larger rooms, the same shapes enlarged by up to as much as the time is
+    longer; the talker is no further away there.
+
     Args:
         rt60: shortest and longest time in which the sound falls by 60 dB, seconds, drawn uniformly.
 
@@ -227,11 +230,16 @@ def impulse_responses(count: int, samples: int, rng: np.random.Generator, rt60: 
     """
     room = rng.uniform(_SMALLEST, _LARGEST, (count, 3))
     seconds = rng.uniform(*rt60, (count, 1))
+    larger = np.ones((count, 1))
+    if rt60[1] > RT60[1]:
+        larger = rng.uniform(1, np.maximum(1, seconds / RT60[1]))
+        room *= larger
     volume = room.prod(1, keepdims=True)
     surface = 2 * (room * np.roll(room, 1, 1)).sum(1, keepdims=True)
     reflected = np.exp(-12 * np.log(10) / SOUND * volume / (surface * seconds))  # of a pressure, by Eyring's formula
     microphone, talker = (rng.uniform(_FROM_WALL, room - _FROM_WALL) for _ in range(2))
-    talker = microphone + (talker - microphone) * rng.uniform(0, 1, (count, 1))  # from close by to across the room
+    # From close by to across a room that is not enlarged.
+    talker = microphone + (talker - microphone) * rng.uniform(0, 1, (count, 1)) / larger
     direct = np.linalg.norm(talker - microphone, axis=1, keepdims=True).clip(_NEAREST)
 
     time = np.arange(samples) / SAMPLE_RATE  # (S,) since the direct path's arrival
@@ -280,11 +288,12 @@ class Reverb(torch.nn.Module):
     measured responses; None of simulated ones.
     """
 
-    def __init__(self, clip_samples: int, probability: float, seed: int = 0, folder: str | Path | None = None):
+    def __init__(self, clip_samples: int, probability: float, seed: int = 0, folder: str | Path | None = None,
+                 rt60: tuple[float, float] = RT60):
         super().__init__()
         if folder is None:
-            length, self.digest = min(clip_samples, round(_SECONDS * SAMPLE_RATE)), None
-            responses, _ = impulse_responses(ROOMS, length, np.random.default_rng([seed, 0x52]))
+            length, self.digest = min(clip_samples, round(_HEARD * rt60[1] * SAMPLE_RATE)), None
+            responses, _ = impulse_responses(ROOMS, length, np.random.default_rng([seed, 0x52]), rt60)
         else:
             length = clip_samples
             responses = measured_responses(folder, length)

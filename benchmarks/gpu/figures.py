@@ -61,7 +61,7 @@ def task_of(here: Here, model: str, way: Way, times: int = 1):
     args = Namespace(**settings("paper", model, clips) | {
         "schedule": "onecycle", "precision": "bf16" if bf16 else "32",  # a schedule that needs no NeMo
         "loss": "triplet",
-        "scale": 10.0, "loss_lr": 1e-3, "clip_seconds": 1.0, "rooms": None, "babble_snr": (5.0, 20.0),
+        "scale": 10.0, "loss_lr": 1e-3, "clip_seconds": 1.0, "rooms": None, "rt60": (0.1, 0.6), "babble_snr": (5.0, 20.0),
         "gain_db": (-20.0, 10.0), "noise_snr": (5.0, 30.0), "augment": False} | (way.flags or {}))
     encoder = make_encoder(model, WIDTH)
     encoder.padded = way.padded

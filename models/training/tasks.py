@@ -52,7 +52,7 @@ class Task(lightning.LightningModule, ABC):
         self.frontend = LogMel(args.compression)
         self.noise = noise
         self.reverb = Reverb(round(args.clip_seconds * SAMPLE_RATE), args.reverb, args.seed,
-                             args.rooms) if args.reverb else None
+                             args.rooms, args.rt60) if args.reverb else None
         self.vocal_tracts = VocalTracts(self.frontend.filters, args.vtlp) if args.vtlp else None
         self.masks = SpectrogramMasks(**MASKS[args.spec_augment]) if args.spec_augment in MASKS else None
         self.figures: dict[str, torch.Tensor] = {}  # of the last step, by name

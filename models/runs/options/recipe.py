@@ -64,13 +64,16 @@ def add_augmentation(parser: Parser, changes: dict | None = None) -> None:
     add("--noise_dir", type=Path,
         help="folder of noise recordings for --augment (default: the data set's own, in manifests.json)")
     for flag, likely, what in (
-            ("reverb", 0.5, "be heard in one of 200 simulated rooms, reverberation times of 0.1 to 0.6 s"),
+            ("reverb", 0.5, "be heard in one of 200 simulated rooms"),
             ("babble", 0.3, "have one to three clips of other classes of its batch talk in the background"),
             ("band_limit", 0.3, "lose low frequencies, high ones or both, as by cheap microphones and telephones"),
             ("gain", 0.5, "be made louder or quieter, saturating at full scale by at most 6 dB"),
             ("vtlp", 0.5, "have its frequencies warped by up to 15 %%, as another vocal tract would")):
         add(f"--{flag}", type=probability, nargs="?", const=likely, metavar="P",
             help=f"probability of a clip to {what} (default: off; without P: {likely:g})")
+    add("--rt60", type=positive, nargs=2, default=(0.1, 0.6), metavar=("LOW", "HIGH"),
+        help="range of reverberation times of simulated rooms, seconds; above 0.6 rooms get larger, up to halls "
+             "(default: 0.1 0.6)")
     add("--rooms", type=Path, metavar="DIR",
         help="recordings of room responses that --reverb takes in place of simulated rooms (default: simulated)")
     add("--babble_snr", type=decibels, nargs=2, default=(5.0, 20.0), metavar=("LOW", "HIGH"),
@@ -115,7 +118,7 @@ def resolve_recipe(args: argparse.Namespace, changes: dict | None = None) -> Non
     if args.lr_end > args.lr:
         raise UserError(f"--lr_end {args.lr_end:g} is above --lr {args.lr:g}; the learning rate ends below where it "
                         "starts")
-    for flag in ("noise_snr", "babble_snr", "gain_db"):
+    for flag in ("noise_snr", "babble_snr", "gain_db", "rt60"):
         low, high = getattr(args, flag)
         if low > high:
             raise UserError(f"--{flag} {low:g} {high:g}: give the lower one first")

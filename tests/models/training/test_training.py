@@ -33,7 +33,7 @@ def arguments(**changes):
                                  "mining": "random", "per_class": 3,
                                  "data_probs": 0, "eval_clips": 100, "k": 3, "clip_seconds": 1.0,
                                  "babble_snr": (5.0, 20.0), "gain_db": (-20.0, 10.0), "compression": "log",
-                                 "rooms": None} | changes
+                                 "rooms": None, "rt60": (0.1, 0.6)} | changes
     return SimpleNamespace(**values)
 
 
