@@ -128,9 +128,14 @@ def augmentation(here: Here) -> str:
     mels = torch.randn(len(waves), 64, 112, generator=torch.Generator().manual_seed(2))
     labels, samples, filters = torch.arange(len(waves)) // 2, waves.shape[1], LogMel().eval().filters
     bank, reverb, tracts = NoiseBank(here.hiss, samples), Reverb(samples, 0.5), VocalTracts(filters, 0.5)
+
+    def masked(kind, x, generator):
+        masks = SpectrogramMasks(**kind)
+        return masks(x, masks.draw(len(x), x.shape[1], 100, generator, x.device))
+
     ways = (  # name, what it does, to which clips, what it gives where it changes nothing, how far values may differ
-        ("full masks", lambda x, g: SpectrogramMasks(**MASKS["full"])(x, 100, g), mels, mels, 0),
-        ("light masks", lambda x, g: SpectrogramMasks(**MASKS["light"])(x, 100, g), mels, mels, 0),
+        ("full masks", partial(masked, MASKS["full"]), mels, mels, 0),
+        ("light masks", partial(masked, MASKS["light"]), mels, mels, 0),
         ("shift", time_shift, waves, waves, 0),
         ("noise", lambda x, g: bank.to(x.device)(x, g), waves, waves, SUMS),
         ("speed", change_speed, waves, waves, SPEED),

@@ -61,8 +61,9 @@ def task_of(here: Here, model: str, way: Way, times: int = 1):
     args = Namespace(**settings("paper", model, clips) | {
         "schedule": "onecycle", "precision": "bf16" if bf16 else "32",  # a schedule that needs no NeMo
         "loss": "triplet",
-        "scale": 10.0, "loss_lr": 1e-3, "clip_seconds": 1.0, "rooms": None, "rt60": (0.1, 0.6), "babble_snr": (5.0, 20.0),
-        "gain_db": (-20.0, 10.0), "noise_snr": (5.0, 30.0), "augment": False} | (way.flags or {}))
+        "scale": 10.0, "loss_lr": 1e-3, "clip_seconds": 1.0, "rooms": None, "rt60": (0.1, 0.6),
+        "babble_snr": (5.0, 20.0), "gain_db": (-20.0, 10.0), "noise_snr": (5.0, 30.0),
+        "augment": False} | (way.flags or {}))
     encoder = make_encoder(model, WIDTH)
     encoder.padded = way.padded
     noise = NoiseBank(here.hiss, 16_000, args.noise_snr) if args.augment else None
@@ -74,8 +75,8 @@ def task_of(here: Here, model: str, way: Way, times: int = 1):
 
 
 def steps_of(here: Here, model: str, way: Way, times: int = 1) -> tuple[object, Callable, Callable]:
-    """The task, a function that does a step of it on resident audio, without the loop, and one that does what follows
-    the front end again and again, on one batch."""
+    """The task, a function that does a step of it on resident audio, without the loop, and one that does all but
+    augmentation again and again, on one batch: what ``--graph`` records."""
     task, batch = task_of(here, model, way, times)
     made = task.configure_optimizers()
     optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
@@ -104,7 +105,7 @@ def fallen_back(task) -> str:
 
 
 def compared(here: Here, model: str, ways: dict[str, Way], times: int = 1) -> list[dict[str, object]]:
-    """A row for each way, timed in turn: the first steps, a step, what follows its front end, and the limit."""
+    """A row for each way, timed in turn: the first steps, a step, what of it follows augmentation, and the limit."""
     torch.compiler.reset()  # else those of earlier parts count against the number of times that one may compile
     rows, built = {}, {}
     for name, way in ways.items():
@@ -121,7 +122,7 @@ def compared(here: Here, model: str, ways: dict[str, Way], times: int = 1) -> li
             row["way"] += fallen_back(task)
             if here.gpu:  # reserved, for what a graph holds does not count as allocated
                 row["GB, audio included"] = (torch.cuda.memory_reserved(here.device) - before) / 1e9
-            built |= {(name, "step"): once, (name, "from spectrograms on"): learn}
+            built |= {(name, "step"): once, (name, "front end and on"): learn}
         except torch.OutOfMemoryError:
             row["step"] = "out of memory"
         task = once = learn = None
@@ -130,10 +131,10 @@ def compared(here: Here, model: str, ways: dict[str, Way], times: int = 1) -> li
     built.clear()
     known = {mode: limits(here, model, mode) for mode in {way.arithmetic for way in ways.values()}}
     for name, row in rows.items():
-        if "from spectrograms on" in row:
+        if "front end and on" in row:
             bounds = [row["clips"] * bound for bound in known[ways[name].arithmetic]]
-            row |= {"limit": measure.duration(max(bounds)), "from spectrograms on / limit":
-                    row["from spectrograms on"].median / max(bounds)}
+            row |= {"limit": measure.duration(max(bounds)), "front end and on / limit":
+                    row["front end and on"].median / max(bounds)}
     forget(here)
     return list(rows.values())
 

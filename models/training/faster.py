@@ -40,7 +40,7 @@ class RecordedStep:
 
     Args:
         learn: inputs on the device to the loss and its figures, scalar tensors. The host must not wait in it for the
-            device, nor draw anything random.
+            device, nor draw anything random. What the device's generator draws follows the seed in a replay, too.
         optimizer: of the weights; its learning rates are read before each step.
     """
 

@@ -8,6 +8,7 @@ from data.dataset import send
 # spectrogram on average, and one of 15 %, with which a small training set can be fitted in a few hundred steps.
 MASKS = {"full": {"bands": (2, 15), "stretches": (2, 25), "rectangles": (5, 15, 25)},
          "light": {"bands": (1, 10), "stretches": (1, 15), "rectangles": (0, 0, 0)}}
+_ALL = 2**31  # frames: to the end, however long the padding is
 
 
 class SpectrogramMasks(torch.nn.Module):
@@ -20,23 +21,31 @@ class SpectrogramMasks(torch.nn.Module):
         self.heights = torch.tensor([band] * many_bands + [0] * many_stretches + [height] * many)  # (M,); 0: all
         self.widths = torch.tensor([0] * many_bands + [stretch] * many_stretches + [width] * many)
 
-    def forward(self, spectrograms: torch.Tensor, frames: int, generator: torch.Generator) -> torch.Tensor:
-        """Mask (B, F, T), of whose T frames the first ``frames`` are valid; ``generator`` is on the CPU."""
-        batch, mels, time = spectrograms.shape
-        device = spectrograms.device
-        bands = self._inside(self.heights, batch, mels, mels, device, generator)  # (B, M, F)
-        stretches = self._inside(self.widths, batch, frames, time, device, generator)  # (B, M, T)
+    def draw(self, batch: int, mels: int, frames: int, generator: torch.Generator, device: torch.device
+             ) -> torch.Tensor:
+        """Where the masks of a batch begin and end, in mels and in frames: (2, 2, B, M, 1) integers on ``device``.
+        ``frames`` are valid; ``generator`` is on the CPU."""
+        spans = [self._inside(largest, batch, limit, size, generator)
+                 for largest, limit, size in ((self.heights, mels, mels), (self.widths, frames, _ALL))]
+        return send(torch.stack(spans), device)  # a few numbers a clip, not all its positions
+
+    def forward(self, spectrograms: torch.Tensor, spans: torch.Tensor) -> torch.Tensor:
+        """Mask (B, F, T) where `draw` said."""
+        bands, stretches = (self._hit(*ends, size) for ends, size in zip(spans, spectrograms.shape[1:], strict=True))
         return spectrograms * (bands.transpose(1, 2) @ stretches == 0)  # the number of masks that hit a cell
 
     @staticmethod
-    def _inside(largest: torch.Tensor, batch: int, limit: int, size: int, device: torch.device,
-                generator: torch.Generator) -> torch.Tensor:
-        """Which of ``size`` positions lie inside random spans within [0, limit): (B, M, size), 1 or 0 in float32."""
+    def _inside(largest: torch.Tensor, batch: int, limit: int, whole: int, generator: torch.Generator) -> torch.Tensor:
+        """Beginnings and ends (2, B, M, 1) of random spans within [0, limit), or from 0 to ``whole``."""
         draw = torch.rand(2, batch, len(largest), generator=generator)
         span = (draw[0] * (largest.clamp(max=limit) + 1)).long()  # 0 ... largest
         start = (draw[1] * (limit - span + 1)).long()
-        span = torch.where(largest == 0, size, span)[..., None]
+        span = torch.where(largest == 0, whole, span)[..., None]
         start = torch.where(largest == 0, 0, start)[..., None]
-        first, last = send(torch.stack([start, start + span]), device)  # a few numbers a clip, not all its positions
-        position = torch.arange(size, device=device)
+        return torch.stack([start, start + span])
+
+    @staticmethod
+    def _hit(first: torch.Tensor, last: torch.Tensor, size: int) -> torch.Tensor:
+        """Which of ``size`` positions lie inside spans (B, M, 1): (B, M, size), 1 or 0 in float32."""
+        position = torch.arange(size, device=first.device)
         return ((position >= first) & (position < last)).float()

@@ -19,7 +19,7 @@ from models import parallel
 from models.encoders.build import embed
 from models.encoders.device import place
 from models.encoders.embedding import embed_clips
-from models.encoders.frontend import HOP, LogMel
+from models.encoders.frontend import HOP, MELS, LogMel
 from models.encoders.head import ClassificationNet, head_scores
 from models.losses.triplet import mining_draws, own_class, positive_pairs, triplet_loss
 from models.neighbours.knn import check_finite, classify, few_clips
@@ -77,7 +77,8 @@ class Task(lightning.LightningModule, ABC):
 
     @abstractmethod
     def prepare(self, batch) -> tuple[torch.Tensor, ...]:
-        """What `learn` takes of a batch, on the device: all that is random in a step is drawn here."""
+        """What `learn` takes of a batch, on the device: all that is random in a step is drawn here, but the dither,
+        which the device's own generator draws from the step's seed."""
 
     @abstractmethod
     def learn(self, *prepared: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -115,9 +116,11 @@ class Task(lightning.LightningModule, ABC):
         own = embed_clips(self.encoder, self.frontend, clips, parallel.share(rows), title)
         return parallel.gather(torch.from_numpy(own), len(rows)).numpy()
 
-    def spectrograms(self, waveforms: torch.Tensor, labels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """(B, S) int16 of classes (B,) to augmented log-mel (B, F, T), in the order in which sound meets them: the
-        speaker, the room, what else is heard in it, the microphone, the recorder. What is off draws nothing."""
+    def sound(self, waveforms: torch.Tensor, labels: torch.Tensor, generator: torch.Generator
+              ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(B, S) int16 of classes (B,) augmented, in the order in which sound meets it: the speaker, the room, what
+        else is heard in it, the microphone, the recorder; and what `spectrograms` takes besides, drawn for them. What
+        is off draws nothing."""
         x = scale(waveforms)
         if self.args.speed:
             x = change_speed(x, generator)
@@ -133,9 +136,15 @@ class Task(lightning.LightningModule, ABC):
             x = band_limit(x, generator, self.args.band_limit)
         if self.args.gain:
             x = change_gain(x, generator, self.args.gain_db, self.args.gain)
-        frames = -(-x.shape[1] // HOP)
-        x = self.frontend(x, filters=None if self.vocal_tracts is None else self.vocal_tracts(len(x), generator))
-        return x if self.masks is None else self.masks(x, frames, generator)
+        filters = self.frontend.filters if self.vocal_tracts is None else self.vocal_tracts(len(x), generator)
+        spans = torch.empty(0, device=x.device) if self.masks is None else \
+            self.masks.draw(len(x), MELS, -(-x.shape[1] // HOP), generator, x.device)
+        return x, filters, spans
+
+    def spectrograms(self, waveforms: torch.Tensor, filters: torch.Tensor, spans: torch.Tensor) -> torch.Tensor:
+        """Augmented waveforms (B, S) to masked log-mel (B, F, T), by mel filters and where masks begin and end."""
+        x = self.frontend(waveforms, filters=filters if filters.ndim == 3 else None)
+        return x if self.masks is None else self.masks(x, spans)
 
     def encode(self, spectrograms: torch.Tensor, normalise: bool) -> torch.Tensor:
         """(B, F, T) to embeddings (B, D) in float32, the encoder in the precision asked for."""
@@ -196,7 +205,7 @@ class TripletTask(Task):
         self.warned = False  # of classes with fewer clips than vote
 
     def prepare(self, batch) -> tuple[torch.Tensor, ...]:
-        """Spectrograms (B, F, T), classes (B,), what mining draws (P,), and a teacher's embeddings (B, T)."""
+        """What `sound` makes, classes (B,), what mining draws (P,), and a teacher's embeddings (B, T)."""
         waveforms, labels, *taught = batch
         for_clips, for_mining = self.step_generators()
         clips = self.batch_clips or len(waveforms)  # of all processes
@@ -208,11 +217,11 @@ class TripletTask(Task):
                 x.to(self.device) for x in (groups, positive_pairs(groups), own_class(groups)))
         draw = mining_draws(len(self.pairs), for_mining, self.device) if self.mines else \
             torch.empty(0, device=self.device)
-        return self.spectrograms(waveforms, labels, for_clips), labels, draw, *taught
+        return *self.sound(waveforms, labels, for_clips), labels, draw, *taught
 
-    def learn(self, spectrograms: torch.Tensor, labels: torch.Tensor, draw: torch.Tensor, *taught: torch.Tensor
-              ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        embeddings = self.encode(spectrograms, normalise=True)
+    def learn(self, waveforms: torch.Tensor, filters: torch.Tensor, spans: torch.Tensor, labels: torch.Tensor,
+              draw: torch.Tensor, *taught: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        embeddings = self.encode(self.spectrograms(waveforms, filters, spans), normalise=True)
         embeddings = parallel.gather(embeddings, self.batch_clips or len(embeddings))  # (B, D) of all processes
         if self.distillation is None:
             return self.by_labels(embeddings, labels, draw)
@@ -289,15 +298,16 @@ class ClassifierTask(Task):
         return self
 
     def prepare(self, batch) -> tuple[torch.Tensor, ...]:
-        """Spectrograms (B, F, T), or embeddings (B, D) that were computed once, and classes (B,)."""
+        """Classes (B,), and embeddings (B, D) that were computed once, or what `sound` makes."""
         inputs, labels = batch
         for_clips, _ = self.step_generators()
-        return inputs if inputs.is_floating_point() else self.spectrograms(inputs, labels, for_clips), labels
+        return labels, *((inputs,) if inputs.is_floating_point() else self.sound(inputs, labels, for_clips))
 
-    def learn(self, inputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        if inputs.ndim == 3:
+    def learn(self, labels: torch.Tensor, inputs: torch.Tensor, *drawn: torch.Tensor
+              ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        if drawn:
             with torch.set_grad_enabled(not self.frozen):
-                inputs = self.encode(inputs, normalise=self.frozen)
+                inputs = self.encode(self.spectrograms(inputs, *drawn), normalise=self.frozen)
         scores = self.head(inputs)
         # Gradients are averaged over the processes, whose shares of the batch may differ by a clip.
         weight = parallel.size() * len(labels) / (self.batch_clips or len(labels))

@@ -48,8 +48,8 @@ def test_every_line_runs_on_a_cpu_and_comes_out_as_markdown_and_json(report, mon
     steps, data, losses, rates = (part["rows"] for part in parts if part["table"])
     assert [row["way"] for row in steps] == ["fp32", f"{last} (NOT RECORDED)"]
     for row in steps:
-        assert row["step"]["median"] > 0.3 * row["from spectrograms on"]["median"] > 0
-        assert row["from spectrograms on / limit"] > 0 and row["clips"] == 8
+        assert row["step"]["median"] > 0.3 * row["front end and on"]["median"] > 0
+        assert row["front end and on / limit"] > 0 and row["clips"] == 8
     assert [row["way"] for row in data] == [f"{name} (NOT RECORDED)" for name in few] and data[0]["step / plain"] == 1
     assert len(losses) == len(LOSSES)
     assert all(row["clips/s"] == pytest.approx(row["clips"] / row["a pass"]["median"]) for row in rates)

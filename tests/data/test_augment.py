@@ -272,10 +272,10 @@ def test_a_batch_of_one_class_has_no_voices(clips):
 
 # Rooms.
 
-@pytest.mark.parametrize("asked", [0.15, 0.3, 0.6])
+@pytest.mark.parametrize("asked", [0.15, 0.3, 0.6, 1.8])
 def test_energy_decays_by_60_db_in_the_time_asked_for(asked):
     """Schroeder's backward integral, its slope between 5 and 25 dB below where the late part begins (T20)."""
-    responses, seconds = impulse_responses(40, 16_000, np.random.default_rng(0), (asked, asked))
+    responses, seconds = impulse_responses(40, 32_000, np.random.default_rng(0), (asked, asked))
     assert np.array_equal(seconds, np.full(40, asked))
     late = responses[:, 480:].astype(float)  # after all single reflections
     decay = 10 * np.log10(np.cumsum(late[:, ::-1] ** 2, 1)[:, ::-1])
@@ -304,6 +304,19 @@ def test_rooms_are_near_and_far():
     ratio = 10 * np.log10(responses[:, 0] ** 2 / (responses[:, 1:] ** 2).sum(1))
     assert np.percentile(ratio, 10) < -3 and np.percentile(ratio, 90) > 3
     assert ratio.min() > -20 and ratio.max() < 40
+
+
+def test_long_reverberation_is_of_larger_rooms_in_which_the_talker_is_as_near():
+    """In a room of today's sizes, 2 s of reverberation would drown a talker 2 m away."""
+    def clarity(rt60: tuple[float, float]) -> np.ndarray:  # C50, dB
+        power = impulse_responses(400, 32_000, np.random.default_rng(3), rt60)[0].astype(float) ** 2
+        return 10 * np.log10(power[:, :800].sum(1) / power[:, 800:].sum(1))
+    usual, long = clarity(RT60), clarity((2.0, 2.0))
+    assert np.median(long) < np.median(usual) - 5
+    assert -3 < np.median(long) < 5 and np.percentile(long, 5) > -8
+    bank = Reverb(48_000, 1.0, rt60=(0.2, 2.4)).responses
+    assert bank.shape[1] == 32_000 and Reverb(16_000, 1.0, rt60=(0.2, 2.4)).responses.shape[1] == 16_000
+    assert (bank[:, 24_000:] != 0).any(1).all()
 
 
 def test_late_sound_is_as_loud_as_a_diffuse_field():

@@ -9,7 +9,7 @@ from models.training.masks import MASKS, SpectrogramMasks
 
 def _masked(masks, frames=100, seed=0, batch=200):
     ones = torch.ones(batch, 64, 112)
-    return masks(ones, frames, torch.Generator().manual_seed(seed)) == 0
+    return masks(ones, masks.draw(batch, 64, frames, torch.Generator().manual_seed(seed), ones.device)) == 0
 
 
 def test_bands_stretches_and_rectangles_have_their_sizes():

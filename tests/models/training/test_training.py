@@ -117,7 +117,7 @@ def test_a_class_drawn_twice_for_a_batch_is_one_class(clips, data_probs):
     labels = labels % 4  # classes 0 and 1 twice
     for batch in (waveforms, labels), (waveforms, labels % 2):  # and another layout of the same size
         loss = task.training_step(batch, 0)
-        embeddings = embed(task.encoder, task.spectrograms(*batch, task.step_generators()[0]))
+        embeddings = embed(task.encoder, task.spectrograms(*task.sound(*batch, task.step_generators()[0])))
         expected = triplet_loss(embeddings, batch[1], 0.5, "hardest")
         assert loss.item() == pytest.approx(expected.loss.item(), rel=1e-5)
     task.training_step((waveforms, labels * 0), 0).backward()  # one class alone: no triplet, and no NaN
