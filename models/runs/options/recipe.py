@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from data.base.errors import UserError
+from data.base.values import clip_seconds as seconds
 from data.base.values import count, decibels, not_negative, positive, probability, share, whole
 from models.runs.parser import Parser
 
@@ -71,7 +72,7 @@ def add_augmentation(parser: Parser, changes: dict | None = None) -> None:
             ("vtlp", 0.5, "have its frequencies warped by up to 15 %%, as another vocal tract would")):
         add(f"--{flag}", type=probability, nargs="?", const=likely, metavar="P",
             help=f"probability of a clip to {what} (default: off; without P: {likely:g})")
-    add("--rt60", type=positive, nargs=2, default=(0.1, 0.6), metavar=("LOW", "HIGH"),
+    add("--rt60", type=seconds, nargs=2, default=(0.1, 0.6), metavar=("LOW", "HIGH"),
         help="range of reverberation times of simulated rooms, seconds; above 0.6 rooms get larger, up to halls "
              "(default: 0.1 0.6)")
     add("--rooms", type=Path, metavar="DIR",
