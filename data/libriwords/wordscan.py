@@ -137,7 +137,7 @@ def _read_chunk(task: tuple[int, list[tuple[str, str]], str | None]
         except UserError as error:
             problems.append(("audio unreadable", grid, str(error)))
             continue
-        if (last := max(tier.end, default=0.0)) > length + SLACK:
+        if (last := max((end for *_, end in tier.intervals), default=0.0)) > length + SLACK:
             problems.append(("past the audio's end", grid, f"an interval ends at {last:g} s of {length:g} s"))
             continue
         if tier.odd:
