@@ -157,12 +157,10 @@ def _report_words(size: int, words: Words, args: argparse.Namespace) -> None:
 
 
 def _download(args: argparse.Namespace) -> None:
-    if not (args.download or args.download_alignments):
-        return
     for part in dict.fromkeys(args.download):
-        fetch_and_unpack(f"{args.mirror.rstrip('/')}/{part}.tar.gz", args.librispeech, md5=flags.PARTS[part])
+        fetch_and_unpack(f"{args.mirror.rstrip('/')}/{part}.tar.gz", args.librispeech, f"md5:{flags.PARTS[part]}")
     if args.download_alignments:
-        fetch_and_unpack(args.alignments_url, args.alignments, **flags.ALIGNMENTS)
+        fetch_and_unpack(args.alignments_url, args.alignments, f"md5:{flags.ALIGNMENTS}")
 
 
 if __name__ == "__main__":

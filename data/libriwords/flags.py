@@ -9,7 +9,7 @@ from data.base.errors import UserError
 from data.base.files import ROOT, check_name
 from data.manifests.registry import REGISTRY, SPLITS, claim_name
 
-PARTS = {  # md5 of <part>.tar.gz as published at openslr.org/12
+PARTS = {  # MD5 of <part>.tar.gz as published at openslr.org/12
     "dev-clean": "42e2234ba48799c1f50f24a7926300a1",
     "dev-other": "c8d0bcc9cca99d4f8b62fcc847357931",
     "test-clean": "32fa31d27d2e1cad72775fff3f4849a9",
@@ -20,7 +20,7 @@ PARTS = {  # md5 of <part>.tar.gz as published at openslr.org/12
 }
 MIRROR = "https://www.openslr.org/resources/12"
 ALIGNMENTS_URL = "https://zenodo.org/records/2619474/files/librispeech_alignments.zip"
-ALIGNMENTS = {"md5": "2bab567d0ace651a4ba254e813629f46", "size": 623_023_332}
+ALIGNMENTS = "2bab567d0ace651a4ba254e813629f46"  # their MD5
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

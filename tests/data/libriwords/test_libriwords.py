@@ -398,7 +398,7 @@ def test_download_checks_then_unpacks_then_makes_the_manifests(corpus, tmp_path,
     part, grids = (hashlib.md5((tmp_path / name).read_bytes()).hexdigest()
                    for name in ("dev-clean.tar.gz", "grids.zip"))
     monkeypatch.setitem(PARTS, "dev-clean", part)
-    monkeypatch.setattr("data.libriwords.flags.ALIGNMENTS", {"md5": grids})
+    monkeypatch.setattr("data.libriwords.flags.ALIGNMENTS", grids)
     run(monkeypatch, source, tmp_path / "out", *flags)
     run(monkeypatch, corpus, tmp_path / "direct", "--sizes", 5)
     for split in SPLITS:

@@ -17,7 +17,7 @@ from data.manifests.corpus import load_corpus
 from data.manifests.registry import read_registry
 from data.sources.splits import check_disjoint, split_of
 from data.speech_commands import __main__ as speech_commands
-from data.speech_commands.__main__ import ARCHIVES, NAMES, WORDS, address, main, parse_args
+from data.speech_commands.__main__ import NAMES, SHA256, WORDS, address, main, parse_args
 from data.speech_commands.labels import COMMANDS as TEN
 from data.speech_commands.labels import SILENCE, UNKNOWN
 from data.speech_commands.twelve import STRETCHES, share, silence
@@ -388,7 +388,7 @@ def served(made, test_set, tmp_path, monkeypatch):
         with tarfile.open(folder / f"{name}.tar.gz", "w:gz", compresslevel=1) as tar:
             tar.add(source, ".")
     sha256 = hashlib.sha256((folder / "speech_commands_v0.02.tar.gz").read_bytes()).hexdigest()
-    monkeypatch.setitem(ARCHIVES, "speech_commands_v0.02.tar.gz", {"sha256": sha256})
+    monkeypatch.setitem(SHA256, "speech_commands_v0.02.tar.gz", sha256)
     return folder
 
 
