@@ -16,7 +16,7 @@ import textgrid
 from data.base.errors import UserError
 from data.base.labels import folded
 from data.libriwords import __main__ as libriwords
-from data.libriwords.flags import PARTS, parse_args
+from data.libriwords.__main__ import PARTS, parse_args
 from data.libriwords.selection import _quota
 from data.manifests.corpus import load_corpus
 from data.manifests.registry import SPLITS, register, registered
@@ -174,7 +174,7 @@ def test_broken_textgrids_are_named_and_the_rest_goes_on(corpus, tmp_path, monke
         ("empty", "1-1-0001"), ("broken", "1-1-0002"), ("encoding", "1-1-0004"),
         ("no words tier", "1-1-0005"), ("out of order", "1-1-0006"), ("past the audio's end", "1-1-0007"),
         ("TextGrid without audio", "1-1-0008"), ("audio unreadable", "1-1-0009"),
-        ("audio without TextGrid", "1-1-0010"), ("name is not speaker-chapter-number", "odd")}
+        ("audio without TextGrid", "1-1-0010"), ("name that tells no speaker", "odd")}
     assert len(problems) == 10
     shown = capsys.readouterr().err
     assert "out of order (1), such as" in shown and "10 of them are named in" in shown
@@ -224,7 +224,7 @@ def test_names_of_other_corpora(tmp_path, monkeypatch, names, flags, speakers):
 def test_the_reason_is_that_names_tell_no_speaker(tmp_path, monkeypatch):
     source = foreign(tmp_path, [f"anna{n}_0001" for n in range(4)])
     for flags in ([], ["--speaker_regex", "^x(.)"]):
-        with pytest.raises(UserError, match=r"no file's name tells its speaker, .*anna0_0001.wav.*--speaker_regex"):
+        with pytest.raises(UserError, match=r"no word .*tells no speaker, .*anna0_0001.wav .see --speaker_regex"):
             run(monkeypatch, source, tmp_path / "out", "--sizes", 3, *flags)
     assert len((tmp_path / "out" / "problems.tsv").read_text().splitlines()) == 4
 
@@ -245,7 +245,7 @@ def test_one_name_in_several_folders_is_paired_by_its_path_or_not_at_all(tmp_pat
     assert all("several files have its name" in detail for *_, detail in rows)
     for name in ("al", "bo", "cy"):  # nobody is at its own path any more
         (source / "alignments" / name).rename(source / "alignments" / f"{name}s")
-    with pytest.raises(UserError, match=r"none of its 4 TextGrids is named like .* and lies at its path"):
+    with pytest.raises(UserError, match=r"no word .*several files have its name"):
         run(monkeypatch, source, tmp_path / "out", *flags)
 
 
@@ -362,10 +362,10 @@ def test_bad_input_is_one_clear_error(corpus, tmp_path, monkeypatch):
     refused("--librispeech .*nowhere: no such folder", "--librispeech", tmp_path / "nowhere")
     refused("--alignments .*nowhere: no such folder.*data.align", "--alignments", tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    refused("--librispeech .*empty: no audio", "--librispeech", tmp_path / "empty")
-    refused("--alignments .*empty: no .TextGrid", "--alignments", tmp_path / "empty")
+    refused("no word .*most often: TextGrid without audio", "--librispeech", tmp_path / "empty")
+    refused("no word .*most often: audio without TextGrid", "--alignments", tmp_path / "empty")
     add_utterance(tmp_path / "other", "999-1-0", [("a", 0.1, 0.2)])
-    refused("none of its 1 TextGrids is named like", "--alignments", tmp_path / "other" / "alignments")
+    refused("is named like an audio file; most often", "--alignments", tmp_path / "other" / "alignments")
     refused("1 speaker .*too few", source=tmp_path / "other")
     refused("fewer than two words", "--min_count", 10_000)
     same = tmp_path / "out" / "registry.json"
@@ -398,7 +398,7 @@ def test_download_checks_then_unpacks_then_makes_the_manifests(corpus, tmp_path,
     part, grids = (hashlib.md5((tmp_path / name).read_bytes()).hexdigest()
                    for name in ("dev-clean.tar.gz", "grids.zip"))
     monkeypatch.setitem(PARTS, "dev-clean", part)
-    monkeypatch.setattr("data.libriwords.flags.ALIGNMENTS", grids)
+    monkeypatch.setattr("data.libriwords.__main__.ALIGNMENTS", grids)
     run(monkeypatch, source, tmp_path / "out", *flags)
     run(monkeypatch, corpus, tmp_path / "direct", "--sizes", 5)
     for split in SPLITS:
