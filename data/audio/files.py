@@ -35,12 +35,9 @@ def audio_files(folder: str | Path, endings: Collection[str] | None = None) -> l
                   + [path for _, path, _ in problems if path.lower().endswith(dotted)])
 
 
-def find_noise(folder: str | Path) -> tuple[list[Path], list[Path]]:
-    """Recordings of noise below a folder, at any depth, sorted; and those in formats that cannot be read, by endings.
-    Two empty lists if there is no such folder."""
-    if not os.path.isdir(folder):
-        return [], []
-    return [*map(Path, audio_files(folder))], [*map(Path, audio_files(folder, UNREADABLE))]
+def find_noise(folder: str | Path) -> list[Path]:
+    """Recordings of noise below a folder, at any depth, sorted; none if there is no such folder."""
+    return [*map(Path, audio_files(folder))] if os.path.isdir(folder) else []
 
 
 def write_sound(path: Path, samples: np.ndarray) -> None:

@@ -12,7 +12,7 @@ from data.base.labels import folded
 from data.libriwords.wordscan import as_word, seconds_of
 from data.manifests.manifest import Utterance
 from data.manifests.registry import SPLITS
-from data.sources.divide_speakers import balanced_split
+from data.sources.splits import balanced_split
 
 _SPLIT_WORDS = 10_000  # the most frequent ones decide the split, whatever --sizes, so that all sizes share it
 
@@ -92,7 +92,7 @@ def _capped(group: np.ndarray, quota: np.ndarray) -> np.ndarray:
 
 
 def split_speakers(clips, min_seconds: float) -> np.ndarray:
-    """The split of each utterance, (U,) index into SPLITS; see `data.sources.divide_speakers.balanced_split`."""
+    """The split of each utterance, (U,) index into SPLITS; see `data.sources.splits.balanced_split`."""
     speaks = clips.speakers[np.unique(clips.file)].astype(str)  # one with no word must not be all of dev
     names = np.unique(speaks)
     if len(names) < len(SPLITS):

@@ -56,8 +56,8 @@ class Corpus:
 def test_a_sound_data_set_is_ok(corpus, capsys):
     well, lines = corpus.check(capsys)
     assert well
-    assert lines[-1] == ("mine: OK, 6 train, 2 dev, 4 test clips of 2 classes, 6 speakers, 0.00 h; all readable, no "
-                         "known speaker and no audio in two splits")
+    assert lines[-1] == ("mine: OK, 6 train, 2 dev, 4 test clips of 2 classes; all readable, no known speaker and no "
+                         "audio in two splits")
     assert lines[0].startswith("train:         6 clips of 2 classes (3 to 3 each, median 3), 3 speakers")
 
 
@@ -74,9 +74,7 @@ ADDED = {
     "overlapping audio": ({"audio_filepath": "dev_yes_0.wav", "offset": 0.2, "duration": 0.3},
                           ("overlapping audio in two splits: 1", "0.2 s to 0.5 s in train, 0 s to 1 s in dev")),
     "two labels": ({"label": "no"}, ("one recording under two labels: 1",
-                                     "train_yes_0.wav at 0 s, 'no' in train, has the same audio as")),
-    "two labels, hardly another length": ({"duration": 0.996, "label": "no"}, (
-        "one recording under two labels: 1", "train_yes_0.wav at 0 s is ", "'yes' in train", "'no' in train"))}
+                                     "train_yes_0.wav at 0 s, 'no' in train, has the same audio as"))}
 # In the words held out as new:
 NEW_WORDS = {
     "new words, trained on": ({"label": "YES"}, ("words held out as new that are trained on: 1", "words.json: YES")),
@@ -205,11 +203,9 @@ def test_only_the_first_of_a_kind_are_printed_but_all_are_counted(corpus, capsys
     for entry in corpus.entries["train"]:
         (corpus.folder / entry["audio_filepath"]).unlink()
     corpus.entries["dev"][0]["label"] = "maybe"
-    well, lines = corpus.check(capsys, show=2)
+    well, lines = corpus.check(capsys)
     assert not well
-    at = lines.index("missing files: 6")
-    assert all("no such audio file" in line for line in lines[at + 1:at + 3])
-    assert lines[at + 3] == "  ... and 4 more"
+    assert "missing files: 6" in lines and sum("no such audio file" in line for line in lines) == 5
     assert lines[-1].startswith("mine: 7 problems (unknown labels, missing files) in 6 train, 2 dev")
 
 
@@ -236,10 +232,9 @@ def test_exit_codes_and_flags(corpus, capsys):
     assert main(parse_args(["mine", "--registry", str(registry)])) == 0
     corpus.entries["dev"][0]["duration"] = 5
     corpus.write()
-    assert main(parse_args(["mine", "--registry", str(registry), "--show", "0"])) == 1
-    for flag in ("--clip_seconds", "--show"):
-        with pytest.raises(SystemExit):
-            parse_args(["mine", flag, "-1"])
+    assert main(parse_args(["mine", "--registry", str(registry)])) == 1
+    with pytest.raises(SystemExit):
+        parse_args(["mine", "--clip_seconds", "-1"])
 
 
 def test_processes_find_what_one_process_finds(corpus, capsys, monkeypatch):

@@ -13,18 +13,10 @@ def kinds(problems, folder):
     return {(kind, os.path.relpath(path, folder)) for kind, path, _ in problems}
 
 
-def test_files_at_any_depth(tmp_path):
-    for name in ("a.wav", "x/b.WAV", "x/y/c.flac", "x/a.wav", ".hidden.wav", "d.txt"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("")
-    found, problems = walk(tmp_path, (".wav", ".flac"))
-    assert {os.path.relpath(entry.path, tmp_path) for entry in found} == {"a.wav", "x/b.WAV", "x/y/c.flac", "x/a.wav"}
-    assert not problems
-
-
-def test_links_are_followed_once_and_dead_ones_named(tmp_path):
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "a.wav").write_text("")
+def test_files_at_any_depth_links_followed_once_and_dead_ones_named(tmp_path):
+    for name in ("a.wav", "x/y/b.WAV", ".hidden.wav", "d.txt"):
+        (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / name).write_text("")
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     (corpus / "linked").symlink_to(tmp_path / "data")
@@ -33,7 +25,7 @@ def test_links_are_followed_once_and_dead_ones_named(tmp_path):
                          "dead.txt": "nowhere"}.items():
         (corpus / name).symlink_to(target)
     found, problems = walk(corpus, (".wav",))
-    assert [entry.name for entry in found] == ["a.wav"]
+    assert sorted(entry.name for entry in found) == ["a.wav", "b.WAV"]
     assert kinds(problems, corpus) == {
         (GONE, name) for name in ("dead.wav", "part", "dead.txt", "loop.wav", "one", "two")}
 

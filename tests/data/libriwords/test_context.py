@@ -35,13 +35,9 @@ def test_a_clip_reaches_around_the_words_middle_as_far_as_there_is_sound(recordi
     assert (clip.path, clip.label, clip.speaker) == (recording, "a", "s")
 
 
-def test_no_two_words_of_a_recording_are_one_clip(recording):
-    words = [Utterance(recording, str(i), 0.1, 0.1 * i) for i in range(50)]
-    assert len({(clip.offset, clip.duration) for clip in with_context(words, 1.0)}) == 50
-
-
 def test_a_share_gets_context_and_the_same_every_time(recording):
     words = [Utterance(recording, "a", 0.2, i / 500) for i in range(2_000)]
+    assert len({(clip.offset, clip.duration) for clip in with_context(words[::50], 1.0)}) == 40  # no two are one clip
     found = list(with_context(words, 1.0, 0.3))
     assert 0.27 < np.mean([a != b for a, b in zip(found, words, strict=True)]) < 0.33
     assert found == list(with_context(words, 1.0, 0.3))
