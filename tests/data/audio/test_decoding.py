@@ -140,7 +140,7 @@ def test_bad_audio_is_named_with_its_reason(tmp_path):
     case("endless.flac", bytes(endless), "does not say how long")
     mp3 = Path(wav(tmp_path / "whole.mp3")).read_bytes()
     case("half.mp3", mp3[:len(mp3) // 2], "ends early")
-    case("two.wav", Path(good).read_bytes()[:46], "header says 96,000 bytes of audio, but it has 2; is the file complete")
+    case("two.wav", Path(good).read_bytes()[:46], "header says 96,000 bytes of audio, but it has 2; is the file")
     broken_off = bytearray(Path(good).read_bytes())
     broken_off[40:44] = bytes(4)
     case("broken_off.wav", bytes(broken_off), "has no audio in it, its header says, though it is not empty")

@@ -1,5 +1,6 @@
 """Downloads from a loopback server that can cut, lie and refuse; archives good, damaged and malicious."""
 
+import contextlib
 import errno
 import hashlib
 import io
@@ -178,25 +179,22 @@ def test_unpack_once(tmp_path, ending):
     assert tree(folder) == files | {"list.txt": b"another archive by the same name", "yes/d.wav": b"4"}
 
 
-@pytest.mark.parametrize("bad", ["../escaped", "/tmp/escaped", "a/../../escaped"])
-@pytest.mark.parametrize("ending", [".tar.gz", ".zip"])
-def test_no_member_gets_outside_the_folder(tmp_path, bad, ending):
-    archive = archive_of(tmp_path / f"bad{ending}", [("good", b"1"), (bad, b"2")])
+BAD = ["../escaped", "/tmp/escaped", "a/../../escaped"]
+
+
+@pytest.mark.parametrize(("bad", "ending"), [
+    *((bad, ending) for bad in BAD for ending in (".tar.gz", ".zip")),
+    *((special("a", kind, link), ".tar.gz") for kind, link in (
+        (tarfile.SYMTYPE, "/etc"), (tarfile.LNKTYPE, "/etc/hosts"), (tarfile.FIFOTYPE, ""), (tarfile.CHRTYPE, "")))])
+def test_no_member_gets_outside_the_folder_and_devices_are_refused(tmp_path, bad, ending):
+    archive = archive_of(tmp_path / f"bad{ending}", [("good", b"1"), (bad, b"")])
     folder = tmp_path / "deep" / "out"
-    try:
+    # Of names in a zip file, and of an absolute one, what leads out of the folder is left out.
+    left_out = ending == ".zip" or bad == "/tmp/escaped"
+    with contextlib.nullcontext() if left_out else pytest.raises(UserError, match="unsafe"):
         unpack(archive, folder)
-    except UserError as error:
-        assert "unsafe" in str(error) and not list(folder.iterdir())
     assert {entry.name for entry in tmp_path.iterdir()} == {archive.name, "deep"}
     assert {entry.name for entry in folder.parent.iterdir()} == {"out"}
-
-
-@pytest.mark.parametrize("member", [special("a", tarfile.SYMTYPE, "/etc"), special("a", tarfile.LNKTYPE, "/etc/hosts"),
-                                    special("a", tarfile.FIFOTYPE), special("a", tarfile.CHRTYPE)])
-def test_links_outside_and_devices_are_refused(tmp_path, member):
-    with pytest.raises(UserError, match="unsafe"):
-        unpack(archive_of(tmp_path / "bad.tar.gz", [("good", b"1"), (member, b""), ("b", b"2")]), tmp_path / "out")
-    assert not list((tmp_path / "out").iterdir())
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:len(b) // 2], lambda b: b[:-4], lambda b: b[:-8] + bytes(8),
