@@ -186,7 +186,8 @@ def encoder_batches(args: Namespace, train: Clips, corpus: Corpus) -> BalancedBa
         raise UserError(f"--manifest {args.manifest}: its class {UNLABELLED} is of windows whose words are not known; "
                         "learn from them by --loss none and a --teacher")
     sampler = BalancedBatchSampler(train.manifest.label, corpus.labels, args.batch_classes, args.per_class,
-                                   args.data_probs, args.seed, groups=corpus.parts, shares=args.shares)
+                                   args.data_probs, args.seed, tables=train.manifest.path.parent, groups=corpus.parts,
+                                   shares=args.shares)
     if sampler.batch_classes < args.batch_classes:
         print(f"--batch_classes {args.batch_classes}: there are {sampler.batch_classes} classes, all in every batch")
     return sampler

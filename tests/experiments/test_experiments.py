@@ -239,7 +239,7 @@ def test_an_epoch_has_the_steps_that_a_training_by_epochs_takes(words, capsys):
     from data.sampler import BalancedBatchSampler
 
     train = load_corpus("words", registry=words.registry).splits["train"]
-    sampler = BalancedBatchSampler(train.label, train.labels, 6, 4)
+    sampler = BalancedBatchSampler(train.label, train.labels, 6, 4, tables=words.folder)
     args = compare.parse_args([*words.flags, "--methods", "knn", "--epochs", "1", "15", "--steps", "7", "--fractions",
                                "1", "1/6", "--batch_classes=35", "--per_class=4", "--seeds", "0", "--dry_run"])
     assert compare.main(args) == 0

@@ -209,7 +209,7 @@ def test_words_that_cannot_be(tmp_path, words, message):
 
 def test_what_cannot_be_said_and_twins_among_the_words(tmp_path, capsys, recwarn):
     """Nothing to hear, 35 s of digits, an accent typed two ways, and a capital letter."""
-    (tmp_path / "words.txt").write_text("cat\n?\n" + "9 " * 90 + "\ncafe\u0301\ncaf\u00e9\nCat\n", "utf-8-sig")
+    (tmp_path / "words.txt").write_text("cat\n?\n" + "9 " * 90 + "\ncafe\u0301\ncaf\u00e9\nCat\n", encoding="utf-8")
     words = read_lines(tmp_path / "words.txt")
     assert words == ["cat", "?", ("9 " * 90).strip(), "caf\u00e9", "Cat"]
     demo.make(tmp_path / "new", registry=tmp_path / "m.json", name="new", voices=3, takes=1, words=words)

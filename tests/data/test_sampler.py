@@ -5,13 +5,19 @@ import itertools
 import numpy as np
 import pytest
 
-from data import sampler
+from data import phonetics, sampler
 from data.base.errors import UserError
 from data.sampler import MIXTURES, BalancedBatchSampler, spread
 
 WORDS = ["backward", "bed", "bird", "cat", "dog", "down", "eight", "five", "follow", "forward", "four", "go", "happy",
          "house", "learn", "left", "marvin", "nine", "no", "off", "on", "one", "right", "seven", "sheila", "six",
          "stop", "three", "tree", "two", "up", "visual", "wow", "yes", "zero"]
+
+
+@pytest.fixture(autouse=True)
+def no_cache(monkeypatch):
+    """Nearest words are computed, and nothing is written into the repository."""
+    monkeypatch.setattr(sampler, "nearest_words", lambda names, top=20, **_: phonetics.neighbours(names, top))
 
 
 def names_of(count: int) -> list[str]:

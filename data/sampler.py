@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from data.base.errors import UserError
-from data.sampler.phonetics import nearest_words
+from data.base.files import CACHE
+from data.phonetics import nearest_words
 
 # --data_probs: the shares of batches whose classes are drawn (uniformly, phonetically near, in proportion to counts),
 # as the original numbers them.
@@ -49,6 +51,7 @@ class BalancedBatchSampler:
         data_probs: 0-6, an index into `MIXTURES`.
         num_steps: batches to yield in total, over as many epochs as that takes; None is one epoch.
         start: batches to skip at the beginning.
+        tables: folder where the lists of near words are kept.
         groups: (C,) which of several joined sets each class, by number, comes from; with ``shares``.
         shares: what share of a uniform batch's classes each group gets, in any unit; None draws from all alike.
 
@@ -58,7 +61,7 @@ class BalancedBatchSampler:
 
     def __init__(self, labels: np.ndarray, names: Sequence[str], batch_classes: int, per_class: int,
                  data_probs: int = 0, seed: int = 0, num_steps: int | None = None, start: int = 0,
-                 groups: np.ndarray | None = None, shares: Sequence[float] | None = None):
+                 tables: str | Path = CACHE, groups: np.ndarray | None = None, shares: Sequence[float] | None = None):
         labels = np.asarray(labels)
         self.classes, counts = np.unique(labels, return_counts=True)
         if len(self.classes) < 2:
@@ -77,7 +80,7 @@ class BalancedBatchSampler:
         order = np.argsort(labels, kind="stable")
         self.clips = np.split(order, np.cumsum(counts)[:-1])  # of each class
         # Rows and entries are positions in self.classes, like every class number below.
-        self.near = nearest_words([names[c] for c in self.classes], PARTNERS) if self.mixture[1] else None
+        self.near = nearest_words([names[c] for c in self.classes], cache_dir=tables)[0] if self.mixture[1] else None
         self.epoch_steps = max(1, len(labels) // self.batch_clips)
         self.num_steps = self.epoch_steps if num_steps is None else num_steps
 
@@ -138,7 +141,7 @@ class BalancedBatchSampler:
         """
         words = rng.permutation(len(self.classes))[:self.batch_classes - self.batch_classes // 2]
         paired = words[:self.batch_classes // 2]
-        place = rng.integers(self.near.shape[1], size=len(paired))
+        place = rng.integers(min(PARTNERS, self.near.shape[1]), size=len(paired))
         return np.concatenate([words, self.near[paired, place]])
 
 
