@@ -9,7 +9,6 @@ sources in a room of that volume makes it. So the reverberation time is exactly 
 """
 
 import hashlib
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +20,6 @@ from scipy.fft import next_fast_len
 from data.audio.decoding import SAMPLE_RATE, decode, open_audio
 from data.audio.files import find_noise
 from data.base.errors import UserError
-from data.base.messages import first_few
 from data.dataset import send
 
 VOICES = 3  # at most in the background of a clip
@@ -178,15 +176,10 @@ class NoiseBank(torch.nn.Module):
     def __init__(self, folder: str | Path, clip_samples: int, snr: tuple[float, float] = (5.0, 30.0),
                  probability: float = 0.8):
         super().__init__()
-        files, unreadable = find_noise(folder)
+        files = find_noise(folder)
         if not files:
-            unlike = f" ({unreadable[0].name} is in a format that cannot be read: convert it)" if unreadable else ""
-            what = "no noise recordings in this folder" if Path(folder).is_dir() else "no such folder"
-            raise UserError(f"{folder}: {what}{unlike}; name one that has some (--noise_dir, or \"noise\" in "
-                            "manifests.json)")
-        if unreadable:
-            print(f"{folder}: left out {len(unreadable):,} noise recordings in formats that cannot be read: "
-                  + first_few([path.name for path in unreadable], 3), file=sys.stderr)
+            what = "no noise recordings that can be read in this folder" if Path(folder).is_dir() else "no such folder"
+            raise UserError(f"{folder}: {what}; name one that has some (--noise_dir, or \"noise\" in manifests.json)")
         noises = [decode(str(path)) for path in files]
         noises = [np.resize(noise, max(len(noise), clip_samples)) for noise in noises]
         length = torch.tensor([len(noise) for noise in noises])
@@ -264,7 +257,7 @@ def measured_responses(folder: str | Path, samples: int) -> np.ndarray:
 
     Each begins with its highest peak, the direct path, which is 1. Raises UserError where one cannot be read.
     """
-    files, _ = find_noise(folder)
+    files = find_noise(folder)
     if not files:
         raise UserError(f"{folder}: has no recordings of room responses in it; name a folder of audio files")
     found = []

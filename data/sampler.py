@@ -71,8 +71,6 @@ class BalancedBatchSampler:
             raise UserError(f"--per_class {per_class}: a positive pair needs at least 2 clips of a class in a batch")
         if batch_classes < 2:
             raise UserError(f"--batch_classes {batch_classes}: a negative needs at least 2 classes in a batch")
-        if not 0 <= data_probs < len(MIXTURES):
-            raise UserError(f"--data_probs {data_probs}: must be 0 to {len(MIXTURES) - 1}")
         self.batch_classes = min(batch_classes, len(self.classes))
         self.per_class, self.seed, self.start = per_class, seed, start
         self.batch_clips = self.batch_classes * per_class

@@ -63,7 +63,7 @@ def content_of(splits: dict[str, Manifest]) -> str:
 
 @lru_cache
 def _hash_of_noise(folder: str) -> str:
-    files = [(path.relative_to(folder).as_posix(), file_digest(path)) for path in find_noise(folder)[0]]
+    files = [(path.relative_to(folder).as_posix(), file_digest(path)) for path in find_noise(folder)]
     return hashlib.sha1(json.dumps(files).encode()).hexdigest()
 
 

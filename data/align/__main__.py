@@ -9,75 +9,37 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from data.align.aligner import align_task
 from data.base.cores import ordered_map
 from data.base.errors import UserError, exit_cleanly
 from data.base.files import ROOT, read_text
-from data.base.find import AUDIO, NO_FILE, NOT_UTF8, Problem, find_files, report, walk
-from data.sources.textgrids import TextGridError, read_word_tier
+from data.base.find import AUDIO, Problem, report, walk
 
 _TASK = 20  # utterances at a time: some seconds of work, so that progress shows and little is lost
 
 
-def read_transcripts(folder: str | Path) -> tuple[dict[str, str], dict[str, float], list[Problem]]:
+def read_transcripts(folder: Path) -> tuple[dict[str, str], dict[str, float], list[Problem]]:
     """Transcripts by utterance id, of every ``*.trans.txt`` below ``folder``, when their files changed, and what could
     not be read. An utterance with two different ones has none."""
-    entries, problems = walk(folder, [".txt"])
-    problems = [problem for problem in problems if problem[0] not in (NO_FILE, NOT_UTF8) or _is_transcript(problem[1])]
+    entries, problems = walk(folder, (".trans.txt",))
     transcripts: dict[str, str] = {}
     times: dict[str, float] = {}
     differing = set()
     for entry in entries:
-        if not _is_transcript(entry.name):
-            continue
         try:
             lines = read_text(entry.path, "transcript", "mend its permissions").split("\n")
         except UserError as error:
             problems.append(("transcript file unreadable", entry.path, str(error)))
             continue
-        changed = _changed(entry.stat())
         for line in filter(str.strip, lines):
             name, text = [*line.split(maxsplit=1), ""][:2]
-            times[name] = max(changed, times.get(name, changed))
+            times[name] = max(_changed(entry.stat()), times.get(name, 0.0))
             if transcripts.setdefault(name, text) != text:
                 differing.add(name)
                 problems.append(("second, different transcript of one utterance", entry.path, name))
     return {name: text for name, text in transcripts.items() if name not in differing}, times, problems
-
-
-def _is_transcript(name: str) -> bool:
-    return name.lower().endswith(".trans.txt")
-
-
-def compare(folder: str | Path, other: str | Path) -> str:
-    """How far the words of one folder's TextGrids lie from those of another's, as lines of text."""
-    (ours, _), (theirs, passed) = find_files(folder, (".textgrid",)), find_files(other, (".textgrid",))
-    difference, different, unread, utterances = [], [], [], 0
-    for name in sorted(ours.keys() & theirs.keys()):
-        try:
-            a, b = (list(read_word_tier(files[name].path).words()) for files in (ours, theirs))
-        except TextGridError:
-            unread.append(name)
-            continue
-        if [word.lower() for word, *_ in a] != [word.lower() for word, *_ in b]:
-            different.append(name)
-            continue
-        utterances += 1
-        difference += [(abs(p[1] - q[1]), abs(p[2] - q[2])) for p, q in zip(a, b, strict=True)]
-    if not difference:
-        raise UserError(f"--compare {other}: no TextGrid there has the utterance and words of one in {folder}"
-                        + (f"; {passed[0][0]}: {passed[0][1]}" if passed else ""))
-    lines = [f"compared with {other}: {len(difference):,} words of {utterances:,} utterances"
-             + (f"; {len(different):,} have other words, such as {different[0]}" if different else "")
-             + (f"; {len(unread):,} cannot be read, such as {unread[0]}" if unread else "")]
-    for name, column in zip(("start", "end"), 1000 * np.asarray(difference).T, strict=True):
-        median, ninety, worst = np.percentile(column, [50, 90, 100])
-        lines.append(f"  word {name:5}  median {median:.0f} ms, 90th percentile {ninety:.0f} ms, most {worst:.0f} ms; "
-                     f"{(column < 5).mean():.1%} equal, {(column < 50).mean():.1%} within 50 ms")
-    return "\n".join(lines)
 
 
 def parse_args() -> argparse.Namespace:
@@ -89,15 +51,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=ROOT / "datasets" / "librispeech_alignments", metavar="DIR",
                         help="where the TextGrids go; utterances that have one there are done (default "
                              "datasets/librispeech_alignments)")
-    parser.add_argument("--compare", type=Path, metavar="DIR",
-                        help="finally report how far the words lie from those of the TextGrids in this folder")
     return parser.parse_args()
 
 
 def main(args: argparse.Namespace) -> None:
-    for flag, folder in (("librispeech", args.librispeech), ("compare", args.compare)):
-        if folder is not None and not folder.is_dir():
-            raise UserError(f"--{flag} {folder}: no such folder")
+    if not args.librispeech.is_dir():
+        raise UserError(f"--librispeech {args.librispeech}: no such folder")
     todo, sizes, done, problems = _pending(args.librispeech, args.out)
     failed = _align_all(todo, sizes, args.out) if todo else []
     problems += failed
@@ -105,24 +64,23 @@ def main(args: argparse.Namespace) -> None:
     report(sorted(problems), listed)
     if len(failed) == len(todo) and not done:
         raise UserError(f"--librispeech {args.librispeech}: no utterance could be aligned; {listed} says why of each")
-    if args.compare:
-        print(compare(args.out, args.compare))
 
 
 def _pending(librispeech: Path, out: Path) -> tuple[list[tuple[str, str, str]], list[int], int, list[Problem]]:
     """(audio, transcript, TextGrid to write) of what is to be done, bytes of audio, how many are done, and problems."""
-    audio, problems = find_files(librispeech, AUDIO)
+    entries, problems = walk(librispeech, AUDIO)
     transcripts, changed, more = read_transcripts(librispeech)
     problems = list(dict.fromkeys([*problems, *more]))  # both name closed folders
+    audio: dict[str, os.DirEntry] = {}
+    for entry in entries:
+        if audio.setdefault(os.path.splitext(entry.name)[0], entry) is not entry:
+            problems.append(("second audio file of one utterance", entry.path, ""))
     if not audio or not transcripts:
         why = "".join(f"; {kind}: {path} {detail}".rstrip() for kind, path, detail in (more or problems)[:1])
         lacking = '*.trans.txt' if audio else 'audio file'
         raise UserError(f"--librispeech {librispeech}: no {lacking} that can be read in it{why}")
     todo, sizes, done, older = [], [], 0, []
     for name, entry in sorted(audio.items()):
-        if os.sep in name:
-            problems.append(("second audio file of one utterance", name, ""))
-            continue
         if name not in transcripts:
             problems.append(("audio without transcript", entry.path, ""))
             continue

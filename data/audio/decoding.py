@@ -63,7 +63,7 @@ def open_audio(path: str, channel: int | None = None) -> Iterator[soundfile.Soun
                 raise UserError(f"{path}: has no audio in it" + (
                     ", its header says, though it is not empty (broken off while recording?); convert it anew"
                     if os.path.getsize(path) > 4096 else ""))
-            if bytes_of := missing(file, path):
+            if bytes_of := missing(file):
                 raise UserError("{}: ends early: its header says {:,} bytes of audio, but it has {:,}; is the file "
                                 "complete?".format(path, *bytes_of))
             if file.format == "MP3":  # some 35 ms after a seek are another signal, and soundfile seeks after every read

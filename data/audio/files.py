@@ -26,21 +26,18 @@ def audio_files(folder: str | Path, endings: Collection[str] | None = None) -> l
     if endings is None:  # a .raw file does not tell its rate
         endings = {ending.lower() for ending in soundfile.available_formats()} - {"raw"}
         endings |= {"aif", "aifc", "oga", "opus", "sph"}
-    dotted = {f".{ending}" for ending in endings}
+    dotted = tuple(f".{ending}" for ending in endings)
     entries, problems = walk(folder, dotted)
     for kind, path, detail in problems:
         if kind == CLOSED:
             raise UserError(f"{path}: this folder of recordings cannot be read ({detail}); mend its permissions")
     return sorted([entry.path for entry in entries]
-                  + [path for _, path, _ in problems if os.path.splitext(path)[1].lower() in dotted])
+                  + [path for _, path, _ in problems if path.lower().endswith(dotted)])
 
 
-def find_noise(folder: str | Path) -> tuple[list[Path], list[Path]]:
-    """Recordings of noise below a folder, at any depth, sorted; and those in formats that cannot be read, by endings.
-    Two empty lists if there is no such folder."""
-    if not os.path.isdir(folder):
-        return [], []
-    return [*map(Path, audio_files(folder))], [*map(Path, audio_files(folder, UNREADABLE))]
+def find_noise(folder: str | Path) -> list[Path]:
+    """Recordings of noise below a folder, at any depth, sorted; none if there is no such folder."""
+    return [*map(Path, audio_files(folder))] if os.path.isdir(folder) else []
 
 
 def write_sound(path: Path, samples: np.ndarray) -> None:

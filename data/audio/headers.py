@@ -15,9 +15,6 @@ _STREAMED = 0x7FF0_0000  # bytes; what streaming writers put where they do not k
 # libsndfile takes what there is of a file cut short, but keeps what its header said in a log. A RIFF chunk is left out,
 # for what follows a WAV's samples may well be missing.
 _CUT = re.compile(r"^ *(?:data|riff|Riff size|SSND|Data Size|BODY) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
-# Formats in chunks: where the first chunk begins, and the byte order and width of a chunk's size.
-_CHUNKS = {b"RIFF": (12, "little", 4), b"RIFX": (12, "big", 4), b"RF64": (12, "little", 4), b"FORM": (12, "big", 4),
-           b"caff": (8, "big", 8)}
 _NO_END = re.compile("lacks an end-of-stream bit|without an End-Of-Stream flag")
 
 
@@ -49,17 +46,10 @@ def is_cut(file: soundfile.SoundFile) -> bool:
     return file.format == "OGG" and _NO_END.search(file.extra_info) is not None
 
 
-def missing(file: soundfile.SoundFile, path: str) -> tuple[int, int] | None:
+def missing(file: soundfile.SoundFile) -> tuple[int, int] | None:
     """The bytes of audio that the header of an open file gives, and the fewer that there are; None for a whole one."""
-    if file.format == "NIST":  # the one header in use that libsndfile's log leaves out
-        with open_regular(path) as header:
-            text = header.read(1024).decode("ascii", "replace")
-        fields = dict(re.findall(r"^(\w+) -i (\d+)$", text, re.MULTILINE))
-        width = int(fields.get("sample_n_bytes", 1)) * file.channels
-        stated, there = int(fields.get("sample_count", 0)) * width, file.frames * width
-    else:
-        found = _CUT.search(file.extra_info)
-        stated, there = map(int, found.groups()) if found else (0, 0)
+    found = _CUT.search(file.extra_info)
+    stated, there = map(int, found.groups()) if found else (0, 0)
     return (stated, there) if there + _SLACK < stated < _STREAMED else None
 
 
@@ -72,10 +62,7 @@ def goes_on(file: soundfile.SoundFile, path: str) -> bool:
             return _flac_goes_on(data, file.frames)
         if file.format == "MP3":
             return _mp3_goes_on(data, file)
-        if data[:4] == b".snd":
-            first, size = (int.from_bytes(data[i:i + 4], "big") for i in (4, 8))
-            return size < _STREAMED and len(data) - first - size > _TAGS
-        return data[:4] in _CHUNKS and len(data) - _end_of_chunks(data) > _TAGS
+        return data[:4] in (b"RIFF", b"RF64") and _wav_goes_on(data)
 
 
 def _flac_goes_on(data: mmap.mmap, frames: int) -> bool:
@@ -104,24 +91,22 @@ def _mp3_goes_on(data: mmap.mmap, file: soundfile.SoundFile) -> bool:
         return all_of_it.frames > file.frames + _PADDING * file.samplerate
 
 
-def _end_of_chunks(data: mmap.mmap) -> int:
-    """Where the last chunk ends that belongs to the first file in ``data``."""
-    at, order, width = _CHUNKS[data[:4]]
-    long, sound = None, False
-    while at + 4 + width <= len(data):
-        name, size = data[at:at + 4], int.from_bytes(data[at + 4:at + 4 + width], order)
-        if not re.fullmatch(rb"[ -~]{4}", name) or (sound and name in (*_CHUNKS, b"data", b"SSND")):
+def _wav_goes_on(data: mmap.mmap) -> bool:
+    """Whether much follows the last chunk that belongs to a WAV file."""
+    at, long, sound = 12, None, False
+    while at + 8 <= len(data):
+        name, size, begin = data[at:at + 4], int.from_bytes(data[at + 4:at + 8], "little"), at + 8
+        if not re.fullmatch(rb"[ -~]{4}", name) or (sound and name in (b"RIFF", b"RF64", b"data")):
             break
         if name == b"ds64":
-            long = int.from_bytes(data[at + 16:at + 24], order)
-        begin = at + 4 + width
-        if name in (b"data", b"SSND"):
+            long = int.from_bytes(data[at + 16:at + 24], "little")
+        if name == b"data":
             sound = True
             if size == 0xFFFFFFFF and long is not None:
                 size = long
             elif begin + size > len(data):  # written as a stream; what is cut short is refused before
-                return len(data)
+                return False
         elif begin + size > len(data) + _TAGS:
             break
-        at = begin + size + size % 2 * (width == 4)
-    return at if sound else len(data)
+        at = begin + size + size % 2
+    return sound and len(data) - at > _TAGS

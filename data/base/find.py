@@ -25,7 +25,7 @@ def walk(folder: str | Path, endings: Collection[str] | None = None,
     Links are followed, to no folder twice. Raises UserError where ``folder`` itself cannot be read.
 
     Args:
-        endings: of the files' names, lower case, with the dot; None for any.
+        endings: of the files' names, lower case, with the dot, such as ``.trans.txt``; None for any.
         avoid: real paths of folders that no link may lead to.
     """
     found, problems = [], []
@@ -46,7 +46,7 @@ def walk(folder: str | Path, endings: Collection[str] | None = None,
         for entry in listed:
             if entry.name.startswith("."):
                 continue
-            wanted = endings is None or os.path.splitext(entry.name)[1].lower() in endings
+            wanted = endings is None or entry.name.lower().endswith(tuple(endings))
             try:
                 mode = entry.stat().st_mode
             except OSError as error:
@@ -63,16 +63,6 @@ def walk(folder: str | Path, endings: Collection[str] | None = None,
                 problems.append((NOT_UTF8, shown(entry.path), "rename it"))
             elif wanted:
                 found.append(entry)
-    return found, problems
-
-
-def find_files(folder: str | Path, endings: Collection[str]) -> tuple[dict[str, os.DirEntry], list[Problem]]:
-    """`walk`, the files by name without ending; a further one of the same name is under its whole path."""
-    entries, problems = walk(folder, endings)
-    found: dict[str, os.DirEntry] = {}
-    for entry in entries:
-        stem = os.path.splitext(entry.name)[0]
-        found[stem if stem not in found else entry.path] = entry
     return found, problems
 
 

@@ -7,7 +7,10 @@ into two splits, where the file names, a regular expression or a table tell who 
 """
 
 import argparse
+import csv
+import io
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import partial
@@ -19,18 +22,17 @@ from data.audio.files import find_noise
 from data.base import values
 from data.base.cores import each
 from data.base.errors import UserError, exit_cleanly
-from data.base.files import ROOT
-from data.base.labels import look_alike, one_spelling
+from data.base.files import ROOT, read_text
+from data.base.labels import look_alike, one_form, one_spelling
 from data.base.messages import first_few
-from data.folder.speaker_of_file import OFFICIAL_STYLE, by_regex, by_table
 from data.folder.word_stretch import examine
 from data.manifests.manifest import Utterance
 from data.manifests.registry import REGISTRY, SPLITS, check_data_set_name, claim_name
-from data.sources.divide_speakers import balanced_split
-from data.sources.splits import check_disjoint, count_table, split_of, write_corpus
+from data.sources.splits import balanced_split, check_disjoint, count_table, split_of, write_corpus
 from data.sources.vetting import doubtful
-from data.sources.word_folders import NOISE, Findings, doubt_words, find_words
+from data.sources.word_folders import NOISE, Findings, Found, doubt_words, find_words
 
+OFFICIAL_STYLE = r"^(.+?)_nohash_"  # as in Speech Commands: 0a7c2a8d_nohash_0.wav
 _CHUNK = 200  # files a task
 MANY_SPEAKERS = 100  # from here on a hash of the name alone gives about the shares asked for
 
@@ -52,7 +54,7 @@ def main(args: argparse.Namespace) -> None:
     _drop_untrained(splits)
     check_disjoint(splits)
     print(count_table(splits, sorted({u.label for u in splits["train"]})))
-    noise = _noise(found.noise) if found.noise else None
+    noise = found.noise if found.noise and find_noise(found.noise) else None
     write_corpus(args.name, splits, out, noise=noise, made_by=args.command, registry=args.registry)
 
 
@@ -71,27 +73,15 @@ def _listen(args: argparse.Namespace, found: Findings, root: Path) -> list:
 
 
 def _report(clips: list, found: Findings, clip_seconds: float, root: Path) -> None:
-    formats, rates = (Counter(getattr(r, key) for _, r in clips).most_common() for key in ("format", "rate"))
     words = {word for word, _ in clips}
-    print(f"{root}: {len(clips):,} audio files in {len(words):,} word folders: "
-          + ", ".join(f"{n:,} {name}" for name, n in formats) + "; " + ", ".join(f"{n:,} at {r} Hz" for r, n in rates))
+    print(f"{root}: {len(clips):,} audio files in {len(words):,} word folders")
     for line in found.remarks():
         print(line)
     _print_some("warning: no usable recording of", "words", sorted(found.folders.keys() - words))
     for line in (*look_alike(sorted(words)), *doubtful((r.path, r.remarks) for _, r in clips)):
         print(f"warning: {line}")
-    if long := sorted((r for _, r in clips if r.seconds > r.duration), key=lambda r: -r.seconds):
-        print(f"cut to the loudest {clip_seconds:g} s: {len(long):,} longer files "
-              f"({long[-1].seconds:.2f} to {long[0].seconds:.2f} s), such as {long[0].path} at {long[0].offset:.2f} s")
-
-
-def _noise(folder: Path) -> Path | None:
-    """The folder, if there is a recording in it."""
-    usable, unreadable = find_noise(folder)
-    _print_some("left out", "noise recordings in formats that cannot be read", list(map(str, unreadable)))
-    if not usable:
-        print(f"{folder}: no audio file that can be read, so no noise is registered")
-    return folder if usable else None
+    _print_some(f"cut to the loudest {clip_seconds:g} s:", "longer files",
+                [f"{r.path} at {r.offset:.2f} s" for _, r in clips if r.seconds > r.duration])
 
 
 def _without_repeats(clips: list) -> list:
@@ -135,21 +125,63 @@ def _speakers(args: argparse.Namespace, clips: list, root: Path) -> list[str | N
     return speakers
 
 
+def by_table(files: Sequence[Found], table: Path, root: Path) -> list[str | None]:
+    """The speaker of every file by a CSV file with the columns ``file`` and ``speaker``; others are not looked at.
+
+    ``file`` is a path relative to ``root``, or an absolute one, or a bare file name, which then stands for it in every
+    word folder. An empty speaker means that nobody knows.
+    """
+    known: dict[str, str] = {}
+    text = read_text(table, "table of speakers", "give a CSV file with --speakers")
+    rows = csv.DictReader(io.StringIO(text), skipinitialspace=True)
+    try:
+        if not {"file", "speaker"} <= set(rows.fieldnames or ()):
+            raise UserError(f"{table}: its first line must name the columns file,speaker (with a comma)")
+        for row in rows:
+            if row["speaker"] is None:
+                raise UserError(f"{table}, line {rows.line_num}: lacks a column; give an empty speaker if nobody knows")
+            name, speaker = _key(row["file"], root), row["speaker"].strip()
+            if known.setdefault(name, speaker) != speaker:
+                raise UserError(f"{table}, line {rows.line_num}: {row['file']!r} is by {speaker!r} here and by "
+                                f"{known[name]!r} further up")
+    except csv.Error as error:
+        raise UserError(f"{table}: cannot be read as a CSV file ({error}); save it anew as CSV") from None
+    found, lacking = [], []
+    for _, path in files:
+        name = _key(path, root)
+        speaker = known.get(name, known.get(os.path.basename(name)))
+        found.append(speaker or None)
+        if speaker is None:
+            lacking.append(name)
+    if lacking:
+        raise UserError(f"{table}: has no row for {first_few(lacking, 1)}; add it, with an empty speaker if nobody "
+                        "knows")
+    return found
+
+
+def _key(path: str, root: Path) -> str:
+    """A path in the one form in which rows and files are compared: relative to ``root``, composed, forward slashes."""
+    path = path.strip()
+    path = os.path.relpath(path, root) if os.path.isabs(path) else os.path.normpath(path)
+    return one_form(path.replace(os.sep, "/"))
+
+
+def by_regex(files: Sequence[Found], pattern: str, root: Path, must_fit: bool = True) -> list[str | None]:
+    """The first group of ``pattern``, searched in each file's path within its word folder; None where it is not."""
+    regex = re.compile(pattern)
+    names = ["/".join(os.path.relpath(path, root).split(os.sep)[1:]) for _, path in files]
+    found = [(match[1] or None) if (match := regex.search(name)) else None for name in names]
+    if must_fit and not any(found):
+        raise UserError(f"--speaker_regex {pattern!r} fits no file name, for instance not {names[0]!r}")
+    return found
+
+
 def _split(args: argparse.Namespace, clips: list, speakers: list[str | None]) -> dict[str, list[Utterance]]:
     splits: dict[str, list[Utterance]] = {split: [] for split in SPLITS}
-    for what, group in (("speaker", [i for i, s in enumerate(speakers) if s is not None]),
-                        ("clip", [i for i, s in enumerate(speakers) if s is None])):
-        if not group:
-            continue
+    for known in (True, False):
+        group = [i for i, speaker in enumerate(speakers) if (speaker is not None) == known]
         units = [speakers[i] or clips[i][1].digest for i in group]
         home = divide(units, [clips[i][0] for i in group], args.dev_percent, args.test_percent, args.split_seed)
-        shares = f"{args.dev_percent:g} % dev, {args.test_percent:g} % test"
-        if len(home) >= MANY_SPEAKERS:
-            print(f"split: each {what} by a hash of its {'name' if what == 'speaker' else 'audio'}, {shares}; "
-                  "recordings you add later move nobody")
-        else:
-            print(f"split: the {len(home)} {what}s divided to come near {shares} with every word in each; recordings "
-                  "you add later may change it")
         for i, unit in zip(group, units, strict=True):
             word, r = clips[i]
             splits[home[unit]].append(Utterance(r.path, word, r.duration, r.offset, speakers[i]))
@@ -160,8 +192,11 @@ def divide(units: Sequence[str], labels: Sequence[str], dev_percent: float, test
            ) -> dict[str, str]:
     """The split of every distinct unit (a speaker, or a clip's audio), whose clips have ``labels``.
 
-    From `MANY_SPEAKERS` on by hash of the name; fewer are divided so that the shares and classes come out well.
+    From `MANY_SPEAKERS` on by hash of the name, so that what is recorded later moves nobody; fewer are divided so that
+    the shares and classes come out well.
     """
+    if not units:
+        return {}
     distinct, classes = sorted(set(units)), sorted(set(labels))
     hashed = {unit: f"{seed} {unit}" if seed else unit for unit in distinct}
     if len(distinct) >= MANY_SPEAKERS:

@@ -27,8 +27,6 @@ class Recording:
     offset: float
     duration: float
     seconds: float  # of the whole file
-    rate: int
-    format: str
     digest: str  # of the stretch's 16-bit samples
     remarks: tuple[str, ...]  # what is odd about the stretch, see `decode_with_remarks`
 
@@ -123,11 +121,11 @@ def examine(paths: list[str], clip_seconds: float, channel: int | None = None) -
 
 def _examine(path: str, clip_seconds: float, channel: int | None) -> Recording:
     with open_audio(path, channel) as file:
-        rate, kind, seconds = file.samplerate, file.format, file.frames / file.samplerate
+        rate, seconds = file.samplerate, file.frames / file.samplerate
         beyond = check_end(file, path)
     offset, duration = 0.0, seconds
     if seconds > clip_seconds + 0.5 / rate:
         offset, duration = min(loudest(path, clip_seconds, channel), seconds - clip_seconds), clip_seconds
     samples, remarks = decode_with_remarks(path, offset, duration, channel=channel)
-    return Recording(path, offset, duration, seconds, rate, kind, hashlib.sha1(samples.tobytes()).hexdigest(),
+    return Recording(path, offset, duration, seconds, hashlib.sha1(samples.tobytes()).hexdigest(),
                      tuple(remark for remark in beyond + remarks if "manifest" not in remark))  # there is none yet

@@ -5,71 +5,64 @@ Word times come from TextGrids: the public alignments (Lugosch et al., 2019, Zen
 """
 
 import argparse
-from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from tabulate import tabulate
 
+from data.base import values
 from data.base.errors import UserError, exit_cleanly
-from data.base.files import write_atomically
+from data.base.files import ROOT, check_name, write_atomically
 from data.base.find import report
 from data.base.messages import first_few
-from data.libriwords import flags
-from data.libriwords.selection import (
-    Sayings,
-    Words,
-    counted,
-    held_out,
-    only,
-    select,
-    split_speakers,
-    stay,
-    with_context,
-)
-from data.libriwords.wordscan import NothingToUse, WordClips, as_word, scan
+from data.libriwords.selection import Words, held_out, only, select, split_speakers, stay, with_context
+from data.libriwords.wordscan import WordClips, as_word, most_often, scan
 from data.manifests.manifest import Utterance, write_manifest
-from data.manifests.registry import SPLITS, register
+from data.manifests.registry import REGISTRY, SPLITS, claim_name, register
 from data.sources.download import fetch_and_unpack
+
+PARTS = {  # MD5 of <part>.tar.gz as published at openslr.org/12
+    "dev-clean": "42e2234ba48799c1f50f24a7926300a1",
+    "dev-other": "c8d0bcc9cca99d4f8b62fcc847357931",
+    "test-clean": "32fa31d27d2e1cad72775fff3f4849a9",
+    "test-other": "fb5a50374b501bb3bac4815ee91d3135",
+    "train-clean-100": "2a93770f6d5c6c964bc36631d331a522",
+    "train-clean-360": "c0e676e450a7ff2f54aeade5171606fa",
+    "train-other-500": "d1a0fd59409feb2c614ce4d30c387708",
+}
+MIRROR = "https://www.openslr.org/resources/12"
+ALIGNMENTS_URL = "https://zenodo.org/records/2619474/files/librispeech_alignments.zip"
+ALIGNMENTS = "2bab567d0ace651a4ba254e813629f46"  # their MD5
 
 
 def main(args: argparse.Namespace) -> None:
-    flags.check_flags(args)
+    check_flags(args)
     _download(args)
     for flag, folder, hint in (("librispeech", args.librispeech, "--download train-clean-360"),
                                ("alignments", args.alignments, "--download_alignments or python -m data.align")):
         if not folder.is_dir():
             raise UserError(f"--{flag} {folder}: no such folder; give the right one or fetch it with {hint}")
-    try:
-        clips = scan(args.librispeech, args.alignments, args.speaker_regex, args.tier)
-    except NothingToUse as error:
-        report(error.problems, args.out / "problems.tsv")
-        raise
+    clips = scan(args.librispeech, args.alignments, args.speaker_regex, args.tier)
+    report(clips.problems, args.out / "problems.tsv")
+    if not len(clips):
+        raise UserError(f"--librispeech {args.librispeech} --alignments {args.alignments}: no word in a TextGrid that "
+                        f"is named like an audio file{most_often(clips.problems)}")
     _report_scan(clips, args)
     if absent := sorted(set(map(as_word, args.exclude_words)) - set(clips.words)):
         print(f"--exclude_words: {len(absent):,} of {len(args.exclude_words):,} are not in this corpus, such as "
               f"{absent[0]}")
     new = held_out(clips.words, args.new_words)
-    unlearnt = _sayings(clips, {*map(as_word, args.exclude_words), *new}) if args.context else {}
     clips = only(clips, stay(clips, args.exclude_words, args.exclude_speakers))
     split = split_speakers(clips, args.min_seconds)
     for size in sorted(set(args.sizes)):
         words = select(clips, split, size, args.min_seconds, args.min_count, args.max_per_word,
                        ("train",) if args.train_only else SPLITS, args.min_speakers, new)
-        _report_words(size, words, args)
+        _report_words(size, words)
         if len(words.rows) - len(words.dropped()) < 2:
             raise UserError(f"--sizes {size}: fewer than two words have clips in train, dev and test; give more of "
                             "LibriSpeech, or lower --min_count and --min_seconds")
-        _write(size, clips, words, _new_clips(clips, split, words, new, args), args, unlearnt)
-
-
-def _sayings(clips: WordClips, words: set[str]) -> Sayings:
-    """Start and end of each saying of some words, by file."""
-    found = defaultdict(list)
-    for i in np.flatnonzero(np.array([word in words for word in clips.words], bool)[clips.word]):
-        found[clips.files[clips.file[i]]].append((float(clips.start[i]), float(clips.end[i])))
-    return found
+        _write(size, clips, words, _new_clips(clips, split, words, new, args), args)
 
 
 def _new_clips(clips, split: np.ndarray, words: Words, new: set[str], args: argparse.Namespace) -> np.ndarray:
@@ -83,20 +76,9 @@ def _new_clips(clips, split: np.ndarray, words: Words, new: set[str], args: argp
     return chosen[np.argsort(clips.word[chosen], kind="stable")]
 
 
-def _write(size: int, clips, words: Words, new: np.ndarray, args: argparse.Namespace,
-           unlearnt: Sayings) -> None:
-    registered = flags.name_of(size, args)
-    folder, count = args.out / registered, Counter()
-
-    def write(name: str, chosen: np.ndarray) -> Path:
-        utterances = _utterances(clips, chosen)
-        if args.context:
-            utterances = with_context(utterances, args.clip_seconds, args.context)
-        if name == "train":
-            utterances = counted(utterances, unlearnt, count)
-        write_manifest(folder / f"{name}.json", utterances)
-        return folder / f"{name}.json"
-
+def _write(size: int, clips: WordClips, words: Words, new: np.ndarray, args: argparse.Namespace) -> None:
+    registered = name_of(size, args)
+    folder = args.out / registered
     # Before anything that is there is replaced.
     if empty := [name for name in SPLITS if not len(words.clips[name])]:
         raise UserError(f"--sizes {size}: no clip of its words falls into {' and '.join(empty)}; take more words, or "
@@ -104,14 +86,13 @@ def _write(size: int, clips, words: Words, new: np.ndarray, args: argparse.Names
     if args.new_words and not len(new):
         raise UserError(f"--new_words {args.new_words:g}: the dev speakers say none of the words held out twice; "
                         "hold out more of them, or give more of LibriSpeech")
-    paths = {name: write(name, words.clips[name]) for name in SPLITS}
+    paths = {}
+    for name, chosen in (words.clips | ({"new_words": new} if args.new_words else {})).items():
+        paths[name] = folder / f"{name}.json"
+        write_manifest(paths[name], with_context(_utterances(clips, chosen), args.clip_seconds, args.context))
     if args.new_words:
-        paths["new_words"] = write("new_words", new)
         print(f"new words: {len(new):,} clips of {len(np.unique(clips.word[new])):,} words held out, in "
               f"{paths['new_words']}")
-    if count["overheard"]:
-        print(f"in {count['overheard']:,} of the {len(words.clips['train']):,} training clips a word of "
-              "--exclude_words or --new_words is said beside their own, by --context: it is no label, but not unheard")
     with write_atomically(folder / "words.tsv") as file:
         file.write("\t".join(["word", "aligned", "too_short", "usable", *SPLITS, "verdict"]) + "\n")
         file.writelines("\t".join(map(str, row)) + "\n" for row in words.rows)
@@ -140,10 +121,9 @@ def _report_scan(clips, args: argparse.Namespace) -> None:
     if clips.marks:
         print(f"{sum(clips.marks.values()):,} intervals whose mark is no word left out, such as "
               + ", ".join(f"{mark!r} ({n:,})" for mark, n in clips.marks.most_common(3)))
-    report(clips.problems, args.out / "problems.tsv")
 
 
-def _report_words(size: int, words: Words, args: argparse.Namespace) -> None:
+def _report_words(size: int, words: Words) -> None:
     kept = [row for row in words.rows if row[-1] == "kept"]
     print(f"\nLibriWords{size}: {len(kept):,} classes" + (f" (there are {len(words.rows):,} words in all)"
                                                          if len(words.rows) < size else ""))
@@ -157,13 +137,95 @@ def _report_words(size: int, words: Words, args: argparse.Namespace) -> None:
 
 
 def _download(args: argparse.Namespace) -> None:
-    if not (args.download or args.download_alignments):
-        return
     for part in dict.fromkeys(args.download):
-        fetch_and_unpack(f"{args.mirror.rstrip('/')}/{part}.tar.gz", args.librispeech, md5=flags.PARTS[part])
+        fetch_and_unpack(f"{args.mirror.rstrip('/')}/{part}.tar.gz", args.librispeech, f"md5:{PARTS[part]}")
     if args.download_alignments:
-        fetch_and_unpack(args.alignments_url, args.alignments, **flags.ALIGNMENTS)
+        fetch_and_unpack(args.alignments_url, args.alignments, f"md5:{ALIGNMENTS}")
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m data.libriwords",
+        description=__doc__.split("\n")[0],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="from nothing (23 GB):  python -m data.libriwords --download train-clean-360 --download_alignments\n"
+               "from what is there:    python -m data.libriwords --librispeech LibriSpeech --alignments alignments "
+               "--sizes 10 100")
+    source = parser.add_argument_group("source")
+    source.add_argument("--librispeech", type=Path, default=ROOT / "datasets" / "librispeech", metavar="DIR",
+                        help="folder with LibriSpeech's audio, at any depth (default datasets/librispeech)")
+    source.add_argument("--alignments", type=Path, default=ROOT / "datasets" / "librispeech_alignments", metavar="DIR",
+                        help="folder with TextGrids named like the utterances (default "
+                             "datasets/librispeech_alignments)")
+    source.add_argument("--download", nargs="+", default=[], choices=PARTS, metavar="PART",
+                        help=f"first fetch these parts into --librispeech: {', '.join(PARTS)} (default none)")
+    source.add_argument("--download_alignments", "--download-alignments", action="store_true",
+                        help="first fetch the public alignments, 623 MB, into --alignments (default off)")
+    source.add_argument("--mirror", default=MIRROR, metavar="URL",
+                        help=f"where the parts lie: an address or a folder (default {MIRROR})")
+    source.add_argument("--alignments_url", default=ALIGNMENTS_URL, metavar="URL",
+                        help=f"where the alignments lie: an address or a file (default {ALIGNMENTS_URL})")
+    source.add_argument("--speaker_regex", type=values.one_group, metavar="REGEX",
+                        help="its first group, searched in an audio file's path within --librispeech, is the speaker, "
+                             "for instance '^([^/]+)/' (default: as LibriSpeech and LibriTTS name their files)")
+    source.add_argument("--tier", metavar="NAME",
+                        help="the TextGrids' tier to read (default: words, or the one called like that)")
+    _add_words(parser)
+    result = parser.add_argument_group("result")
+    result.add_argument("--out", type=Path, default=ROOT / "datasets" / "libriwords", metavar="DIR",
+                        help="manifests go to DIR/<N>/ (default datasets/libriwords)")
+    result.add_argument("--registry", type=Path, default=REGISTRY, metavar="FILE", help="(default manifests.json)")
+    return values.parse(parser, argv)
+
+
+def _add_words(parser: argparse.ArgumentParser) -> None:
+    words = parser.add_argument_group("words")
+    words.add_argument("--sizes", nargs="+", type=values.within(int, 2), default=[10, 100, 1000, 10000], metavar="N",
+                       help="the N most frequent words, one data set each (default 10 100 1000 10000)")
+    words.add_argument("--min_seconds", type=values.not_negative, default=0.0, metavar="S",
+                       help="leave out clips shorter than this (default 0: none)")
+    words.add_argument("--min_count", type=values.within(int, len(SPLITS)), default=len(SPLITS), metavar="N",
+                       help="drop words with fewer usable clips (default 3, one for each split)")
+    words.add_argument("--max_per_word", "--max-per-word", type=values.within(int, len(SPLITS)), metavar="N",
+                       help="keep at most so many clips of a word, over all splits (default all)")
+    new = parser.add_argument_group(
+        "an encoder for words it never saw", "More words, as a spotter hears them, under a name of their own.")
+    new.add_argument("--name", metavar="NAME", help="register as NAME-N, with manifests in DIR/NAME-N/ (default as N)")
+    new.add_argument("--context", nargs="?", type=values.probability, const=1.0, default=0.0, metavar="SHARE",
+                     help="take --clip_seconds around the word in such a share of the clips, without SHARE in all; the "
+                          "others are cut at the word (default 0)")
+    new.add_argument("--clip_seconds", type=values.within(float, 0.1, 10), default=1.0, metavar="S",
+                     help="length of a clip with context (default 1.0, the encoder's)")
+    new.add_argument("--train_only", action="store_true",
+                     help="keep words that have no clip in dev or test (default off: such words are dropped)")
+    new.add_argument("--min_speakers", type=values.count, default=1, metavar="N",
+                     help="drop words said by fewer (default 1)")
+    new.add_argument("--exclude_words", nargs="+", default=[], metavar="WORD", help="words to leave out (default none)")
+    new.add_argument("--exclude_speakers", nargs="+", default=[], metavar="SPEAKER",
+                     help="speakers to leave out (default none)")
+    new.add_argument("--new_words", type=values.within(float, 0, 50), default=0.0, metavar="PERCENT",
+                     help="hold out so many of the words, to judge the encoder by while it is trained; what the dev "
+                          "speakers say of them goes to new_words.json; --context may have them beside others "
+                          "(default 0)")
+
+
+def name_of(size: int, args: argparse.Namespace) -> str:
+    """What the data set of so many words is registered as."""
+    return f"{args.name}-{size}" if args.name else str(size)
+
+
+def check_flags(args: argparse.Namespace) -> None:
+    """Raise UserError for flags that do not go together, or where another data set has one of the names or folders."""
+    if args.name:
+        check_name("--name", args.name)
+    elif args.context or args.train_only or args.exclude_words or args.exclude_speakers or args.new_words:
+        raise UserError("--context, --train_only, --exclude_words, --exclude_speakers and --new_words make other data "
+                        "than the paper's; give them a name with --name")
+    for size in args.sizes:
+        name = name_of(size, args)
+        claim_name(name, args.out / name, args.registry, "python -m data.libriwords",
+                   "--name" if args.name else "--sizes")
 
 
 if __name__ == "__main__":
-    exit_cleanly(lambda: main(flags.parse_args()))
+    exit_cleanly(lambda: main(parse_args()))

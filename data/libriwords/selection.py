@@ -2,7 +2,6 @@
 every speaker."""
 
 import hashlib
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
@@ -13,12 +12,9 @@ from data.base.labels import folded
 from data.libriwords.wordscan import as_word, seconds_of
 from data.manifests.manifest import Utterance
 from data.manifests.registry import SPLITS
-from data.sources.divide_speakers import balanced_split
+from data.sources.splits import balanced_split
 
 _SPLIT_WORDS = 10_000  # the most frequent ones decide the split, whatever --sizes, so that all sizes share it
-
-
-Sayings = dict[str, list[tuple[float, float]]]  # by file: start and end, seconds
 
 
 @dataclass
@@ -96,7 +92,7 @@ def _capped(group: np.ndarray, quota: np.ndarray) -> np.ndarray:
 
 
 def split_speakers(clips, min_seconds: float) -> np.ndarray:
-    """The split of each utterance, (U,) index into SPLITS; see `data.sources.divide_speakers.balanced_split`."""
+    """The split of each utterance, (U,) index into SPLITS; see `data.sources.splits.balanced_split`."""
     speaks = clips.speakers[np.unique(clips.file)].astype(str)  # one with no word must not be all of dev
     names = np.unique(speaks)
     if len(names) < len(SPLITS):
@@ -160,11 +156,3 @@ def with_context(utterances: Iterable[Utterance], seconds: float, share: float =
         middle = u.offset + u.duration / 2
         start, end = max(0.0, middle - seconds / 2), min(middle + seconds / 2, seconds_of(u.path))
         yield replace(u, offset=start, duration=end - start)
-
-
-def counted(utterances: Iterable[Utterance], sayings: Sayings, count: Counter) -> Iterator[Utterance]:
-    """The utterances as they are; each in which one of the ``sayings`` lies as a whole goes into ``count``."""
-    for u in utterances:
-        count["overheard"] += any(u.offset <= start and end <= u.offset + u.duration
-                                  for start, end in sayings.get(u.path, ()))
-        yield u

@@ -4,6 +4,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,9 +18,10 @@ from data.base.errors import UserError
 from data.base.find import AUDIO, Problem, walk
 from data.base.labels import one_form, one_spelling
 from data.base.messages import first_few
-from data.libriwords.pairs import LIBRI_NAMES, SEVERAL, pair_up, speaker_of
 from data.sources.textgrids import TextGridError, read_word_tier
 
+# LibriSpeech's and LibriTTS's names: 84-121123-0000, 84_121123_000007_000001.
+LIBRI_NAMES = r"^(?:.*/)?([^-/]+)-[^-/]+-[^-/]+\.\w+$|^(?:.*/)?(\d+)_\d+_\d+_\d+\.\w+$"
 CHUNK = 1_000  # TextGrids: 13 MB of text, a second or less of work
 SLACK = 0.025  # seconds that an aligner's last frame may reach past the audio
 _SHORTEST = 1e-3  # seconds of a word; a manifest and a clip cannot have less than a sample
@@ -45,77 +47,85 @@ class WordClips:
         return len(self.word)
 
 
-class NothingToUse(UserError):
-    """No word in a whole corpus; ``problems`` say why."""
-
-    def __init__(self, message: str, problems: list[tuple[str, str, str]]):
-        super().__init__(message)
-        self.problems = sorted(problems)
-
-
 def scan(librispeech: str | Path, alignments: str | Path, speaker_regex: str | None = None,
          tier: str | None = None) -> WordClips:
     """Read the words of every TextGrid that has an utterance.
 
     Args:
         librispeech: folder with the audio at any depth.
-        alignments: folder with TextGrids at any depth, see `data.libriwords.pairs`.
+        alignments: folder with TextGrids at any depth, see `pair_up`.
         speaker_regex: its first group, searched in a file's path within ``librispeech``, is the speaker; None for
             the names of LibriSpeech and LibriTTS.
         tier: the tier to read, see `data.sources.textgrids.read_word_tier`.
-
-    Raises:
-        NothingToUse: a folder holds no such file, or no TextGrid could be used.
     """
-    regex = re.compile(speaker_regex or LIBRI_NAMES)
     (audio, problems), (grids, more) = walk(librispeech, AUDIO), walk(alignments, (".textgrid",))
-    problems += more
-    if not audio:
-        raise NothingToUse(f"--librispeech {librispeech}: no audio file ({', '.join(AUDIO)}) in it{_most(problems)}",
-                           problems)
-    if not grids:
-        raise NothingToUse(f"--alignments {alignments}: no .TextGrid file in it{_most(problems)}", problems)
-    pairs = _pairs(audio, grids, (Path(librispeech), Path(alignments)), speaker_regex, problems)
-    tasks, read = [(i, pairs[i:i + CHUNK], tier) for i in range(0, len(pairs), CHUNK)], []
+    paired, alone = pair_up(audio, grids, (librispeech, alignments))
+    problems += more + alone
+    regex, pairs, speakers = re.compile(speaker_regex or LIBRI_NAMES), [], []
+    for pair in paired:
+        match = regex.search(_inside(pair[1], librispeech))
+        if speaker := match and next(filter(None, match.groups()), None):
+            pairs.append(pair)
+            speakers.append(speaker)
+        else:
+            problems.append(("name that tells no speaker", pair[1], "see --speaker_regex, such as '^([a-z]+)[0-9]'"))
+    speakers, groups = one_spelling(speakers)
+    if groups:
+        print(f"joined {len(groups):,} speakers whose names look the same: "
+              + first_few((" and ".join(group) for group in groups), between="; "))
+    tasks, read = [(i, pairs[i:i + CHUNK], tier) for i in range(0, max(1, len(pairs)), CHUNK)], []
     with tqdm(total=len(pairs), desc="reading TextGrids", unit=" files", disable=None, leave=False) as progress:
         for (_, part, _), found in zip(tasks, ordered_map(_read_chunk, tasks), strict=True):
             read.append(found)
             progress.update(len(part))
-    speakers, groups = one_spelling([speaker_of(path, librispeech, regex) for _, path in pairs])
-    if groups:
-        print(f"joined {len(groups):,} speakers whose names look the same: "
-              + first_few((" and ".join(group) for group in groups), between="; "))
-    clips = _merge(read, [path for _, path in pairs], speakers, problems)
-    if not len(clips):
-        raise NothingToUse(f"--alignments {alignments}: no word in any of its {len(pairs):,} TextGrids that have audio"
-                           f"{_most(clips.problems)}", clips.problems)
-    return clips
+    return _merge(read, [path for _, path in pairs], speakers, problems)
 
 
-def _pairs(audio: list[os.DirEntry], grids: list[os.DirEntry], folders: tuple[Path, Path],
-           speaker_regex: str | None, problems: list[Problem]) -> list[tuple[str, str]]:
-    """(TextGrid, audio) of what belongs together; what does not goes to ``problems``. Raises NothingToUse if none."""
-    more, pairs = pair_up(audio, grids, folders, speaker_regex)
-    problems += more
-    if pairs:
-        return pairs
-    if unfit := [path for kind, path, _ in more if kind.startswith("name ")]:
-        raise NothingToUse(f"--librispeech {folders[0]}: no file's name tells its speaker, for instance not "
-                           f"{os.path.basename(unfit[0])}; give a --speaker_regex, such as '^([a-z]+)[0-9]'", problems)
-    raise NothingToUse(f"--alignments {folders[1]}: none of its {len(grids):,} TextGrids is named like one of the "
-                       f"{len(audio):,} audio files in {folders[0]}"
-                       + " and lies at its path, as it must where several have the name"
-                       * any(detail == SEVERAL for *_, detail in more) + "; give alignments of the same utterances",
-                       problems)
+def pair_up(audio: Sequence[os.DirEntry], grids: Sequence[os.DirEntry],
+            folders: tuple[str | Path, str | Path]) -> tuple[list[tuple[str, str]], list[Problem]]:
+    """Match TextGrids with recordings by name, those of a name that several have by their paths in their folders.
+
+    A name as LibriSpeech has them is of one utterance: further files are copies.
+
+    Args:
+        folders: of the audio, of the TextGrids.
+
+    Returns:
+        (TextGrid, audio) in order of the audio's path; and what has no partner.
+    """
+    problems, found = [], []
+    names = [Counter(_stem(entry) for entry in files if not re.search(LIBRI_NAMES, entry.name))
+             for files in (audio, grids)]
+    several = {name for counts in names for name, count in counts.items() if count > 1}
+    for files, folder, kind in zip((audio, grids), folders, ("audio file", "TextGrid"), strict=True):
+        by_key: dict[str, os.DirEntry] = {}
+        for entry in files:
+            key = os.path.splitext(_inside(entry.path, folder))[0] if _stem(entry) in several else _stem(entry)
+            if by_key.setdefault(key, entry) is not entry:
+                problems.append((f"second {kind} of one utterance", entry.path, ""))
+        found.append(by_key)
+    for files, others, kind in ((*found, "audio without TextGrid"), (*found[::-1], "TextGrid without audio")):
+        problems += [(kind, entry.path, "several files have its name, and none of the other kind its path"
+                      if _stem(entry) in several else "") for key, entry in files.items() if key not in others]
+    pairs = [(found[1][key].path, entry.path) for key, entry in found[0].items() if key in found[1]]
+    return sorted(pairs, key=lambda pair: pair[1]), problems
 
 
-def _most(problems: list[Problem]) -> str:
+def _stem(entry: os.DirEntry) -> str:
+    return os.path.splitext(entry.name)[0]
+
+
+def _inside(path: str, folder: str | Path) -> str:
+    return Path(os.path.relpath(path, folder)).as_posix()
+
+
+def most_often(problems: list[Problem]) -> str:
     """The most frequent kind of problem, with an example, as the end of a message."""
     if not problems:
         return ""
     kind = Counter(kind for kind, *_ in problems).most_common(1)[0][0]
-    path, detail = next((path, detail) for k, path, detail in sorted(problems) if k == kind)
-    return f"; most often: {kind}, such as {path}" + (f" ({detail})" if detail and detail != kind else "")
+    path, detail = next((path, detail) for k, path, detail in problems if k == kind)
+    return f"; most often: {kind}, such as {path}" + f" ({detail})" * bool(detail)
 
 
 def _read_chunk(task: tuple[int, list[tuple[str, str]], str | None]
@@ -137,7 +147,7 @@ def _read_chunk(task: tuple[int, list[tuple[str, str]], str | None]
         except UserError as error:
             problems.append(("audio unreadable", grid, str(error)))
             continue
-        if (last := max(tier.end, default=0.0)) > length + SLACK:
+        if (last := max((end for *_, end in tier.intervals), default=0.0)) > length + SLACK:
             problems.append(("past the audio's end", grid, f"an interval ends at {last:g} s of {length:g} s"))
             continue
         if tier.odd:

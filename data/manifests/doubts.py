@@ -7,10 +7,6 @@ import numpy as np
 from data.base.labels import folded
 from data.manifests.manifest import Manifest
 
-# Seconds to which lengths are told apart: the first words of a recording, with context, begin at one place and are not
-# one clip.
-SAME = 0.01
-
 
 def in_two_splits(splits: Mapping[str, Manifest]) -> dict[str, list[str]]:
     """Lines on the speakers of several splits, by speaker, however the name is written."""
@@ -54,13 +50,13 @@ def first_alike(*columns: np.ndarray) -> np.ndarray:
 
 def under_two_labels(manifests: Sequence[Manifest], real: Callable[[str], str] = str
                      ) -> list[tuple[int, int, int, int]]:
-    """Clips of one stretch of a file, its beginning equal and its length to 10 ms, that have different labels.
+    """Clips of one stretch of a file that have different labels.
 
     Returns:
         For each such clip the positions of its manifest and of itself, and those of the first at that place.
     """
     _, _, (file, label, of, offset, duration) = joined(manifests, real)
-    first = first_alike(np.round(duration / SAME), offset, file)
+    first = first_alike(duration, offset, file)
     begin = np.cumsum([0, *map(len, manifests)])
     return [(int(of[a]), int(a - begin[of[a]]), int(of[b]), int(b - begin[of[b]]))
             for a, b in ((a, first[a]) for a in np.flatnonzero(label != label[first]))]

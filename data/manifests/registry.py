@@ -51,9 +51,6 @@ def register(name: str, *, train: Path, dev: Path, test: Path, noise: Path | Non
         entries = read_registry(registry) if registry.exists() else {}
         if entries.get(name) == entry:
             return
-        old = entries.get(name, {}).get("made_by")
-        if old not in (None, made_by):
-            print(f"replaces the data set {name!r} that was made by: {old}")
         entries[name] = entry
         with write_atomically(registry) as file:
             try:

@@ -4,7 +4,6 @@ A file gets its own name when it is whole and its hash is right. Until then it i
 carries on with it. An unpacked archive leaves a marker, so that it is not unpacked again.
 """
 
-import errno
 import gzip
 import json
 import os
@@ -15,22 +14,20 @@ import time
 import urllib.parse
 import urllib.request
 import zipfile
-from functools import partial
 from pathlib import Path
 
 from data.base.errors import UserError
-from data.base.files import check_regular, locked, read_json, write_atomically
+from data.base.files import locked, read_json, write_atomically
 from data.base.find import UNPACKING
 
 ATTEMPTS = 5  # in a row without a byte gained
 WAIT = 1.0  # seconds before the second attempt, doubled with every further one
 TIMEOUT = 60  # seconds without a byte before a connection counts as cut
 _CHUNK = 1 << 13  # bytes; a cut loses at most so many
-_NO_DAMAGE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EIO, errno.ENAMETOOLONG)
 
 
-def fetch_and_unpack(url: str, folder: str | Path, **checks) -> Path:
-    """`fetch` an archive into ``folder``, with its ``checks``, and `unpack` it there, unless that was done before."""
+def fetch_and_unpack(url: str, folder: str | Path, expected: str | None = None) -> Path:
+    """`fetch` an archive into ``folder`` and `unpack` it there, unless that was done before."""
     folder = Path(folder)
     name = os.path.basename(urllib.parse.urlsplit(url).path)
     if not name:
@@ -38,18 +35,16 @@ def fetch_and_unpack(url: str, folder: str | Path, **checks) -> Path:
     archive = folder / name
     if _local(url) is None and not archive.exists() and _unpacked(archive, folder) is not None:
         return folder  # unpacked, and the archive removed to save space
-    return unpack(fetch(url, archive, **checks), folder)
+    return unpack(fetch(url, archive, expected), folder)
 
 
-def fetch(url: str, path: str | Path, *, sha256: str | None = None, md5: str | None = None,
-          size: int | None = None) -> Path:
+def fetch(url: str, path: str | Path, expected: str | None = None) -> Path:
     """Download a file, carrying on with what an earlier attempt left, and check it, also one that is there already.
 
     Args:
         url: http(s), or a local file as ``file://`` or plain path, which is checked and used where it lies.
         path: where to put it; missing folders are made.
-        sha256, md5: expected hash, hexadecimal.
-        size: expected number of bytes, compared before the download begins.
+        expected: SHA-256 in hexadecimal, or another hash as ``md5:...``.
 
     Returns:
         The checked file: ``path``, or the local file.
@@ -57,20 +52,19 @@ def fetch(url: str, path: str | Path, *, sha256: str | None = None, md5: str | N
     Raises:
         UserError, or OSError, which `exit_cleanly` puts into one line.
     """
-    expected = f"sha256:{sha256}" if sha256 else f"md5:{md5}" if md5 else ""
     local, path = _local(url), Path(path)
     if local is not None:
         path = local
         if not local.is_file():
             raise UserError(f"{local}: no such file; check the path of the archive")
     if path.exists():
-        _check(path, expected, size, "remove it, or get the right one")
+        _check(path, expected, "remove it, or get the right one")
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
-    _download(url, part, size)
+    _download(url, part)
     try:
-        _check(part, expected, size, "run again to download it anew, or give another mirror")
+        _check(part, expected, "run again to download it anew, or give another mirror")
     except UserError:
         part.unlink()
         raise
@@ -78,63 +72,48 @@ def fetch(url: str, path: str | Path, *, sha256: str | None = None, md5: str | N
     return path
 
 
-def _check(file: Path, expected: str, size: int | None, way_out: str) -> None:
+def _check(file: Path, expected: str | None, way_out: str) -> None:
     from pooch import file_hash
 
-    found = check_regular(file).st_size
-    if size not in (None, found):
-        raise UserError(f"{file}: {found:,} bytes where {size:,} are expected; {way_out}")
-    kind, _, wanted = expected.lower().partition(":")
-    if wanted and (found := file_hash(str(file), kind)) != wanted:
-        raise UserError(f"{file}: {kind} is {found} where {wanted} is expected; {way_out}")
+    if expected:
+        kind, _, wanted = expected.lower().rpartition(":")
+        if (found := file_hash(str(file), kind or "sha256")) != wanted:
+            raise UserError(f"{file}: {kind or 'sha256'} is {found} where {wanted} is expected; {way_out}")
 
 
-def _download(url: str, part: Path, size: int | None) -> None:
+def _download(url: str, part: Path) -> None:
     """Fill ``part``, from where it ends on: pooch's downloader, told to append."""
     import requests
     from pooch import HTTPDownloader
     from tqdm import tqdm
 
+    def begin(response: requests.Response, **_) -> None:
+        if response.status_code == 200:  # of the whole file: the server cannot resume
+            file.truncate(0)
+            file.seek(0)
+
     failures = 0
-    if part.exists():
-        check_regular(part)
     with part.open("ab") as file:
         while True:
             have = file.tell()
             headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
             try:
                 with tqdm(total=1, desc=part.stem, unit="B", unit_scale=True, disable=None) as bar:
-                    HTTPDownloader(bar, _CHUNK, timeout=TIMEOUT, headers=headers,
-                                   hooks={"response": partial(_begin, file=file, size=size)})(url, file, None)
-                break
-            except _CompleteError:
-                break
+                    HTTPDownloader(bar, _CHUNK, timeout=TIMEOUT, headers=headers, hooks={"response": begin})(
+                        url, file, None)
+                return
             except requests.RequestException as error:
-                failures = 1 if file.tell() > have else failures + 1
                 status = 503 if error.response is None else error.response.status_code
-                if (status < 500 and status not in (408, 416, 429)) or isinstance(error, ValueError):
+                if status == 416:  # no byte beyond those that are there
+                    return
+                failures = 1 if file.tell() > have else failures + 1
+                if (status < 500 and status not in (408, 429)) or isinstance(error, ValueError):
                     failures = ATTEMPTS  # the same again, however often it is tried
                 if failures >= ATTEMPTS:
                     raise UserError(f"{url}: cannot be downloaded ({error}); check the address and run again to carry "
                                     f"on with {part}, or give a mirror or a local file") from None
                 print(f"{part.stem}: {error}; trying again", file=sys.stderr)
                 time.sleep(WAIT * 2 ** (failures - 1))
-
-
-class _CompleteError(Exception):
-    """The server has no byte beyond those that are there."""
-
-
-def _begin(response, file, size: int | None, **_) -> None:
-    """Look at an answer before its body: begin anew where the server cannot resume, refuse another size."""
-    if response.status_code == 416 and response.headers.get("Content-Range", "").endswith(f"/{file.tell()}"):
-        raise _CompleteError
-    if response.status_code in (200, 416):  # of the whole file; or ours is longer, and so part of another
-        file.truncate(0)
-        file.seek(0)
-    whole = file.tell() + int(response.headers.get("Content-Length", 0))
-    if response.status_code in (200, 206) and size not in (None, whole):
-        raise UserError(f"{response.url}: offers {whole:,} bytes where {size:,} are expected; give another mirror")
 
 
 def unpack(archive: str | Path, folder: str | Path) -> Path:
@@ -178,7 +157,7 @@ def _extract(archive: Path, folder: Path) -> None:
                 while stream.read(_CHUNK):  # a tar ends before the gzip stream and its checksum do
                     pass
     except Exception as error:  # damage makes the libraries raise almost anything
-        if isinstance(error, OSError) and error.errno in _NO_DAMAGE:
+        if isinstance(error, OSError) and error.errno:  # a full disk, no permission
             raise
         raise UserError(f"{archive}: damaged archive, or unsafe to unpack ({error}); get it again") from None
 

@@ -18,11 +18,16 @@ SILENCE = frozenset(["", "sil", "sp", "spn"])  # marks of aligners for what is n
 _EPSILON = 1e-6  # seconds; rounding in the file
 _OVERLAP = 0.005  # seconds that rounded times may overlap; the later one is cut
 _PAST = 0.025  # seconds that a last frame may reach past the end; cut
-_TOKEN = re.compile(r'"((?:[^"]|"")*)"(?!")|(?<!\S)([-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)(?!\S)'
-                    r"|(<exists>|<absent>)|(?<!\S)!.*")
-_TIER_CLASSES = {"IntervalTier": 2, "TextTier": 1}  # numbers before each text
+_TOKEN = re.compile(r'"(?P<text>(?:[^"]|"")*)"(?!")|(?<!\S)(?P<number>[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)(?!\S)'
+                    r"|(?P<flag><exists>)|(?<!\S)!.*")
+# Tokens by their initials. A file begins with two texts, two times, a flag and a count; a tier with its class, name,
+# two times and count, before its intervals of two times and a text, or its points of one.
+_HEAD = "ttnnfn"
+_TIER = re.compile("ttnnn((?:nnt)*|(?:nt)*)(?=ttnnn|$)")
 # Tiers that hold words when none is called so exactly: Words, word, "84 - words" (Montreal's, by speaker), anna/words.
 _LIKE_WORDS = re.compile(r"(?:.*[\s\-_./:])?words?", re.IGNORECASE)
+
+Interval = tuple[str, float, float]  # mark, start and end in seconds
 
 
 class TextGridError(ValueError):
@@ -35,28 +40,22 @@ class TextGridError(ValueError):
 
 @dataclass
 class WordTier:
-    """The intervals of a ``words`` tier, silences among them, in order of time and none of them of length zero.
+    """A tier of intervals, such as ``words``.
 
     Attributes:
-        start, end, mark: of each interval, seconds and the text in the file.
+        intervals: silences among them, in order of time and none of them of length zero.
         xmax: where the whole TextGrid ends, seconds.
-        odd: what is unusual about the file, or None.
+        odd: what is unusual about the file; empty if nothing is.
     """
 
-    start: list[float]
-    end: list[float]
-    mark: list[str]
+    name: str
+    intervals: list[Interval]
     xmax: float
-    odd: str | None = None
+    odd: str = ""
 
-    def __len__(self) -> int:
-        return len(self.mark)
-
-    def words(self) -> Iterator[tuple[str, float, float]]:
-        """(word, start, end) of the intervals that are not silence, words as in the file."""
-        for mark, start, end in zip(self.mark, self.start, self.end, strict=True):
-            if mark.strip().lower() not in SILENCE:
-                yield mark.strip(), start, end
+    def words(self) -> Iterator[Interval]:
+        """The intervals that are not silence, words as in the file."""
+        return ((mark.strip(), *times) for mark, *times in self.intervals if mark.strip().lower() not in SILENCE)
 
 
 def read_word_tier(path: str | Path, tier: str | None = None) -> WordTier:
@@ -78,28 +77,23 @@ def read_word_tier(path: str | Path, tier: str | None = None) -> WordTier:
         raise TextGridError("unreadable", str(error.strerror)) from None
     if not data.strip():
         raise TextGridError("empty")
-    xmax, tiers, odd = _tiers(_tokens(_decode(data)))
-    name, rows, end_of_tier = _choose(tiers, tier)
-    if name != (tier or TIER):
-        odd.append(f"its words are in tier {name!r}")
-    xmax, now, cut = max(xmax, end_of_tier), float("-inf"), False
-    found = WordTier([], [], [], xmax)
-    for a, b, mark in rows:
+    found = _choose(_tiers(_decode(data)), tier)
+    odd, now, cut, kept = [found.odd] if found.odd else [], float("-inf"), False, []
+    if found.name != (tier or TIER):
+        odd.append(f"its words are in tier {found.name!r}")
+    for mark, a, b in found.intervals:
         if b < a - _EPSILON or a < now - _OVERLAP:
             raise TextGridError("out of order", f"an interval {a:g}-{b:g} s after {now:g} s")
-        if b > xmax + _PAST:
-            raise TextGridError("past the end", f"an interval {a:g}-{b:g} s in a TextGrid of {xmax:g} s")
-        cut |= a < now - _EPSILON or b > xmax + _EPSILON
-        a, b = max(a, now), min(b, xmax)
+        if b > found.xmax + _PAST:
+            raise TextGridError("past the end", f"an interval {a:g}-{b:g} s in a TextGrid of {found.xmax:g} s")
+        cut |= a < now - _EPSILON or b > found.xmax + _EPSILON
+        a, b = max(a, now), min(b, found.xmax)
         if b > a:
-            found.start.append(a)
-            found.end.append(b)
-            found.mark.append(mark)
+            kept.append((mark, a, b))
             now = b
     if cut:
         odd.append("intervals that overlap or end too late by some ms were cut")
-    found.odd = "; ".join(odd) or None
-    return found
+    return WordTier(found.name, kept, found.xmax, "; ".join(odd))
 
 
 def write_words(path: str | Path, words: Sequence[tuple[str, float, float]], duration: float) -> None:
@@ -134,65 +128,43 @@ def _decode(data: bytes) -> str:
         raise TextGridError("encoding", "neither UTF-8 nor UTF-16") from None
 
 
-def _tokens(text: str) -> list[str | float | bool]:
-    """Texts as _Text, numbers and flags of a Praat text file, its header among them."""
-    tokens = []
-    for content, number, flag in (match.groups() for match in _TOKEN.finditer(text)):
-        if content is not None:
-            tokens.append(_Text(content.replace('""', '"')))
-        elif number or flag:  # else a comment
-            tokens.append(float(number) if number else flag == "<exists>")
-    kinds = [type(token) for token in tokens[:6]]
-    if kinds[:5] != [_Text, _Text, float, float, bool] or tokens[1] != "TextGrid" or (
-            tokens[4] and kinds[5:] != [float]):
+def _tiers(text: str) -> list[WordTier]:
+    """The tiers of intervals in a Praat text file."""
+    tokens = [match for match in _TOKEN.finditer(text) if match.lastgroup]  # others are comments
+    kinds = "".join(match.lastgroup[0] for match in tokens)
+    values = [match[match.lastgroup] for match in tokens]
+    if not kinds.startswith(_HEAD) or values[1] != "TextGrid" or text.count('"') % 2:
         raise TextGridError("broken", "truncated or no TextGrid")
-    if text.count('"') % 2:
-        raise TextGridError("broken", "truncated within a text")
-    return tokens
+    tiers, place, count = [], len(_HEAD), 0
+    while match := _TIER.match(kinds, place):
+        count += 1
+        name, end, stated = values[place + 1].replace('""', '"'), float(values[place + 3]), float(values[place + 4])
+        width = 3 if values[place] == "IntervalTier" else 2
+        rows = [values[i:i + width] for i in range(place + 5, match.end(), width)]
+        if width == 3 and match[1] == "nnt" * len(rows):
+            intervals = [(mark.replace('""', '"'), float(a), float(b)) for a, b, mark in rows]
+            if len(rows) < stated and match.end() == len(kinds) and not (rows and intervals[-1][2] >= end - _EPSILON):
+                raise TextGridError("broken", f"truncated: {len(rows)} of {stated:g} intervals in tier {name!r}")
+            tiers.append(WordTier(name, intervals, max(end, float(values[3])), "" if len(rows) == stated else
+                                  f"tier {name!r} states {stated:g} intervals and has {len(rows)}"))
+        elif width == 3 or match[1] != "nt" * len(rows):
+            break
+        place = match.end()
+    if place < len(kinds) or count < float(values[5]):
+        raise TextGridError("broken", f"truncated or malformed after {count} tiers")
+    return tiers
 
 
-class _Text(str):
-    """A text in quotes."""
-
-
-def _tiers(tokens: list) -> tuple[float, list[tuple[str, str, list[tuple], float]], list[str]]:
-    """Where the TextGrid ends; (class, name, (start, end, mark) rows, xmax) of every tier; and what is odd."""
-    tiers, odd, place = [], [], 6
-    while place < len(tokens):
-        kind, name, *bounds = tokens[place:place + 5] + [None] * max(0, place + 5 - len(tokens))
-        times = _TIER_CLASSES.get(kind)
-        if times is None or not isinstance(name, _Text) or [type(value) for value in bounds] != [float] * 3:
-            raise TextGridError("broken", f"truncated or malformed after {len(tiers)} tiers")
-        place += 5
-        rows = []
-        while place < len(tokens) and isinstance(tokens[place], float):
-            row = tokens[place:place + times + 1]
-            if [type(value) for value in row] != [float] * times + [_Text]:
-                raise TextGridError("broken", f"truncated or malformed in tier {str(name)!r}")
-            rows.append((row[0], row[-2], str(row[-1])))
-            place += times + 1
-        if len(rows) < bounds[2] and place == len(tokens) and not (
-                rows and times == 2 and rows[-1][1] >= bounds[1] - _EPSILON):
-            raise TextGridError("broken", f"truncated: {len(rows)} of {bounds[2]:g} intervals in tier {str(name)!r}")
-        if len(rows) != bounds[2]:
-            odd.append(f"tier {str(name)!r} states {bounds[2]:g} intervals and has {len(rows)}")
-        tiers.append((str(kind), str(name), rows, bounds[1]))
-    if tokens[4] and len(tiers) < tokens[5]:
-        raise TextGridError("broken", f"truncated: {len(tiers)} of {tokens[5]:g} tiers")
-    return tokens[3], tiers, odd
-
-
-def _choose(tiers: list[tuple[str, str, list[tuple], float]], wanted: str | None) -> tuple[str, list[tuple], float]:
-    """The tier of words: name, rows, xmax."""
-    intervals = [tier[1:] for tier in tiers if tier[0] == "IntervalTier"]
-    called = [tier for tier in intervals if tier[0] == (wanted or TIER)][:1]
+def _choose(tiers: list[WordTier], wanted: str | None) -> WordTier:
+    """The tier of words."""
+    called = [tier for tier in tiers if tier.name == (wanted or TIER)][:1]
     if not called and wanted is None:
-        like = [tier for tier in intervals if _LIKE_WORDS.fullmatch(tier[0].strip())]
-        called = [tier for tier in like if any(mark.strip().lower() not in SILENCE for *_, mark in tier[1])] or like[:1]
+        like = [tier for tier in tiers if _LIKE_WORDS.fullmatch(tier.name.strip())]
+        called = [tier for tier in like if any(tier.words())] or like[:1]
     if not called:
         raise TextGridError("no words tier" if wanted is None else f"no tier {wanted!r}",
-                            f"tiers: {', '.join(repr(name) for _, name, *_ in tiers) or 'none'}")
+                            f"tiers: {', '.join(repr(tier.name) for tier in tiers) or 'none'}")
     if len(called) > 1:
-        raise TextGridError("several words tiers", f"{', '.join(repr(name) for name, *_ in called)}; one speaker each "
+        raise TextGridError("several words tiers", f"{', '.join(repr(tier.name) for tier in called)}; one speaker each "
                                                    "needs a file of his own")
     return called[0]

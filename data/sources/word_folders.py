@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,9 +49,7 @@ def find_words(root: Path) -> Findings:
         entries = sorted(root.iterdir())
     except OSError as error:
         raise UserError(f"{root}: cannot be read ({error.strerror}); give a folder of one folder a word") from None
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
+    for entry in (entry for entry in entries if not entry.name.startswith(".")):
         if entry.name == NOISE:
             found.noise = entry
         elif not entry.is_dir():
@@ -88,8 +86,8 @@ def doubt_words(files: Sequence[Found], root: Path) -> str | None:
     """A warning if the folders may be something else than words; None if nothing speaks for it.
 
     Raises:
-        UserError: the first folders are named like splits or folds, and either all of them are, or they hold folders
-            that repeat one another's names or those of the words.
+        UserError: folders are named like splits or folds, and either all of them are, or they hold folders that are
+            named like the others.
     """
     inside: dict[str, Counter[str]] = {}  # word -> folders in it -> files; "" for files directly in it
     for word, path in files:
@@ -97,23 +95,20 @@ def doubt_words(files: Sequence[Found], root: Path) -> str | None:
         inside.setdefault(word, Counter())[first if rest else ""] += 1
     deep = {word: set(count) - {""} for word, count in inside.items() if count[""] < count.total() / 2}
     splits = [word for word in inside if _SPLIT.fullmatch(word)]
-    ordinary = [word for word in inside if word not in splits]
-    of_ordinary = {name for word in ordinary for name in deep.get(word, ())}  # speakers, for instance
-    words = {name for word in splits for name in deep.get(word, ()) if name in ordinary or (
-        name not in of_ordinary and sum(name in deep.get(other, ()) for other in splits) > 1)}
-    if splits and (words or not ordinary):
-        seem = f" (which hold the folders {_some(words)}: are these the words?)" if words else ""
-        raise UserError(f"{root}: named like splits of the data rather than like words: {_some(splits)}{seem}; put the "
-                        "files into one folder a word, or keep this division by manifests of your own")
+    words = {name for word in splits for name in deep.get(word, ()) if name in inside}
+    if splits and (words or len(splits) == len(inside)):
+        words = words or {name for names in deep.values() for name in names}
+        raise UserError(f"{root}: named like splits of the data rather than like words: {_some(splits)}"
+                        + f" (are these the words: {_some(words)}?)" * bool(words) + "; put the files into one folder "
+                        "a word, or keep this division by manifests of your own")
     times = Counter(name for names in deep.values() for name in names)
     repeated = [name for name, n in times.items() if n > 1 and n > len(deep) / 2]
-    covered = sum(inside[word][name] for word in deep for name in repeated)
-    if len(repeated) > 1 and covered > len(files) / 2:
+    if len(repeated) > 1 and sum(inside[word][name] for word in deep for name in repeated) > len(files) / 2:
         return (f"most files lie one folder deeper, and these folders repeat one another's names ({_some(repeated)}): "
                 f"if those are the words, put the files into one folder a word, and if they are the speakers, add "
                 "--speaker_regex '^([^/]+)/'")
     return f"taken for words, though named like splits of the data: {_some(splits)}" if splits else None
 
 
-def _some(names) -> str:
+def _some(names: Iterable[str]) -> str:
     return first_few(map(repr, sorted(names)), 4)

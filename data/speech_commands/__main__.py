@@ -25,17 +25,10 @@ from data.speech_commands.labels import COMMANDS, SILENCE, UNKNOWN
 from data.speech_commands.twelve import share, silence, with_unknown
 
 URL = "http://download.tensorflow.org/data/"
-ARCHIVES = {  # no hashes of the test sets are published
-    "speech_commands_v0.01.tar.gz": {"sha256": "743935421bb51cccdb6bdd152e04c5c70274e935c82119ad7faeec31780d811d"},
-    "speech_commands_v0.02.tar.gz": {"sha256": "af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58",
-                                     "size": 2_428_923_189},
-    "speech_commands_test_set_v0.01.tar.gz": {},
-    "speech_commands_test_set_v0.02.tar.gz": {}}
-WORDS_V1 = frozenset((
-    "bed", "bird", "cat", "dog", "down", "eight", "five", "four", "go", "happy", "house", "left", "marvin", "nine",
-    "no", "off", "on", "one", "right", "seven", "sheila", "six", "stop", "three", "tree", "two", "up", "wow", "yes",
-    "zero"))
-WORDS = {1: WORDS_V1, 2: WORDS_V1 | {"backward", "follow", "forward", "learn", "visual"}}
+SHA256 = {  # none of the test sets are published
+    "speech_commands_v0.01.tar.gz": "743935421bb51cccdb6bdd152e04c5c70274e935c82119ad7faeec31780d811d",
+    "speech_commands_v0.02.tar.gz": "af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58"}
+WORDS = {1: 30, 2: 35}  # of each version
 NAMES = {(2, "all", "split"): "35", (2, "12", "split"): "12", (2, "12", "official"): "12-official",
          (2, "all+silence", "split"): "35-silence", (1, "all+silence", "split"): "v1-30-silence",
          (1, "all", "split"): "v1-30", (1, "12", "split"): "v1-12", (1, "12", "official"): "v1-12-official"}
@@ -77,8 +70,6 @@ def _add_classes(parser: argparse.ArgumentParser) -> None:
     classes.add_argument("--protocol", choices=("split", "official"), default="split",
                          help="12-class test set: drawn from the test split like train and dev; or the separate "
                               "official test-set archive (default split)")
-    classes.add_argument("--hash_split", action="store_true",
-                         help="split by the speaker-hash rule even where the official lists are (default: the lists)")
     classes.add_argument("--seed", type=int, default=0, help="of the draw of _unknown_ clips (default 0)")
     classes.add_argument("--skip_bad_audio", action="store_true",
                          help="leave out clips that cannot be decoded or are silent to the bit (default: an error)")
@@ -102,7 +93,7 @@ def main(args: argparse.Namespace) -> None:
     claim_name(name, out, registry, "python -m data.speech_commands")
     root, test_root = locate(args)
     found = find_clips(root)
-    splits_of, rule = assign_splits(found, root, args.hash_split)
+    splits_of, rule = assign_splits(found, root)
     print(rule)
     clips = restrict_to_list(found, args.list, root) if args.list else found
     words = choose_words(args, {clip.label for clip in clips.values()}, root)
@@ -135,8 +126,8 @@ def check_flags(args: argparse.Namespace) -> str:
         raise UserError("--silence adds background noise to all words; leave it out, or --words and --classes 12")
     if args.name is None and (args.words or args.list):
         raise UserError("--words and --list make a set of its own; name it with --name")
-    classes = args.classes + "+silence" * args.silence
-    return NAMES[args.version, classes, args.protocol] if args.name is None else args.name
+    default = NAMES[args.version, args.classes + "+silence" * args.silence, args.protocol]
+    return default if args.name is None else args.name
 
 
 def locate(args: argparse.Namespace) -> tuple[Path, Path]:
@@ -146,8 +137,8 @@ def locate(args: argparse.Namespace) -> tuple[Path, Path]:
     if args.download:
         for archive in archives[:1] if args.protocol == "split" or args.test_root else archives:
             file, main_archive = f"{archive}.tar.gz", archive == archives[0]
-            checks = {"sha256": args.sha256} if main_archive and args.sha256 else ARCHIVES[file]
-            fetch_and_unpack(address(args.url, file, main_archive), args.root / archive, **checks)
+            expected = (main_archive and args.sha256) or SHA256.get(file)
+            fetch_and_unpack(address(args.url, file, main_archive), args.root / archive, expected)
     # A download that failed leaves a folder without words, which must not hide those that --root has itself.
     unpacked = root.is_dir() and any(entry.is_dir() for entry in root.iterdir())
     return root if unpacked else args.root, args.test_root or test_root
@@ -170,10 +161,9 @@ def choose_words(args: argparse.Namespace, found: set[str], root: Path) -> set[s
     if missing := sorted(set(args.words or (COMMANDS if args.classes == "12" or args.silence else ())) - found):
         raise UserError(f"{root}: no clips of the word {missing[0]!r}{did_you_mean(missing[0], found)}; found: "
                         + " ".join(sorted(found)))
-    if args.name is None and found != WORDS[args.version]:
-        other = next((version for version, words in WORDS.items() if words == found), None)
-        raise UserError(f"{root}: its {len(found)} words are not the {len(WORDS[args.version])} of version "
-                        f"{args.version}; " + (f"say --version {other}" if other else "name this set with --name"))
+    if args.name is None and len(found) != WORDS[args.version]:
+        raise UserError(f"{root}: its {len(found)} words are not the {WORDS[args.version]} of version {args.version}; "
+                        "name this set with --name, or say of which --version it is")
     return set(args.words or found)
 
 

@@ -48,12 +48,11 @@ def find_clips(root: Path, flag: str = "--root") -> Clips:
     return clips
 
 
-def assign_splits(clips: Clips, root: Path, by_hash: bool = False) -> tuple[dict[str, str], str]:
-    """The split of every clip, by the lists in ``root``, or by the speaker-hash rule where there are none or with
-    ``by_hash``; and a line that says which it was."""
-    if by_hash or not any((root / file).exists() for file in LISTS.values()):
+def assign_splits(clips: Clips, root: Path) -> tuple[dict[str, str], str]:
+    """The split of every clip, by the lists in ``root``, or by the speaker-hash rule where there are none; and a line
+    that says which it was."""
+    if not any((root / file).exists() for file in LISTS.values()):
         return ({name: split_of(clip.speaker or name.rpartition("/")[2]) for name, clip in clips.items()},
-                "split by the speaker-hash rule" if by_hash else
                 f"no official lists in {root}: split by the speaker-hash rule")
     listed: dict[str, str] = {}
     for split, file in LISTS.items():
@@ -79,10 +78,7 @@ def restrict_to_list(clips: Clips, path: Path, root: Path) -> Clips:
         name, _, sha1 = line.rpartition("\t" if "\t" in line else " ")
         if not re.fullmatch(r"[0-9a-fA-F]{40}", sha1) or not name.strip():
             raise UserError(f"{path}, line {number}: not of the form word/file.wav<TAB>sha1")
-        name = name.strip().removeprefix("./")
-        if name in expected:
-            raise UserError(f"{path}, line {number}: {name} for the second time; remove one of the two lines")
-        expected[name] = sha1.lower()
+        expected[name.strip().removeprefix("./")] = sha1.lower()
     if not expected:
         raise UserError(f"{path}: names no clip")
     if missing := sorted(expected.keys() - clips.keys()):

@@ -51,10 +51,9 @@ def silence(noise: Path, counts: dict[str, int]) -> Splits:
     Every file's first 80 % are for train, the next 10 % for dev, the rest for test, so no sample is in two splits.
     A split's clips lie evenly over all that it may use; a second that is silent to the bit is passed over.
     """
-    files, unreadable = find_noise(noise)
+    files = find_noise(noise)
     if not files:
-        lacking = f"; {unreadable[0].name} is in a format that cannot be read, convert it" if unreadable else ""
-        raise UserError(f"{noise}: no recording of background noise, which the class {SILENCE!r} is made from{lacking}")
+        raise UserError(f"{noise}: no recording of background noise, which the class {SILENCE!r} is made from")
     starts = {split: [(file, start) for file in files for start in _starts(file, split)] for split in counts}
     clips = {}
     for split, count in counts.items():

@@ -92,15 +92,10 @@ def test_loader_gives_the_batches_of_its_sampler(clips):
 
 
 @pytest.mark.parametrize(("count", "batch_size"), itertools.product([1, 2, 7, 12], [1, 3, 4, 12, 50]))
-def test_in_order_is_every_clip_once_in_order(count, batch_size):
+def test_every_clip_comes_once_in_order_and_once_an_epoch_in_full_shuffled_batches(count, batch_size):
     batches = list(InOrder(count, batch_size))
-    assert np.concatenate(batches).tolist() == list(range(count))
-    assert len(batches) == len(InOrder(count, batch_size))
+    assert np.concatenate(batches).tolist() == list(range(count)) and len(batches) == len(InOrder(count, batch_size))
     assert {len(batch) for batch in batches[:-1]} <= {batch_size} and len(batches[-1]) <= batch_size
-
-
-@pytest.mark.parametrize(("count", "batch_size"), itertools.product([1, 2, 7, 12], [1, 3, 4, 12, 50]))
-def test_shuffled_is_every_clip_once_an_epoch_in_full_batches(count, batch_size):
     made = Shuffled(count, batch_size, seed=1, num_steps=30)
     batches = list(made)
     assert len(made) == 30 and {len(batch) for batch in batches} == {batch_size}

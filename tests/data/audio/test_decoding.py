@@ -3,6 +3,7 @@
 import os
 import socket
 import struct
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -74,14 +75,6 @@ def test_parts_and_blocks_of_an_mp3_are_what_the_whole_has_there(tmp_path, rate,
         np.testing.assert_allclose(part, wanted, atol=1, err_msg=str(start))
 
 
-@pytest.mark.parametrize("rate", [8_000, 11_025, 44_100])
-def test_resampling_keeps_pitch_level_and_length(tmp_path, rate):
-    found = decode(wav(tmp_path / "a.wav", tone(1, rate), rate)) / 32768
-    assert abs(len(found) - SAMPLE_RATE) <= 1
-    inside = slice(1_000, 15_000)  # a tone that starts at once rings at its ends
-    assert np.abs(found[inside] - tone(1, SAMPLE_RATE)[inside]).max() < 0.01
-
-
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_24", "FLOAT", "DOUBLE", "ULAW"])
 def test_sample_types_agree(tmp_path, subtype):
     path = wav(tmp_path / "a.wav", tone(1, SAMPLE_RATE), subtype=subtype)
@@ -89,9 +82,8 @@ def test_sample_types_agree(tmp_path, subtype):
     assert np.abs(decode(path) / 32768 - tone(1, SAMPLE_RATE)).max() <= coarse
 
 
-@pytest.mark.parametrize("length", [1, 2, 7, 8, 9, 10, 15])
-def test_fit_cuts_around_the_centre_and_pads_the_end(length):
-    for size in range(12):
+def test_fit_cuts_around_the_centre_and_pads_the_end():
+    for length, size in product((1, 2, 7, 8, 9, 10, 15), range(12)):
         clip = np.arange(1, size + 1)
         found = fit(clip, length).tolist()
         if size <= length:
@@ -110,17 +102,20 @@ def test_decoding_the_centre_is_decoding_all_and_cutting(tmp_path, offset, durat
     assert np.array_equal(decode(path, offset, duration, longest=5.0), whole)
 
 
-@pytest.mark.parametrize("rate", [8_000, 11_025, 44_100, 48_000])
-@pytest.mark.parametrize("longest", [0.1, 0.333, 1.0])
-def test_the_centre_is_never_too_short_at_any_rate(tmp_path, rate, longest):
+@pytest.mark.parametrize("rate", [8_000, 11_025, 44_100])
+def test_resampling_keeps_pitch_level_and_length_also_of_the_centre(tmp_path, rate):
     path = wav(tmp_path / "a.wav", tone(2, rate), rate)
-    part, whole = decode(path, longest=longest) / 32768, decode(path) / 32768
-    length = round(longest * SAMPLE_RATE)
-    assert length <= len(part) <= length + 3
-    # The same stretch of the tone, up to the rounding of both centres: at most two samples.
-    middle = fit(part, length)[length // 4:-length // 4]
-    assert min(np.abs(middle - np.roll(fit(whole, length), shift)[length // 4:-length // 4]).max()
-               for shift in (-2, -1, 0, 1, 2)) < 0.05
+    whole = decode(path) / 32768
+    assert abs(len(whole) - 2 * SAMPLE_RATE) <= 1
+    inside = slice(1_000, 31_000)  # a tone that starts at once rings at its ends
+    assert np.abs(whole[inside] - tone(2, SAMPLE_RATE)[inside]).max() < 0.01
+    for longest in (0.1, 0.333, 1.0):
+        part, length = decode(path, longest=longest) / 32768, round(longest * SAMPLE_RATE)
+        assert length <= len(part) <= length + 3
+        # The same stretch of the tone, up to the rounding of both centres: at most two samples.
+        middle = fit(part, length)[length // 4:-length // 4]
+        assert min(np.abs(middle - np.roll(fit(whole, length), shift)[length // 4:-length // 4]).max()
+                   for shift in (-2, -1, 0, 1, 2)) < 0.05
 
 
 # -- what cannot be used
@@ -145,6 +140,10 @@ def test_bad_audio_is_named_with_its_reason(tmp_path):
     case("endless.flac", bytes(endless), "does not say how long")
     mp3 = Path(wav(tmp_path / "whole.mp3")).read_bytes()
     case("half.mp3", mp3[:len(mp3) // 2], "ends early")
+    case("two.wav", Path(good).read_bytes()[:46], "header says 96,000 bytes of audio, but it has 2; is the file")
+    broken_off = bytearray(Path(good).read_bytes())
+    broken_off[40:44] = bytes(4)
+    case("broken_off.wav", bytes(broken_off), "has no audio in it, its header says, though it is not empty")
     wav(tmp_path / "none.wav", np.zeros(0))
     wav(tmp_path / "silent.wav", np.zeros(16_000))
     wav(tmp_path / "nan.wav", np.where(np.arange(16_000) == 7_000, np.nan, 0.1), subtype="FLOAT")
@@ -179,7 +178,7 @@ def test_offset_past_the_end_and_parts_without_sound(tmp_path):
 @pytest.mark.parametrize(("container", "subtype"), [
     ("WAV", "PCM_16"), ("WAV", "PCM_24"), ("WAV", "FLOAT"), ("WAV", "ULAW"), ("WAV", "IMA_ADPCM"), ("WAV", "GSM610"),
     ("WAVEX", "PCM_16"), ("RF64", "PCM_16"), ("W64", "PCM_16"), ("AIFF", "PCM_16"), ("AU", "PCM_16"),
-    ("NIST", "PCM_16"), ("NIST", "ULAW"), ("CAF", "PCM_16"), ("SVX", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"),
+    ("CAF", "PCM_16"), ("SVX", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"),
     ("MP3", "MPEG_LAYER_III")])
 @pytest.mark.parametrize("share", [0.3, 0.8])
 def test_a_file_cut_short_is_refused_a_whole_one_is_not(tmp_path, container, subtype, share):
@@ -190,27 +189,12 @@ def test_a_file_cut_short_is_refused_a_whole_one_is_not(tmp_path, container, sub
         decode(str(path))
 
 
-def test_a_wav_of_which_two_bytes_are_left_is_refused_whatever_part_is_asked_for(tmp_path):
-    path = Path(wav(tmp_path / "a.wav"))
-    path.write_bytes(path.read_bytes()[:46])
-    for part in ((), (0.0, 1e-4), (0.0, 3.0)):
-        with pytest.raises(UserError, match="header says 96,000 bytes of audio, but it has 2; is the file complete"):
-            decode(str(path), *part)
-
-
 @pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000, 0x80000000])
 def test_a_wav_written_to_a_pipe_is_read_to_its_end(tmp_path, size):
     path = Path(wav(tmp_path / "a.wav"))
     head, samples = path.read_bytes()[:40], path.read_bytes()[44:]
     path.write_bytes(head[:4] + struct.pack("<I", size) + head[8:] + struct.pack("<I", size) + samples)
     assert np.array_equal(decode(str(path)), NOISE)
-
-
-def test_a_wav_whose_header_has_no_length_says_so(tmp_path):
-    path = Path(wav(tmp_path / "a.wav"))
-    path.write_bytes(path.read_bytes()[:40] + bytes(4) + path.read_bytes()[44:])
-    with pytest.raises(UserError, match=r"has no audio in it, its header says.*broken off while recording"):
-        decode(str(path))
 
 
 def test_what_follows_the_samples_may_be_missing(tmp_path):
@@ -290,16 +274,12 @@ def test_much_of_a_word_cut_off_is_told_a_few_samples_are_not(tmp_path, how, rat
         assert decode_with_remarks(path)[1] == remarks, gain
 
 
-def test_next_to_silence_in_floats_is_silence(tmp_path):
-    with pytest.raises(UserError, match="silent to the bit"):
-        decode(wav(tmp_path / "a.wav", 1e-9 * tone(1, SAMPLE_RATE), subtype="FLOAT"))
-
-
-def test_numbers_that_are_no_audio_are_refused(tmp_path):
-    for value in (1e12, 3e38, 1e300):
-        samples = np.where(np.arange(16_000) == 9, value, tone(1, SAMPLE_RATE))
-        with pytest.raises(UserError, match=r"is it audio|not numbers"):
-            decode(wav(tmp_path / "a.wav", np.stack([samples, samples], 1), subtype="DOUBLE"))
+@pytest.mark.parametrize(("value", "level", "message"), [
+    (1e12, 1, "is it audio"), (1e300, 1, "not numbers"), (0, 1e-9, "silent to the bit")])
+def test_floats_that_are_no_audio_or_next_to_silence_are_refused(tmp_path, value, level, message):
+    samples = np.where(np.arange(16_000) == 9, value, level * tone(1, SAMPLE_RATE))
+    with pytest.raises(UserError, match=message):
+        decode(wav(tmp_path / "a.wav", np.stack([samples, samples], 1), subtype="DOUBLE"))
 
 
 # -- channels and lengths
@@ -314,7 +294,7 @@ def test_of_channels_that_cancel_out_the_loudest_is_taken(tmp_path, rate, first,
     assert np.abs(found / 32768 - expected)[1_000:15_000].max() < 0.01
 
 
-@pytest.mark.parametrize("channels", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("channels", [1, 2, 16])
 def test_one_channel_that_is_on_and_channels_with_nothing_in_common_are_averaged(tmp_path, channels):
     alone = np.zeros((16_000, channels))
     alone[:, 0] = tone(1, SAMPLE_RATE)

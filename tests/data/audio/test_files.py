@@ -1,4 +1,4 @@
-"""Noise at any depth, without what hides; formats that cannot be read are told apart."""
+"""Noise at any depth, without what hides."""
 
 import pytest
 
@@ -13,8 +13,8 @@ def test_noise_is_found_in_sub_folders_and_hidden_files_are_not(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "a" / "round").symlink_to(tmp_path)
-    assert find_noise(tmp_path) == (sorted(found), [tmp_path / "a/call.m4a", tmp_path / "song.aac"])
-    assert find_noise(tmp_path / "nowhere") == ([], [])
+    assert find_noise(tmp_path) == sorted(found)
+    assert find_noise(tmp_path / "nowhere") == []
 
 
 def test_a_closed_folder_is_an_error(tmp_path, monkeypatch):

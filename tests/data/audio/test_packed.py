@@ -8,7 +8,7 @@ import pytest
 
 from data.audio import packed as packed_module
 from data.audio.decoding import FEW, LOUD, decode, decode_with_remarks, fit
-from data.audio.packed import PackedClips, pack, usable
+from data.audio.packed import pack, usable
 from data.base.errors import UserError
 from data.manifests.manifest import Utterance, read_manifest, write_manifest
 from tests.data.audio.test_decoding import NOISE, RNG, wav
@@ -69,9 +69,6 @@ def test_the_cache_is_used_again_and_made_anew_when_anything_changed(tmp_path, d
     assert decoded() == 0
     os.utime(tmp_path / "a.wav", ns=(1, 1))  # touched
     assert decoded() == 2
-    wav(tmp_path / "b.wav", NOISE[9_000:17_000])  # other audio of the same size
-    os.utime(tmp_path / "b.wav", ns=(2, 2))
-    assert decoded() == 2
     entries[0] = ("a.wav", 0.1, 0.4)
     assert decoded() == 2
     entries.reverse()
@@ -111,17 +108,6 @@ def test_a_damaged_cache_is_made_anew(tmp_path, decodings, damage):
     assert len(decodings) == 4
 
 
-def test_a_file_that_appears_or_is_mended_is_used(tmp_path):
-    mine = manifest(tmp_path, ("late.wav", 0, 1))
-    assert "no such audio file" in pack(mine, 1.0, "x", tmp_path / "cache").bad[0]
-    (tmp_path / "late.wav").write_bytes(b"RIFF")
-    assert "cannot be decoded" in pack(mine, 1.0, "x", tmp_path / "cache").bad[0]
-    wav(tmp_path / "late.wav")
-    clips = pack(mine, 1.0, "x", tmp_path / "cache")
-    assert clips.bad == {}
-    assert np.array_equal(clips.read([0])[0], NOISE[:16_000])
-
-
 def test_processes_give_what_one_process_gives(tmp_path, monkeypatch):
     names = []
     for i in range(12):
@@ -154,12 +140,11 @@ def test_bad_clips_stop_the_run_or_are_left_out_and_named(tmp_path, capsys):
     only_bad = manifest(tmp_path, ("silent.wav", 0, 1), name="bad.json")
     with pytest.raises(UserError, match="silent to the bit"):
         usable(pack(only_bad, 1.0, "y", tmp_path / "cache"), only_bad, skip_bad_audio=True)
-    whole = PackedClips(NOISE, np.array([0]), np.array([16_000]), 16_000, {})
-    assert usable(whole, mine, skip_bad_audio=False).tolist() == [0]
 
 
-def test_recordings_replaced_with_their_size_and_date_kept_are_decoded_anew(tmp_path, decodings):
+def test_recordings_that_appear_or_are_replaced_with_their_size_and_date_kept_are_decoded_anew(tmp_path, decodings):
     mine = manifest(tmp_path, ("a.wav", 0, 1))
+    assert "no such audio file" in pack(mine, 1.0, "x", tmp_path / "cache").bad[0]
     for version, way in enumerate(("write", "move", "write")):
         samples = NOISE[version * 8_000:version * 8_000 + 16_000]
         wav(tmp_path / ("a.wav" if way == "write" else "b.wav"), samples)
@@ -167,7 +152,7 @@ def test_recordings_replaced_with_their_size_and_date_kept_are_decoded_anew(tmp_
             os.replace(tmp_path / "b.wav", tmp_path / "a.wav")
         os.utime(tmp_path / "a.wav", ns=(10**18, 10**18))
         assert np.array_equal(pack(mine, 1.0, "x", tmp_path / "cache").read([0])[0], samples)
-    assert len(decodings) == 3
+    assert len(decodings) == 4
 
 
 def test_programs_that_share_a_name_do_not_remove_what_the_other_has_mapped(tmp_path, decodings):

@@ -10,17 +10,12 @@ from data.base import cores
 from data.base.errors import UserError
 
 
-@pytest.mark.parametrize(("count", "expected"), [(3, 3), (None, 1)])
-def test_systems_that_do_not_tell_which_cores_a_process_may_use(monkeypatch, count, expected):
-    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: count)
-    assert cores.cores() == expected
-
-
-def test_no_more_cores_than_the_process_may_use(monkeypatch):
+def test_no_more_cores_than_the_process_may_use_where_the_system_tells(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 5}, raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     assert cores.cores() == 2
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert cores.cores() == 64
 
 
 @pytest.mark.parametrize("workers", [1, 2])

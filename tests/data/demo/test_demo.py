@@ -10,7 +10,6 @@ import soundfile
 
 from data.base.errors import UserError
 from data.base.files import read_lines
-from data.demo import sound
 from data.demo import synthesis as demo
 from data.demo.__main__ import main, parse_args
 from data.demo.espeak import Saying, speak
@@ -46,7 +45,7 @@ def test_corpus_loads_with_all_words_in_every_split(made):
 def test_files_are_one_second_int16_unclipped(made):
     for path in (made / "demo").rglob("*.wav"):
         info = soundfile.info(path)
-        seconds = sound.NOISE_SECONDS if path.parent.name == "_background_noise_" else 1
+        seconds = demo.NOISE_SECONDS if path.parent.name == "_background_noise_" else 1
         assert (info.samplerate, info.channels, info.subtype, info.frames) == (16000, 1, "PCM_16", seconds * 16000)
         samples, _ = soundfile.read(path, dtype="int16")
         assert 0 < np.abs(samples.astype(int)).max() < 32767
@@ -76,7 +75,7 @@ def test_place_keeps_the_whole_word(length):
     rng = np.random.default_rng(0)
     word = np.sin(np.arange(length) / 5.0) * 0.3
     for _ in range(50):
-        clip = sound.place(word, rng)
+        clip = demo.place(word, rng)
         assert clip.shape == (16000,) and np.abs(clip).max() < 1
         # Where the word lies best, little is left once it is taken out: all of it is there.
         correlation = np.correlate(clip, word, "valid")
@@ -87,13 +86,13 @@ def test_place_keeps_the_whole_word(length):
         snr = 10 * np.log10(np.mean((gain * word) ** 2) / np.mean(rest ** 2))
         assert 19.5 < snr < 40.5
         assert abs(start - (16000 - length) / 2) <= 0.1 * 16000 + 1
-        assert sound.PEAKS_DB[0] - 0.3 < 20 * np.log10(gain * np.abs(word).max()) < sound.PEAKS_DB[1] + 0.3
+        assert demo.PEAKS_DB[0] - 0.3 < 20 * np.log10(gain * np.abs(word).max()) < demo.PEAKS_DB[1] + 0.3
 
 
 def test_coloured_noise_has_its_slope():
     rng = np.random.default_rng(0)
     for slope in (0, 0.5, 1):
-        noise = sound.coloured_noise(1 << 18, slope, rng)
+        noise = demo.coloured_noise(1 << 18, slope, rng)
         assert np.mean(noise ** 2) == pytest.approx(1, rel=1e-3)
         power = np.abs(np.fft.rfft(noise)) ** 2
         hertz = np.arange(len(power)) * 16000 / len(noise)

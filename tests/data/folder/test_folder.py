@@ -32,7 +32,10 @@ def home(corpus):
     return found
 
 
-# -- who goes where
+def parts_no_speaker(corpus):
+    where = {u.speaker: split for split, manifest in corpus.splits.items() for u in manifest}
+    assert all(where[u.speaker] == split for split, manifest in corpus.splits.items() for u in manifest)
+
 
 @pytest.mark.parametrize("count", [3, 4, 7, 20, 60])
 def test_few_speakers_fill_every_split_and_every_word_is_trained(count):
@@ -65,8 +68,6 @@ def test_every_seed_divides_otherwise_and_nobody_is_always_tested(count):
     assert (tested > 0).mean() > 0.85 and tested.max() < 12  # 0.75 ** 12 of them are never drawn
 
 
-# -- the command
-
 def a_folder(root, speakers=5, words=("ja", "nein", "_unknown_")):
     for word in words:
         for s in range(speakers):
@@ -84,23 +85,20 @@ def test_mixed_formats_rates_and_lengths(tmp_path):
     long = record(root / "nein" / "sp4_nohash_1.WAV", np.concatenate([faint, noise(1), faint]))
     (root / "nein" / "notes.txt").write_text("no audio")
     (root / "README").write_text("no audio")
-    (root / "_background_noise_").mkdir()
-    record(root / "_background_noise_" / "hum.wav", noise(3))
+    record(root / "_background_noise_" / "free-sound" / "hum.wav", noise(3))
+    (root / "_background_noise_" / "._hum.wav").write_bytes(b"of a Mac")
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     said, corpus, out = run(root)
     assert corpus.labels == ["_unknown_", "ja", "nein"]
     assert corpus.noise == root / "_background_noise_"
     assert sum(map(len, corpus.splits.values())) == 28
-    assert "28 audio files in 3 word folders: 25 WAV, 1 FLAC, 1 OGG, 1 MP3" in said
-    assert "26 at 16000 Hz, 1 at 44100 Hz, 1 at 22050 Hz" in said
+    assert "28 audio files in 3 word folders" in said
     assert f"left out 1 files in no word folder: {root / 'README'}\n" in said
     assert "left out 1 recordings that cannot be used" in said and "notes.txt" in said
-    assert "cut to the loudest 1 s: 1 longer files (5.00 to 5.00 s)" in said
-    assert "speakers: 5" in said and "divided" in said
+    assert "cut to the loudest 1 s: 1 longer files" in said and "speakers: 5" in said
     [cut] = [u for manifest in corpus.splits.values() for u in manifest if u.path == str(long)]
     assert (cut.offset, cut.duration) == (pytest.approx(2, abs=0.03), 1.0)
-    where = {u.speaker: split for split, manifest in corpus.splits.items() for u in manifest}
-    assert all(where[u.speaker] == split for split, manifest in corpus.splits.items() for u in manifest)
+    parts_no_speaker(corpus)
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before  # a source is only read
     assert sorted(path.name for path in out.iterdir()) == ["dev.json", "test.json", "train.json"]
 
@@ -123,17 +121,17 @@ def test_another_division_says_so_and_parts_no_speaker(tmp_path):
     assert any(home(corpus) != first for corpus in others)
     assert "--split_seed 3" in registered("mine", tmp_path / "registry.json")["made_by"]
     for corpus in others:
-        where = {u.speaker: split for split, manifest in corpus.splits.items() for u in manifest}
-        assert all(where[u.speaker] == split for split, manifest in corpus.splits.items() for u in manifest)
+        parts_no_speaker(corpus)
 
 
-def test_many_speakers_agree_with_the_hash_rule(tmp_path):
-    root = tmp_path / "r"
-    for i in range(120):
-        for word in ("a", "b"):
-            record(root / word / f"{i:08x}_nohash_0.wav", noise(0.02))
+def test_many_speakers_agree_with_the_hash_rule_and_words_without_training_clips_are_dropped(tmp_path):
+    root, names = tmp_path / "r", [f"{i:08x}" for i in range(120)]
+    rare = next(name for name in names if split_of(name) == "test")
+    for path in (*(f"{word}/{name}" for name in names for word in "ab"), f"rare/{rare}"):
+        record(root / f"{path}_nohash_0.wav", noise(0.02))
     said, corpus, _ = run(root)
-    assert "speakers: 120" in said and "hash of its name" in said
+    assert "speakers: 120" in said
+    assert "dropped 1 words, whose few clips left none to train on: rare (1)" in said and corpus.labels == ["a", "b"]
     for path, split in home(corpus).items():
         assert split == split_of(os.path.basename(path))
 
@@ -154,20 +152,15 @@ def test_without_speakers_clips_are_divided_and_that_is_said(tmp_path):
     assert {path.replace("renamed", ""): split for path, split in again.items()} == home(corpus)
 
 
-def test_one_speaker_is_too_few_to_be_in_one_split(tmp_path):
-    root = a_folder(tmp_path / "r", speakers=9, words=("a", "b", "c"))
-    said, corpus, _ = run(root, "--speaker_regex", "^(sp)")
-    assert "warning: only 1 speaker: clips are divided one by one" in said
-    assert {u.speaker for manifest in corpus.splits.values() for u in manifest} == {None}
-
-
-def test_clips_of_unknown_speakers_are_said_and_kept(tmp_path):
-    root = a_folder(tmp_path / "r", speakers=19, words=("a", "b"))
+def test_clips_of_unknown_speakers_are_said_and_kept_and_one_speaker_is_as_none(tmp_path):
+    root = a_folder(tmp_path / "r", speakers=9, words=("a", "b"))
     for i in range(4):
         record(root / "a" / f"x{i}.wav")
     said, corpus, _ = run(root)
-    assert "no speaker is known for 4 clips" in said
-    assert sum(map(len, corpus.splits.values())) == 80
+    assert "no speaker is known for 4 clips" in said and sum(map(len, corpus.splits.values())) == 40
+    said, corpus, _ = run(root, "--speaker_regex", "^(sp)")
+    assert "warning: only 1 speaker: clips are divided one by one" in said
+    assert {u.speaker for manifest in corpus.splits.values() for u in manifest} == {None}
 
 
 def test_repeated_audio_is_used_once_and_never_under_two_words(tmp_path):
@@ -183,24 +176,9 @@ def test_repeated_audio_is_used_once_and_never_under_two_words(tmp_path):
     assert str(torn) not in home(corpus) and not any("_9." in path for path in home(corpus))
 
 
-def test_words_without_training_clips_are_dropped_and_listed(tmp_path):
-    root = tmp_path / "r"
-    tests = [name for name in (f"{i:08x}" for i in range(300)) if split_of(name) == "test"]
-    for i in range(150):
-        for word in ("a", "b"):
-            record(root / word / f"{i:08x}_nohash_0.wav", noise(0.02))
-    for name in tests[:3]:
-        record(root / "rare" / f"{name}_nohash_0.wav", noise(0.02))
-    said, corpus, _ = run(root)
-    assert "dropped 1 words, whose few clips left none to train on: rare (3)" in said
-    assert corpus.labels == ["a", "b"]
-
-
 @pytest.mark.parametrize(("make", "complaint"), [
     (lambda root: None, "r: cannot be read .No such file"),
-    (lambda root: root.mkdir(), "has no sub-folders"),
     (lambda root: record(root / "flat.wav"), "has no sub-folders"),
-    (lambda root: (root / "a").mkdir(parents=True), "has no sub-folders"),
     (lambda root: ((root / "a").mkdir(parents=True), (root / "a" / "x").write_text("x")), "none of its 1 files"),
     (lambda root: a_folder(root, words=("only",)), "at least two words"),
     (lambda root: (record(root / "a" / "1.wav"), record(root / "b" / "1.wav")), "only|no clip falls into"),
@@ -229,8 +207,6 @@ def test_other_data_sets_and_the_recordings_are_not_overwritten(tmp_path):
         run(root, "--out", str(root / "lists"))
     assert not (tmp_path / "out").exists() and not (root / "lists").exists()
 
-
-# -- what people's own data do to it
 
 def test_every_kind_of_what_is_left_out_is_said(tmp_path):
     root = a_folder(tmp_path / "r")
@@ -288,13 +264,3 @@ def test_speakers_spelt_in_two_ways_are_in_one_split(tmp_path):
     where = {}
     for path, split in home(corpus).items():
         assert where.setdefault(os.path.basename(path).lower(), split) == split
-
-
-def test_noise_may_lie_deeper_and_what_hides_is_none(tmp_path):
-    root = a_folder(tmp_path / "r")
-    record(root / "_background_noise_" / "free-sound" / "hum.wav", noise(2))
-    (root / "_background_noise_" / "._hum.wav").write_bytes(b"of a Mac")
-    (root / "_background_noise_" / "street.m4a").write_bytes(b"x")
-    said, corpus, _ = run(root)
-    assert corpus.noise == root / "_background_noise_"
-    assert "left out 1 noise recordings in formats that cannot be read" in said and "street.m4a" in said

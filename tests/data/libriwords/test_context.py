@@ -2,12 +2,10 @@
 
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-import textgrid
 
 from data.base.errors import UserError
 from data.libriwords.selection import held_out, with_context
@@ -15,7 +13,6 @@ from data.manifests.corpus import load_corpus
 from data.manifests.manifest import Utterance, read_manifest
 from tests.data.libriwords.test_libriwords import (
     RATE,
-    VOCABULARY,
     add_utterance,
     corpus,  # noqa: F401
     random_words,
@@ -38,13 +35,9 @@ def test_a_clip_reaches_around_the_words_middle_as_far_as_there_is_sound(recordi
     assert (clip.path, clip.label, clip.speaker) == (recording, "a", "s")
 
 
-def test_no_two_words_of_a_recording_are_one_clip(recording):
-    words = [Utterance(recording, str(i), 0.1, 0.1 * i) for i in range(50)]
-    assert len({(clip.offset, clip.duration) for clip in with_context(words, 1.0)}) == 50
-
-
 def test_a_share_gets_context_and_the_same_every_time(recording):
     words = [Utterance(recording, "a", 0.2, i / 500) for i in range(2_000)]
+    assert len({(clip.offset, clip.duration) for clip in with_context(words[::50], 1.0)}) == 40  # no two are one clip
     found = list(with_context(words, 1.0, 0.3))
     assert 0.27 < np.mean([a != b for a, b in zip(found, words, strict=True)]) < 0.33
     assert found == list(with_context(words, 1.0, 0.3))
@@ -131,25 +124,6 @@ def test_new_words_are_said_by_dev_speakers_and_trained_on_nowhere(corpus, tmp_p
     assert set(new.speaker) <= set(loaded.splits["dev"].speaker)
     assert not set(new.speaker) & (set(loaded.splits["train"].speaker) | set(loaded.splits["test"].speaker))
     assert new.counts().min() > 1
-
-
-@pytest.mark.parametrize("more", [["--exclude_words", "The", "fox"], ["--new_words", 30]])
-def test_words_that_are_no_label_and_are_heard_beside_others_are_told(corpus, tmp_path, monkeypatch, capsys,  # noqa: F811
-                                                                      more):
-    run(monkeypatch, corpus, *flags(tmp_path, *more))
-    assert "beside their own" not in capsys.readouterr().out  # cut at the word, there is nothing beside it
-    run(monkeypatch, corpus, *flags(tmp_path, "--context", 0.6, *more))
-    said = re.search(r"in ([\d,]+) of the ([\d,]+) training clips a word", capsys.readouterr().out)
-    train = load_corpus("any-15", registry=tmp_path / "out" / "registry.json").splits["train"]
-    unlearnt = {"the", "fox"} if "--exclude_words" in more else held_out(VOCABULARY, 30)
-    beside = 0
-    for clip in map(train.__getitem__, range(len(train))):
-        grid = corpus / "alignments" / Path(clip.path).relative_to(corpus / "LibriSpeech").with_suffix(".TextGrid")
-        beside += any(i.mark in unlearnt and i.minTime >= clip.offset - 1e-4 and
-                      i.maxTime <= clip.offset + clip.duration + 1e-4
-                      for i in textgrid.TextGrid.fromFile(str(grid)).getFirst("words"))
-    assert 0 < beside < len(train) and abs(int(said[1].replace(",", "")) - beside) <= 2  # of ends that just touch
-    assert int(said[2].replace(",", "")) == len(train)
 
 
 def test_a_refusal_for_want_of_new_words_leaves_the_manifests_that_are_there(corpus, tmp_path, monkeypatch):  # noqa: F811

@@ -7,6 +7,7 @@ import sys
 import tarfile
 import zipfile
 from collections import Counter, defaultdict
+from itertools import product
 
 import numpy as np
 import pytest
@@ -16,11 +17,11 @@ import textgrid
 from data.base.errors import UserError
 from data.base.labels import folded
 from data.libriwords import __main__ as libriwords
-from data.libriwords.flags import PARTS, parse_args
+from data.libriwords.__main__ import PARTS, parse_args
 from data.libriwords.selection import _quota
 from data.manifests.corpus import load_corpus
 from data.manifests.registry import SPLITS, register, registered
-from data.sources.divide_speakers import SHARES, balanced_split
+from data.sources.splits import SHARES, balanced_split
 from data.sources.textgrids import write_words
 from tests.sounds import record
 
@@ -73,6 +74,10 @@ def entries(out, size, split):
             for e in lines]
 
 
+def problems_of(out):
+    return [line.split("\t") for line in (out / "problems.tsv").read_text().splitlines()]
+
+
 def table(out, size):
     head, *rows = [line.split("\t") for line in (out / str(size) / "words.tsv").read_text().splitlines()]
     return {row[0]: dict(zip(head[1:], row[1:], strict=True)) for row in rows}
@@ -108,6 +113,9 @@ def test_manifests_hold_the_most_frequent_words_and_nothing_else(corpus, tmp_pat
                 where[speaker].add(split)
     assert len(where) == SPEAKERS
     assert all(len(splits) == 1 for splits in where.values())  # also between the sizes
+    made_by = registered("10", tmp_path / "registry.json")["made_by"]
+    assert made_by == registered("4", tmp_path / "registry.json")["made_by"]
+    assert made_by.startswith("python -m data.libriwords --librispeech ") and made_by.endswith(" --sizes 10 4")
     loaded = load_corpus("10", registry=tmp_path / "registry.json")
     assert set(loaded.labels) == {word for word, row in table(tmp_path, 10).items() if row["verdict"] == "kept"}
 
@@ -128,17 +136,6 @@ def test_flags_on_words_drop_what_they_say(corpus, tmp_path, monkeypatch, capsys
             assert sum(e[1] == word for e in clips) == min(long[word], 40) == sum(int(row[s]) for s in SPLITS)
     dropped = [word for word, row in rows.items() if row["verdict"] != "kept"]
     assert all(word in capsys.readouterr().out for word in dropped[:1])
-
-
-def test_the_registered_command_tells_what_the_flags_made(corpus, tmp_path, monkeypatch, capsys):
-    run(monkeypatch, corpus, tmp_path, "--sizes", 10, 4)
-    first = registered("10", tmp_path / "registry.json")["made_by"]
-    assert first == registered("4", tmp_path / "registry.json")["made_by"]
-    assert first.startswith("python -m data.libriwords --librispeech ") and first.endswith(" --sizes 10 4")
-    assert "replaces" not in capsys.readouterr().out
-    run(monkeypatch, corpus, tmp_path, "--sizes", 10, "--min_seconds", 0.1)
-    assert registered("10", tmp_path / "registry.json")["made_by"].endswith(" --sizes 10 --min_seconds 0.1")
-    assert f"replaces the data set '10' that was made by: {first}\n" in capsys.readouterr().out
 
 
 def test_broken_textgrids_are_named_and_the_rest_goes_on(corpus, tmp_path, monkeypatch, capsys):
@@ -169,12 +166,12 @@ def test_broken_textgrids_are_named_and_the_rest_goes_on(corpus, tmp_path, monke
             audio.write_bytes(b"fLaC no more")
     add_utterance(source, "1-1-0010", words)[1].unlink()
     run(monkeypatch, source, tmp_path / "out", "--sizes", 10)
-    problems = [line.split("\t") for line in (tmp_path / "out" / "problems.tsv").read_text().splitlines()]
+    problems = problems_of(tmp_path / "out")
     assert {(kind, path.rpartition("/")[2].partition(".")[0]) for kind, path, _ in problems} == {
         ("empty", "1-1-0001"), ("broken", "1-1-0002"), ("encoding", "1-1-0004"),
         ("no words tier", "1-1-0005"), ("out of order", "1-1-0006"), ("past the audio's end", "1-1-0007"),
         ("TextGrid without audio", "1-1-0008"), ("audio unreadable", "1-1-0009"),
-        ("audio without TextGrid", "1-1-0010"), ("name is not speaker-chapter-number", "odd")}
+        ("audio without TextGrid", "1-1-0010"), ("name that tells no speaker", "odd")}
     assert len(problems) == 10
     shown = capsys.readouterr().err
     assert "out of order (1), such as" in shown and "10 of them are named in" in shown
@@ -215,18 +212,14 @@ def test_a_tier_of_any_name_and_what_is_said_without_it(tmp_path, monkeypatch):
     ([f"{who}/0001" for who in ("al", "bo", "cy")], ["--speaker_regex", "^([^/]+)/"], {"al", "bo", "cy"})])
 def test_names_of_other_corpora(tmp_path, monkeypatch, names, flags, speakers):
     source = foreign(tmp_path, names)
+    if flags:
+        with pytest.raises(UserError, match=r"no word .*tells no speaker, .*0*1\.wav .see --speaker_regex"):
+            run(monkeypatch, source, tmp_path / "out", "--sizes", 3, "--speaker_regex", "^x(.)")
+        assert len(problems_of(tmp_path / "out")) == len(names)
     run(monkeypatch, source, tmp_path / "out", "--sizes", 3, *flags)
     assert {e[-1] for split in SPLITS for e in entries(tmp_path / "out", 3, split)} == speakers
     assert sum(len(entries(tmp_path / "out", 3, split)) for split in SPLITS) == 3 * len(names)
     assert not (tmp_path / "out" / "problems.tsv").read_text()
-
-
-def test_the_reason_is_that_names_tell_no_speaker(tmp_path, monkeypatch):
-    source = foreign(tmp_path, [f"anna{n}_0001" for n in range(4)])
-    for flags in ([], ["--speaker_regex", "^x(.)"]):
-        with pytest.raises(UserError, match=r"no file's name tells its speaker, .*anna0_0001.wav.*--speaker_regex"):
-            run(monkeypatch, source, tmp_path / "out", "--sizes", 3, *flags)
-    assert len((tmp_path / "out" / "problems.tsv").read_text().splitlines()) == 4
 
 
 def test_one_name_in_several_folders_is_paired_by_its_path_or_not_at_all(tmp_path, monkeypatch):
@@ -239,13 +232,13 @@ def test_one_name_in_several_folders_is_paired_by_its_path_or_not_at_all(tmp_pat
     flags = "--sizes", 3, "--speaker_regex", "^([^/]+)/"
     run(monkeypatch, source, tmp_path / "out", *flags)
     assert {e[-1] for split in SPLITS for e in entries(tmp_path / "out", 3, split)} == {"al", "bo", "cy"}
-    rows = [line.split("\t") for line in (tmp_path / "out" / "problems.tsv").read_text().splitlines()]
+    rows = problems_of(tmp_path / "out")
     assert [(kind, path.split("/")[-2]) for kind, path, _ in rows] == [
         ("TextGrid without audio", "di"), ("audio without TextGrid", "dee")]
     assert all("several files have its name" in detail for *_, detail in rows)
     for name in ("al", "bo", "cy"):  # nobody is at its own path any more
         (source / "alignments" / name).rename(source / "alignments" / f"{name}s")
-    with pytest.raises(UserError, match=r"none of its 4 TextGrids is named like .* and lies at its path"):
+    with pytest.raises(UserError, match=r"no word .*several files have its name"):
         run(monkeypatch, source, tmp_path / "out", *flags)
 
 
@@ -257,8 +250,8 @@ def test_second_files_of_one_utterance_are_named(tmp_path, monkeypatch, where):
     for part in ("LibriSpeech", "alignments"):
         (tmp_path / "more" / part).rename(tmp_path / part / where.format(part))
     run(monkeypatch, source, tmp_path / "out2", "--sizes", 3)
-    problems = [line.split("\t")[0] for line in (tmp_path / "out2" / "problems.tsv").read_text().splitlines()]
-    assert problems == ["second TextGrid of one utterance", "second audio file of one utterance"]
+    assert [kind for kind, *_ in problems_of(tmp_path / "out2")] == [
+        "second TextGrid of one utterance", "second audio file of one utterance"]
     for split in SPLITS:
         assert entries(tmp_path / "out", 3, split) == entries(tmp_path / "out2", 3, split)
 
@@ -274,7 +267,7 @@ def test_what_cannot_be_used_among_the_files_is_a_line_each(tmp_path, monkeypatc
         folder = source / ("LibriSpeech" if name.endswith(b"wav") else "alignments")
         open(os.path.join(os.fsencode(folder), name), "w").close()
     run(monkeypatch, source, tmp_path / "out", "--sizes", 3)
-    problems = [line.split("\t") for line in (tmp_path / "out" / "problems.tsv").read_text().splitlines()]
+    problems = problems_of(tmp_path / "out")
     assert Counter(kind for kind, *_ in problems) == {
         "entries that cannot be reached": 2, "entries that are no files": 2, "names that are not UTF-8": 2}
     assert any(r"9-M\udcfcller-1.wav" in path for _, path, _ in problems)
@@ -305,7 +298,7 @@ def test_words_of_no_length_and_textgrids_that_end_elsewhere_are_named(tmp_path,
     soundfile.write(tmp_path / "LibriSpeech" / "train-clean-5" / "3" / "1" / "3-1-0.flac", np.ones(2 * RATE) / 2, RATE)
     run(monkeypatch, tmp_path, tmp_path / "out", "--sizes", 2)
     assert load_corpus("2", registry=tmp_path / "out" / "registry.json").labels == ["no", "yes"]
-    rows = [line.split("\t") for line in (tmp_path / "out" / "problems.tsv").read_text().splitlines()]
+    rows = problems_of(tmp_path / "out")
     assert Counter(kind for kind, *_ in rows) == {"word of no length": 4,
                                                  "odd: ends elsewhere than its audio, but read": 1}
     assert rows[0][2] == "at 1.15 s of 2 s"
@@ -327,10 +320,9 @@ def test_one_person_spelt_two_ways_is_one_speaker(tmp_path, monkeypatch, capsys)
     assert len({s for split in SPLITS for *_, s in entries(tmp_path / "out", "x-3", split)}) == 10
 
 
-@pytest.mark.parametrize(("train", "dev", "test"), [(1, 1, 20), (5, 1, 200), (1, 1, 8), (1, 200, 199)])
-def test_a_capped_word_keeps_a_clip_in_each_split(train, dev, test):
+def test_a_capped_word_keeps_a_clip_in_each_split():
     """A name out of a test speaker's book, without a training clip, made a data set that could not be loaded."""
-    for cap in (3, 4, 10):
+    for (train, dev, test), cap in product([(1, 1, 20), (5, 1, 200), (1, 1, 8), (1, 200, 199)], (3, 4, 10)):
         quota = _quota(np.array([[train, dev, test], [8, 1, 1], [0, 5, 50], [2, 1, 0]]), cap)
         assert (quota[0] >= 1).all()
         assert quota[0].sum() == min(cap, train + dev + test) or quota[0, 0] == train
@@ -362,10 +354,10 @@ def test_bad_input_is_one_clear_error(corpus, tmp_path, monkeypatch):
     refused("--librispeech .*nowhere: no such folder", "--librispeech", tmp_path / "nowhere")
     refused("--alignments .*nowhere: no such folder.*data.align", "--alignments", tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    refused("--librispeech .*empty: no audio", "--librispeech", tmp_path / "empty")
-    refused("--alignments .*empty: no .TextGrid", "--alignments", tmp_path / "empty")
+    refused("no word .*most often: TextGrid without audio", "--librispeech", tmp_path / "empty")
+    refused("no word .*most often: audio without TextGrid", "--alignments", tmp_path / "empty")
     add_utterance(tmp_path / "other", "999-1-0", [("a", 0.1, 0.2)])
-    refused("none of its 1 TextGrids is named like", "--alignments", tmp_path / "other" / "alignments")
+    refused("is named like an audio file; most often", "--alignments", tmp_path / "other" / "alignments")
     refused("1 speaker .*too few", source=tmp_path / "other")
     refused("fewer than two words", "--min_count", 10_000)
     same = tmp_path / "out" / "registry.json"
@@ -398,7 +390,7 @@ def test_download_checks_then_unpacks_then_makes_the_manifests(corpus, tmp_path,
     part, grids = (hashlib.md5((tmp_path / name).read_bytes()).hexdigest()
                    for name in ("dev-clean.tar.gz", "grids.zip"))
     monkeypatch.setitem(PARTS, "dev-clean", part)
-    monkeypatch.setattr("data.libriwords.flags.ALIGNMENTS", {"md5": grids})
+    monkeypatch.setattr("data.libriwords.__main__.ALIGNMENTS", grids)
     run(monkeypatch, source, tmp_path / "out", *flags)
     run(monkeypatch, corpus, tmp_path / "direct", "--sizes", 5)
     for split in SPLITS:

@@ -28,8 +28,8 @@ def test_clips_under_two_labels_against_brute_force():
         clips = [(m, i, one[i]) for m, one in enumerate(manifests) for i in range(len(one))]
         expected = set()
         for m, i, clip in clips:
-            n, j, first = next(c for c in clips if (c[2].path, c[2].offset) == (clip.path, clip.offset)
-                               and round(100 * c[2].duration) == round(100 * clip.duration))
+            n, j, first = next(c for c in clips if (c[2].path, c[2].offset, c[2].duration) == (
+                clip.path, clip.offset, clip.duration))
             if clip.label != first.label:
                 expected.add((m, i, n, j))
         found = under_two_labels(manifests)

@@ -55,10 +55,12 @@ def test_field_names_of_others_defaults_and_blank_lines(tmp_path):
 
 
 def test_classes_are_sorted_whatever_the_order_of_lines(tmp_path):
-    names = ["zebra", "Ä", "two", "a", "10", "9", "two", "a"]
-    found = read_manifest(write(tmp_path / "a.json", *(GOOD | {"label": name} for name in names)))
-    assert found.labels == sorted(set(names))
+    names = ["zebra", "\u00c4", "two", "a", "10", "9", "two", "a"]
+    path = write(tmp_path / "a.json", *(GOOD | {"label": name} for name in ["zebra", "A\u0308", " two", *names[3:]]))
+    found = read_manifest(path)
+    assert found.labels == sorted(set(names))  # in one form
     assert [found[i].label for i in range(len(found))] == names
+    assert read_manifest(path, sorted(set(names))[::-1]).labels == found.labels[::-1]
     assert found.counts().tolist() == [names.count(label) for label in found.labels]
     assert [found.subset(np.array([3, 0]))[i].label for i in range(2)] == ["a", "zebra"]
 
@@ -87,15 +89,6 @@ def test_a_bad_line_is_named_with_its_number(tmp_path, line, complaint):
     assert complaint in str(error.value)
 
 
-def test_labels_have_one_form(tmp_path):
-    path = write(tmp_path / "a.json", *(GOOD | {"label": label} for label in
-                                        ("fu\u0308r", "f\u00fcr", " f\u00fcr", "alfa ", "alfa", "Alfa")))
-    found = read_manifest(path)
-    assert found.labels == ["Alfa", "alfa", "f\u00fcr"]
-    assert found.counts().tolist() == [1, 2, 3]
-    assert read_manifest(path, ["f\u00fcr", "Alfa", "alfa"]).label.tolist() == [0, 0, 0, 2, 2, 1]
-
-
 def test_paths_as_people_write_them_name_one_file(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "yes").mkdir()
@@ -113,8 +106,6 @@ def test_speakers_of_two_splits_are_told(tmp_path, capsys):
     load_corpus("mine", registry=registry)
     assert not capsys.readouterr().err
     write(tmp_path / "test.json", *(GOOD | {"label": "a", "speaker": name} for name in ("TRAIN", "dev", "x", "dev")))
-    load_corpus("mine", ["train", "dev"], registry)
-    assert not capsys.readouterr().err
     load_corpus("mine", ["test"], registry)
     (said,) = capsys.readouterr().err.splitlines()
     assert said.startswith("warning: mine: 1 speaker is in two splits, as speaker 'train' is in train and as 'TRAIN'")
@@ -155,47 +146,35 @@ def test_a_name_that_is_no_utf8_is_refused_and_nothing_is_written(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_corpus_has_one_index_a_class_in_every_split(tmp_path):
-    registry = corpus(tmp_path, train="cab", dev="b", test="ca")
-    found = load_corpus("mine", registry=registry)
-    assert found.labels == ["a", "b", "c"]
-    assert {split: manifest.label.tolist() for split, manifest in found.splits.items()} == {
-        "train": [2, 0, 1], "dev": [1], "test": [2, 0]}
+def test_a_class_has_one_index_in_every_split_which_registered_labels_fix(tmp_path):
+    registry = corpus(tmp_path, train="ba", dev="b")
+    found = load_corpus("mine", ["train", "dev"], registry)
+    assert {split: manifest.label.tolist() for split, manifest in found.splits.items()} == {"train": [1, 0], "dev": [1]}
     assert found.noise is None
-    assert list(load_corpus("mine", ["test"], registry).splits) == ["test"]
-
-
-def test_registered_labels_fix_the_order(tmp_path):
-    registry = corpus(tmp_path)
     entries = json.loads(registry.read_text())
     entries["mine"]["labels"] = ["b", "a"]
     registry.write_text(json.dumps(entries))
-    assert load_corpus("mine", registry=registry).splits["train"].label.tolist() == [1, 0]
+    assert load_corpus("mine", registry=registry).splits["train"].label.tolist() == [0, 1]
     for labels, complaint in ((["a", "b", "c"], "no utterance of label 'c'"), (["a"], "'b' is not one of the 1 known"),
-                              ("ab", "must be a list"), (["a", "b", "a"], "must be a list"), ([1, 2], "must be a")):
+                              (["a", "b", "a"], "must be a list")):
         entries["mine"]["labels"] = labels
         registry.write_text(json.dumps(entries))
         with pytest.raises(UserError, match=complaint):
             load_corpus("mine", registry=registry)
 
 
-def test_a_label_that_train_lacks_is_named_with_line_and_likely_meaning(tmp_path):
+def test_missing_parts_of_a_corpus(tmp_path):
     registry = corpus(tmp_path, train=["right", "left"], dev=["right", "rihgt"], test=["left"])
     with pytest.raises(UserError, match=r"dev.json, line 2: label 'rihgt' .*did you mean 'right'\?"):
         load_corpus("mine", registry=registry)
-
-
-def test_missing_parts_of_a_corpus(tmp_path):
-    registry = corpus(tmp_path)
     with pytest.raises(UserError, match=r"'mien' is not registered .*did you mean 'mine'.*known: mine"):
         load_corpus("mien", registry=registry)
     (tmp_path / "dev.json").unlink()
     with pytest.raises(UserError, match=r"dev.json: no such file.*make it with: make it"):
         load_corpus("mine", registry=registry)
     registry.write_text(json.dumps({"mine": {"train": "train.json", "test": 5}}))
-    for split in ("dev", "test"):
-        with pytest.raises(UserError, match=f"no {split!r} manifest"):
-            load_corpus("mine", [split], registry)
+    with pytest.raises(UserError, match="no 'test' manifest"):
+        load_corpus("mine", ["test"], registry)
 
 
 @pytest.mark.parametrize("entry", [{"noise": 5}, {"made_by": ["a"]}, {"labels": "ab"}, {"labels": [["a"]]},

@@ -18,19 +18,10 @@ def names(found, root):
     return [(word, os.path.relpath(path, root)) for word, path in found.files]
 
 
-def test_files_of_word_folders_at_any_depth_and_the_noise_folder(tmp_path):
-    for name in ("yes/2.wav", "yes/1.wav", "yes/anna/1.wav", "no/1.flac", f"{NOISE}/hum.wav"):
-        put(tmp_path / name)
-    found = find_words(tmp_path)
-    assert names(found, tmp_path) == [("no", "no/1.flac"), ("yes", "yes/1.wav"), ("yes", "yes/2.wav"),
-                                      ("yes", "yes/anna/1.wav")]
-    assert found.noise == tmp_path / NOISE and not found.left_out
-    assert found.folders == {"no": ["no"], "yes": ["yes"]}
-
-
-def test_what_is_left_out_is_named_by_kind(tmp_path):
+def test_files_of_word_folders_at_any_depth_and_what_is_left_out_by_kind(tmp_path):
     root = tmp_path / "r"
-    for name in ("yes/1.wav", "yes/._1.wav", "README", ".git/config", "no/1.wav"):
+    for name in ("yes/2.wav", "yes/1.wav", "yes/anna/1.wav", "yes/._1.wav", "README", ".git/config", "no/1.wav",
+                 f"{NOISE}/hum.wav"):
         put(root / name)
     (root / "empty").mkdir()
     (root / "yes" / "gone.wav").symlink_to(root / "nowhere.wav")
@@ -38,7 +29,9 @@ def test_what_is_left_out_is_named_by_kind(tmp_path):
     os.mkfifo(root / "no" / "pipe.wav")
     put(root / "no" / os.fsdecode(b"M\xfcller.wav"))
     found = find_words(root)
-    assert names(found, root) == [("no", "no/1.wav"), ("yes", "yes/1.wav")]
+    assert names(found, root) == [("no", "no/1.wav"), ("yes", "yes/1.wav"), ("yes", "yes/2.wav"),
+                                  ("yes", "yes/anna/1.wav")]
+    assert found.noise == root / NOISE and found.folders == {"no": ["no"], "yes": ["yes"]}
     counts = {kind: len(paths) for kind, paths in found.left_out.items()}
     assert counts == {"files in no word folder": 1, "word folders without a file": 1, "names that are not UTF-8": 1,
                       "entries that cannot be reached": 2, "entries that are no files": 1}

@@ -1,5 +1,6 @@
 """Folders of splits, folds or speakers are not taken for words; words that are called so are."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -32,12 +33,9 @@ def test_words_are_words(folders):
     assert doubt_words(files(*folders), ROOT) is None
 
 
-def test_what_may_be_speakers_or_words_is_said():
-    said = doubt_words(files("a/anna", "a/ben", "b/anna", "b/ben"), ROOT)
-    assert "'anna', 'ben'" in said and "--speaker_regex" in said
-
-
-@pytest.mark.parametrize("folders", [
-    ("test", "train", "car"), ("test/anna", "test/ben", "train/anna", "train/ben", "car/anna", "car/ben")])
-def test_words_named_like_splits_are_said_but_taken(folders):
-    assert doubt_words(files(*folders), ROOT)
+@pytest.mark.parametrize(("folders", "part"), [
+    (("a/anna", "a/ben", "b/anna", "b/ben"), "'anna', 'ben'.*--speaker_regex"),
+    (("test", "train", "car"), "'test', 'train'"),
+    (("test/anna", "test/ben", "train/anna", "train/ben", "car/anna", "car/ben"), "'anna', 'ben'.*--speaker_regex")])
+def test_what_may_be_speakers_or_splits_is_said_but_taken(folders, part):
+    assert re.search(part, doubt_words(files(*folders), ROOT))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from data.base.errors import UserError
-from data.folder.speaker_of_file import OFFICIAL_STYLE, by_regex, by_table
+from data.folder.__main__ import OFFICIAL_STYLE, by_regex, by_table
 
 
 def files(*names):
