@@ -81,12 +81,11 @@ def map_of(stem: str, embeddings: np.ndarray, utterances: Manifest, predicted: n
 def summary(figures: dict) -> str:
     """The figures of `Pairs.figures` for the terminal, in a line."""
     parts = [f"{figures[f'{kind}_mean']:.3f} between {figures[f'{kind}_pairs']:,} pairs of clips of {what}"
-            for kind, what in (("same_word", "the same word"), ("different_word", "different words"))
-            if figures[f"{kind}_pairs"]]
+             for kind, what in (("same_word", "the same word"), ("different_word", "different words"))
+             if figures[f"{kind}_pairs"]]
     if figures["auroc"] is not None:
-        parts.append(f"AUROC {figures['auroc']:.4f}")
-        parts.append(f"equal-error rate {100 * figures['equal_error_rate']:.2f} % at "
-                    f"{figures['equal_error_threshold']:.3f}")
+        parts += [f"AUROC {figures['auroc']:.4f}", f"equal-error rate {100 * figures['equal_error_rate']:.2f} % at "
+                  f"{figures['equal_error_threshold']:.3f}"]
     return "squared distance: " + (", ".join(parts) or "no pair of clips")
 
 
@@ -113,6 +112,7 @@ def draw_map(labels: Sequence[str], points: np.ndarray, truth: np.ndarray, ranke
     The classes get one of 40 colours and shapes as they are ``ranked``; where that leaves some grey, the title says so,
     and that those with ``why`` are not. Those ``unknown`` are drawn hollow."""
     from matplotlib.figure import Figure  # not pyplot: no window system, no global state
+    from matplotlib.patheffects import withStroke
 
     occurring = np.unique(truth)
     shown = [c for c in ranked if c in occurring][:COLOURED]
@@ -137,27 +137,20 @@ def draw_map(labels: Sequence[str], points: np.ndarray, truth: np.ndarray, ranke
     others = points[~coloured]
     if len(others):
         handles.append(axes.scatter(*others.T, 8, color="0.85", linewidths=0, zorder=1))
+    if len(others):
+        names = [*names, "other classes"]
     with quietly():
-        _legend(axes, handles, [*names, *["other classes"] * bool(len(others))], any(c in unknown for c in shown))
-        _write_names(figure, {name: points[truth == c] for c, name in zip(shown, names, strict=True)})
+        legend = axes.legend(handles, ["name"] * len(names), loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False,
+                             borderaxespad=0, fontsize=9, ncols=1 if len(names) <= 25 else 2, alignment="left",
+                             title="filled: enrolled\nhollow: unknown" if {*shown} & {*unknown} else "")
+        for text, name in zip(legend.get_texts(), names, strict=True):  # afterwards: "_unknown_" would be left out
+            text.set(text=name, parse_math=False)
+        for c, name in zip(shown, names, strict=False):  # at the clip nearest to the class's median
+            own = points[truth == c]
+            middle = own[np.argmin(((own - np.median(own, axis=0)) ** 2).sum(1))]
+            axes.text(*middle, name, ha="center", va="center", fontsize=9, zorder=4, parse_math=False,
+                      path_effects=[withStroke(linewidth=2.5, foreground="white")])
         return png(figure)
-
-
-def _write_names(figure, points: dict[str, np.ndarray]) -> None:
-    """Write each class's name at the one of its points, (N, 2), next to their median, where there is room."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.patheffects import withStroke
-
-    renderer, axes, taken = FigureCanvasAgg(figure).get_renderer(), figure.axes[0], []
-    for name, own in points.items():
-        middle = own[np.argmin(((own - np.median(own, axis=0)) ** 2).sum(1))]
-        text = axes.text(*middle, name, ha="center", va="center", fontsize=9, zorder=4, parse_math=False,
-                         path_effects=[withStroke(linewidth=2.5, foreground="white")])
-        box = text.get_window_extent(renderer)
-        if any(box.overlaps(other) for other in taken):
-            text.set_visible(False)  # the legend has it
-        else:
-            taken.append(box)
 
 
 def draw_distances(pairs: Pairs, title: str) -> bytes:
@@ -187,14 +180,3 @@ def draw_distances(pairs: Pairs, title: str) -> bytes:
         axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0, frameon=False, fontsize=9,
                     title="two clips of", alignment="left", labelspacing=1)
     return png(figure)
-
-
-def _legend(axes, handles: Sequence, names: Sequence[str], hollow: bool) -> None:
-    legend = axes.legend(handles, ["name"] * len(names), loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0,
-                         frameon=False, fontsize=9, ncols=1 if len(names) <= 25 else 2, scatterpoints=1,
-                         title="filled: enrolled\nhollow: unknown" if hollow else None, alignment="left")
-    for text, name in zip(legend.get_texts(), names, strict=True):  # afterwards: "_unknown_" would be left out
-        text.set_parse_math(False)
-        text.set_text(name)
-    for handle in legend.legend_handles:
-        handle.set_sizes([40])

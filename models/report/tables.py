@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from data.base.errors import UserError
 from data.base.files import write_atomically
 from data.base.labels import visible
 from models.report.drawing import markdown, png, quietly, short_names
@@ -26,15 +25,9 @@ MOST_DRAWN, DRAWN_OF_MORE = 60, 40  # classes in a picture: all of them up to th
 
 def report(out: Path, outcome: Outcome) -> dict:
     """Print the figures of a test and write ``<stem>.json``, ``<stem>.csv`` and ``<stem>-confusion.png`` into ``out``.
-    Returns what is in the JSON. Raises UserError if distances or scores are no numbers."""
+    Returns what is in the JSON."""
     tested, predicted = outcome.tested, outcome.predicted
     labels, truth = tested.labels, tested.label
-    for values, what in ((outcome.distances, "distances"), (outcome.scores, "probabilities")):
-        bad = [] if values is None else np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(1))
-        if len(bad):
-            raise UserError(f"{len(bad)} of the {len(truth)} test clips have {what} that are no numbers (first: "
-                            f"{tested.files[tested.file[bad[0]]]}); this checkpoint's training diverged: use one of an "
-                            "earlier step, or train with a lower --lr")
     result = figures(labels, truth, predicted)
     print(summary(result))
     if outcome.by_k and len(outcome.by_k) > 1:

@@ -134,7 +134,7 @@ def commit(run: Run, config: dict, before: dict, train: Clips, corpus: Corpus, p
 def check_free(run: Run, resumed: bool) -> None:
     """Raise UserError if a run that is not resumed would take the name of one that has come to a checkpoint."""
     if run.begun() and not resumed:
-        raise UserError(f"{run.flag} {run.name}: {run.folder} exists; go on with it by --resume, or choose another name")
+        raise UserError(f"{run.flag} {run.name}: {run.folder} exists; --resume it, or choose another name")
 
 
 def claim(folder: Path, flag: str) -> None:

@@ -43,7 +43,7 @@ def add_teacher(parser) -> None:
 
 
 def resolve_loss(args: argparse.Namespace) -> None:
-    """Fill in the defaults of the chosen loss; after `resolve_recipe`. Raises UserError for what it cannot learn from."""
+    """Fill in the defaults of the chosen loss; after `resolve_recipe`. Raises UserError for what it cannot do."""
     if args.loss == NONE and (not args.teacher or args.shares or args.data_probs):
         raise UserError("--loss none: learns from a --teacher alone, and from clips at random: name one, and leave "
                         "--shares and --data_probs out")
