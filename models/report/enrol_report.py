@@ -64,14 +64,13 @@ def _print(outcome: Enrolment, unknown: int) -> None:
 def tell_trained(enrolled: Sequence[str], unknown: Sequence[str], config: dict, all_words: bool = False) -> dict:
     """Print which of the words an encoder was trained on, if any; the same as facts, {} where its run does not say.
 
-    A class to reject that is called "unknown" or the like mostly has whatever is not enrolled, and none of that word in
-    it: such a label is named apart, unless ``all_words``.
+    A class to reject that is called "unknown" or the like mostly has whatever is not enrolled: it is no word, unless
+    ``all_words``.
     """
     if "labels" not in config:
         return {}
-    found = {"enrolled": known_words(enrolled, config), "unknown": known_words(unknown, config)}
-    doubtful = [label for label in found["unknown"] if folded(label) in _ANYTHING and not all_words]
-    found["unknown"] = [label for label in found["unknown"] if label not in doubtful]
+    found = {"enrolled": known_words(enrolled, config), "unknown": [
+        label for label in known_words(unknown, config) if all_words or folded(label) not in _ANYTHING]}
     facts = {f"{what}_words_trained_on": known for what, known in found.items()}
     if any(found.values()):
         facts["note on words"] = ("the encoder was trained on " + " and ".join(
@@ -79,9 +78,6 @@ def tell_trained(enrolled: Sequence[str], unknown: Sequence[str], config: dict, 
             for (what, known), labels in zip(found.items(), (enrolled, unknown), strict=True) if known)
             + ": these are not new to it")
         print(facts["note on words"])
-    if doubtful:
-        print(f"{', '.join(map(visible, doubtful))}: a label of the encoder's training, too, which tells nothing if it "
-              "is a word in one of the two and any other sound in the other")
     return facts
 
 

@@ -96,14 +96,13 @@ def describe(args: Namespace, script: str, corpus: Corpus, clips: int, *, fronte
     from models.runs.provenance import fingerprint, trained_words
     from models.runs.versions import versions
 
+    optional = {"filters": args.filters, "noise": noise and noise.digest} | ({
+        "init_from": str(initial[0].path(args.model, initial[1])),
+        "labels_before": sorted(trained_words(initial[2]))} if initial else {})
     return {"script": script, "model": args.model, "hidden_size": args.hidden_size,
-            "embedding_size": args.embedding_size, **({"filters": args.filters} if args.filters else {}),
-            "clip_seconds": args.clip_seconds, **more,
-            **({"noise": noise.digest} if noise else {}),
-            **({"init_from": str(initial[0].path(args.model, initial[1])),
-                "labels_before": sorted(trained_words(initial[2]))} if initial else {}),
-            "arguments": _plain(vars(args)), "train_clips": clips,
-            "train_manifest": fingerprint(corpus.splits["train"]), "labels": corpus.labels,
+            "embedding_size": args.embedding_size, "clip_seconds": args.clip_seconds, **more,
+            **{key: value for key, value in optional.items() if value}, "arguments": _plain(vars(args)),
+            "train_clips": clips, "train_manifest": fingerprint(corpus.splits["train"]), "labels": corpus.labels,
             "frontend": frontend, "versions": versions(), "threads": torch.get_num_threads(),
             "processes": parallel.size()}
 
@@ -160,13 +159,10 @@ def claim(folder: Path, flag: str) -> None:
 
 def _tell_changes(run: Run, config: dict, before: dict) -> None:
     """Print what makes a resumed run another than an uninterrupted one, and keep its new length."""
-    import torch
-
-    bearing = {"processes": "draws"} | ({} if torch.cuda.is_available() else {"threads": "rounds sums"})
-    for key, what in bearing.items():
+    for key in ("processes", "threads"):
         if before.get(key, config[key]) != config[key]:
-            print(f"run {run.name!r} was begun with {before[key]} {key} and goes on with {config[key]}, which {what} "
-                  "otherwise: its weights will not be those of an uninterrupted run")
+            print(f"run {run.name!r} was begun with {before[key]} {key} and goes on with {config[key]}: its weights "
+                  "will not be those of an uninterrupted run")
     planned, steps = before["arguments"]["num_steps"], config["arguments"]["num_steps"]
     if steps != planned:
         print(f"{planned} steps were planned, {steps} are now: the learning rates are stretched over all of them")

@@ -71,9 +71,8 @@ def open_corpus(args: Namespace, splits: Sequence[str]) -> Corpus:
 
 def _make_demo(args: Namespace) -> None:
     """Synthesise the demo if --manifest names it and it is not there."""
-    folder = Path(args.registry).absolute().parent
-    if "demo" in corpora.parts_of(args.manifest, args.registry) and folder == ROOT and \
-            not (folder / registered("demo", args.registry)["train"]).exists():
+    if "demo" in corpora.parts_of(args.manifest, args.registry) and Path(args.registry).absolute().parent == ROOT and \
+            not (ROOT / registered("demo", args.registry)["train"]).exists():
         from data.demo.synthesis import make
 
         make()

@@ -58,6 +58,12 @@ class Prepared:
         """Set the number of steps, in the sampler and in ``args``."""
         sampler.num_steps = self.args.num_steps = self.args.num_steps or self.args.num_epochs * sampler.epoch_steps
 
+    def tell(self, what: str, task: Task, sampler) -> None:
+        """Print what is trained on what, how far it is, and how long its steps and epochs are."""
+        print(f"{what} on {self.args.manifest}: {len(self.train):,} train and {len(self.dev):,} dev clips of "
+              f"{len(self.corpus.labels)} classes; {task.done} of {self.args.num_steps} steps done, "
+              f"{sampler.batch_clips} clips a step, {sampler.epoch_steps} steps an epoch")
+
     def begin(self, task: Task, sampler, **more) -> None:
         """Take the run's name, write its configuration with ``more``, and set task and sampler to where it stands."""
         from models.encoders.frontend import settings

@@ -23,8 +23,7 @@ from models.runs.checkpoints import Run
 from models.runs.options.recipe import CHANCES, RECIPES
 from models.training import loop
 from models.training import tasks as training
-from models.training.novograd import NovoGrad
-from models.training.optimisers import make_optimizer, make_schedule
+from models.training.optimisers import NovoGrad, make_optimizer, make_schedule
 
 
 def arguments(**changes):
