@@ -245,7 +245,7 @@ def test_an_encoder_is_trained_further_under_a_new_name(made, run, words, script
     (["--init_from=nothing"], ["nothing", "check the name"]), (["--init_from=r:3"], ["--init_from 3", "2, 4"]),
     (["--init_from=r", "--hidden_size=9"], ["--hidden_size 9", "4"]),
     (["--init_from=r", "--clip_seconds=2"], ["--clip_seconds 2.0", "1.0"]),
-    (["--init_from=r", "--model=Res15"], ["Res15", "Res8"]), (["--init_from=r:x"], ["r:x"]),
+    (["--init_from=r", "--model=Res15"], ["no checkpoint of Res15"]), (["--init_from=r:x"], ["r:x"]),
     (["--init_from=" + "a" * 300], ["--init_from", "300 bytes"])])
 def test_an_encoder_that_cannot_be_trained_further(made, run, words, flags, parts):
     refused(run("TripletEncoder", "--name=new", f"--runs_dir={made.folder.parent}", *words.flags, "--model=Res8",
