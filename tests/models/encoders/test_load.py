@@ -89,7 +89,7 @@ def test_refusals(encoder, published, runs, tmp_path):
 
     refuses("nowhere.*check the name", tmp_path / "nowhere")
     refuses("step 15.*10, 20, 30, 40", runs / "enc", step=15)
-    refuses("no run with a checkpoint", tmp_path)
+    refuses("no run with checkpoints", tmp_path)
     refuses("one of Res8", runs / "enc", model="Res9")
     refuses("no checkpoint of Res15", published.folder, model="Res15")
     refuses("contradicts", published.path("Res8", 10), step=40)
