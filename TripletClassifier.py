@@ -101,10 +101,8 @@ def main(args) -> int:
                           args.num_steps, ready.noise, frozen)
     digest = {"encoder_sha256": encoder_digest(ready.initial[0].path(args.model, args.enc_step))} if frozen else {}
     ready.begin(task, sampler, frozen_encoder=frozen, **digest)
-    print(f"head on {args.enc_name}'s {args.model} of step {args.enc_step}" if frozen else
-          f"{args.model} {args.embedding_size}-d and head from scratch", f"on {args.manifest}: {len(train):,} train "
-          f"and {len(dev):,} dev clips of {args.num_classes} classes; {task.done} of {args.num_steps} steps done, "
-          f"{sampler.epoch_steps} steps an epoch")
+    ready.tell(f"head on {args.enc_name}'s {args.model} of step {args.enc_step}" if frozen else
+               f"{args.model} {args.embedding_size}-d and head from scratch", task, sampler)
 
     # training; a frozen encoder embeds clips once that are the same at every step
     data = train if varied(args) or not frozen else task.embedded_once(train, ready.device)

@@ -77,7 +77,7 @@ def main(args) -> int:
 
     # the run and its data
     ready = prepare(args, "TripletEncoder.py", Run(args.runs_dir, args.name), partial(resolve, args))
-    run, corpus, train, dev, new_words = ready.run, ready.corpus, ready.train, ready.dev, ready.new_words
+    run, train, dev = ready.run, ready.train, ready.dev
 
     from models.encoders.device import search_device
     from models.losses.build import make_loss
@@ -88,39 +88,36 @@ def main(args) -> int:
 
     # batches of some classes, with as many clips of each
     with parallel.first():
-        sampler = session.encoder_batches(args, train, corpus)
+        sampler = session.encoder_batches(args, train, ready.corpus)
     ready.plan(sampler)
 
     # network, loss and teacher
-    lessons = attend(args, corpus.name, train, dev) if args.teacher else None
+    lessons = attend(args, ready.corpus.name, train, dev) if args.teacher else None
     task = TripletTask(ready.encoder(), args, args.num_steps, ready.noise, make_loss(args),
                        lessons and lessons.distillation)
     ready.begin(task, sampler, **({"teacher_sha256": lessons.digest} if lessons else {}))
     if lessons and not task.done:
         lessons.begin(task, train, ready.initial is not None, ready.projects_anew, ready.device)
-    print(f"{args.model} {args.embedding_size}-d on {args.manifest}: {len(train):,} train and {len(dev):,} dev clips "
-          f"of {len(corpus.labels)} classes; {task.done} of {args.num_steps} steps done, "
-          f"{sampler.batch_clips} clips a step, {sampler.epoch_steps} steps an epoch")
+    ready.tell(f"{args.model} {args.embedding_size}-d", task, sampler)
 
     # training and evaluations: neighbours among the training clips vote, or pairs of new words are told apart
-    if new_words is not None:
-        what, look = NEW_WORDS, partial(task.auroc, new_words)
+    if ready.new_words is not None:
+        what, look = NEW_WORDS, partial(task.auroc, ready.new_words)
     elif args.loss == NONE:
         what, look = LIKE_TEACHER, partial(task.agreement, dev, lessons.dev)
     else:
         what, look = "dev", partial(task.accuracy, train, dev, search_device(ready.device, args.classify_gpu))
-    loop = fit(task, run, train, sampler, ready.device, look, what, partial(after_checkpoint, args, run, task, dev),
-               lessons and lessons.train)
+    then = partial(after_checkpoint, args, run, task, dev)
+    loop = fit(task, run, train, sampler, ready.device, look, what, then, lessons and lessons.train)
     first = parallel.leave()
     if loop.stopped_by is not None:
         return loop.say_stopped(task.done)
-    if not first:
-        return 0
-    if not loop.begun:  # a finished run was resumed
-        after_checkpoint(args, run, task, dev, loop)
-    print("saved", " and ".join(map(str, run.paths(args.model, task.done))))
-    print(f"test it with: python infer_train.py --name={args.name} --manifest={args.manifest} --model={args.model} "
-          f"--enc_step={task.done}", *repeated(args))
+    if first:
+        if not loop.begun:  # a finished run was resumed
+            then(loop)
+        print("saved", " and ".join(map(str, run.paths(args.model, task.done))))
+        print(f"test it with: python infer_train.py --name={args.name} --manifest={args.manifest} "
+              f"--model={args.model} --enc_step={task.done}", *repeated(args))
     return 0
 
 

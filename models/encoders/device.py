@@ -25,15 +25,12 @@ def pick_device(gpu: int) -> torch.device:
 def search_device(device: torch.device, wanted: int | bool) -> torch.device | None:
     """The GPU that neighbours are searched on by --classify_gpu: the number of a GPU, or True for ``device``, which
     trains; None for FAISS on the CPU, which a line says if no GPU is there."""
-    if wanted is False:
-        return None
-    if wanted is not True:
-        device = torch.device("cuda", wanted) if wanted < torch.cuda.device_count() else torch.device("cpu")
-    if device.type == "cuda":
-        return device
+    if wanted is False or (wanted is True and device.type == "cuda"):
+        return device if wanted else None
+    if wanted is not True and wanted < torch.cuda.device_count():
+        return torch.device("cuda", wanted)
     if not parallel.rank():
-        print(f"--classify_gpu: no GPU{'' if wanted is True else f' {wanted}'} here; neighbours are searched by FAISS "
-              "on the CPU", file=sys.stderr)
+        print("--classify_gpu: no such GPU here; neighbours are searched by FAISS on the CPU", file=sys.stderr)
     return None
 
 

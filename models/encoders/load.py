@@ -35,8 +35,7 @@ def load_encoder(source: str | Path, step: int | None = None, model: str | None 
     from models.encoders.waveform import WaveformEncoder
 
     run, model, step = find_checkpoint(source, step, model)
-    args = Namespace(model=model, clip_seconds=None, compression=None, hidden_size=None, embedding_size=None,
-                     parts=None)
+    args = Namespace(model=model, clip_seconds=None)
     config = find_encoder(args, run, step)
     encoder = WaveformEncoder(build_encoder(args, run, step, config), args.clip_seconds, args.compression)
     return encoder.to(device).eval()
@@ -45,26 +44,23 @@ def load_encoder(source: str | Path, step: int | None = None, model: str | None 
 def find_checkpoint(source: str | Path, step: int | None = None, model: str | None = None,
                     flag: str = "step") -> tuple[Run, str, int]:
     """The run, model and step of a run's folder or a checkpoint's path; arguments and errors as in `load_encoder`."""
-    path = Path(source)
+    path = Path(source).absolute()
     if named := _CHECKPOINT.fullmatch(path.name):
         found = MODEL_OF.get(named[1], named[1])
         for what, given, fixed in (("--model", model, found), (flag, step, int(named[2]))):
             check_fixed(what, given, fixed, f"{path}, which is of")
-        model, step, path = found, int(named[2]), path.absolute().parent.parent
-        if path / "checkpoints" != Path(source).absolute().parent:
+        if path.parent.name != "checkpoints":
             raise UserError(f"{source}: a checkpoint lies in a run's folder checkpoints/; put it there")
-    path = path.absolute()
+        model, step, path = found, int(named[2]), path.parent.parent
     if not path.is_dir():
         raise UserError(f"{source}: no folder of a run, nor a checkpoint Model-STEP-n.pt; check the name")
     run = Run(path.parent, path.name, "run")
     if model is None:
         saved = [name for name in MODELS if run.steps(name)]
         model = run.config().get("model") or (saved[0] if len(saved) == 1 else None)
-    if model is None:
-        raise UserError(f"{path}: no run with a checkpoint of {', '.join(MODELS)}; check the name" if not saved else
-                        f"{path}: has checkpoints of {', '.join(saved)}; say which by model")
     if model not in MODELS:
-        raise UserError(f"{path}: model {model!r} is none of {', '.join(MODELS)}")
+        raise UserError(f"{path}: no run with checkpoints of one of {', '.join(MODELS)}; check the name, or say which "
+                        "by model")
     return run, model, run.step(model, step, flag)
 
 
@@ -74,11 +70,9 @@ def find_initial(args: Namespace) -> tuple[Run, int, dict] | None:
     --compression, --parts or --embedding_size than its own may be asked for; see `begin_with`."""
     if args.init_from is None:
         return None
-    name, colon, number = args.init_from.rpartition(":")
-    source, step = (name, int(number)) if colon and re.fullmatch("[0-9]{1,18}", number) else (args.init_from, None)
-    if os.sep not in source:
-        source = Run(args.runs_dir, source, "--init_from").folder
-    run, _, step = find_checkpoint(source, step, args.model, "--init_from")
+    named = re.fullmatch(r"(.*?)(?::([0-9]{1,18}))?", args.init_from, re.S)
+    source = named[1] if os.sep in named[1] else Run(args.runs_dir, named[1], "--init_from").folder
+    run, _, step = find_checkpoint(source, named[2] and int(named[2]), args.model, "--init_from")
     asked = {name: getattr(args, name) for name in ("compression", "parts", "embedding_size", "clip_seconds")}
     for name in asked if asked["compression"] else ("parts", "embedding_size"):
         setattr(args, name, None)
@@ -93,20 +87,16 @@ def find_initial(args: Namespace) -> tuple[Run, int, dict] | None:
 def find_encoder(args: Namespace, run: Run, step: int) -> dict:
     """Fill in an encoder's sizes, ``clip_seconds`` and ``compression`` in ``args`` from its run. Returns the run's
     configuration, {} for the original's encoders. Raises UserError for a flag that contradicts it."""
-    config, where = run.config(), f"run {run.name!r}, which has"
-    if "model" in config:
-        check_fixed("--model", args.model, config["model"], where)
-    if "clip_seconds" in config:
-        check_fixed("--clip_seconds", args.clip_seconds, config["clip_seconds"], where)
-    compression = config.get("frontend", {}).get("compression", "log")  # `build_encoder` compares all of it
-    check_fixed("--compression", getattr(args, "compression", None), compression, where)
+    config = run.config()
+    check_fixed("--model", args.model, config.get("model", args.model), f"run {run.name!r}, which has")
     width, embedding, filters, parts = saved_sizes(run.paths(args.model, step), args.model)
-    check_fixed("--hidden_size", args.hidden_size, width, where)
-    check_fixed("--embedding_size", args.embedding_size, embedding, where)
-    check_fixed("--parts", getattr(args, "parts", None), parts, where)
-    args.clip_seconds = config.get("clip_seconds", args.clip_seconds or CLIP_SECONDS)
-    args.compression, args.hidden_size, args.embedding_size, args.filters = compression, width, embedding, filters
-    args.parts = parts
+    fixed = {"clip_seconds": config.get("clip_seconds", args.clip_seconds or CLIP_SECONDS),
+             "compression": config.get("frontend", {}).get("compression", "log"),  # `build_encoder` compares all of it
+             "hidden_size": width, "embedding_size": embedding, "parts": parts}
+    for flag, value in fixed.items():
+        check_fixed(f"--{flag}", getattr(args, flag, None), value, f"run {run.name!r}, which has")
+        setattr(args, flag, value)
+    args.filters = filters
     return config
 
 
@@ -142,8 +132,7 @@ def begin_with(args: Namespace, run: Run, step: int) -> tuple[nn.Module, bool]:
     are other ones, only the convolutions are taken."""
     from models.encoders.build import encoder_of
 
-    own = Namespace(model=args.model, clip_seconds=None, compression=None, hidden_size=None, embedding_size=None,
-                    parts=None)
+    own = Namespace(model=args.model, clip_seconds=None)
     found = build_encoder(own, run, step, find_encoder(own, run, step))
     if (own.parts, own.embedding_size, own.compression) == (args.parts, args.embedding_size, args.compression):
         return found, False

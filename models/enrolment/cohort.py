@@ -47,13 +47,12 @@ class Reference:
 def statistics(vectors: np.ndarray, cohort: np.ndarray, top: int = TOP) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation, (N,) float64 each, of the similarities of (N, D) vectors to the ``top`` most similar
     of a cohort's (M, D), all rows of length 1."""
-    top, step = min(top, len(cohort)), max(1, _CELLS // len(cohort))
-    means, deviations = np.empty(len(vectors)), np.empty(len(vectors))
+    others, step, found = max(0, len(cohort) - top), max(1, _CELLS // len(cohort)), [np.zeros((2, 0))]
     for start in range(0, len(vectors), step):
-        block = slice(start, start + step)
-        similarities = vectors[block] @ cohort.T  # (n, M)
-        nearest = np.partition(similarities, len(cohort) - top, axis=1)[:, len(cohort) - top:].astype(np.float64)
-        means[block], deviations[block] = nearest.mean(1), nearest.std(1)
+        similarities = vectors[start:start + step] @ cohort.T  # (n, M)
+        nearest = np.partition(similarities, others, axis=1)[:, others:].astype(np.float64)
+        found.append(np.stack([nearest.mean(1), nearest.std(1)]))
+    means, deviations = np.concatenate(found, axis=1)
     return means, np.maximum(deviations, _FLOOR)
 
 

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,10 +22,9 @@ from data.base.files import open_regular
 from data.base.labels import folded
 from data.base.messages import first_few
 from data.base.npz import read_npz
+from models.enrolment.enrol import unit
+from models.enrolment.whiten import Whitening
 from models.runs.checkpoints import run_of
-
-if TYPE_CHECKING:
-    from models.enrolment.whiten import Whitening
 
 KEPT = "cohort.npz"
 NEAREST = 50  # windows of the cohort whose mean similarity is a window's level
@@ -62,8 +60,7 @@ class Cohort:
         for start in range(0, len(embeddings), _ROWS):
             similar = embeddings[start:start + _ROWS] @ self.embeddings.T
             if own:
-                rows = np.arange(len(similar))
-                similar[rows, start + rows] = -1
+                np.fill_diagonal(similar[:, start:], -1)
             levels.append(np.partition(similar, len(self.embeddings) - count, axis=1)[:, -count:].mean(1))
         return np.concatenate(levels)
 
@@ -84,15 +81,13 @@ class Cohort:
 
     def without(self, names: Sequence[str]) -> np.ndarray:
         """(M',) the windows in which none of ``names``, words or phrases, is known to be said."""
-        phrases = [_words(name) for name in names]
-        return np.array([i for i, text in enumerate(self._spoken) if not any(phrase in text for phrase in phrases)],
+        return np.array([i for i, text in enumerate(self._spoken) if not any(_words(name) in text for name in names)],
                         np.int64)
 
     def learnt_from(self, names: Sequence[str]) -> dict[str, int]:
         """Of those ``names`` that the whitening has seen, in how many clips."""
         texts = [] if self.whitening is None else list(map(_words, self.words))
-        counts = {name: sum(_words(name) in text for text in texts) for name in names}
-        return {name: count for name, count in counts.items() if count}
+        return {name: count for name in names if (count := sum(_words(name) in text for text in texts))}
 
     @cached_property
     def _spoken(self) -> list[str]:
@@ -118,24 +113,19 @@ def pack(embeddings: np.ndarray, spoken: Sequence[str], sha256: str, whitening: 
 
 def unpack(content: bytes, sha256: str, width: int) -> Cohort | str:
     """A cohort, or what is wrong with its file for the encoder of this SHA-256 and width."""
-    from models.enrolment.whiten import Whitening
-
     try:
         kept = read_npz(io.BytesIO(content))
-        whole, spoken, of = kept["windows"], kept["spoken"], str(kept["sha256"])
-        whitening, words = None, None
-        if "factor" in kept:
-            whitening, words = Whitening(kept["centre"], kept["factor"]), kept["words"]
+        whole, spoken, of, words = kept["windows"], kept["spoken"], str(kept["sha256"]), kept.get("words")
+        whitening = Whitening(kept["centre"], kept["factor"]) if "factor" in kept else None
     except (OSError, ValueError, KeyError) as error:
         return f"cannot be read ({error})"
     if of != sha256:
         return "is not of this encoder"
     embeddings = whole.astype(np.float32)
-    length = np.linalg.norm(embeddings, axis=1, keepdims=True) if embeddings.ndim == 2 else np.zeros(0)
-    if embeddings.shape != (len(spoken), width) or not len(spoken) or not (length > 0).all() or \
+    if embeddings.shape != (len(spoken), width) or not len(spoken) or not embeddings.any(1).all() or \
             (whitening is not None and not whitening.fits(width)):
         return "is damaged"
-    return Cohort(embeddings / length, spoken, hashlib.sha1(content).hexdigest(), content, whitening, words)
+    return Cohort(unit(embeddings), spoken, hashlib.sha1(content).hexdigest(), content, whitening, words)
 
 
 def tell_learnt(counts: dict[str, int]) -> list[str]:

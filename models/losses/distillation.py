@@ -17,12 +17,8 @@ class Distillation(nn.Module):
     """1 - cosine of student and teacher, plus 5 times the mean squared difference of their matrices of cosines.
 
     The teacher's embeddings are compared in as many numbers as the student has: their mean is taken off, and their
-    first principal components are kept, turned into the student's space where it has learned before.
-
-    Args:
-        teacher: T, numbers of a teacher's embedding.
-        student: D, numbers of a student's.
-    """
+    first principal components are kept, turned into the student's space where it has learned before. ``teacher`` and
+    ``student`` are the sizes of embeddings, T and D."""
 
     def __init__(self, teacher: int, student: int):
         super().__init__()
@@ -31,12 +27,8 @@ class Distillation(nn.Module):
 
     def settle(self, embeddings: np.ndarray, students: np.ndarray | None = None,
                rows: np.ndarray | None = None) -> None:
-        """Find the projection from the teacher's embeddings (N, T) of the training clips.
-
-        Args:
-            students: (n, D), the embeddings that a trained student gives the clips at ``rows``: the projection is
-                turned to come as near to them as it can (orthogonal Procrustes). None for a student that begins anew.
-        """
+        """Find the projection from the teacher's embeddings (N, T) of the training clips. It is turned to come as near
+        as it can (orthogonal Procrustes) to ``students`` (n, D), what a trained student gives the clips at ``rows``."""
         some = np.linspace(0, len(embeddings) - 1, min(SAMPLE, len(embeddings))).astype(np.int64)
         sample = torch.from_numpy(np.asarray(embeddings[some], np.float32)).double()
         mean = sample.mean(0)

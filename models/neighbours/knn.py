@@ -44,12 +44,11 @@ def check_finite(embeddings: np.ndarray, what: str, clips: Manifest | None = Non
     with np.errstate(over="ignore", invalid="ignore"):
         lengths = np.sqrt(np.einsum("nd,nd->n", embeddings, embeddings))
         rows = np.flatnonzero(~(np.abs(lengths - 1) < _LENGTH))  # NaN is not below anything
-    if not len(rows):
-        return
-    first = f"clip {rows[0]}" if clips is None else clips.files[clips.file[rows[0]]]
-    wrong = "no numbers" if not np.isfinite(lengths[rows]).all() else f"of length {lengths[rows[0]]:.3g} instead of 1"
-    raise UserError(f"{len(rows)} of the {len(embeddings)} embeddings of the {what} are {wrong} (first: {first}); this "
-                    "encoder's training diverged: use an earlier --enc_step, or train with a lower --lr")
+    if len(rows):
+        first = f"clip {rows[0]}" if clips is None else clips.files[clips.file[rows[0]]]
+        raise UserError(f"{len(rows)} of the {len(embeddings)} embeddings of the {what} are no numbers, or not of "
+                        f"length 1 (first: {first}); this encoder's training diverged: use an earlier --enc_step, or "
+                        "train with a lower --lr")
 
 
 def few_clips(counts: np.ndarray, labels: Sequence[str], k: int) -> str | None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import NormalDist
 
 import numpy as np
 
@@ -16,7 +15,6 @@ from models.runs.provenance import known_words
 
 HEADINGS = {"accuracy": "accuracy", "auroc": "AUROC", "equal_error_rate": "equal-error rate",
             **{f"accuracy_at_{percent}_percent": f"accuracy at {percent} % FA" for percent in PERCENTS}}
-TICKS = np.array([0.001, 0.01, 0.1, 0.5, 1, 2, 5, 10, 20, 40, 60, 80, 90, 95, 98, 99, 99.9, 99.99, 99.999]) / 100
 _ANYTHING = {"unknown", "silence", "noise", "background", "other", "others"}  # words, and names of classes of no word
 _NAMED = 10  # words in a line
 _STYLES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 3)), (0, (7, 2, 1, 2, 1, 2)))  # as many as methods drawn
@@ -28,7 +26,7 @@ def report_enrolment(out: Path, outcome: Enrolment) -> dict:
     results, truth, facts = outcome.results, outcome.truth, outcome.facts
     unknown = int((truth == UNKNOWN).sum())
     allowed = {f"at_{percent}_percent": accepted_at(percent, unknown) for percent in PERCENTS}
-    _print(outcome, unknown, allowed)
+    _print(outcome, unknown)
     means = [{"method": r.method, "shots": r.shots}
              | {f"{name}_{kind}": value for name in r.figures
                 for kind, value in zip(("mean", "std"), _mean_and_deviation(r, name), strict=True)} for r in results]
@@ -45,7 +43,7 @@ def report_enrolment(out: Path, outcome: Enrolment) -> dict:
     return write_report(out, outcome.stem, content, rows, {"det": draw_errors(outcome)} if unknown else None)
 
 
-def _print(outcome: Enrolment, unknown: int, allowed: dict[str, int]) -> None:
+def _print(outcome: Enrolment, unknown: int) -> None:
     """What was tested, the table, and what was chosen on dev."""
     results, truth, facts = outcome.results, outcome.truth, outcome.facts
     print(f"{len(facts['enrolled'])} words enrolled, {len(truth) - unknown:,} test clips of them"
@@ -55,29 +53,24 @@ def _print(outcome: Enrolment, unknown: int, allowed: dict[str, int]) -> None:
         print(f"no test clip of {len(without)} of these words, which no figure is about: "
               + first_few(map(visible, without)))
     print(markdown(cells(results)))
-    if chosen := facts.get("chosen_on_dev"):  # as `models.report.enrolled_words.choose` has it
-        figure, best = chosen["figure"], "highest" if chosen["figure"] == "accuracy" else "lowest"
-        print(f"chosen on dev ({chosen['clips']:,} clips, {chosen['unknown_clips']:,} of them unknown), by the {best} "
+    if chosen := facts.get("chosen_on_dev"):  # as `models.report.enrolled_words.choose_on_dev` has it
+        figure = chosen["figure"]
+        print(f"chosen on dev ({chosen['clips']:,} clips, {chosen['unknown_clips']:,} of them unknown), by the "
               f"{HEADINGS[figure]} there: " + "; ".join(
                   f"{one['shots']} clip{'s' * (one['shots'] > 1)}: {one['method']} ({100 * one[figure]:.2f})"
                   for one in chosen["chosen"]))
-    if unknown and unknown < 100 * len(allowed):
-        print("at FA, false acceptance, no more than " + ", ".join(
-            f"{count} of {unknown} unknown clips ({percent} %)" for percent, count in
-            zip(PERCENTS, allowed.values(), strict=True)) + " are accepted")
 
 
 def tell_trained(enrolled: Sequence[str], unknown: Sequence[str], config: dict, all_words: bool = False) -> dict:
     """Print which of the words an encoder was trained on, if any; the same as facts, {} where its run does not say.
 
-    A class to reject that is called "unknown" or the like mostly has whatever is not enrolled, and none of that word in
-    it: such a label is named apart, unless ``all_words``.
+    A class to reject that is called "unknown" or the like mostly has whatever is not enrolled: it is no word, unless
+    ``all_words``.
     """
     if "labels" not in config:
         return {}
-    found = {"enrolled": known_words(enrolled, config), "unknown": known_words(unknown, config)}
-    doubtful = [label for label in found["unknown"] if folded(label) in _ANYTHING and not all_words]
-    found["unknown"] = [label for label in found["unknown"] if label not in doubtful]
+    found = {"enrolled": known_words(enrolled, config), "unknown": [
+        label for label in known_words(unknown, config) if all_words or folded(label) not in _ANYTHING]}
     facts = {f"{what}_words_trained_on": known for what, known in found.items()}
     if any(found.values()):
         facts["note on words"] = ("the encoder was trained on " + " and ".join(
@@ -85,9 +78,6 @@ def tell_trained(enrolled: Sequence[str], unknown: Sequence[str], config: dict, 
             for (what, known), labels in zip(found.items(), (enrolled, unknown), strict=True) if known)
             + ": these are not new to it")
         print(facts["note on words"])
-    if doubtful:
-        print(f"{', '.join(map(visible, doubtful))}: a label of the encoder's training, too, which tells nothing if it "
-              "is a word in one of the two and any other sound in the other")
     return facts
 
 
@@ -114,38 +104,23 @@ def draw_errors(outcome: Enrolment) -> bytes:
     its own scores give. Only comparisons with a class's mean are drawn: more could not be told apart."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure  # not pyplot: no window system, no global state
+    from sklearn.metrics import DetCurveDisplay
 
     results = [r for r in outcome.results if not r.method.endswith((NEAREST, BOTH))]
     known, unknown = outcome.truth != UNKNOWN, outcome.truth == UNKNOWN
     accepted = np.arange(unknown.sum() + 1) / unknown.sum()
-    curves = [np.mean([misses(score[known], score[unknown]) for score in r.score], axis=0) for r in results]
-    # From the tick below what one clip is of all, the same on both axes, to the one above the worst curve.
-    low = max(np.searchsorted(TICKS, min(0.1, 1 / unknown.sum(), 1 / known.sum()), "right") - 1, 0)
-    high = np.searchsorted(TICKS, max(0.5, *(curve[1:][curve[1:] < 1].max() for curve in curves)))
-    ticks = TICKS[low:high + 1]
-
     methods, shots = list(dict.fromkeys(r.method for r in results)), sorted({r.shots for r in results})
-    figure = Figure(figsize=(6.4, 6.4))
-    axes = figure.add_subplot()
-    axes.plot(_deviates(ticks), _deviates(ticks), color="0.8", linewidth=1, zorder=0)
-    for result, curve in zip(results, curves, strict=True):
-        inside = (curve > 0) & (curve < 1) & (accepted > 0) & (accepted < 1)
-        axes.plot(_deviates(accepted[inside]), _deviates(curve[inside]), drawstyle="steps-post", linewidth=1.8,
-                  color=colormaps["viridis"](0.85 * shots.index(result.shots) / max(len(shots) - 1, 1)),
-                  linestyle=_STYLES[methods.index(result.method) % len(_STYLES)],
-                  label=f"{result.method}, {result.shots} {'clip' if result.shots == 1 else 'clips'}")
-    for axis, limit in ((axes.xaxis, axes.set_xlim), (axes.yaxis, axes.set_ylim)):
-        axis.set_ticks(_deviates(ticks), [f"{100 * tick:g}" for tick in ticks], fontsize=9)
-        limit(*_deviates(ticks[[0, -1]]))
+    axes = Figure(figsize=(6.4, 6.4)).add_subplot()
+    for result in results:
+        curve = np.mean([misses(score[known], score[unknown]) for score in result.score], axis=0)
+        DetCurveDisplay(fpr=accepted, fnr=curve).plot(
+            axes, drawstyle="steps-post", linewidth=1.8, linestyle=_STYLES[methods.index(result.method) % len(_STYLES)],
+            color=colormaps["viridis"](0.85 * shots.index(result.shots) / max(len(shots) - 1, 1)),
+            label=f"{result.method}, {result.shots} {'clip' if result.shots == 1 else 'clips'}")
     axes.grid(color="0.92", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.set_xlabel(f"false acceptance: % of {unknown.sum():,} clips of unknown words accepted")
-    axes.set_ylabel(f"miss: % of {known.sum():,} clips of enrolled words rejected")
+    axes.set_xlabel(f"false acceptance: share of {unknown.sum():,} clips of unknown words accepted")
+    axes.set_ylabel(f"miss: share of {known.sum():,} clips of enrolled words rejected")
     axes.set_title(visible(outcome.stem), fontsize=11, parse_math=False)
     axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0, frameon=False, fontsize=9,
                 title="enrolled a class", handlelength=3)
-    return png(figure)
-
-
-def _deviates(shares: np.ndarray) -> np.ndarray:
-    return np.array([NormalDist().inv_cdf(share) for share in shares])
+    return png(axes.figure)

@@ -103,7 +103,9 @@ def write_outcome(args, out: Path, outcome: Enrolment, unknown: np.ndarray) -> N
 
 def choose_on_dev(subject: Subject, words: Words, templates: Embedded, drawn: np.ndarray,
                   reference: cohort.Reference | None) -> dict | None:
-    """The way of scoring that does best on dev clips, by the same enrolled clips; None where there are no such."""
+    """The way of scoring that does best on dev clips, by the same enrolled clips, for each number of them: that with
+    the least equal-error rate or, where no word is unknown, the highest accuracy. None where there are no such clips.
+    """
     dev = subject.clips.get("dev")
     if dev is None:
         return None
@@ -114,20 +116,17 @@ def choose_on_dev(subject: Subject, words: Words, templates: Embedded, drawn: np
     truth = enrol.targets(dev.manifest.label[rows], words[0])
     results = enrol.evaluate(ways_to_score(subject.embed("dev", rows), templates.vectors, reference), drawn,
                              subject.args.shots, truth)
-    figure, chosen = choose(results)
-    return {"clips": len(rows), "unknown_clips": int((truth == enrol.UNKNOWN).sum()), "figure": figure,
-            "chosen": [{"shots": n, "method": method, figure: value} for n, (method, value) in chosen.items()],
-            "results": [{"method": r.method, "shots": r.shots} | {
-                key: float(np.mean(values)) for key, values in r.figures.items()} for r in results]}
+    means = [{"method": r.method, "shots": r.shots} | {key: float(np.mean(values)) for key, values in r.figures.items()}
+             for r in results]
+    return {"clips": len(rows), "unknown_clips": int((truth == enrol.UNKNOWN).sum()), **choose(means)}
 
 
 def dev_clips(dev: Clips, corpus: Corpus, words: Words, others: Sequence[Clips]) -> np.ndarray | str:
     """At most 2,000 dev clips of the words, classes that are enrolled and classes that are unknown; or why there are
     none. They must not be among ``others``: the clips that are enrolled from, and the test clips."""
     chosen = [np.flatnonzero(np.isin(dev.manifest.label, classes)) for classes in words]
-    for rows, classes, what in zip(chosen, words, ("an enrolled", "an unknown"), strict=True):
-        if len(classes) and not len(rows):
-            return f"the dev set has no clip of {what} word"
+    if any(len(classes) and not len(rows) for rows, classes in zip(chosen, words, strict=True)):
+        return "the dev set has no clip of an enrolled, or of an unknown word"
     rows = np.concatenate([part[spread(dev.manifest.label[part], DEV_CLIPS // 2)] for part in chosen])
     known = reduce(Record.__or__, (Record.of(clips, corpus) for clips in others))
     if same := known.seen(dev, corpus, rows)[0]:
@@ -135,39 +134,34 @@ def dev_clips(dev: Clips, corpus: Corpus, words: Words, others: Sequence[Clips])
     return np.sort(rows)
 
 
-def choose(results: Sequence[enrol.Result]) -> tuple[str, dict[int, tuple[str, float]]]:
-    """For each number of enrolled clips the method with the least equal-error rate or, where no word is unknown, with
-    the highest accuracy; the first of equal ones. Returns the figure's name; and by the number of clips (method, its
-    mean over the draws)."""
-    figure, best = ("equal_error_rate", min) if "equal_error_rate" in results[0].figures else ("accuracy", max)
-    tried: dict[int, list[tuple[str, float]]] = {}
-    for result in sorted(results, key=lambda result: result.shots):
-        tried.setdefault(result.shots, []).append((result.method, float(result.figures[figure].mean())))
-    return figure, {shots: best(of_shots, key=lambda one: one[1]) for shots, of_shots in tried.items()}
+def choose(results: Sequence[dict]) -> dict:
+    """The name of the figure that decides, the best of the results by it for each number of clips, and all results."""
+    figure, best = ("equal_error_rate", min) if "equal_error_rate" in results[0] else ("accuracy", max)
+    chosen = [best((r for r in results if r["shots"] == shots), key=lambda one: one[figure])
+              for shots in sorted({r["shots"] for r in results})]
+    return {"figure": figure, "chosen": [{key: r[key] for key in ("shots", "method", figure)} for r in chosen],
+            "results": results}
 
 
 def choose_cohort(subject: Subject, words: Words) -> tuple[cohort.Reference, dict] | tuple[None, None]:
     """The cohort that --cohort names, the one kept beside the encoder, or the encoder's training set; and its facts."""
     args, taken = subject.args, [subject.clips["train"].manifest.labels[c] for c in np.concatenate(words)]
-    if args.cohort is None and (kept := kept_cohort(Path(subject.facts["encoder"]), args.embedding_size, taken)):
-        return kept
     try:
-        name, clips = open_cohort(subject, taken, words)
+        found = (args.cohort is None and kept_cohort(Path(subject.facts["encoder"]), args.embedding_size, taken)) or \
+            open_cohort(subject, taken, words)
     except UserError as error:
         if args.cohort:
             raise
         print(f"no cohort to normalise scores by: {error}")
         return None, None
-    embedded = embed_clips(subject.encoder, subject.frontend, clips, title="embedding cohort")
-    check_finite(embedded, "cohort", clips.manifest)
-    reference, others = cohort.Reference.of_clips(embedded, clips.manifest.label), len(np.unique(clips.manifest.label))
+    reference, facts = found
     count = len(reference.vectors)
     used = min(cohort.TOP, count)
-    print(f"cohort: {len(clips):,} clips of {others} other words of --manifest {name}; scores are also normalised "
-          f"by the {used} most similar of {count:,}, and embeddings whitened by "
-          + ("all" if reference.whitening else "none: too few clips of a word"))
-    return reference, {"manifest": name, "path": str(clips.manifest.path), "clips": len(clips), "words": others,
-                       "held_against": count, "most_similar": used}
+    what = f"{facts['clips']:,} clips of {facts['words']} other words of --manifest {facts['manifest']}" \
+        if "clips" in facts else f"{facts['windows']:,} windows of running speech kept in {facts['file']}"
+    print(f"cohort: {what}; scores are also normalised by the {used} most similar of {count:,}"
+          + ", and embeddings whitened" * bool(reference.whitening))
+    return reference, facts | {"held_against": count, "most_similar": used}
 
 
 def kept_cohort(checkpoint: Path, width: int, taken: list[str]) -> tuple[cohort.Reference, dict] | None:
@@ -181,28 +175,25 @@ def kept_cohort(checkpoint: Path, width: int, taken: list[str]) -> tuple[cohort.
     except UserError as error:  # another step's, perhaps, which is no reason not to test this one
         print(f"the cohort beside the encoder is not used: {error}")
         return None
-    path, count, reference = place_of(checkpoint), len(rows), cohort.Reference(kept.plain[rows], kept.whitening)
-    used = min(cohort.TOP, count)
-    print(f"cohort: {count:,} windows of running speech kept in {path}; scores are also normalised by the {used} most "
-          f"similar of them, and embeddings whitened by {'it' if reference.whitening else 'none: it has no whitening'}")
     for line in tell_learnt(seen := kept.learnt_from(taken)):
         print(line)
-    return reference, {"file": str(path), "sha1": kept.digest, "windows": count, "held_against": count,
-                       "most_similar": used, "whitening_learnt_from": seen}
+    return cohort.Reference(kept.plain[rows], kept.whitening), {
+        "file": str(place_of(checkpoint)), "sha1": kept.digest, "windows": len(rows), "whitening_learnt_from": seen}
 
 
-def open_cohort(subject: Subject, taken: list[str], words: Words) -> tuple[str, Clips]:
-    """The name of a data set and its clips that make a cohort. It has none of the ``taken`` words, nor clips of them
-    under another label, such as "other words". Raises UserError if there is none, or one of too few clips."""
+def open_cohort(subject: Subject, taken: list[str], words: Words) -> tuple[cohort.Reference, dict]:
+    """A cohort of a data set's clips, and what it is. It has none of the ``taken`` words, nor clips of them under
+    another label, such as "other words". Raises UserError if there is none, or one of too few clips."""
     args = subject.args
     name, chosen = cohort.find(args, subject.config, taken)
     clips = session.clips_of(args, chosen, f"{name}-cohort")
     parts = [part.subset(np.flatnonzero(np.isin(part.manifest.label, np.concatenate(words))))
              for part in subject.clips.values()]
     tested = reduce(Record.__or__, (Record.of(part, subject.corpus) for part in parts if len(part)))
-    if (known := tested.known(clips)).any():
-        print(f"{known.sum():,} of the cohort's {len(clips):,} clips, whose labels are other words, are clips of "
-              "enrolled or unknown words in what is tested, and left out")
-        clips = clips.subset(np.flatnonzero(~known))
+    clips = clips.subset(np.flatnonzero(~tested.known(clips)))
     cohort.check_enough(name, len(clips))  # again: bad audio may have been left out
-    return name, clips
+    embedded = embed_clips(subject.encoder, subject.frontend, clips, title="embedding cohort")
+    check_finite(embedded, "cohort", clips.manifest)
+    return cohort.Reference.of_clips(embedded, clips.manifest.label), {
+        "manifest": name, "path": str(clips.manifest.path), "clips": len(clips),
+        "words": len(np.unique(clips.manifest.label))}

@@ -63,12 +63,10 @@ def _intervals(cell: np.ndarray, words: tuple[np.ndarray, np.ndarray], vocabular
 
 def table(rows: Sequence[dict]) -> str:
     """The rows of `measure`, per cent, as a Markdown table."""
-    cells = [_HEAD]
-    for row in rows:
-        cells.append((row["pairs"], *(f"{row[f'{kind}_word_pairs']:,}" for kind in ("same", "different")), *(
+    return markdown([_HEAD, *(
+        (row["pairs"], f"{row['same_word_pairs']:,}", f"{row['different_word_pairs']:,}", *(
             text for name in _FIGURES for text in (_percent(row[name]), " to ".join(
-                map(_percent, row.get(f"{name}_interval", [None])))))))
-    return markdown(cells)
+                map(_percent, row.get(f"{name}_interval", [None])))))) for row in rows)])
 
 
 def report_new_words(out: Path, stem: str, rows: Sequence[dict], new: Manifest, facts: dict,

@@ -43,18 +43,14 @@ def write_projector(out: Path, stem: str, embeddings: np.ndarray, utterances: Ma
     """Write ``<stem>-vectors.tsv`` and ``-metadata.tsv`` for TensorBoard's projector; the arguments are `plot`'s."""
     with write_atomically(Path(out) / f"{stem}-vectors.tsv") as file:
         np.savetxt(file, embeddings, "%.9g", "\t")  # nine digits give the same float32 again
-    columns = {"label": [utterances.labels[c] for c in utterances.label]}
-    if predicted is not None:
-        columns["prediction"] = [utterances.labels[c] for c in predicted]
-    if len(unknown):
-        columns["kind"] = ["unknown" if c in unknown else "enrolled" for c in utterances.label]
-    if any(utterances.speaker):
-        columns["speaker"] = [speaker or "" for speaker in utterances.speaker]
-    columns["path"] = [utterances.files[i] for i in utterances.file]
-    if utterances.offset.any():
-        columns["offset"] = [f"{offset:.6f}" for offset in utterances.offset]
+    columns = {"label": [utterances.labels[c] for c in utterances.label],
+               "prediction": [] if predicted is None else [utterances.labels[c] for c in predicted],
+               "kind": ["unknown" if c in unknown else "enrolled" for c in utterances.label] * bool(len(unknown)),
+               "speaker": [speaker or "" for speaker in utterances.speaker] * bool(any(utterances.speaker)),
+               "path": [utterances.files[i] for i in utterances.file],
+               "offset": [f"{offset:.6f}" for offset in utterances.offset] * bool(utterances.offset.any())}
     with write_atomically(Path(out) / f"{stem}-metadata.tsv") as file:
-        for row in zip(*([name, *cells] for name, cells in columns.items()), strict=True):
+        for row in zip(*([name, *cells] for name, cells in columns.items() if cells), strict=True):
             file.write("\t".join(cell.translate(_UNFIT) for cell in row) + "\n")
 
 
@@ -81,30 +77,25 @@ def map_of(stem: str, embeddings: np.ndarray, utterances: Manifest, predicted: n
 def summary(figures: dict) -> str:
     """The figures of `Pairs.figures` for the terminal, in a line."""
     parts = [f"{figures[f'{kind}_mean']:.3f} between {figures[f'{kind}_pairs']:,} pairs of clips of {what}"
-            for kind, what in (("same_word", "the same word"), ("different_word", "different words"))
-            if figures[f"{kind}_pairs"]]
+             for kind, what in (("same_word", "the same word"), ("different_word", "different words"))
+             if figures[f"{kind}_pairs"]]
     if figures["auroc"] is not None:
-        parts.append(f"AUROC {figures['auroc']:.4f}")
-        parts.append(f"equal-error rate {100 * figures['equal_error_rate']:.2f} % at "
-                    f"{figures['equal_error_threshold']:.3f}")
+        parts += [f"AUROC {figures['auroc']:.4f}", f"equal-error rate {100 * figures['equal_error_rate']:.2f} % at "
+                  f"{figures['equal_error_threshold']:.3f}"]
     return "squared distance: " + (", ".join(parts) or "no pair of clips")
 
 
 def project(embeddings: np.ndarray) -> np.ndarray:
-    """t-SNE of (N, D) unit vectors in two dimensions, (N, 2) float32, begun at their principal components. By one
-    thread: with more the rounding, and then the picture, differs from run to run."""
+    """t-SNE of (N, D) unit vectors in two dimensions, (N, 2) float32. By one thread: with more the rounding, and then
+    the picture, differs from run to run."""
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
     if len(embeddings) < 2:
         return np.zeros((len(embeddings), 2), np.float32)
     with threadpool_limits(1):
-        centred = embeddings - embeddings.mean(0)
-        components = np.linalg.svd(centred, full_matrices=False)[2][:2]
-        start = np.zeros((len(embeddings), 2), np.float32)  # one column stays so for one-dimensional embeddings
-        start[:, :len(components)] = centred @ components.T
-        start *= 1e-4 / max(start[:, 0].std(), 1e-12)  # scikit-learn's scale; equal clips stay at one point
-        return TSNE(perplexity=min(30, (len(embeddings) - 1) / 3), init=start, random_state=0).fit_transform(embeddings)
+        return TSNE(perplexity=min(30, (len(embeddings) - 1) / 3), init="random", random_state=0).fit_transform(
+            embeddings)
 
 
 def draw_map(labels: Sequence[str], points: np.ndarray, truth: np.ndarray, ranked: Sequence[int], title: str,
@@ -112,7 +103,9 @@ def draw_map(labels: Sequence[str], points: np.ndarray, truth: np.ndarray, ranke
     """The embeddings' map as a PNG: points (N, 2), a colour and a shape for each class, its name at its median clip.
     The classes get one of 40 colours and shapes as they are ``ranked``; where that leaves some grey, the title says so,
     and that those with ``why`` are not. Those ``unknown`` are drawn hollow."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # not pyplot: no window system, no global state
+    from matplotlib.patheffects import withStroke
 
     occurring = np.unique(truth)
     shown = [c for c in ranked if c in occurring][:COLOURED]
@@ -137,27 +130,23 @@ def draw_map(labels: Sequence[str], points: np.ndarray, truth: np.ndarray, ranke
     others = points[~coloured]
     if len(others):
         handles.append(axes.scatter(*others.T, 8, color="0.85", linewidths=0, zorder=1))
+    if len(others):
+        names = [*names, "other classes"]
     with quietly():
-        _legend(axes, handles, [*names, *["other classes"] * bool(len(others))], any(c in unknown for c in shown))
-        _write_names(figure, {name: points[truth == c] for c, name in zip(shown, names, strict=True)})
+        legend = axes.legend(handles, ["name"] * len(names), loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False,
+                             borderaxespad=0, fontsize=9, ncols=1 if len(names) <= 25 else 2, alignment="left",
+                             title="filled: enrolled\nhollow: unknown" if {*shown} & {*unknown} else "")
+        for text, name in zip(legend.get_texts(), names, strict=True):  # afterwards: "_unknown_" would be left out
+            text.set(text=name, parse_math=False)
+        renderer, taken = FigureCanvasAgg(figure).get_renderer(), []
+        for c, name in zip(shown, names, strict=False):  # at the clip next to the class's median
+            own = points[truth == c]
+            middle = own[np.argmin(((own - np.median(own, axis=0)) ** 2).sum(1))]
+            text = axes.text(*middle, name, ha="center", va="center", fontsize=9, zorder=4, parse_math=False,
+                             path_effects=[withStroke(linewidth=2.5, foreground="white")])
+            taken.append(text.get_window_extent(renderer))
+            text.set_visible(not any(taken[-1].overlaps(other) for other in taken[:-1]))  # the legend has it
         return png(figure)
-
-
-def _write_names(figure, points: dict[str, np.ndarray]) -> None:
-    """Write each class's name at the one of its points, (N, 2), next to their median, where there is room."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.patheffects import withStroke
-
-    renderer, axes, taken = FigureCanvasAgg(figure).get_renderer(), figure.axes[0], []
-    for name, own in points.items():
-        middle = own[np.argmin(((own - np.median(own, axis=0)) ** 2).sum(1))]
-        text = axes.text(*middle, name, ha="center", va="center", fontsize=9, zorder=4, parse_math=False,
-                         path_effects=[withStroke(linewidth=2.5, foreground="white")])
-        box = text.get_window_extent(renderer)
-        if any(box.overlaps(other) for other in taken):
-            text.set_visible(False)  # the legend has it
-        else:
-            taken.append(box)
 
 
 def draw_distances(pairs: Pairs, title: str) -> bytes:
@@ -187,14 +176,3 @@ def draw_distances(pairs: Pairs, title: str) -> bytes:
         axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0, frameon=False, fontsize=9,
                     title="two clips of", alignment="left", labelspacing=1)
     return png(figure)
-
-
-def _legend(axes, handles: Sequence, names: Sequence[str], hollow: bool) -> None:
-    legend = axes.legend(handles, ["name"] * len(names), loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0,
-                         frameon=False, fontsize=9, ncols=1 if len(names) <= 25 else 2, scatterpoints=1,
-                         title="filled: enrolled\nhollow: unknown" if hollow else None, alignment="left")
-    for text, name in zip(legend.get_texts(), names, strict=True):  # afterwards: "_unknown_" would be left out
-        text.set_parse_math(False)
-        text.set_text(name)
-    for handle in legend.legend_handles:
-        handle.set_sizes([40])

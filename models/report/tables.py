@@ -6,6 +6,7 @@ The figures of each class are over those that have test clips.
 """
 
 import csv
+import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from data.base.errors import UserError
 from data.base.files import write_atomically
 from data.base.labels import visible
 from models.report.drawing import markdown, png, quietly, short_names
@@ -26,15 +26,9 @@ MOST_DRAWN, DRAWN_OF_MORE = 60, 40  # classes in a picture: all of them up to th
 
 def report(out: Path, outcome: Outcome) -> dict:
     """Print the figures of a test and write ``<stem>.json``, ``<stem>.csv`` and ``<stem>-confusion.png`` into ``out``.
-    Returns what is in the JSON. Raises UserError if distances or scores are no numbers."""
+    Returns what is in the JSON."""
     tested, predicted = outcome.tested, outcome.predicted
     labels, truth = tested.labels, tested.label
-    for values, what in ((outcome.distances, "distances"), (outcome.scores, "probabilities")):
-        bad = [] if values is None else np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(1))
-        if len(bad):
-            raise UserError(f"{len(bad)} of the {len(truth)} test clips have {what} that are no numbers (first: "
-                            f"{tested.files[tested.file[bad[0]]]}); this checkpoint's training diverged: use one of an "
-                            "earlier step, or train with a lower --lr")
     result = figures(labels, truth, predicted)
     print(summary(result))
     if outcome.by_k and len(outcome.by_k) > 1:
@@ -52,19 +46,16 @@ def write_report(out: Path, stem: str, content: dict, rows: Iterable[Sequence] =
                  pictures: Mapping[str, bytes] | None = None) -> dict:
     """Write ``content`` and versions as ``<stem>.json``, ``rows`` as ``<stem>.csv``, and PNGs as ``<stem>-<name>.png``.
     Returns what is in the JSON."""
-    out, content, rows, names = Path(out), content | {"versions": versions()}, list(rows), [f"{stem}.json"]
-    with write_atomically(out / names[0]) as file:
-        file.write(to_json(content) + "\n")
-    if rows:
-        names.append(f"{stem}.csv")
-        with write_atomically(out / names[-1]) as file:
-            csv.writer(file, lineterminator="\n").writerows(rows)
-    for name, picture in (pictures or {}).items():
-        names.append(f"{stem}-{name}.png")
-        with write_atomically(out / names[-1], "wb") as file:
-            file.write(picture)
-    *before, last = [str(out / names[0]), *names[1:]]
-    print("wrote", f"{', '.join(before)} and {last}" if before else last)
+    content = content | {"versions": versions()}
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows(rows)
+    files = {f"{stem}.json": to_json(content) + "\n", f"{stem}.csv": table.getvalue()}
+    files |= {f"{stem}-{name}.png": picture for name, picture in (pictures or {}).items()}
+    for name, made in files.items():
+        if made:
+            with write_atomically(Path(out) / name, "w" if isinstance(made, str) else "wb") as file:
+                file.write(made)
+    print("wrote", Path(out) / ", ".join(name for name, made in files.items() if made))
     return content
 
 
@@ -76,13 +67,10 @@ def cells_by_k(rows: Sequence[dict]) -> list[tuple[str, ...]]:
 
 def save_arrays(out: Path, stem: str, **arrays: np.ndarray) -> None:
     """Write every array as ``<out>/<stem>-<name>.npy``, and print that."""
-    written = []
     for name, array in arrays.items():
-        path = Path(out) / f"{stem}-{name}.npy"
-        with write_atomically(path, "wb") as file:
+        with write_atomically(Path(out) / f"{stem}-{name}.npy", "wb") as file:
             np.save(file, array, allow_pickle=False)
-        written.append(f"{path} {array.shape}")
-    print("wrote " + ", ".join(written))
+    print("wrote " + ", ".join(f"{Path(out) / stem}-{name}.npy {array.shape}" for name, array in arrays.items()))
 
 
 def figures(labels: Sequence[str], truth: np.ndarray, predicted: np.ndarray) -> dict:
@@ -91,8 +79,7 @@ def figures(labels: Sequence[str], truth: np.ndarray, predicted: np.ndarray) -> 
     ``confusion[true][predicted]`` every count that is not zero."""
     from sklearn.metrics import f1_score
 
-    support = np.bincount(truth, minlength=len(labels))
-    right = np.bincount(truth[truth == predicted], minlength=len(labels))
+    support, right = (np.bincount(rows, minlength=len(labels)) for rows in (truth, truth[truth == predicted]))
     pairs = count_predictions(truth, predicted)
     confusion: dict[str, dict[str, int]] = {}
     for (true, guess), count in pairs.items():
@@ -101,15 +88,12 @@ def figures(labels: Sequence[str], truth: np.ndarray, predicted: np.ndarray) -> 
         "accuracy": float(np.mean(truth == predicted)),
         "f1_macro": float(f1_score(truth, predicted, average="macro", zero_division=0)),
         "f1_classes": len(np.union1d(truth, predicted)),
-        "clips": len(truth),
-        "correct": int(right.sum()),
-        "labels": len(labels),
+        "clips": len(truth), "correct": int(right.sum()), "labels": len(labels),
         "classes": [{"label": labels[c], "accuracy": float(right[c] / support[c]), "correct": int(right[c]),
                      "clips": int(support[c])} for c in np.flatnonzero(support)],
         "confused_pairs": [{"label": labels[true], "prediction": labels[guess], "clips": pairs[true, guess]}
                            for true, guess in _errors(pairs)],
-        "confusion": confusion,
-    }
+        "confusion": confusion}
 
 
 def worst_first(result: dict) -> list[dict]:
@@ -147,15 +131,11 @@ def draw_confusion(labels: Sequence[str], truth: np.ndarray, predicted: np.ndarr
     """The confusion matrix of `drawn_classes` as a PNG: colour is the share of a true class's clips."""
     from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure  # not pyplot: no window system, no global state
+    from sklearn.metrics import confusion_matrix
 
     shown, title = drawn_classes(truth, predicted, title)
-    place = {c: i for i, c in enumerate(shown.tolist())}
-    matrix = np.zeros((len(shown), len(shown)), np.int64)
-    for (true, guess), count in count_predictions(truth, predicted).items():
-        if true in place and guess in place:
-            matrix[place[true], place[guess]] = count
+    matrix = confusion_matrix(truth, predicted, labels=shown)
     shares = matrix / np.maximum(np.bincount(truth, minlength=len(labels))[shown], 1)[:, None]
-
     names = short_names(labels[c] for c in shown)
     side = max(0.34 if len(shown) > 12 else 0.5, 3 / len(shown))  # inches of a cell
     with quietly():
@@ -179,11 +159,11 @@ def draw_confusion(labels: Sequence[str], truth: np.ndarray, predicted: np.ndarr
 
 def drawn_classes(truth: np.ndarray, predicted: np.ndarray, title: str) -> tuple[np.ndarray, str]:
     """The classes that a picture has room for, and its title, which says so if these are not all that occur."""
-    occurring = np.union1d(truth, predicted)
-    if len(occurring) <= MOST_DRAWN:
-        return occurring, title
-    return (np.sort(ranked_by_confusion(truth, predicted)[:DRAWN_OF_MORE]),
-            f"{title}\nthe {DRAWN_OF_MORE} of {len(occurring):,} classes with the most frequent confusions")
+    ranked = ranked_by_confusion(truth, predicted)
+    if len(ranked) <= MOST_DRAWN:
+        return np.sort(ranked), title
+    return (np.sort(ranked[:DRAWN_OF_MORE]),
+            f"{title}\nthe {DRAWN_OF_MORE} of {len(ranked):,} classes with the most frequent confusions")
 
 
 def ranked_by_confusion(truth: np.ndarray, predicted: np.ndarray) -> list[int]:
@@ -205,14 +185,12 @@ def _errors(pairs: dict[tuple[int, int], int]) -> list[tuple[int, int]]:
 def _rows(outcome: Outcome) -> Iterator[list]:
     """The CSV's lines: every clip with its label, its prediction and how sure that is."""
     tested, labels, cut = outcome.tested, outcome.tested.labels, bool(outcome.tested.offset.any())
-    sure, headings = np.zeros((len(tested), 0)), []
-    if outcome.distances is not None:
-        sure, headings = outcome.distances, [f"squared_distance_{i + 1}" for i in range(outcome.distances.shape[1])]
-    elif outcome.scores is not None:
-        sure, headings = outcome.scores[:, None], ["probability"]
-    yield ["path", *(["offset"] if cut else []), "label", "prediction", *headings]
+    sure, heading = (outcome.scores[:, None], "probability") if outcome.distances is None else \
+        (outcome.distances, "squared_distance")
+    headings = [heading] if outcome.distances is None else [f"{heading}_{i + 1}" for i in range(sure.shape[1])]
+    yield ["path", *["offset"] * cut, "label", "prediction", *headings]
     for i in range(len(tested)):
-        yield [tested.files[tested.file[i]], *([f"{tested.offset[i]:.6f}"] if cut else []), labels[tested.label[i]],
+        yield [tested.files[tested.file[i]], *[f"{tested.offset[i]:.6f}"] * cut, labels[tested.label[i]],
                labels[outcome.predicted[i]], *(f"{value:.6f}" for value in sure[i])]
 
 

@@ -32,7 +32,7 @@ UNCHANGED = {"labels": "labels of --manifest", "train_clips": "number of trainin
              "rooms": "room responses of --rooms", "encoder_sha256": "frozen encoder",
              "teacher_sha256": "model of the --teacher"}
 
-_claimed: dict[str, int] = {}  # descriptors that hold the locks, by folder
+_claimed: dict[tuple[int, int], int] = {}  # descriptors that hold the locks, by the folder's device and number
 
 
 def begin(args: Namespace, run: Run, script: str) -> dict:
@@ -41,29 +41,24 @@ def begin(args: Namespace, run: Run, script: str) -> dict:
     Raises UserError if the name is taken, a flag contradicts the run, or another process trains it."""
     if parallel.leads() and run.folder.is_dir():
         claim(run.folder, run.flag)
-    if run.begun() and not args.resume:
-        raise UserError(_taken(run))
+    check_free(run, args.resume)
     config = run.config() if args.resume else {}
     if not config and not run.begun():
         return {}
     if config.get("script") != script:
         raise UserError(f"--resume: run {run.name!r} was begun by {config.get('script', 'another program')}; choose "
                         "another --name")
-    path = run.folder / "config.json"
-    for key in ("arguments", "labels", "train_clips", "train_manifest"):
-        if key not in config:
-            raise UserError(f"--resume: {path} lacks {key!r}; restore it, or choose another --name")
-    before = config["arguments"]
+    before = config.get("arguments", {})
+    damaged = [key for key in ("arguments", "labels", "train_clips", "train_manifest") if key not in config] or [
+        f"--{flag}" for flag in vars(args) if flag not in FREE and not args.fits(flag, before.get(flag))]
+    if damaged:
+        raise UserError(f"--resume: {run.folder / 'config.json'} is damaged in {damaged[0]}; restore it, or choose "
+                        "another --name")
     for flag, value in _plain(vars(args)).items():
-        if flag in FREE:
-            continue
-        if flag in args.given and value != before.get(flag) and flag not in LENGTH:
+        if flag in args.given and value != before.get(flag) and flag not in (*FREE, *LENGTH):
             raise UserError(f"--{flag} {value} contradicts run {run.name!r}, which was begun with {before.get(flag)}; "
                             f"leave --{flag} out, or choose another --name")
-        if not args.fits(flag, before.get(flag)):
-            raise UserError(f"--resume: {path} has {before.get(flag)!r} for --{flag}; restore it, or choose another "
-                            "--name")
-        if flag in before:
+        if flag in before and flag not in FREE:
             setattr(args, flag, Path(before[flag]) if flag.endswith("_dir") and before[flag] else before[flag])
     if args.given.get("num_epochs", args.num_epochs) != args.num_epochs:
         args.num_steps = None  # counted anew, from the epochs
@@ -101,14 +96,13 @@ def describe(args: Namespace, script: str, corpus: Corpus, clips: int, *, fronte
     from models.runs.provenance import fingerprint, trained_words
     from models.runs.versions import versions
 
+    optional = {"filters": args.filters, "noise": noise and noise.digest} | ({
+        "init_from": str(initial[0].path(args.model, initial[1])),
+        "labels_before": sorted(trained_words(initial[2]))} if initial else {})
     return {"script": script, "model": args.model, "hidden_size": args.hidden_size,
-            "embedding_size": args.embedding_size, **({"filters": args.filters} if args.filters else {}),
-            "clip_seconds": args.clip_seconds, **more,
-            **({"noise": noise.digest} if noise else {}),
-            **({"init_from": str(initial[0].path(args.model, initial[1])),
-                "labels_before": sorted(trained_words(initial[2]))} if initial else {}),
-            "arguments": _plain(vars(args)), "train_clips": clips,
-            "train_manifest": fingerprint(corpus.splits["train"]), "labels": corpus.labels,
+            "embedding_size": args.embedding_size, "clip_seconds": args.clip_seconds, **more,
+            **{key: value for key, value in optional.items() if value}, "arguments": _plain(vars(args)),
+            "train_clips": clips, "train_manifest": fingerprint(corpus.splits["train"]), "labels": corpus.labels,
             "frontend": frontend, "versions": versions(), "threads": torch.get_num_threads(),
             "processes": parallel.size()}
 
@@ -128,15 +122,18 @@ def commit(run: Run, config: dict, before: dict, train: Clips, corpus: Corpus, p
     from models.runs.provenance import keep_record
 
     claim(run.folder, run.flag)
-    if not before and run.begun():
-        raise UserError(_taken(run))
+    check_free(run, bool(before))
     keep_record(run, train, corpus, before, parents)
     if before:
         _tell_changes(run, config, before)
         return
-    for path in (run.folder / "tensorboard").glob("events.out.tfevents.*"):
-        path.unlink()  # of a run of that name that never took a step
     run.write_config(config)
+
+
+def check_free(run: Run, resumed: bool) -> None:
+    """Raise UserError if a run that is not resumed would take the name of one that has come to a checkpoint."""
+    if run.begun() and not resumed:
+        raise UserError(f"{run.flag} {run.name}: {run.folder} exists; --resume it, or choose another name")
 
 
 def claim(folder: Path, flag: str) -> None:
@@ -150,37 +147,27 @@ def claim(folder: Path, flag: str) -> None:
     except OSError as error:
         raise UserError(f"{folder}: this run's folder cannot be used ({error.strerror}); mend that, or choose another "
                         f"{flag} or --runs_dir") from error
-    key = os.path.realpath(folder)
-    if key in _claimed and os.path.samestat(os.fstat(_claimed[key]), os.fstat(descriptor)):
-        os.close(descriptor)
+    key = os.fstat(descriptor).st_dev, os.fstat(descriptor).st_ino
+    if key not in _claimed and lock(descriptor) is not False:
+        _claimed[key] = descriptor  # which keeps the lock, and the number
         return
-    if lock(descriptor) is False:
-        os.close(descriptor)
+    os.close(descriptor)
+    if key not in _claimed:
         raise UserError(f"{flag} {folder.name}: another process is training {folder} right now; wait for it, or choose "
                         f"another {flag}")
-    _claimed[key] = descriptor
 
 
 def _tell_changes(run: Run, config: dict, before: dict) -> None:
     """Print what makes a resumed run another than an uninterrupted one, and keep its new length."""
-    import torch
-
-    bearing = {"processes": "draws"} | ({} if torch.cuda.is_available() else {"threads": "rounds sums"})
-    for key, what in bearing.items():
+    for key in ("processes", "threads"):
         if before.get(key, config[key]) != config[key]:
-            print(f"run {run.name!r} was begun with {before[key]} {key} and goes on with {config[key]}, which {what} "
-                  "otherwise: its weights will not be those of an uninterrupted run")
+            print(f"run {run.name!r} was begun with {before[key]} {key} and goes on with {config[key]}: its weights "
+                  "will not be those of an uninterrupted run")
     planned, steps = before["arguments"]["num_steps"], config["arguments"]["num_steps"]
     if steps != planned:
         print(f"{planned} steps were planned, {steps} are now: the learning rates are stretched over all of them")
-        done = (run.steps(TRAINER) or [0])[-1]
-        run.write_config(before | {
-            "arguments": before["arguments"] | {flag: config["arguments"][flag] for flag in LENGTH},
-            "extended": [*before.get("extended", []), {"at_step": done, "from": planned, "to": steps}]})
-
-
-def _taken(run: Run) -> str:
-    return f"{run.flag} {run.name}: {run.folder} exists; go on with it by --resume, or choose another name"
+        run.write_config(before | {"arguments": before["arguments"] | {
+            flag: config["arguments"][flag] for flag in LENGTH}})
 
 
 def _plain(arguments: dict) -> dict:

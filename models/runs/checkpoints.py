@@ -8,7 +8,6 @@ values is ever unpickled.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
@@ -18,7 +17,6 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.base import values
 from data.base.errors import UserError, out_of_memory
 from data.base.files import check_name, file_digest, open_regular, read_json, write_atomically
 
@@ -29,14 +27,11 @@ TRAINER = "trainer"
 HEAD = "ClassificationNet"
 PARTS = {"Quartz": {"JasperEncoder": "quartznet", "LinearLayer": "linear"}}  # files of a model: its submodules
 MODEL_OF = {part: model for model, parts in PARTS.items() for part in parts}
-# What config.json holds, see `data.base.files.misshapen`.
+# What config.json holds that is read again, see `data.base.files.misshapen`.
 _CONFIG = {"script": str, "shipped": bool, "model": str, "hidden_size": int, "embedding_size": int, "filters": int,
            "clip_seconds": (int, float), "arguments": dict, "train_clips": int, "train_manifest": str,
            "labels": [str], "labels_before": [str], "frontend": dict, "frozen_encoder": bool, "init_from": str,
-           "encoder_sha256": str, "extended": [dict], "versions": dict, "threads": int, "processes": int}
-_SIZES = {"hidden_size": values.width, "embedding_size": values.width, "filters": values.width,
-          "clip_seconds": values.positive}
-_RESTORE = "restore it, or remove it to give all flags"
+           "encoder_sha256": str, "threads": int, "processes": int}
 
 
 def parts_of(module: str) -> dict[str, str]:
@@ -76,15 +71,12 @@ class Run:
         """``wanted`` if it was saved, the newest step if None. Raises UserError listing what there is."""
         steps = self.steps(module)
         if not steps:
-            others = sorted({path.name.split("-STEP-")[0] for path in self.checkpoints.glob("*-STEP-*.pt")} - {TRAINER})
-            raise UserError(f"{self.checkpoints}: no checkpoint of {module} in run {self.name!r}; it has "
-                            f"{', '.join(others) or 'none'}: train it first, or name another with {self.flag}")
-        if wanted is None:
-            return steps[-1]
-        if wanted not in steps:
+            raise UserError(f"{self.checkpoints}: no checkpoint of {module} in run {self.name!r}; train it first, or "
+                            f"name another with {self.flag}")
+        if wanted not in (None, *steps):
             raise UserError(f"{flag} {wanted}: run {self.name!r} has no such step of {module}; the newest it has: "
                             f"{', '.join(map(str, steps[-12:]))}")
-        return wanted
+        return steps[-1] if wanted is None else wanted
 
     def save(self, modules: dict[str, nn.Module], trainer: dict, step: int, keep: int) -> None:
         """Write every module's state dict and the trainer's state, then drop all but the ``keep`` newest steps. The
@@ -108,15 +100,8 @@ class Run:
     def config(self) -> dict:
         """What `write_config` wrote; empty for a run that has none, as the published encoders."""
         path = self.folder / "config.json"
-        if not os.path.lexists(path):
-            return {}
-        config = read_json(path, "configuration of a run", _RESTORE, _CONFIG)
-        for key in _SIZES.keys() & config:
-            try:
-                _SIZES[key](repr(config[key]))
-            except argparse.ArgumentTypeError as error:
-                raise UserError(f"{path}: {key!r}: {error}; {_RESTORE}") from None
-        return config
+        return read_json(path, "configuration of a run", "restore it, or remove it to give all flags",
+                         _CONFIG) if os.path.lexists(path) else {}
 
 
 def encoder_digest(path: Path) -> str:
@@ -138,27 +123,21 @@ def load_state(path: Path, way_out: str = "use another step, or train again") ->
     ``way_out``, if it is missing, no checkpoint, or damaged: torch does not check the new format's sums."""
     import torch
 
-    damaged = None
     try:
         with open_regular(path) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the old format's storage classes
-            try:
-                if file.read(4) == b"PK\3\4":
-                    damaged = zipfile.ZipFile(file).testzip()
-                file.seek(0)
-                state = torch.load(file, map_location="cpu", weights_only=True)
-            except Exception as error:  # damaged files make torch raise almost anything
-                if out_of_memory(error):
-                    raise
-                raise UserError(f"{path}: is truncated, no checkpoint, or holds more than weights, which was not "
-                                f"loaded; {way_out}") from None
+            if file.read(4) == b"PK\3\4" and (damaged := zipfile.ZipFile(file).testzip()):
+                raise ValueError(f"the checksum of {damaged!r} does not fit")
+            file.seek(0)
+            state = torch.load(file, map_location="cpu", weights_only=True)
+            return state | {}  # a TypeError unless it is a state dict
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    if damaged:
-        raise UserError(f"{path}: is damaged, the checksum of {damaged!r} does not fit; {way_out}")
-    if not isinstance(state, dict):
-        raise UserError(f"{path}: holds a {type(state).__name__}, not a state dict; {way_out}")
-    return state
+    except Exception as error:  # damaged files make torch raise almost anything
+        if out_of_memory(error):
+            raise
+        raise UserError(f"{path}: is damaged, no checkpoint, or holds more than weights, which was not loaded; "
+                        f"{way_out}") from None
 
 
 def load_module(path: Path, module: nn.Module, name: str, part: str | None = None) -> nn.Module:

@@ -33,23 +33,19 @@ class Parser(argparse.ArgumentParser):
     def fits(self, flag: str, value) -> bool:
         """Whether a value read from JSON is one that the flag could have had; of a flag that there is not, any is."""
         action = next((action for action in self._actions if action.dest == flag), None)
-        if action is None:
-            return True
-        if value is None:
-            return action.default is None and not action.required
+        if action is None or value is None:
+            return action is None or (action.default is None and not action.required)
         if action.nargs == 0:  # on or off
             return isinstance(value, bool)
-        several = action.nargs not in (None, "?")
-        if several != isinstance(value, list) or (isinstance(action.nargs, int) and len(value) != action.nargs):
-            return False
-        return all(_fits(action, one) for one in (value if several else [value]))
+        values = value if isinstance(value, list) else [value]
+        return isinstance(value, list) == (action.nargs not in (None, "?")) and all(_fits(action, v) for v in values) \
+            and len(values) == (action.nargs if isinstance(action.nargs, int) else len(values))
 
 
 def _fits(action: argparse.Action, value) -> bool:
     if action.type in (None, str, Path):
         return isinstance(value, str) and (action.choices is None or value in action.choices)
     try:
-        return isinstance(value, int | float) and not isinstance(value, bool) and action.type(repr(value)) == value \
-            and (action.choices is None or value in action.choices)
+        return action.type(repr(value)) == value and (action.choices is None or value in action.choices)
     except (argparse.ArgumentTypeError, ValueError):
         return False

@@ -22,7 +22,6 @@ from data.audio.decoding import SAMPLE_RATE
 from data.base.errors import UserError
 from data.base.files import open_regular, write_atomically
 from data.base.labels import folded
-from data.base.messages import first_few
 from data.base.npz import read_npz
 from data.dataset import Clips
 from data.manifests.corpus import Corpus
@@ -68,12 +67,8 @@ class Record:
             return None
         try:
             with open_regular(path) as file:
-                arrays = read_npz(file)
-            hashes = [arrays[name] for name in ("places", "sounds", "speakers")]
-            if any(array.dtype != np.uint64 or array.ndim != 1 for array in hashes):
-                raise ValueError("it has other than hashes")
-            return cls(*hashes)
-        except (OSError, UserError, ValueError, KeyError) as error:
+                return cls(**read_npz(file))
+        except (OSError, ValueError, TypeError) as error:
             raise UserError(f"{path}: not the record of a run's training clips ({error}); restore it, or remove it to "
                             "test without") from None
 
@@ -137,21 +132,20 @@ def tell_seen(runs: Sequence[Run], clips: Clips, corpus: Corpus, rows: np.ndarra
     were; the same as facts, what is printed under a name that begins with "note"."""
     found, facts = [trained_on(run) for run in runs], {}
     records = [record for record, _ in found if record is not None]
-    if lacking := list(dict.fromkeys(name for _, names in found for name in names)):
+    if lacking := {name: None for _, names in found for name in names}:
         facts["note on records"] = (f"run {' and '.join(map(repr, lacking))} kept no record of its training clips, so "
                                     "that test clips may have been among them")
-        print(facts["note on records"])
-    if not records:
-        return facts
-    clips_seen, speakers, among = reduce(Record.__or__, records).seen(clips, corpus, rows)
-    count = len(clips) if rows is None else len(rows)
-    if clips_seen or speakers:
-        names = " or ".join(repr(name) for name in dict.fromkeys(run.name for run in runs))
-        facts["note on training"] = (f"{clips_seen:,} of the {count:,} test clips and {speakers:,} of the {among:,} "
-                                     f"test speakers were in the training of run {names}: the figures are not those of "
-                                     "new recordings")
-        print(facts["note on training"])
-    return facts | {"test_clips_trained_on": clips_seen, "test_speakers_trained_on": speakers}
+    if records:
+        seen, speakers, among = reduce(Record.__or__, records).seen(clips, corpus, rows)
+        if seen or speakers:
+            names = " or ".join(map(repr, dict.fromkeys(run.name for run in runs)))
+            facts["note on training"] = (
+                f"{seen:,} of the {len(clips) if rows is None else len(rows):,} test clips and {speakers:,} of the "
+                f"{among:,} test speakers were in the training of run {names}: the figures are not those of new "
+                "recordings")
+    for note in facts.values():
+        print(note)
+    return facts | ({"test_clips_trained_on": seen, "test_speakers_trained_on": speakers} if records else {})
 
 
 def tell_shared(train: Clips, test: Clips, corpus: Corpus, what: str, among: str = "training clips",
@@ -180,14 +174,6 @@ def known_words(labels: Sequence[str], config: dict) -> list[str]:
     """Those of the labels that are among `trained_words`."""
     trained = {folded(label) for label in trained_words(config)}
     return [label for label in labels if folded(label) in trained]
-
-
-def tell_not_new(labels: Sequence[str], config: dict) -> None:
-    """Warn that words that are held out as new are not new to the encoder that --init_from names."""
-    if known := known_words(labels, config):
-        print(f"warning: --init_from: {len(known):,} of the {len(labels):,} words held out as new were in the "
-              f"training of that encoder ({first_few(known)}): they do not tell how it does on new words",
-              file=sys.stderr)
 
 
 def tell_changed(run: Run, config: dict, args: Namespace, corpus: Corpus) -> dict:

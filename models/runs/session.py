@@ -34,21 +34,19 @@ def resolve_sizes(args: Namespace, before: dict) -> None:
     """Fill in sizes, --parts, --compression, --clip_seconds and Quartz's filters where no flag and no checkpoint did;
     ``before`` is the configuration of a run to go on with, or {}. Raises UserError for a mode that the model does not
     have."""
-    if args.model not in ("Res8", "Res15"):
-        if None not in (args.hidden_size, args.embedding_size) and args.hidden_size != args.embedding_size:
-            raise UserError(f"--hidden_size {args.hidden_size} contradicts --embedding_size {args.embedding_size}: "
-                            f"{args.model} has channels of its own, and both are its embedding's size; leave one out")
-        args.hidden_size = args.hidden_size or args.embedding_size
+    quartz = args.model == "Quartz"
+    if quartz:
+        check_fixed("--hidden_size", args.hidden_size, args.embedding_size or args.hidden_size,
+                    "--embedding_size: both are the embedding's size of Quartz, which is")
+        args.hidden_size = args.embedding_size or args.hidden_size or QUARTZ_WIDTH
     args.parts, args.compression = args.parts or 1, args.compression or "log"
     if args.model != "Res8" and (args.parts > 1 or args.compression == SHARED):
-        flag = f"--parts {args.parts}" if args.parts > 1 else f"--compression {SHARED}"
-        raise UserError(f"{flag} is a mode of Res8, which {args.model} does not have")
+        raise UserError(f"--parts and --compression {SHARED} are modes of Res8, which {args.model} does not have")
     context = 2 * context_seconds(args.compression)
     args.clip_seconds = args.clip_seconds or CLIP_SECONDS + context
     if args.clip_seconds < context + 0.1:
         raise UserError(f"--clip_seconds {args.clip_seconds:g}: {context:g} s of it are context; take a longer one")
-    quartz = args.model == "Quartz"
-    args.hidden_size = args.hidden_size or (QUARTZ_WIDTH if quartz else WIDTH)
+    args.hidden_size = args.hidden_size or WIDTH
     args.embedding_size = args.embedding_size or args.hidden_size
     known = getattr(args, "filters", None) or before.get("filters")  # of a checkpoint
     args.filters = (known or FILTERS.get(args.manifest, 1024)) if quartz else None
@@ -73,9 +71,8 @@ def open_corpus(args: Namespace, splits: Sequence[str]) -> Corpus:
 
 def _make_demo(args: Namespace) -> None:
     """Synthesise the demo if --manifest names it and it is not there."""
-    folder = Path(args.registry).absolute().parent
-    if "demo" in corpora.parts_of(args.manifest, args.registry) and folder == ROOT and \
-            not (folder / registered("demo", args.registry)["train"]).exists():
+    if "demo" in corpora.parts_of(args.manifest, args.registry) and Path(args.registry).absolute().parent == ROOT and \
+            not (ROOT / registered("demo", args.registry)["train"]).exists():
         from data.demo.synthesis import make
 
         make()
@@ -167,12 +164,9 @@ def encoder_of_head(args: Namespace, head: Run, head_step: int, config: dict) ->
 
 def check_labels(args: Namespace, corpus: Corpus, config: dict, head: Run) -> None:
     """Raise UserError unless a data set's labels are those that a head was trained on."""
-    trained = config.get("labels", corpus.labels)
-    if trained != corpus.labels:
-        other = sorted(set(trained) ^ set(corpus.labels))
-        difference = f"(they differ in {', '.join(other[:5])})" if other else "in another order"
-        raise UserError(f"--manifest {args.manifest} has {len(corpus.labels)} labels, the head of run {head.name!r} "
-                        f"{len(trained)} {difference}; test it on the data it was trained on")
+    if config.get("labels", corpus.labels) != corpus.labels:
+        raise UserError(f"--manifest {args.manifest} has other labels than the head of run {head.name!r}; test it on "
+                        "the data it was trained on")
 
 
 def encoder_batches(args: Namespace, train: Clips, corpus: Corpus) -> BalancedBatchSampler | Shuffled:
@@ -185,9 +179,6 @@ def encoder_batches(args: Namespace, train: Clips, corpus: Corpus) -> BalancedBa
     if UNLABELLED in corpus.labels:
         raise UserError(f"--manifest {args.manifest}: its class {UNLABELLED} is of windows whose words are not known; "
                         "learn from them by --loss none and a --teacher")
-    sampler = BalancedBatchSampler(train.manifest.label, corpus.labels, args.batch_classes, args.per_class,
-                                   args.data_probs, args.seed, tables=train.manifest.path.parent, groups=corpus.parts,
-                                   shares=args.shares)
-    if sampler.batch_classes < args.batch_classes:
-        print(f"--batch_classes {args.batch_classes}: there are {sampler.batch_classes} classes, all in every batch")
-    return sampler
+    return BalancedBatchSampler(
+        train.manifest.label, corpus.labels, args.batch_classes, args.per_class, args.data_probs, args.seed,
+        tables=train.manifest.path.parent, groups=corpus.parts, shares=args.shares)

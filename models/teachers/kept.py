@@ -20,11 +20,8 @@ def taught(teacher: Teacher, clips: Clips, name: str, cache_dir: str | Path, con
     """The teacher's embeddings of the clips as they are, without augmentation: (N, T) float16, memory-mapped.
 
     It does not hear ``context`` samples at either end. They are kept under a digest of the clips' samples and of the
-    teacher, so other clips are heard anew. A killed call goes on where it was.
-
-    Raises:
-        UserError: the cache folder cannot be written, or the teacher gives no number.
-    """
+    teacher, so other clips are heard anew. A killed call goes on where it was. Raises UserError where the teacher gives
+    no number."""
     path = Path(cache_dir) / f"{name.replace(os.sep, '_')}-taught-{_digest(teacher, clips, context)}.f16"
     row = 2 * teacher.size  # bytes
 
@@ -32,16 +29,12 @@ def taught(teacher: Teacher, clips: Clips, name: str, cache_dir: str | Path, con
         return path.is_file() and path.stat().st_size == row * len(clips)
 
     if not whole():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with open(path.with_suffix(".part"), "ab") as part:
-                lock(part, wait=True)
-                if not whole():  # else another process has just made it
-                    _go_on(teacher, clips, context, name, part, row)
-                    os.replace(part.name, path)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written ({error.strerror}); make room, or name another --cache_dir") \
-                from error
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path.with_suffix(".part"), "ab") as part:
+            lock(part, wait=True)
+            if not whole():  # else another process has just made it
+                _go_on(teacher, clips, context, name, part, row)
+                os.replace(part.name, path)
     return np.memmap(path, np.float16, "r", shape=(len(clips), teacher.size))
 
 

@@ -36,10 +36,8 @@ class Lessons:
         rows = np.linspace(0, len(train) - 1, min(ALIGNED, len(train))).astype(np.int64)
         if trained:
             place(task, device)
-        if not trained or projects_anew:
-            self.distillation.settle(self.train)
-        else:
-            self.distillation.settle(self.train, task.embed(train, rows, "train"), rows)
+        turned = (task.embed(train, rows, "train"), rows) if trained and not projects_anew else ()
+        self.distillation.settle(self.train, *turned)
         if projects_anew:
             means = means_of(task.encoder, task.frontend, train, rows)
             fit_projection(task.encoder.project, means, self.distillation.targets(torch.from_numpy(self.train[rows])))
@@ -47,14 +45,11 @@ class Lessons:
 
 def means_of(encoder: torch.nn.Module, frontend: torch.nn.Module, clips: Clips, rows: np.ndarray) -> torch.Tensor:
     """(n, P * C), what the encoder's projection is given of the clips at ``rows``."""
-    device, found = next(encoder.parameters()).device, []
     encoder.eval()
     frontend.eval()
     with torch.no_grad():
-        for batch in InOrder(len(rows), AT_ONCE):
-            spectrograms = frontend(scale(clips[rows[batch]][0].to(device)))
-            found.append(encoder.means(spectrograms, encoder.parts).cpu())
-    return torch.cat(found)
+        return torch.cat([encoder.means(frontend(scale(clips[rows[batch]][0].to(frontend.window.device))),
+                                        encoder.parts).cpu() for batch in InOrder(len(rows), AT_ONCE)])
 
 
 def fit_projection(project: torch.nn.Linear, means: torch.Tensor, targets: torch.Tensor) -> None:

@@ -22,27 +22,17 @@ PACKAGES = {"efficientword-net": ("eff_word_net", "1.0.5"), "openwakeword": ("op
 
 @dataclass
 class Teacher:
-    """A model that embeds clips.
+    """A model that embeds clips."""
 
-    Attributes:
-        name: as ``--teacher`` has it.
-        size: T, numbers in an embedding.
-        digest: of the model's file or files.
-        embed: clips (N, S) int16 at 16 kHz to embeddings (N, T) float32, of any length.
-    """
-
-    name: str
-    size: int
-    digest: str
-    embed: Callable[[np.ndarray], np.ndarray]
+    name: str  # as --teacher has it
+    size: int  # T, numbers in an embedding
+    digest: str  # of the model's file or files
+    embed: Callable[[np.ndarray], np.ndarray]  # (N, S) int16 at 16 kHz to (N, T) float32, of any length
 
 
 def open_teacher(name: str) -> Teacher:
-    """The teacher of a name in `PACKAGES`, or of an ONNX file that takes waveforms (B, S) in [-1, 1].
-
-    Raises:
-        UserError: the package is not installed, the file cannot be read, or is no such model.
-    """
+    """The teacher of a name in `PACKAGES`, or of an ONNX file that takes waveforms (B, S) in [-1, 1]. Raises UserError:
+    the package is not installed, the file cannot be read, or is no such model."""
     if name not in PACKAGES:
         return _waveform_model(Path(name))
     module, version = PACKAGES[name]
@@ -56,8 +46,6 @@ def open_teacher(name: str) -> Teacher:
 def _efficientword_net(name: str, folder: Path) -> Teacher:
     """EfficientWord-Net's ResNet50, trained on single words of MSWC (Apache 2.0): 1.5 seconds to 2,048 numbers."""
     files = sorted((folder / "models" / "resnet_50_arc").glob("*.onnx"), key=lambda path: path.stat().st_size)
-    if not files:
-        raise UserError(f"--teacher {name}: {folder} has no model; install version {PACKAGES[name][1]}")
     model = _Model(files[-1], name)  # the larger one: the other has 8-bit weights
     samples = SAMPLE_RATE * 3 // 2
 
@@ -77,9 +65,8 @@ def _speech_embedding(name: str, folder: Path) -> Teacher:
     frames, hop = 76, 8  # of a window, and between two: 0.76 and 0.08 s
 
     def embed(clips: np.ndarray) -> np.ndarray:
-        least = SAMPLE_RATE  # 97 frames, three windows
         means = []
-        for clip in around_middle(clips, max(least, clips.shape[1])):
+        for clip in around_middle(clips, max(SAMPLE_RATE, clips.shape[1])):  # at least 97 frames, three windows
             mel = spectrogram(clip[None].astype(np.float32)).reshape(-1, 32) / 10 + 2  # (frames, 32), as it was trained
             windows = np.lib.stride_tricks.sliding_window_view(mel, frames, 0)[::hop].transpose(0, 2, 1)
             means.append(encoder(windows[..., None]).reshape(len(windows), -1).mean(0))
@@ -113,21 +100,17 @@ class _Model:
     def __init__(self, path: Path, name: str):
         try:
             import onnxruntime
+
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or cores())
+            with open_regular(path) as file:
+                self.session = onnxruntime.InferenceSession(file.read(), options, providers=["CPUExecutionProvider"])
         except ModuleNotFoundError:
             raise UserError("--teacher needs onnxruntime: pip install -r requirements-spotting.txt") from None
-        try:
-            with open_regular(path) as file:
-                model = file.read()
-        except OSError as error:
-            raise UserError(f"--teacher {name}: {path} cannot be read ({error.strerror}); check the name, or take one "
-                            f"of {', '.join(PACKAGES)}") from None
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or cores())
-        try:
-            self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own kinds, one a fault
             raise UserError(f"--teacher {name}: {path} is no model that onnxruntime reads "
-                            f"({str(error).splitlines()[0]})") from None
+                            f"({str(error).splitlines()[0]}); check the name, or take one of {', '.join(PACKAGES)}"
+                            ) from None
         first = self.session.get_inputs()[0]
         self.input, self.shape, self.outputs = first.name, first.shape, self.session.get_outputs()[0].shape
 

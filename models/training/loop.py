@@ -39,6 +39,7 @@ class Loop(Callback):
         self.run, self.args, self.steps, self.look, self.what, self.saved = run, args, steps, look, what, saved
         self.stopped_by: int | None = None
         self.dev: float | None = None
+        self.bar: tqdm | None = None  # from the first step on
 
     def on_train_start(self, trainer, task) -> None:
         self.bar = tqdm(total=self.steps, initial=task.done, desc=self.args.name, unit=" steps",
@@ -63,7 +64,7 @@ class Loop(Callback):
 
     @property
     def begun(self) -> bool:
-        return hasattr(self, "bar")
+        return self.bar is not None
 
     def _stop(self, number: int, _) -> None:
         signal.signal(number, signal.SIG_DFL)  # asked twice, it ends at once
@@ -99,7 +100,11 @@ class Loop(Callback):
             self.dev = self.look()
             name = "dev_accuracy" if self.what == "dev" else self.what
             trainer.logger.log_metrics({name: self.dev, "seconds": task.seconds}, task.done)
-            self._tell(task, figures)
+            spent = time.monotonic() - self.started
+            left = spent / (task.done - self.done_before) * (self.steps - task.done)
+            tqdm.write(f"step {task.done}/{self.steps}  {self._line(figures)}  ({spent:.0f} s, {left:.0f} s to go)",
+                       file=sys.stdout)  # one lasting line, also where no bar is shown
+            sys.stdout.flush()
         if saving and not stopping and self.saved is not None and not parallel.rank():
             self.saved(self)
         trainer.should_stop |= stopping
@@ -107,25 +112,15 @@ class Loop(Callback):
 
     def _check(self, task: Task, figures: dict[str, float], weights: bool) -> None:
         """Raise UserError, in all processes, if training diverged: nothing made from then on is worth saving."""
-        bad = next((f"{name} is {value}" for name, value in figures.items() if not math.isfinite(value)), None)
-        if bad is None and weights:
-            entries = [not_finite(module.state_dict()) for module in task.saved_modules().values()]
-            if parallel.total(any(entries)) > 0:
-                bad = f"weights are not numbers: {next(filter(None, entries), 'in another process')}"
-        if bad is None:
-            return
-        steps = self.run.steps(TRAINER)
-        saved = f"the last good checkpoint is of step {steps[-1]}" if steps else "no checkpoint was saved before"
-        raise UserError(f"training diverged by step {task.done} of {self.steps} ({bad}); {saved}; train with a lower "
-                        "--lr")
-
-    def _tell(self, task: Task, figures: dict[str, float]) -> None:
-        """One lasting line, also where no bar is shown."""
-        spent = time.monotonic() - self.started
-        left = spent / (task.done - self.done_before) * (self.steps - task.done)
-        tqdm.write(f"step {task.done}/{self.steps}  {self._line(figures)}  ({spent:.0f} s, {left:.0f} s to go)",
-                   file=sys.stdout)
-        sys.stdout.flush()
+        bad = [f"{name} is {value}" for name, value in figures.items() if not math.isfinite(value)]
+        if weights and not bad:
+            bad = list(filter(None, (not_finite(module.state_dict()) for module in task.saved_modules().values())))
+            if parallel.total(len(bad)) and not bad:
+                bad = ["weights of another process"]
+        if bad:
+            raise UserError(f"training diverged by step {task.done} of {self.steps} ({bad[0]}); the last good "
+                            f"checkpoint is of step {max(self.run.steps(TRAINER), default='none')}; train with a lower "
+                            "--lr")
 
     def say_stopped(self, step: int) -> int:
         """Tell where a stopped run is saved. Returns the exit code."""
@@ -150,11 +145,9 @@ def fit(task: Task, run: Run, data, batches, device: torch.device, look: Callabl
         ) -> Loop:
     """Train ``task`` from step ``task.done`` on, on the batches that the sampler ``batches`` still has to give.
 
-    Args:
-        data: a `Clips` or other data set that is indexed by a batch of positions.
-        look: measures on the dev set, or on what else decides: a share of 1, called ``what``.
-        saved: called with the loop in the first process after each checkpoint, but that of a stop.
-        taught: what a teacher says of the clips of ``data``, (N, T).
+    ``data`` is indexed by a batch of positions, as `Clips` are. ``look`` measures on the dev set, or on what else
+    decides: a share of 1, called ``what``. ``saved`` is called with the loop in the first process after each
+    checkpoint, but that of a stop. ``taught`` is what a teacher says of the clips of ``data``, (N, T).
 
     Returns the loop, which knows whether a signal stopped it. Raises UserError for a batch of fewer clips than there
     are processes, a training that diverged, or memory or a disk that do not suffice.
@@ -208,7 +201,7 @@ def _in_a_line(run: Run, task: Task) -> Iterator[None]:
 def _handled() -> list[int]:
     """The signals that end training; SIGHUP not where nohup has it ignored, nor on Windows, which lacks it."""
     hang_up = getattr(signal, "SIGHUP", signal.SIGTERM)
-    return [signal.SIGINT, signal.SIGTERM, *([hang_up] if signal.getsignal(hang_up) != signal.SIG_IGN else [])]
+    return [signal.SIGINT, signal.SIGTERM, *[hang_up] * (signal.getsignal(hang_up) != signal.SIG_IGN)]
 
 
 def _processes(device: torch.device) -> dict:

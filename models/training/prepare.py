@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from data.base.messages import first_few
 from models import parallel
 from models.encoders.load import begin_with
 from models.runs import begin, session
@@ -56,6 +58,12 @@ class Prepared:
         """Set the number of steps, in the sampler and in ``args``."""
         sampler.num_steps = self.args.num_steps = self.args.num_steps or self.args.num_epochs * sampler.epoch_steps
 
+    def tell(self, what: str, task: Task, sampler) -> None:
+        """Print what is trained on what, how far it is, and how long its steps and epochs are."""
+        print(f"{what} on {self.args.manifest}: {len(self.train):,} train and {len(self.dev):,} dev clips of "
+              f"{len(self.corpus.labels)} classes; {task.done} of {self.args.num_steps} steps done, "
+              f"{sampler.batch_clips} clips a step, {sampler.epoch_steps} steps an epoch")
+
     def begin(self, task: Task, sampler, **more) -> None:
         """Take the run's name, write its configuration with ``more``, and set task and sampler to where it stands."""
         from models.encoders.frontend import settings
@@ -83,7 +91,7 @@ def prepare(args: Namespace, script: str, run: Run, resolve: Callable[[Run, dict
     check(corpus)
 
     from models.encoders.device import pick_device
-    from models.runs.provenance import tell_not_new, tell_shared
+    from models.runs.provenance import known_words, tell_shared
 
     device = pick_device(args.gpu)
     args.precision = args.precision or best_precision(device)
@@ -93,7 +101,10 @@ def prepare(args: Namespace, script: str, run: Run, resolve: Callable[[Run, dict
         for clips, what in ((dev, "dev"), (new_words, "new_words")):
             if clips is not None:
                 tell_shared(train, clips, corpus, what, refuse=corpus.parts is not None)
-    if new_words is not None and parallel.leads():
-        tell_not_new(new_words.manifest.labels, initial[2] if initial else before)
+    known = [] if new_words is None else known_words(new_words.manifest.labels, initial[2] if initial else before)
+    if known and parallel.leads():
+        print(f"warning: --init_from: {len(known):,} of the {len(new_words.manifest.labels):,} words held out as new "
+              f"were in the training of that encoder ({first_few(known)}): they do not tell how it does on new words",
+              file=sys.stderr)
     return Prepared(args, script, run, before, initial, corpus, train, dev, new_words,
                     session.open_noise(args, corpus), device)

@@ -53,8 +53,7 @@ def page_of_clips(outcome: Outcome, result: dict, test: Clips, train: Clips, nea
 def votes(train: Manifest, neighbours: np.ndarray) -> tuple[float, str]:
     """How many neighbours, (k,) train clips, are for the most frequent class, and how all of them vote."""
     counts = Counter(train.labels[c] for c in train.label[neighbours]).most_common()
-    return float(counts[0][1]), ", ".join([*(f"{count} {label}" for label, count in counts[:VOTED]),
-                                           *["..."] * (len(counts) > VOTED)])
+    return float(counts[0][1]), ", ".join(f"{count} {label}" for label, count in counts[:VOTED])
 
 
 def clip_of(clips: Clips, row: int, split: str, labelled: bool = False) -> Clip:
@@ -75,10 +74,10 @@ def clip_of(clips: Clips, row: int, split: str, labelled: bool = False) -> Clip:
 
 def _tables(result: dict) -> list[Table]:
     worst = worst_first(result)
-    title = "Classes, the worst first" + f"; {CLASSES} of {len(worst):,}" * (len(worst) > CLASSES)
-    tables = [Table(title, [("class", "accuracy, %", "right", "clips"), *(
-        (c["label"], f"{100 * c['accuracy']:.2f}", f"{c['correct']:,}", f"{c['clips']:,}") for c in worst[:CLASSES])])]
-    if "by_k" in result:
-        tables.insert(0, Table("By the number of neighbours that vote; all else on this page is of the first",
-                               cells_by_k(result["by_k"])))
-    return tables
+    by_k = [Table("By the number of neighbours that vote; all else on this page is of the first",
+                  cells_by_k(result["by_k"]))] if "by_k" in result else []
+    return [*by_k, Table(
+        "Classes, the worst first" + f"; {CLASSES} of {len(worst):,}" * (len(worst) > CLASSES),
+        [("class", "accuracy, %", "right", "clips"), *(
+            (c["label"], f"{100 * c['accuracy']:.2f}", f"{c['correct']:,}", f"{c['clips']:,}")
+            for c in worst[:CLASSES])])]

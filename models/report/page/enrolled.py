@@ -1,6 +1,7 @@
 """The page of a test of enrolled words: what the draws of enrolled clips made of every test clip."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -51,14 +52,27 @@ def _matrix(outcome: Enrolment, result: Result, decided: np.ndarray, goal: np.nd
     classes = outcome.test.labels  # (Q,)
     counts = count_predictions(np.tile(classes, len(decided)), decided.ravel())
     right = {int(c): int(g) for c, g in zip(classes, goal, strict=True)}
-    shown, few = _shown(counts, right, columns)
+    by_row, by_column = Counter(), Counter()
+    for (row, column), count in counts.items():
+        if right[row] != column:
+            by_row[row] += count
+            by_column[column] += count
+    rows, across = _most(by_row, sorted(right)), _most(by_column, list(columns))
     caption = f"Test clips of each word (rows), by what they were recognised as (columns): {where}"
     if len(columns) > len(outcome.enrolled):
         name = f"accuracy_at_{PERCENT}_percent"
         caption += (f"; rejected below each draw's lowest threshold that accepts {PERCENT} % of the unknown clips at "
                     f"most. Right of the enrolled words' clips: {100 * float(result.figures[name].mean()):.2f} %, the "
                     f"table's {HEADINGS[name]}")
-    return Matrix("What was recognised as what", caption + few, counts, right, shown)
+    if (len(rows), len(across)) != (len(right), len(columns)):
+        caption += (f". Drawn are {len(rows)} of {len(right):,} rows and {len(across)} of {len(columns):,} columns, "
+                    "those with the most mistakes")
+    return Matrix("What was recognised as what", caption, counts, right, (rows, across))
+
+
+def _most(mistakes: Counter, every: list[int]) -> list[int]:
+    """All rows or columns where there is room for them, else those with the most mistakes; ascending."""
+    return every if len(every) <= MOST_DRAWN else sorted(sorted(every, key=lambda i: -mistakes[i])[:DRAWN_OF_MORE])
 
 
 def decide(result: Result, truth: np.ndarray, none: int) -> tuple[np.ndarray, np.ndarray]:
@@ -91,20 +105,3 @@ def _mistakes(outcome: Enrolment, result: Result, decided: np.ndarray, threshold
                   (float(similar[best]), f"{similar[best]:.3f}")]
         yield Mistake(int(test.labels[q]), column, tuple(values), clip_of(test.clips, int(test.rows[q]), "test"),
                       clip_of(train.clips, int(train.rows[rows[best]]), "train", labelled=True))
-
-
-def _shown(counts: dict, right: dict, columns: dict) -> tuple[tuple[list[int], list[int]], str]:
-    """Rows and columns to draw, and a sentence if these are not all."""
-    rows = sorted({r for r, _ in counts})
-    if max(len(rows), len(columns)) <= MOST_DRAWN:
-        return (rows, list(columns)), ""
-    wrong = sorted(((r, c) for r, c in counts if right[r] != c), key=lambda cell: (-counts[cell], cell))
-    few = _first((r for r, _ in wrong), rows)
-    across = _first((c for cell in wrong for c in (cell[1], right[cell[0]])), columns)
-    return (few, across), (f". Drawn are {len(few)} of {len(rows):,} rows and {len(across)} of {len(columns):,} "
-                           "columns, those of the most frequent mistakes")
-
-
-def _first(ranked: Iterable[int], every: Collection[int]) -> list[int]:
-    """All where there is room for them, else the first of those ranked, then any others; ascending."""
-    return sorted(every if len(every) <= MOST_DRAWN else list(dict.fromkeys([*ranked, *every]))[:DRAWN_OF_MORE])

@@ -20,19 +20,15 @@ def origin_rows(content: dict, splits: dict[str, Clips]) -> list[tuple[str, str]
     were tested or compared with."""
     from models.runs.provenance import fingerprint
 
-    facts = dict(content["facts"])
-    rows = [("made", datetime.now().astimezone().isoformat(" ", "seconds")), ("command", content["command"])]
-    for what in ("encoder", "head"):
-        if what in facts:
-            path = Path(facts.pop(what))
-            rows.append((what, f"run {path.parent.parent.name}, {path.stem}: {path} (SHA-256 {encoder_digest(path)})"))
+    facts = {name: as_text(value) for name, value in content["facts"].items() if not name.startswith("note ")}
+    for what in {"encoder", "head"} & {*facts}:
+        path = Path(facts[what])
+        facts[what] = f"run {path.parent.parent.name}, {path.stem}: {path} (SHA-256 {encoder_digest(path)})"
     for split, clips in splits.items():
-        facts.pop(f"{split}_clips", None)
-        rows.append((f"{split} clips",
-                     f"{len(clips):,} of {clips.manifest.path} (digest {fingerprint(clips.manifest)})"))
-    rows += [(name.replace("_", " "), as_text(value)) for name, value in facts.items() if not name.startswith("note ")]
-    rows.append(("versions", as_text(content["versions"])))
-    return rows
+        facts[f"{split}_clips"] = f"{len(clips):,} of {clips.manifest.path} (digest {fingerprint(clips.manifest)})"
+    return [("made", datetime.now().astimezone().isoformat(" ", "seconds")), ("command", content["command"]),
+            *((name.replace("_", " "), text) for name, text in facts.items()),
+            ("versions", as_text(content["versions"]))]
 
 
 def notes_of(facts: dict) -> list[str]:

@@ -22,7 +22,7 @@
     } else {
       box.append(element("audio", {controls: "", preload: "none", src: data.sounds[clip.sound], "aria-label": name}));
     }
-    if (clip.label !== undefined) box.append(element("bdi", {}, clip.label));
+    if (clip.label !== null) box.append(element("bdi", {}, clip.label));
     for (const line of clip.lines) box.append(element("span", {class: "path"}, element("bdi", {}, line)));
     return box;
   }

@@ -8,8 +8,6 @@ import base64
 import hashlib
 import json
 from argparse import Namespace
-from collections import Counter
-from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
 
@@ -24,8 +22,7 @@ from models.report.page.parts import Clip, Page, in_turn
 
 _HERE = Path(__file__).parent
 _BEGINS = "<!doctype html>"
-_SHADES = 5  # of a cell
-_SLACK = 1000  # bytes for the sentence on mistakes left out
+_SLACK = 1000  # bytes for the sentences on the mistakes that are there
 
 
 def check_html(args: Namespace) -> None:
@@ -68,7 +65,7 @@ def render(page: Page, megabytes: float) -> tuple[str, int]:
 
 
 def _fitting(page: Page, room: int, lossless: bool) -> tuple[list[dict], list[str]]:
-    """As many mistakes as fit into so many bytes, as the page's data, and the sounds that they name."""
+    """As many mistakes as fit into so many bytes, as the page's data, and the sounds that they name by number."""
     entries, sounds, places = [], [], {}
     for mistake in in_turn(page.mistakes):
         new = {clip.key: sound_uri(clip.sound(), lossless) for clip in (mistake.clip, mistake.nearest)
@@ -88,13 +85,9 @@ def _fitting(page: Page, room: int, lossless: bool) -> tuple[list[dict], list[st
 
 
 def _clip(clip: Clip, numbers: dict) -> dict:
-    """A clip as the page's data, its sound by number."""
-    entry = {"lines": [visible(line) for line in clip.lines]}
-    if clip.label is not None:
-        entry["label"] = visible(clip.label)
-    if isinstance(clip.sound, str):
-        return entry | {"sound": None, "why": visible(clip.sound)}
-    return entry | {"sound": numbers[clip.key]}
+    """A clip as the page's data."""
+    sound = {"sound": None, "why": visible(clip.sound)} if isinstance(clip.sound, str) else {"sound": numbers[clip.key]}
+    return {"lines": list(map(visible, clip.lines)), "label": clip.label and visible(clip.label)} | sound
 
 
 def _assemble(page: Page, megabytes: float, kept: list[dict], sounds: list[str], lossless: bool) -> str:
@@ -105,44 +98,23 @@ def _assemble(page: Page, megabytes: float, kept: list[dict], sounds: list[str],
         """What a file or a flag gave, so that it is shown and nothing more; the template escapes it, too."""
         return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
+    def shade(row: int, count: int) -> int:
+        """Of a cell, 0 to 5; the root keeps one in a hundred visible."""
+        return ceil(5 * (count / sum(page.matrix.counts.get((row, c), 0) for c in page.columns)) ** 0.5)
+
     style, script = ((_HERE / name).read_text("utf-8") for name in ("page.css", "page.js"))
-    rows, columns = (set(axis) | {entry[name] for entry in kept} for name, axis in
-                     zip(("row", "column"), page.matrix.shown, strict=True))
-    data = {"rows": {r: visible(page.rows[r]) for r in sorted(rows)},
-            "columns": {c: visible(page.columns[c]) for c in sorted(columns)}, "names": page.headings,
-            "counts": [[*cell, count] for cell, count in page.count().items()],
-            "mistakes": kept, "sounds": sounds}
+    rows, columns = ({i: visible(names[i]) for i in sorted({*axis, *(entry[key] for entry in kept)})}
+                     for key, names, axis in zip(("row", "column"), (page.rows, page.columns), page.matrix.shown,
+                                                 strict=True))
+    counts = page.count()
+    data = {"rows": rows, "columns": columns, "names": page.headings, "mistakes": kept, "sounds": sounds,
+            "counts": [[*cell, count] for cell, count in counts.items()]}
     environment = Environment(loader=FileSystemLoader(_HERE), autoescape=True, finalize=shown, trim_blocks=True,
                               keep_trailing_newline=True)
     return environment.get_template("page.html").render(
-        page=page, below=_below(page), across=_named(page.columns, page.matrix.shown[1]),
-        remarks=_remarks(page, megabytes, len(kept), lossless),
-        sortable=[("row", page.headings["row"]), ("column", page.headings["column"]),
-                  *enumerate(page.headings["values"])],
-        style=Markup(style), script=Markup(script), hash=_hash, data_uri=data_uri, data=Markup(_as_data(data))).lstrip()
-
-
-def _below(page: Page) -> list[tuple]:
-    """The matrix: (number, name, short name, cells) of every row, a cell being (column, count, shade, title)."""
-    total: Counter = Counter()
-    for (row, _), count in page.matrix.counts.items():
-        total[row] += count
-
-    def cell(row: int, column: int) -> tuple:
-        count = page.matrix.counts.get((row, column), 0)
-        shade = ceil(_SHADES * (count / (total[row] or 1)) ** 0.5)  # the root keeps one in a hundred visible
-        return (column, count, min(_SHADES, shade),
-                f"{page.rows[row]}, {page.headings['column']} {page.columns[column]}")
-
-    below, across = page.matrix.shown
-    return [(row, *names, [cell(row, column) for column in across])
-            for row, names in zip(below, _named(page.rows, below), strict=True)]
-
-
-def _named(names: dict[int, str], shown: Sequence[int]) -> list[tuple[str, str]]:
-    """The names of rows or columns, and short ones."""
-    long = [names[i] for i in shown]
-    return list(zip(long, short_names(long), strict=True))
+        page=page, count=sum(counts.values()), kept=len(kept), megabytes=megabytes, lossless=lossless, sounds=sounds,
+        short=lambda name: short_names([name])[0], shade=shade, style=Markup(style), script=Markup(script), hash=_hash,
+        data_uri=data_uri, data=Markup(_as_data(data))).lstrip()
 
 
 def _as_data(value: object) -> str:
@@ -151,21 +123,6 @@ def _as_data(value: object) -> str:
     for character in "<>&\u2028\u2029":
         found = found.replace(character, f"\\u{ord(character):04x}")
     return found
-
-
-def _remarks(page: Page, megabytes: float, kept: int, lossless: bool) -> list[str]:
-    """What comes before the mistakes: which are there, and what their sound is."""
-    count = sum(page.count().values())
-    which = f"All {count:,} are here."
-    if kept < count:
-        which = (f"{kept:,} of {count:,} are here; the other {count - kept:,} were left out, "
-                 + (f"for a page of at most {megabytes:g} MB (--html_mb)" if kept < len(page.mistakes) else
-                    "of a kind of which there are too many")
-                 + ". Of every kind of mistake as many are here as fit in turn, the surest first."
-                 + (f" All are in {page.elsewhere}." if page.elsewhere else ""))
-    audible = any(not isinstance(clip.sound, str) for m in page.mistakes for clip in (m.clip, m.nearest))
-    sound = "FLAC, sample by sample as it was tested" if lossless else "Ogg Opus; what was tested had no such losses"
-    return [page.explained, which, f"Sound: {sound}." if kept and audible else ""]
 
 
 def _hash(content: str) -> str:

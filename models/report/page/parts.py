@@ -48,13 +48,6 @@ class Matrix:
     shown: tuple[Sequence[int], Sequence[int]]  # the rows and the columns to draw, in order
 
 
-@dataclass(frozen=True)
-class Picture:
-    title: str
-    png: bytes
-    alt: str
-
-
 @dataclass
 class Page:
     """A test's page."""
@@ -70,7 +63,7 @@ class Page:
     origin: list[tuple[str, str]]  # where the figures are from, name and value
     notes: list[str] = field(default_factory=list)  # what a reader must know before using a figure
     tables: list[Table] = field(default_factory=list)
-    pictures: list[Picture] = field(default_factory=list)
+    pictures: list[tuple[str, bytes, str]] = field(default_factory=list)  # title, PNG, description
     explained: str = ""  # what comes before the mistakes
     elsewhere: str = ""  # what has all mistakes, if some are left out here
     unlisted: dict[tuple[int, int], int] = field(default_factory=dict)  # further mistakes by row and column
@@ -93,9 +86,9 @@ _PICTURES = {
 }
 
 
-def named(pictures: dict[str, bytes]) -> list[Picture]:
-    """PNGs with their titles, by name: det, curve, map, distances."""
-    return [Picture(_PICTURES[name][0], png, _PICTURES[name][1]) for name, png in pictures.items()]
+def named(pictures: dict[str, bytes]) -> list[tuple[str, bytes, str]]:
+    """Title, PNG and description of pictures by name: det, curve, map, distances."""
+    return [(_PICTURES[name][0], png, _PICTURES[name][1]) for name, png in pictures.items()]
 
 
 def in_turn(mistakes: Sequence[Mistake]) -> list[Mistake]:

@@ -43,26 +43,17 @@ def add_teacher(parser) -> None:
 
 
 def resolve_loss(args: argparse.Namespace) -> None:
-    """Fill in the defaults of the chosen loss; after `resolve_recipe`. Raises UserError for a flag that this loss does
-    not take, or a value that makes no sense."""
-    if args.loss == NONE and not args.teacher:
-        raise UserError("--loss none: nothing would be learnt; name a --teacher")
-    if args.loss == NONE and (args.shares or args.data_probs):
-        raise UserError("--loss none: takes clips at random, not classes by --shares or --data_probs; leave these out")
-    if args.teacher:
-        args.teacher_weight = args.teacher_weight or 1.0
+    """Fill in the defaults of the chosen loss; after `resolve_recipe`. Raises UserError for what it cannot do."""
+    if args.loss == NONE and (not args.teacher or args.shares or args.data_probs):
+        raise UserError("--loss none: learns from a --teacher alone, and from clips at random: name one, and leave "
+                        "--shares and --data_probs out")
+    args.teacher_weight = args.teacher_weight or 1.0
     takes = LOSSES.get(args.loss, {})
-    for flag in sorted({flag for flags in LOSSES.values() for flag in flags}):
-        if flag not in takes and flag in args.given:
-            others = ", ".join(name for name, flags in LOSSES.items() if flag in flags)
-            raise UserError(f"--{flag} has no meaning with --loss {args.loss} (it is for {others}); leave it out")
+    for flag in {flag for flags in LOSSES.values() for flag in flags}:
         if getattr(args, flag) is None:
             setattr(args, flag, takes.get(flag))
     if "loss_lr" in takes:
         args.loss_lr = args.loss_lr or args.lr
-        if args.lr_end > args.loss_lr:
-            raise UserError(f"--loss_lr {args.loss_lr:g} is below --lr_end {args.lr_end:g}; the learning rate ends "
-                            "below where it starts")
     if args.loss == "angular_prototypical" and args.data_probs:
         raise UserError(f"--data_probs {args.data_probs} can draw a class twice for a batch, and --loss {args.loss} "
                         "would take the two for different words; leave one of the two out")

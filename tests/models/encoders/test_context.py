@@ -166,7 +166,7 @@ def test_a_clip_that_is_all_context(run, words, runs):
 @pytest.mark.parametrize("flag", ["--parts=2", "--compression=constant"])
 def test_other_models_have_no_such_mode(run, words, runs, flag):
     refused(run("TripletEncoder", "--name=x", f"--runs_dir={runs}", *words.flags, "--model=Res15", flag),
-            "mode of Res8", "Res15")
+            "modes of Res8", "Res15")
 
 
 def test_hops_are_whole_rows(tmp_path):

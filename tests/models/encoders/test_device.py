@@ -50,6 +50,6 @@ def test_neighbours_are_searched_where_classify_gpu_says(monkeypatch, capsys):
         [None, first, first, torch.device("cuda", 1)]
     assert search_device(cpu, 1) == torch.device("cuda", 1)
     assert search_device(cpu, False) is None and capsys.readouterr().err == ""
-    for device, wanted, said in ((first, 2, "no GPU 2 here"), (cpu, True, "no GPU here")):
+    for device, wanted in ((first, 2), (cpu, True)):
         assert search_device(device, wanted) is None
-        assert said in capsys.readouterr().err
+        assert "no such GPU here" in capsys.readouterr().err

@@ -1,14 +1,16 @@
-"""What every loss promises: it learns, reads nothing back, goes on where it was, and is recorded."""
+"""What every loss promises: it is its source's, learns, reads nothing back, goes on where it was, and is recorded."""
 
+import math
 from argparse import Namespace
 
 import pytest
 import torch
-from pytorch_metric_learning.losses import SupConLoss
+from pytorch_metric_learning.losses import MultiSimilarityLoss, SupConLoss
+from pytorch_metric_learning.miners import MultiSimilarityMiner
 from torch.nn import functional
 
 from models.encoders.build import make_encoder
-from models.losses.build import make_loss
+from models.losses.build import AngularPrototypical, MultiSimilarity, SupervisedContrastive, make_loss
 from models.runs.checkpoints import TRAINER, Run, load_state
 from models.runs.options.loss import LOSSES
 from models.runs.options.recipe import RECIPES
@@ -22,6 +24,50 @@ CLASSES, PER_CLASS, SIZE = 6, 5, 8
 def made(name: str) -> torch.nn.Module:
     torch.manual_seed(0)
     return make_loss(Namespace(loss=name, per_class=PER_CLASS, embedding_size=SIZE, **LOSSES[name]))
+
+
+def batch(classes: int = 6, per_class: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
+    """Unit embeddings (B, 5) in double, a class's side by side, and the classes' numbers, in no order."""
+    torch.manual_seed(0)
+    free = torch.randn(classes, 1, 5, dtype=torch.float64) + 0.7 * torch.randn(classes, per_class, 5).double()
+    return functional.normalize(free.view(-1, 5), dim=1), torch.randperm(classes).repeat_interleave(per_class)
+
+
+@pytest.mark.parametrize("name", ["supcon", "multi_similarity"])
+def test_loss_and_gradient_are_the_librarys(name):
+    embeddings, labels = batch()
+    listed = MultiSimilarityMiner(epsilon=0.1)(embeddings, labels)
+    ours, library = {"supcon": (SupervisedContrastive(10.0), lambda x: SupConLoss(temperature=0.1)(x, labels)),
+                     "multi_similarity": (MultiSimilarity(), lambda x: MultiSimilarityLoss()(x, labels, listed))}[name]
+    found = []
+    for loss in (lambda x: ours(functional.normalize(x, dim=1), labels)[0], library):
+        x = embeddings.clone().requires_grad_()
+        value = loss(x)
+        found.append([value.detach(), *torch.autograd.grad(value, x)])
+    for mine, its in zip(*found, strict=True):
+        torch.testing.assert_close(mine, its)
+
+
+@pytest.mark.parametrize("per_class, scale", [(2, 10.0), (6, 1.0)])
+def test_each_class_s_last_clip_is_held_against_the_means_of_the_others(per_class, scale):
+    embeddings, labels = batch(5, per_class)
+    loss, figures = AngularPrototypical(per_class, scale).double()(embeddings, labels)
+    by_class, losses, right = embeddings.view(5, per_class, 5), [], []
+    for own, clips in enumerate(by_class):
+        scores = [scale * float(functional.cosine_similarity(clips[-1], others[:-1].mean(0), dim=0))
+                  for others in by_class]
+        losses.append(-math.log(math.exp(scores[own]) / sum(map(math.exp, scores))))
+        right.append(max(scores) == scores[own])
+    assert loss.item() == pytest.approx(sum(losses) / 5, rel=1e-6)
+    assert figures["batch_accuracy"].item() == pytest.approx(sum(right) / 5)
+    assert figures["scale"].item() == pytest.approx(scale)
+
+
+def test_classes_far_apart_have_no_hard_pair_and_a_zero_loss_that_back_propagates():
+    embeddings = torch.tensor([[1.0, 0], [1, 0], [-1, 0], [-1, 0]], requires_grad=True)
+    loss, figures = MultiSimilarity()(embeddings, torch.tensor([1, 1, 0, 0]))
+    loss.backward()
+    assert (loss.item(), figures["active"].item(), embeddings.grad.abs().max().item()) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -116,8 +162,7 @@ def test_a_damaged_loss_is_told(runs, words, run):
 
 @pytest.mark.parametrize("flags, said", [
     (["--loss=angular_prototypical", "--per_class=1"], "--per_class 1"),
-    (["--loss=supcon", "--batch_classes=1"], "--batch_classes 1"),
-    (["--loss=supcon", "--margin=0.3"], "--margin has no meaning with --loss supcon")])
+    (["--loss=supcon", "--batch_classes=1"], "--batch_classes 1")])
 def test_what_cannot_be_is_told_before_the_run_is_begun(flags, said, tmp_path, words, run):
     refused = run("TripletEncoder", "--name=bad", f"--runs_dir={tmp_path}", *words.flags, "--model=Res8", *flags)
     assert refused.code == 2 and said in refused.error and refused.error.count("\n") <= 2

@@ -47,14 +47,6 @@ def test_the_search_for_a_gpu_finds_what_faiss_finds(monkeypatch, cells):
     np.testing.assert_array_equal(by_torch.labels, by_faiss.labels)
 
 
-def test_a_view_with_strides_is_searched_like_its_copy():
-    rng = np.random.default_rng(6)
-    train, queries = unit(rng, 80, 8)[::2], np.asfortranarray(unit(rng, 9, 8))
-    strided = knn_search(train, queries, 3)
-    copied = knn_search(np.ascontiguousarray(train), np.ascontiguousarray(queries), 3)
-    np.testing.assert_array_equal(strided[1], copied[1])
-
-
 @pytest.mark.parametrize("ties", ["nearest", "lowest"])
 def test_vote_equals_counting_by_hand(ties):
     rng = np.random.default_rng(3)
@@ -135,7 +127,7 @@ def test_embeddings_without_a_direction_are_refused_and_their_clip_is_named():
                      np.zeros(6), np.ones(6), np.zeros(6, int), np.full(6, None, object))
     check_finite(embeddings, "test set", clips)
     embeddings[1:3] = 0
-    with pytest.raises(UserError, match=r"2 of the 6 .*test set are of length 0 .*\(first: /clips/4\.wav\)"):
+    with pytest.raises(UserError, match=r"2 of the 6 .*test set .*not of length 1 \(first: /clips/4\.wav\)"):
         check_finite(embeddings, "test set", clips)
 
 

@@ -38,7 +38,7 @@ def test_a_package_that_is_not_there_is_named_with_its_install_command(name, mon
 
 
 def test_what_is_no_such_model_is_refused(tmp_path, teacher_file):
-    with pytest.raises(UserError, match=r"nowhere\.onnx cannot be read .*efficientword-net"):
+    with pytest.raises(UserError, match=r"nowhere\.onnx is no model .*efficientword-net"):
         open_teacher(str(tmp_path / "nowhere.onnx"))
     cut = tmp_path / "cut.onnx"
     cut.write_bytes(teacher_file[0].read_bytes()[:100])

@@ -10,7 +10,7 @@ from models.losses.build import make_loss
 from models.runs.checkpoints import TRAINER, Run
 from models.training import faster
 from models.training import tasks as training
-from models.training.novograd import NovoGrad
+from models.training.optimisers import NovoGrad
 from tests.models.training.test_training import arguments_of_a_run, clips, fitted  # noqa: F401 - a fixture
 
 STEPS = 8

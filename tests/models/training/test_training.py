@@ -23,8 +23,7 @@ from models.runs.checkpoints import Run
 from models.runs.options.recipe import CHANCES, RECIPES
 from models.training import loop
 from models.training import tasks as training
-from models.training.novograd import NovoGrad
-from models.training.optimisers import make_optimizer, make_schedule
+from models.training.optimisers import NovoGrad, make_optimizer, make_schedule
 
 
 def arguments(**changes):
@@ -295,7 +294,7 @@ def test_training_that_diverges_ends_before_anything_is_made_of_it(clips, tmp_pa
     assert said in str(told.value) and f"by step {step} of 8" in str(told.value)
     saved = Run(tmp_path, "run").steps("Res8")
     assert saved == ([2, 4] if not when else [])
-    assert ("of step 4" if saved else "no checkpoint") in str(told.value)
+    assert ("of step 4" if saved else "of step none") in str(told.value)
 
 
 @pytest.mark.parametrize("error, said", [

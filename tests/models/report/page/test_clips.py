@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from models.report.page.origin import notes_of, origin_rows
+from models.report.page.origin import origin_rows
 from models.report.page.page import render
 from models.runs.provenance import fingerprint
 from tests.models.report.page.conftest import LABELS, make_clips
@@ -76,8 +76,3 @@ def test_the_origin_tells_one_run_and_one_data_set_from_another(tmp_path):
     assert hashlib.sha256(b"weights").hexdigest() in rows["encoder"]
     assert rows["manifest"] == "m" and rows["enrolled"].endswith("and 5 more")
     assert fingerprint(clips.manifest) in rows["test clips"]
-
-
-def test_notes_are_what_was_printed_of_the_facts():
-    facts = {"k": 5, "note on training": "3 of the test clips were in the training", "test_clips_trained_on": 3}
-    assert notes_of(facts) == ["3 of the test clips were in the training"]

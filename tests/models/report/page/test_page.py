@@ -109,15 +109,6 @@ def test_the_frequent_kinds_come_first_and_their_surest_clips():
     assert [m.values[0][0] for m in in_turn(mistakes)] == [1, 3, 0, 2, 5, 4]
 
 
-def test_a_clip_that_cannot_be_heard_says_why(tested):
-    made = tested()
-    gone = Clip(("gone.wav",), "cannot be heard: gone.wav <b>", "gone", "bed")
-    page = Read(render(replace(made.page, mistakes=[replace(made.page.mistakes[0], nearest=gone)]), 5)[0])
-    assert page.data["mistakes"][0]["nearest"] == {"lines": ["gone.wav"], "label": "bed", "sound": None,
-                                                   "why": "cannot be heard: gone.wav <b>"}
-    assert len(page.data["sounds"]) == 1
-
-
 def test_a_test_without_mistakes_has_a_page_too(tested, tmp_path, capsys):
     made = tested()
     write_page(tmp_path / "a.html", replace(made.page, mistakes=[]), 5)

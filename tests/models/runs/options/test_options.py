@@ -86,12 +86,6 @@ def test_help_imports_nothing_heavy(script):
     assert done.stderr.strip() == ""
 
 
-def test_classify_gpu_takes_a_number_or_none():
-    given = ([], ["--classify_gpu"], ["--classify_gpu", "1"])
-    found = [parsed("TripletEncoder", *flags).classify_gpu for flags in given]
-    assert repr(found) == "[False, True, 1]"
-
-
 @pytest.mark.parametrize("flags, said", [
     (["--model=Res9"], "--model: invalid choice: 'Res9'"), (["--lr=-1"], "--lr: '-1' is not a number above 0"),
     (["--per_class=0"], "--per_class: '0' is not a whole number from 1 up"),
