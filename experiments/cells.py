@@ -41,7 +41,7 @@ class Cell:
     extra: tuple[str, ...] = ()  # further flags of both training scripts and of the loss, as ("--lr=1e-3",)
     loss: str = "triplet"
     shares: tuple[float, ...] = ()
-    words: str = ""  # of ``shots``, the name of the protocol (`experiments.new_words`)
+    words: str = ""  # of ``shots``, the name of the protocol (`experiments.compare.protocol_of`)
 
     @property
     def name(self) -> str:

@@ -73,7 +73,7 @@ def heard(samples, parts=1):
 def test_what_is_cut_off_at_full_scale_is_known_at_any_rate_and_in_parts_of_any_size(gain, over, rate):
     samples = np.clip(gain * soxr.resample(SCENE, RATE, rate), -1, 1)
     samples = to_int16(soxr.resample(samples, rate, RATE))
-    assert {heard(samples, parts).cut_off for parts in (1, 37, len(samples))} == {over}
+    assert {heard(samples, parts).cut_off for parts in (1, 37, 2_000)} == {over}
 
 
 def test_what_was_made_quieter_since_is_known_and_what_is_quiet_is_neither_narrow_nor_overdriven():
