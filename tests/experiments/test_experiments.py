@@ -385,7 +385,7 @@ def test_an_interrupted_grid_goes_on(words, tmp_path):
 def test_a_run_that_fails_is_named_and_the_others_are_tried(words, tmp_path):
     done = ran(command(tmp_path, *words.flags, "--methods", "ce", "knn", "--steps", "2", "--extra", "lr_end=9"))
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("error: 2 of 2 runs failed, the first: words-Res8-ce-2x6x4-")
+    assert done.stderr.splitlines()[-1].startswith("error: 2 of 2 cells failed, the first: words-Res8-ce-2x6x4-")
     assert "--lr_end 9 is above --lr" in done.stderr and "Traceback" not in done.stderr
 
 
