@@ -5,7 +5,6 @@ find the same neighbours, up to equal similarities. scikit-learn has the fastest
 """
 
 import argparse
-from functools import partial
 
 import numpy as np
 
@@ -13,8 +12,7 @@ from benchmarks import measure
 
 CLASSES, SPREAD = 35, 0.6
 TOLERANCE = 1e-5  # of a similarity
-TORCH = "knn_search(device='cpu'), torch"
-SEARCHES = ("knn_search (FAISS)", "scikit-learn", TORCH)
+FAISS, SKLEARN, TORCH = "knn_search (FAISS)", "scikit-learn", "knn_search(device='cpu'), torch"
 
 
 def embeddings(count: int, width: int, seed: int) -> np.ndarray:
@@ -26,17 +24,6 @@ def embeddings(count: int, width: int, seed: int) -> np.ndarray:
     return made / np.linalg.norm(made, axis=1, keepdims=True)
 
 
-def search(train: np.ndarray, queries: np.ndarray, k: int, by: str) -> np.ndarray:
-    """(Q, k) indices of neighbours."""
-    if by == "scikit-learn":
-        from sklearn.neighbors import NearestNeighbors
-
-        return NearestNeighbors(n_neighbors=k, algorithm="brute", metric="euclidean").fit(train).kneighbors(queries)[1]
-    from models.neighbours.knn import knn_search
-
-    return knn_search(train, queries, k, "cpu" if by == TORCH else None)[1]
-
-
 def differing(found: np.ndarray, expected: np.ndarray, train: np.ndarray, queries: np.ndarray) -> float:
     """Share of the neighbours that differ; stops if that is more than a tie."""
     similarities = [np.einsum("qd,qkd->qk", queries, train[indices], dtype=np.float64) for indices in (found, expected)]
@@ -46,13 +33,20 @@ def differing(found: np.ndarray, expected: np.ndarray, train: np.ndarray, querie
 
 
 def compare(train: int, args: argparse.Namespace) -> list[dict[str, object]]:
+    from sklearn.neighbors import NearestNeighbors
+
+    from models.neighbours.knn import knn_search
+
     arrays = embeddings(train, args.width, 0), embeddings(args.queries, args.width, 1)
-    found = {by: search(*arrays, args.k, by) for by in SEARCHES}  # loads the libraries, too
-    times = measure.in_turn({by: partial(search, *arrays, args.k, by) for by in SEARCHES}, args.repeats)
+    searches = {FAISS: lambda: knn_search(*arrays, args.k)[1],
+                SKLEARN: lambda: NearestNeighbors(n_neighbors=args.k, algorithm="brute", metric="euclidean").fit(
+                    arrays[0]).kneighbors(arrays[1])[1],
+                TORCH: lambda: knn_search(*arrays, args.k, "cpu")[1]}
+    found = {by: search() for by, search in searches.items()}  # loads the libraries, too
+    times = measure.in_turn(searches, args.repeats)
     return [{"train": train, "queries": args.queries, "search": by, "time": times[by],
-             "queries/s": args.queries / times[by].median, "scikit-learn / this": times["scikit-learn"].over(times[by]),
-             "neighbours that differ (ties)": f"{differing(found[by], found[SEARCHES[0]], *arrays):.3%}"}
-            for by in SEARCHES]
+             "queries/s": args.queries / times[by].median, "scikit-learn / this": times[SKLEARN].over(times[by]),
+             "neighbours that differ (ties)": f"{differing(found[by], found[FAISS], *arrays):.3%}"} for by in searches]
 
 
 def main() -> None:

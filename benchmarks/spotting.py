@@ -6,17 +6,13 @@ real time" is the command's own line, without its start.
 
 import argparse
 import itertools
-import os
 import re
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks import measure
-from data.base.files import ROOT
 
 RATE = 16_000
 
@@ -36,18 +32,16 @@ def make(folder: Path, model: str, width: int) -> tuple[Path, Path]:
     torch.manual_seed(0)
     kind, _, compression = model.partition("+")
     compression = compression or "log"
-    run = Run(folder, f"{model}-{width}")
-    encoder = make_encoder(kind, width, compression=compression)
+    run, encoder = Run(folder, f"{model}-{width}"), make_encoder(kind, width, compression=compression)
     for norm in (module for module in encoder.modules() if isinstance(module, torch.nn.BatchNorm2d)):
         norm.running_mean.fill_(0.1)  # else silence has no embedding, and an export is refused
     run.save({kind: encoder}, {}, 1, 1)
     run.write_config({"model": kind, "hidden_size": width, "clip_seconds": 1 + 2 * context_seconds(compression),
                       "frontend": settings(compression)})
     facts = load_torch(run.folder, None, None, 0).facts
-    rng, words = np.random.default_rng(0), []
-    for name in ("one", "two", "three"):
-        x = rng.normal(size=(1, facts.width)).astype(np.float32)
-        words.append(Word(name, [Clip("-", 0.0, 1.0, name, x / np.linalg.norm(x))], 0.0, 0.2, 0.8, 0.999))
+    drawn = np.random.default_rng(0).normal(size=(3, 1, facts.width)).astype(np.float32)
+    words = [Word(name, [Clip("-", 0.0, 1.0, name, x / np.linalg.norm(x))], 0.0, 0.2, 0.8, 0.999)
+             for name, x in zip(("one", "two", "three"), drawn, strict=True)]
     write_words(folder / f"{model}-{width}.json", Words(facts, words))
     return run.folder, folder / f"{model}-{width}.json"
 
@@ -57,16 +51,6 @@ def sound(seconds: float) -> np.ndarray:
     t = np.arange(round(RATE * seconds)) / RATE
     noise = np.random.default_rng(0).standard_normal(len(t)).astype(np.float32)
     return (2000 * noise * np.sin(4 * np.pi * t) ** 2).astype(np.int16)
-
-
-def find(words: Path, recording: Path, threads: int, *flags) -> float:
-    """Run spotting.find; times real time, as it says."""
-    done = subprocess.run([sys.executable, "-m", "spotting.find", *map(str, (words, recording, *flags))], cwd=ROOT,
-                          env=os.environ | {"OMP_NUM_THREADS": str(threads)}, capture_output=True, text=True)
-    times = re.search(r"([\d.]+) times real time", done.stderr)
-    if done.returncode or not times:
-        raise SystemExit(done.stderr)
-    return float(times[1])
 
 
 def speed(folder: Path, args: argparse.Namespace) -> list[dict]:
@@ -79,14 +63,14 @@ def speed(folder: Path, args: argparse.Namespace) -> list[dict]:
         soundfile.write(path, sound(args.seconds / (10 if model == "Res15" else 1)), RATE)
         ways = {"torch": []}
         if args.onnx:
-            subprocess.run([sys.executable, "-m", "spotting.export", "--encoder", run, "--out", f"{run}.onnx"],
-                           cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+            measure.script("-m", "spotting.export", "--encoder", run, "--out", f"{run}.onnx")
             ways["ONNX"] = ["--onnx", f"{run}.onnx"]
         for (way, flags), threads in itertools.product(ways.items(), args.threads):
-            cases[model, width, way, threads] = (words, path, threads, "--hop", args.hop, *flags)
+            cases[model, width, way, threads] = (words, path, "--hop", args.hop, *flags)
     for _ in range(args.repeats):  # in turn, so that a slow moment of a shared machine meets them all
-        for case, call in cases.items():
-            found.setdefault(case, []).append(find(*call))
+        for case, flags in cases.items():
+            _, done = measure.script("-m", "spotting.find", *flags, threads=case[-1])
+            found.setdefault(case, []).append(float(re.search(r"([\d.]+) times real time", done.stderr)[1]))
     return [{"model": model, "channels": width, "by": way, "threads": threads,
              "times real time": f"{np.median(times):.1f}", "least to most": f"{min(times):.1f} to {max(times):.1f}"}
             for (model, width, way, threads), times in found.items()]

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from benchmarks import measure
-from benchmarks.roofline import FRAMES, multiply_adds, roofline, synchronise
+from benchmarks.measure import FRAMES, multiply_adds, roofline, synchronise
 from models.runs.options.common import MODELS
 from models.runs.options.recipe import RECIPES
 
@@ -36,12 +36,18 @@ def clips_of(path: Path, samples: np.ndarray, classes: int):
     return Clips(packed, SimpleNamespace(label=np.arange(count) % classes), np.arange(count))
 
 
-def settings(recipe: str, model: str, per_class: int) -> dict[str, object]:
-    """The arguments of TripletEncoder.py that its task takes."""
-    return RECIPES[recipe] | {
-        "name": "benchmark", "model": model, "spec_augment": None, "seed": 0, "data_probs": 0, "margin": 0.5,
-        "mining": "random", "compile": False, "graph": False, "per_class": per_class, "compression": "log",
-        "step_freq": 10**9, "eval_freq": 10**9, "checkpoints_to_keep": 1}
+def settings(recipe: str, model: str, per_class: int, **changes) -> argparse.Namespace:
+    """The arguments of TripletEncoder.py that its task takes: its defaults, without masks, and ``changes``."""
+    import TripletEncoder
+    from models.runs.options.loss import resolve_loss
+    from models.runs.options.recipe import resolve_recipe
+
+    args = TripletEncoder.parse_args(["--name=benchmark", "--manifest=noise", f"--model={model}", f"--recipe={recipe}",
+                                      f"--per_class={per_class}", "--spec_augment=off", "--step_freq=1000000",
+                                      "--eval_freq=1000000"])
+    resolve_recipe(args)
+    resolve_loss(args)
+    return argparse.Namespace(**vars(args) | {"compression": "log"} | changes)
 
 
 def timed(records: list[dict[str, float]], device, limit):
@@ -92,18 +98,17 @@ def train(args, model: str) -> list[dict[str, float]]:
     from models.training.loop import fit
 
     device, encoder = pick_device(args.gpu), make_encoder(model, 45)
-    given = settings(args.recipe, model, args.per_class or PER_CLASS[model])
-    given |= {"precision": args.precision or best_precision(device), "compile": args.compile}
-    rate = roofline(device, torch.bfloat16 if given["precision"] == "bf16" else torch.float32)
+    given = settings(args.recipe, model, args.per_class or PER_CLASS[model], compile=args.compile,
+                     precision=args.precision or best_precision(device))
+    rate = roofline(device, torch.bfloat16 if given.precision == "bf16" else torch.float32)
     macs, warm, records = multiply_adds(encoder), 2, []
     steps = warm + args.repeats + 1
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         noise = np.random.default_rng(0).integers(-3000, 3000, (CLIPS, SAMPLES), np.int16)
         clips = clips_of(Path(folder) / "clips.i16", noise, CLASSES)
-        sampler = BalancedBatchSampler(clips.manifest.label, [], CLASSES, given["per_class"], num_steps=steps)
-        task = timed(records, device, lambda size: 3 * macs * size / rate())
-        task = task(encoder, argparse.Namespace(**given), steps)
+        sampler = BalancedBatchSampler(clips.manifest.label, [], CLASSES, given.per_class, num_steps=steps)
+        task = timed(records, device, lambda size: 3 * macs * size / rate())(encoder, given, steps)
         fit(task, Run(folder, "benchmark"), clips, sampler, device, lambda: 0.0)
     return records[warm:-1]
 
@@ -141,12 +146,10 @@ def in_process(function, *given):
 
 def row(model: str, clips: int, ours: list[dict], textbook: list[dict]) -> dict[str, object]:
     timing = {part: measure.Timing([record[part] for record in ours])
-              for part in ("step", "front end", "forward", "backward", "limit")}
+              for part in ("step", "forward", "backward", "front end", "limit")}
     network = measure.Timing([record["forward"] + record["backward"] for record in ours])
-    rest = np.median([1 - (record["forward"] + record["backward"]) / record["step"] for record in ours])
-    shown = {"model": model, "clips": clips, "step": timing["step"], "forward": timing["forward"],
-             "backward": timing["backward"], "front end": timing["front end"], "limit": timing["limit"],
-             "step / limit": timing["step"].over(timing["limit"]), "not network": f"{100 * rest:.1f} %"}
+    shown = {"model": model, "clips": clips, **timing, "step / limit": timing["step"].over(timing["limit"]),
+             "not network": f"{100 * (1 - network.over(timing['step'])):.1f} %"}
     if textbook:
         # Both in units of the limit measured beside them, so that the machine's drift falls out.
         slow = np.median([record["network"] / record["limit"] for record in textbook])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import product
 
 from models.runs.options.loss import LOSSES
@@ -41,7 +41,7 @@ class Cell:
     extra: tuple[str, ...] = ()  # further flags of both training scripts and of the loss, as ("--lr=1e-3",)
     loss: str = "triplet"
     shares: tuple[float, ...] = ()
-    words: str = ""  # of ``shots``, the name of the protocol (`experiments.new_words`)
+    words: str = ""  # of ``shots``, the name of the protocol (`experiments.compare.protocol_of`)
 
     @property
     def name(self) -> str:
@@ -86,10 +86,9 @@ class Cell:
                        extra=tuple(flag for flag in self.extra if flag_name(flag) not in LOSS_EXTRAS - set(takes)))
 
     def to_dict(self) -> dict:
-        """As JSON, without the defaults of what came later, so that older files stay as they are."""
-        values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-        return {name: value for name, value in values.items()
-                if name not in ("loss", "shares", "words") or getattr(self, name) != getattr(Cell, name)}
+        """For JSON, without the defaults of what came later, so that older files stay as they are."""
+        return {name: value for name, value in vars(self).items()
+                if name not in ("loss", "shares", "words") or value != getattr(Cell, name)}
 
 
 def from_dict(values: dict) -> Cell:
@@ -111,14 +110,6 @@ def grid(methods: Iterable[str], **axes: Iterable) -> list[Cell]:
         for method in sorted(methods, key=METHODS.index):
             found[Cell(method=method, **values).of(method)] = None
     return list(found)
-
-
-def chains(cells: Iterable[Cell]) -> list[list[Cell]]:
-    """Cells that share an encoder, in their order; a head comes after the encoder's cell, asked for or not."""
-    found: dict[Cell, set[Cell]] = {}
-    for cell in cells:
-        found.setdefault(cell.encoder, set()).update([cell, *[cell.encoder] * (cell.method == "head")])
-    return [sorted(chain, key=lambda cell: (METHODS.index(cell.method), cell.name)) for chain in found.values()]
 
 
 def train_command(cell: Cell, more: Iterable[str] = (), tag: str = "") -> list[str]:
@@ -149,3 +140,9 @@ def test_command(cell: Cell, more: Iterable[str] = (), tag: str = "", manifest: 
     if cell.method in ("knn", "shots"):
         return ["infer_train.py", *flags, *more]
     return ["infer_notl.py", *flags, f"--cl_name={cell.name}{tag}", f"--cl_step={cell.steps}", *more]
+
+
+def flags_of(protocol: dict) -> list[str]:
+    """Those of infer_train.py, but for its ``--manifest``."""
+    return ["--shots", *map(str, protocol["shots"]), f"--repeats={protocol['repeats']}", "--enroll",
+            *protocol["enroll"], *(["--unknown", *protocol["unknown"]] if protocol["unknown"] else [])]

@@ -7,6 +7,7 @@ steps once more, and "shots" tests that encoder on words that it never heard.
 """
 
 import argparse
+import hashlib
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -15,12 +16,13 @@ import numpy as np
 
 from data.base.errors import UserError, exit_cleanly
 from data.base.files import CACHE, ROOT, write_atomically
+from data.base.labels import folded
 from data.base.values import count, positive, whole, width
 from data.manifests.corpus import Corpus, load_corpus, parts_of
 from data.manifests.manifest import write_manifest
 from data.manifests.registry import SPLITS, register, registered
-from experiments import cells, new_words, results, summary
-from experiments.loop import Loop
+from experiments import cells, loop, summary
+from models.enrolment.enrol import check_clips, choose_words
 from models.runs import session
 from models.runs.options.common import MODELS
 from models.runs.options.loss import LOSSES, MINING
@@ -37,7 +39,32 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m experiments.compare", description=__doc__, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_grid(parser)
+    group = parser.add_argument_group(
+        "grid", "Every combination that makes sense is run: a loss has no cells for the --mining and --margins that it "
+                "does not take, and cross-entropy one for all --losses and these, --data_probs and --shares.")
+    group.add_argument("--manifest", help="a name registered in manifests.json, or several joined by +", required=True)
+    several(group, "--models", "encoders", ["Res8"], choices=MODELS)
+    several(group, "--methods", "ce: cross-entropy; knn: the encoder's loss and nearest neighbours; head: the same "
+            "encoder and a softmax head; shots: the same encoder on new words", ["ce", "knn"], choices=cells.METHODS)
+    several(group, "--losses", "of the encoder", ["triplet"], choices=tuple(LOSSES))
+    several(group, "--steps", "of every training (default: 480, or what --epochs says)", type=count)
+    several(group, "--epochs", "as many epochs' worth of steps, of all clips whatever the --fractions", type=count)
+    several(group, "--seeds", "of weights and batches", [0, 1, 2], type=whole)
+    several(group, "--augment", "noise and time shift, or what the recipe has", ["off"], choices=("on", "off"))
+    several(group, "--data_probs", "how a batch's classes are drawn", [0], type=int, choices=range(7))
+    several(group, "--mining", "of the triplet loss", ["random"], choices=MINING)
+    several(group, "--margins", "of the losses that have one (default: each loss's own)", [None], type=positive)
+    several(group, "--widths", "channels of Res8 and Res15, and size of the embedding", [45], type=width)
+    several(group, "--fractions", "shares of each class's training clips, as 0.1 or 1/6", [1.0], type=_fraction)
+    several(group, "--ks", "numbers of neighbours to vote; the main table is of 5", [5], type=count)
+    group = parser.add_argument_group("all cells")
+    one(group, "--recipe", "of the training", "fast", choices=tuple(RECIPES))
+    one(group, "--batch_classes", "classes in a batch, at most", 35, type=count)
+    one(group, "--per_class", "clips of each", 10, type=count)
+    several(group, "--shares", "with --manifest a+b: of a batch's classes (default: all words alike)", type=positive)
+    one(group, "--eval", "what encoders are looked at with while they are trained", "dev", choices=("dev", "new_words"))
+    several(group, "--extra", "further flags of the training scripts and losses, as lr=1e-3", [], type=_extra,
+            metavar="FLAG=VALUE")
     group = parser.add_argument_group("words never heard", "How --methods shots enrols, as in infer_train.py.")
     group.add_argument("--shots_manifest", help="the registered data set that has these words", metavar="MANIFEST")
     several(group, "--shots", "numbers of clips to enrol of each", [1, 5, 10], type=count, metavar="N")
@@ -59,39 +86,6 @@ def parse_args(argv=None) -> argparse.Namespace:
     if ("shots" in args.methods) != bool(args.shots_manifest):
         parser.error("--methods shots and --shots_manifest, the data set that has the words to enrol, go together")
     return args
-
-
-def add_grid(parser: argparse.ArgumentParser) -> None:
-    """The flags that say which cells there are."""
-    group = parser.add_argument_group(
-        "grid", "Every combination that makes sense is run: a loss has no cells for the --mining and --margins that it "
-                "does not take, and cross-entropy one for all --losses and these, --data_probs and --shares.")
-    group.add_argument("--manifest", help="a name registered in manifests.json, or several joined by +", required=True)
-    several(group, "--models", "encoders", ["Res8"], choices=MODELS)
-    several(group, "--methods", "ce: cross-entropy; knn: the encoder's loss and nearest neighbours; head: the same "
-            "encoder and a softmax head; shots: the same encoder on words that it never heard", ["ce", "knn"],
-            choices=cells.METHODS)
-    several(group, "--losses", "of the encoder", ["triplet"], choices=tuple(LOSSES))
-    several(group, "--steps", "of every training (default: 480, or what --epochs says)", type=count)
-    several(group, "--epochs", "as many epochs' worth of steps, of all training clips whatever the --fractions",
-            type=count)
-    several(group, "--seeds", "of weights and batches", [0, 1, 2], type=whole)
-    several(group, "--augment", "noise and time shift, or what the recipe has", ["off"], choices=("on", "off"))
-    several(group, "--data_probs", "how a batch's classes are drawn", [0], type=int, choices=range(7))
-    several(group, "--mining", "of the triplet loss", ["random"], choices=MINING)
-    several(group, "--margins", "of the losses that have one (default: each loss's own)", [None], type=positive)
-    several(group, "--widths", "channels of Res8 and Res15, and size of the embedding", [45], type=width)
-    several(group, "--fractions", "shares of each class's training clips, as 0.1 or 1/6", [1.0], type=_fraction)
-    several(group, "--ks", "numbers of neighbours to vote; the main table is of 5", [5], type=count)
-    group = parser.add_argument_group("all cells")
-    one(group, "--recipe", "of the training", "fast", choices=tuple(RECIPES))
-    one(group, "--batch_classes", "classes in a batch, at most", 35, type=count)
-    one(group, "--per_class", "clips of each", 10, type=count)
-    several(group, "--shares", "with --manifest a+b: of a batch's classes, by set (default: all words alike)",
-            type=positive)
-    one(group, "--eval", "what encoders are looked at with while they are trained", "dev", choices=("dev", "new_words"))
-    several(group, "--extra", "further flags of both training scripts without their dashes, as lr=1e-3, and of the "
-            "losses that take them, as loss_lr=1e-2", [], type=_extra, metavar="FLAG=VALUE")
 
 
 def one(group, flag: str, text: str, default=None, **how) -> None:
@@ -120,51 +114,69 @@ def _extra(text: str) -> str:
 def main(args: argparse.Namespace) -> int:
     # The cells.
     corpus = session.open_corpus(args, SPLITS)
-    enrolling = new_words.protocol_of(args, corpus) if args.shots_manifest else None
-    todo = cells_of(args, corpus, results.protocol_name(enrolling) if enrolling else "")
+    enrolling = protocol_of(args, corpus) if args.shots_manifest else None
+    todo = cells_of(args, corpus, loop.protocol_name(enrolling) if enrolling else "")
 
     # What is known of them, of the same data and arguments.
-    data, path = results.Data.of(args), args.out / "compare.json"
-    of_manifest = {name: run for name, run in results.read(path).items() if run["cell"]["manifest"] == args.manifest}
-    known = {name: run for name, run in of_manifest.items() if data.has(run)}
-    if others := sorted({*of_manifest} - {*known}):
-        print(f"{path}: {len(others)} results are of other data, or noise, than --manifest {args.manifest} has now; "
-              f"they are left out or run again (as {others[0]})", flush=True)
-    chains = cells.chains(todo)
-    for cell in (cell for chain in chains for cell in chain if cell.name in known):
-        if differ := results.other_arguments(cell, known[cell.name], args.precision):
+    data, path = loop.Data.of(args), args.out / "compare.json"
+    known, others = results_of(args, data)
+    if others:
+        print(f"{path}: {others} results are of other data than --manifest {args.manifest} has now", flush=True)
+    for cell in (cell for cell in todo if cell.name in known):
+        if differ := loop.other_arguments(cell, known[cell.name], args.precision):
             raise UserError(f"{path}: {cell.name} was trained with other arguments ({' '.join(differ)}); name another "
                             "--out and --runs_dir")
-    chains = [chain for chain in chains if any(cell.name not in known for cell in chain)]
-    missing = [cell for chain in chains for cell in chain if cell.name not in known]
+    missing = [cell for cell in todo if cell.name not in known]
     print(f"{len(todo)} cells, {len(missing)} to run", flush=True)
     if args.dry_run:
-        print("".join(f"{cell.name}\n" for cell in missing), end="")
+        print(*(cell.name for cell in missing), sep="\n")
         return 0
 
     # The loop, and the tables.
     for fraction in {cell.fraction for cell in missing} - {1.0}:
         make_fraction(args.manifest, fraction, args.registry, args.runs_dir)
     try:
-        problems = Loop(args, data, enrolling).run(chains, known)
+        problems = loop.Loop(args, data, enrolling).run(missing)
     finally:
-        if found := [run for run in results.read(path).values()
-                     if run["cell"]["manifest"] == args.manifest and data.has(run)]:
+        if found := list(results_of(args, data)[0].values()):
             print(f"\n{tables(found)}")
             with write_atomically(args.out / "compare.md") as file:
                 file.write(tables(found))
             print(f"wrote {path} and compare.md")
     if problems:
-        raise UserError(f"{len(problems)} of {len(chains)} runs failed, the first: {problems[0]}")
+        raise UserError(f"{len(problems)} of {len(missing)} cells failed, the first: {problems[0]}")
     return 0
+
+
+def results_of(args: argparse.Namespace, data: loop.Data) -> tuple[dict[str, dict], int]:
+    """The known results of --manifest and its data, by name, and how many there are of other data."""
+    runs = [run for run in loop.read(args.out / "compare.json").values() if run["cell"]["manifest"] == args.manifest]
+    known = {run["name"]: run for run in runs if data.has(run)}
+    return known, len(runs) - len(known)
+
+
+def protocol_of(args: argparse.Namespace, trained: Corpus) -> dict:
+    """How words that no encoder heard are enrolled: labels to ``enroll`` and ``unknown`` of ``manifest``; ``shots``
+    clips of each, in ``repeats`` random draws; ``content``, a hash of the clips; ``cohort`` None, for scores are
+    normalised by the encoder's own training. Raises UserError for words that the set lacks or has too few clips of, or
+    that the encoders learn from ``trained``."""
+    corpus = load_corpus(args.shots_manifest, ("train", "test"), args.registry)
+    chosen = choose_words(corpus.labels, args.enroll, args.unknown, args.shots_manifest)
+    check_clips(corpus.splits["train"], corpus.splits["test"], *chosen, max(args.shots))
+    enroll, unknown = ([corpus.labels[c] for c in classes] for classes in chosen)
+    heard = {folded(label) for label in trained.labels}
+    if known := [label for label in enroll if folded(label) in heard]:
+        raise UserError(f"--enroll: the encoders hear {', '.join(sorted(known))} in the training of --manifest "
+                        f"{args.manifest}; enrol words that they never heard")
+    return {"manifest": args.shots_manifest, "enroll": enroll, "unknown": unknown, "shots": sorted({*args.shots}),
+            "repeats": args.repeats, "cohort": None,
+            "content": hashlib.sha1(loop.content_of(corpus.splits).encode()).hexdigest()}
 
 
 def cells_of(args: argparse.Namespace, corpus: Corpus, words: str) -> list[cells.Cell]:
     """The cells that the flags ask for; ``words`` is the name of the protocol of shots."""
     classes = min(args.batch_classes, len(corpus.labels))
     epoch = max(1, len(corpus.splits["train"]) // (classes * args.per_class))
-    for epochs in args.epochs or ():
-        print(f"--epochs {epochs}: {epochs * epoch} steps", flush=True)
     steps = {*(args.steps or ()), *(epochs * epoch for epochs in args.epochs or ())} or {480}
     return cells.grid(
         args.methods, steps=sorted(steps), seed=args.seeds, model=args.models, manifest=[args.manifest],
@@ -195,7 +207,7 @@ def make_fraction(manifest: str, fraction: float, registry: Path, folder: Path) 
 def tables(runs: list[dict]) -> str:
     """compare.md."""
     tested = [run for run in runs if "shots" not in run]
-    return "\n".join(filter(None, [tested and summary.markdown(tested), new_words.markdown(runs)]))
+    return "\n".join(filter(None, [tested and summary.markdown(tested), summary.words_markdown(runs)]))
 
 
 if __name__ == "__main__":

@@ -31,20 +31,18 @@ def read_tested(path: Path) -> dict[tuple[str, str, str], str]:
     try:
         rows = [((row["path"], row.get("offset", ""), row["label"]), row["prediction"])
                 for row in csv.DictReader(text.split("\n"), strict=True)]
-    except (csv.Error, KeyError) as error:
-        raise UserError(f"{path}: not the .csv that infer_train.py or infer_notl.py leaves of a test ({error}); name "
-                        "that") from error
-    clips = dict(rows)
-    if not clips or len(clips) < len(rows) or None in clips.values():
-        raise UserError(f"{path}: has no clips, some of them twice, or half a line; test again")
-    return clips
+        clips = dict(rows)
+        if not clips or len(clips) < len(rows) or None in clips.values():
+            raise ValueError("no clips, some of them twice, or half a line")
+        return clips
+    except (csv.Error, KeyError, ValueError) as error:
+        raise UserError(f"{path}: not the .csv that a test script leaves ({error}); test again") from None
 
 
 def main(args: argparse.Namespace) -> int:
     a, b = read_tested(args.a), read_tested(args.b)
     if unlike := sorted(a.keys() ^ b.keys()):
-        raise UserError(f"{args.a} and {args.b} differ in {len(unlike):,} clips or their labels (first: "
-                        f"{' '.join(filter(None, unlike[0]))}); test both on the same manifest")
+        raise UserError(f"{args.a} and {args.b} differ in {len(unlike):,} clips or labels, such as {unlike[0][0]}")
 
     right = ["".join("01"[clip[2] == of[clip]] for clip in a) for of in (a, b)]
     *only, p = mcnemar(*right)
@@ -53,10 +51,9 @@ def main(args: argparse.Namespace) -> int:
         words = defaultdict(list)
         for clip, mark in zip(a, marks, strict=True):
             words[clip[2]].append(int(mark))
-        recall = statistics.mean(map(statistics.fmean, words.values()))
-        count, name = marks.count("1"), path.name if args.a.name != args.b.name else str(path)
-        rows.append([name, f"{100 * count / len(marks):.2f}", f"{100 * recall:.2f}", f"{count:,} of {len(marks):,}",
-                     f"{alone:,}"])
+        recall, count = statistics.mean(map(statistics.fmean, words.values())), marks.count("1")
+        rows.append([path.name if args.a.name != args.b.name else str(path), f"{100 * count / len(marks):.2f}",
+                     f"{100 * recall:.2f}", f"{count:,} of {len(marks):,}", f"{alone:,}"])
     print("\n".join(table(rows)))
     print(f"McNemar p {p_value(p)}")
     return 0

@@ -2,13 +2,7 @@
 
 The commands `enroll`, `find`, `listen`, `score`, `cohort` and `export` stand on top, with what only they share
 (`command`, `stream`); none imports another. Below them imports run one way: detection -> hits -> words -> encoders ->
-sound. For a program of your own::
-
-    from spotting import load_words
-
-    spotter = load_words("words.json")
-    for hit in spotter.feed(samples):  # (n,) int16, or floating in [-1, 1], one channel at 16 kHz, as they come
-        print(hit.word, hit.start, hit.end, hit.score)
+sound. A program of your own imports `load_words` from here.
 """
 
 

@@ -19,7 +19,7 @@ from spotting.command import warn
 from spotting.encoders.gather import aligned, gather, training_files
 from spotting.encoders.load import add_encoder, load
 from spotting.sound.blocks import files_of
-from spotting.sound.repeats import without_repeats
+from spotting.words.copies import without_repeats
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -48,8 +48,6 @@ def main(args: argparse.Namespace) -> int:
         spoken |= aligned(files, args.alignments, warn)
     embedder = load(args)
     path = place_of(Path(embedder.facts.path))
-    if path is None:
-        raise UserError(f"{embedder.facts.path}: lies in no run's folder, where a cohort could be kept")
     check_output(path)
     if path.exists():
         raise UserError(f"{path}: is there, and words may be enrolled with it; move it away to make another")
@@ -60,8 +58,7 @@ def main(args: argparse.Namespace) -> int:
     print(f"wrote {path}: {len(cohort.spoken):,} windows of {len(files):,} recordings, in {known:,} of which words are "
           f"known; {len(cohort.content) / 1e3:.0f} kB")
     if cohort.whitening is None:
-        warn("embeddings are compared without whitening, for words said several times are known in too few places; "
-             "more recordings with --alignments or of a --manifest mend that")
+        warn("embeddings are compared without whitening: too few places of words said several times are known")
     return 0
 
 

@@ -31,11 +31,9 @@ def add_channel(parser: argparse._ActionsContainer) -> None:
 def add_selection(parser: argparse.ArgumentParser) -> None:
     """The flags that choose among hits."""
     parser.add_argument("--threshold", type=_threshold, action="append", metavar="[WORD=]T",
-                        help="the least score of a hit of a word, or of any; may be given several times (default: each "
-                             "word's own)")
+                        help="the least score of a hit of a word, or of any; several times (default: each word's own)")
     parser.add_argument("--all_words", action="store_true",
-                        help="also tell a word where another one is further above its threshold (default: of hits of "
-                             "different words in one place the best)")
+                        help="also tell a word where another one is further above its threshold (default: the best)")
     parser.add_argument("--pause", type=not_negative, default=0.0, metavar="S",
                         help="seconds after a hit in which no other one may begin, of any word (default: 0)")
 
@@ -43,8 +41,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
 def add_output(parser: argparse.ArgumentParser) -> None:
     """The flags that say how hits are given to other programs and kept."""
     parser.add_argument("--json", action="store_true",
-                        help="print a line of JSON a hit, for other programs; of a stream with the clock's time at the "
-                             "word's end (default: a table)")
+                        help="print a line of JSON a hit, of a stream with the clock's time at the word's end")
     parser.add_argument("--keep", type=Path, metavar="DIR",
                         help="write the sound that was taken for a word into this folder (default: off)")
 
@@ -69,8 +66,7 @@ def open_words(args: argparse.Namespace) -> tuple[Words, Embedder, int]:
     """The words of WORDS with the thresholds that --threshold gives, their encoder, and --hop in samples."""
     words, given = read_words(args.words), dict(args.threshold or ())
     if unknown := sorted(given.keys() - {"", *words.names}):
-        raise UserError(f"--threshold {unknown[0]}={given[unknown[0]]:g}: {unknown[0]!r} is none of the words in "
-                        f"{args.words}, {', '.join(words.names)}")
+        raise UserError(f"--threshold {unknown[0]}={given[unknown[0]]:g}: {args.words} has {', '.join(words.names)}")
     embedder = suited(words, load(args, words.encoder), args.words)
     hop = embedder.facts.hop_samples(args.hop)
     if "" not in given and set(words.names) - given.keys():
@@ -82,8 +78,7 @@ def open_words(args: argparse.Namespace) -> tuple[Words, Embedder, int]:
 
 def warn_of_hop(args: argparse.Namespace, words: Words) -> None:
     """Warn where thresholds were set with windows at another distance: more windows an hour, more false alarms."""
-    then = words.calibration.get("hop", args.hop)
-    if then != args.hop:
+    if (then := words.calibration.get("hop", args.hop)) != args.hop:
         more, fewer = ("more", "fewer") if args.hop < then else ("fewer", "more")
         warn(f"warning: {args.words}: its thresholds were set with --hop {then:g}; with --hop {args.hop:g} there are "
              f"{more} false alarms an hour than they are for, and {fewer} misses")
@@ -94,6 +89,7 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
     print(tabulate(rows, tablefmt="plain", disable_numparse=True, colalign=["left"] + ["right"] * (len(rows[0]) - 1)))
 
 
-def warn(line: str) -> None:
-    """A line on stderr that is no part of the results."""
-    print(line, file=sys.stderr)
+def warn(*lines: str) -> None:
+    """Lines on stderr that are no part of the results."""
+    for line in lines:
+        print(line, file=sys.stderr)

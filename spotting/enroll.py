@@ -14,20 +14,20 @@ import numpy as np
 
 from data.audio.decoding import SAMPLE_RATE
 from data.base.errors import UserError, exit_cleanly
-from data.base.files import ROOT, check_output, locked
+from data.base.files import check_output, locked
 from data.base.values import positive
 from spotting.command import FA_PER_HOUR, add_channel, add_hop, print_table, warn
 from spotting.detection.intervals import allowed
 from spotting.detection.thresholds import by_cohort, calibrate, hear, look_for_the_word, passing
-from spotting.encoders.gather import gather, heard_in_training, training_files
+from spotting.encoders.gather import heard_in_training
 from spotting.encoders.load import add_encoder, load
 from spotting.sound.blocks import files_of, open_file
-from spotting.sound.repeats import without_repeats
-from spotting.words.copies import copies
+from spotting.words.copies import copies, without_repeats
 from spotting.words.recordings import THRESHOLD, enrol, find_recordings
 from spotting.words.words_file import misfits, read_words, suited, taken_for, write_words
 
 FEW = 3  # clips of a word, below which there is a warning
+NO_COHORT = "no cohort is kept with this encoder; make one with python -m spotting.cohort"
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -50,11 +50,6 @@ def parse_args(argv=None) -> argparse.Namespace:
                        help="false alarms of a word in an hour of --background that its threshold allows; without, in "
                             f"an hour of speech as far as the cohort tells (default: {FA_PER_HOUR:g})")
     add_hop(group)
-    group.add_argument("--cohort", metavar="MANIFEST",
-                       help="a registered data set whose speech sets the thresholds where --background does not, or "
-                            "is too short to (default: the cohort kept with the encoder)")
-    group.add_argument("--registry", type=Path, default=ROOT / "manifests.json",
-                       help="the file that --cohort is looked up in (default: manifests.json beside the scripts)")
     add_encoder(parser, "with --add that of FILE, else the shipped one")
     return parser.parse_args(argv)
 
@@ -83,8 +78,7 @@ def main(args: argparse.Namespace) -> int:
         by_background(args, words, background, embedder, kept, hop)
     else:
         without_background(args, words, before, embedder, kept)
-    for line in taken_for(words.words, embedder.cohort):
-        warn(line)
+    warn(*taken_for(words.words, embedder.cohort))
 
     # The file.
     with locked(args.out.absolute().parent):
@@ -113,17 +107,16 @@ def describe(words) -> None:
         warn(f"warning: fewer than {FEW} clips of {', '.join(few)}; enrol five or more, spoken as they will be")
     for clip, why in misfits(words):
         warn(f"does not fit: {clip.file} {why}; listen to it at {clip.offset:.2f} s")
-    for line in copies(words):
-        warn(line)
+    warn(*copies(words))
 
 
 def by_background(args, words, files, embedder, kept, hop) -> None:
     """Thresholds by the background, and where it is too short for the rate that is asked for, by the cohort, too."""
     files = without_repeats(files, "--background", warn, [clip.file for word in words.words for clip in word.clips],
                             "are enrolled recordings")
-    for line in heard_in_training(embedder.facts, {"files of --background": [(file, 0.0, None) for file in files]},
-                                  args.channel)[1]:
-        warn(f"warning: {line}")
+    _, trained_on = heard_in_training(embedder.facts, {"files of --background": [(file, 0.0, None) for file in files]},
+                                      args.channel)
+    warn(*(f"warning: {line}" for line in trained_on))
     background = hear(((file, open_file(file, warn, channel=args.channel)) for file in files), embedder, words.words,
                       hop, "--background", warn)
     least = None
@@ -132,52 +125,42 @@ def by_background(args, words, files, embedder, kept, hop) -> None:
             by_speech(args, words.words, embedder, kept)
             least = [word.threshold for word in words.words]
         except UserError as error:
-            if args.cohort:
-                raise
             warn(f"the thresholds rest on so short a background alone: {error}")
-    for line in calibrate(words, background, args.fa_per_hour, embedder.cohort, least):
-        print(line)
+    print(*calibrate(words, background, args.fa_per_hour, embedder.cohort, least), sep="\n")
     words.calibration["hop"] = args.hop
-    for line in look_for_the_word(words, background, embedder.cohort):
-        warn(line)
+    warn(*look_for_the_word(words, background, embedder.cohort))
 
 
 def without_background(args, words, before, embedder, kept) -> None:
-    """Thresholds of words whose clips are the same as before stay; others come from a cohort, or are `THRESHOLD`."""
-    old = {(word.name, len(word.clips)): word for word in before.words} if before else {}
+    """Thresholds of words whose clips are the same as before stay; others come from the cohort, or are `THRESHOLD`."""
+    old = {(word.name, len(word.clips)) for word in before.words} if before else ()
     changed = [word for word in words.words if (word.name, len(word.clips)) not in old]
     words.calibration = before.calibration if before else {}
     if not changed:
         return
-    then = words.calibration.get("hop", args.hop)
+    then, names = words.calibration.get("hop", args.hop), [word.name for word in changed]
     if len(changed) < len(words.words) and then != args.hop:
         raise UserError(f"--hop {args.hop:g}: the thresholds in {args.out} were set with --hop {then:g}; add with "
                         "that, or enrol all words again")
-    names = [word.name for word in changed]
-    try:
-        cohort = by_speech(args, changed, embedder, kept)
-    except UserError as error:
-        if args.cohort or kept:
-            raise
-        warn(f"threshold {THRESHOLD:g} for {', '.join(names)}, which rests on no recording ({error}); set it with "
+    if not kept:
+        warn(f"threshold {THRESHOLD:g} for {', '.join(names)}, which rests on no recording ({NO_COHORT}); set it with "
              "--background and recordings without the words")
         return
+    by_speech(args, changed, embedder, kept)
     words.calibration["hop"] = args.hop
     for word in changed:
         print(f"{word.name}: threshold {word.threshold:.3f} for about {args.fa_per_hour:g} false alarms an hour, by "
-              f"{len(cohort.without(names)):,} seconds of others' speech; {passing(word, embedder.cohort)[1]}")
+              f"{len(kept.without(names)):,} seconds of others' speech; {passing(word, embedder.cohort)[1]}")
     warn("of your recordings, only --background can tell how many false alarms an hour these thresholds give")
 
 
-def by_speech(args, words, embedder, kept):
-    """Set thresholds by --cohort or the kept cohort, and return it. Raises UserError where there is none."""
-    cohort = gather(embedder, *training_files(args.cohort, args.registry), 0, warn) if args.cohort else kept
-    if cohort is None:
-        raise UserError("no cohort is kept with this encoder; make one with python -m spotting.cohort")
+def by_speech(args, words, embedder, kept) -> None:
+    """Set thresholds by the kept cohort. Raises UserError where there is none."""
+    if kept is None:
+        raise UserError(NO_COHORT)
     facts = embedder.facts
-    by_cohort(words, cohort, embedder.cohort, args.fa_per_hour, facts.hop_samples(args.hop) / SAMPLE_RATE,
+    by_cohort(words, kept, embedder.cohort, args.fa_per_hour, facts.hop_samples(args.hop) / SAMPLE_RATE,
               facts.heard_seconds)
-    return cohort
 
 
 if __name__ == "__main__":

@@ -5,25 +5,41 @@
 """
 
 import argparse
+import csv
+import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
 from data.base.errors import UserError, exit_cleanly
-from data.base.files import check_output
+from data.base.files import check_output, write_atomically
 from data.base.values import channels, sample_rate
+from data.sources.textgrids import as_textgrid
 from spotting.command import add_channel, add_hop, add_output, add_selection, check_kept, open_words, warn
 from spotting.encoders.load import add_encoder
-from spotting.hits.hits_file import COLUMNS, Found, check_ending, row, write_hits
+from spotting.hits.match import Hit
 from spotting.hits.search import paused, search
 from spotting.sound.blocks import PCM, files_of, open_file, open_raw
 from spotting.sound.heard import Heard, Remarks
 from spotting.stream import Recent, as_json
 
 STDIN = "-"
+ENDINGS = (".csv", ".json", ".TextGrid", ".txt")  # a table, JSON, Praat's with a tier a word, Audacity's labels
+COLUMNS = ("recording", "start", "end", "word", "score")
+
+
+@dataclass
+class Found:
+    """What was found in one recording, of which ``seconds`` were heard; ``whole``: as many as its header says."""
+
+    recording: str
+    seconds: float
+    hits: list[Hit]
+    whole: bool = True
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -82,8 +98,7 @@ def main(args: argparse.Namespace) -> int:
         took = time.perf_counter() - begun
         if args.out:
             write_hits(args.out, found, words.names, complete)
-        for line in remarks.lines(words.words):
-            warn(line)
+        warn(*remarks.lines(words.words))
         hits, seconds = sum(len(f.hits) for f in found), sum(f.seconds for f in found)
         warn(f"{hits} hits in {seconds:.1f} s of sound, {seconds / max(took, 1e-9):.1f} times real time"
              + (f"; wrote {args.out}" if args.out else "") + ("" if complete else "; not all was heard"))
@@ -92,22 +107,15 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def inputs(names: Sequence[str]) -> tuple[list[str], bool]:
-    """The recordings that names stand for, and whether some in folders were left out, which is told."""
+def inputs(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The recordings that names stand for, and lines, which are told, on those in folders that were left out."""
     left_out: list[str] = []
     found = [file for name in names
              for file in ([name] if name == STDIN else files_of([name], "RECORDING", left_out.append))]
-    for line in left_out:
-        warn(line)
+    warn(*left_out)
     if STDIN in found and (found.count(STDIN) > 1 or sys.stdin is None or sys.stdin.isatty()):
         raise UserError(f"RECORDING {STDIN}: pipe raw samples to standard input, which can be read once")
-    return found, bool(left_out)
-
-
-def show_row(cells: Sequence[str], widths: Sequence[int]) -> None:
-    """A line of the table, whose rows come one by one."""
-    print("  ".join(cell.ljust(width) if i in (0, 3) else cell.rjust(width)
-                    for i, (cell, width) in enumerate(zip(cells, widths, strict=True))).rstrip(), flush=True)
+    return found, left_out
 
 
 def hits_in(args, name, embedder, words, hop, found, remarks):
@@ -138,6 +146,56 @@ def hits_in(args, name, embedder, words, hop, found, remarks):
             remarks.add(name, heard)
     if not heard.seconds:
         raise UserError(f"{sound.name}: no sound came")
+
+
+def row(recording: str, hit: Hit) -> tuple[str, ...]:
+    """A hit's cells, of `COLUMNS`."""
+    return recording, f"{hit.start:.2f}", f"{hit.end:.2f}", hit.word, f"{hit.score:.3f}"
+
+
+def show_row(cells: Sequence[str], widths: Sequence[int]) -> None:
+    """A line of the table, whose rows come one by one."""
+    print("  ".join(cell.ljust(width) if i in (0, 3) else cell.rjust(width)
+                    for i, (cell, width) in enumerate(zip(cells, widths, strict=True))).rstrip(), flush=True)
+
+
+def check_ending(path: Path, recordings: int) -> None:
+    """Raise UserError for an ending that is none of `ENDINGS`, or whose format holds one recording only."""
+    if path.suffix not in ENDINGS:
+        raise UserError(f"--out {path}: ends in none of {', '.join(ENDINGS)}, which say the format")
+    if recordings > 1 and path.suffix in (".TextGrid", ".txt"):
+        raise UserError(f"--out {path}: a {path.suffix} file is about one recording, and {recordings} are named; give "
+                        "one, or choose .csv or .json")
+
+
+def write_hits(path: Path, found: Sequence[Found], words: Sequence[str], complete: bool) -> None:
+    """Write hits in the format of the ending; where none were found, too. ``words`` are all that were looked for;
+    ``complete`` is whether all of the recordings was heard, which JSON says."""
+    hits = [(f.recording, hit) for f in found for hit in f.hits]
+    with write_atomically(path) as file:
+        if path.suffix == ".csv":
+            csv.writer(file, lineterminator="\n").writerows([COLUMNS, *(row(*entry) for entry in hits)])
+        elif path.suffix == ".txt":
+            file.writelines(f"{hit.start:.6f}\t{hit.end:.6f}\t{' '.join(hit.word.split())} {hit.score:.3f}\n"
+                            for _, hit in hits)
+        elif path.suffix == ".TextGrid":
+            file.write(textgrid([hit for _, hit in hits], words, max([0.001, *(f.seconds for f in found)])))
+        else:
+            json.dump({"complete": complete, "words": list(words), "recordings": [
+                {"recording": f.recording, "seconds": round(f.seconds, 3), "hits": [
+                    {"start": round(hit.start, 3), "end": round(hit.end, 3), "word": hit.word,
+                     "score": round(hit.score, 6)} for hit in f.hits]} for f in found]},
+                file, indent=1, ensure_ascii=False)
+            file.write("\n")
+
+
+def textgrid(hits: Sequence[Hit], words: Sequence[str], seconds: float) -> str:
+    """Hits as a TextGrid of so many seconds, or more where one of zero padding ends after the recording."""
+    tiers = {word: [] for word in words}
+    for hit in sorted(hits, key=lambda hit: hit.start):
+        end = tiers[hit.word][-1][2] if tiers[hit.word] else 0.0
+        tiers[hit.word].append((f"{hit.score:.3f}", max(hit.start, end), hit.end))
+    return as_textgrid(tiers, max([seconds, *(hit.end for hit in hits)]))
 
 
 if __name__ == "__main__":

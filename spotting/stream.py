@@ -46,11 +46,8 @@ def load_words(path: str | Path, encoder: str | Path | None = None, hop: float =
 
 
 class Spotter:
-    """Gives hits as soon as they are decided, about half a second after a word's end.
-
-    Attributes:
-        heard: what is known of the sound so far.
-    """
+    """Gives hits as soon as they are decided, about half a second after a word's end. ``heard`` is what is known of the
+    sound so far."""
 
     def __init__(self, embedder: Embedder, words: Sequence[Word], hop: int, all_words: bool = False):
         self.heard = Heard()
@@ -59,14 +56,8 @@ class Spotter:
         self._steps = hits(self._coming(), embedder, words, hop, self.heard, all_words)
 
     def feed(self, samples: np.ndarray) -> list[Hit]:
-        """The hits that more sound decides.
-
-        Args:
-            samples: (n,) int16, or floating in [-1, 1], one channel at 16 kHz; any n.
-
-        Raises:
-            UserError: samples that are no numbers, or far beyond full scale.
-        """
+        """The hits that more sound decides: (n,) int16, or floating in [-1, 1], one channel at 16 kHz; any n. Raises
+        UserError: samples that are no numbers, or far beyond full scale."""
         samples = np.asarray(samples)
         if samples.ndim != 1 or not (samples.dtype == np.int16 or samples.dtype.kind == "f"):
             raise TypeError(f"samples are {samples.dtype} of shape {samples.shape}; give (n,) int16 or floating")
@@ -115,14 +106,10 @@ def hits(blocks: Iterable[np.ndarray], embedder: Embedder, words: Sequence[Word]
 
 
 class Recent:
-    """The last half minute of a sound, of which what was taken for a word can be kept.
-
-    Args:
-        folder: where sounds are written; None keeps nothing.
-    """
+    """The last half minute of a sound, of which what was taken for a word is kept in ``folder``; None keeps nothing."""
 
     def __init__(self, folder: Path | None, most: float = 30.0):
-        self.folder, self._most, self._blocks, self._end = folder, round(most * SAMPLE_RATE), deque(), 0
+        self.folder, self._most, self._last, self._end = folder, round(most * SAMPLE_RATE), np.zeros(0, np.int16), 0
         self.begun: float | None = None  # by `time.time`, when the first sample was heard of a sound that is live
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -133,27 +120,21 @@ class Recent:
             if self.begun is None:
                 self.begun = time.time() - len(block) / SAMPLE_RATE
             if self.folder is not None:
-                self._blocks.append(block)
+                self._last = np.concatenate([self._last, block])[-self._most - len(block):]
                 self._end += len(block)
-                while self._end - self._start > self._most + len(self._blocks[0]):
-                    self._blocks.popleft()
             yield block
-
-    @property
-    def _start(self) -> int:
-        return self._end - sum(map(len, self._blocks))
 
     def keep(self, hit: Hit, name: str) -> None:
         """Write the sound of a hit, with a quarter of a second around it, as NAME-WORD-SECONDS.flac; if there is one
         already, as NAME-WORD-SECONDS-2.flac and so on."""
         if self.folder is None:
             return
-        start = self._start
+        start = self._end - len(self._last)
         low, high = (max(0, round(at * SAMPLE_RATE) - start) for at in (hit.start - AROUND, hit.end + AROUND))
         stem = self.folder / f"{name}-{hit.word}-{hit.start:.2f}"
         names = (f"{stem}{'' if i == 1 else f'-{i}'}.flac" for i in itertools.count(1))
         with write_atomically(next(name for name in names if not Path(name).exists()), "wb") as file:
-            file.write(sound_file(np.concatenate(self._blocks)[low:high]))
+            file.write(sound_file(self._last[low:high]))
 
 
 def as_json(hit: Hit, begun: float | None = None, recording: str | None = None) -> str:
@@ -164,8 +145,3 @@ def as_json(hit: Hit, begun: float | None = None, recording: str | None = None) 
     where = {} if recording is None else {"recording": recording}
     return json.dumps({**clock, **where, "word": hit.word, "start": round(hit.start, 3), "end": round(hit.end, 3),
                        "score": round(hit.score, 6)}, ensure_ascii=False)
-
-
-def wall_clock(monotonic: float) -> float:
-    """`time.time` of a moment by `time.monotonic`."""
-    return time.time() - time.monotonic() + monotonic

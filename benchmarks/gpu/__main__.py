@@ -33,52 +33,50 @@ def parts() -> list[Part]:
     """All parts, the most telling first."""
     from benchmarks.gpu import checks, figures, scripts
 
-    both, table = ("Res8", "Res15"), "A training step"
+    both = "Res8", "Res15"
+
+    def step(what: str, model: str, names=tuple(figures.WAYS), times: int = 1) -> Part:
+        return Part(f"{what} {model}" + ", ten times" * (times > 1),
+                    partial(figures.steps, model=model, names=names, times=times), "A training step")
+
     return [
         Part("all ways of a step agree", partial(figures.agreement, ways=figures.WAYS)),
-        *(Part(f"steps of {model}", partial(figures.steps, model=model), table) for model in both),
-        Part("steps of Res8, ten times", partial(figures.steps, model="Res8", names=figures.BEST, times=10), table),
+        *(step("steps of", model) for model in both),
+        step("steps of", "Res8", figures.BEST, 10),
         Part("data at the same pace", figures.data, "Augmentation"),
         *(Part(f"embedding by {model}", partial(figures.embedding, model=model), "Embedding") for model in both),
         *(Part(f"embeddings of {model}", partial(checks.embeddings, model=model)) for model in both),
         Part("TF32 wherever there are embeddings", checks.places),
-        *(Part(f"compiled steps of {model}", partial(figures.steps, model=model, names=(
-            *figures.BEST, *figures.COMPILED)), table) for model in both),
+        *(step("compiled steps of", model, (*figures.BEST, *figures.COMPILED)) for model in both),
         Part("compiled steps agree", partial(figures.agreement, ways=figures.COMPILED)),
         Part("losses", figures.losses, "Losses"),
-        Part("steps of Res15, ten times", partial(figures.steps, model="Res15", names=figures.BEST, times=10), table),
-        Part("steps of Quartz", partial(figures.steps, model="Quartz", names=("bf16", "bf16, graph")), table),
-        Part("mining", checks.mining),
-        Part("augmentation", checks.augmentation),
-        Part("nearest neighbours", checks.neighbours),
-        Part("the demo set", scripts.demo),
-        Part("start", scripts.start),
-        Part("TripletEncoder.py", scripts.train_encoder),
-        Part("infer_train.py", scripts.test_encoder),
-        Part("a resumed run", scripts.resumed),
-        Part("TripletClassifier.py", scripts.train_head),
-        Part("infer_notl.py", scripts.test_head),
-        Part("a teacher's embeddings", scripts.teacher),
-        Part("spotting", scripts.spotting),
-    ]
+        step("steps of", "Res15", figures.BEST, 10),
+        step("steps of", "Quartz", ("bf16", "bf16, graph")),
+        *(Part(name, work) for name, work in {
+            "mining": checks.mining, "augmentation": checks.augmentation, "nearest neighbours": checks.neighbours,
+            "the demo set": scripts.demo, "start": scripts.start, "TripletEncoder.py": scripts.train_encoder,
+            "infer_train.py": scripts.test_encoder, "a resumed run": scripts.resumed,
+            "TripletClassifier.py": scripts.train_head, "infer_notl.py": scripts.test_head,
+            "a teacher's embeddings": scripts.teacher, "spotting": scripts.spotting}.items())]
 
 
 def markdown(about: dict[str, str], done: list[dict[str, object]]) -> str:
     """What was found, as a report."""
     found = [{key: one[key] for key in ("part", "verdict", "found", "seconds")} for one in done if "found" in one]
-    lines = ["# On a GPU: `python -m benchmarks.gpu`", "", ", ".join(f"{k} {v}" for k, v in about.items()), "",
-             *measure.table(found)]
-    for heading in dict.fromkeys(one["table"] for one in done if "rows" in one):
-        rows = [row for one in done if "rows" in one and one["table"] == heading for row in one["rows"]]
+    lines, tables = [], {}
+    for one in done:
+        tables.setdefault(one["table"], []).extend(one.get("rows", ()))
+    for heading, rows in ((heading, rows) for heading, rows in tables.items() if rows):
         lines += ["", f"## {heading}", "", *measure.table(rows)]
     verdicts = [one["verdict"] for one in done]
-    return "\n".join([*lines, "", "parts: " + ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in (
-        "passed", "failed", "skipped"))])
+    counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in ("passed", "failed", "skipped"))
+    return "\n".join(["# On a GPU: `python -m benchmarks.gpu`", "", ", ".join(f"{k} {v}" for k, v in about.items()), "",
+                      *measure.table(found), *lines, "", f"parts: {counts}"])
 
 
 def attempt(part: Part, here) -> tuple[str, object]:
     """The verdict on a part (passed, failed or skipped), and its rows, what it found, or the reason."""
-    from benchmarks.gpu.here import Failed, Skipped
+    from benchmarks.gpu.here import Skipped
 
     try:
         return "passed", part.work(here)
@@ -86,7 +84,7 @@ def attempt(part: Part, here) -> tuple[str, object]:
         lacking = re.search(r"No module named '(\w+)", str(error))
         if lacking and not importlib.util.find_spec(lacking[1]):
             return "skipped", f"{lacking[1]} is not installed"
-        if isinstance(error, Skipped | Failed | SystemExit):
+        if isinstance(error, Skipped | measure.Failed | SystemExit):
             return "skipped" if isinstance(error, Skipped) else "failed", str(error)
         traceback.print_exc()
         return "failed", f"{type(error).__name__}: {(str(error) or 'no reason').splitlines()[0]}"

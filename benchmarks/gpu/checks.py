@@ -11,7 +11,14 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from benchmarks.gpu.here import WIDTH, Failed, Here, arithmetic, stopwatch
+from benchmarks.gpu.here import WIDTH, Here, arithmetic, stopwatch
+from benchmarks.measure import Failed
+from data.dataset import scale
+from models.encoders.build import make_encoder
+from models.encoders.device import place
+from models.encoders.embedding import embed_clips
+from models.encoders.frontend import LogMel
+from models.runs.options.loss import MINING
 
 # By how much values of unit embeddings may move: any of them in float32 and by the company in a batch, their root mean
 # square in bfloat16, whose eight bits move single values of a trained encoder by 5e-3 on a CPU too.
@@ -21,10 +28,6 @@ SUMS, SPEED = 1e-5, 1e-3  # of a sample in [-1, 1]: noise's power is a sum; a po
 
 def warmed(model: str, here: Here):
     """An untrained encoder on the CPU whose batch norms have seen clips."""
-    from data.dataset import scale
-    from models.encoders.build import make_encoder
-    from models.encoders.frontend import LogMel
-
     torch.manual_seed(0)
     encoder = make_encoder(model, WIDTH)
     waveforms, _ = here.sounds[np.arange(min(16, len(here.sounds)))]
@@ -36,10 +39,6 @@ def warmed(model: str, here: Here):
 
 def embed_all(encoder, here: Here, device=None, batch: int | None = None, bf16: bool = False) -> np.ndarray:
     """As infer_train.py embeds, on ``device``, by default this place's."""
-    from models.encoders.device import place
-    from models.encoders.embedding import embed_clips
-    from models.encoders.frontend import LogMel
-
     device = device or here.device
     encoder = place(copy.deepcopy(encoder), device, "bf16" if bf16 else "32")
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
@@ -65,7 +64,6 @@ def embeddings(here: Here, model: str) -> str:
 
 def places(here: Here) -> str:
     """What else embeds, with TF32 set against the CPU: `WaveformEncoder`, its rows of a long recording, and a head."""
-    from models.encoders.build import make_encoder
     from models.encoders.head import ClassificationNet, head_scores
     from models.encoders.waveform import WaveformEncoder
 
@@ -89,7 +87,6 @@ def places(here: Here) -> str:
 def mining(here: Here) -> str:
     """The negatives of the same distances and seed, by all three rules; and the loss from the embeddings on."""
     from models.losses.triplet import mine, positive_pairs, squared_distances, triplet_loss
-    from models.runs.options.loss import MINING
 
     generator = torch.Generator().manual_seed(0)
     per_class = 3 if here.quick else 10
@@ -119,8 +116,6 @@ def mining(here: Here) -> str:
 def augmentation(here: Here) -> str:
     """Each augmentation with the same seed gives on the device what it gives on the CPU, and changes something."""
     from data.augment import NoiseBank, Reverb, babble, band_limit, change_gain, change_speed, time_shift
-    from data.dataset import scale
-    from models.encoders.frontend import LogMel
     from models.training.masks import MASKS, SpectrogramMasks
     from models.training.vocal_tract import VocalTracts
 
@@ -133,22 +128,20 @@ def augmentation(here: Here) -> str:
         masks = SpectrogramMasks(**kind)
         return masks(x, masks.draw(len(x), x.shape[1], 100, generator, x.device))
 
-    ways = (  # name, what it does, to which clips, what it gives where it changes nothing, how far values may differ
-        ("full masks", partial(masked, MASKS["full"]), mels, mels, 0),
-        ("light masks", partial(masked, MASKS["light"]), mels, mels, 0),
-        ("shift", time_shift, waves, waves, 0),
-        ("noise", lambda x, g: bank.to(x.device)(x, g), waves, waves, SUMS),
-        ("speed", change_speed, waves, waves, SPEED),
-        ("rooms", lambda x, g: reverb.to(x.device)(x, g), waves, waves, SUMS),
-        ("voices", lambda x, g: babble(x, labels.to(x.device), g, (5.0, 20.0), 0.5), waves, waves, SUMS),
-        ("band limits", lambda x, g: band_limit(x, g, 0.5), waves, waves, SUMS),
-        ("gain", lambda x, g: change_gain(x, g, (-20.0, 10.0), 0.5), waves, waves, SUMS),
-        ("vocal tracts' filters", lambda x, g: tracts.to(x.device)(len(x), g), waves, filters, 0))
+    ways = {  # what it does, and how far values may differ
+        "full masks": (partial(masked, MASKS["full"]), 0), "light masks": (partial(masked, MASKS["light"]), 0),
+        "shift": (time_shift, 0), "speed": (change_speed, SPEED),
+        "noise": (lambda x, g: bank.to(x.device)(x, g), SUMS), "rooms": (lambda x, g: reverb.to(x.device)(x, g), SUMS),
+        "voices": (lambda x, g: babble(x, labels.to(x.device), g, (5.0, 20.0), 0.5), SUMS),
+        "band limits": (lambda x, g: band_limit(x, g, 0.5), SUMS),
+        "gain": (lambda x, g: change_gain(x, g, (-20.0, 10.0), 0.5), SUMS),
+        "vocal tracts' filters": (lambda x, g: tracts.to(x.device)(len(x), g), 0)}
     shown, right = [], True
-    for name, work, given, unchanged, most in ways:
+    for name, (work, most) in ways.items():
+        given = mels if "masks" in name else waves
         both = [work(given.to(device), torch.Generator().manual_seed(3)).cpu().numpy()
                 for device in (torch.device("cpu"), here.device)]
-        apart = _largest(both[0] - both[1])
+        apart, unchanged = _largest(both[0] - both[1]), filters if "filters" in name else given
         shown.append(f"{name} by {apart:.1e} ({most:g})")
         right &= apart <= most and _largest(both[0] - unchanged.numpy()) > 0
     return _verdict("differ: " + ", ".join(shown), right)

@@ -7,7 +7,6 @@ once as gradients come back. Both are measured beside the steps. A step counts t
 
 import itertools
 import time
-from argparse import Namespace
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -16,9 +15,16 @@ import numpy as np
 import torch
 
 from benchmarks import measure
-from benchmarks.gpu.here import WIDTH, Failed, Here, arithmetic, copied, forget, limit, stopwatch, stopwatches
-from benchmarks.roofline import multiply_adds, outputs, synchronise
-from benchmarks.step import PER_CLASS
+from benchmarks.gpu.here import WIDTH, Here, arithmetic, copied, forget, limit, stopwatch, stopwatches
+from benchmarks.measure import Failed, multiply_adds, outputs, synchronise
+from benchmarks.step import PER_CLASS, settings
+from data.dataset import ResidentClips, loader
+from data.sampler import BalancedBatchSampler
+from models.encoders.build import make_encoder
+from models.encoders.device import place
+from models.encoders.embedding import BATCH, BATCH_GPU, embed_clips
+from models.encoders.frontend import LogMel
+from models.runs.options.loss import LOSSES
 from models.training.faster import WARM
 
 PASSES = 5  # over a convolution's output
@@ -26,7 +32,6 @@ PASSES = 5  # over a convolution's output
 
 class Way(NamedTuple):
     """How a step is computed; ``flags`` are TripletEncoder.py's."""
-
     arithmetic: str = "bf16"
     padded: bool = True
     flags: dict[str, object] | None = None
@@ -46,24 +51,15 @@ DATA = {"plain": {}, "masks": {"spec_augment": "full"}, "shift and speed": {"shi
 
 def task_of(here: Here, model: str, way: Way, times: int = 1):
     """The task of TripletEncoder.py with that way's flags, begun from seed 0, and a function that gives its batches."""
-    from benchmarks.step import settings
     from data.augment import NoiseBank
-    from data.dataset import ResidentClips, loader
-    from data.sampler import BalancedBatchSampler
-    from models.encoders.build import make_encoder
-    from models.encoders.device import place
     from models.losses.build import make_loss
     from models.training.tasks import TripletTask
 
     torch.manual_seed(0)
     clips = 2 * min(times, 2) if here.quick else times * PER_CLASS[model]
     bf16 = way.arithmetic == "bf16" and not here.quick  # which some CPUs take a minute for
-    args = Namespace(**settings("paper", model, clips) | {
-        "schedule": "onecycle", "precision": "bf16" if bf16 else "32",  # a schedule that needs no NeMo
-        "loss": "triplet",
-        "scale": 10.0, "loss_lr": 1e-3, "clip_seconds": 1.0, "rooms": None, "rt60": (0.1, 0.6),
-        "babble_snr": (5.0, 20.0), "gain_db": (-20.0, 10.0), "noise_snr": (5.0, 30.0),
-        "augment": False} | (way.flags or {}))
+    args = settings("paper", model, clips, schedule="onecycle",  # which needs no NeMo
+                    precision="bf16" if bf16 else "32", clip_seconds=1.0, loss_lr=1e-3, **(way.flags or {}))
     encoder = make_encoder(model, WIDTH)
     encoder.padded = way.padded
     noise = NoiseBank(here.hiss, 16_000, args.noise_snr) if args.augment else None
@@ -129,23 +125,21 @@ def compared(here: Here, model: str, ways: dict[str, Way], times: int = 1) -> li
     for (name, part), timing in stopwatches(here, built).items():
         rows[name][part] = timing
     built.clear()
-    known = {mode: limits(here, model, mode) for mode in {way.arithmetic for way in ways.values()}}
+    bounds = {mode: least(here, model, mode) for mode in {way.arithmetic for way in ways.values()}}
     for name, row in rows.items():
         if "front end and on" in row:
-            bounds = [row["clips"] * bound for bound in known[ways[name].arithmetic]]
-            row |= {"limit": measure.duration(max(bounds)), "front end and on / limit":
-                    row["front end and on"].median / max(bounds)}
+            bound = row["clips"] * bounds[ways[name].arithmetic]
+            row |= {"limit": measure.duration(bound),
+                    "front end and on / limit": row["front end and on"].median / bound}
     forget(here)
     return list(rows.values())
 
 
-def limits(here: Here, model: str, mode: str) -> tuple[float, float]:
-    """The times that a step's arithmetic and its memory traffic take at least, seconds a clip."""
-    from models.encoders.build import make_encoder
-
+def least(here: Here, model: str, mode: str) -> float:
+    """The time that a step's arithmetic or its memory traffic takes at least, seconds a clip."""
     encoder = make_encoder(model, WIDTH)
     moved = PASSES * (2 if mode == "bf16" else 4) * sum(values for values, _ in outputs(encoder))  # bytes
-    return 3 * multiply_adds(encoder) / limit(here, mode), moved / copied(here)
+    return max(3 * multiply_adds(encoder) / limit(here, mode), moved / copied(here))
 
 
 def steps(here: Here, model: str, names=tuple(WAYS), times: int = 1) -> list[dict[str, object]]:
@@ -163,8 +157,6 @@ def data(here: Here) -> list[dict[str, object]]:
 
 def losses(here: Here) -> list[dict[str, object]]:
     """A step of Res8 by each loss."""
-    from models.runs.options.loss import LOSSES
-
     return compared(here, "Res8", {loss: Way(flags={"loss": loss, "graph": True} | {
         flag: value for flag, value in values.items() if value is not None}) for loss, values in LOSSES.items()})
 
@@ -198,23 +190,16 @@ def agreement(here: Here, ways: dict[str, Way]) -> str:
 def embedding(here: Here, model: str) -> list[dict[str, object]]:
     """Clips a second from packed audio to embeddings, in float32 as the test scripts do it, by size of batch, and where
     the audio lies."""
-    from data.dataset import ResidentClips
-    from models.encoders.build import make_encoder
-    from models.encoders.device import place
-    from models.encoders.embedding import BATCH, BATCH_GPU, embed_clips
-    from models.encoders.frontend import LogMel
-
     torch.manual_seed(0)
-    encoder, frontend = make_encoder(model, WIDTH), LogMel().to(here.device)
+    encoder, frontend, rows = make_encoder(model, WIDTH), LogMel().to(here.device), []
     clips = 8 if here.quick else len(here.noise) if here.gpu else 256
-    work, rows = multiply_adds(encoder) * clips, []
-    encoder, chosen = place(encoder, here.device), np.arange(clips)
+    work, encoder = multiply_adds(encoder) * clips, place(encoder, here.device)
     places = (("host", here.noise), ("device", ResidentClips(here.noise, here.device)))
     sizes = (4, 8) if here.quick else (32, BATCH, BATCH_GPU, 2048)
     for (where, audio), size in itertools.product(places, sizes):
         forget(here)
         with arithmetic("fp32"):
-            timed = stopwatch(here, partial(embed_clips, encoder, frontend, audio, chosen, batch=size), 0)
+            timed = stopwatch(here, partial(embed_clips, encoder, frontend, audio, np.arange(clips), batch=size), 0)
         bound = work / limit(here, "fp32")
         rows.append({"model": model, "audio on": where, "clips": clips, "batch": size, "a pass": timed,
                      "clips/s": clips / timed.median, "limit": measure.duration(bound),

@@ -1,9 +1,6 @@
-"""What the parts of `benchmarks.gpu` share: where they run, sounds, arithmetic, a stopwatch, the scripts."""
+"""What the parts of `benchmarks.gpu` share: where they run, sounds, arithmetic, a stopwatch."""
 
 import gc
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,15 +11,10 @@ import numpy as np
 import torch
 
 from benchmarks import measure
-from benchmarks.roofline import roofline, synchronise
+from benchmarks.measure import roofline
 from benchmarks.step import SAMPLES, clips_of
-from data.base.files import ROOT
 
 WIDTH = 45
-
-
-class Failed(Exception):
-    """A check did not hold; the message says by how much."""
 
 
 class Skipped(Exception):
@@ -69,14 +61,11 @@ class Here:
 
 
 def sounds(count: int) -> np.ndarray:
-    """(count, 16000) int16: each two gliding tones of its own in a little noise."""
-    rng = np.random.default_rng(0)
-    t = np.arange(SAMPLES) / SAMPLES
-    first, second = rng.uniform(150, 900, (count, 1)), rng.uniform(900, 3500, (count, 1))
-    glide = rng.uniform(-200, 200, (count, 1))
-    tones = np.sin(2 * np.pi * (first + glide * t) * t) + 0.5 * np.sin(2 * np.pi * (second - glide * t) * t)
-    envelope = np.exp(-(((t - rng.uniform(0.3, 0.7, (count, 1))) / 0.2) ** 2))
-    return (32768 * (0.2 * envelope * tones + 0.005 * rng.standard_normal(tones.shape))).astype(np.int16)
+    """(count, 16000) int16: each a gliding tone of its own that swells and fades, in a little noise."""
+    rng, t = np.random.default_rng(0), np.arange(SAMPLES) / SAMPLES
+    pitch, glide, middle = (rng.uniform(*bounds, (count, 1)) for bounds in ((150, 3500), (-200, 200), (0.3, 0.7)))
+    tones = np.sin(2 * np.pi * (pitch + glide * t) * t) * np.exp(-(((t - middle) / 0.2) ** 2))
+    return (32768 * (0.3 * tones + 0.005 * rng.standard_normal(tones.shape))).astype(np.int16)
 
 
 @contextmanager
@@ -107,27 +96,17 @@ def copied(here: Here) -> float:
 
 
 def stopwatch(here: Here, work: Callable[[], object], seconds: float = 0.15) -> measure.Timing:
-    """Seconds of ``work``, warm, from blocks of repeats that last about ``seconds`` each."""
     return stopwatches(here, {"": work}, seconds)[""]
 
 
-def stopwatches(here: Here, works: dict, seconds: float = 0.15) -> dict:
-    """Those of several things by name, block by block in turn, so that a slow moment meets them all."""
-    def block(work: Callable[[], object], count: int) -> float:
-        synchronise(here.device)
-        began = time.perf_counter()
-        for _ in range(count):
-            work()
-        synchronise(here.device)
-        return (time.perf_counter() - began) / count
-
-    for work in works.values():
-        block(work, 1)
-    once = {name: 0.0 if here.quick else block(work, 2) for name, work in works.items()}
-    counts = {name: 1 if here.quick else int(np.clip(seconds / took, 1, 100)) for name, took in once.items()}
-    repeats = 1 if here.quick else 5 if sum(once.values()) < 0.3 else 3
-    blocks = [{name: block(work, counts[name]) for name, work in works.items()} for _ in range(repeats)]
-    return {name: measure.Timing([one[name] for one in blocks]) for name in works}
+def stopwatches(here: Here, works: dict, seconds: float = 0.15) -> dict[str, measure.Timing]:
+    """Seconds of several things by name, warm, from blocks of repeats that last about ``seconds`` each, in turn."""
+    measure.in_turn(works, 1, here.device)  # warm
+    if here.quick:
+        return measure.in_turn(works, 1, here.device)
+    once = {name: timing.median for name, timing in measure.in_turn(works, 2, here.device).items()}
+    counts = {name: int(np.clip(seconds / took, 1, 100)) for name, took in once.items()}
+    return measure.in_turn(works, 5 if sum(once.values()) < 0.3 else 3, here.device, counts)
 
 
 def forget(here: Here) -> None:
@@ -135,18 +114,3 @@ def forget(here: Here) -> None:
     gc.collect()
     if here.gpu:
         torch.cuda.empty_cache()
-
-
-def script(*command: str, timeout: float = 150) -> tuple[float, str]:
-    """Run ``python *command`` in the project's folder: seconds, and what it printed. Raises Failed with its last line.
-    """
-    began = time.perf_counter()
-    try:
-        done = subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, capture_output=True, text=True,
-                              timeout=timeout)
-    except subprocess.TimeoutExpired:
-        raise Failed(f"{command[0]} took more than {timeout:.0f} s") from None
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or [""])[-1]
-        raise Failed(f"{command[0]} ended with code {done.returncode}: {last}")
-    return time.perf_counter() - began, done.stdout

@@ -8,7 +8,15 @@ from functools import partial
 
 import numpy as np
 
-from benchmarks.gpu.here import Failed, Here, Skipped, script, stopwatch
+from benchmarks import measure
+from benchmarks.gpu.here import Here, Skipped, stopwatch
+from benchmarks.measure import Failed
+
+
+def script(*command: str) -> tuple[float, str]:
+    """Run ``python *command``: seconds, and what it printed."""
+    seconds, done = measure.script(*command, timeout=150)
+    return seconds, done.stdout
 
 
 def demo(here: Here) -> str:
@@ -31,12 +39,13 @@ def steps(here: Here) -> int:
     return 4 if here.quick else 200
 
 
-def train(here: Here, name: str, *flags: str) -> tuple[float, str]:
-    """Train an encoder; seconds, and its dev accuracy."""
+def train_encoder(here: Here, name: str = "enc", *flags: str) -> str:
     seconds, printed = run(here, "TripletEncoder.py", f"--name={name}", "--recipe=fast", f"--num_steps={steps(here)}",
                            f"--step_freq={steps(here) // 2}", f"--eval_freq={steps(here)}",
                            f"--eval_clips={50 if here.quick else 2000}", *flags)
-    return seconds, _figure(printed, r"dev ([\d.]+) %")
+    config = json.loads((here.folder / "runs" / name / "config.json").read_text())
+    return (f"{steps(here)} steps, --precision={config['arguments']['precision']}, "
+            f"dev {_figure(printed, r'dev ([0-9.]+) %')} %, in {seconds:.1f} s")
 
 
 def start(here: Here) -> str:
@@ -55,9 +64,8 @@ def teacher(here: Here) -> str:
     if not installed:
         raise Skipped(f"no teacher is installed ({', '.join(PACKAGES)})")
     clips, _ = here.sounds[np.arange(min(32, len(here.sounds)))]
-    rates = {name: len(clips) / stopwatch(here, partial(open_teacher(name).embed, clips.numpy()), 0).median
-             for name in installed}
-    return ", ".join(f"{name} {rate:.0f} clips/s" for name, rate in rates.items())
+    timed = {name: stopwatch(here, partial(open_teacher(name).embed, clips.numpy()), 0) for name in installed}
+    return ", ".join(f"{name} {len(clips) / timing.median:.0f} clips/s" for name, timing in timed.items())
 
 
 def spotting(here: Here) -> str:
@@ -65,14 +73,8 @@ def spotting(here: Here) -> str:
     path = here.folder / "spotting.json"
     size = ("--seconds=3", "--threads=1", "--repeats=1") if here.quick else ("--seconds=60", "--repeats=3")
     script("-m", "benchmarks.spotting", "--models=Res8+constant", f"--json={path}", *size)
-    return "; ".join(", ".join(f"{key} {value}" for key, value in row.items() if not isinstance(value, dict))
+    return "; ".join(", ".join(f"{key} {value}" for key, value in row.items())
                      for row in json.loads(path.read_text())["rows"])
-
-
-def train_encoder(here: Here) -> str:
-    seconds, dev = train(here, "enc")
-    config = json.loads((here.folder / "runs" / "enc" / "config.json").read_text())
-    return f"{steps(here)} steps, --precision={config['arguments']['precision']}, dev {dev} %, in {seconds:.1f} s"
 
 
 def test_encoder(here: Here) -> str:
@@ -94,28 +96,23 @@ def test_head(here: Here) -> str:
 
 def resumed(here: Here) -> str:
     """How far a run that goes on from its middle comes from the weights of the one that was not interrupted."""
+    from models.runs.checkpoints import Run, load_state
+
     runs, last = here.folder / "runs", steps(here)
     if not (runs / "enc").is_dir():
         raise Skipped("no encoder was trained")
     shutil.copytree(runs / "enc", runs / "resumed")
     for path in (runs / "resumed" / "checkpoints").glob(f"*-STEP-{last}.pt"):
         path.unlink()
-    train(here, "resumed", "--resume")
-    apart = difference(here, "enc", "resumed", last)
+    train_encoder(here, "resumed", "--resume")
+    states = [load_state(Run(runs, name).path("Res8", last)) for name in ("enc", "resumed")]
+    one, other = (np.concatenate([tensor.double().numpy().ravel() for key, tensor in state.items() if "conv" in key])
+                  for state in states)
+    if not np.isfinite([one, other]).all():
+        raise Failed("weights that are no numbers")
+    apart = np.abs(one - other).max() / np.abs(one).max()
     found = "bitwise" if apart == 0 else f"not bitwise (weights differ by {apart:.1e} of the largest)"
     return f"{found}, {last - last // 2} steps after step {last // 2}"
-
-
-def difference(here: Here, one: str, other: str, step: int) -> float:
-    """Largest difference of two runs' encoders at a step, as a share of the largest weight."""
-    from models.runs.checkpoints import Run, load_state
-
-    states = [load_state(Run(here.folder / "runs", name).path("Res8", step)) for name in (one, other)]
-    weights = [np.concatenate([tensor.double().numpy().ravel() for key, tensor in state.items() if "conv" in key])
-               for state in states]
-    if not np.isfinite(weights).all():
-        raise Failed("weights that are no numbers")
-    return float(np.abs(weights[0] - weights[1]).max() / np.abs(weights[0]).max())
 
 
 def _accuracy(here: Here, seconds: float, printed: str) -> str:

@@ -1,1 +1,1 @@
-"""Misses against false alarms an hour: thresholds that keep a rate, their intervals, the table, the curve, the page."""
+"""Misses against false alarms an hour: thresholds that keep a rate, their intervals, the table, the curve."""

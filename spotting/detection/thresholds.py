@@ -1,6 +1,5 @@
 """Thresholds from recordings that do not have the words: so many false alarms an hour, and what that claim rests on."""
 
-from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -41,29 +40,25 @@ def hear(sounds: Iterable[tuple[str, Sound]], embedder: Embedder, words: Sequenc
     """Search the recordings of ``flag``, which do not have the words, each with the name of its file; ``together``: see
     `search`. ``say`` gets a line on much silence. Raises UserError: a file that cannot be decoded, or nothing but
     silence in all of them."""
-    found = [(array("d"), array("l"), array("d")) for _ in words]
+    peaks = [[] for _ in words]
     files, seconds, silent = [], [], 0.0
     for name, sound in tqdm(sounds, desc=flag.lstrip("-"), unit=" files", disable=None, leave=False):
         heard = Heard()
         for word, hit in search(sound, embedder, words, hop, heard, together=together):
-            if hit.above == -np.inf:  # another word's is better
-                continue
-            for column, value in zip(found[word], (hit.score, len(files), hit.start), strict=True):
-                column.append(value)
+            if hit.above > -np.inf:  # else another word's is better
+                peaks[word].append((-hit.score, len(files), hit.start))
         files.append(name)
         seconds.append(heard.loud_seconds)
         silent += heard.seconds - heard.loud_seconds
         if remarks:
             remarks.add(name, heard)
     if not sum(seconds):
-        raise UserError(f"{', '.join(files[:3])}: nothing above -60 dB of full scale; recordings without sound tell "
-                        "nothing about false alarms")
+        raise UserError(f"{flag} {files[0]}: nothing above -60 dB of full scale, which tells nothing of false alarms")
     if silent >= 0.01 * sum(seconds):
-        say(f"{silent / 3600:.2f} h of {flag} are silent (nothing above -60 dB of full scale), cannot have a false "
-            "alarm, and do not count")
-    orders = [np.argsort(-np.array(scores), kind="stable") for scores, _, _ in found]
-    columns = [[np.array(word[i])[order] for word, order in zip(found, orders, strict=True)] for i in range(3)]
-    return Background(files, sum(seconds) / 3600, *columns, silent / 3600, [one / 3600 for one in seconds])
+        say(f"{silent / 3600:.2f} h of {flag} are silent (nothing above -60 dB of full scale), and do not count")
+    below, file, start = zip(*(np.array(sorted(found)).reshape(-1, 3).T for found in peaks), strict=True)
+    return Background(files, sum(seconds) / 3600, [-scores for scores in below], [i.astype(int) for i in file], start,
+                      silent / 3600, [one / 3600 for one in seconds])
 
 
 def lowest(scores: np.ndarray, count: int, room: float = 0.0) -> float:
@@ -99,8 +94,7 @@ def calibrate(words: Words, background: Background, fa_per_hour: float, cohort: 
     if count == 0:
         lines.append(f"--fa_per_hour {fa_per_hour:g} cannot be shown on {hours:.2f} h: no false alarm in them says at "
                      f"most {of_rate(0, hours)[1]:.1f} an hour (95 %); {1 / fa_per_hour:.3g} h and more of background "
-                     "can show it" + ("" if np.isinf(least).all() else "; until then no threshold is below the cohort's"
-                                      ))
+                     "can show it" + "; until then no threshold is below the cohort's" * bool(np.isfinite(least).any()))
     words.calibration = {"background": background.files, "hours": round(hours, 4), "fa_per_hour": fa_per_hour,
                          "shown": count > 0, "words": facts}
     return lines
@@ -126,9 +120,8 @@ def by_cohort(words: Sequence[Word], cohort: Cohort, by: Cohort | None, fa_per_h
     """
     names, share = [word.name for word in words], fa_per_hour * hop_seconds / 3600
     if (left := len(cohort.without(names))) < LEAST_WINDOWS:
-        raise UserError(f"the cohort has {left} windows without {', '.join(names[:3])}{', ...' * (len(names) > 3)}, of "
-                        f"{len(cohort.plain):,}, and thresholds need {LEAST_WINDOWS}; set them with spotting.enroll "
-                        "--background, or keep a cohort of other speech with python -m spotting.cohort")
+        raise UserError(f"the cohort has {left} windows without {', '.join(names)}, of {len(cohort.plain):,}, and "
+                        f"thresholds need {LEAST_WINDOWS}; set them with --background, or keep another cohort")
     for word in words:
         lengths = 1 + (word.windows - 1) * word.spacing / clip_seconds
         word.threshold = float(np.mean([tail(np.sort(scores)[::-1], share ** (1 / lengths))
@@ -156,6 +149,5 @@ def look_for_the_word(words: Words, background: Background, cohort: Cohort | Non
         if like := int((scores >= np.quantile(own, 0.25) - 0.02).sum()):  # of one clip NaN, which none reaches
             file, start = background.files[background.file[i][0]], background.start[i][0]
             lines.append(f"warning: {like} stretches of the background are as much like {word.name!r} as its own "
-                         f"clips, such as {file} at {start:.1f} s ({scores[0]:.2f}); if it is said there, cut it out, "
-                         "for it raises the threshold; if not, this encoder cannot tell it apart")
+                         f"clips, such as {file} at {start:.1f} s ({scores[0]:.2f}); if it is said there, cut it out")
     return lines

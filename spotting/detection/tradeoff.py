@@ -1,64 +1,42 @@
 """Misses against false alarms an hour: what a threshold costs, and how much the recordings say about it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
 from models.report.drawing import png
 from spotting.detection.intervals import allowed, of_rate, of_share, over_recordings, wider
 from spotting.detection.thresholds import Background, lowest
-from spotting.encoders.load import Embedder
-from spotting.words.positives import Positive
 from spotting.words.words_file import Words
 
 TOGETHER = "(all words)"
 # By word: the scores of its recordings; those of false alarms, descending; and in which recording each of these is.
 Scores = dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
-RATES = (0.1, 0.5, 1.0, 2.0)  # false alarms an hour of the table
 _OF_ONE = ("word", "wanted/h", "threshold", "false alarms", "an hour (95 %)", "missed", "miss rate (95 %)")
 _OVER_DRAWS = ("word", "wanted/h", "an hour (95 %)", "miss rate, mean ± standard deviation over draws (95 %)", "least",
                "most")
 
 
-@dataclass
-class Outcome:
-    """What a spotter scored."""
+def scores_of(tested: Sequence[Words], labels: np.ndarray, best: np.ndarray, background: Background) -> list[Scores]:
+    """Of each draw, by word; of several words also together, each score less the word's own threshold.
 
-    tested: Sequence[Words]  # of a file, or of each draw; (W,) words in all, their names in the same order in each
-    positives: Sequence[Positive]  # (N,) recordings of words
-    best: np.ndarray  # (N, W) the highest score of each word in each, -inf where it has none
-    at: np.ndarray  # and where, in seconds
-    background: Background
-    embedder: Embedder
-    notes: list[str] = field(default_factory=list)  # why errors may look rarer than they are
-
-    @property
-    def labels(self) -> np.ndarray:
-        """(N,) str."""
-        return np.array([label for label, *_ in self.positives])
-
-    def scores(self) -> list[Scores]:
-        """Of each draw, by word; of several words also together, each score less the word's own threshold."""
-        found, count, labels = [], len(self.tested[0].words), self.labels
-        for d, words in enumerate(self.tested):
-            of = {word.name: (self.best[labels == word.name, d * count + i], self.background.scores[d * count + i],
-                              self.background.file[d * count + i]) for i, word in enumerate(words.words)}
-            if count > 1:
-                own = [word.threshold for word in words.words]
-                recordings, alarms = (np.concatenate([one[column] - least for one, least in zip(
-                    of.values(), own, strict=True)]) for column in (0, 1))
-                order = np.argsort(-alarms, kind="stable")
-                files = np.concatenate([file for *_, file in of.values()])
-                of[TOGETHER] = recordings, alarms[order], files[order]
-            found.append(of)
-        return found
-
-    def thresholds(self) -> list[dict[str, float]] | None:
-        """Of each draw, by word, as enrolling set them; 0 of all together; None of draws without a cohort."""
-        if len(self.tested) > 1 and not self.tested[0].cohort:
-            return None
-        return [{word.name: word.threshold for word in words.words} | {TOGETHER: 0.0} for words in self.tested]
+    Args:
+        tested: of each draw its words, their names in the same order in each; W in all.
+        labels: (N,) words of the recordings.
+        best: (N, W) the highest score of each word in each.
+    """
+    found, count = [], len(tested[0].words)
+    for d, words in enumerate(tested):
+        of = {word.name: (best[labels == word.name, i], background.scores[i], background.file[i])
+              for i, word in enumerate(words.words, d * count)}
+        if count > 1:
+            above = [(said - word.threshold, alarms - word.threshold, files)
+                     for word, (said, alarms, files) in zip(words.words, of.values(), strict=True)]
+            said, alarms, files = map(np.concatenate, zip(*above, strict=True))
+            order = np.argsort(-alarms, kind="stable")
+            of[TOGETHER] = said, alarms[order], files[order]
+        found.append(of)
+    return found
 
 
 def figures(draws: Sequence[Scores], thresholds: Sequence[dict[str, float]] | None, rates: Sequence[float],
@@ -134,12 +112,9 @@ def table(results: Sequence[dict]) -> list[tuple[str, ...]]:
 
 
 def draw(scores: Scores, hours: float, title: str) -> bytes:
-    """Miss rate against false alarms an hour as a PNG, a step curve for each word.
-
-    A rate of less than one false alarm in the hours heard is not drawn.
-    """
+    """Miss rate against false alarms an hour as a PNG, a step curve for each word, from one false alarm in the hours
+    heard on."""
     from matplotlib.figure import Figure  # not pyplot: no window system, no global state
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     figure = Figure(figsize=(6.4, 4.8))
     axes = figure.add_subplot()
@@ -149,13 +124,10 @@ def draw(scores: Scores, hours: float, title: str) -> bytes:
         axes.plot(counts / hours, 100 * missed[1:], drawstyle="steps-post", linewidth=1.8 if name == TOGETHER else 1.2,
                   color="0.2" if name == TOGETHER else None, label=name)
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlim(1 / hours, max(10.0, 10 / hours))
     axes.set_ylim(0, 100)
-    axes.grid(color="0.92", linewidth=0.6, which="both")
-    axes.set_axisbelow(True)
+    axes.grid(color="0.92", linewidth=0.6)
     axes.set_xlabel(f"false alarms an hour, in {hours:.2f} h")
     axes.set_ylabel("recordings missed, %")
     axes.set_title(title, fontsize=11, parse_math=False)

@@ -18,7 +18,7 @@ from models.enrolment.kept_cohort import Cohort, pack, unpack
 from models.enrolment.whiten import Whitening
 from models.runs.checkpoints import run_of
 from spotting.encoders.load import Embedder, Facts
-from spotting.sound.blocks import has_sound, open_file
+from spotting.sound.blocks import Sound, has_sound, open_file
 
 WINDOWS = 5_000  # 450 kB; more than an hour of speech
 LEAST = 30  # below which there is no tail worth the name
@@ -38,42 +38,40 @@ def heard_in_training(facts: Facts, recordings: dict[str, Sequence[tuple[str, fl
     run, lines = run_of(facts.path), []
     record, lacking = trained_on(run) if run else (None, [facts.path])
     unknown = f"what the encoder was trained on is not known ({', '.join(lacking)} kept no record): if recordings " \
-        "are among it, or of its speakers, errors look rarer than they are, and nothing will say so"
+        "are among it, or of its speakers, errors look rarer than they are" if lacking else None
+    lengths = {facts.clip_samples, facts.heard_samples}  # it may have begun with the weights of one without context
     for what, files in recordings.items() if record else ():
         found = []
         for file, start, end in tqdm(files, desc="trained on?", unit=" files", disable=None, leave=False):
-            samples = np.concatenate([np.zeros(0, np.int16), *open_file(
-                file, lambda _: None, start, end, channel=channel).blocks])
-            # Without context too: it may have begun with the weights of an encoder that has none.
-            if any(record.in_recording(file, samples, start, length)
-                   for length in {facts.clip_samples, facts.heard_samples}):
-                found.append(file)
+            samples = heard_of(open_file(file, lambda _: None, start, end, channel=channel))
+            found += [file] * any(record.in_recording(file, samples, start, length) for length in lengths)
         if found:
             lines.append(f"{len(found):,} of the {len(files):,} {what}, such as {found[0]}, are recordings "
                          "that the encoder was trained on: at these, errors look rarer than they are")
-    return unknown if lacking else None, lines
+    return unknown, lines
+
+
+def heard_of(sound: Sound) -> np.ndarray:
+    """(T,) int16, all of a sound."""
+    return np.concatenate([np.zeros(0, np.int16), *sound.blocks])
 
 
 def training_files(name: str, registry: Path) -> tuple[list[str], Spoken]:
     """The training recordings of a data set, and where which of its words is said in them."""
     train, spoken = corpora.load_corpus(name, ("train",), registry).splits["train"], defaultdict(list)
-    for i in range(len(train)):
-        clip = train[i]
+    for clip in map(train.__getitem__, range(len(train))):
         spoken[clip.path].append((clip.offset, clip.offset + clip.duration, clip.label))
     return list(spoken), spoken
 
 
 def aligned(files: list[str], folder: Path, say: Callable[[str], None]) -> Spoken:
     """What is said in recordings by the TextGrids of the same names in a folder. Raises UserError if none has one."""
-    grids = {path.stem: path for path in sorted(folder.rglob("*.TextGrid"))}
-    spoken, problems = {}, []
+    grids, spoken = {path.stem: path for path in sorted(folder.rglob("*.TextGrid"))}, {}
     for file, grid in ((file, grids[Path(file).stem]) for file in files if Path(file).stem in grids):
         try:
             spoken[file] = [(start, end, word) for word, start, end in read_word_tier(grid).words()]
         except TextGridError as error:
-            problems.append(f"{grid}: {error}")
-    if problems:
-        say(f"left out {len(problems)} TextGrids, such as {problems[0]}")
+            say(f"left out {grid}: {error}")
     if not spoken:
         raise UserError(f"--alignments {folder}: no usable TextGrid is named as a recording is, such as "
                         f"{Path(files[0]).stem}.TextGrid")
@@ -87,21 +85,19 @@ def gather(embedder: Embedder, files: list[str], spoken: Spoken, seed: int, say:
     Recordings of single words are passed over where there is running speech. Windows in the middle of which a word is
     said that is said in others, too, give the whitening, if they are enough.
     """
-    facts, rng, lengths, broken = embedder.facts, np.random.default_rng(seed), {}, []
+    facts, rng, lengths = embedder.facts, np.random.default_rng(seed), {}
     for file in files:
         try:
             with open_audio(file) as sound:
                 lengths[file] = sound.frames / sound.samplerate
         except UserError as error:
-            broken.append(str(error))
+            say(f"left out {error}")
     running = {file: s for file, s in lengths.items() if s >= RUNNING * facts.clip_seconds} or lengths
     places = [(file, rng.uniform(0, max(0.0, seconds - facts.clip_seconds)))
               for file, seconds in running.items() for _ in range(max(1, round(seconds / facts.clip_seconds)))]
     places = [places[i] for i in sorted(rng.permutation(len(places))[:WINDOWS])]
     words = words_to_compare(spoken, lengths, facts.clip_seconds, rng)
-    clips = cut([*places, *((file, start) for file, start, _ in words)], facts.clip_samples, broken, say)
-    if broken:
-        say(f"left out {len(broken)} recordings that cannot be used, such as {broken[0]}")
+    clips = cut([*places, *((file, start) for file, start, _ in words)], facts.clip_samples, say)
     heard = [i for i in range(len(places)) if i in clips]
     if len(heard) < LEAST:
         raise UserError(f"only {len(heard)} windows with sound, and a cohort needs {LEAST}: name more recordings")
@@ -109,10 +105,9 @@ def gather(embedder: Embedder, files: list[str], spoken: Spoken, seed: int, say:
     texts = [" ".join(word for begun, ended, word in spoken.get(file, ())
                       if begun < start + facts.clip_seconds and ended > start)
              for file, start in (places[i] for i in heard)]
-    whitening, there = None, [i for i in range(len(words)) if len(places) + i in clips]
-    labels = np.array([words[i][2] for i in there], str)
-    if there:
-        whitening = Whitening.fit(bare(np.stack([clips[len(places) + i] for i in there])), labels)
+    there = [(clips[i], word) for i, (_, _, word) in enumerate(words, len(places)) if i in clips]
+    labels = np.array([word for _, word in there], str)
+    whitening = Whitening.fit(bare(np.stack([clip for clip, _ in there])), labels) if there else None
     content = pack(bare(np.stack([clips[i] for i in heard])), texts, facts.sha256, whitening, labels)
     return unpack(content, facts.sha256, facts.width)
 
@@ -130,20 +125,19 @@ def words_to_compare(spoken: Spoken, lengths: dict[str, float], clip_seconds: fl
     return [chosen[i] for i in sorted(rng.permutation(len(chosen))[:WORDS])]
 
 
-def cut(places: list[tuple[str, float]], length: int, broken: list[str],
-        say: Callable[[str], None]) -> dict[int, np.ndarray]:
+def cut(places: list[tuple[str, float]], length: int, say: Callable[[str], None]) -> dict[int, np.ndarray]:
     """(S,) int16 of ``length`` samples from each place, a file and a second in it, that has sound; by its number.
 
-    What lies before a file's beginning or after its end is zeros. What cannot be decoded is added to ``broken``.
+    What lies before a file's beginning or after its end is zeros. What cannot be decoded is told.
     """
     by_file, clips = defaultdict(list), {}
     for i, (file, start) in enumerate(places):
         by_file[file].append((i, round(start * SAMPLE_RATE)))
     for file, starts in tqdm(by_file.items(), desc="cohort", unit=" files", disable=None, leave=False):
         try:
-            samples = np.concatenate([np.zeros(0, np.int16), *open_file(file, say).blocks])
+            samples = heard_of(open_file(file, say))
         except UserError as error:
-            broken.append(str(error))
+            say(f"left out {error}")
             continue
         for i, first in starts:
             missing = max(0, -first)

@@ -13,6 +13,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +27,11 @@ from models.context import ROW, context_seconds, rows_of
 from models.enrolment.kept_cohort import Cohort, read_kept, unpack
 from models.runs.checkpoints import encoder_digest
 from models.runs.options.common import MODELS
-from spotting.encoders.shared import BATCH as SHARED_BATCH
-from spotting.encoders.shared import InOrder, Shared
 
 SHIPPED = ROOT / "pretrained" / "words"  # the run folder of the encoder that comes with the project
 # Windows embedded at once, counted from a recording's first, so that no score depends on how it is read.
 BATCH = 16  # more take more memory and no less time on a CPU
+SHARED_BATCH = 32  # of windows that share their work; of more, what lies between the layers leaves the cache
 GPU_BATCH = 256
 PROBE_MOST = 1e-3  # by which an export's embedding of `probe` may differ from the one that its metadata have
 _SEAL = b"\x72\x4a\x0a\x06digest\x12\x40"  # ONNX's protobuf of a metadata entry "digest", whose 64 characters follow
@@ -68,24 +68,65 @@ class Facts:
         """Of a clip, what an embedding is the mean of."""
         return self.clip_samples - 2 * round(self.context_seconds * SAMPLE_RATE)
 
-    def clip_of(self, samples: np.ndarray) -> np.ndarray:
-        """(T,) to (S,) samples: a recording cut or padded to the encoder's clip length."""
-        return fit(samples, self.clip_samples, self.context_seconds > 0)
-
     @property
     def heard_seconds(self) -> float:
         return self.heard_samples / SAMPLE_RATE
+
+    def clip_of(self, samples: np.ndarray) -> np.ndarray:
+        """(T,) to (S,) samples: a recording cut or padded to the encoder's clip length."""
+        return fit(samples, self.clip_samples, self.context_seconds > 0)
 
     def hop_samples(self, hop: float) -> int:
         """Seconds between windows in samples; where windows share rows of frames, the nearest whole number of rows.
         Raises UserError for --hop that leaves gaps between windows, or is less than a frame."""
         if not 0.01 <= hop <= self.heard_seconds:
-            raise UserError(f"--hop {hop:g}: from 0.01 to {self.heard_seconds:g}, the encoder's clip length, beyond "
-                            "which sound between windows would go unheard")
+            raise UserError(f"--hop {hop:g}: from 0.01 to {self.heard_seconds:g}, what the encoder hears of a window")
         return max(1, round(hop * SAMPLE_RATE / ROW)) * ROW if self.context_seconds else round(hop * SAMPLE_RATE)
 
     def __str__(self) -> str:
         return f"run {self.run!r}, {self.model}, step {self.step} (SHA-256 {self.sha256[:12]})"
+
+
+@dataclass(frozen=True)
+class Shared:
+    """How windows that share rows of frames are embedded, which an encoder with context (`models.context`) allows: each
+    row is computed once, and a window's embedding is made of the means over the rows in it.
+
+    Attributes:
+        rows: (S,) int16, S from a window's length on, to (R, C), the rows that have all their context.
+        weight, bias: (D, P * C) and (D,), of the projection from the means over P stretches of a window.
+        count: rows of a window.
+    """
+
+    rows: Callable[[np.ndarray], np.ndarray]
+    weight: np.ndarray
+    bias: np.ndarray
+    count: int
+
+    def pool(self, rows: np.ndarray, every: int) -> np.ndarray:
+        """Unit embeddings (N, D) of the windows that begin at each ``every``-th of the rows (R, C)."""
+        parts, first = self.weight.shape[1] // rows.shape[1], np.arange(0, len(rows) - self.count + 1, every)
+        sums = np.concatenate([np.zeros((1, rows.shape[1])), rows.cumsum(0, dtype=np.float64)])
+        bounds = [self.count * i // parts for i in range(parts + 1)]
+        means = [(sums[first + end] - sums[first + start]) / (end - start) for start, end in pairwise(bounds)]
+        found = np.concatenate(means, 1).astype(np.float32) @ self.weight.T + self.bias
+        return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
+
+    def in_order(self, hop: int) -> Callable[[np.ndarray], np.ndarray]:
+        """What embeds the windows of one sound, ``hop`` samples apart, a whole number of rows, that come in order: the
+        next (B, S) int16 to (B, D)."""
+        every, kept = hop // ROW, None
+
+        def embed(clips: np.ndarray) -> np.ndarray:
+            nonlocal kept
+            samples = np.concatenate([clips[:-1, :hop].ravel(), clips[-1]])
+            rows = self.rows(samples if kept is None else samples[len(kept) * ROW:])
+            rows = rows if kept is None else np.concatenate([kept, rows])
+            rows = rows[:(len(clips) - 1) * every + self.count]
+            kept = rows[len(clips) * every:]
+            return self.pool(rows, every)
+
+        return embed
 
 
 @dataclass(frozen=True)
@@ -109,13 +150,12 @@ class Embedder:
         but what windows share is computed once."""
         if self.shared is None or hop % ROW:
             return self
-        in_order = InOrder(self.shared, hop)
+        in_order = self.shared.in_order(hop)
         return lambda clips: self._checked(in_order(clips))
 
     def _checked(self, found: np.ndarray) -> np.ndarray:
         if not (np.abs(np.linalg.norm(found, axis=1) - 1) < 1e-3).all():
-            raise UserError(f"{self.facts.path}: this encoder gives embeddings that are not numbers, or not of length "
-                            "1; use another step, or train again")
+            raise UserError(f"{self.facts.path}: gives embeddings that are not numbers, or not of length 1")
         return found if self.cohort is None else self.cohort.whitened(found)
 
 
@@ -132,16 +172,13 @@ def add_encoder(parser: argparse.ArgumentParser, default: str, onnx: bool = True
     group.add_argument("--runs_dir", type=Path, default=Path("runs"), help="where runs lie (default: runs)")
     group.add_argument("--model", choices=MODELS, help="the encoder (default: the only one that the run has)")
     group.add_argument("--enc_step", type=whole, help="step of the encoder's checkpoint (default: the newest)")
-    group.add_argument("--gpu", type=whole, default=0,
-                       help="number of the GPU to use; without one, the CPU is used (default: 0)")
+    group.add_argument("--gpu", type=whole, default=0, help="number of the GPU; without one, the CPU (default: 0)")
 
 
 def load(args: argparse.Namespace, recorded: Facts | None = None) -> Embedder:
     """The encoder that the flags name; without any, the one that a words file records, or else the shipped one; and the
     cohort that is kept beside it, or in its export. Raises UserError: it cannot be loaded."""
     onnx, source = getattr(args, "onnx", None), args.runs_dir / args.name if args.name else args.encoder
-    if source is None and (args.model is not None or args.enc_step is not None):
-        raise UserError("--model and --enc_step are about a run's checkpoint; name the run by --name or --encoder")
     path = source or onnx or (Path(recorded.path) if recorded else SHIPPED)
     if onnx or (source is None and path.suffix == ".onnx"):
         return load_onnx(path)
@@ -169,14 +206,11 @@ def load_torch(source: Path, step: int | None, model: str | None, gpu: int) -> E
     def embed(waveforms: np.ndarray) -> np.ndarray:
         return encoder(torch.from_numpy(np.array(waveforms))).cpu().numpy()
 
-    shared = None
-    if facts.context_seconds:
-        def rows(samples: np.ndarray) -> np.ndarray:
-            return encoder.rows(torch.from_numpy(np.array(samples))[None])[0].cpu().numpy()
+    def rows(samples: np.ndarray) -> np.ndarray:
+        return encoder.rows(torch.from_numpy(np.array(samples))[None])[0].cpu().numpy()
 
-        weight, bias = encoder.projection()
-        shared = Shared(rows, weight, bias, rows_of(facts.clip_samples))
-    batch = (BATCH if shared is None else SHARED_BATCH) if device.type == "cpu" else GPU_BATCH
+    shared = Shared(rows, *encoder.projection(), rows_of(facts.clip_samples)) if facts.context_seconds else None
+    batch = GPU_BATCH if device.type != "cpu" else SHARED_BATCH if shared else BATCH
     return Embedder(facts, embed, batch, cohort, shared)
 
 
@@ -199,8 +233,7 @@ def load_onnx(path: Path, content: bytes | None = None) -> Embedder:
         with open_regular(path) as file:
             content = file.read()
     if content != sealed(content[:-len(sealed(b""))]):
-        raise UserError(f"{path}: is not as this version's export writes it: it was changed or cut short, or is "
-                        f"another program's; {_AGAIN}")
+        raise UserError(f"{path}: is not as this version's export writes it: changed, or cut short; {_AGAIN}")
     try:
         import onnxruntime
     except ImportError:
@@ -210,8 +243,14 @@ def load_onnx(path: Path, content: bytes | None = None) -> Embedder:
     options.intra_op_num_threads = int(threads) if threads.isdecimal() else cores()
     options.log_severity_level = 4  # what is wrong is said below
 
+    def run(output: str, waveforms: np.ndarray) -> np.ndarray:
+        return session.run([output], {"waveforms": waveforms.astype(np.float32) / np.float32(32768)})[0]
+
     def embed(waveforms: np.ndarray) -> np.ndarray:
-        return session.run(["embeddings"], {"waveforms": waveforms.astype(np.float32) / np.float32(32768)})[0]
+        return run("embeddings", waveforms)
+
+    def floats(name: str) -> np.ndarray:
+        return np.frombuffer(base64.b64decode(about[name]), "<f4")
 
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
@@ -223,8 +262,9 @@ def load_onnx(path: Path, content: bytes | None = None) -> Embedder:
         cohort = unpack(base64.b64decode(about["cohort"]), facts.sha256, facts.width) if "cohort" in about else None
         if isinstance(cohort, str):
             raise ValueError(f"its cohort {cohort}")
-        shared = _shared_onnx(session, about, facts) if facts.context_seconds else None
-        wanted, found = np.frombuffer(base64.b64decode(about["probe"]), "<f4")[None], embed(probe(facts.clip_samples))
+        shared = Shared(lambda samples: run("rows", samples[None])[0], floats("weight").reshape(facts.width, -1),
+                        floats("bias"), rows_of(facts.clip_samples)) if facts.context_seconds else None
+        wanted, found = floats("probe")[None], embed(probe(facts.clip_samples))
         if not found.shape == wanted.shape == (1, facts.width) or not np.abs(found - wanted).max() <= PROBE_MOST:
             raise ValueError(f"by onnxruntime {onnxruntime.__version__} it does not give its encoder's embeddings")
     except Exception as error:  # onnxruntime has a class of its own for every kind of damage
@@ -233,12 +273,3 @@ def load_onnx(path: Path, content: bytes | None = None) -> Embedder:
         raise UserError(f"{path}: cannot be used ({type(error).__name__}: {' '.join(str(error).split())[:100]}); "
                         f"{_AGAIN}") from None
     return Embedder(facts, embed, SHARED_BATCH if shared else BATCH, cohort, shared)
-
-
-def _shared_onnx(session, about: dict, facts: Facts) -> Shared:
-    """How windows of an exported encoder share their work; ``about`` are its metadata."""
-    def rows(samples: np.ndarray) -> np.ndarray:
-        return session.run(["rows"], {"waveforms": samples[None].astype(np.float32) / np.float32(32768)})[0][0]
-
-    weight, bias = (np.frombuffer(base64.b64decode(about[name]), "<f4") for name in ("weight", "bias"))
-    return Shared(rows, weight.reshape(facts.width, -1), bias, rows_of(facts.clip_samples))

@@ -54,11 +54,8 @@ class PlainLogMel(nn.Module):
 
 
 class PlainEncoder(nn.Module):
-    """Waveforms (B, S) float32 in [-1, 1], of the encoder's clip length, to unit embeddings (B, D).
-
-    Of an encoder with context S may be more. The embeddings are of the first clip in it then, and with them come the
-    rows (B, R, C) of `WaveformEncoder.rows`.
-    """
+    """Waveforms (B, S) float32 in [-1, 1], of the encoder's clip length, to unit embeddings (B, D). Of an encoder with
+    context S may be more: of the first clip in it, and with them come the rows (B, R, C) of `WaveformEncoder.rows`."""
 
     def __init__(self, encoder: WaveformEncoder):
         super().__init__()

@@ -1,1 +1,1 @@
-"""From sound to hits: windows are embedded and scored, peaks found, and what was found is written."""
+"""From sound to hits: windows are embedded and scored, peaks found, and what was found."""

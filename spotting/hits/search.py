@@ -17,6 +17,7 @@ from spotting.sound.blocks import Sound, before, has_sound, windows
 from spotting.sound.heard import Heard
 from spotting.words.words_file import Word
 
+_pools = cache(ThreadpoolController)  # the libraries' pools of threads, searched for once
 SHARED = 0.5  # of the shorter of two hits: where more of it lies in the other, both are of one saying
 
 
@@ -32,8 +33,7 @@ def beaten(hit: Hit, others: Iterable[Hit]) -> bool:
 
 
 class Best:
-    """Passes on one spotter's hits in the order they come in, as soon as it is sure which are beaten: their
-    ``above`` is -inf then."""
+    """Passes on one spotter's hits in order, as soon as it is sure which are beaten: their ``above`` is -inf then."""
 
     def __init__(self, words: Sequence[Word], hop: int, clip_samples: int):
         self.hop, self.waiting, self.judged = hop, [], 0
@@ -64,12 +64,6 @@ def paused(hits: Iterable[Hit], seconds: float) -> Iterator[Hit]:
         if not seconds or hit.start >= until:
             yield hit
             until = hit.end + seconds
-
-
-@cache
-def _pools() -> ThreadpoolController:
-    """The libraries' pools of threads, searched for once."""
-    return ThreadpoolController()
 
 
 def scored(blocks: Iterable[np.ndarray], embedder: Embedder, words: Sequence[Word], hop: int, heard: Heard,

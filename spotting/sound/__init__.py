@@ -1,1 +1,1 @@
-"""Sound of any length as blocks and windows: from files, streams and the microphone, with noise added if wanted."""
+"""Sound of any length as blocks and windows: from files and streams, with noise added if wanted."""

@@ -53,12 +53,11 @@ def open_file(path: str | Path, warn: Callable[[str], None], start: float = 0.0,
         rate, channels = file.samplerate, 1 if channel else file.channels
         exact = file.subtype == "PCM_16" and rate == SAMPLE_RATE and file.channels == 1
         first, last = (file.frames if at is None else min(round(at * rate), file.frames) for at in (start, end))
-        if end is None:
-            if is_cut(file):
-                partly(f"ends early: the page that marks its end is missing after {last / rate:.1f} s; is it complete?")
-            if goes_on(file, path):
-                partly(f"goes on after the {last / rate:.1f} s that its header gives, of which nothing is heard "
-                       "(several files joined into one, or more than 4 GB?); convert it anew, or give its parts")
+        if end is None and is_cut(file):
+            partly(f"ends early: the page that marks its end is missing after {last / rate:.1f} s; is it complete?")
+        if end is None and goes_on(file, path):
+            partly(f"goes on after the {last / rate:.1f} s that its header gives, of which nothing is heard (several "
+                   "files joined into one, or more than 4 GB?); convert it anew, or give its parts")
 
     def frames() -> Iterator[np.ndarray]:
         done, size, power = 0, max(1, round(block * rate)), np.zeros(2)
@@ -96,8 +95,7 @@ def open_raw(stream: BinaryIO, name: str, rate: int, channels: int, encoding: st
         while data := stream.read1(size):
             data = left + data
             if not begun and (kind := file_format(data)):
-                raise UserError(f"{name}: begins as a file of the format {kind} does, and raw samples are wanted; name "
-                                "the file itself, or send samples without a header")
+                raise UserError(f"{name}: begins as a file of the format {kind} does; send samples without a header")
             begun = True
             whole = len(data) // frame * frame
             left = data[whole:]
@@ -132,11 +130,9 @@ def at_16_khz(blocks: Iterable[np.ndarray], rate: int, name: str) -> Iterator[np
             block = block.astype(np.float32) / 32768
         if not np.isfinite(block).all():
             at = done + int(np.argmin(np.isfinite(block).all(1)))
-            raise UserError(f"{name}: contains samples that are not numbers (NaN or infinite), the first at "
-                            f"{at / rate:.2f} s; mend the recording")
+            raise UserError(f"{name}: samples that are not numbers (NaN or infinite), the first at {at / rate:.2f} s")
         if (peak := np.abs(block).max(initial=0)) > _LOUD:
-            raise UserError(f"{name}: its samples reach {peak:g} times full scale, as integers written as floats do; "
-                            "convert it anew")
+            raise UserError(f"{name}: its samples reach {peak:g} times full scale, as integers written as floats do")
         done += len(block)
         mono = block.mean(1, dtype=np.float32)
         if rate != SAMPLE_RATE:
@@ -196,10 +192,10 @@ def files_of(paths: Sequence[str | Path], flag: str, say: Callable[[str], None])
             found.append(path)
             continue
         inside, others = audio_files(path), audio_files(path, UNREADABLE)
-        left = f"{len(others)} in formats that cannot be read, such as {others[0]}: convert them to WAV by ffmpeg" \
-            if others else ""
+        left = "".join(f"{len(others)} in formats that cannot be read, such as {other}: convert them to WAV by ffmpeg"
+                       for other in others[:1])
         if not inside:
-            raise UserError(f"{flag} {path}: no audio file in this folder or below it" + (f", but {left}" * bool(left)))
+            raise UserError(f"{flag} {path}: no audio file in this folder or below it" + f", but {left}" * bool(left))
         if left:
             say(f"{flag} {path}: left out {left}")
         found += inside

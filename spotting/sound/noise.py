@@ -15,18 +15,17 @@ _ACTIVE = 10 ** -2.5  # of a loud frame's power, from which one counts as speech
 
 class Noise:
     """Noise recordings, from which each sound gets a stretch of one: which, a seed and the sound's number decide.
-    Raises UserError: no audio in the folder, or some that cannot be decoded or has nothing to hear.
 
     ``snr`` is in decibels: the mean power of the sound's frames with speech to that of the noise, without its offset.
+    Raises UserError: no audio in the folder, or some that cannot be decoded or has nothing to hear.
     """
 
     def __init__(self, folder: Path, snr: float, seed: int = 0, say: Callable[[str], None] = print):
-        self.files = files_of([folder], "--noise", say)
-        self.noises = [decode(file) for file in self.files]
-        for file, noise in zip(self.files, self.noises, strict=True):
-            if noise.min() == noise.max():
+        self.noises, self.ratio, self.seed = [], 10 ** (-snr / 10), seed
+        for file in files_of([folder], "--noise", say):
+            self.noises.append(decode(file))
+            if np.ptp(self.noises[-1]) == 0:
                 raise UserError(f"--noise: {file} is one value throughout, which is no noise; leave it out")
-        self.ratio, self.seed = 10 ** (-snr / 10), seed
 
     def added_to(self, number: int, again: Callable[[], Sound]) -> Sound:
         """A sound with noise. ``again`` opens it; that happens twice, since its level comes first."""

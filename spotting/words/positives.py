@@ -22,15 +22,11 @@ _BESIDE = 0.5  # seconds on both sides of a stretch that are heard with it
 
 
 def find_positives(path: Path) -> list[Positive]:
-    """Of a folder of a folder a word, or a manifest. Raises UserError: nothing is there, or no such folder or
-    manifest."""
-    if not path.exists():
-        raise UserError(f"--positives {path}: no such folder or manifest; check the name")
+    """Of a folder of a folder a word, or a manifest. Raises UserError: nothing is there."""
     if path.is_dir():
         return [(word, file, 0.0, None) for word, file in find_words(path).files]
     manifest = read_manifest(path)
-    entries = (manifest[i] for i in range(len(manifest)))
-    return [(u.label, u.path, u.offset, u.offset + u.duration) for u in entries]
+    return [(u.label, u.path, u.offset, u.offset + u.duration) for u in map(manifest.__getitem__, range(len(manifest)))]
 
 
 def heard_with(entry: Positive) -> tuple[str, float, float | None]:
@@ -68,12 +64,10 @@ def leave_out_enrolled(positives: list[Positive], tested: Sequence[Words], clip_
             stretches += [heard] if heard else []
     for why, which in left_out.items():
         say(f"left out {len(which)} recordings {why}, such as {which[0]}")
-    labels = {label for label, *_ in positives}
-    for line in look_alike({*names, *labels}):
+    for line in look_alike({*names, *(label for label, *_ in positives)}):
         say(f"warning: {line}")
     if lacking := sorted(names - {label for label, *_ in kept}):
-        raise UserError(f"--positives: no recording of {', '.join(map(repr, lacking))} that can be tested; its folders "
-                        f"or labels are {', '.join(map(repr, sorted(labels)[:8]))}")
+        raise UserError(f"--positives: no recording of {', '.join(map(repr, lacking))} that can be tested")
     return kept, stretches
 
 

@@ -39,10 +39,6 @@ class Recorded:
     end: float
     channel: int | None
 
-    @property
-    def lasts(self) -> float:
-        return self.end - self.start
-
 
 def find_recordings(folder: Path, clip_seconds: float, say: Callable[[str], None],
                     channel: int | None = None) -> list[Recorded]:
@@ -52,17 +48,11 @@ def find_recordings(folder: Path, clip_seconds: float, say: Callable[[str], None
     files = findings.files
     heard = list(each(partial(examine, clip_seconds=clip_seconds, channel=channel), [path for _, path in files], _CHUNK,
                       "listening", " files"))
-    for line in findings.remarks():
+    usable = [(word, one) for (word, _), one in zip(files, heard, strict=True) if not isinstance(one, str)]
+    odd = *look_alike(sorted({word for word, _ in usable})), *doubtful((one.path, one.remarks) for _, one in usable)
+    for line in (*findings.remarks(), *(f"left out {one}" for one in heard if isinstance(one, str)),
+                 *(f"warning: {line}" for line in odd)):
         say(line)
-    usable = []
-    for (word, _), recording in zip(files, heard, strict=True):
-        if isinstance(recording, str):
-            say(f"left out {recording}")
-        else:
-            usable.append((word, recording))
-    for line in (*look_alike(sorted({word for word, _ in usable})),
-                 *doubtful((recording.path, recording.remarks) for _, recording in usable)):
-        say(f"warning: {line}")
     if lost := sorted({word for word, _ in files} - {word for word, _ in usable}):
         reason = next(r for (word, _), r in zip(files, heard, strict=True) if word == lost[0])
         raise UserError(f"{folder}: no usable recording of {', '.join(map(repr, lost))}, for instance {reason}")
@@ -116,9 +106,8 @@ def enrol(recorded: list[Recorded], embedder: Embedder, say: Callable[[str], Non
     for name, group in by_word.items():
         word = old.get(name)
         if word_seconds and word_seconds > (longest := max(r.of.seconds for r in group)):
-            raise UserError(f"--word_seconds {word_seconds:g}: no recording of {name!r} lasts longer than "
-                            f"{longest:.2f} s; leave it out to have the word's length heard in them")
-        lasts = word_seconds or float(np.median([r.lasts for r in group]))
+            raise UserError(f"--word_seconds {word_seconds:g}: the longest recording of {name!r} has {longest:.2f} s")
+        lasts = word_seconds or float(np.median([r.end - r.start for r in group]))
         windows = word.windows if word else 1
         if not word and lasts > LONGER * facts.heard_seconds:
             windows = 1 + int(np.ceil((lasts + 2 * MARGIN - facts.heard_seconds) / SPACING))
@@ -149,7 +138,7 @@ def _long(name: str, group: list[Recorded], embedder: Embedder, lasts: float, wi
     before = MARGIN + facts.context_seconds
     for r in group:
         start, end = r.start, r.end
-        if not 0.7 < r.lasts / lasts < 1.4:  # another sound beside the word: as long as the others, around its loudest
+        if not 0.7 < (end - start) / lasts < 1.4:  # another sound beside it: as long as others, around the loudest
             start = r.of.offset + (r.of.duration - lasts) / 2
             end = start + lasts
         first, last = start - before, max(end + before - facts.clip_seconds, start - facts.context_seconds)

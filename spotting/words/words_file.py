@@ -1,7 +1,7 @@
 """The words file: enrolled words as embeddings of a few clips each, what they are matched by, and which encoder's.
 
-JSON that a person can read; an embedding is a line. Names and thresholds may be edited by hand, clips and words
-removed. Each embedding has a check sum, so one that was changed is refused.
+JSON, an embedding a line. Names and thresholds may be edited by hand, clips and words removed. Each embedding has a
+check sum, so one that was changed is refused.
 """
 
 from __future__ import annotations
@@ -23,14 +23,7 @@ from spotting.encoders.load import FACTS, Embedder, Facts
 
 FORMAT = "keyword-spotting words 1"
 NORMALISED = "keyword-spotting words 2"  # of words whose scores are held against a cohort
-_NUMBER = (int, float)
-_CLIP = {"file": str, "offset": _NUMBER, "seconds": _NUMBER, "sha1": str, "embedding": [[_NUMBER]], "check": str,
-         "channel": int, "narrow": bool}
-_WORD = {"threshold": _NUMBER, "calibrated": bool, "spacing": _NUMBER, "start": _NUMBER, "end": _NUMBER,
-         "clips": [_CLIP]}
-_SHAPE = {"format": str, "cohort": str, "encoder": FACTS, "words": {str: _WORD}, "calibration": {"background": [str]}}
 _PAIRS = 5  # of words of which one is taken for the other, to be named
-_WAY_OUT = "restore it, or enrol the words again with python -m spotting.enroll"
 
 
 @dataclass
@@ -91,18 +84,18 @@ class Words:
 
 
 def read_words(path: str | Path) -> Words:
-    """A words file. Raises UserError: missing, damaged, of another format, or with an embedding or cohort that is not
-    the enrolled one."""
-    value = read_json(path, "file of words", "make it with python -m spotting.enroll", _SHAPE)
+    """A words file. Raises UserError: missing, damaged, or with an embedding or cohort that is not the enrolled one."""
+    value = read_json(path, "file of words", "make it with python -m spotting.enroll",
+                      {"encoder": FACTS, "calibration": {"background": [str]}})
     try:
         if value["format"] not in (FORMAT, NORMALISED) or not value["words"]:
             raise ValueError(f"format {value['format']!r}, {len(value['words'])} words")
         facts, cohort = Facts(**value["encoder"]), value.get("cohort")
         words = [_word(name, entry, facts, cohort) for name, entry in value["words"].items()]
         return Words(facts, words, value["calibration"], cohort)
-    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
-        raise UserError(f"{path}: is not as spotting.enroll writes it ({type(error).__name__}: {error}); {_WAY_OUT}"
-                        ) from None
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        raise UserError(f"{path}: is not as spotting.enroll writes it ({type(error).__name__}: {error}); restore it, "
+                        "or enrol the words again with python -m spotting.enroll") from None
 
 
 def _word(name: str, entry: dict, facts: Facts, cohort: str | None) -> Word:
@@ -112,10 +105,10 @@ def _word(name: str, entry: dict, facts: Facts, cohort: str | None) -> Word:
         if one["check"] != check_sum(one["sha1"], one["embedding"], cohort):
             raise ValueError(f"the embedding of {one['file']} is not the one that was enrolled: it, or the cohort, was "
                              "changed")
-        clips.append(Clip(one["file"], one["offset"], one["seconds"], one["sha1"],
+        clips.append(Clip(one["file"], float(one["offset"]), float(one["seconds"]), one["sha1"],
                           np.array(one["embedding"], np.float32), one.get("channel"), one.get("narrow", False)))
-    windows, width = clips[0].embedding.shape
-    if width != facts.width or any(len(clip.embedding) != windows for clip in clips):
+    windows, _ = clips[0].embedding.shape
+    if any(clip.embedding.shape != (windows, facts.width) for clip in clips):
         raise ValueError(f"the clips of {name!r} differ in their windows, or from their encoder")
     word = Word(name, clips, *(float(entry[key]) for key in ("spacing", "start", "end", "threshold")),
                 entry["calibrated"])
@@ -153,14 +146,13 @@ def suited(words: Words, embedder: Embedder, path: str | Path) -> Embedder:
     cohort is another one; both are named."""
     wanted, given = words.encoder, embedder.facts
     if replace(wanted, path=given.path, run=given.run, step=given.step) != given:
-        raise UserError(f"{path}: these words were enrolled with {wanted}, the encoder named is {given}; name that "
-                        "one, or enrol them again")
+        raise UserError(f"{path}: these words were enrolled with {wanted}, not {given}; name it, or enrol them again")
     if words.cohort is None:
         return replace(embedder, cohort=None)
     if embedder.cohort is None or embedder.cohort.digest != words.cohort:
-        now = f"has the cohort {embedder.cohort.digest[:12]}" if embedder.cohort else "has none"
+        now = "another" if embedder.cohort else "none"
         raise UserError(f"{path}: the scores of these words are held against the cohort {words.cohort[:12]}, but "
-                        f"{given} at {given.path} {now}; put that cohort.npz back, or enrol the words again")
+                        f"{given.path} has {now}; put that cohort.npz back, or enrol the words again")
     return embedder
 
 
@@ -183,10 +175,8 @@ def taken_for(words: Sequence[Word], cohort: Cohort | None = None) -> list[str]:
 def misfits(words: Sequence[Word]) -> list[tuple[Clip, str]]:
     """Clips that do not fit their word: nearer to another word, or far off from how alike the others are."""
     found = []
-    for word in words:
+    for word in (word for word in words if len(word.clips) > 2):
         scores = word.left_out_scores()
-        if len(scores) < 3:
-            continue
         median = np.median(scores)
         far = median - max(0.15, 4 * 1.4826 * float(np.median(np.abs(scores - median))))
         for clip, score in zip(word.clips, scores, strict=True):
@@ -196,6 +186,5 @@ def misfits(words: Sequence[Word]) -> list[tuple[Clip, str]]:
             if near > score:
                 found.append((clip, f"is more like {other!r} ({near:.2f}) than like the others ({score:.2f})"))
             elif score < far:
-                found.append((clip, f"is less like the others ({score:.2f}) than these among themselves "
-                                    f"({median:.2f})"))
+                found.append((clip, f"is less like the others ({score:.2f}) than they are ({median:.2f})"))
     return found

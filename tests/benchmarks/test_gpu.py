@@ -9,7 +9,8 @@ import torch
 
 from benchmarks.gpu import __main__ as gpu
 from benchmarks.gpu import checks, figures, scripts
-from benchmarks.gpu.here import Failed, Here, Skipped, script
+from benchmarks.gpu.here import Here, Skipped
+from benchmarks.measure import Failed, script
 from data import augment
 from models.losses import triplet
 from models.neighbours import knn

@@ -51,12 +51,11 @@ def test_words_cut_from_one_recording_are_told_apart_by_their_offset(tmp_path, c
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    (lambda rows: rows[1:], r"a\.csv and .*b\.csv differ in 1 clips or their labels \(first: yes/0\.wav yes\)"),
-    (lambda rows: [(rows[0][0], "no", "no", "1"), *rows[1:]], r"differ in 2 clips or their labels"),
-    (lambda rows: [*rows, rows[0]], r"b\.csv: has no clips, some of them twice"),
+    (lambda rows: rows[1:], r"a\.csv and .*b\.csv differ in 1 clips or labels, such as yes/0\.wav"),
+    (lambda rows: [(rows[0][0], "no", "no", "1"), *rows[1:]], r"differ in 2 clips or labels"),
+    (lambda rows: [*rows, rows[0]], r"b\.csv: not the \.csv.*twice"), (lambda rows: [], r"b\.csv.*no clips"),
     (lambda rows: [*rows[:3], rows[3][:2]], "half a line"),
     (lambda rows: [('"open', "b", "c", "d")], r"b\.csv: not the \.csv"),
-    (lambda rows: [], r"b\.csv: has no clips"),
 ])
 def test_tests_of_other_clips_are_refused(made, change, message):
     a, b, tests = made

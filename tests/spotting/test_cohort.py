@@ -174,16 +174,6 @@ def test_words_enrolled_before_there_was_a_cohort_stay_as_they_are(second, run, 
     assert word.threshold == pytest.approx(tail(scores, 0.5 * 0.1 / 3600), abs=1e-3)
 
 
-def test_a_level_is_the_mean_of_the_nearest(first):
-    found, rng = load_torch(first, None, None, 0).cohort, np.random.default_rng(0)
-    queries = rng.normal(size=(7, 45)).astype(np.float32)
-    wanted = [np.sort(found.embeddings @ query)[-50:].mean() for query in queries]
-    assert np.allclose(found.level(queries), wanted, atol=1e-5)
-    template = queries[:1] / np.linalg.norm(queries[:1])
-    assert np.allclose(found.scores(template, [], found), found.embeddings @ template[0] - found.own_levels, atol=1e-5)
-    assert np.allclose(found.scores(template, [], None), found.embeddings @ template[0], atol=1e-6)
-
-
 def test_scores_and_thresholds_rest_on_it(kept, run, spotter, tmp_path):
     done = run("spotting.enroll", f"--encoder={kept}", "--clips", spotter.clips, "--out", tmp_path / "w.json")
     assert done.code == 0, done.error

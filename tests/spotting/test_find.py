@@ -14,8 +14,6 @@ import pytest
 import soundfile
 
 from data.base.files import ROOT
-from spotting.hits.hits_file import Found, write_hits
-from spotting.hits.match import Hit
 from tests.conftest import refused
 from tests.sounds import record
 from tests.spotting.conftest import RATE, scene, spoken
@@ -30,6 +28,10 @@ def recording(tmp_path_factory):
     path = tmp_path_factory.mktemp("recording") / "talk.wav"
     said = [(("bed", "cat").index(word), at) for word, at in SAID]
     return record(path, scene(np.random.default_rng(7), [*said, (5, 7.0)], 10.3), RATE, subtype="PCM_16")
+
+
+def stdin(read1):
+    return SimpleNamespace(isatty=lambda: False, buffer=SimpleNamespace(read1=read1))
 
 
 def hits_of(path):
@@ -58,8 +60,7 @@ def test_the_same_hits_by_stream_and_whatever_the_blocks(run, words_file, record
     data = soundfile.read(recording, dtype="int16")[0].tobytes()
     for size in (333, 5_000, 1 << 20):
         rest = [data[i:i + size] for i in range(0, len(data), size)]
-        stream = SimpleNamespace(read1=lambda _, rest=rest: rest.pop(0) if rest else b"")
-        monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: False, buffer=stream))
+        monkeypatch.setattr(sys, "stdin", stdin(lambda _, rest=rest: rest.pop(0) if rest else b""))
         assert run("spotting.find", words_file, "-", THRESHOLD, "--out", tmp_path / "s.json").code == 0
         for hit, same in zip(hits_of(tmp_path / "s.json"), wanted, strict=True):  # alone in a batch: to rounding
             assert hit["score"] == pytest.approx(same["score"], abs=2e-6)
@@ -89,12 +90,10 @@ def test_every_output_has_the_same_hits(run, words_file, recording, wanted, tmp_
 
 def test_short_and_silent_recordings(run, words_file, tmp_path):
     short = record(tmp_path / "short.wav", spoken(0, np.random.default_rng(0)), RATE)
-    done = run("spotting.find", words_file, short, "--out", tmp_path / "h.json", "--threshold", "0.5")
+    assert run("spotting.find", words_file, short, "--out", tmp_path / "h.json", "--threshold=0.5").code == 0
     assert [hit["word"] for hit in hits_of(tmp_path / "h.json")] == ["bed"]
     silent = record(tmp_path / "silent.wav", np.zeros(3 * RATE), RATE)
-    done = run("spotting.find", words_file, silent, "--threshold", "-1")
-    assert done.code == 0 and "0 hits" in done.error
-    assert f"{silent}: nothing above -60 dB" in done.error
+    assert "0 hits" in run("spotting.find", words_file, silent, "--threshold", "-1").error
 
 
 def test_silence_around_a_recording_bears_on_no_hit(run, words_file, tmp_path):
@@ -135,16 +134,14 @@ def test_one_bad_recording_of_several_is_told_and_the_others_searched(run, words
 
 
 def test_what_was_found_is_written_when_it_is_interrupted(run, words_file, recording, wanted, tmp_path, monkeypatch):
-    data = soundfile.read(recording, dtype="int16")[0].tobytes()
-    parts = [data[:2 * 6 * RATE]]
+    parts = [soundfile.read(recording, dtype="int16")[0].tobytes()[:2 * 6 * RATE]]
 
     def read1(_):
         if not parts:
             raise KeyboardInterrupt
         return parts.pop()
 
-    stream = SimpleNamespace(isatty=lambda: False, buffer=SimpleNamespace(read1=read1))
-    monkeypatch.setattr(sys, "stdin", stream)
+    monkeypatch.setattr(sys, "stdin", stdin(read1))
     with pytest.raises(KeyboardInterrupt):
         run("spotting.find", words_file, "-", THRESHOLD, "--out", tmp_path / "h.json")
     value = json.loads((tmp_path / "h.json").read_text())
@@ -188,10 +185,9 @@ def test_help_is_given_before_heavy_imports():
 
 
 def test_standard_input_that_cannot_be_read_and_a_named_pipe_are_refused(run, words_file, tmp_path, monkeypatch):
-    empty = SimpleNamespace(isatty=lambda: False, buffer=SimpleNamespace(read1=lambda _: b""))
-    for stdin, told in ((None, "pipe raw samples"), (SimpleNamespace(isatty=lambda: True), "pipe raw samples"),
-                        (empty, "no sound came")):
-        monkeypatch.setattr(sys, "stdin", stdin)
+    for given, told in ((None, "pipe raw samples"), (SimpleNamespace(isatty=lambda: True), "pipe raw samples"),
+                        (stdin(lambda _: b""), "no sound came")):
+        monkeypatch.setattr(sys, "stdin", given)
         refused(run("spotting.find", words_file, "-"), told)
     os.mkfifo(tmp_path / "a.wav")
     refused(run("spotting.find", words_file, tmp_path / "a.wav"), "a.wav", "named pipe")
@@ -208,17 +204,11 @@ def test_an_output_that_is_a_file_of_words_is_kept(run, words_file, recording, t
 
 
 def test_what_ends_early_is_not_complete(run, words_file, recording, tmp_path):
-    samples, rate = soundfile.read(recording)
-    path = record(tmp_path / "a.mp3", samples, rate)
+    path = record(tmp_path / "a.mp3", *soundfile.read(recording))
     path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
     done = run("spotting.find", words_file, path, "--out", tmp_path / "h.json")
     assert done.code == 0 and "ends early" in done.error
     assert "not all was heard" in done.error and not json.loads((tmp_path / "h.json").read_text())["complete"]
-
-
-def test_a_textgrid_of_a_word_with_quotes_is_as_praat_has_it(tmp_path):
-    write_hits(tmp_path / "h.TextGrid", [Found("a.wav", 2.0, [Hit('"q"', 0.5, 1.0, 0.7)])], ['"q"'], True)
-    assert 'name = """q"""' in (tmp_path / "h.TextGrid").read_text()
 
 
 def test_another_hop_than_the_thresholds_were_set_with_is_told(run, words_file, recording):
@@ -241,7 +231,7 @@ def test_lines_of_json_and_the_clocks_time_of_a_stream_that_begins_late(run, wor
         monkeypatch.setattr("spotting.stream.time.time", lambda: 5_000.0)
         return rest.pop() if rest else b""
 
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=SimpleNamespace(read1=late), isatty=lambda: False))
+    monkeypatch.setattr(sys, "stdin", stdin(late))
     monkeypatch.setattr("spotting.stream.time.time", lambda: 1_000.0)
     lines = [json.loads(line) for line in run("spotting.find", words_file, "-", THRESHOLD, "--json").out.splitlines()]
     assert [line["word"] for line in lines] == [hit["word"] for hit in wanted]

@@ -178,8 +178,8 @@ def test_negatives_that_the_encoder_was_trained_on_are_told(run, words, spotter,
     about = json.loads((tmp_path / "seen" / "config.json").read_text())
     about["init_from"] = str(first.path("Res8", 1))
     (tmp_path / "seen" / "config.json").write_text(json.dumps(about))
-    done = run("spotting.score", tmp_path / "w.json", *flags, "--html", tmp_path / "p.html")
-    assert told in done.error and told in (tmp_path / "p.html").read_text()
+    done = run("spotting.score", tmp_path / "w.json", *flags)
+    assert told in done.error
     assert "of words, such as" not in done.error
     done = run("spotting.enroll", "--clips", spotter.clips, "--out", tmp_path / "b.json", "--background", *trained,
                f"--encoder={tmp_path / 'seen'}")

@@ -11,7 +11,7 @@ import soxr
 from data.audio.decoding import to_int16
 from spotting.encoders.load import load_torch
 from spotting.listen import heard_by
-from spotting.sound.heard import Band, Peaks, is_narrow
+from spotting.sound.heard import Heard, is_narrow
 from spotting.stream import Spotter
 from spotting.words.words_file import read_words
 from tests.sounds import record
@@ -54,22 +54,18 @@ def test_a_narrow_band_is_no_matter_where_the_enrolled_clips_have_it(run, spotte
 def test_what_came_by_8_khz_is_narrow(gain, rate, narrow):
     samples = scene(RNG, [(2, 0.1), (5, 1.0)], 2.0)
     samples = to_int16(gain * soxr.resample(soxr.resample(samples, RATE, rate), rate, RATE))
-    assert is_narrow(samples) == narrow
-    band = Band()
-    for part in np.array_split(samples, 37):
-        band.hear(part)
-    assert band.narrow == narrow
+    assert is_narrow(samples) == heard(samples, 37).narrow == narrow
 
 
 SCENE = scene(np.random.default_rng(3), [(2, 0.1), (5, 1.0)], 2.0)
 SCENE = SCENE / np.abs(SCENE).max()
 
 
-def cut_off(samples, parts=1):
-    peaks = Peaks()
+def heard(samples, parts=1):
+    found = Heard()
     for part in np.array_split(samples, parts):
-        peaks.hear(part)
-    return peaks.cut_off
+        found.hear(part)
+    return found
 
 
 @pytest.mark.parametrize("rate", [RATE, 44_100])
@@ -77,11 +73,11 @@ def cut_off(samples, parts=1):
 def test_what_is_cut_off_at_full_scale_is_known_at_any_rate_and_in_parts_of_any_size(gain, over, rate):
     samples = np.clip(gain * soxr.resample(SCENE, RATE, rate), -1, 1)
     samples = to_int16(soxr.resample(samples, rate, RATE))
-    assert {cut_off(samples, parts) for parts in (1, 37, len(samples))} == {over}
+    assert {heard(samples, parts).cut_off for parts in (1, 37, 2_000)} == {over}
 
 
 def test_what_was_made_quieter_since_is_known_and_what_is_quiet_is_neither_narrow_nor_overdriven():
-    assert cut_off(to_int16(0.3 * np.clip(10 * SCENE, -1, 1)))
+    assert heard(to_int16(0.3 * np.clip(10 * SCENE, -1, 1))).cut_off
     for samples in (np.zeros(0), np.zeros(100), np.zeros(RATE), np.random.default_rng(0).integers(-1, 2, RATE)):
-        assert not cut_off(samples.astype(np.int16)) and not is_narrow(samples.astype(np.int16))
-    assert not cut_off(np.tile(np.array([-9, 9], np.int16), 800))
+        assert not heard(samples.astype(np.int16)).cut_off and not is_narrow(samples.astype(np.int16))
+    assert not heard(np.tile(np.array([-9, 9], np.int16), 800)).cut_off
