@@ -19,6 +19,7 @@ from models.enrolment.whiten import Whitening
 from models.runs.checkpoints import run_of
 from spotting.encoders.load import Embedder, Facts
 from spotting.sound.blocks import Sound, has_sound, open_file
+from spotting.sound.conditions import heard_elsewhere
 
 WINDOWS = 5_000  # 450 kB; more than an hour of speech
 LEAST = 30  # below which there is no tail worth the name
@@ -83,7 +84,7 @@ def gather(embedder: Embedder, files: list[str], spoken: Spoken, seed: int, say:
     windows have sound.
 
     Recordings of single words are passed over where there is running speech. Windows in the middle of which a word is
-    said that is said in others, too, give the whitening, if they are enough.
+    said that is said in others, too, give the whitening, if they are enough: as they are, in rooms and in noise.
     """
     facts, rng, lengths = embedder.facts, np.random.default_rng(seed), {}
     for file in files:
@@ -107,7 +108,14 @@ def gather(embedder: Embedder, files: list[str], spoken: Spoken, seed: int, say:
              for file, start in (places[i] for i in heard)]
     there = [(clips[i], word) for i, (_, _, word) in enumerate(words, len(places)) if i in clips]
     labels = np.array([word for _, word in there], str)
-    whitening = Whitening.fit(bare(np.stack([clip for clip, _ in there])), labels) if there else None
+    whitening = None
+    if there:
+        known = np.stack([clip for clip, _ in there])  # (N, S)
+        every = np.stack([heard_elsewhere(clip[None])[:, 0] for clip in known], 1)  # (C, N, S)
+        embeddings = [bare(known)]
+        if Whitening.fit(embeddings[0], labels):  # the same clips in other conditions do not make them many
+            embeddings += map(bare, every)
+        whitening = Whitening.fit(np.concatenate(embeddings), np.tile(labels, len(embeddings)))
     content = pack(bare(np.stack([clips[i] for i in heard])), texts, facts.sha256, whitening, labels)
     return unpack(content, facts.sha256, facts.width)
 

@@ -18,6 +18,7 @@ from data.folder.word_stretch import Recording, examine, in_tones, strongest
 from data.sources.vetting import doubtful
 from data.sources.word_folders import find_words
 from spotting.encoders.load import Embedder
+from spotting.sound.conditions import WEIGHTS, heard_elsewhere
 from spotting.sound.heard import is_narrow
 from spotting.words.words_file import Clip, Word, Words
 
@@ -124,12 +125,20 @@ def enrol(recorded: list[Recorded], embedder: Embedder, say: Callable[[str], Non
     return Words(facts, list(old.values()), {})
 
 
+def _clip(recorded: Recorded, offset: float, seconds: float, windows: np.ndarray, embedder: Embedder) -> Clip:
+    """An enrolled clip of (K, S) windows: their embeddings, and the means of these over all conditions."""
+    of = recorded.of
+    every = np.concatenate([windows[None], heard_elsewhere(windows)])  # (C, K, S)
+    embeddings = embedder(every.reshape(-1, windows.shape[1])).reshape(len(every), len(windows), -1)
+    return Clip(of.path, offset, seconds, of.digest, embeddings[0], recorded.channel, is_narrow(recorded.samples),
+                np.tensordot(WEIGHTS, embeddings, 1).astype(np.float32))
+
+
 def _short(name: str, group: list[Recorded], embedder: Embedder) -> Word:
     whole = np.stack([embedder.facts.clip_of(r.samples) for r in group])
-    embeddings = embedder(whole)
     start, end = np.median([speech_span(samples) for samples in whole], axis=0)
-    clips = [Clip(r.of.path, r.of.offset, r.of.duration, r.of.digest, embedding[None], r.channel, is_narrow(r.samples))
-             for r, embedding in zip(group, embeddings, strict=True)]
+    clips = [_clip(r, r.of.offset, r.of.duration, samples[None], embedder)
+             for r, samples in zip(group, whole, strict=True)]
     return Word(name, clips, 0.0, float(start), float(end), THRESHOLD)
 
 
@@ -143,9 +152,8 @@ def _long(name: str, group: list[Recorded], embedder: Embedder, lasts: float, wi
             end = start + lasts
         first, last = start - before, max(end + before - facts.clip_seconds, start - facts.context_seconds)
         starts = np.linspace(first, last, windows)
-        embeddings = embedder(np.stack([_cut(r, at, facts.clip_samples) for at in starts]))
-        clips.append(Clip(r.of.path, max(0.0, start), end - start, r.of.digest, embeddings, r.channel,
-                          is_narrow(r.samples)))
+        cuts = np.stack([_cut(r, at, facts.clip_samples) for at in starts])
+        clips.append(_clip(r, max(0.0, start), end - start, cuts, embedder))
         spacings.append((last - first) / (windows - 1))
     return Word(name, clips, float(np.mean(spacings)), before, before + float(np.mean([c.seconds for c in clips])),
                 THRESHOLD)

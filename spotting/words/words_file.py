@@ -37,6 +37,12 @@ class Clip:
     embedding: np.ndarray  # (K, D), of its windows
     channel: int | None = None  # that --channel chose
     narrow: bool = False  # whether it has nothing above 4 kHz
+    model: np.ndarray | None = None  # (K, D), its mean over the conditions it was heard in; None: as it is alone
+
+    @property
+    def modelled(self) -> np.ndarray:
+        """(K, D), what the word's model takes of it."""
+        return self.embedding if self.model is None else self.model
 
 
 @dataclass
@@ -57,7 +63,7 @@ class Word:
 
     def template(self, leave_out: int | None = None) -> np.ndarray:
         """(K, D): of each window the mean over the clips, one of them perhaps left out, scaled to length 1."""
-        mean = np.mean([clip.embedding for i, clip in enumerate(self.clips) if i != leave_out], axis=0)
+        mean = np.mean([clip.modelled for i, clip in enumerate(self.clips) if i != leave_out], axis=0)
         return mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
 
     def left_out_scores(self, cohort: Cohort | None = None) -> np.ndarray:
@@ -102,13 +108,15 @@ def _word(name: str, entry: dict, facts: Facts, cohort: str | None) -> Word:
     """A word from its JSON. Raises ValueError for an embedding that is not the enrolled one."""
     clips = []
     for one in entry["clips"]:
-        if one["check"] != check_sum(one["sha1"], one["embedding"], cohort):
+        embedding, model = one["embedding"], one.get("model")
+        if one["check"] != check_sum(one["sha1"], [*embedding, *(model or ())], cohort):
             raise ValueError(f"the embedding of {one['file']} is not the one that was enrolled: it, or the cohort, was "
                              "changed")
         clips.append(Clip(one["file"], float(one["offset"]), float(one["seconds"]), one["sha1"],
-                          np.array(one["embedding"], np.float32), one.get("channel"), one.get("narrow", False)))
+                          np.array(embedding, np.float32), one.get("channel"), one.get("narrow", False),
+                          None if model is None else np.array(model, np.float32)))
     windows, _ = clips[0].embedding.shape
-    if any(clip.embedding.shape != (windows, facts.width) for clip in clips):
+    if any(x.shape != (windows, facts.width) for clip in clips for x in (clip.embedding, clip.modelled)):
         raise ValueError(f"the clips of {name!r} differ in their windows, or from their encoder")
     word = Word(name, clips, *(float(entry[key]) for key in ("spacing", "start", "end", "threshold")),
                 entry["calibrated"])
@@ -118,7 +126,7 @@ def _word(name: str, entry: dict, facts: Facts, cohort: str | None) -> Word:
 
 
 def check_sum(sha1: str, embedding: Sequence[Sequence[float]], cohort: str | None) -> str:
-    """What ties an embedding (K, D), as it is kept, to its clip and to the cohort that may have whitened it."""
+    """What ties embeddings (K, D), as they are kept, to their clip and to the cohort that may have whitened them."""
     text = " ".join([*filter(None, [cohort]), sha1, *(f"{x:.6f}" for row in embedding for x in row)])
     return hashlib.sha1(text.encode()).hexdigest()[:16]
 
@@ -132,13 +140,20 @@ def write_words(path: str | Path, words: Words) -> None:
                  "clips": [{"file": clip.file, "offset": round(clip.offset, 4), "seconds": round(clip.seconds, 4),
                             **({"channel": clip.channel} if clip.channel else {}),
                             **({"narrow": True} if clip.narrow else {}),
-                            "sha1": clip.sha1, "check": check_sum(clip.sha1, clip.embedding, words.cohort),
-                            "embedding": [[round(float(x), 6) for x in row] for row in clip.embedding]}
-                           for clip in word.clips]} for word in words.words}}
+                            "sha1": clip.sha1,
+                            "check": check_sum(clip.sha1, [row for part in parts.values() for row in part],
+                                               words.cohort), **parts}
+                           for clip in word.clips for parts in [_parts(clip)]]} for word in words.words}}
     text = json.dumps(value, indent=1, ensure_ascii=False)
     text = re.sub(r"\[\s+(-?[\d.e-]+(?:,\s+-?[\d.e-]+)*)\s+\]", lambda m: "[" + " ".join(m[1].split()) + "]", text)
     with write_atomically(path) as file:
         file.write(text + "\n")
+
+
+def _parts(clip: Clip) -> dict[str, list[list[float]]]:
+    """The numbers of a clip, as they are kept."""
+    return {name: [[round(float(x), 6) for x in row] for row in rows]
+            for name, rows in (("embedding", clip.embedding), ("model", clip.model)) if rows is not None}
 
 
 def suited(words: Words, embedder: Embedder, path: str | Path) -> Embedder:

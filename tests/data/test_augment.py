@@ -5,15 +5,14 @@ import pytest
 import soundfile
 import torch
 
+from data.audio.rooms import RT60, impulse_responses
 from data.augment import (
-    RT60,
     NoiseBank,
     Reverb,
     babble,
     band_limit,
     change_gain,
     change_speed,
-    impulse_responses,
     time_shift,
 )
 from data.base.errors import UserError

@@ -41,6 +41,19 @@ def test_what_is_written_is_read(path):
     assert sum(line.count(",") >= 7 for line in text.split("\n")) == 10
 
 
+def test_a_word_is_modelled_by_its_clips_in_all_conditions(tmp_path, path):
+    before = word("cat", 1)
+    heard = word("cat", 1)
+    for clip in heard.clips:
+        clip.model = 0.5 * np.roll(clip.embedding, 1, 1)
+    assert np.allclose(heard.template(), np.roll(before.template(), 1, 1), atol=1e-6)
+    write_words(tmp_path / "heard.json", Words(FACTS, [heard], {}))
+    assert np.allclose(read_words(tmp_path / "heard.json").words[0].template(), heard.template(), atol=1e-5)
+    change(tmp_path / "heard.json", "words", "cat", "clips", 0, "model", to=before.clips[0].embedding.tolist())
+    with pytest.raises(UserError, match="not the one that was enrolled"):
+        read_words(tmp_path / "heard.json")
+
+
 def change(path, *keys, to):
     value = json.loads(path.read_text())
     inside = value
