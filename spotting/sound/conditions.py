@@ -8,8 +8,7 @@ import hashlib
 from functools import cache
 
 import numpy as np
-from scipy.fft import irfft, rfftfreq
-from scipy.signal import fftconvolve
+from numpy.fft import irfft, rfft, rfftfreq
 
 from data.audio.decoding import SAMPLE_RATE
 from data.audio.rooms import impulse_responses
@@ -29,7 +28,8 @@ def heard_elsewhere(windows: np.ndarray) -> np.ndarray:
     room = _rooms(windows.shape[1])[rng.integers(ROOMS)]
     slope = rng.uniform(0, 2)
     sound = windows.astype(np.float64)
-    wet = fftconvolve(sound, room[None], axes=1)[:, :windows.shape[1]]
+    size = 2 * windows.shape[1]
+    wet = irfft(rfft(sound, size) * rfft(room, size), size)[:, :windows.shape[1]]
     wet *= np.sqrt((sound**2).sum() / max((wet**2).sum(), 1e-9))
     noisy = sound + _noise(windows.shape, slope, rng) * np.sqrt(_speech_power(sound) * 10 ** (-SNR / 10))
     return np.clip(np.rint([wet, noisy]), -32768, 32767).astype(np.int16)
@@ -45,7 +45,7 @@ def _noise(shape: tuple[int, int], slope: float, rng: np.random.Generator) -> np
     frequency = rfftfreq(shape[1], 1 / SAMPLE_RATE)
     amplitude = np.where(frequency < _LOWEST, 0, np.maximum(frequency, _LOWEST) ** (-slope / 2))
     parts = rng.standard_normal((2, shape[0], len(frequency)))
-    noise = irfft(amplitude * (parts[0] + 1j * parts[1]), shape[1], axis=1)
+    noise = irfft(amplitude * (parts[0] + 1j * parts[1]), shape[1])
     return noise / noise.std(1, keepdims=True)
 
 
