@@ -46,6 +46,8 @@ def open_teacher(name: str) -> Teacher:
 def _efficientword_net(name: str, folder: Path) -> Teacher:
     """EfficientWord-Net's ResNet50, trained on single words of MSWC (Apache 2.0): 1.5 seconds to 2,048 numbers."""
     files = sorted((folder / "models" / "resnet_50_arc").glob("*.onnx"), key=lambda path: path.stat().st_size)
+    if not files:
+        raise UserError(f"--teacher {name}: {folder} has no model; install version {PACKAGES[name][1]}")
     model = _Model(files[-1], name)  # the larger one: the other has 8-bit weights
     samples = SAMPLE_RATE * 3 // 2
 

@@ -1,5 +1,6 @@
 """Thresholds from recordings that do not have the words: so many false alarms an hour, and what that claim rests on."""
 
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -40,13 +41,13 @@ def hear(sounds: Iterable[tuple[str, Sound]], embedder: Embedder, words: Sequenc
     """Search the recordings of ``flag``, which do not have the words, each with the name of its file; ``together``: see
     `search`. ``say`` gets a line on much silence. Raises UserError: a file that cannot be decoded, or nothing but
     silence in all of them."""
-    peaks = [[] for _ in words]
+    peaks = [array("d") for _ in words]  # three numbers a peak: days of recordings have millions
     files, seconds, silent = [], [], 0.0
     for name, sound in tqdm(sounds, desc=flag.lstrip("-"), unit=" files", disable=None, leave=False):
         heard = Heard()
         for word, hit in search(sound, embedder, words, hop, heard, together=together):
             if hit.above > -np.inf:  # else another word's is better
-                peaks[word].append((-hit.score, len(files), hit.start))
+                peaks[word].extend((hit.score, len(files), hit.start))
         files.append(name)
         seconds.append(heard.loud_seconds)
         silent += heard.seconds - heard.loud_seconds
@@ -56,9 +57,10 @@ def hear(sounds: Iterable[tuple[str, Sound]], embedder: Embedder, words: Sequenc
         raise UserError(f"{flag} {files[0]}: nothing above -60 dB of full scale, which tells nothing of false alarms")
     if silent >= 0.01 * sum(seconds):
         say(f"{silent / 3600:.2f} h of {flag} are silent (nothing above -60 dB of full scale), and do not count")
-    below, file, start = zip(*(np.array(sorted(found)).reshape(-1, 3).T for found in peaks), strict=True)
-    return Background(files, sum(seconds) / 3600, [-scores for scores in below], [i.astype(int) for i in file], start,
-                      silent / 3600, [one / 3600 for one in seconds])
+    tables = [np.array(found).reshape(-1, 3) for found in peaks]
+    scores, file, start = zip(*(table[np.argsort(-table[:, 0], kind="stable")].T for table in tables), strict=True)
+    return Background(files, sum(seconds) / 3600, scores, [i.astype(int) for i in file], start, silent / 3600,
+                      [one / 3600 for one in seconds])
 
 
 def lowest(scores: np.ndarray, count: int, room: float = 0.0) -> float:
