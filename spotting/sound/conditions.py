@@ -12,13 +12,13 @@ from numpy.fft import irfft, rfft, rfftfreq
 
 from data.audio.decoding import SAMPLE_RATE
 from data.audio.rooms import impulse_responses
+from spotting.sound.noise import speech_power
 
 WEIGHTS = (0.5, 0.25, 0.25)  # of a clip as it is, in a room, in noise
 RT60 = (0.2, 2.5)  # seconds
 SNR = 10.0  # dB
 ROOMS = 100
 _LOWEST = 50.0  # Hz, of noise
-_QUIET = 10**-2.5  # of the loudest power: what of a clip is speech
 
 
 def heard_elsewhere(windows: np.ndarray) -> np.ndarray:
@@ -31,7 +31,7 @@ def heard_elsewhere(windows: np.ndarray) -> np.ndarray:
     size = 2 * windows.shape[1]
     wet = irfft(rfft(sound, size) * rfft(room, size), size)[:, :windows.shape[1]]
     wet *= np.sqrt((sound**2).sum() / max((wet**2).sum(), 1e-9))
-    noisy = sound + _noise(windows.shape, slope, rng) * np.sqrt(_speech_power(sound) * 10 ** (-SNR / 10))
+    noisy = sound + _noise(windows.shape, slope, rng) * np.sqrt(speech_power(iter(windows)) * 10 ** (-SNR / 10))
     return np.clip(np.rint([wet, noisy]), -32768, 32767).astype(np.int16)
 
 
@@ -47,9 +47,3 @@ def _noise(shape: tuple[int, int], slope: float, rng: np.random.Generator) -> np
     parts = rng.standard_normal((2, shape[0], len(frequency)))
     noise = irfft(amplitude * (parts[0] + 1j * parts[1]), shape[1])
     return noise / noise.std(1, keepdims=True)
-
-
-def _speech_power(windows: np.ndarray) -> float:
-    """Mean power of those 10 ms of windows (K, S) that lie within 25 dB of the loudest."""
-    frames = windows[:, :windows.shape[1] // 160 * 160].reshape(-1, 160).var(1)
-    return float(frames[frames >= _QUIET * frames.max()].mean())
