@@ -19,14 +19,12 @@ from data.audio.decoding import PAST_END, decode
 from data.audio.files import find_noise
 from data.base import values
 from data.base.cores import each
-from data.base.errors import UserError, exit_cleanly
+from data.base.errors import UserError, exit_cleanly, first_few
 from data.base.labels import look_alike, one_form
-from data.base.messages import first_few
 from data.manifests.corpus import trained_on
-from data.manifests.doubts import in_two_splits, joined
-from data.manifests.manifest import Manifest, read_manifest
+from data.manifests.manifest import Manifest, in_two_splits, joined, read_manifest
 from data.manifests.registry import REGISTRY, SPLITS, registered
-from data.sources.vetting import hear
+from data.sources.splits import hear
 
 SHOWN = 5  # problems of each kind
 _CHUNK = 1_000  # clips a task

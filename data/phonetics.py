@@ -26,8 +26,7 @@ from tqdm import tqdm
 from data.base import values
 from data.base.cores import cores
 from data.base.errors import UserError, exit_cleanly
-from data.base.files import CACHE, open_regular, read_lines, write_atomically
-from data.base.npz import read_npz
+from data.base.files import CACHE, open_regular, read_lines, read_npz, write_atomically
 from data.manifests.corpus import load_corpus
 from data.manifests.registry import REGISTRY
 

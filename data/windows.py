@@ -19,8 +19,7 @@ from data.base.files import ROOT
 from data.base.find import AUDIO, report, walk
 from data.manifests.manifest import UNLABELLED, Utterance
 from data.manifests.registry import REGISTRY, SPLITS, claim_name
-from data.sources.splits import balanced_split, check_disjoint, count_table, write_corpus
-from data.sources.vetting import vet, without_copies
+from data.sources.splits import balanced_split, check_disjoint, count_table, vet, without_copies, write_corpus
 
 PROGRAM = "python -m data.windows"
 

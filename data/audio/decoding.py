@@ -10,8 +10,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from data.audio.files import UNREADABLE
-from data.audio.headers import GOES_ON, counted, goes_on, is_cut, missing
+from data.audio.files import GOES_ON, UNREADABLE, counted, goes_on, is_cut, missing
 from data.base.errors import UserError
 from data.base.files import check_regular, open_regular
 

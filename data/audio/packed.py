@@ -22,10 +22,8 @@ from tqdm import tqdm
 
 from data.audio.decoding import SAMPLE_RATE, decode_with_remarks, fit
 from data.base.cores import ordered_map
-from data.base.errors import UserError
-from data.base.files import CACHE, lock, open_regular, write_atomically
-from data.base.messages import first_few
-from data.base.npz import read_npz
+from data.base.errors import UserError, first_few
+from data.base.files import CACHE, lock, open_regular, read_npz, write_atomically
 from data.manifests.manifest import Manifest
 
 _FORMAT = 2  # of the cache; part of its key

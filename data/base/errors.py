@@ -1,6 +1,7 @@
-"""What a user did wrong, or the system refuses, said in one line."""
+"""What a user did wrong, or the system refuses, said in one line; and phrases that many messages need."""
 
 import contextlib
+import difflib
 import errno
 import os
 import re
@@ -8,7 +9,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 PATIENCE = 30  # seconds that a process leaves to torchrun's first one on its machine to say what is wrong
 _WAYS_OUT = {
@@ -123,3 +124,17 @@ def _reader_left() -> bool:
 def _drop_output() -> None:
     """What is still to be written to standard output, and what Python flushes as it ends, goes nowhere."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def first_few(names: Iterable[str], most: int = 5, between: str = ", ") -> str:
+    """The first few names, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return between.join(names[:most]) + more
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """The name that is spelled most like a wrong one, as the end of a message; empty if there is none."""
+    spelt = {known.casefold(): known for known in names}
+    close = difflib.get_close_matches(name.casefold(), spelt, n=1)
+    return f" (did you mean {spelt[close[0]]!r}?)" if close else ""

@@ -160,6 +160,19 @@ def read_json(path: str | Path, what: str = "file", way_out: str = "check the na
     return value
 
 
+def read_npz(file: IO[bytes]) -> dict[str, Any]:
+    """All arrays of an open .npz file. Raises OSError where reading failed, ValueError for no .npz or a damaged one."""
+    import numpy as np
+
+    try:
+        with np.load(file) as arrays:
+            return dict(arrays)
+    except OSError:
+        raise
+    except Exception as error:  # damage makes zipfile and NumPy raise nearly anything
+        raise ValueError(f"no .npz file, or a damaged one: {error}") from error
+
+
 def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object of its keys and values. Raises UserError if a key is there twice: JSON takes the last, silently."""
     made = dict(pairs)

@@ -1,21 +1,32 @@
-"""Files below a folder, at any depth; and what lies there that cannot be entered or used."""
+"""Files below a folder, at any depth, and what lies there that cannot be entered or used.
+
+In a folder of one sub-folder per word also the words, and whether its folders are words at all.
+"""
 
 import os
+import re
 import stat
 import sys
-from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from data.base.errors import UserError
+from data.base.errors import UserError, first_few
 from data.base.files import kind_of, write_atomically
+from data.base.labels import has_controls, one_form
 
 UNPACKING = ".unpacking-"  # begins the name of a folder that an archive is being unpacked to
 AUDIO = (".flac", ".wav", ".ogg", ".mp3", ".opus")
 CLOSED, GONE, NO_FILE = "folders that cannot be entered", "entries that cannot be reached", "entries that are no files"
 NOT_UTF8 = "names that are not UTF-8"
+NOISE = "_background_noise_"
+_SPLIT = re.compile(
+    r"(train|training|dev|devel|development|val|valid|validate|validation|test|testing|eval|evaluation)"
+    r"([ _-]?(set|split|data|clean|other|\d+))*|(folds?|cv|split|part)[ _-]?\d+", re.IGNORECASE)
 
 Problem = tuple[str, str, str]  # a kind to count by, the path, and the detail
+Found = tuple[str, str]  # word, path of a file
 
 
 def walk(folder: str | Path, endings: Collection[str] | None = None,
@@ -86,3 +97,97 @@ def is_utf8(name: str) -> bool:
 def shown(name: str) -> str:
     r"""A name from the file system as text that can be written: M\udcfcller for one in Latin-1."""
     return name.encode(errors="backslashreplace").decode()
+
+
+@dataclass
+class Findings:
+    """What is in a folder of word folders."""
+
+    files: list[Found] = field(default_factory=list)
+    folders: dict[str, list[str]] = field(default_factory=dict)  # of each word: several where they look the same
+    left_out: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))  # paths by kind
+    noise: Path | None = None
+
+    def remarks(self) -> Iterator[str]:
+        """Lines on what is left out, and on folders that are one word."""
+        for kind, paths in sorted(self.left_out.items()):
+            yield f"left out {len(paths):,} {kind}: {first_few(paths)}"
+        for word, names in self.folders.items():
+            if len(names) > 1:
+                yield f"joined folders whose names look the same: {word} ({', '.join(map(ascii, names))})"
+
+
+def find_words(root: Path) -> Findings:
+    """Find every file below the sub-folders of ``root``, each of which is named after a word, see `walk`.
+
+    Raises:
+        UserError: ``root`` or a folder in it cannot be read, has no sub-folders with files, or a name that is no label.
+    """
+    found = Findings()
+    try:
+        entries = sorted(root.iterdir())
+    except OSError as error:
+        raise UserError(f"{root}: cannot be read ({error.strerror}); give a folder of one folder a word") from None
+    for entry in (entry for entry in entries if not entry.name.startswith(".")):
+        if entry.name == NOISE:
+            found.noise = entry
+        elif not entry.is_dir():
+            found.left_out["files in no word folder"].append(shown(str(entry)))
+        else:
+            word = label_of(entry.name, root)
+            files, problems = walk(entry, avoid=[os.path.realpath(root)])
+            for kind, path, detail in problems:
+                if kind == CLOSED:  # a whole word, or a whole speaker
+                    raise UserError(f"{path}: cannot be read ({detail}); mend its permissions")
+                found.left_out[kind].append(path)
+            if files:
+                found.folders.setdefault(word, []).append(entry.name)
+                found.files += [(word, path) for path in sorted((file.path for file in files), key=os.path.split)]
+            else:
+                found.left_out["word folders without a file"].append(str(entry))
+    if not found.files:
+        raise UserError(f"{root}: has no sub-folders with files in them; put the recordings of each word into a "
+                        "folder named after the word")
+    return found
+
+
+def label_of(folder: str, root: Path) -> str:
+    """The label that a folder in ``root`` is named after. Raises UserError for a name that can be none."""
+    label = one_form(folder)
+    if not is_utf8(folder):
+        raise UserError(f"{root}: word folder {folder!a}: the name is not valid UTF-8; rename it")
+    if not label or has_controls(folder):
+        raise UserError(f"{root}: word folder {folder!r}: its name is blank or has control characters; rename it")
+    return label
+
+
+def doubt_words(files: Sequence[Found], root: Path) -> str | None:
+    """A warning if the folders may be something else than words; None if nothing speaks for it.
+
+    Raises:
+        UserError: folders are named like splits or folds, and either all of them are, or they hold folders that are
+            named like the others.
+    """
+    inside: dict[str, Counter[str]] = {}  # word -> folders in it -> files; "" for files directly in it
+    for word, path in files:
+        first, *rest = os.path.relpath(path, root).split(os.sep)[1:]
+        inside.setdefault(word, Counter())[first if rest else ""] += 1
+    deep = {word: set(count) - {""} for word, count in inside.items() if count[""] < count.total() / 2}
+    splits = [word for word in inside if _SPLIT.fullmatch(word)]
+    words = {name for word in splits for name in deep.get(word, ()) if name in inside}
+    if splits and (words or len(splits) == len(inside)):
+        words = words or {name for names in deep.values() for name in names}
+        raise UserError(f"{root}: named like splits of the data rather than like words: {_some(splits)}"
+                        + f" (are these the words: {_some(words)}?)" * bool(words) + "; put the files into one folder "
+                        "a word, or keep this division by manifests of your own")
+    times = Counter(name for names in deep.values() for name in names)
+    repeated = [name for name, n in times.items() if n > 1 and n > len(deep) / 2]
+    if len(repeated) > 1 and sum(inside[word][name] for word in deep for name in repeated) > len(files) / 2:
+        return (f"most files lie one folder deeper, and these folders repeat one another's names ({_some(repeated)}): "
+                f"if those are the words, put the files into one folder a word, and if they are the speakers, add "
+                "--speaker_regex '^([^/]+)/'")
+    return f"taken for words, though named like splits of the data: {_some(splits)}" if splits else None
+
+
+def _some(names: Iterable[str]) -> str:
+    return first_few(map(repr, sorted(names)), 4)

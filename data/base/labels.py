@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-from data.base.messages import first_few
+from data.base.errors import first_few
 
 # Control characters, line ends, those that turn the direction of writing, and halves of characters: a label from a
 # file may have them, and fonts have none.

@@ -20,10 +20,9 @@ from tqdm import tqdm
 from data.audio.decoding import SAMPLE_RATE, to_int16
 from data.audio.files import write_sound
 from data.base.cores import cores
-from data.base.errors import UserError
+from data.base.errors import UserError, first_few
 from data.base.files import ROOT, check_name, read_json
 from data.base.labels import look_alike
-from data.base.messages import first_few
 from data.demo.espeak import Saying, speak
 from data.manifests.manifest import Utterance, write_manifest
 from data.manifests.registry import REGISTRY, SPLITS, claim_name, register

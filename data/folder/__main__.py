@@ -21,16 +21,14 @@ import numpy as np
 from data.audio.files import find_noise
 from data.base import values
 from data.base.cores import each
-from data.base.errors import UserError, exit_cleanly
+from data.base.errors import UserError, exit_cleanly, first_few
 from data.base.files import ROOT, read_text
+from data.base.find import NOISE, Findings, Found, doubt_words, find_words
 from data.base.labels import look_alike, one_form, one_spelling
-from data.base.messages import first_few
 from data.folder.word_stretch import examine
 from data.manifests.manifest import Utterance
 from data.manifests.registry import REGISTRY, SPLITS, check_data_set_name, claim_name
-from data.sources.splits import balanced_split, check_disjoint, count_table, split_of, write_corpus
-from data.sources.vetting import doubtful
-from data.sources.word_folders import NOISE, Findings, Found, doubt_words, find_words
+from data.sources.splits import balanced_split, check_disjoint, count_table, doubtful, split_of, write_corpus
 
 OFFICIAL_STYLE = r"^(.+?)_nohash_"  # as in Speech Commands: 0a7c2a8d_nohash_0.wav
 _CHUNK = 200  # files a task

@@ -12,10 +12,9 @@ import numpy as np
 from tabulate import tabulate
 
 from data.base import values
-from data.base.errors import UserError, exit_cleanly
+from data.base.errors import UserError, exit_cleanly, first_few
 from data.base.files import ROOT, check_name, write_atomically
 from data.base.find import report
-from data.base.messages import first_few
 from data.libriwords.selection import Words, held_out, only, select, split_speakers, stay, with_context
 from data.libriwords.wordscan import WordClips, as_word, most_often, scan
 from data.manifests.manifest import Utterance, write_manifest

@@ -14,10 +14,9 @@ from tqdm import tqdm
 
 from data.audio.decoding import open_audio
 from data.base.cores import ordered_map
-from data.base.errors import UserError
+from data.base.errors import UserError, first_few
 from data.base.find import AUDIO, Problem, walk
 from data.base.labels import one_form, one_spelling
-from data.base.messages import first_few
 from data.sources.textgrids import TextGridError, read_word_tier
 
 # LibriSpeech's and LibriTTS's names: 84-121123-0000, 84_121123_000007_000001.

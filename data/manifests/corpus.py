@@ -15,12 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from data.base.errors import UserError
+from data.base.errors import UserError, first_few
 from data.base.files import check_regular
 from data.base.labels import folded, look_alike, one_form, twins
-from data.base.messages import first_few
-from data.manifests.doubts import first_alike, in_two_splits, joined, two_labels, under_two_labels
-from data.manifests.manifest import Manifest, read_manifest
+from data.manifests.manifest import Manifest, first_alike, in_two_splits, joined, read_manifest, under_two_labels
 from data.manifests.registry import REGISTRY, SPLITS, read_registry, registered
 
 JOIN = "+"
@@ -115,6 +113,17 @@ def _load_set(name: str, splits: Sequence[str] = SPLITS, registry: str | Path = 
     noise = folder / entry["noise"] if "noise" in entry else None
     ours = name in ("12", "35") or entry.get("made_by", "").startswith("python -m data.speech_commands")
     return Corpus(name, train.labels, {split: found[split] for split in splits}, noise, speech_commands=ours)
+
+
+def two_labels(manifests: Sequence[Manifest]) -> list[str]:
+    """One line on what `under_two_labels` finds; none if that is nothing."""
+    found = under_two_labels(manifests)
+    if not found:
+        return []
+    m, i, n, j = found[0]
+    one, other = manifests[m][i], manifests[n][j]
+    return [f"{len(found):,} clips have two labels, as {one.path} at {one.offset:g} s: {other.label!r} in "
+            f"{manifests[n].path.name}, {one.label!r} in {manifests[m].path.name}; data.check lists them"]
 
 
 def _new_words_of(name: str, registry: str | Path) -> dict[str, Path]:

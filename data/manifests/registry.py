@@ -5,9 +5,8 @@ import os
 import re
 from pathlib import Path
 
-from data.base.errors import UserError
+from data.base.errors import UserError, did_you_mean
 from data.base.files import ROOT, check_name, locked, misshapen, open_regular, read_json, write_atomically
-from data.base.messages import did_you_mean
 from data.manifests.manifest import relative
 
 REGISTRY = ROOT / "manifests.json"

@@ -12,17 +12,14 @@ import sys
 from pathlib import Path
 
 from data.base import values
-from data.base.errors import UserError, exit_cleanly
+from data.base.errors import UserError, did_you_mean, exit_cleanly, first_few
 from data.base.files import ROOT
-from data.base.messages import did_you_mean, first_few
-from data.manifests.manifest import Utterance
+from data.base.find import NOISE
 from data.manifests.registry import REGISTRY, claim_name
 from data.sources.download import fetch_and_unpack
-from data.sources.splits import Splits, check_disjoint, count_table, write_corpus
-from data.sources.vetting import Digests, contradictions, vet, without_copies
-from data.speech_commands.archive import NOISE, assign_splits, find_clips, restrict_to_list, write_list
-from data.speech_commands.labels import COMMANDS, SILENCE, UNKNOWN
-from data.speech_commands.twelve import share, silence, with_unknown
+from data.sources.splits import Splits, check_disjoint, contradictions, count_table, vet, without_copies, write_corpus
+from data.speech_commands.archive import assign_splits, choose_classes, find_clips, restrict_to_list, write_list
+from data.speech_commands.labels import COMMANDS, SILENCE
 
 URL = "http://download.tensorflow.org/data/"
 SHA256 = {  # none of the test sets are published
@@ -165,42 +162,6 @@ def choose_words(args: argparse.Namespace, found: set[str], root: Path) -> set[s
         raise UserError(f"{root}: its {len(found)} words are not the {WORDS[args.version]} of version {args.version}; "
                         "name this set with --name, or say of which --version it is")
     return set(args.words or found)
-
-
-def choose_classes(args: argparse.Namespace, splits: Splits, digests: Digests, noise: Path,
-                   test_root: Path) -> Splits:
-    """Splits of the classes that the flags ask for, from splits of all words. New clips' hashes go to ``digests``."""
-    official = {"test": official_test(args, test_root, digests)} if args.protocol == "official" else {}
-    splits = splits | official
-    if args.drop_duplicates:  # before other words and silence are drawn, whose number goes by what there is
-        splits = without_copies(splits, digests, args.drop_duplicates)
-        official = {split: splits[split] for split in official}
-    if args.classes == "12":
-        drawn = {split: clips for split, clips in splits.items() if split not in official}
-        return with_silence(with_unknown(drawn, args.seed), digests, noise) | official
-    return with_silence(splits, digests, noise) if args.silence else splits
-
-
-def official_test(args: argparse.Namespace, test_root: Path, digests: Digests) -> list[Utterance]:
-    """The clips of the test-set archive, which has the 12 classes."""
-    clips, found = vet(list(find_clips(test_root, "--test_root").values()), args.skip_bad_audio)
-    labels = {clip.label for clip in clips}
-    if differing := sorted(labels ^ {*COMMANDS, UNKNOWN, SILENCE}):
-        raise UserError(f"{test_root}: {'no' if differing[0] not in labels else 'a'} folder {differing[0]!r}; the "
-                        "test-set archive has one for each of the 12 classes and no other")
-    digests |= found
-    return clips
-
-
-def with_silence(splits: Splits, digests: Digests, noise: Path) -> Splits:
-    """Splits and, in each, clips of background noise, a tenth of the ten words' number."""
-    counts = {split: share(sum(clip.label in COMMANDS for clip in clips)) for split, clips in splits.items()}
-    found = {}
-    for split, clips in silence(noise, counts).items():
-        quiet, more = vet(clips)
-        found[split] = splits[split] + quiet
-        digests |= more
-    return found
 
 
 def leave_out_untrained(args: argparse.Namespace, splits: Splits, root: Path) -> Splits:

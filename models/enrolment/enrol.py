@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.base.errors import UserError
+from data.base.errors import UserError, first_few
 from data.base.labels import visible
-from data.base.messages import first_few
 from data.manifests.corpus import Corpus
 from data.manifests.manifest import Manifest
 from data.speech_commands.labels import SILENCE

@@ -17,11 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from data.base.errors import UserError
-from data.base.files import open_regular
+from data.base.errors import UserError, first_few
+from data.base.files import open_regular, read_npz
 from data.base.labels import folded
-from data.base.messages import first_few
-from data.base.npz import read_npz
 from models.enrolment.enrol import unit
 from models.enrolment.whiten import Whitening
 from models.runs.checkpoints import run_of

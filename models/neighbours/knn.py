@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.base.errors import UserError
+from data.base.errors import UserError, first_few
 from data.base.labels import visible
-from data.base.messages import first_few
 from data.manifests.manifest import Manifest
 
 _LENGTH = 0.01  # that an embedding's may be off 1

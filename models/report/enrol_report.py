@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from data.base.errors import first_few
 from data.base.labels import folded, visible
-from data.base.messages import first_few
 from models.enrolment.enrol import BOTH, NEAREST, PERCENTS, UNKNOWN, Result, accepted_at, misses
 from models.report.drawing import markdown, png
 from models.report.outcome import Enrolment

@@ -20,9 +20,8 @@ import numpy as np
 
 from data.audio.decoding import SAMPLE_RATE
 from data.base.errors import UserError
-from data.base.files import open_regular, write_atomically
+from data.base.files import open_regular, read_npz, write_atomically
 from data.base.labels import folded
-from data.base.npz import read_npz
 from data.dataset import Clips
 from data.manifests.corpus import Corpus
 from data.manifests.manifest import Manifest

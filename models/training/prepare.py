@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from data.base.messages import first_few
+from data.base.errors import first_few
 from models import parallel
 from models.encoders.load import begin_with
 from models.runs import begin, session

@@ -16,8 +16,7 @@ import soundfile
 import soxr
 
 from data.audio.decoding import SAMPLE_RATE, check_channel, chosen, open_audio, to_int16
-from data.audio.files import UNREADABLE, audio_files
-from data.audio.headers import goes_on, is_cut
+from data.audio.files import UNREADABLE, audio_files, goes_on, is_cut
 from data.base.errors import UserError
 
 BLOCK = 1.0  # seconds read at a time

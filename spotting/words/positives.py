@@ -9,10 +9,10 @@ import numpy as np
 
 from data.audio.decoding import decode
 from data.base.errors import UserError
+from data.base.find import find_words
 from data.base.labels import look_alike
 from data.folder.word_stretch import Recording, examine
 from data.manifests.manifest import read_manifest
-from data.sources.word_folders import find_words
 from spotting.encoders.load import Embedder
 from spotting.words.copies import same_sound
 from spotting.words.words_file import Clip, Words

@@ -13,10 +13,10 @@ import numpy as np
 from data.audio.decoding import SAMPLE_RATE, decode
 from data.base.cores import each
 from data.base.errors import UserError
+from data.base.find import find_words
 from data.base.labels import look_alike
 from data.folder.word_stretch import Recording, examine, in_tones, strongest
-from data.sources.vetting import doubtful
-from data.sources.word_folders import find_words
+from data.sources.splits import doubtful
 from spotting.encoders.load import Embedder
 from spotting.sound.conditions import WEIGHTS, heard_elsewhere
 from spotting.sound.heard import is_narrow

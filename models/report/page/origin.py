@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.base.messages import first_few
+from data.base.errors import first_few
 from models.runs.checkpoints import encoder_digest
 
 if TYPE_CHECKING:

@@ -1,8 +1,10 @@
 """Files are whole or not there, and a user's mistake is one line."""
 
 import errno
+import io
 import multiprocessing
 import os
+import random
 import resource
 import signal
 import socket
@@ -17,15 +19,7 @@ import torch
 
 from data.base import files
 from data.base.errors import UserError, exit_cleanly, in_a_line
-from data.base.files import (
-    ROOT,
-    check_name,
-    misshapen,
-    open_regular,
-    read_json,
-    read_text,
-    write_atomically,
-)
+from data.base.files import ROOT, check_name, misshapen, open_regular, read_json, read_npz, read_text, write_atomically
 
 
 def test_equal_text_is_equal_bytes_replaces_what_was_there_and_follows_the_umask(tmp_path):
@@ -257,3 +251,49 @@ def test_broken_json_is_one_line(tmp_path, text, problem):
     (tmp_path / "a.json").write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(UserError, match=r"a\.json.*" + problem):
         read_json(tmp_path / "a.json", shape={"a": (int, float)})
+
+
+ARRAYS = {"counts": np.arange(40, dtype=np.int64), "names": np.array(["a", "bc"]), "number": np.float32(2.5)}
+
+
+def saved(save=np.savez, **arrays) -> bytes:
+    content = io.BytesIO()
+    save(content, **(arrays or ARRAYS))
+    return content.getvalue()
+
+
+def said(content: bytes) -> str | None:
+    """What `read_npz` has against a file, None if nothing. Any other error than its own ends the test."""
+    try:
+        read_npz(io.BytesIO(content))
+    except ValueError as error:
+        assert "damaged" in str(error)
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_what_was_saved_is_read(save):
+    found = read_npz(io.BytesIO(saved(save)))
+    assert found.keys() == ARRAYS.keys()
+    for name, array in ARRAYS.items():
+        assert np.array_equal(found[name], array) and found[name].dtype == array.dtype
+
+
+def test_a_byte_here_or_there_is_another():
+    rng, whole, refused = random.Random(0), saved(np.savez_compressed), 0
+    for _ in range(500):
+        content = bytearray(whole)
+        for _ in range(rng.choice((1, 2, 5))):
+            content[rng.randrange(len(content))] = rng.randrange(256)
+        refused += said(bytes(content)) is not None
+    assert refused > 100
+    for length in range(0, len(whole), 7):
+        assert said(whole[:length])
+
+
+def test_files_of_other_kinds():
+    array = io.BytesIO()
+    np.save(array, ARRAYS["counts"])
+    for content in (b"", b"text", array.getvalue(), saved(objects=np.array(["a", None], object))):
+        assert said(content)

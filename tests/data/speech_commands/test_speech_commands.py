@@ -18,9 +18,9 @@ from data.manifests.corpus import load_corpus
 from data.manifests.registry import read_registry
 from data.sources.splits import check_disjoint, split_of
 from data.speech_commands.__main__ import NAMES, SHA256, URL, address, main, parse_args
+from data.speech_commands.archive import STRETCHES, share, silence
 from data.speech_commands.labels import COMMANDS as TEN
 from data.speech_commands.labels import SILENCE, UNKNOWN
-from data.speech_commands.twelve import STRETCHES, share, silence
 from tests.sounds import record
 
 RATE = 16_000

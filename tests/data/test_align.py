@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from data.align import __main__ as command
-from data.align import aligner
-from data.align.aligner import AlignmentError, align, pronounce
+from data import align as aligner
+from data.align import AlignmentError, align, pronounce
 from data.base.errors import UserError
 from data.libriwords import wordscan
 from data.sources.textgrids import read_word_tier, write_words
@@ -111,7 +110,7 @@ def corpus(tmp_path_factory):
 
 def run(monkeypatch, source, out):
     monkeypatch.setattr(sys, "argv", ["align", "--librispeech", str(source), "--out", str(out)])
-    command.main(command.parse_args())
+    aligner.main(aligner.parse_args())
 
 
 def skipped(out):
