@@ -45,12 +45,8 @@ class AlignmentError(Exception):
 def align(samples, words: list[str]) -> list[tuple[str, float, float]]:
     """(word, start, end) of every word of an utterance, seconds, whatever was aligned before.
 
-    Args:
-        samples: (T,) int16 at 16 kHz.
-        words: its transcript, lower case.
-
-    Raises:
-        AlignmentError: a word that cannot be pronounced, or no alignment found.
+    ``samples`` are (T,) int16 at 16 kHz, ``words`` its transcript, lower case. Raises AlignmentError for a word that
+    cannot be pronounced, or where no alignment is found.
     """
     if not words:
         raise AlignmentError("empty transcript", "")

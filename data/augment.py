@@ -61,11 +61,8 @@ def on_chosen(work: Callable[..., torch.Tensor], waveforms: torch.Tensor, chosen
     """``work`` on the clips that were chosen, the others left as they are, to the bit.
 
     A CPU computes the chosen ones alone; a GPU all of them, since there a batch of another size at every step costs
-    more than the clips saved.
-
-    Args:
-        work: takes clips (B, S) and what belongs to each of ``rows``, (B, ...); returns clips.
-        chosen: (B,) bool, on the CPU.
+    more than the clips saved. ``work`` takes clips (B, S) and what belongs to each of ``rows``, (B, ...); returns
+    clips. ``chosen`` is (B,) bool, on the CPU.
     """
     if waveforms.device.type != "cpu":
         return torch.where(send(chosen[:, None], waveforms.device), work(waveforms, *rows), waveforms)
@@ -153,6 +150,8 @@ def _noise_gain(waveforms: torch.Tensor, noise: torch.Tensor, ratio: torch.Tenso
 class NoiseBank(torch.nn.Module):
     """Recordings of background noise, kept on the device the training runs on.
 
+    Raises UserError where there is no such folder, no noise in it, or some that cannot be decoded.
+
     Args:
         folder: its audio files, at any depth, are the noises. One shorter than a clip is repeated to its length.
         snr: lowest and highest signal-to-noise ratio, dB, drawn uniformly.
@@ -160,9 +159,6 @@ class NoiseBank(torch.nn.Module):
 
     Attributes:
         digest: SHA-1 of the recordings' samples, in the order they are drawn from.
-
-    Raises:
-        UserError: no such folder, no noise in it, or some that cannot be decoded.
     """
 
     def __init__(self, folder: str | Path, clip_samples: int, snr: tuple[float, float] = (5.0, 30.0),

@@ -1,8 +1,6 @@
 """Check a registered data set again: files, durations, labels, and that no speaker and no audio is in two splits.
 
 Words held out as new, and noise, are looked at too.
-
-    python -m data.check 35
 """
 
 import argparse
@@ -36,13 +34,7 @@ def check(name: str, registry: str | Path = REGISTRY, clip_seconds: float = 1.0)
     """Check a registered data set; print its counts, its problems, what is odd but may be meant, and one verdict line.
 
     Every clip is decoded as training would (the central ``clip_seconds`` of it), so memory follows the number of
-    clips, never the length of the audio.
-
-    Returns:
-        Whether there was no problem; a warning is none.
-
-    Raises:
-        UserError: ``name`` is not registered.
+    clips, never the length of the audio. Returns whether there was no problem; a warning is none.
     """
     entry, folder = registered(name, registry), Path(registry).absolute().parent
     problems, warnings = defaultdict(list), defaultdict(list)
@@ -218,7 +210,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> int:
-    return 0 if check(args.name, args.registry, args.clip_seconds) else 1
+    return int(not check(args.name, args.registry, args.clip_seconds))
 
 
 if __name__ == "__main__":

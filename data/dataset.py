@@ -1,6 +1,7 @@
 """Waveforms and labels by index, a batch at a time."""
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -127,13 +128,9 @@ class Shuffled:
         return max(0, self.num_steps - self.start)
 
     def __iter__(self):
+        order = lru_cache(1)(lambda epoch: np.random.default_rng([self.seed, epoch]).permutation(self.count))
         for step in range(self.start, self.num_steps):
             first = step * self.batch_clips
             positions = np.arange(first, first + self.batch_clips)
-            yield np.concatenate([self._order(epoch)[positions[positions // self.count == epoch] % self.count]
+            yield np.concatenate([order(epoch)[positions[positions // self.count == epoch] % self.count]
                                   for epoch in range(first // self.count, positions[-1] // self.count + 1)])
-
-    def _order(self, epoch: int) -> np.ndarray:
-        if getattr(self, "_cached", (None,))[0] != epoch:
-            self._cached = epoch, np.random.default_rng([self.seed, epoch]).permutation(self.count)
-        return self._cached[1]

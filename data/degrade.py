@@ -1,7 +1,5 @@
 """Make the test clips of a data set again as they are heard in rooms, beside noise or voices, or by a cheap microphone.
 
-    python -m data.degrade --manifest 35 --name 35-rooms --reverb
-
 The new data set has the old one's training and dev clips, so its test asks how well what was learnt, or enrolled, in
 quiet is known elsewhere. All test clips are changed, each in its own way, by the same methods as training's
 augmentations, those of `data.augment`.
@@ -70,14 +68,23 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
+    from data.augment import NoiseBank, Reverb, band_limit
     from data.dataset import Clips
+
     out = (args.out or ROOT / "datasets" / args.name).absolute()
     claim_name(args.name, out, args.registry, PROGRAM)
     corpus = load_corpus(args.manifest, registry=args.registry)
     clips = Clips.of(corpus.splits["test"], f"{args.manifest}-test", args.clip_seconds, args.cache_dir,
                      args.skip_bad_audio)
+    samples, steps = clips.packed.clip_samples, []
+    if args.reverb or args.rooms:
+        steps.append(Reverb(samples, 1.0, args.seed + _ROOMS, args.rooms))
+    if args.noise_dir:
+        steps.append(NoiseBank(args.noise_dir, samples, tuple(args.noise_snr), 1.0))
+    if args.band_limit:
+        steps.append(lambda x, generator: band_limit(x, generator, 1.0))
     splits = {split: list(corpus.splits[split]) for split in SPLITS}
-    splits["test"] = degrade(clips, out, _steps(args, clips.packed.clip_samples), args.seed)
+    splits["test"] = degrade(clips, out, steps, args.seed)
     changed = {_place(clips.manifest[i]): {"path": u.path, "offset": u.offset, "duration": u.duration}
                for i, u in enumerate(splits["test"])}
     for split in ("train", "dev"):  # where a clip of these is tested, too, whoever looks for such must still find it
@@ -88,20 +95,6 @@ def main(args: argparse.Namespace) -> None:
 
 def _place(u) -> tuple[str, float, float]:
     return os.path.realpath(u.path), u.offset, u.duration
-
-
-def _steps(args: argparse.Namespace, samples: int) -> list:
-    """What happens to a batch of clips (B, S), one after another."""
-    from data.augment import NoiseBank, Reverb, band_limit
-
-    steps = []
-    if args.reverb or args.rooms:
-        steps.append(Reverb(samples, 1.0, args.seed + _ROOMS, args.rooms))
-    if args.noise_dir:
-        steps.append(NoiseBank(args.noise_dir, samples, tuple(args.noise_snr), 1.0))
-    if args.band_limit:
-        steps.append(lambda x, generator: band_limit(x, generator, 1.0))
-    return steps
 
 
 def degrade(clips, out: Path, steps: list, seed: int) -> list:

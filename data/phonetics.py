@@ -1,8 +1,5 @@
 """Words that sound alike: phonetic codes, distances between them, and every word's nearest words.
 
-    python -m data.phonetics --manifest=demo
-    python -m data.phonetics --words=words.txt --top=20 --out=nearest.jsonl
-
 The distance of two words is the weighted sum of the Levenshtein distances between their Soundex (0.2), Caverphone
 (0.2), Metaphone (0.5) and NYSIIS (0.1) codes, as in Vygon & Mikhaylovskiy (2021, arXiv:2101.04792). The paper does
 not say which Caverphone: this is 2.0. Words with equal codes are at distance 0 and so come **first** among the
@@ -17,7 +14,6 @@ import sys
 import time
 import unicodedata
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +44,8 @@ _CAVERPHONE = """
 # school SKL, science SNS, sign and signed SN and SNT, bigger BKR; brown BRAN.
 _FOR_METAPHONE = "sch>sk sc(?=[eiy])>s gn(?=$|ed$)>n gg>k"
 _FOR_NYSIIS = "(?<=.)[eiou]w>aw"
+_RULES = {rules: [rule.rpartition(">") for rule in rules.split()]
+          for rules in (_CAVERPHONE, _FOR_METAPHONE, _FOR_NYSIIS)}
 
 
 def normalise(label: str) -> str:
@@ -63,15 +61,9 @@ def caverphone(word: str) -> str:
 
 def _rewrite(word: str, rules: str) -> str:
     """Apply ``pattern>replacement`` rules, separated by blanks, one after another."""
-    for pattern, replacement in _compiled(rules):
-        word = pattern.sub(replacement, word)
+    for pattern, _, replacement in _RULES[rules]:
+        word = re.sub(pattern, replacement, word)
     return word
-
-
-@cache
-def _compiled(rules: str) -> list[tuple[re.Pattern, str]]:
-    return [(re.compile(pattern), replacement) for pattern, _, replacement in
-            (rule.rpartition(">") for rule in rules.split())]
 
 
 def codes(labels: Sequence[str]) -> dict[str, list[str]]:
@@ -87,11 +79,8 @@ def codes(labels: Sequence[str]) -> dict[str, list[str]]:
 
 def nearest_words(labels: Sequence[str], top: int = 20,
                   cache_dir: str | Path = CACHE) -> tuple[np.ndarray, np.ndarray]:
-    """Every word's nearest words, from the cache or else computed and cached.
-
-    Args:
-        labels: N words; labels that are no words (``_unknown_``, ``35``) are welcome.
-        cache_dir: where the lists are kept, under a name that follows from ``labels`` and ``top``.
+    """Every word's nearest words, from the cache or else computed and kept in ``cache_dir``, under a name that follows
+    from ``labels``, N words, and ``top``. Labels that are no words (``_unknown_``, ``35``) are welcome.
 
     Returns:
         (N, K) int32, K = min(top, N - 1), indices into ``labels``, nearest first, never the word itself; and (N, K)

@@ -44,6 +44,7 @@ class BalancedBatchSampler:
     Uniform draws take a class at most once. Near and proportional draws can take it several times, with other clips
     each time. An epoch is as many batches as the clips fill, at least one. Within it a class repeats no clip before all
     its clips were used. The batches of epoch e follow from ``(seed, e)`` alone, so a run can be continued at any step.
+    Raises UserError for fewer than two classes, or a flag out of range.
 
     Args:
         labels: (N,) class of every clip.
@@ -54,9 +55,6 @@ class BalancedBatchSampler:
         tables: folder where the lists of near words are kept.
         groups: (C,) which of several joined sets each class, by number, comes from; with ``shares``.
         shares: what share of a uniform batch's classes each group gets, in any unit; None draws from all alike.
-
-    Raises:
-        UserError: fewer than two classes, or a flag out of range.
     """
 
     def __init__(self, labels: np.ndarray, names: Sequence[str], batch_classes: int, per_class: int,

@@ -1,7 +1,5 @@
 """Cut running speech into windows without labels: for a teacher (``TripletEncoder.py --teacher``), or as voices.
 
-    python -m data.windows LibriSpeech/train-clean-5 --name speech
-
 A window is an utterance of the class ``_speech_``, by offset and duration: nothing is copied. Its speaker is the folder
 below DIR that the recording lies in, or what ``--speaker_regex`` finds; no speaker is in two splits.
 """
@@ -26,7 +24,8 @@ PROGRAM = "python -m data.windows"
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__.split("\n")[0], allow_abbrev=False,
-                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+                                     epilog=f"example: {PROGRAM} LibriSpeech/train-clean-5 --name speech")
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder of recordings")
     parser.add_argument("--speaker_regex", type=values.one_group, default="^([^/]+)/", metavar="REGEX",
                         help="its first group, searched in a recording's path below DIR, is the speaker; the default "
@@ -45,7 +44,14 @@ def main(args: argparse.Namespace) -> None:
     root, out = (Path(os.path.abspath(folder)) for folder in (args.folder, args.out or ROOT / "datasets" / args.name))
     claim_name(args.name, out, args.registry, PROGRAM)
     windows, digests = vet(_windows(args, root, out), skip_bad_audio=True)
-    splits = without_copies(_split(windows), digests, drop_duplicates=True)
+    speakers, own = np.unique([window.speaker for window in windows], return_inverse=True)
+    if len(speakers) < len(SPLITS):
+        raise UserError(f"there are {len(speakers)} speakers; at least {len(SPLITS)} are needed, one a split")
+    home = balanced_split(list(speakers), np.bincount(own)[:, None])
+    splits = {split: [] for split in SPLITS}
+    for window, speaker in zip(windows, own, strict=True):
+        splits[SPLITS[home[speaker]]].append(window)
+    splits = without_copies(splits, digests, drop_duplicates=True)
     check_disjoint(splits)
     print(count_table(splits, [UNLABELLED]))
     write_corpus(args.name, splits, out, made_by=args.command, registry=args.registry)
@@ -84,16 +90,6 @@ def _windows(args: argparse.Namespace, root: Path, out: Path) -> list[Utterance]
         raise UserError(f"{root}: has no recording of {args.clip_seconds:g} s whose speaker is known; put them into "
                         "one folder per speaker, or give --speaker_regex")
     return windows
-
-
-def _split(windows: list[Utterance]) -> dict[str, list[Utterance]]:
-    """80 / 10 / 10 % of the windows, by speaker."""
-    speakers, own = np.unique([window.speaker for window in windows], return_inverse=True)
-    if len(speakers) < len(SPLITS):
-        raise UserError(f"there are {len(speakers)} speakers; at least {len(SPLITS)} are needed, one a split")
-    home = balanced_split(list(speakers), np.bincount(own)[:, None])
-    return {split: [window for window, speaker in zip(windows, own, strict=True) if SPLITS[home[speaker]] == split]
-            for split in SPLITS}
 
 
 if __name__ == "__main__":

@@ -1,1 +1,0 @@
-"""Recordings: found, decoded, and packed once for fast reading."""

@@ -94,7 +94,8 @@ def decode(path: str, offset: float = 0.0, duration: float | None = None, longes
 
     A part that passes full scale, as floats can, is made quieter by its own peak, never clipped. One so quiet that
     int16 would leave it few levels is made louder by a power of two. Channels are averaged unless that cancels them
-    out; then the loudest is taken.
+    out; then the loudest is taken. Raises UserError for missing, unreadable, empty, truncated, all-zero or not-a-number
+    audio, or an offset past its end.
 
     Args:
         path: any format, rate and number of channels that libsndfile reads.
@@ -102,9 +103,6 @@ def decode(path: str, offset: float = 0.0, duration: float | None = None, longes
         duration: length, seconds; None, or more than there is, reads to the file's end.
         longest: of a part longer than this many seconds, only so much around its centre is decoded.
         channel: take this one, counted from 1, instead of the mean.
-
-    Raises:
-        UserError: missing, unreadable, empty, truncated, all-zero or not-a-number audio, or an offset past its end.
     """
     return decode_with_remarks(path, offset, duration, longest, channel)[0]
 

@@ -35,8 +35,7 @@ def audio_files(folder: str | Path, endings: Collection[str] | None = None) -> l
     """The audio files in a folder and those below it, sorted, see `data.base.find.walk`; also those that cannot be
     reached or are no files, so that whoever opens them tells. Raises UserError where a folder cannot be read.
 
-    Args:
-        endings: of names, in lower case, without the dot; those of the formats that libsndfile reads by default.
+    ``endings`` of names are in lower case, without the dot; those of the formats that libsndfile reads by default.
     """
     if endings is None:  # a .raw file does not tell its rate
         endings = {ending.lower() for ending in soundfile.available_formats()} - {"raw"}

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
@@ -75,13 +75,10 @@ def pack(manifest: Manifest, clip_seconds: float, name: str, cache_dir: str | Pa
     """Decode every utterance of a manifest, or map the file that an earlier call left.
 
     The cache is keyed by the utterances and each audio file's path, size, times, permissions and inode. What an older
-    state of the same name left is removed, unless a program has it mapped.
+    state of the same name left is removed, unless a program has it mapped. Raises UserError where the cache folder
+    cannot be written; a clip that cannot be used is no error here: see `usable`.
 
-    Args:
-        name: shown by the progress bar, and the start of the cache files' names; one per data set and split.
-
-    Raises:
-        UserError: the cache folder cannot be written. A clip that cannot be used is no error here: see `usable`.
+    ``name`` is shown by the progress bar and begins the cache files' names; one per data set and split.
     """
     clip_samples = round(clip_seconds * SAMPLE_RATE)
     stem = f"{name.replace(os.sep, '_')}-{clip_samples}"
@@ -92,9 +89,13 @@ def pack(manifest: Manifest, clip_seconds: float, name: str, cache_dir: str | Pa
     if found is not None:
         return found
     length, bad, remarks = np.zeros(len(manifest), np.int64), {}, {}
+    # Slices are sent to other processes, not the manifest: it may be large.
+    tasks = [([manifest.files[f] for f in manifest.file[i:i + _CHUNK]], manifest.offset[i:i + _CHUNK],
+              manifest.duration[i:i + _CHUNK], clip_seconds) for i in range(0, len(manifest), _CHUNK)]
+    decoded = chain.from_iterable(ordered_map(_decode_chunk, tasks))
     with write_atomically(audio_file, "wb") as file:
-        for i, (clip, odd) in enumerate(tqdm(_decoded(manifest, clip_seconds), f"packing {name}", len(manifest),
-                                             unit=" clips", disable=None, leave=False)):
+        for i, (clip, odd) in enumerate(tqdm(decoded, f"packing {name}", len(manifest), unit=" clips", disable=None,
+                                             leave=False)):
             if isinstance(clip, str):
                 bad[i] = clip
             else:
@@ -109,14 +110,13 @@ def pack(manifest: Manifest, clip_seconds: float, name: str, cache_dir: str | Pa
     with write_atomically(index_file, "wb") as file:  # written last: an index means that the audio is whole
         np.savez(file, length=length, about=json.dumps({"bad": bad, "remarks": remarks}), check=_checksum(samples))
     _remove_older(cache, stem, key)
-    return _packed(samples, length, clip_samples, bad, remarks)
+    return PackedClips(samples, np.cumsum(length) - length, length, clip_samples, bad, remarks)
 
 
 def usable(packed: PackedClips, manifest: Manifest, skip_bad_audio: bool) -> np.ndarray:
     """Indices of the clips that can be used. What is odd about some, and which classes have none, goes to stderr.
 
-    Raises:
-        UserError: some cannot, and ``skip_bad_audio`` is off; or none can.
+    Raises UserError where some cannot, and ``skip_bad_audio`` is off; or none can.
     """
     if packed.bad:
         count, reasons = len(packed.bad), list(packed.bad.values())
@@ -134,12 +134,6 @@ def usable(packed: PackedClips, manifest: Manifest, skip_bad_audio: bool) -> np.
         print(f"warning: {manifest.path}: no clip is left of {len(lost):,} of its classes: "
               + first_few(repr(manifest.labels[i]) for i in lost), file=sys.stderr)
     return rows
-
-
-def _packed(samples: np.ndarray, length: np.ndarray, clip_samples: int, bad: dict[int, str],
-            remarks: Remarks) -> PackedClips:
-    start = np.concatenate([[0], np.cumsum(length)[:-1]])
-    return PackedClips(samples, start, length, clip_samples, bad, remarks)
 
 
 def _content_key(manifest: Manifest, clip_samples: int) -> str:
@@ -175,7 +169,7 @@ def _read(index_file: Path, audio_file: Path, clips: int, clip_samples: int) -> 
                  and sorted(bad) == np.flatnonzero(length == 0).tolist() and _checksum(samples) == check)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):  # the last, of JSON too deep
         return None
-    return _packed(samples, length, clip_samples, bad, remarks) if whole else None
+    return PackedClips(samples, np.cumsum(length) - length, length, clip_samples, bad, remarks) if whole else None
 
 
 def _mapped(file: IO) -> np.ndarray:
@@ -228,15 +222,8 @@ def _remove_older(cache: Path, stem: str, key: str) -> None:
                 index_file.unlink(missing_ok=True)
 
 
-def _decoded(manifest: Manifest, clip_seconds: float) -> Iterator[tuple[np.ndarray | str, list[str]]]:
-    """The clips in order, and remarks on each; a reason in place of a clip that cannot be used."""
-    # Slices are sent, not the manifest: it may be large.
-    tasks = [([manifest.files[f] for f in manifest.file[i:i + _CHUNK]], manifest.offset[i:i + _CHUNK],
-              manifest.duration[i:i + _CHUNK], clip_seconds) for i in range(0, len(manifest), _CHUNK)]
-    return chain.from_iterable(ordered_map(_decode_chunk, tasks))
-
-
 def _decode_chunk(task: tuple) -> list[tuple[np.ndarray | str, list[str]]]:
+    """Some clips in order, and remarks on each; a reason in place of a clip that cannot be used."""
     *columns, clip_seconds = task
     length = round(clip_seconds * SAMPLE_RATE)
     clips: list[tuple[np.ndarray | str, list[str]]] = []

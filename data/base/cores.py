@@ -20,16 +20,15 @@ def ordered_map(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterato
     """Yield ``function(task)`` for every task, in order, computed by one process a core; few tasks in this process.
 
     At most two tasks a core are under way or done and not yet taken. ``function`` must be a module's own, no lambda.
-
-    Raises:
-        UserError: one of the processes was ended from outside, as the system does when there is no memory left.
+    Raises UserError where a process was ended from outside, as the system does when there is no memory left.
     """
     workers = cores()
     if workers == 1 or len(tasks) <= FEW:
         yield from map(function, tasks)
         return
     # Not fork: torch's threads may be running, and a forked child would inherit their locks.
-    with ProcessPoolExecutor(workers, get_context("spawn"), _leave_interrupts_to_the_parent) as pool:
+    # Interrupts are left to the parent.
+    with ProcessPoolExecutor(workers, get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
         waiting = deque(pool.submit(function, task) for task in tasks[:2 * workers])
         try:
             for task in tasks[2 * workers:]:
@@ -56,7 +55,3 @@ def each(function: Callable[[Any], list], items: Sequence[Any], chunk: int, what
 def cores() -> int:
     """How many cores this process may use; where the system does not tell, as many as there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _leave_interrupts_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -27,11 +27,7 @@ class UserError(Exception):
 
 
 class Stopped(BaseException):
-    """A signal asked the program to end, as Ctrl-C does by `KeyboardInterrupt`."""
-
-    def __init__(self, number: int):
-        super().__init__(number)
-        self.number = number
+    """A signal, by its number, asked the program to end, as Ctrl-C does by `KeyboardInterrupt`."""
 
 
 def exit_cleanly(main: Callable[[], int | None]) -> None:
@@ -70,8 +66,8 @@ def _code(main: Callable[[], int | None]) -> int | None:
         _print("interrupted")
         return 130
     except Stopped as stop:
-        _print(f"stopped by {signal.Signals(stop.number).name}")
-        return 128 + stop.number
+        _print(f"stopped by {signal.Signals(stop.args[0]).name}")
+        return 128 + stop.args[0]
     except Exception as error:
         message = in_a_line(error)
         if message is None:

@@ -33,9 +33,7 @@ def write_atomically(path: str | Path, mode: str = "w") -> Iterator[IO]:
 
     Missing parent folders are made. Text is UTF-8 with ``\\n`` line ends, so equal content is equal bytes. A link is
     followed, a file that is replaced keeps its permissions, and what a killed run left in that folder is removed.
-
-    Raises:
-        UserError: the folder cannot be written, ``path`` is a folder, device or pipe, or the disk is full.
+    Raises UserError where the folder cannot be written, ``path`` is a folder, device or pipe, or the disk is full.
     """
     path = Path(path)
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
@@ -92,13 +90,6 @@ class _Watched:
             self.error = error
             raise
 
-    def writelines(self, lines) -> None:
-        for line in lines:
-            self.write(line)
-
-    def __iter__(self):
-        return iter(self._file)
-
     def __getattr__(self, name: str):
         return getattr(self._file, name)
 
@@ -109,10 +100,10 @@ def open_regular(path: str | Path, mode: str = "rb", **how) -> IO:
     return open(path, mode, **how)
 
 
-def file_digest(path: str | Path) -> str:
-    """SHA-256 of a regular file, in hexadecimal."""
+def file_digest(path: str | Path, kind: str = "sha256") -> str:
+    """The SHA-256, or another hash, of a regular file, in hexadecimal."""
     with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, kind).hexdigest()
 
 
 def check_regular(path: str | Path) -> os.stat_result:
@@ -124,11 +115,8 @@ def check_regular(path: str | Path) -> os.stat_result:
 
 
 def read_text(path: str | Path, what: str = "file", way_out: str = "check the name") -> str:
-    """The text of a UTF-8 file, with or without a byte-order mark. Raises UserError where it cannot be read.
-
-    Args:
-        what: what it is to the user, as "list of words".
-    """
+    """The text of a UTF-8 file, with or without a byte-order mark. Raises UserError where it cannot be read, saying
+    ``what`` it is to the user, as "list of words"."""
     try:
         with open_regular(path) as file:
             data = file.read()
@@ -186,9 +174,8 @@ def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def misshapen(value: Any, shape: Any, name: str = "it") -> str | None:
     """What is wrong with a value read from JSON; None if it has the shape.
 
-    Args:
-        shape: a type, or a tuple of types (bool is no int); ``[shape]`` for a list of such; ``{str: shape}`` for any
-            keys; ``{"key": shape, ...}`` for keys that may be missing, others being allowed.
+    A shape is a type, or a tuple of types (bool is no int); ``[shape]`` for a list of such; ``{str: shape}`` for any
+    keys; ``{"key": shape, ...}`` for keys that may be missing, others being allowed.
     """
     if isinstance(shape, list):
         if not isinstance(value, list):
@@ -248,11 +235,8 @@ def locked(folder: str | Path) -> Iterator[None]:
 
 
 def lock(file: IO | int, *, shared: bool = False, wait: bool = False) -> bool | None:
-    """Lock an open file or folder, for as long as it is open or mapped.
-
-    Returns:
-        False where another process's lock forbids it; None where there are no locks (Windows, some network drives).
-    """
+    """Lock an open file or folder, for as long as it is open or mapped. Returns False where another process's lock
+    forbids it; None where there are no locks (Windows, some network drives)."""
     try:
         import fcntl
 

@@ -33,11 +33,9 @@ def walk(folder: str | Path, endings: Collection[str] | None = None,
          avoid: Iterable[str] = ()) -> tuple[list[os.DirEntry], list[Problem]]:
     """Regular files below ``folder``, hidden ones left out, and what was passed over. Nothing is opened.
 
-    Links are followed, to no folder twice. Raises UserError where ``folder`` itself cannot be read.
-
-    Args:
-        endings: of the files' names, lower case, with the dot, such as ``.trans.txt``; None for any.
-        avoid: real paths of folders that no link may lead to.
+    Links are followed, to no folder twice. Raises UserError where ``folder`` itself cannot be read. ``endings`` of the
+    files' names are lower case, with the dot, such as ``.trans.txt``; None stands for any. No link may lead to the
+    folders whose real paths are in ``avoid``.
     """
     found, problems = [], []
     folders, seen = [str(folder)], {os.path.realpath(folder), *avoid}
@@ -70,7 +68,7 @@ def walk(folder: str | Path, endings: Collection[str] | None = None,
                     folders.append(entry.path)
             elif wanted and not stat.S_ISREG(mode):
                 problems.append((NO_FILE, shown(entry.path), f"it is {kind_of(entry.path)}"))
-            elif wanted and not is_utf8(entry.path):
+            elif wanted and shown(entry.path) != entry.path:
                 problems.append((NOT_UTF8, shown(entry.path), "rename it"))
             elif wanted:
                 found.append(entry)
@@ -89,13 +87,8 @@ def report(problems: Sequence[Problem], path: Path) -> None:
         print(f"all {len(problems):,} of them are named in {path}", file=sys.stderr)
 
 
-def is_utf8(name: str) -> bool:
-    """Whether a name from the file system is valid UTF-8."""
-    return shown(name) == name
-
-
 def shown(name: str) -> str:
-    r"""A name from the file system as text that can be written: M\udcfcller for one in Latin-1."""
+    r"""A name from the file system as text that can be written, another one if it is no UTF-8: M\udcfcller."""
     return name.encode(errors="backslashreplace").decode()
 
 
@@ -120,8 +113,8 @@ class Findings:
 def find_words(root: Path) -> Findings:
     """Find every file below the sub-folders of ``root``, each of which is named after a word, see `walk`.
 
-    Raises:
-        UserError: ``root`` or a folder in it cannot be read, has no sub-folders with files, or a name that is no label.
+    Raises UserError where ``root`` or a folder in it cannot be read, has no sub-folders with files, or a name that is
+    no label.
     """
     found = Findings()
     try:
@@ -154,7 +147,7 @@ def find_words(root: Path) -> Findings:
 def label_of(folder: str, root: Path) -> str:
     """The label that a folder in ``root`` is named after. Raises UserError for a name that can be none."""
     label = one_form(folder)
-    if not is_utf8(folder):
+    if shown(folder) != folder:
         raise UserError(f"{root}: word folder {folder!a}: the name is not valid UTF-8; rename it")
     if not label or has_controls(folder):
         raise UserError(f"{root}: word folder {folder!r}: its name is blank or has control characters; rename it")
@@ -164,9 +157,8 @@ def label_of(folder: str, root: Path) -> str:
 def doubt_words(files: Sequence[Found], root: Path) -> str | None:
     """A warning if the folders may be something else than words; None if nothing speaks for it.
 
-    Raises:
-        UserError: folders are named like splits or folds, and either all of them are, or they hold folders that are
-            named like the others.
+    Raises UserError where folders are named like splits or folds, and either all of them are, or they hold folders that
+    are named like the others.
     """
     inside: dict[str, Counter[str]] = {}  # word -> folders in it -> files; "" for files directly in it
     for word, path in files:

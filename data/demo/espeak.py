@@ -11,13 +11,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from data.base.errors import UserError
 from data.base.files import ROOT
-
-if TYPE_CHECKING:
-    import numpy as np
 
 # From espeak-ng/speak_lib.h
 _SYNCHRONOUS = 2  # espeak_AUDIO_OUTPUT: all samples have gone to the callback when espeak_Synth returns
@@ -35,16 +32,10 @@ class Saying(NamedTuple):
     range: int = 50
 
 
-def speak(voice: str, sayings: Sequence[Saying]) -> "tuple[int, list[np.ndarray]]":
-    """Let an eSpeak NG voice, such as ``en-us+f3``, say words, in a fresh process.
-
-    Returns:
-        Samples per second, and for each word (T,) int16.
-
-    Raises:
-        UserError: the library is not installed, cannot be loaded, or has no such voice.
-    """
-    import numpy as np
+def speak(voice: str, sayings: Sequence[Saying]) -> tuple[int, list]:
+    """Let an eSpeak NG voice, such as ``en-us+f3``, say words, in a fresh process: samples per second, and for each
+    word (T,) int16. Raises UserError: the library is not installed, cannot be loaded, or has no such voice."""
+    import numpy as np  # not at the top, for the process that speaks needs none
 
     child = subprocess.run([sys.executable, "-m", "data.demo.espeak"], cwd=ROOT,
                            input=json.dumps([voice, list(sayings)]).encode(), capture_output=True)

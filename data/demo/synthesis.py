@@ -153,11 +153,8 @@ def _report(out: Path, recipe: dict, splits: Splits, unsaid: Counter) -> None:
 
 
 def _synthesise(folder: Path, recipe: dict) -> tuple[dict[str, list[Utterance]], Counter]:
-    """Write all clips and the noise into ``folder``.
-
-    Returns:
-        the utterances by split, sorted by word and file; how many clips of each word did not fit into a second.
-    """
+    """Write all clips and the noise into ``folder``. Returns the utterances by split, sorted by word and file, and how
+    many clips of each word did not fit into a second."""
     split_of = assign(recipe["seed"], recipe["voices"])
     words = recipe.get("words", WORDS)
     says = divide(words, split_of, recipe)

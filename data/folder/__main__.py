@@ -1,7 +1,5 @@
 """Manifests for your own recordings: any folder of one sub-folder per word, in any formats and rates.
 
-    python -m data.folder recordings --name mywords
-
 Nothing is copied: a long recording is cut to its loudest second by an offset in the manifest. No speaker is put
 into two splits, where the file names, a regular expression or a table tell who speaks.
 """
@@ -66,11 +64,6 @@ def _listen(args: argparse.Namespace, found: Findings, root: Path) -> list:
         raise UserError(f"{root}: none of its {len(heard):,} files is usable audio, for instance {broken[0]}")
     if broken:
         found.left_out["recordings that cannot be used"] = broken
-    _report(clips, found, args.clip_seconds, root)
-    return clips
-
-
-def _report(clips: list, found: Findings, clip_seconds: float, root: Path) -> None:
     words = {word for word, _ in clips}
     print(f"{root}: {len(clips):,} audio files in {len(words):,} word folders")
     for line in found.remarks():
@@ -78,8 +71,9 @@ def _report(clips: list, found: Findings, clip_seconds: float, root: Path) -> No
     _print_some("warning: no usable recording of", "words", sorted(found.folders.keys() - words))
     for line in (*look_alike(sorted(words)), *doubtful((r.path, r.remarks) for _, r in clips)):
         print(f"warning: {line}")
-    _print_some(f"cut to the loudest {clip_seconds:g} s:", "longer files",
+    _print_some(f"cut to the loudest {args.clip_seconds:g} s:", "longer files",
                 [f"{r.path} at {r.offset:.2f} s" for _, r in clips if r.seconds > r.duration])
+    return clips
 
 
 def _without_repeats(clips: list) -> list:

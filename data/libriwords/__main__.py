@@ -15,7 +15,7 @@ from data.base import values
 from data.base.errors import UserError, exit_cleanly, first_few
 from data.base.files import ROOT, check_name, write_atomically
 from data.base.find import report
-from data.libriwords.selection import Words, held_out, only, select, split_speakers, stay, with_context
+from data.libriwords.selection import Words, held_out, select, split_speakers, with_context, without
 from data.libriwords.wordscan import WordClips, as_word, most_often, scan
 from data.manifests.manifest import Utterance, write_manifest
 from data.manifests.registry import REGISTRY, SPLITS, claim_name, register
@@ -37,7 +37,10 @@ ALIGNMENTS = "2bab567d0ace651a4ba254e813629f46"  # their MD5
 
 def main(args: argparse.Namespace) -> None:
     check_flags(args)
-    _download(args)
+    for part in dict.fromkeys(args.download):
+        fetch_and_unpack(f"{args.mirror.rstrip('/')}/{part}.tar.gz", args.librispeech, f"md5:{PARTS[part]}")
+    if args.download_alignments:
+        fetch_and_unpack(args.alignments_url, args.alignments, f"md5:{ALIGNMENTS}")
     for flag, folder, hint in (("librispeech", args.librispeech, "--download train-clean-360"),
                                ("alignments", args.alignments, "--download_alignments or python -m data.align")):
         if not folder.is_dir():
@@ -52,13 +55,13 @@ def main(args: argparse.Namespace) -> None:
         print(f"--exclude_words: {len(absent):,} of {len(args.exclude_words):,} are not in this corpus, such as "
               f"{absent[0]}")
     new = held_out(clips.words, args.new_words)
-    clips = only(clips, stay(clips, args.exclude_words, args.exclude_speakers))
+    clips = without(clips, args.exclude_words, args.exclude_speakers)
     split = split_speakers(clips, args.min_seconds)
     for size in sorted(set(args.sizes)):
         words = select(clips, split, size, args.min_seconds, args.min_count, args.max_per_word,
                        ("train",) if args.train_only else SPLITS, args.min_speakers, new)
         _report_words(size, words)
-        if len(words.rows) - len(words.dropped()) < 2:
+        if sum(row[-1] == "kept" for row in words.rows) < 2:
             raise UserError(f"--sizes {size}: fewer than two words have clips in train, dev and test; give more of "
                             "LibriSpeech, or lower --min_count and --min_seconds")
         _write(size, clips, words, _new_clips(clips, split, words, new, args), args)
@@ -129,17 +132,10 @@ def _report_words(size: int, words: Words) -> None:
     shown = kept if len(kept) <= 12 else kept[:10] + kept[-1:]
     rows = [(word, aligned, short, *parts) for word, aligned, short, _, *parts, _ in shown]
     print(tabulate(rows, ("word", "aligned", "too short", "train", "dev", "test"), "plain", intfmt=","))
-    if dropped := words.dropped():
+    if dropped := [row for row in words.rows if row[-1] != "kept"]:
         names = {why: [row[0] for row in dropped if row[-1] == why] for *_, why in dropped}
         print(f"dropped {len(dropped):,}: " + "; ".join(
             f"{why} ({len(names[why]):,}): {first_few(names[why], 20)}" for why in sorted(names)))
-
-
-def _download(args: argparse.Namespace) -> None:
-    for part in dict.fromkeys(args.download):
-        fetch_and_unpack(f"{args.mirror.rstrip('/')}/{part}.tar.gz", args.librispeech, f"md5:{PARTS[part]}")
-    if args.download_alignments:
-        fetch_and_unpack(args.alignments_url, args.alignments, f"md5:{ALIGNMENTS}")
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -29,9 +29,6 @@ class Words:
     rows: list[tuple]
     clips: dict[str, np.ndarray]
 
-    def dropped(self) -> list[tuple]:
-        return [row for row in self.rows if row[-1] != "kept"]
-
 
 def select(clips, split: np.ndarray, size: int, min_seconds: float = 0.0, min_count: int = len(SPLITS),
            max_per_word: int | None = None, needed: Collection[str] = SPLITS, min_speakers: int = 1,
@@ -40,11 +37,8 @@ def select(clips, split: np.ndarray, size: int, min_seconds: float = 0.0, min_co
 
     A word with fewer than ``min_count`` clips of ``min_seconds`` or more, by fewer than ``min_speakers``, or with none
     in a ``needed`` split, is dropped; no rarer one takes its place. The cap keeps the proportions of the splits, and at
-    least one clip in each. Which clips stay is random but the same every time.
-
-    Args:
-        split: (U,) index into SPLITS, of each utterance.
-        new: words that are to stay new: dropped, whatever else they are.
+    least one clip in each. Which clips stay is random but the same every time. ``split`` is (U,) index into SPLITS, of
+    each utterance; words that are to stay ``new`` are dropped, whatever else they are.
     """
     vocabulary = len(clips.words)
     aligned = np.bincount(clips.word, minlength=vocabulary)
@@ -53,7 +47,9 @@ def select(clips, split: np.ndarray, size: int, min_seconds: float = 0.0, min_co
     usable = np.bincount(clips.word[fits] * len(SPLITS) + part[fits], minlength=vocabulary * len(SPLITS))
     usable = usable.reshape(vocabulary, len(SPLITS))
     quota = usable if max_per_word is None else _quota(usable, max_per_word)
-    speakers = _speakers_of_words(clips, fits)
+    names, speaker = np.unique(clips.speakers.astype(str), return_inverse=True)
+    pairs = np.unique(clips.word[fits].astype(np.int64) * len(names) + speaker[clips.file[fits]])
+    speakers = np.bincount(pairs // len(names), minlength=vocabulary)  # who said each word in a clip that fits
     rows, keep = [], np.zeros(vocabulary, bool)
     ranked = np.lexsort((np.arange(vocabulary), -aligned))  # words are sorted
     for w in ranked[aligned[ranked] > 0][:size]:  # the rest were left out before, or said by those who were
@@ -109,25 +105,15 @@ def split_speakers(clips, min_seconds: float) -> np.ndarray:
     return balanced_split(names.tolist(), counts)[speaker]
 
 
-def _speakers_of_words(clips, fits: np.ndarray) -> np.ndarray:
-    """(V,) how many speakers said each word in a clip that fits."""
-    names, speaker = np.unique(clips.speakers.astype(str), return_inverse=True)
-    pairs = np.unique(clips.word[fits].astype(np.int64) * len(names) + speaker[clips.file[fits]])
-    return np.bincount(pairs // len(names), minlength=len(clips.words))
-
-
-def stay(clips, words: Iterable[str] = (), speakers: Iterable[str] = ()) -> np.ndarray:
-    """(M,) bool, the clips that are not of some words nor of some speakers. Raises UserError for an unknown speaker."""
+def without(clips, words: Iterable[str], speakers: Iterable[str]):
+    """The scan without the clips of some words and of some speakers, nor files that have no others. Raises UserError
+    for an unknown speaker."""
     words = set(map(as_word, words))
     there, out = set(map(folded, clips.speakers)), {folded(speaker): speaker for speaker in speakers}
     if unknown := sorted(speaker for name, speaker in out.items() if name not in there):
         raise UserError(f"--exclude_speakers {unknown[0]}: no such speaker in this corpus; leave it out, or check it")
-    return np.array([word not in words for word in clips.words], bool)[clips.word] & \
-        np.array([folded(speaker) not in out for speaker in clips.speakers], bool)[clips.file]
-
-
-def only(clips, stays: np.ndarray):
-    """The scan with some of its clips, and the files that these are of."""
+    stays = np.array([word not in words for word in clips.words], bool)[clips.word]
+    stays &= np.array([folded(speaker) not in out for speaker in clips.speakers], bool)[clips.file]
     kept, file = np.unique(clips.file[stays], return_inverse=True)
     return replace(clips, files=[clips.files[i] for i in kept], speakers=clips.speakers[kept],
                    file=file.astype(np.int32), word=clips.word[stays], start=clips.start[stays], end=clips.end[stays])
@@ -143,10 +129,8 @@ def with_context(utterances: Iterable[Utterance], seconds: float, share: float =
     """Utterances of ``seconds`` around the word's middle, as far as the recording has them; the rest as they are.
 
     A word that is longer stays whole. At a recording's ends a stretch is shorter, not moved inside: the first
-    two words of a recording would then be the same clip.
-
-    Args:
-        share: of the clips, drawn at random but the same every time.
+    two words of a recording would then be the same clip. Which clips are the ``share`` is random but the same every
+    time.
     """
     rng = np.random.default_rng(0)
     for u in utterances:

@@ -48,14 +48,10 @@ class WordClips:
 
 def scan(librispeech: str | Path, alignments: str | Path, speaker_regex: str | None = None,
          tier: str | None = None) -> WordClips:
-    """Read the words of every TextGrid that has an utterance.
+    """Read the words of every TextGrid, of ``tier`` as `read_word_tier` does, that has an utterance, see `pair_up`.
 
-    Args:
-        librispeech: folder with the audio at any depth.
-        alignments: folder with TextGrids at any depth, see `pair_up`.
-        speaker_regex: its first group, searched in a file's path within ``librispeech``, is the speaker; None for
-            the names of LibriSpeech and LibriTTS.
-        tier: the tier to read, see `data.sources.textgrids.read_word_tier`.
+    The first group of ``speaker_regex``, searched in a file's path within ``librispeech``, is the speaker; None stands
+    for the names of LibriSpeech and LibriTTS.
     """
     (audio, problems), (grids, more) = walk(librispeech, AUDIO), walk(alignments, (".textgrid",))
     paired, alone = pair_up(audio, grids, (librispeech, alignments))
@@ -77,20 +73,25 @@ def scan(librispeech: str | Path, alignments: str | Path, speaker_regex: str | N
         for (_, part, _), found in zip(tasks, ordered_map(_read_chunk, tasks), strict=True):
             read.append(found)
             progress.update(len(part))
-    return _merge(read, [path for _, path in pairs], speakers, problems)
+    word_of: dict[str, int] = {}
+    marks, columns = Counter(), []
+    for its_words, (file, word, start, end), more, unsaid in read:
+        index = np.array([word_of.setdefault(one, len(word_of)) for one in its_words], np.int32)
+        columns.append((file, index[word], start, end))
+        problems += more
+        marks.update(unsaid)
+    file, word, start, end = map(np.concatenate, zip(*columns, strict=True))
+    words, rank = np.unique(np.array(list(word_of), str), return_inverse=True)
+    return WordClips([path for _, path in pairs], np.asarray(speakers, object), words.tolist(), file,
+                     rank.astype(np.int32)[word], start, end, sorted(problems), marks)
 
 
 def pair_up(audio: Sequence[os.DirEntry], grids: Sequence[os.DirEntry],
             folders: tuple[str | Path, str | Path]) -> tuple[list[tuple[str, str]], list[Problem]]:
     """Match TextGrids with recordings by name, those of a name that several have by their paths in their folders.
 
-    A name as LibriSpeech has them is of one utterance: further files are copies.
-
-    Args:
-        folders: of the audio, of the TextGrids.
-
-    Returns:
-        (TextGrid, audio) in order of the audio's path; and what has no partner.
+    A name as LibriSpeech has them is of one utterance: further files are copies. ``folders`` are those of the audio and
+    of the TextGrids. Returns (TextGrid, audio) in order of the audio's path; and what has no partner.
     """
     problems, found = [], []
     names = [Counter(_stem(entry) for entry in files if not re.search(LIBRI_NAMES, entry.name))
@@ -129,11 +130,8 @@ def most_often(problems: list[Problem]) -> str:
 
 def _read_chunk(task: tuple[int, list[tuple[str, str]], str | None]
                 ) -> tuple[list[str], tuple[np.ndarray, ...], list[Problem], Counter]:
-    """Read some TextGrids; the task is the number of the first, (TextGrid, audio) pairs and the tier.
-
-    Returns:
-        words; columns, one row a saying: number of the TextGrid, word, start and end in seconds; problems; marks.
-    """
+    """Read some TextGrids; the task is the number of the first, (TextGrid, audio) pairs and the tier. Returns words;
+    columns, one row a saying: number of the TextGrid, word, start and end in seconds; problems; marks."""
     first, pairs, wanted = task
     words, rows, problems, marks = [], [], [], Counter()
     known: dict[str, int] = {}  # mark -> index into words, or -1
@@ -186,18 +184,3 @@ def seconds_of(audio: str) -> float:
     """The length of a recording. Raises UserError where it cannot be read."""
     with open_audio(audio) as file:
         return file.frames / file.samplerate
-
-
-def _merge(chunks: list[tuple], files: list[str], speakers: list[str | None], problems: list[Problem]) -> WordClips:
-    """What `_read_chunk` found, as one."""
-    word_of: dict[str, int] = {}
-    marks, columns = Counter(), []
-    for its_words, (file, word, start, end), more, unsaid in chunks:
-        index = np.array([word_of.setdefault(one, len(word_of)) for one in its_words], np.int32)
-        columns.append((file, index[word], start, end))
-        problems += more
-        marks.update(unsaid)
-    file, word, start, end = map(np.concatenate, zip(*columns, strict=True))
-    words, rank = np.unique(np.array(list(word_of), str), return_inverse=True)
-    return WordClips(files, np.asarray(speakers, object), words.tolist(), file, rank.astype(np.int32)[word], start, end,
-                     sorted(problems), marks)

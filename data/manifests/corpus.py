@@ -47,11 +47,8 @@ class Corpus:
 def load_corpus(name: str, splits: Sequence[str] = SPLITS, registry: str | Path = REGISTRY) -> Corpus:
     """The data set, or the sets joined by ``+``, that a ``--manifest`` names.
 
-    Labels are the union, sorted. Noise is that of the first set that has some.
-
-    Raises:
-        UserError: an unknown name, a missing or broken manifest, a label in dev or test that train lacks; or sets that
-            cannot be joined.
+    Labels are the union, sorted. Noise is that of the first set that has some. Raises UserError for an unknown name, a
+    missing or broken manifest, a label in dev or test that train lacks, or sets that cannot be joined.
     """
     names = parts_of(name, registry)
     if len(names) == 1:
@@ -203,9 +200,7 @@ def _real(path: str) -> str:
     return os.path.realpath(path) if os.path.islink(path) else path
 
 
-@lru_cache(100_000)
-def _real_folder(folder: str) -> str:
-    return os.path.realpath(folder)
+_real_folder = lru_cache(100_000)(os.path.realpath)
 
 
 def _refuse_contradictions(name: str, parts: dict[str, Corpus], labels: Sequence[str]) -> None:

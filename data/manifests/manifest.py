@@ -78,13 +78,9 @@ class Manifest:
 
 
 def read_manifest(path: str | Path, labels: Sequence[str] | None = None) -> Manifest:
-    """Read a JSON-lines manifest.
+    """Read a JSON-lines manifest, whose classes are ``labels``; by None, the sorted ones found.
 
-    Args:
-        labels: the classes it may name; None takes the sorted ones found.
-
-    Raises:
-        UserError: no such file; a line that is not JSON, lacks a field or has a bad value; a label not in ``labels``.
+    Raises UserError: no such file; a line that is not JSON, lacks a field or has a bad value; another label.
     """
     path = Path(path)
     folder = path.absolute().parent
@@ -243,11 +239,8 @@ def first_alike(*columns: np.ndarray) -> np.ndarray:
 
 def under_two_labels(manifests: Sequence[Manifest], real: Callable[[str], str] = str
                      ) -> list[tuple[int, int, int, int]]:
-    """Clips of one stretch of a file that have different labels.
-
-    Returns:
-        For each such clip the positions of its manifest and of itself, and those of the first at that place.
-    """
+    """Clips of one stretch of a file that have different labels: for each the positions of its manifest and of itself,
+    and those of the first at that place."""
     _, _, (file, label, of, offset, duration) = joined(manifests, real)
     first = first_alike(duration, offset, file)
     begin = np.cumsum([0, *map(len, manifests)])

@@ -34,9 +34,8 @@ def register(name: str, *, train: Path, dev: Path, test: Path, noise: Path | Non
              new_words: Path | None = None, made_by: str | None = None, registry: str | Path = REGISTRY) -> None:
     """Add or replace ``name`` in the registry, with paths relative to the registry's folder, under a lock.
 
-    Args:
-        new_words: manifest of words that no split has, to judge an encoder by while it is trained.
-        made_by: the command that makes these manifests, shown to a user who does not have them yet.
+    ``new_words`` is a manifest of words that no split has, to judge an encoder by while it is trained; ``made_by`` the
+    command that makes these manifests, shown to a user who does not have them yet.
     """
     registry = Path(registry)
     folder = registry.absolute().parent
@@ -60,11 +59,8 @@ def register(name: str, *, train: Path, dev: Path, test: Path, noise: Path | Non
 
 
 def claim_name(name: str, out: str | Path, registry: str | Path, command: str, flag: str = "--name") -> None:
-    """Raise UserError unless a source may register ``name`` and write its manifests into ``out``.
-
-    Args:
-        command: the source's own, as ``python -m data.folder``: what it made itself it may replace.
-    """
+    """Raise UserError unless a source may register ``name`` and write its manifests into ``out``. What its own
+    ``command``, as ``python -m data.folder``, has made it may replace."""
     check_data_set_name(name, flag)
     entries = read_registry(registry) if Path(registry).exists() else {}
     made_by = str(entries.get(name, {}).get("made_by", ""))

@@ -17,7 +17,7 @@ import zipfile
 from pathlib import Path
 
 from data.base.errors import UserError
-from data.base.files import locked, read_json, write_atomically
+from data.base.files import file_digest, locked, read_json, write_atomically
 from data.base.find import UNPACKING
 
 ATTEMPTS = 5  # in a row without a byte gained
@@ -46,11 +46,7 @@ def fetch(url: str, path: str | Path, expected: str | None = None) -> Path:
         path: where to put it; missing folders are made.
         expected: SHA-256 in hexadecimal, or another hash as ``md5:...``.
 
-    Returns:
-        The checked file: ``path``, or the local file.
-
-    Raises:
-        UserError, or OSError, which `exit_cleanly` puts into one line.
+    Returns the checked file: ``path``, or the local file. Raises UserError or OSError.
     """
     local, path = _local(url), Path(path)
     if local is not None:
@@ -73,11 +69,9 @@ def fetch(url: str, path: str | Path, expected: str | None = None) -> Path:
 
 
 def _check(file: Path, expected: str | None, way_out: str) -> None:
-    from pooch import file_hash
-
     if expected:
         kind, _, wanted = expected.lower().rpartition(":")
-        if (found := file_hash(str(file), kind or "sha256")) != wanted:
+        if (found := file_digest(file, kind or "sha256")) != wanted:
             raise UserError(f"{file}: {kind or 'sha256'} is {found} where {wanted} is expected; {way_out}")
 
 
@@ -121,9 +115,7 @@ def unpack(archive: str | Path, folder: str | Path) -> Path:
 
     Members go to a temporary folder inside ``folder`` and are moved when all are there and the checksums of the
     archive hold; folders that exist are added to. A marker ``.unpacked-<archive>`` keeps it from being done twice.
-
-    Raises:
-        UserError: an archive that is damaged or unsafe, another kind of file, no space or no permission to write.
+    Raises UserError for an archive that is damaged or unsafe or another kind of file, OSError where it cannot write.
     """
     archive, folder = Path(archive), Path(folder)
     if not archive.name.endswith((".zip", ".tar.gz", ".tgz")):

@@ -172,12 +172,8 @@ def write_corpus(name: str, splits: Splits, folder: str | Path, *, noise: Path |
 def vet(clips: Sequence[Utterance], skip_bad_audio: bool = False) -> tuple[list[Utterance], Digests]:
     """The usable clips with their true durations, in order, and their hashes; what is odd goes to stderr.
 
-    Args:
-        clips: a duration of 0 stands for the whole file.
-        skip_bad_audio: name clips that cannot be used on stderr and leave them out.
-
-    Raises:
-        UserError: clips that cannot be used, without ``skip_bad_audio``, or all are.
+    A duration of 0 stands for the whole file. Clips that cannot be used are left out and named with ``skip_bad_audio``;
+    without it, or if none can be used, raises UserError.
     """
     places = [(clip.path, clip.offset, clip.duration or None) for clip in clips]
     found = list(each(hear, places, _CHUNK, "checking audio", " clips"))
@@ -220,11 +216,8 @@ def contradictions(clips: Iterable[Utterance], digests: Digests) -> list[tuple[U
 
 
 def without_copies(splits: Splits, digests: Digests, drop_duplicates: bool) -> Splits:
-    """Splits that share no audio: of two copies the one in test stays, else the one in dev; the other is named.
-
-    Raises:
-        UserError: there are copies and ``drop_duplicates`` is off.
-    """
+    """Splits that share no audio: of two copies the one in test stays, else the one in dev; the other is named. Raises
+    UserError where there are copies and ``drop_duplicates`` is off."""
     first: dict[bytes, tuple[str, Utterance]] = {}
     kept, copies = {split: [] for split in splits}, []
     for split in ("test", "dev", "train"):
@@ -245,10 +238,7 @@ def without_copies(splits: Splits, digests: Digests, drop_duplicates: bool) -> S
 def hear(clips: Sequence[tuple[str, float, float | None]], longest: float | None = None
          ) -> list[tuple[float, list[str], bytes] | str]:
     """Of each clip (path, offset, duration) its length, what is odd about it and its hash; or why it cannot be used.
-
-    Args:
-        longest: see `decode_with_remarks`.
-    """
+    ``longest`` as in `decode_with_remarks`."""
     results: list[tuple[float, list[str], bytes] | str] = []
     for path, offset, duration in clips:
         try:

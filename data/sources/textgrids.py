@@ -62,13 +62,8 @@ def read_word_tier(path: str | Path, tier: str | None = None) -> WordTier:
     """Read the first tier called ``words``, or else the one whose name is like that: Words, word, "anna - words".
 
     Intervals that overlap by some ms, as rounded times do, or end as little past the end, are cut. As many intervals
-    count as are there, whatever number the file states, unless it may have been cut short.
-
-    Args:
-        tier: read the first tier of this name instead.
-
-    Raises:
-        TextGridError: of one of the kinds below.
+    count as are there, whatever number the file states, unless it may have been cut short. With ``tier``, reads the
+    first tier of this name instead. Raises TextGridError, of one of the kinds below.
     """
     try:
         with open_regular(path) as file:

@@ -1,8 +1,5 @@
 """Google Speech Commands (Warden, 2018, arXiv:1804.03209): download, split, check, register.
 
-    python -m data.speech_commands --version 2 --root datasets/speech_commands --download
-    python -m data.speech_commands --root DIR --words yes no up down --name four
-
 Splits are those of the official lists, or of the speaker-hash rule where there are none. The recordings are
 (c) Google, licensed under CC BY 4.0.
 """
@@ -50,7 +47,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     source.add_argument("--test_root", type=Path, metavar="DIR", help="the extracted test-set archive (default: where "
                         "--download puts it under --root)")
     _add_classes(parser)
-    _add_output(parser)
+    out = parser.add_argument_group("output")
+    out.add_argument("--name", help="to register as (default by --version, --classes and --protocol: "
+                                    f"{', '.join(NAMES.values())}; --words needs one)")
+    out.add_argument("--out", type=Path, metavar="DIR", help="folder of the manifests (default datasets/<name>)")
+    out.add_argument("--registry", type=Path, metavar="FILE", help="where to register (default manifests.json)")
+    out.add_argument("--write_list", type=Path, metavar="FILE",
+                     help="also write the clips used as a list for --list (default: none)")
     return values.parse(parser, argv)
 
 
@@ -72,16 +75,6 @@ def _add_classes(parser: argparse.ArgumentParser) -> None:
                          help="leave out clips that cannot be decoded or are silent to the bit (default: an error)")
     classes.add_argument("--drop_duplicates", action="store_true",
                          help="leave out training or dev clips whose audio is in test or dev (default: error)")
-
-
-def _add_output(parser: argparse.ArgumentParser) -> None:
-    out = parser.add_argument_group("output")
-    out.add_argument("--name", help="to register as (default by --version, --classes and --protocol: "
-                                    f"{', '.join(NAMES.values())}; --words needs one)")
-    out.add_argument("--out", type=Path, metavar="DIR", help="folder of the manifests (default datasets/<name>)")
-    out.add_argument("--registry", type=Path, metavar="FILE", help="where to register (default manifests.json)")
-    out.add_argument("--write_list", type=Path, metavar="FILE",
-                     help="also write the clips used as a list for --list (default: none)")
 
 
 def main(args: argparse.Namespace) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from data.audio.decoding import SAMPLE_RATE, decode, open_audio
 from data.audio.files import find_noise
 from data.base.errors import UserError
-from data.base.files import open_regular, read_text, write_atomically
+from data.base.files import file_digest, open_regular, read_text, write_atomically
 from data.base.find import NOISE, doubt_words, find_words
 from data.base.labels import look_alike
 from data.manifests.manifest import Utterance
@@ -37,11 +37,8 @@ _RINGS = SAMPLE_RATE // 50  # samples that a sound reaches beyond its end when i
 
 
 def find_clips(root: Path, flag: str = "--root") -> Clips:
-    """Every ``word/file.wav`` under ``root``. What else lies in the word folders is counted on stderr.
-
-    Args:
-        flag: what the user named the folder with, for the error messages.
-    """
+    """Every ``word/file.wav`` under ``root``, which the user named with ``flag``. What else lies in the word folders is
+    counted on stderr."""
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; give the extracted archive with {flag}, or get it with --download")
     found, clips = find_words(root), {}
@@ -83,9 +80,8 @@ def assign_splits(clips: Clips, root: Path) -> tuple[dict[str, str], str]:
 def restrict_to_list(clips: Clips, path: Path, root: Path) -> Clips:
     """Exactly the clips that a list names, each with the content that the list says.
 
-    Args:
-        path: lines of ``word/file.wav<TAB>sha1``, the SHA-1 of the file's bytes; empty lines and ``#`` are comments.
-            Packed by gzip where its name ends in ``.gz``.
+    The list has lines of ``word/file.wav<TAB>sha1``, the SHA-1 of the file's bytes; empty lines and ``#`` are comments.
+    It is packed by gzip where its name ends in ``.gz``.
     """
     expected: dict[str, str] = {}
     for number, line in enumerate(_lines(path), 1):
@@ -100,7 +96,7 @@ def restrict_to_list(clips: Clips, path: Path, root: Path) -> Clips:
     if missing := sorted(expected.keys() - clips.keys()):
         raise UserError(f"{root / missing[0]}: no such clip, though {path} lists it ({len(missing):,} of "
                         f"{len(expected):,} listed clips are missing); is the archive whole and the --version right?")
-    wrong = [name for name, sha1 in sorted(expected.items()) if _sha1(clips[name]) != sha1]
+    wrong = [name for name, sha1 in sorted(expected.items()) if file_digest(clips[name].path, "sha1") != sha1]
     if wrong:
         raise UserError(f"{root / wrong[0]}: its SHA-1 is not the one in {path} ({len(wrong):,} of {len(expected):,} "
                         "listed clips differ); is this the right --version of the archive?")
@@ -112,13 +108,8 @@ def write_list(path: Path, used: Iterable[Utterance], clips: Mapping[str, Uttera
     paths = {clip.path for clip in used}
     names = [name for name, clip in clips.items() if clip.path in paths]
     with write_atomically(path) as file:
-        file.writelines(f"{name}\t{_sha1(clips[name])}\n" for name in sorted(names))
+        file.writelines(f"{name}\t{file_digest(clips[name].path, 'sha1')}\n" for name in sorted(names))
     return len(names)
-
-
-def _sha1(clip: Utterance) -> str:
-    with open_regular(clip.path) as file:
-        return hashlib.file_digest(file, "sha1").hexdigest()
 
 
 def _lines(path: Path) -> list[str]:

@@ -5,16 +5,9 @@ import pytest
 import soundfile
 import torch
 
+from data.audio.files import sound_file
 from data.audio.rooms import RT60, impulse_responses
-from data.augment import (
-    NoiseBank,
-    Reverb,
-    babble,
-    band_limit,
-    change_gain,
-    change_speed,
-    time_shift,
-)
+from data.augment import NoiseBank, Reverb, babble, band_limit, change_gain, change_speed, time_shift
 from data.base.errors import UserError
 
 SAMPLES = 4000  # of a clip
@@ -90,6 +83,7 @@ def test_measured_ratio_is_the_one_asked_for(folder, clips, wanted):
     clips = clips * torch.logspace(-3, 0.5, len(clips))[:, None]  # quiet and loud ones
     noisy = NoiseBank(folder, SAMPLES, (wanted, wanted), probability=1.0)(clips, seeded())
     assert (snr_db(clips, noisy) - wanted).abs().max() < 0.1
+    assert not NoiseBank(folder, SAMPLES).state_dict()  # recordings have no place in a checkpoint
 
 
 def test_what_is_added_is_an_excerpt_of_a_noise(folder, clips):
@@ -135,25 +129,18 @@ def test_a_silent_stretch_of_noise_adds_nothing(tmp_path, clips):
     assert (noisy == clips).all(1).float().mean() > 0.9
 
 
-@pytest.mark.parametrize("content", [None, {}, {"notes.txt": b"no audio"}, {"empty.wav": b""}, {"bad.wav": b"RIFFxxxx"},
-                                     {"good.wav": "silence"}])
-def test_a_folder_without_usable_noise(tmp_path, content):
-    folder = tmp_path / "noise"
-    for name, data in (content or {}).items():
-        folder.mkdir(exist_ok=True)
-        if data == "silence":
-            soundfile.write(folder / name, np.zeros(SAMPLES), 16000)
-        else:
-            (folder / name).write_bytes(data)
-    if content == {}:
-        folder.mkdir()
-    with pytest.raises(UserError, match="noise"):
-        NoiseBank(folder, SAMPLES)
+def test_a_folder_without_usable_noise(tmp_path):
+    for name, content in (("nowhere", None), ("notes.txt", b"no audio"), ("empty.wav", b""), ("bad.wav", b"RIFFxxxx"),
+                          ("silent.wav", sound_file(np.zeros(SAMPLES, np.int16), "WAV"))):
+        folder = tmp_path / f"noise{name}"
+        if content is not None:
+            folder.mkdir()
+            (folder / name).write_bytes(content)
+        with pytest.raises(UserError, match="noise"):
+            NoiseBank(folder, SAMPLES)
 
 
 LABELS = torch.arange(300) // 3
-
-
 NAMES = ("rooms", "gain", "band_limit", "babble", "shift", "noise")
 
 
@@ -176,10 +163,6 @@ def test_share_of_clips_changed(clips, folder, name, probability, low, high):
     assert low <= changed.float().mean() <= high
     assert torch.equal(outcome[~changed], clips[~changed])  # to the bit
     assert torch.equal(clips, before) and outcome.dtype == clips.dtype
-
-
-def test_recordings_have_no_place_in_a_checkpoint(folder):
-    assert not NoiseBank(folder, SAMPLES).state_dict()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -206,15 +189,12 @@ def test_they_are_the_same_on_a_gpu(clips, folder, name):
     torch.testing.assert_close(work(clips.cuda(), seeded(1)).cpu(), expected, atol=1e-6, rtol=1e-4)
 
 
-def test_gain_is_drawn_over_its_range(clips):
+def test_gain_is_drawn_over_its_range_and_saturates_at_full_scale_and_by_6_db_at_most(clips):
     outcome = change_gain(clips * 0.1, seeded(), (-20.0, 10.0), 1.0)
     decibels = 10 * torch.log10(outcome.square().mean(1) / (0.1 * clips).square().mean(1))
     wanted = torch.empty(len(clips), 1).uniform_(-20, 10, generator=seeded())[:, 0]
     assert (decibels - wanted).abs().max() < 1e-3
     assert wanted.min() < -19 and wanted.max() > 9
-
-
-def test_gain_saturates_at_full_scale_and_by_6_db_at_most():
     tone = torch.sin(torch.arange(SAMPLES) * 0.1).repeat(4, 1) * torch.tensor([[0.5], [0.9], [0.1], [3.0]])
     outcome = change_gain(tone, seeded(), (10.0, 10.0), 1.0)
     for clip, wanted in zip(outcome, (0.5 * 10**0.5, 2, 0.1 * 10**0.5, 2), strict=True):
@@ -255,21 +235,16 @@ def test_voices_have_the_ratio_asked_for_and_are_of_other_classes(clips):
     assert set(heard.sum(1).tolist()) == {1, 2, 3}
 
 
-def test_voices_come_at_random_times(clips):
+def test_voices_come_at_random_times_and_of_one_class_there_are_none(clips):
     burst = torch.zeros(300, SAMPLES)
     burst[:, 1990:2010] = 0.5
     mixed = babble(burst, LABELS, seeded(), (0.0, 0.0), 1.0)
     where = (mixed - burst).abs().argmax(1)
     assert where.min() < 200 and where.max() > SAMPLES - 200
-
-
-def test_a_batch_of_one_class_has_no_voices(clips):
     for batch in (1, 20):
         outcome = babble(clips[:batch], torch.zeros(batch, dtype=torch.int64), seeded(), (5.0, 20.0), 1.0)
         assert torch.equal(outcome, clips[:batch])
 
-
-# Rooms.
 
 @pytest.mark.parametrize("asked", [0.15, 0.3, 0.6, 1.8])
 def test_energy_decays_by_60_db_in_the_time_asked_for(asked):
@@ -287,7 +262,7 @@ def test_energy_decays_by_60_db_in_the_time_asked_for(asked):
     assert np.allclose(found, asked, rtol=0.3)
 
 
-def test_direct_path_comes_first_and_nothing_later_is_louder():
+def test_direct_path_comes_first_nothing_later_is_louder_and_rooms_are_near_and_far():
     responses, seconds = impulse_responses(300, 8000, np.random.default_rng(0))
     assert responses.dtype == np.float32 and responses.shape == (300, 8000)
     assert (responses[:, 0] >= 1).all() and (np.abs(responses).argmax(1) == 0).mean() > 0.95
@@ -295,11 +270,7 @@ def test_direct_path_comes_first_and_nothing_later_is_louder():
     # A reflection or two within 10 ms, as of a desk or a wall, and silence between them before the mixing time.
     early = (responses[:, 1:32] != 0).sum(1)
     assert early.max() <= 6 and early.mean() > 0.5
-
-
-def test_rooms_are_near_and_far():
-    """Microphones within the critical distance and far beyond it."""
-    responses, _ = impulse_responses(400, 8000, np.random.default_rng(3))
+    # Microphones within the critical distance and far beyond it.
     ratio = 10 * np.log10(responses[:, 0] ** 2 / (responses[:, 1:] ** 2).sum(1))
     assert np.percentile(ratio, 10) < -3 and np.percentile(ratio, 90) > 3
     assert ratio.min() > -20 and ratio.max() < 40
@@ -344,18 +315,15 @@ def test_clips_are_convolved_with_the_room_drawn_and_keep_their_level(clips):
         assert np.abs(outcome - expected).max() < 1e-5 * np.abs(expected).max()
         assert (outcome**2).mean() == pytest.approx((clip**2).mean(), rel=1e-4)
     assert len(rooms.unique()) > 40
-
-
-def test_a_word_stays_where_it_is():
-    """A click's direct path does not move, and nothing comes before it."""
+    # A click's direct path does not move, and nothing comes before it.
     click = torch.zeros(50, SAMPLES)
     click[:, 1000] = 1
-    wet = Reverb(SAMPLES, 1.0)(click, seeded())
+    wet = reverb(click, seeded())
     assert (wet.abs().argmax(1) == 1000).float().mean() > 0.9
     assert wet[:, :1000].abs().max() < 1e-6
 
 
-def test_measured_rooms_are_those_of_the_recordings(tmp_path):
+def test_measured_rooms_are_those_of_the_recordings_and_what_is_none_is_named(tmp_path):
     """One a channel, resampled, from the highest peak on, which is 1: a clip stays where it is, and is convolved."""
     rng = np.random.default_rng(0)
     decay = rng.standard_normal((30_000, 2)) * np.exp(-np.arange(30_000) / 4_000)[:, None] * 0.1
@@ -375,11 +343,7 @@ def test_measured_rooms_are_those_of_the_recordings(tmp_path):
         assert np.abs(clip).argmax() == 500
         np.testing.assert_allclose(clip[500:] / clip[500], responses[room][:SAMPLES - 500], atol=1e-4)
     assert reverb.digest != Reverb(SAMPLES // 2, 1.0, folder=tmp_path).digest and Reverb(SAMPLES, 1.0).digest is None
-
-
-def test_what_is_no_room_is_named(tmp_path):
-    with pytest.raises(UserError, match="no recordings of room responses"):
-        Reverb(SAMPLES, 1.0, folder=tmp_path)
     soundfile.write(tmp_path / "mute.wav", np.zeros(100), 16_000)
-    with pytest.raises(UserError, match=r"mute\.wav: is silent"):
-        Reverb(SAMPLES, 1.0, folder=tmp_path)
+    for folder, message in ((tmp_path, r"mute\.wav: is silent"), (tmp_path / "no", "no recordings of room responses")):
+        with pytest.raises(UserError, match=message):
+            Reverb(SAMPLES, 1.0, folder=folder)

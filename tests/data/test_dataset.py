@@ -1,7 +1,6 @@
 """Clips by index, and the orders they are read in."""
 
 import itertools
-import json
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ import torch
 
 from data.base.errors import UserError
 from data.dataset import Clips, InOrder, ResidentClips, Shuffled, loader
-from data.manifests.manifest import read_manifest
+from data.manifests.manifest import Utterance, read_manifest, write_manifest
 from data.sampler import BalancedBatchSampler
 
 SECONDS = 0.05
@@ -20,13 +19,11 @@ SAMPLES = 800
 @pytest.fixture
 def manifest_file(tmp_path):
     """Twelve clips of three words; clip i holds the value 100 (i + 1) for 300 + 100 i samples."""
-    lines = []
     for i in range(12):
         soundfile.write(tmp_path / f"{i}.wav", np.full(300 + 100 * i, 100 * (i + 1), np.int16), 16000)
-        lines.append({"audio_filepath": f"{i}.wav", "duration": (300 + 100 * i) / 16000, "label": "abc"[i % 3]})
-    path = tmp_path / "train.json"
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return path
+    write_manifest(tmp_path / "train.json", [
+        Utterance(str(tmp_path / f"{i}.wav"), "abc"[i % 3], (300 + 100 * i) / 16000) for i in range(12)])
+    return tmp_path / "train.json"
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """Test clips in rooms, noise and bands: all changed, as loud as asked, the others untouched; bad input in one line."""
 
-import json
-
 import numpy as np
 import pytest
 import soundfile
@@ -13,7 +11,9 @@ from data.augment import Reverb
 from data.base.errors import UserError
 from data.dataset import Clips
 from data.manifests.corpus import load_corpus
+from data.manifests.manifest import Utterance
 from data.manifests.registry import SPLITS, registered
+from tests.conftest import write_set
 from tests.sounds import record
 
 
@@ -22,17 +22,16 @@ def source(tmp_path):
     """A registered set "plain" of two words: tones of 0.3 s in the middle of a second; its folder."""
     rng = np.random.default_rng(1)
     time = np.arange(SAMPLE_RATE) / SAMPLE_RATE
+    splits = {}
     for split, count in zip(SPLITS, (3, 2, 6), strict=True):
-        lines = []
+        splits[split] = []
         for label, pitch in (("low", 300), ("high", 3_000)):
             for i in range(count):
                 tone = 0.3 * np.sin(2 * np.pi * (pitch + 20 * rng.random()) * time) * (abs(time - 0.5) < 0.15)
                 tone += 1e-4 * rng.standard_normal(len(tone))
                 path = record(tmp_path / "plain" / f"{split}_{label}_{i}.wav", tone)
-                lines.append({"audio_filepath": path.name, "duration": 1.0, "label": label, "speaker": f"{split}{i}"})
-        (tmp_path / "plain" / f"{split}.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (tmp_path / "registry.json").write_text(json.dumps(
-        {"plain": {split: f"plain/{split}.json" for split in SPLITS}}))
+                splits[split].append(Utterance(str(path), label, 1.0, speaker=f"{split}{i}"))
+    write_set(tmp_path / "plain", "plain", tmp_path / "registry.json", **splits)
     return tmp_path
 
 
@@ -47,7 +46,7 @@ def make(folder, *flags, name="other"):
 def sounds(corpus, split="test"):
     """By the speaker and label of a clip its samples, (S,) in full scales."""
     return {(u.speaker, u.label): decode(u.path, u.offset, u.duration) / 32768.0
-            for u in map(corpus.splits[split].__getitem__, range(len(corpus.splits[split])))}
+            for u in corpus.splits[split]}
 
 
 def test_only_test_clips_change_and_all_of_them(source):
@@ -129,7 +128,7 @@ def test_a_clip_that_is_there_twice_or_under_two_labels_stays_so(source):
     after = make(source, "--reverb")
     assert len(after.splits["test"]) == 13
     tested = set(after.splits["test"].files)
-    [again] = [u for i in range(len(after.splits["train"])) if (u := after.splits["train"][i]).path in tested]
+    [again] = [u for u in after.splits["train"] if u.path in tested]
     assert again.label == "high" and again.speaker == "test0"
 
 
@@ -155,14 +154,11 @@ def test_clips_are_of_the_length_that_a_test_takes(source):
 
 
 @pytest.mark.parametrize("flags, said", [
-    ([], "give --reverb, --rooms, --noise_dir or --band_limit"),
+    ([], "give --reverb, --rooms, --noise_dir or --band_limit"), (["--noise_dir", "DIR"], "no such folder"),
     (["--noise_dir", "DIR", "--noise_snr", "9", "3"], "--noise_snr 9 3"),
-    (["--noise_dir", "DIR"], "no such folder"),
     (["--reverb", "--name", "plain"], "is the data set that is read"),
     (["--reverb", "--name", "plain", "--manifest", "more+plain"], "--name plain: is the data set that is read"),
-    (["--reverb", "--name", "a/b"], "a/b"),
-    (["--reverb", "--manifest", "nowhere"], "'nowhere' is not registered"),
-])
+    (["--reverb", "--name", "a/b"], "a/b"), (["--reverb", "--manifest", "nowhere"], "'nowhere' is not registered")])
 def test_bad_input_is_one_line(source, flags, said):
     before = sorted(source.rglob("*"))
     with pytest.raises(UserError) as error:

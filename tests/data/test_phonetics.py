@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +12,9 @@ import pytest
 from data import phonetics
 from data.base.errors import UserError
 from data.base.files import ROOT, read_lines
+from data.manifests.manifest import Utterance
 from data.phonetics import cache_file, caverphone, codes, nearest_words, neighbours, normalise
+from tests.conftest import write_set
 
 WORDS = ["cat", "cut", "kit", "bed", "bad", "bird", "happy", "house", "zero", "one", "won", "two", "too", "to", "three",
          "tree", "four", "for", "five", "nine", "eight", "ate", "go", "no", "know", "down", "dawn", "left", "right",
@@ -21,8 +22,6 @@ WORDS = ["cat", "cut", "kit", "bed", "bad", "bird", "happy", "house", "zero", "o
          "learn", "visual", "night", "knight", "thought", "though", "sign", "sine", "psalm", "school", "skull"]
 ODD = ["_silence_", "_unknown_", "35", "36", "7", "été", "ete", "ночь", "день", "日本", "don't", "turn on", "", "-"]
 
-
-# Each code's published examples.
 
 @pytest.mark.parametrize(("name", "pairs"), {
     # The census rules' and Knuth's examples (The Art of Computer Programming, volume 3).
@@ -61,8 +60,6 @@ def test_any_label_has_codes(label):
         assert code.isascii(), name
     assert len(caverphone(normalise(label))) == 10
 
-
-# Nearest words.
 
 @cache
 def levenshtein(a: str, b: str) -> int:
@@ -107,8 +104,6 @@ def test_few_labels(tmp_path, count):
     assert found.dtype == np.int32 and found.tolist() == [[], [[]], [[1], [0]]][count]
 
 
-# The cache.
-
 def test_cached_by_content_and_the_same_bytes(tmp_path, monkeypatch):
     first = nearest_words(WORDS, 5, tmp_path)[0]
     assert [path.name for path in tmp_path.iterdir()] == [cache_file(WORDS, 5, tmp_path).name]
@@ -145,28 +140,14 @@ def test_an_unwritable_cache_is_no_error(tmp_path, capsys):
     assert "not cached" in capsys.readouterr().err
 
 
-# The command.
-
 def run(*arguments: object) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-m", "data.phonetics", *map(str, arguments)], capture_output=True,
                           text=True, cwd=ROOT)
 
 
-@pytest.fixture
-def registry(tmp_path) -> Path:
-    """A registered manifest of WORDS, with no audio behind it: none is needed."""
-    folder = tmp_path / "words"
-    folder.mkdir()
-    for split in ("train", "dev", "test"):
-        (folder / f"{split}.json").write_text("".join(
-            json.dumps({"audio_filepath": f"{i}.wav", "duration": 1.0, "label": word}) + "\n"
-            for i, word in enumerate(WORDS)))
-    path = tmp_path / "manifests.json"
-    path.write_text(json.dumps({"words": {split: f"words/{split}.json" for split in ("train", "dev", "test")}}))
-    return path
-
-
-def test_command_on_a_manifest(registry, tmp_path):
+def test_command_on_a_manifest(tmp_path):
+    spoken = [Utterance(str(tmp_path / f"{i}.wav"), word, 1.0) for i, word in enumerate(WORDS)]  # which need not exist
+    registry = write_set(tmp_path, "words", train=spoken, dev=spoken, test=spoken)
     lists = tmp_path / "lists.jsonl"
     done = run("--manifest", "words", "--registry", registry, "--top", 3, "--sample", 4, "--out", lists)
     assert done.returncode == 0, done.stderr
@@ -177,28 +158,21 @@ def test_command_on_a_manifest(registry, tmp_path):
     indices, distances = brute_force(labels, 3)
     assert entries == [{"word": word, "nearest": [labels[j] for j in near], "distance": [round(d, 1) for d in far]}
                        for word, near, far in zip(labels, indices, distances, strict=True)]
-    assert cache_file(labels, 3, registry.parent / "words").exists()  # beside the manifest
+    assert cache_file(labels, 3, registry.parent).exists()  # beside the manifest
     again = run("--manifest", "words", "--registry", registry, "--top", 3, "--sample", 4)
     assert "read from the cache" in again.stdout
     assert [line for line in again.stdout.splitlines() if line in shown] == shown
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-def test_read_words(tmp_path, encoding):
+def test_lists_of_words(tmp_path):
     file = tmp_path / "words.txt"
-    file.write_text("cat\n\n dog \ncat\nété\n", encoding=encoding)
-    assert read_lines(file) == ["cat", "dog", "été"]
-
-
-@pytest.mark.parametrize(("content", "flags", "message"), [
-    (None, [], "words.txt"),
-    (b"\xff\xfe\x00", [], "UTF-8"),
-    (b"", [], "at least 2"),
-    (b"cat\ncat\n", [], "only 1 distinct"),
-])
-def test_bad_words(tmp_path, content, flags, message):
-    file = tmp_path / "words.txt"
-    if content is not None:
-        file.write_bytes(content)
-    with pytest.raises(UserError, match=message):
-        phonetics.main(phonetics.parse_args(["--words", str(file), *flags]))
+    for encoding in ("utf-8", "utf-8-sig"):
+        file.write_text("cat\n\n dog \ncat\nété\n", encoding=encoding)
+        assert read_lines(file) == ["cat", "dog", "été"]
+    file.unlink()
+    for content, message in ((None, "words.txt"), (b"\xff\xfe\x00", "UTF-8"), (b"", "at least 2"),
+                             (b"cat\ncat\n", "only 1 distinct")):
+        if content is not None:
+            file.write_bytes(content)
+        with pytest.raises(UserError, match=message):
+            phonetics.main(phonetics.parse_args(["--words", str(file)]))

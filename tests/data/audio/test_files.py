@@ -138,14 +138,3 @@ def test_noise_is_found_in_sub_folders_and_hidden_files_are_not(tmp_path):
     (tmp_path / "a" / "round").symlink_to(tmp_path)
     assert find_noise(tmp_path) == sorted(found)
     assert find_noise(tmp_path / "nowhere") == []
-
-
-def test_a_closed_folder_is_an_error(tmp_path, monkeypatch):
-    record(tmp_path / "a.wav")
-
-    def refuse(*_):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr("os.scandir", refuse)
-    with pytest.raises(UserError, match=r"cannot be read .Permission denied"):
-        find_noise(tmp_path)

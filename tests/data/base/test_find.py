@@ -10,8 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from data.audio.files import find_noise
 from data.base.errors import UserError
 from data.base.find import GONE, NO_FILE, NOISE, doubt_words, find_words, shown, walk
+
+
+def put(path, data=b"x"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
 
 
 def kinds(problems, folder):
@@ -20,8 +27,7 @@ def kinds(problems, folder):
 
 def test_files_at_any_depth_links_followed_once_and_dead_ones_named(tmp_path):
     for name in ("a.wav", "x/y/b.WAV", ".hidden.wav", "d.txt"):
-        (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "data" / name).write_text("")
+        put(tmp_path / "data" / name)
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     (corpus / "linked").symlink_to(tmp_path / "data")
@@ -36,8 +42,7 @@ def test_files_at_any_depth_links_followed_once_and_dead_ones_named(tmp_path):
 
 
 def test_what_a_killed_download_left_is_not_taken_for_data(tmp_path):
-    (tmp_path / ".unpacking-a.tar.gz").mkdir()
-    (tmp_path / ".unpacking-a.tar.gz" / "a.wav").write_text("")
+    put(tmp_path / ".unpacking-a.tar.gz" / "a.wav")
     found, problems = walk(tmp_path, (".wav",))
     assert not found and kinds(problems, tmp_path) == {("unfinished downloads", ".unpacking-a.tar.gz")}
 
@@ -57,41 +62,12 @@ def test_pipes_sockets_and_devices_are_named(tmp_path, monkeypatch):
 
 
 def test_names_that_are_not_utf8_are_named_printably(tmp_path):
-    inside = os.path.join(os.fsencode(tmp_path), "für".encode("latin-1"))
-    os.mkdir(inside)
     for name in (b"a.wav", b"M\xfcller.txt"):
-        open(os.path.join(inside, name), "w").close()
+        put(tmp_path / os.fsdecode("für".encode("latin-1")) / os.fsdecode(name))
     found, problems = walk(tmp_path, (".wav",))
     assert not found
     assert problems == [("names that are not UTF-8", f"{tmp_path}/f\\udcfcr/a.wav", "rename it")]
     assert shown("für/a.wav") == "für/a.wav"
-
-
-def test_a_folder_that_cannot_be_entered_is_named(tmp_path, monkeypatch):
-    for name in ("open", "closed"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / f"{name}.wav").write_text("")
-    scandir = os.scandir  # root enters any folder
-
-    def refusing(path):
-        if str(path).endswith("closed"):
-            raise PermissionError(13, "Permission denied", path)
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", refusing)
-    found, problems = walk(tmp_path, (".wav",))
-    assert [entry.name for entry in found] == ["open.wav"]
-    assert kinds(problems, tmp_path) == {("folders that cannot be entered", "closed")}
-    with pytest.raises(UserError, match="closed: cannot be read"):
-        walk(tmp_path / "closed", (".wav",))
-    with pytest.raises(UserError, match="nowhere: cannot be read"):
-        walk(tmp_path / "nowhere", (".wav",))
-
-
-def put(path, data=b"x"):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-    return path
 
 
 def names(found, root):
@@ -141,19 +117,25 @@ def test_folders_whose_names_are_no_labels(tmp_path, name, complaint):
     str(caught.value).encode()
 
 
-def test_a_closed_folder_is_an_error(tmp_path, monkeypatch):
-    closed = put(tmp_path / "yes" / "anna" / "1.wav").parent
-    put(tmp_path / "no" / "1.wav")
-    scandir = os.scandir
+def test_a_folder_that_cannot_be_entered_is_named_or_an_error(tmp_path, monkeypatch):
+    for name in ("open/open.wav", "yes/closed/closed.wav"):
+        put(tmp_path / name)
+    scandir = os.scandir  # root enters any folder
 
-    def refuse(folder):
-        if os.fspath(folder) == str(closed):
-            raise PermissionError(13, "Permission denied")
-        return scandir(folder)
+    def refusing(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
 
-    monkeypatch.setattr(os, "scandir", refuse)  # root may read everything
-    with pytest.raises(UserError, match=r"yes/anna: cannot be read \(Permission denied\)"):
-        find_words(tmp_path)
+    monkeypatch.setattr(os, "scandir", refusing)
+    found, problems = walk(tmp_path, (".wav",))
+    assert [entry.name for entry in found] == ["open.wav"]
+    assert kinds(problems, tmp_path) == {("folders that cannot be entered", "yes/closed")}
+    for work, folder in ((walk, tmp_path / "yes" / "closed"), (find_words, tmp_path), (find_noise, tmp_path)):
+        with pytest.raises(UserError, match=r"yes/closed: .*cannot be read \(Permission denied\)"):
+            work(folder)
+    with pytest.raises(UserError, match="nowhere: cannot be read"):
+        walk(tmp_path / "nowhere", (".wav",))
 
 
 ROOT = Path("/r")

@@ -104,21 +104,16 @@ def test_mixed_formats_rates_and_lengths(tmp_path):
     assert sorted(path.name for path in out.iterdir()) == ["dev.json", "test.json", "train.json"]
 
 
-def test_twice_gives_the_same_bytes_and_a_command_to_repeat_it(tmp_path):
+def test_twice_gives_the_same_bytes_and_another_division_others_that_part_no_speaker(tmp_path):
     root = a_folder(tmp_path / "my r")
-    run(root, "--dev_percent", "20")
+    first = home(run(root, "--dev_percent", "20")[1])
     paths = [*(tmp_path / "out/mine").iterdir(), tmp_path / "registry.json"]
     before = [path.read_bytes() for path in paths]
     run(root, "--dev_percent", "20")
     assert [path.read_bytes() for path in paths] == before
     made_by = registered("mine", tmp_path / "registry.json")["made_by"]
     assert made_by.startswith(f"python -m data.folder '{root}' --name mine --out") and "--dev_percent 20" in made_by
-
-
-def test_another_division_says_so_and_parts_no_speaker(tmp_path):
-    root = a_folder(tmp_path / "r")
-    first = home(run(root)[1])
-    others = [run(root, "--split_seed", str(seed))[1] for seed in (1, 2, 3)]
+    others = [run(root, "--dev_percent", "20", "--split_seed", str(seed))[1] for seed in (1, 2, 3)]
     assert any(home(corpus) != first for corpus in others)
     assert "--split_seed 3" in registered("mine", tmp_path / "registry.json")["made_by"]
     for corpus in others:

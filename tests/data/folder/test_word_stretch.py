@@ -60,19 +60,14 @@ def test_a_sound_shorter_than_a_word_is_found_too(tmp_path):
     assert 0 <= loudest(str(record(tmp_path / "a.wav", np.zeros(50_000))), 1.0) <= 2.2
 
 
-def test_channels_that_cancel_each_other_out(tmp_path):
-    samples = noise(4, level=0.001)
-    samples[32_000:40_000] += noise(0.5)
-    path = record(tmp_path / "a.wav", np.stack([samples, -samples], 1))
-    assert 1.4 < loudest(str(path), 1.0) < 2.1
-
-
 @pytest.mark.parametrize(("format", "subtype", "rate"), [("WAV", "GSM610", 8_000), ("WAV", "G721_32", 8_000),
                                                          ("RAW", "VOX_ADPCM", 8_000), ("WAV", "IMA_ADPCM", 16_000)])
-def test_formats_that_cannot_be_sought_in(tmp_path, format, subtype, rate):
+def test_formats_that_cannot_be_sought_in_and_channels_that_cancel_each_other_out(tmp_path, format, subtype, rate):
     samples = noise(4, rate, level=0.001)
     samples[2 * rate:5 * rate // 2] += noise(0.5, rate)
     path = record(tmp_path / ("a.vox" if format == "RAW" else "a.wav"), samples, rate, subtype=subtype, format=format)
+    assert 1.4 < loudest(str(path), 1.0) < 2.1
+    path = record(tmp_path / "b.wav", np.stack([samples, -samples], 1), rate)
     assert 1.4 < loudest(str(path), 1.0) < 2.1
 
 

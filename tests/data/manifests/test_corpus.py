@@ -40,7 +40,7 @@ def test_every_clip_of_every_set_keeps_its_label(sets):
     assert joined.parts.tolist() == [1, 0, 0, 1]
     for split, manifest in joined.splits.items():
         alone = [load_corpus(name, registry=registry).splits[split] for name in "ab"]
-        assert [manifest[i] for i in range(len(manifest))] == [m[i] for m in alone for i in range(len(m))]
+        assert list(manifest) == [*alone[0], *alone[1]]
     assert load_corpus("b+a", registry=registry).parts.tolist() == [0, 1, 0, 0]
     assert set(load_corpus("a+b", ("test",), registry).splits) == {"test"}
     assert load_corpus("a", registry=registry).parts is None
@@ -60,12 +60,12 @@ def test_a_clip_of_two_sets_is_there_once(sets, tmp_path, capsys):
         register(name, **{split: tmp_path / name / f"{split}.json" for split in ("train", "dev", "test")},
                  new_words=tmp_path / name / "new.json", registry=registry)
     alone = [load_corpus(name, registry=registry).splits["train"] for name in "ab"]
-    a, b = ([manifest[i] for i in range(len(manifest))] for manifest in alone)
+    a, b = map(list, alone)
     joined = load_corpus("a+b", registry=registry)
     train = joined.splits["train"]
     assert 0 < len(set(a) & set(b)) < 30
     # What a set itself has twice stays.
-    assert [train[i] for i in range(len(train))] == a + [clip for clip in b if clip not in a]
+    assert list(train) == a + [clip for clip in b if clip not in a]
     assert f"{len(a) + len(b) - len(train)} train clips are in several of the sets" in capsys.readouterr().err
     assert len(new_words(joined, registry)) == 2
 

@@ -125,15 +125,11 @@ def test_times_rounded_to_some_ms_are_cut(tmp_path, short):
 
 
 @pytest.mark.parametrize("name", ["Words", "WORD", "words ", "84 - words", "anna - Words", "anna_words", "anna/words"])
-def test_tiers_called_like_words_are_read_and_said(tmp_path, name):
+def test_tiers_called_like_words_are_read_and_said_and_others_can_be_named(tmp_path, name):
     path = tmp_path / "a.TextGrid"
     path.write_text(grid_text(WORDS, PHONES).replace('"words"', f'"{name}"'))
     tier = read_word_tier(path)
     assert tier.intervals == WORDS and repr(name) in tier.odd
-
-
-def test_another_tier_can_be_named(tmp_path):
-    path = tmp_path / "a.TextGrid"
     path.write_text(grid_text(WORDS, PHONES).replace('"words"', '"ORT-MAU"'))
     with pytest.raises(TextGridError, match="no words tier: tiers: 'ORT-MAU', 'phones'"):
         read_word_tier(path)
