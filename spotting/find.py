@@ -21,8 +21,7 @@ from data.base.values import channels, sample_rate
 from data.sources.textgrids import as_textgrid
 from spotting.command import add_channel, add_hop, add_output, add_selection, check_kept, open_words, warn
 from spotting.encoders.load import add_encoder
-from spotting.hits.match import Hit
-from spotting.hits.search import paused, search
+from spotting.hits import Hit, paused, search
 from spotting.sound.blocks import PCM, files_of, open_file, open_raw
 from spotting.sound.heard import Heard, Remarks
 from spotting.stream import Recent, as_json

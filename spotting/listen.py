@@ -18,8 +18,7 @@ from data.base.errors import UserError, exit_cleanly
 from data.base.values import positive
 from spotting.command import add_channel, add_hop, add_output, add_selection, open_words, warn
 from spotting.encoders.load import add_encoder
-from spotting.hits.match import Hit
-from spotting.hits.search import paused
+from spotting.hits import Hit, paused
 from spotting.sound.blocks import at_16_khz
 from spotting.sound.heard import Remarks
 from spotting.stream import Recent, Spotter, as_json

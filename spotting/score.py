@@ -30,7 +30,7 @@ from spotting.detection import tradeoff
 from spotting.detection.thresholds import by_cohort, hear
 from spotting.encoders.gather import heard_in_training
 from spotting.encoders.load import add_encoder, load
-from spotting.hits.search import search
+from spotting.hits import search
 from spotting.sound.blocks import files_of, open_file
 from spotting.sound.heard import Heard, Remarks
 from spotting.sound.noise import Noise

@@ -16,8 +16,7 @@ from data.audio.decoding import SAMPLE_RATE
 from data.audio.files import sound_file
 from data.base.files import write_atomically
 from spotting.encoders.load import Embedder, load_onnx, load_torch
-from spotting.hits.match import Early, Hit, hit_of, reach
-from spotting.hits.search import beaten, of_one_saying, scored
+from spotting.hits import NEARLY, NOTHING, Hit, Peak, beaten, hit_of, of_one_saying, reach, scored, shift_of
 from spotting.sound.blocks import at_16_khz, before
 from spotting.sound.heard import Heard
 from spotting.words.words_file import Word, read_words, suited
@@ -103,6 +102,54 @@ def hits(blocks: Iterable[np.ndarray], embedder: Embedder, words: Sequence[Word]
     for first, scores, backs in scored(blocks, embedder, words, hop, heard, 1):
         yield decided([one.push(first, scores[0, i], int(backs[0, i])) for i, one in enumerate(early)])
     yield decided([one.finish() for one in early])
+
+
+class Early:
+    """Peaks of one word given early, one for each that `PeakPicker` finds at or above a threshold.
+
+    A window that scores higher than those before it that overlap it, and than the ``patience`` windows after it, is
+    given as soon as its shift is known. A later one that overlaps it and scores higher counts as the same.
+    """
+
+    def __init__(self, word: int, reach: int, patience: int, threshold: float):
+        self.word, self.reach, self.patience, self.threshold = word, reach, min(patience, reach), threshold
+        self.window = -1
+        self.recent = [NOTHING] * (2 * reach + 1)  # scores up to that of ``window``
+        self.best: tuple[int, int] | None = None  # window and windows back of what may be given
+        self.top: int | None = None  # the window of what was given
+
+    def push(self, window: int, score: float, back: int) -> Peak | None:
+        """The peak that the next window decides, if any."""
+        score = np.float32(score)
+        self.window, self.recent = window, [*self.recent[1:], score]
+        earlier = self.recent[len(self.recent) - 1 - self.reach:-1]
+        if score >= self.threshold and score > max(earlier, default=-np.inf):
+            if self.top is not None and window - self.top <= self.reach:
+                self.top = window  # the hit that was given
+            else:
+                self.best = window, back
+        if self.best is None or (since := window - self.best[0]) < self.patience:
+            return None
+        after = self.recent[len(self.recent) - since:]
+        broken = min(after, default=np.inf) < self.recent[-1 - since] - NEARLY
+        return self.finish() if broken or since >= self.reach // 2 else None
+
+    @property
+    def waiting(self) -> Peak | None:
+        """The peak that is given unless a higher one comes."""
+        if self.best is None:
+            return None
+        (last, back), half = self.best, self.reach // 2
+        at = len(self.recent) - 1 - (self.window - last)
+        scores = np.array([*self.recent[at - half:at + half + 1]] + [NOTHING] * half, np.float32)[:2 * half + 1]
+        return Peak(self.word, last - back, last, float(scores[half]), shift_of(scores))
+
+    def finish(self) -> Peak | None:
+        """What waits, if anything does, is given now."""
+        peak = self.waiting
+        if peak:
+            self.best, self.top = None, peak.last
+        return peak
 
 
 class Recent:

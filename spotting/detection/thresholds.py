@@ -12,7 +12,7 @@ from models.enrolment.kept_cohort import Cohort
 from spotting.detection.intervals import allowed, of_rate
 from spotting.encoders.gather import LEAST as LEAST_WINDOWS
 from spotting.encoders.load import Embedder
-from spotting.hits.search import search
+from spotting.hits import search
 from spotting.sound.blocks import Sound
 from spotting.sound.heard import Heard, Remarks
 from spotting.words.words_file import Word, Words

@@ -9,10 +9,9 @@ import soundfile
 from data.base.errors import UserError
 from spotting import load_words
 from spotting.encoders.load import load_torch
-from spotting.hits.match import Hit
-from spotting.hits.search import search
+from spotting.hits import Hit, PeakPicker, search
 from spotting.sound.blocks import Sound
-from spotting.stream import Recent
+from spotting.stream import Early, Recent
 from spotting.words.words_file import read_words
 from tests.spotting.conftest import RATE, scene
 
@@ -52,7 +51,6 @@ def test_hits_are_those_that_find_finds_whatever_the_pieces(words_file, sound, a
             assert hit.score == pytest.approx(same.score, abs=2e-6) and 0 <= hit.start < hit.end <= 27.6
 
 
-
 def test_a_hit_is_given_soon_after_the_word(words_file, sound):
     """As soon as what follows a word has been fed, and not only at the end."""
     spotter = load_words(words_file, hop=0.1)
@@ -88,3 +86,24 @@ def test_the_last_half_minute_is_remembered(tmp_path):
     recent.keep(Hit("bed", 56.001, 58.0, 1.0), "here")  # of the same name, as of another folder's recording
     lengths = [soundfile.info(tmp_path / "kept" / f"here-bed-56.00{more}.flac").frames for more in ("", "-2")]
     assert lengths == [round(1.5 * RATE), pytest.approx(2.5 * RATE, abs=20)]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_early_tells_one_hit_for_each_peak(seed):
+    rng = np.random.default_rng(seed)
+    scores = np.convolve(rng.standard_normal(400), np.ones(4) / 4, "same").round(1)
+    near, patience, threshold = int(rng.integers(1, 10)), int(rng.integers(0, 4)), 0.3
+    early, told = Early(0, near, patience, threshold), []
+    for i, score in enumerate(scores):
+        if peak := early.push(i, score, 0):
+            assert i - peak.last <= max(min(patience, near), near // 2)
+            told.append(peak)
+    told += filter(None, [early.finish()])
+    picker = PeakPicker([near])
+    column = scores[:, None].astype(np.float32), np.zeros((400, 1), np.int64)
+    wanted = [peak for peak in picker.push(*column) + picker.finish() if peak.score >= threshold]
+    assert len(told) == len(wanted) > 5
+    # Each is the same peak, its shift included, or one on the way up to it.
+    for peak, top in zip(told, wanted, strict=True):
+        assert peak == top or (peak.last < top.last and peak.score < top.score)
+    assert sum(peak == top for peak, top in zip(told, wanted, strict=True)) > len(told) / 2

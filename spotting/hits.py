@@ -1,25 +1,33 @@
-"""From windows' embeddings to scores, and from scores to hits.
+"""A sound's way to hits: windows, embeddings, scores, peaks, hits, one batch after the other.
 
 A word of one window scores by the similarity of that window, less the window's level where there is a cohort
 (`models.enrolment.kept_cohort`). A word of K windows scores by the mean similarity of K windows in order, each between
 half and one and a half of the enrolled spacing after the one before: the best such sequence that ends at a window.
 
 A peak is a window that scores higher than all that overlap it (of several equal ones the first). A hit is a peak that
-reaches the threshold. So one pass gives the false alarms at every threshold.
+reaches the threshold. So one pass gives the false alarms at every threshold. Of different words' hits in one place the
+best is told: one saying is one hit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from data.audio.decoding import SAMPLE_RATE
 from models.enrolment.kept_cohort import Cohort
+from spotting.encoders.load import Embedder
+from spotting.sound.blocks import Sound, before, has_sound, windows
+from spotting.sound.heard import Heard
 from spotting.words.words_file import Word
 
 ELASTIC = 0.5  # of the spacing of a long word's windows: how much shorter or longer it may be
 NEARLY = 0.05  # below a peak's score, what still counts as nearly as high
 NOTHING = np.float32(-np.inf)  # the score of a window without sound
+SHARED = 0.5  # of the shorter of two hits: where more of it lies in the other, both are of one saying
+_pools = cache(ThreadpoolController)  # the libraries' pools of threads, searched for once
 
 
 @dataclass(frozen=True)
@@ -123,15 +131,15 @@ class PeakPicker:
             middle = slice(most, len(scores) - most)
             column = scores[:, word]
             if near:
-                before = np.lib.stride_tricks.sliding_window_view(column, near)  # row j: column[j] to column[j+near-1]
+                earlier = np.lib.stride_tricks.sliding_window_view(column, near)  # row j: column[j] to column[j+near-1]
                 rows = np.arange(middle.start, middle.stop)
-                top = (column[middle] > before[rows - near].max(1)) & (column[middle] >= before[rows + 1].max(1))
+                top = (column[middle] > earlier[rows - near].max(1)) & (column[middle] >= earlier[rows + 1].max(1))
             else:
                 top = np.ones(max(0, middle.stop - middle.start), bool)
             for row in np.flatnonzero(top & (column[middle] > NOTHING)) + most:
                 last = self.count - kept + int(row)
                 found.append(Peak(word, last - int(backs[row, word]), last, float(column[row]),
-                                  _middle(column[row - near // 2:row + near // 2 + 1])))
+                                  shift_of(column[row - near // 2:row + near // 2 + 1])))
         self.count += len(scores) - kept
         if kept:
             self.scores, self.backs = scores[-kept:], backs[-kept:]
@@ -148,7 +156,7 @@ class PeakPicker:
         return self.push(np.full((most, words), NOTHING), np.zeros((most, words), np.int64))
 
 
-def _middle(scores: np.ndarray) -> float:
+def shift_of(scores: np.ndarray) -> float:
     """How far from the middle of (2 n + 1,) scores, the highest, that of the unbroken run of nearly as high ones is."""
     centre = len(scores) // 2
     low = np.flatnonzero(scores < scores[centre] - NEARLY) - centre
@@ -163,49 +171,93 @@ def hit_of(peak: Peak, word: Word, hop: int) -> Hit:
     return Hit(word.name, first + word.start, last + word.end - reference, peak.score, peak.score - word.threshold)
 
 
-class Early:
-    """Peaks of one word given early, one for each that `PeakPicker` finds at or above a threshold.
+def of_one_saying(a: Hit, b: Hit) -> bool:
+    """Whether hits of two words overlap by more than estimates of their ends are off."""
+    shared = min(a.end, b.end) - max(a.start, b.start)
+    return a.word != b.word and shared > SHARED * min(a.end - a.start, b.end - b.start)
 
-    A window that scores higher than those before it that overlap it, and than the ``patience`` windows after it, is
-    given as soon as its shift is known. A later one that overlaps it and scores higher counts as the same.
+
+def beaten(hit: Hit, others: Iterable[Hit]) -> bool:
+    """Whether another word's hit in the same place is further above its threshold; of equal ones the first is."""
+    return any((other.above, hit.word) > (hit.above, other.word) and of_one_saying(hit, other) for other in others)
+
+
+class Best:
+    """Passes on one spotter's hits in order, as soon as it is sure which are beaten: their ``above`` is -inf then."""
+
+    def __init__(self, words: Sequence[Word], hop: int, clip_samples: int):
+        self.hop, self.waiting, self.judged = hop, [], 0
+        # How long before its last window a hit can begin, at most.
+        self.lag = max((word.windows - 1) * ((1 + ELASTIC) * word.spacing + hop / SAMPLE_RATE) - word.start +
+                       reach(word, hop, clip_samples) // 2 * hop / SAMPLE_RATE for word in words)
+
+    def push(self, hits: Sequence[tuple[int, Hit]], decided: float) -> list[tuple[int, Hit]]:
+        """The (word, hit) pairs that are sure now, given more in the order of their last windows, and the number of the
+        window from which on hits may still come."""
+        self.waiting += hits
+        sure, kept = decided * self.hop / SAMPLE_RATE - self.lag, []
+        while self.judged < len(self.waiting) and self.waiting[self.judged][1].end <= sure:
+            word, hit = self.waiting[self.judged]
+            lost = beaten(hit, (other for _, other in self.waiting))
+            kept.append((word, replace(hit, above=-np.inf) if lost else hit))
+            self.judged += 1
+        needed = min([sure, *(hit.start for _, hit in self.waiting[self.judged:])])
+        still = [entry for entry in self.waiting[:self.judged] if entry[1].end > needed]
+        self.waiting, self.judged = still + self.waiting[self.judged:], len(still)
+        return kept
+
+
+def paused(hits: Iterable[Hit], seconds: float) -> Iterator[Hit]:
+    """Hits without those that begin less than so many seconds after the end of the one told before; 0 keeps all."""
+    until = -float("inf")
+    for hit in hits:
+        if not seconds or hit.start >= until:
+            yield hit
+            until = hit.end + seconds
+
+
+def scored(blocks: Iterable[np.ndarray], embedder: Embedder, words: Sequence[Word], hop: int, heard: Heard,
+           batch: int | None = None) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """The windows of a sound's blocks, by batch: the number of the first one, and what `Scorer` makes of them."""
+    def counted() -> Iterator[np.ndarray]:
+        for block in blocks:
+            heard.hear(block)
+            yield block
+
+    scorer, embed = Scorer(words, hop, embedder.cohort), embedder.of_sound(hop)
+    for first, clips in windows(counted(), embedder.facts.clip_samples, hop, batch or embedder.batch):
+        clips = np.ascontiguousarray(clips)
+        loud = has_sound(clips)
+        heard.windows, heard.loud = heard.windows + len(loud), heard.loud + int(loud.sum())
+        # NumPy's threads would wait in loops for their next small product, and hold up the encoder's.
+        with _pools().limit(limits=1, user_api="blas"):
+            scores = scorer(embed(clips), loud)
+        yield first, *scores
+
+
+def search(sound: Sound, embedder: Embedder, words: Sequence[Word], hop: int, heard: Heard | None = None,
+           batch: int | None = None, together: int = 1) -> Iterator[tuple[int, Hit]]:
+    """The hits of all words in a sound, whatever their scores, each with its word's number, as soon as they are sure.
+
+    Args:
+        hop: samples between windows.
+        heard: is kept up to date.
+        batch: windows embedded at once; None takes the encoder's.
+        together: so many words in a row are one spotter's; of hits that another of them beats ``above`` is -inf.
     """
+    heard, facts = Heard() if heard is None else heard, embedder.facts
+    apart = facts.heard_samples
+    picker = PeakPicker([reach(word, hop, apart) for word in words], -before(facts.clip_samples, hop))
+    spotters = [Best(words[i:i + together], hop, apart) for i in range(0, len(words), together)]
 
-    def __init__(self, word: int, reach: int, patience: int, threshold: float):
-        self.word, self.reach, self.patience, self.threshold = word, reach, min(patience, reach), threshold
-        self.window = -1
-        self.recent = [NOTHING] * (2 * reach + 1)  # scores up to that of ``window``
-        self.best: tuple[int, int] | None = None  # window and windows back of what may be given
-        self.top: int | None = None  # the window of what was given
+    def sure(peaks: list[Peak], decided: float) -> Iterator[tuple[int, Hit]]:
+        found = [(peak.word, hit_of(peak, words[peak.word], hop)) for peak in peaks]
+        if together > 1:
+            found = [pair for i, spotter in enumerate(spotters)
+                     for pair in spotter.push([pair for pair in found if pair[0] // together == i], decided)]
+        for word, hit in found:
+            yield word, hit.within(heard.seconds)
 
-    def push(self, window: int, score: float, back: int) -> Peak | None:
-        """The peak that the next window decides, if any."""
-        score = np.float32(score)
-        self.window, self.recent = window, [*self.recent[1:], score]
-        before = self.recent[len(self.recent) - 1 - self.reach:-1]
-        if score >= self.threshold and score > max(before, default=-np.inf):
-            if self.top is not None and window - self.top <= self.reach:
-                self.top = window  # the hit that was given
-            else:
-                self.best = window, back
-        if self.best is None or (since := window - self.best[0]) < self.patience:
-            return None
-        after = self.recent[len(self.recent) - since:]
-        broken = min(after, default=np.inf) < self.recent[-1 - since] - NEARLY
-        return self.finish() if broken or since >= self.reach // 2 else None
-
-    @property
-    def waiting(self) -> Peak | None:
-        """The peak that is given unless a higher one comes."""
-        if self.best is None:
-            return None
-        (last, back), half = self.best, self.reach // 2
-        at = len(self.recent) - 1 - (self.window - last)
-        scores = np.array([*self.recent[at - half:at + half + 1]] + [NOTHING] * half, np.float32)[:2 * half + 1]
-        return Peak(self.word, last - back, last, float(scores[half]), _middle(scores))
-
-    def finish(self) -> Peak | None:
-        """What waits, if anything does, is given now."""
-        peak = self.waiting
-        if peak:
-            self.best, self.top = None, peak.last
-        return peak
+    for _, *scores in scored(sound.blocks, embedder, words, hop, heard, batch):
+        yield from sure(picker.push(*scores), picker.decided)
+    yield from sure(picker.finish(), np.inf)

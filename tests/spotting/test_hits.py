@@ -1,11 +1,11 @@
-"""Scores and hits against plain definitions of them."""
+"""Scores and hits against plain definitions of them, whatever comes at a time."""
 
 import itertools
 
 import numpy as np
 import pytest
 
-from spotting.hits.match import Early, Hit, PeakPicker, Scorer, hit_of, reach
+from spotting.hits import Best, Hit, Peak, PeakPicker, Scorer, hit_of, of_one_saying, paused, reach
 from spotting.words.words_file import Clip, Word
 
 RNG = np.random.default_rng(1)
@@ -77,29 +77,55 @@ def test_hits_of_one_word_never_overlap_and_lie_where_the_word_did():
     assert hit.end - hit.start == pytest.approx(0.6)
 
 
-@pytest.mark.parametrize("seed", range(30))
-def test_early_tells_one_hit_for_each_peak(seed):
-    rng = np.random.default_rng(seed)
-    scores = np.convolve(rng.standard_normal(400), np.ones(4) / 4, "same").round(1)
-    near, patience, threshold = int(rng.integers(1, 10)), int(rng.integers(0, 4)), 0.3
-    early, told = Early(0, near, patience, threshold), []
-    for i, score in enumerate(scores):
-        if peak := early.push(i, score, 0):
-            assert i - peak.last <= max(min(patience, near), near // 2)
-            told.append(peak)
-    told += filter(None, [early.finish()])
-    picker = PeakPicker([near])
-    column = scores[:, None].astype(np.float32), np.zeros((400, 1), np.int64)
-    wanted = [peak for peak in picker.push(*column) + picker.finish() if peak.score >= threshold]
-    assert len(told) == len(wanted) > 5
-    # Each is the same peak, its shift included, or one on the way up to it.
-    for peak, top in zip(told, wanted, strict=True):
-        assert peak == top or (peak.last < top.last and peak.score < top.score)
-    assert sum(peak == top for peak, top in zip(told, wanted, strict=True)) > len(told) / 2
-
-
 @pytest.mark.parametrize(("start", "end", "seconds", "wanted"), [
     (-0.3, 0.3, 2, (0, 0.6)), (1.6, 2.2, 2, (1.4, 2)), (0.5, 1.1, 2, (0.5, 1.1)), (-0.2, 0.4, 0.5, (0, 0.5))])
 def test_a_hit_lies_within_its_recording(start, end, seconds, wanted):
     hit = Hit("a", start, end, 0.5).within(seconds)
     assert (hit.start, hit.end) == pytest.approx(wanted)
+
+
+WORDS = [Word(name, [Clip("", 0, 1, "", np.eye(windows, 8, dtype=np.float32))], 0.35 * (windows > 1), start, end, 0.2)
+         for name, windows, start, end in (("a", 1, 0.2, 0.8), ("b", 1, 0.4, 0.7), ("c", 2, 0.1, 1.2))]
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("step", [1, 7, 1000])
+def test_a_hit_is_kept_if_no_other_word_is_better_in_its_place(seed, step):
+    rng = np.random.default_rng(seed)
+    peaks = [Peak(w, last - (w == 2) * int(rng.integers(2, 6)), last, int(rng.integers(10)) / 10,
+                  int(rng.integers(-8, 9)) / 2)
+             for last in range(-5, 200) for w in range(3) if rng.random() < 0.1]
+    hits = [(peak.word, hit_of(peak, WORDS[peak.word], HOP)) for peak in peaks]
+    best, kept = Best(WORDS, HOP, CLIP), []
+    for at in range(-5, 200, step):
+        kept += best.push([pair for pair, peak in zip(hits, peaks, strict=True) if at <= peak.last < at + step],
+                          at + step)
+    kept += best.push([], np.inf)
+    wanted = [(w, hit) for w, hit in hits
+              if all(other.above < hit.above or (other.above == hit.above and other.word > hit.word)
+                     for _, other in hits if of_one_saying(hit, other))]
+    assert [(w, hit.start) for w, hit in kept] == [(w, hit.start) for w, hit in hits]
+    kept = [(w, hit) for w, hit in kept if np.isfinite(hit.above)]
+    assert kept == wanted and 10 < len(kept) < len(hits)
+    assert len(best.waiting) == 0
+
+
+def test_what_is_decided_is_given_out_without_waiting_for_more():
+    best = Best(WORDS, HOP, CLIP)
+    hit = (0, Hit("a", 1.0, 1.6, 0.5, 0.3))
+    given = [best.push([hit] if window == 9 else [], window) for window in range(60)]
+    assert list(itertools.chain(*given)) == [hit]
+
+
+def test_hits_of_one_saying_share_more_than_half():
+    a = Hit("a", 1.0, 1.6, 0.5)
+    for start, end, same in ((1.1, 1.3, True), (1.35, 1.95, False), (1.25, 1.85, True), (1.6, 2.0, False)):
+        assert of_one_saying(a, Hit("b", start, end, 0.5)) is same
+    assert not of_one_saying(a, Hit("a", 1.1, 1.7, 0.5))
+
+
+def test_a_pause_begins_with_a_hit_that_is_told():
+    hits = [Hit("a", at, at + 0.5, 0.5) for at in (0, 0.4, 1.0, 1.6, 3.0)]
+    assert list(paused(hits, 0)) == hits
+    assert [hit.start for hit in paused(hits, 0.5)] == [0, 1.0, 3.0]
+    assert [hit.start for hit in paused(hits, 2.5)] == [0, 3.0]

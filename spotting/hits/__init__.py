@@ -1,1 +1,0 @@
-"""From sound to hits: windows are embedded and scored, peaks found, and what was found."""
