@@ -19,7 +19,7 @@ from spotting.command import warn
 from spotting.encoders.gather import aligned, gather, training_files
 from spotting.encoders.load import add_encoder, load
 from spotting.sound.blocks import files_of
-from spotting.words.copies import without_repeats
+from spotting.words.distinct import without_repeats
 
 
 def parse_args(argv=None) -> argparse.Namespace:

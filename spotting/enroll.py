@@ -17,12 +17,11 @@ from data.base.errors import UserError, exit_cleanly
 from data.base.files import check_output, locked
 from data.base.values import positive
 from spotting.command import FA_PER_HOUR, add_channel, add_hop, print_table, warn
-from spotting.detection.intervals import allowed
-from spotting.detection.thresholds import by_cohort, calibrate, hear, look_for_the_word, passing
+from spotting.detection.thresholds import allowed, by_cohort, calibrate, hear, look_for_the_word, passing
 from spotting.encoders.gather import heard_in_training
 from spotting.encoders.load import add_encoder, load
 from spotting.sound.blocks import files_of, open_file
-from spotting.words.copies import copies, without_repeats
+from spotting.words.distinct import copies, without_repeats
 from spotting.words.recordings import THRESHOLD, enrol, find_recordings
 from spotting.words.words_file import misfits, read_words, suited, taken_for, write_words
 

@@ -34,8 +34,7 @@ from spotting.hits import search
 from spotting.sound.blocks import files_of, open_file
 from spotting.sound.heard import Heard, Remarks
 from spotting.sound.noise import Noise
-from spotting.words.copies import without_repeats
-from spotting.words.positives import copied, find_positives, heard_with, leave_out_enrolled
+from spotting.words.distinct import copied, find_positives, heard_with, leave_out_enrolled, without_repeats
 from spotting.words.recordings import enrol, find_recordings
 from spotting.words.words_file import Words, read_words, suited
 

@@ -1,14 +1,20 @@
-"""Recordings that are there twice are found whatever their names, formats, levels and places; others are not."""
+"""Recordings that are there twice are found whatever their names, formats, levels and places; others are not.
 
+Labels of one saying count once, those of two sayings twice.
+"""
+
+import json
 import os
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
 
 from data.base.errors import UserError
-from spotting.words.copies import copies, correlation, same_sound, without_repeats
+from spotting.words import distinct
+from spotting.words.distinct import correlation, find_positives, leave_out_enrolled
 from spotting.words.words_file import Clip, Word
 from tests.sounds import record
 
@@ -25,7 +31,7 @@ def files(tmp_path):
 
 def kept(files, **how):
     lines = []
-    return without_repeats(files, "--negatives", lines.append, **how), lines
+    return distinct.without_repeats(files, "--negatives", lines.append, **how), lines
 
 
 def test_links_copies_and_other_formats_count_once(files, tmp_path):
@@ -67,13 +73,51 @@ def test_clips_are_copies_however_they_were_changed_and_others_are_not(tmp_path)
     first = clip(tmp_path, "a", burst)
     for name, changed in (("later", np.roll(burst, 200)), ("cut", burst[500:]), ("faint", 0.2 * burst),
                           ("noisy", burst + 0.02 * RNG.standard_normal(12_000)), ("turned", -burst)):
-        assert same_sound([first, clip(tmp_path, name, changed)]) == [(1, 0)]
+        assert distinct.same_sound([first, clip(tmp_path, name, changed)]) == [(1, 0)]
     gone = clip(tmp_path, "e", burst)
     (tmp_path / "e.wav").unlink()
     for other in (clip(tmp_path, "b", 0.1 * RNG.standard_normal(12_000)), gone,
                   clip(tmp_path, "c", burst, axis=1), clip(tmp_path, "d", burst, windows=2)):  # the encoder's verdict
-        assert not same_sound([first, other])
+        assert not distinct.same_sound([first, other])
     words = [Word(name, clips, 0.0, 0.1, 0.5, 0.5) for name, clips in (
         ("bed", [first, clip(tmp_path, "f", 0.5 * burst)]), ("cat", [clip(tmp_path, "g", 0.3 * burst)]))]
-    lines = copies(words)  # each is told once, and of which word it is
+    lines = distinct.copies(words)  # each is told once, and of which word it is
     assert len(lines) == 2 and "f.wav (bed) seems to be a copy of" in lines[0] and "g.wav (cat)" in lines[1]
+
+
+WORDS = [SimpleNamespace(words=[SimpleNamespace(name=name, clips=[]) for name in ("bed", "cat")])]
+
+
+def counted(tmp_path, *labels):
+    """(word, offset, duration) of those that are tested of as many labels in one recording, and what was said."""
+    record(tmp_path / "long.wav", np.zeros(10 * 16_000), 16_000)
+    (tmp_path / "link.wav").unlink(missing_ok=True)
+    (tmp_path / "link.wav").symlink_to(tmp_path / "long.wav")
+    lines = [{"audio_filepath": ("long.wav", "link.wav")[i % 2], "label": word, "offset": at, "duration": duration}
+             for i, (word, at, duration) in enumerate((*labels, ("bed", 9.0, 0.5), ("cat", 9.0, 0.5)))]
+    (tmp_path / "said.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    said = []
+    found, stretches = leave_out_enrolled(find_positives(tmp_path / "said.json"), WORDS, 1.0, said.append)
+    assert not stretches
+    return [(word, start, pytest.approx(end - start)) for word, _, start, end in found[:-2]], said
+
+
+@pytest.mark.parametrize("again", [(2.0, 0.6), (2.001, 0.6), (1.95, 0.7), (2.1, 0.3), (1.5, 2.0), (2.25, 0.5)])
+def test_labels_of_one_saying_that_do_not_agree_to_the_sample_count_once(tmp_path, again):
+    assert counted(tmp_path, ("bed", 2.0, 0.6), ("bed", *again))[0] == [("bed", 2.0, 0.6)]
+    found, said = counted(tmp_path, ("bed", *again), ("bed", 2.0, 0.6))
+    assert found == [("bed", *again)]
+    assert any("left out 1 recordings that repeat another, such as" in line and "at 2 s" in line for line in said)
+
+
+@pytest.mark.parametrize("other", [("bed", 2.6, 0.6), ("bed", 2.55, 0.6), ("bed", 1.5, 0.6), ("cat", 2.0, 0.6),
+                                   ("bed", 7.0, 0.6)])
+def test_two_sayings_count_twice_and_two_words_as_well(tmp_path, other):
+    found, said = counted(tmp_path, ("bed", 2.0, 0.6), other)
+    assert found == [("bed", 2.0, 0.6), other] and not said
+
+
+def test_half_a_second_beside_a_stretch_is_heard_with_it():
+    assert distinct.heard_with(("bed", "a.wav", 2.0, 2.5)) == ("a.wav", 1.5, 3.0)
+    assert distinct.heard_with(("bed", "a.wav", 0.25, 0.5)) == ("a.wav", 0.0, 1.0)
+    assert distinct.heard_with(("bed", "a.wav", 0.0, None)) == ("a.wav", 0.0, None)
