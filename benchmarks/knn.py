@@ -57,8 +57,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=45, help="size of an embedding (default: 45)")
     parser.add_argument("--k", type=int, default=5, help="neighbours (default: 5)")
     args = parser.parse_args()
-    rows = [row for train in args.train for row in compare(train, args)]
-    measure.show("knn", rows, args, width=args.width, k=args.k)
+    measure.show("knn", [row for train in args.train for row in compare(train, args)], args, width=args.width, k=args.k)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,12 @@ import os
 import platform
 import re
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import CompletedProcess, TimeoutExpired, run
 
 from data.base.cores import cores
 from data.base.files import ROOT, write_atomically
@@ -61,16 +61,18 @@ class Failed(Exception):
     """A check did not hold, or a script failed; the message says how."""
 
 
-def script(*command, timeout: float | None = None, threads: int | None = None
-           ) -> tuple[float, subprocess.CompletedProcess]:
-    """Run ``python *command`` in the project's folder: seconds, and what it printed. Raises Failed with its last line.
-    """
+class Skipped(Exception):
+    """A part cannot be done here; the message says why."""
+
+
+def script(*command, timeout: float | None = None, threads: int | None = None) -> tuple[float, CompletedProcess]:
+    """Run ``python *command`` in the project's folder: seconds, and what it printed. Raises Failed: its last line."""
     began = time.perf_counter()
     env = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
     try:
-        done = subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, capture_output=True, text=True, env=env,
-                              timeout=timeout)
-    except subprocess.TimeoutExpired:
+        done = run([sys.executable, *map(str, command)], cwd=ROOT, capture_output=True, text=True, env=env,
+                   timeout=timeout)
+    except TimeoutExpired:
         raise Failed(f"{command[0]} took more than {timeout:.0f} s") from None
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [""])[-1]

@@ -30,8 +30,7 @@ def make(folder: Path, model: str, width: int) -> tuple[Path, Path]:
     from spotting.words.words_file import Clip, Word, Words, write_words
 
     torch.manual_seed(0)
-    kind, _, compression = model.partition("+")
-    compression = compression or "log"
+    kind, compression = f"{model}+log".split("+")[:2]
     run, encoder = Run(folder, f"{model}-{width}"), make_encoder(kind, width, compression=compression)
     for norm in (module for module in encoder.modules() if isinstance(module, torch.nn.BatchNorm2d)):
         norm.running_mean.fill_(0.1)  # else silence has no embedding, and an export is refused
@@ -46,13 +45,6 @@ def make(folder: Path, model: str, width: int) -> tuple[Path, Path]:
     return run.folder, folder / f"{model}-{width}.json"
 
 
-def sound(seconds: float) -> np.ndarray:
-    """(RATE * seconds,) int16, noise that swells four times a second."""
-    t = np.arange(round(RATE * seconds)) / RATE
-    noise = np.random.default_rng(0).standard_normal(len(t)).astype(np.float32)
-    return (2000 * noise * np.sin(4 * np.pi * t) ** 2).astype(np.int16)
-
-
 def speed(folder: Path, args: argparse.Namespace) -> list[dict]:
     import soundfile
 
@@ -60,7 +52,9 @@ def speed(folder: Path, args: argparse.Namespace) -> list[dict]:
     for model, width in itertools.product(args.models, args.widths):
         run, words = make(folder, model, width)
         path = folder / f"{model}.wav"
-        soundfile.write(path, sound(args.seconds / (10 if model == "Res15" else 1)), RATE)
+        t = np.arange(round(RATE * args.seconds / (10 if model == "Res15" else 1))) / RATE
+        noise = np.random.default_rng(0).standard_normal(len(t)).astype(np.float32)  # swells four times a second
+        soundfile.write(path, (2000 * noise * np.sin(4 * np.pi * t) ** 2).astype(np.int16), RATE)
         ways = {"torch": []}
         if args.onnx:
             measure.script("-m", "spotting.export", "--encoder", run, "--out", f"{run}.onnx")

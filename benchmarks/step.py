@@ -58,6 +58,14 @@ def timed(records: list[dict[str, float]], device, limit):
         synchronise(device)
         return time.perf_counter()
 
+    def part(name, function):
+        def measured(*given, **keywords):
+            began = now()
+            result = function(*given, **keywords)
+            records[-1][name] = now() - began
+            return result
+        return measured
+
     class Timed(TripletTask):
         def on_train_batch_start(self, batch, index):
             if records:
@@ -65,23 +73,14 @@ def timed(records: list[dict[str, float]], device, limit):
             records.append({"limit": limit(len(batch[0]))})
             self.began = now()
 
-        def spectrograms(self, *given):
-            return self._timed("front end", super().spectrograms, *given)
-
-        def encode(self, *given, **keywords):
-            return self._timed("forward", super().encode, *given, **keywords)
-
         def on_before_backward(self, loss):
             self.since = now()
 
         def on_after_backward(self):
             records[-1]["backward"] = now() - self.since
 
-        def _timed(self, name, function, *given, **keywords):
-            began = now()
-            result = function(*given, **keywords)
-            records[-1][name] = now() - began
-            return result
+        spectrograms = part("front end", TripletTask.spectrograms)
+        encode = part("forward", TripletTask.encode)
 
     return Timed
 
@@ -127,21 +126,14 @@ def plain(args, model: str) -> list[dict[str, float]]:
     work = 3 * multiply_adds(make_encoder(model, 45)) * CLASSES * per_class
     spectrograms = torch.randn(CLASSES * per_class, 64, FRAMES, device=device)
     labels, records = torch.arange(len(spectrograms), device=device) // per_class, []
-    for step in range(-1, args.repeats):
+    for _ in range(1 + args.repeats):  # the first is a warm-up
         limit = work / rate()
         began = time.perf_counter()
         encoder.zero_grad()
         triplet_loss(embed(encoder, spectrograms), labels, 0.5).loss.backward()
         synchronise(device)
-        if step >= 0:
-            records.append({"network": time.perf_counter() - began, "limit": limit})
-    return records
-
-
-def in_process(function, *given):
-    """Call it in a process of its own: what `train` sets for the whole process must not help `plain`."""
-    with get_context("spawn").Pool(1) as pool:
-        return pool.apply(function, given)
+        records.append({"network": time.perf_counter() - began, "limit": limit})
+    return records[1:]
 
 
 def row(model: str, clips: int, ours: list[dict], textbook: list[dict]) -> dict[str, object]:
@@ -168,8 +160,10 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="as TripletEncoder.py's")
     parser.add_argument("--no_plain", action="store_true", help="leave plain PyTorch out")
     args = parser.parse_args()
-    rows = [row(model, CLASSES * (args.per_class or PER_CLASS[model]), in_process(train, args, model),
-                [] if args.no_plain else in_process(plain, args, model)) for model in args.models]
+    # Each in a process of its own: what `train` sets for the whole process must not help `plain`.
+    with get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        rows = [row(model, CLASSES * (args.per_class or PER_CLASS[model]), pool.apply(train, (args, model)),
+                    [] if args.no_plain else pool.apply(plain, (args, model))) for model in args.models]
     measure.show("step", rows, args, precision=args.precision or "default", recipe=args.recipe)
 
 

@@ -31,13 +31,13 @@ class Part(NamedTuple):
 
 def parts() -> list[Part]:
     """All parts, the most telling first."""
-    from benchmarks.gpu import checks, figures, scripts
+    from benchmarks.gpu import checks, figures
 
     both = "Res8", "Res15"
-
     def step(what: str, model: str, names=tuple(figures.WAYS), times: int = 1) -> Part:
         return Part(f"{what} {model}" + ", ten times" * (times > 1),
-                    partial(figures.steps, model=model, names=names, times=times), "A training step")
+                    partial(figures.compared, model=model, ways={name: (figures.WAYS | figures.COMPILED)[name]
+                                                                 for name in names}, times=times), "A training step")
 
     return [
         Part("all ways of a step agree", partial(figures.agreement, ways=figures.WAYS)),
@@ -54,10 +54,11 @@ def parts() -> list[Part]:
         step("steps of", "Quartz", ("bf16", "bf16, graph")),
         *(Part(name, work) for name, work in {
             "mining": checks.mining, "augmentation": checks.augmentation, "nearest neighbours": checks.neighbours,
-            "the demo set": scripts.demo, "start": scripts.start, "TripletEncoder.py": scripts.train_encoder,
-            "infer_train.py": scripts.test_encoder, "a resumed run": scripts.resumed,
-            "TripletClassifier.py": scripts.train_head, "infer_notl.py": scripts.test_head,
-            "a teacher's embeddings": scripts.teacher, "spotting": scripts.spotting}.items())]
+            "the demo set": checks.demo, "start": checks.start, "TripletEncoder.py": checks.train_encoder,
+            "infer_train.py": partial(checks.accuracy, name="infer_train.py"), "a resumed run": checks.resumed,
+            "TripletClassifier.py": checks.train_head,
+            "infer_notl.py": lambda here: checks.accuracy(here, "infer_notl.py", "--cl_name=head"),
+            "a teacher's embeddings": checks.teacher, "spotting": checks.spotting}.items())]
 
 
 def markdown(about: dict[str, str], done: list[dict[str, object]]) -> str:
@@ -76,16 +77,14 @@ def markdown(about: dict[str, str], done: list[dict[str, object]]) -> str:
 
 def attempt(part: Part, here) -> tuple[str, object]:
     """The verdict on a part (passed, failed or skipped), and its rows, what it found, or the reason."""
-    from benchmarks.gpu.here import Skipped
-
     try:
         return "passed", part.work(here)
     except (Exception, SystemExit) as error:  # the other parts still run
         lacking = re.search(r"No module named '(\w+)", str(error))
         if lacking and not importlib.util.find_spec(lacking[1]):
             return "skipped", f"{lacking[1]} is not installed"
-        if isinstance(error, Skipped | measure.Failed | SystemExit):
-            return "skipped" if isinstance(error, Skipped) else "failed", str(error)
+        if isinstance(error, measure.Skipped | measure.Failed | SystemExit):
+            return "skipped" if isinstance(error, measure.Skipped) else "failed", str(error)
         traceback.print_exc()
         return "failed", f"{type(error).__name__}: {(str(error) or 'no reason').splitlines()[0]}"
 
@@ -104,7 +103,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> int:
     began = time.monotonic()
-    from benchmarks.gpu.here import Here
+    from benchmarks.gpu.figures import Here
     from models.encoders.device import pick_device
 
     chosen = [part for part in parts() if not args.only or any(word in part.name for word in args.only)]

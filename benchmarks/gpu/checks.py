@@ -1,40 +1,45 @@
-"""Whether a GPU computes what the CPU does: embeddings, mining, augmentation, nearest neighbours.
+"""Whether a GPU computes what the CPU does: embeddings, mining, augmentation, nearest neighbours; and whether the four
+scripts run on it, with the demo set and as a user starts them: later parts use what earlier ones made.
 
 Each check takes a `Here` and returns what it found; it raises `Failed` where the two differ by more than they may. On
 a CPU both sides are the CPU, and the same code runs.
 """
 
 import copy
+import importlib.util
+import json
+import re
+import shutil
 from functools import partial
+from subprocess import CompletedProcess
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-from benchmarks.gpu.here import WIDTH, Here, arithmetic, stopwatch
-from benchmarks.measure import Failed
+from benchmarks import knn, measure
+from benchmarks.gpu.figures import WIDTH, Here, arithmetic, stopwatch
+from benchmarks.measure import Failed, Skipped
+from data.augment import NoiseBank, Reverb, babble, band_limit, change_gain, change_speed, time_shift
 from data.dataset import scale
 from models.encoders.build import make_encoder
 from models.encoders.device import place
 from models.encoders.embedding import embed_clips
 from models.encoders.frontend import LogMel
+from models.encoders.head import ClassificationNet, head_scores
+from models.encoders.waveform import WaveformEncoder
+from models.losses.triplet import mine, positive_pairs, squared_distances, triplet_loss
+from models.neighbours.knn import knn_search
+from models.runs.checkpoints import Run, load_state
 from models.runs.options.loss import MINING
+from models.training.masks import MASKS, SpectrogramMasks
+from models.training.vocal_tract import VocalTracts
 
 # By how much values of unit embeddings may move: any of them in float32 and by the company in a batch, their root mean
 # square in bfloat16, whose eight bits move single values of a trained encoder by 5e-3 on a CPU too.
 FP32, BF16, TOGETHER = 1e-4, 2e-3, 1e-5
 SUMS, SPEED = 1e-5, 1e-3  # of a sample in [-1, 1]: noise's power is a sum; a position between samples has 24 bits
-
-
-def warmed(model: str, here: Here):
-    """An untrained encoder on the CPU whose batch norms have seen clips."""
-    torch.manual_seed(0)
-    encoder = make_encoder(model, WIDTH)
-    waveforms, _ = here.sounds[np.arange(min(16, len(here.sounds)))]
-    with torch.no_grad():
-        for _ in range(3):
-            encoder.train()(LogMel().eval()(scale(waveforms)))
-    return encoder.eval()
+script = partial(measure.script, timeout=150)
 
 
 def embed_all(encoder, here: Here, device=None, batch: int | None = None, bf16: bool = False) -> np.ndarray:
@@ -47,7 +52,13 @@ def embed_all(encoder, here: Here, device=None, batch: int | None = None, bf16: 
 
 def embeddings(here: Here, model: str) -> str:
     """One encoder's embeddings here and on the CPU, in float32 and bfloat16, and by batches of several sizes."""
-    encoder = warmed(model, here)
+    torch.manual_seed(0)
+    encoder = make_encoder(model, WIDTH)
+    waveforms, _ = here.sounds[np.arange(min(16, len(here.sounds)))]
+    with torch.no_grad():
+        for _ in range(3):  # untrained, but its batch norms have seen clips
+            encoder.train()(LogMel().eval()(scale(waveforms)))
+    encoder.eval()
     expected = embed_all(encoder, here, torch.device("cpu"))
     if not np.allclose(np.linalg.norm(expected, axis=1), 1, atol=1e-5) or np.ptp(expected, 0).max() < 1e-2:
         raise Failed("the CPU's embeddings are not of length 1, or all the same")
@@ -64,9 +75,6 @@ def embeddings(here: Here, model: str) -> str:
 
 def places(here: Here) -> str:
     """What else embeds, with TF32 set against the CPU: `WaveformEncoder`, its rows of a long recording, and a head."""
-    from models.encoders.head import ClassificationNet, head_scores
-    from models.encoders.waveform import WaveformEncoder
-
     torch.manual_seed(0)
     encoder = WaveformEncoder(make_encoder("Res8", WIDTH, compression="constant"), 1.4, "constant").eval()
     head = ClassificationNet(WIDTH, 35)
@@ -86,8 +94,6 @@ def places(here: Here) -> str:
 
 def mining(here: Here) -> str:
     """The negatives of the same distances and seed, by all three rules; and the loss from the embeddings on."""
-    from models.losses.triplet import mine, positive_pairs, squared_distances, triplet_loss
-
     generator = torch.Generator().manual_seed(0)
     per_class = 3 if here.quick else 10
     labels = torch.arange(here.classes * per_class) // per_class
@@ -115,10 +121,6 @@ def mining(here: Here) -> str:
 
 def augmentation(here: Here) -> str:
     """Each augmentation with the same seed gives on the device what it gives on the CPU, and changes something."""
-    from data.augment import NoiseBank, Reverb, babble, band_limit, change_gain, change_speed, time_shift
-    from models.training.masks import MASKS, SpectrogramMasks
-    from models.training.vocal_tract import VocalTracts
-
     waves = scale(here.sounds[np.arange(len(here.sounds))][0])
     mels = torch.randn(len(waves), 64, 112, generator=torch.Generator().manual_seed(2))
     labels, samples, filters = torch.arange(len(waves)) // 2, waves.shape[1], LogMel().eval().filters
@@ -149,16 +151,111 @@ def augmentation(here: Here) -> str:
 
 def neighbours(here: Here) -> str:
     """`knn_search` on the device finds FAISS's neighbours, and how long both take."""
-    from benchmarks.knn import differing, embeddings
-    from models.neighbours.knn import knn_search
-
     count, queries = (300, 20) if here.quick else (85_000, 11_000) if here.gpu else (20_000, 2_000)
-    train, asked = embeddings(count, WIDTH, 0), embeddings(queries, WIDTH, 1)
+    train, asked = knn.embeddings(count, WIDTH, 0), knn.embeddings(queries, WIDTH, 1)
     searches = [partial(knn_search, train, asked, 5, device) for device in (None, here.device)]
     found, timed = [search()[1] for search in searches], [stopwatch(here, search) for search in searches]
-    share = differing(found[1], found[0], train, asked)
+    share = knn.differing(found[1], found[0], train, asked)
     return (f"{queries:,} queries among {count:,}: the same neighbours, {share:.3%} ties apart; FAISS {timed[0]}, "
             f"torch {timed[1]}")
+
+
+def demo(here: Here) -> str:
+    """Make the data set that eSpeak NG speaks."""
+    voices, takes = (3, 1) if here.quick else (16, 2)
+    seconds, _ = script("-m", "data.demo", f"--voices={voices}", f"--takes={takes}", f"--out={here.folder / 'demo'}",
+                        f"--registry={here.folder / 'manifests.json'}")
+    return f"{35 * voices * takes:,} clips made in {seconds:.1f} s"
+
+
+def run(here: Here, name: str, *flags: str) -> tuple[float, CompletedProcess]:
+    """Run a script on the demo set, as `measure.script` does."""
+    if not (here.folder / "demo" / "train.json").exists():
+        raise Skipped("there is no demo set")
+    return script(name, "--manifest=demo", "--model=Res8", f"--registry={here.folder / 'manifests.json'}",
+                  f"--cache_dir={here.folder / 'cache'}", f"--runs_dir={here.folder / 'runs'}", *flags)
+
+
+def train_encoder(here: Here, name: str = "enc", *flags: str) -> str:
+    seconds, done = run(here, "TripletEncoder.py", f"--name={name}", "--recipe=fast", f"--num_steps={here.steps}",
+                        f"--step_freq={here.steps // 2}", f"--eval_freq={here.steps}",
+                        f"--eval_clips={50 if here.quick else 2000}", *flags)
+    config = json.loads((here.folder / "runs" / name / "config.json").read_text())
+    return (f"{here.steps} steps, --precision={config['arguments']['precision']}, "
+            f"dev {_figure(done, r'dev ([0-9.]+) %')} %, in {seconds:.1f} s")
+
+
+def start(here: Here) -> str:
+    """How long a training takes to the end of its first step, and its imports, each in a process of its own."""
+    imports, done = script("-c", "import sys, models.training.prepare, models.training.loop, models.training.tasks\n"
+                           "print(len(sys.modules))")
+    first, _ = run(here, "TripletEncoder.py", "--name=start", "--recipe=fast", "--num_steps=1", "--eval_clips=10")
+    return f"imports {imports:.1f} s ({done.stdout.strip()} modules), to the end of the first step {first:.1f} s"
+
+
+def teacher(here: Here) -> str:
+    """How many clips a second a teacher hears, of those that are installed."""
+    from models.teachers.models import PACKAGES, open_teacher
+
+    installed = [name for name, (module, _) in PACKAGES.items() if importlib.util.find_spec(module)]
+    if not installed:
+        raise Skipped(f"no teacher is installed ({', '.join(PACKAGES)})")
+    clips, _ = here.sounds[np.arange(min(32, len(here.sounds)))]
+    timed = {name: stopwatch(here, partial(open_teacher(name).embed, clips.numpy()), 0) for name in installed}
+    return ", ".join(f"{name} {len(clips) / timing.median:.0f} clips/s" for name, timing in timed.items())
+
+
+def spotting(here: Here) -> str:
+    """How fast long recordings are searched, which is done on the CPU: times real time, one thread and two."""
+    path = here.folder / "spotting.json"
+    size = ("--seconds=3", "--threads=1", "--repeats=1") if here.quick else ("--seconds=60", "--repeats=3")
+    script("-m", "benchmarks.spotting", "--models=Res8+constant", f"--json={path}", *size)
+    return "; ".join(", ".join(f"{key} {value}" for key, value in row.items())
+                     for row in json.loads(path.read_text())["rows"])
+
+
+def train_head(here: Here) -> str:
+    """On the encoder's frozen embeddings; and, with noise and masks, together with a new encoder."""
+    flags = ["--recipe=fast", "--batch_size=64", *(f"--{name}={here.steps}" for name in (
+        "num_steps", "eval_freq", "step_freq"))]
+    once, _ = run(here, "TripletClassifier.py", "--name=head", "--enc_name=enc", *flags)
+    anew, _ = run(here, "TripletClassifier.py", "--name=both", *flags, "--augment", "--spec_augment=light")
+    return f"frozen in {once:.1f} s; from scratch with noise and masks in {anew:.1f} s"
+
+
+def accuracy(here: Here, name: str, *flags: str) -> str:
+    """Of the encoder that was trained, or with the head on it, by a script that tests."""
+    seconds, done = run(here, name, "--name=enc", *flags)
+    found = _figure(done, r"Accuracy: ([\d.]+)")
+    if not here.quick and float(found) < 30:  # chance is 3 %
+        raise Failed(f"{found} % right after {here.steps} steps of training")
+    return f"{found} % right, in {seconds:.1f} s"
+
+
+def resumed(here: Here) -> str:
+    """How far a run that goes on from its middle comes from the weights of the one that was not interrupted."""
+    runs, last = here.folder / "runs", here.steps
+    if not (runs / "enc").is_dir():
+        raise Skipped("no encoder was trained")
+    shutil.copytree(runs / "enc", runs / "resumed")
+    for path in (runs / "resumed" / "checkpoints").glob(f"*-STEP-{last}.pt"):
+        path.unlink()
+    train_encoder(here, "resumed", "--resume")
+    states = [load_state(Run(runs, name).path("Res8", last)) for name in ("enc", "resumed")]
+    one, other = (np.concatenate([tensor.double().numpy().ravel() for key, tensor in state.items() if "conv" in key])
+                  for state in states)
+    if not np.isfinite([one, other]).all():
+        raise Failed("weights that are no numbers")
+    apart = np.abs(one - other).max() / np.abs(one).max()
+    found = "bitwise" if apart == 0 else f"not bitwise (weights differ by {apart:.1e} of the largest)"
+    return f"{found}, {last - last // 2} steps after step {last // 2}"
+
+
+def _figure(done: CompletedProcess, pattern: str) -> str:
+    found = re.search(pattern, done.stdout)
+    if found is None:
+        raise Failed(f"it printed no {pattern.split()[0]}")
+    return found[1]
 
 
 def _verdict(found: str, right: bool) -> str:

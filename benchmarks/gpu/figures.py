@@ -3,21 +3,26 @@
 The limit is the larger of two times: of the network's multiply-adds as large matrix products in the same arithmetic,
 and of moving each convolution's output five times, which is written, read by the next layer, and read twice and written
 once as gradients come back. Both are measured beside the steps. A step counts three forward passes.
+
+All parts of `benchmarks.gpu` share `Here`, where they run, its sounds, arithmetic and stopwatch.
 """
 
+import gc
 import itertools
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from benchmarks import measure
-from benchmarks.gpu.here import WIDTH, Here, arithmetic, copied, forget, limit, stopwatch, stopwatches
-from benchmarks.measure import Failed, multiply_adds, outputs, synchronise
-from benchmarks.step import PER_CLASS, settings
+from benchmarks.measure import Failed, multiply_adds, outputs, roofline, synchronise
+from benchmarks.step import PER_CLASS, SAMPLES, clips_of, settings
 from data.dataset import ResidentClips, loader
 from data.sampler import BalancedBatchSampler
 from models.encoders.build import make_encoder
@@ -27,6 +32,7 @@ from models.encoders.frontend import LogMel
 from models.runs.options.loss import LOSSES
 from models.training.faster import WARM
 
+WIDTH = 45
 PASSES = 5  # over a convolution's output
 
 
@@ -49,8 +55,90 @@ DATA = {"plain": {}, "masks": {"spec_augment": "full"}, "shift and speed": {"shi
         "--augment": {"shift": True, "augment": True}}
 
 
-def task_of(here: Here, model: str, way: Way, times: int = 1):
-    """The task of TripletEncoder.py with that way's flags, begun from seed 0, and a function that gives its batches."""
+@dataclass
+class Here:
+    """Where the parts run; on a CPU at a smaller size, and if ``quick`` so small that no time means anything."""
+
+    device: torch.device
+    quick: bool
+    folder: Path
+
+    def __post_init__(self):
+        self.gpu = self.device.type == "cuda"
+        self.classes, self.steps = (4, 4) if self.quick else (35, 200)  # steps: of a training by the scripts
+
+    @cached_property
+    def hiss(self) -> Path:
+        """A folder with a recording of noise for --augment."""
+        import soundfile
+
+        folder = self.folder / "hiss"
+        folder.mkdir(exist_ok=True)
+        soundfile.write(folder / "hiss.wav", 0.1 * np.random.default_rng(0).standard_normal(40_000), 16_000, "PCM_16")
+        return folder
+
+    @cached_property
+    def sounds(self):
+        """Gliding tones of all pitches that swell and fade in a little noise, whose embeddings are compared."""
+        rng, t, count = np.random.default_rng(0), np.arange(SAMPLES) / SAMPLES, 6 if self.quick else 96
+        pitch, glide, middle = (rng.uniform(*bounds, (count, 1)) for bounds in ((150, 3500), (-200, 200), (0.3, 0.7)))
+        tones = np.sin(2 * np.pi * (pitch + glide * t) * t) * np.exp(-(((t - middle) / 0.2) ** 2))
+        made = 32768 * (0.3 * tones + 0.005 * rng.standard_normal(tones.shape))
+        return clips_of(self.folder / "sounds.i16", made.astype(np.int16), self.classes)
+
+    @cached_property
+    def noise(self):
+        """Noise to train on for the times of steps."""
+        made = np.random.default_rng(0).integers(-3000, 3000, ((10 if self.quick else 200) * self.classes, SAMPLES),
+                                                 np.int16)
+        return clips_of(self.folder / "noise.i16", made, self.classes)
+
+
+@contextmanager
+def arithmetic(mode: str, matrices: bool = False) -> Iterator[None]:
+    """Convolutions, and with ``matrices`` matrix products too, in full float32 or in TF32, which is only compared."""
+    convolution, product = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = convolution.allow_tf32, product.allow_tf32, convolution.benchmark
+    convolution.allow_tf32, product.allow_tf32 = mode != "fp32", mode == "TF32" and matrices
+    convolution.benchmark = True  # as `fit`'s Trainer sets it
+    try:
+        yield
+    finally:
+        convolution.allow_tf32, product.allow_tf32, convolution.benchmark = before
+
+
+def limit(here: Here, mode: str) -> float:
+    """Multiply-adds a second of large matrix products in a mode's arithmetic, measured now."""
+    with arithmetic(mode, matrices=True):
+        bf16 = mode == "bf16" and not here.quick  # which some CPUs take a minute for
+        return roofline(here.device, torch.bfloat16 if bf16 else torch.float32)()
+
+
+def stopwatch(here: Here, work: Callable[[], object], seconds: float = 0.15) -> measure.Timing:
+    return stopwatches(here, {"": work}, seconds)[""]
+
+
+def stopwatches(here: Here, works: dict, seconds: float = 0.15) -> dict[str, measure.Timing]:
+    """Seconds of several things by name, warm, from blocks of repeats that last about ``seconds`` each, in turn."""
+    measure.in_turn(works, 1, here.device)  # warm
+    if here.quick:
+        return measure.in_turn(works, 1, here.device)
+    once = {name: timing.median for name, timing in measure.in_turn(works, 2, here.device).items()}
+    counts = {name: int(np.clip(seconds / took, 1, 100)) for name, took in once.items()}
+    return measure.in_turn(works, 5 if sum(once.values()) < 0.3 else 3, here.device, counts)
+
+
+def forget(here: Here) -> None:
+    """Free the memory of what was measured, so that the next part finds the GPU empty."""
+    gc.collect()
+    if here.gpu:
+        torch.cuda.empty_cache()
+
+
+def steps_of(here: Here, model: str, way: Way, times: int = 1) -> tuple[object, Callable, Callable]:
+    """The task of TripletEncoder.py with that way's flags, begun from seed 0, a function that does a step of it on
+    resident audio, without the loop, and one that does all but augmentation again and again, on one batch: what
+    ``--graph`` records."""
     from data.augment import NoiseBank
     from models.losses.build import make_loss
     from models.training.tasks import TripletTask
@@ -67,30 +155,26 @@ def task_of(here: Here, model: str, way: Way, times: int = 1):
     place(task, here.device, args.precision).train()
     sampler = BalancedBatchSampler(here.noise.manifest.label, [], here.classes, clips, num_steps=1_000_000)
     batches = iter(loader(ResidentClips.if_they_fit(here.noise, here.device), sampler))
-    return task, lambda: [part.to(here.device, non_blocking=True) for part in next(batches)]
-
-
-def steps_of(here: Here, model: str, way: Way, times: int = 1) -> tuple[object, Callable, Callable]:
-    """The task, a function that does a step of it on resident audio, without the loop, and one that does all but
-    augmentation again and again, on one batch: what ``--graph`` records."""
-    task, batch = task_of(here, model, way, times)
     made = task.configure_optimizers()
     optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
 
-    def learn(prepared) -> None:
+    def prepared() -> tuple:
+        return task.prepare([part.to(here.device, non_blocking=True) for part in next(batches)])
+
+    def learn(batch: tuple) -> None:
         with arithmetic(way.arithmetic):
-            loss, task.figures = (task.recorded or task.learn)(*prepared)
+            loss, task.figures = (task.recorded or task.learn)(*batch)
             if task.recorded is None:
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
 
     def once() -> None:
-        learn(task.prepare(batch()))
+        learn(prepared())
         schedule.step()
         task.done += 1
 
-    return task, once, partial(learn, task.prepare(batch()))
+    return task, once, partial(learn, prepared())
 
 
 def fallen_back(task) -> str:
@@ -101,7 +185,8 @@ def fallen_back(task) -> str:
 
 
 def compared(here: Here, model: str, ways: dict[str, Way], times: int = 1) -> list[dict[str, object]]:
-    """A row for each way, timed in turn: the first steps, a step, what of it follows augmentation, and the limit."""
+    """A row for each way of a training step at ``times`` the paper's batch, timed in turn: the first steps, a step,
+    what of it follows augmentation, and the limit."""
     torch.compiler.reset()  # else those of earlier parts count against the number of times that one may compile
     rows, built = {}, {}
     for name, way in ways.items():
@@ -136,22 +221,20 @@ def compared(here: Here, model: str, ways: dict[str, Way], times: int = 1) -> li
 
 
 def least(here: Here, model: str, mode: str) -> float:
-    """The time that a step's arithmetic or its memory traffic takes at least, seconds a clip."""
+    """The time that a step's arithmetic or its memory traffic takes at least, seconds a clip; how fast memory is is
+    measured now, by copying."""
     encoder = make_encoder(model, WIDTH)
+    source = torch.zeros(1 << (30 if here.gpu else 24), dtype=torch.uint8, device=here.device)
+    target = torch.empty_like(source)
+    copied = 2 * len(source) / stopwatch(here, lambda: target.copy_(source)).median  # bytes a second
     moved = PASSES * (2 if mode == "bf16" else 4) * sum(values for values, _ in outputs(encoder))  # bytes
-    return max(3 * multiply_adds(encoder) / limit(here, mode), moved / copied(here))
-
-
-def steps(here: Here, model: str, names=tuple(WAYS), times: int = 1) -> list[dict[str, object]]:
-    """A training step in ways of these names, at ``times`` the paper's batch."""
-    return compared(here, model, {name: (WAYS | COMPILED)[name] for name in names}, times)
+    return max(3 * multiply_adds(encoder) / limit(here, mode), moved / copied)
 
 
 def data(here: Here) -> list[dict[str, object]]:
     """A step of Res8 with each augmentation over one without."""
     rows = compared(here, "Res8", {name: Way(flags={"graph": True} | flags) for name, flags in DATA.items()})
-    plain = rows[0]["step"]
-    return [{key: row[key] for key in ("way", "clips", "step")} | {"step / plain": row["step"].over(plain)}
+    return [{key: row[key] for key in ("way", "clips", "step")} | {"step / plain": row["step"].over(rows[0]["step"])}
             for row in rows]
 
 

@@ -8,11 +8,10 @@ import pytest
 import torch
 
 from benchmarks.gpu import __main__ as gpu
-from benchmarks.gpu import checks, figures, scripts
-from benchmarks.gpu.here import Here, Skipped
-from benchmarks.measure import Failed, script
+from benchmarks.gpu import checks, figures
+from benchmarks.gpu.figures import Here
+from benchmarks.measure import Failed, Skipped, script
 from data import augment
-from models.losses import triplet
 from models.neighbours import knn
 from models.runs.options.loss import LOSSES
 from models.training import masks
@@ -36,15 +35,16 @@ def report(monkeypatch, tmp_path, capsys):
 def test_every_line_runs_on_a_cpu_and_comes_out_as_markdown_and_json(report, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda module, dynamic: lambda x: module(x))  # a minute of a CPU's time
     last = "bf16, padded, compiled, graph"
+    compiled = {last: figures.COMPILED[last]}
     few = {name: figures.DATA[name] for name in ("plain", "masks", "--augment")}
     monkeypatch.setattr(figures, "DATA", few)
     code, printed, parts = report(
         ("embeddings", lambda here: checks.embeddings(here, "Res8")), ("mining", checks.mining),
         ("augmentation", checks.augmentation), ("kNN", checks.neighbours), ("TF32", checks.places),
-        ("agreement", lambda here: figures.agreement(here, {last: figures.COMPILED[last]})),
-        ("steps", lambda here: figures.steps(here, "Res8", ("fp32", last)), "A step"),
+        ("agreement", lambda here: figures.agreement(here, compiled)),
+        ("steps", lambda here: figures.compared(here, "Res8", {"fp32": figures.WAYS["fp32"]} | compiled), "A step"),
         ("data", figures.data, "Augmentation"), ("losses", figures.losses, "Losses"),
-        ("rates", lambda here: figures.embedding(here, "Res8"), "Embedding"), ("spotting", scripts.spotting))
+        ("rates", lambda here: figures.embedding(here, "Res8"), "Embedding"), ("spotting", checks.spotting))
     assert code == 0 and printed.rstrip().endswith("parts: 11 passed, 0 failed, 0 skipped"), printed
     steps, data, losses, rates = (part["rows"] for part in parts if part["table"])
     assert [row["way"] for row in steps] == ["fp32", f"{last} (NOT RECORDED)"]
@@ -115,7 +115,7 @@ def second_call(module, name, change, at, monkeypatch):
 
 @pytest.mark.parametrize(("module", "name", "change", "at", "check", "message"), [
     (knn, "_search_by_torch", lambda found: (found[0], found[1] // 2), 1, checks.neighbours, "differ"),
-    (triplet, "mine", lambda found: (found[0].roll(1), found[1]), 2, checks.mining, "negatives differ"),
+    (checks, "mine", lambda found: (found[0].roll(1), found[1]), 2, checks.mining, "negatives differ"),
     (masks, "send", lambda tensor: tensor + 1, 3, checks.augmentation, "full masks"),
     (augment.Reverb, "_heard", lambda wet: wet.roll(1), 2, checks.augmentation, r"rooms by [0-9.]+e-01")])
 def test_another_result_on_the_device_fails(here, monkeypatch, module, name, change, at, check, message):
@@ -144,8 +144,8 @@ def test_a_script_that_fails_gives_its_last_line(tmp_path):
 
 def test_the_scripts_train_resume_and_test_the_demo_set(here):
     with pytest.raises(Skipped, match="no demo set"):
-        scripts.train_encoder(here)
-    assert "105 clips" in scripts.demo(here)
-    assert "4 steps, --precision=32" in scripts.train_encoder(here)
-    assert scripts.resumed(here) == "bitwise, 2 steps after step 2"
-    assert "% right" in scripts.test_encoder(here)
+        checks.train_encoder(here)
+    assert "105 clips" in checks.demo(here)
+    assert "4 steps, --precision=32" in checks.train_encoder(here)
+    assert checks.resumed(here) == "bitwise, 2 steps after step 2"
+    assert "% right" in checks.accuracy(here, "infer_train.py")
