@@ -46,21 +46,16 @@ class Cell:
     @property
     def name(self) -> str:
         """What every cell has, then what differs from the defaults: a result's key."""
-        batch, *changes = self.setting
-        return "-".join(filter(None, [self.manifest, self.model, self.method, f"{self.steps}x{batch}", *changes,
-                                      self.words, f"seed{self.seed}"]))
-
-    @property
-    def setting(self) -> list[str]:
-        """Its batches, then what differs from the defaults."""
-        parts = [f"{self.batch_classes}x{self.per_class}", *[self.loss] * (self.loss != "triplet"),
-                 *[self.recipe] * (self.recipe != "fast"), *["augment"] * self.augment]
+        parts = [self.manifest, self.model, self.method, f"{self.steps}x{self.batch_classes}x{self.per_class}",
+                 *[self.loss] * (self.loss != "triplet"), *[self.recipe] * (self.recipe != "fast"),
+                 *["augment"] * self.augment]
         for name in ("fraction", "width", "data_probs", "shares", "mining", "margin"):
             value = getattr(self, name)
             if value != (MARGINS.get(self.loss, Cell.margin) if name == "margin" else getattr(Cell, name)):
                 values = value if isinstance(value, tuple) else [value]
                 parts.append(name + "_".join(f"{one:g}" if isinstance(one, float) else str(one) for one in values))
-        return parts + [flag.lstrip("-").replace("=", "").replace("/", "_") for flag in self.extra]
+        parts += [flag.lstrip("-").replace("=", "").replace("/", "_") for flag in self.extra]
+        return "-".join(filter(None, [*parts, self.words, f"seed{self.seed}"]))
 
     @property
     def title(self) -> str:
@@ -140,9 +135,3 @@ def test_command(cell: Cell, more: Iterable[str] = (), tag: str = "", manifest: 
     if cell.method in ("knn", "shots"):
         return ["infer_train.py", *flags, *more]
     return ["infer_notl.py", *flags, f"--cl_name={cell.name}{tag}", f"--cl_step={cell.steps}", *more]
-
-
-def flags_of(protocol: dict) -> list[str]:
-    """Those of infer_train.py, but for its ``--manifest``."""
-    return ["--shots", *map(str, protocol["shots"]), f"--repeats={protocol['repeats']}", "--enroll",
-            *protocol["enroll"], *(["--unknown", *protocol["unknown"]] if protocol["unknown"] else [])]

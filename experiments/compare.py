@@ -115,7 +115,15 @@ def main(args: argparse.Namespace) -> int:
     # The cells.
     corpus = session.open_corpus(args, SPLITS)
     enrolling = protocol_of(args, corpus) if args.shots_manifest else None
-    todo = cells_of(args, corpus, loop.protocol_name(enrolling) if enrolling else "")
+    classes = min(args.batch_classes, len(corpus.labels))
+    epoch = max(1, len(corpus.splits["train"]) // (classes * args.per_class))
+    steps = {*(args.steps or ()), *(epochs * epoch for epochs in args.epochs or ())} or {480}
+    todo = cells.grid(
+        args.methods, steps=sorted(steps), seed=args.seeds, model=args.models, manifest=[args.manifest],
+        loss=args.losses, data_probs=args.data_probs, mining=args.mining, margin=args.margins, width=args.widths,
+        augment=[value == "on" for value in args.augment], fraction=args.fractions, recipe=[args.recipe],
+        batch_classes=[classes], per_class=[args.per_class], extra=[tuple(args.extra)],
+        shares=[tuple(args.shares or ())], words=[loop.protocol_name(enrolling) if enrolling else ""])
 
     # What is known of them, of the same data and arguments.
     data, path = loop.Data.of(args), args.out / "compare.json"
@@ -157,9 +165,8 @@ def results_of(args: argparse.Namespace, data: loop.Data) -> tuple[dict[str, dic
 
 def protocol_of(args: argparse.Namespace, trained: Corpus) -> dict:
     """How words that no encoder heard are enrolled: labels to ``enroll`` and ``unknown`` of ``manifest``; ``shots``
-    clips of each, in ``repeats`` random draws; ``content``, a hash of the clips; ``cohort`` None, for scores are
-    normalised by the encoder's own training. Raises UserError for words that the set lacks or has too few clips of, or
-    that the encoders learn from ``trained``."""
+    clips of each, in ``repeats`` random draws; a hash of the clips; ``cohort`` None, for scores are normalised by the
+    encoder's training. Raises UserError: too few clips of a word, or one that the encoders learn from ``trained``."""
     corpus = load_corpus(args.shots_manifest, ("train", "test"), args.registry)
     chosen = choose_words(corpus.labels, args.enroll, args.unknown, args.shots_manifest)
     check_clips(corpus.splits["train"], corpus.splits["test"], *chosen, max(args.shots))
@@ -173,23 +180,9 @@ def protocol_of(args: argparse.Namespace, trained: Corpus) -> dict:
             "content": hashlib.sha1(loop.content_of(corpus.splits).encode()).hexdigest()}
 
 
-def cells_of(args: argparse.Namespace, corpus: Corpus, words: str) -> list[cells.Cell]:
-    """The cells that the flags ask for; ``words`` is the name of the protocol of shots."""
-    classes = min(args.batch_classes, len(corpus.labels))
-    epoch = max(1, len(corpus.splits["train"]) // (classes * args.per_class))
-    steps = {*(args.steps or ()), *(epochs * epoch for epochs in args.epochs or ())} or {480}
-    return cells.grid(
-        args.methods, steps=sorted(steps), seed=args.seeds, model=args.models, manifest=[args.manifest],
-        loss=args.losses, data_probs=args.data_probs, mining=args.mining, margin=args.margins, width=args.widths,
-        augment=[value == "on" for value in args.augment], fraction=args.fractions, recipe=[args.recipe],
-        batch_classes=[classes], per_class=[args.per_class], extra=[tuple(args.extra)],
-        shares=[tuple(args.shares or ())], words=[words])
-
-
 def make_fraction(manifest: str, fraction: float, registry: Path, folder: Path) -> None:
     """Register ``<manifest>-<fraction>``, of joined sets each, in ``folder/manifests.json``: dev and test as they are,
-    of each class's training clips the first of a fixed random order, at least two, so a smaller share lies in a larger.
-    """
+    of a class's training clips the first of a fixed random order, at least two, so a smaller share lies in a larger."""
     for part in parts_of(manifest, registry):
         corpus, entry, kept = load_corpus(part, registry=registry), registered(part, registry), []
         train = corpus.splits["train"]

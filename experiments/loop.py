@@ -1,5 +1,4 @@
-"""The loop over cells: each is trained and tested by the scripts, goes on where it was, and leaves a result in
-compare.json, which belongs to its data and arguments."""
+"""The loop over cells: each is trained and tested by the scripts, and leaves a result in compare.json."""
 
 import csv
 import hashlib
@@ -28,8 +27,7 @@ LOOKS = 6  # at the dev set in a training
 
 @dataclass(frozen=True)
 class Data:
-    """What a comparison trains and tests on: hashes of the manifests, and of the held-out words that encoders are
-    looked at with; and the set's folder of noise."""
+    """What a comparison trains and tests on: hashes of its manifests and held-out words, and its folder of noise."""
 
     content: str
     new_words: str | None = None
@@ -137,8 +135,7 @@ class Loop:
         self.precision = [f"--precision={args.precision}"] if args.precision else []
 
     def run(self, todo: list[Cell]) -> list[str]:
-        """Train and test cells, each after the one that has its encoder, and add each result to compare.json. Returns
-        what went wrong, a line a cell."""
+        """Train and test cells, and add each result to compare.json. Returns what went wrong, a line a cell."""
         problems = []
         for cell in todo:
             try:
@@ -152,7 +149,7 @@ class Loop:
                 print(f"{cell.name}: {right} ({result['seconds'] / 60:.1f} min)", flush=True)
             except UserError as error:
                 problems.append(str(error))
-                print(problems[-1], flush=True)
+                print(error, flush=True)
         return problems
 
     def looks(self, cell: Cell) -> bool:
@@ -184,11 +181,15 @@ class Loop:
         self.script(cell, cells.train_command(cell, more, self.tag(cell)))
 
     def test(self, cell: Cell) -> dict:
-        """Test a trained cell. Returns its result, as compare.json has it."""
+        """Test a trained cell. Returns its result, as compare.json has it; of looks at one step the last counts."""
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
         folder, manifest, more, kind = self.folder(cell), cell.data, [], "head"
         if cell.method == "shots":
-            manifest, more = self.enrolling["manifest"], cells.flags_of(self.enrolling)
-            kind = "shots-unknown" if self.enrolling["unknown"] else "shots"
+            words, manifest, kind = self.enrolling, self.enrolling["manifest"], "shots"
+            more = ["--shots", *map(str, words["shots"]), f"--repeats={words['repeats']}", "--enroll", *words["enroll"]]
+            if words["unknown"]:
+                more, kind = [*more, "--unknown", *words["unknown"]], "shots-unknown"
         elif cell.method == "knn":
             more, kind = ["--k", "5", *(str(k) for k in self.args.ks if k != 5)], "knn"  # of 5, the table's accuracy
         flags = [*more, *self.flags(cell.fraction != 1 and cell.method != "shots")]
@@ -199,7 +200,11 @@ class Loop:
         if Data.of(self.args) != self.data:
             raise UserError(f"{cell.name}: the data changed since this comparison began; run the same command again")
         facts, looks = written["facts"], self.looks(cell)
-        curve = _curve(folder, NEW_WORDS if looks else "dev_accuracy")
+        events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0})
+        events.Reload()
+        seconds, right = ({event.step: event.value for event in events.Scalars(name)}
+                          for name in ("seconds", NEW_WORDS if looks else "dev_accuracy"))
+        curve = [(step, round(seconds[step], 2), round(value, 6)) for step, value in sorted(right.items())]
         precision = self.precision or ["--precision=bf16"] * (config["arguments"]["precision"] == "bf16")
         result = {"name": cell.name, "cell": cell.to_dict(), "seconds": curve[-1][1], "data": self.data.content,
                   "curve": curve, "versions": written["versions"], "threads": config.get("threads"),
@@ -213,8 +218,12 @@ class Loop:
             return result | self.classified(cell, written, Path(f"{stem}.csv"))
         if heard := facts.get("enrolled_words_trained_on"):
             raise UserError(f"{cell.name}: its encoder was trained on {', '.join(heard)}; --enroll words never heard")
+        # Figures are means, named as they are, and deviations over the draws.
+        figures = [{"scores": one["method"], "shots": one["shots"]} | {
+            key.removesuffix("_mean"): round(value, 6) for key, value in one.items()
+            if key not in ("method", "shots") and value is not None} for one in written["results"]]
         return result | {"protocol": self.enrolling, "clips": [facts["known_clips"], facts["unknown_clips"]],
-                         "shots": [_rounded(one) for one in written["results"]]}
+                         "shots": figures}
 
     def classified(self, cell: Cell, written: dict, path: Path) -> dict:
         """The figures of the test set, and which clips were right."""
@@ -249,20 +258,3 @@ class Loop:
             last = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1]
             reason = last.partition("error: ")[2] or last
             raise UserError(f"{cell.name}: {reason if code > 0 else f'ended by signal {-code}'} ({path})")
-
-
-def _rounded(one: dict) -> dict:
-    """A line of figures of infer_train.py --shots: means by their own names, deviations over the draws with theirs."""
-    return {"scores": one["method"], "shots": one["shots"]} | {
-        key.removesuffix("_mean"): round(value, 6) for key, value in one.items()
-        if key not in ("method", "shots") and value is not None}
-
-
-def _curve(folder: Path, tag: str) -> list[tuple[int, float, float]]:
-    """Step, seconds of training and figure of each look of a training; of a step seen twice the last counts."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0})
-    events.Reload()
-    seconds, figures = ({event.step: event.value for event in events.Scalars(name)} for name in ("seconds", tag))
-    return [(step, round(seconds[step], 2), round(value, 6)) for step, value in sorted(figures.items())]

@@ -1,7 +1,4 @@
-"""Words that no encoder heard: a table for each protocol of several comparisons.
-
-    python -m experiments.new_words RESULTS...
-"""
+"""Words that no encoder heard: a table for each protocol of several comparisons."""
 
 import argparse
 from pathlib import Path
@@ -19,7 +16,7 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> int:
-    runs: dict[str, dict] = {}
+    runs = {}
     for path in args.results:
         for name, result in loop.read(path).items():
             if runs.setdefault(name, result) != result:

@@ -79,7 +79,7 @@ def shared(cell: Cell, names: Iterable[str], unused: dict) -> list[str]:
 
 def by_setting(runs: Iterable[dict]) -> dict[Cell, dict[int, dict]]:
     """Runs by cell, whose seed is 0, and by seed."""
-    grouped: dict[Cell, dict[int, dict]] = {}
+    grouped = {}
     for run in runs:
         cell = cells.from_dict(run["cell"])
         grouped.setdefault(replace(cell, seed=0), {})[cell.seed] = run
@@ -161,10 +161,8 @@ def heard(runs: Sequence[dict]) -> list[str]:
 
 
 def words_markdown(runs: Iterable[dict]) -> str:
-    """A table of words never heard for each protocol; "" for none. Raises UserError for seeds of different data.
-
-    Figures are means ± standard deviation over seeds, each seed's a mean over the draws of enrolled clips.
-    """
+    """A table of words never heard for each protocol, means over seeds, of each seed over the draws of enrolled clips;
+    "" for none. Raises UserError for seeds of different data."""
     groups: dict[tuple, list[dict]] = {}
     for run in (run for run in runs if "shots" in run):  # of a table all were tested and looked at with the same clips
         groups.setdefault((run["cell"]["words"], tuple(run["clips"]), run.get("new_words_set")), []).append(run)
@@ -193,16 +191,13 @@ def _of_protocol(runs: list[dict]) -> str:
                               "plain" if scores == "embedding" else scores.removeprefix("embedding, "),
                               *(spread([100 * one[key] for one in ones]) for key in figures)])
     alike = shared(kinds[0], [name for name in names if name not in (*varying, "shares")], {})
-    return "\n".join([f"{_describe(runs[0])} Encoders: {', '.join(alike)}. Per cent, mean ± standard deviation over "
-                      "seeds.", "", *table(found), *heard(runs)]) + "\n"
-
-
-def _describe(run: dict) -> str:
-    protocol, (known, unknown) = run["protocol"], run["clips"]
+    protocol, (known, unknown) = runs[0]["protocol"], runs[0]["clips"]
     enrolled, rejected = (", ".join(words) if len(words) <= 5 else f"{len(words)} words"
                           for words in (protocol["enroll"], protocol["unknown"]))
-    return (f"Words never heard, {run['cell']['words']}: {enrolled} enrolled, {known:,} test clips of them"
-            + (f" and {unknown:,} to reject, of {rejected}" if unknown else "")
-            + f"; means over {protocol['repeats']} draws of the enrolled clips"
-            + (f", scores normalised by clips of {protocol['cohort'] or 'what each encoder was trained on'}"
-               if any(one["scores"] != "embedding" for one in run["shots"]) else "") + ".")
+    about = (f"Words never heard, {runs[0]['cell']['words']}: {enrolled} enrolled, {known:,} test clips of them"
+             + (f" and {unknown:,} to reject, of {rejected}" if unknown else "")
+             + f"; means over {protocol['repeats']} draws of the enrolled clips"
+             + (f", scores normalised by clips of {protocol['cohort'] or 'what each encoder was trained on'}"
+                if any(one["scores"] != "embedding" for one in runs[0]["shots"]) else "") + ".")
+    return "\n".join([f"{about} Encoders: {', '.join(alike)}. Per cent, mean ± standard deviation over seeds.", "",
+                      *table(found), *heard(runs)]) + "\n"
