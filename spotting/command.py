@@ -28,18 +28,14 @@ def add_channel(parser: argparse._ActionsContainer) -> None:
                         help="which channel to hear where there are several, the first is 1 (default: their mean)")
 
 
-def add_selection(parser: argparse.ArgumentParser) -> None:
-    """The flags that choose among hits."""
+def add_hits(parser: argparse.ArgumentParser) -> None:
+    """The flags that choose among hits, and say how they are given to other programs and kept."""
     parser.add_argument("--threshold", type=_threshold, action="append", metavar="[WORD=]T",
                         help="the least score of a hit of a word, or of any; several times (default: each word's own)")
     parser.add_argument("--all_words", action="store_true",
                         help="also tell a word where another one is further above its threshold (default: the best)")
     parser.add_argument("--pause", type=not_negative, default=0.0, metavar="S",
                         help="seconds after a hit in which no other one may begin, of any word (default: 0)")
-
-
-def add_output(parser: argparse.ArgumentParser) -> None:
-    """The flags that say how hits are given to other programs and kept."""
     parser.add_argument("--json", action="store_true",
                         help="print a line of JSON a hit, of a stream with the clock's time at the word's end")
     parser.add_argument("--keep", type=Path, metavar="DIR",

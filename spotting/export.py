@@ -61,7 +61,10 @@ def main(args: argparse.Namespace) -> int:
     exported, bare = replace(load_onnx(args.out, content), cohort=None), replace(embedder, cohort=None)
     clips = made_up_clips(embedder.facts.clip_samples)
     if files:
-        clips = np.concatenate([clips, recorded_clips(files, embedder.facts)])
+        found = examine(files[::-(-len(files) // CHECKED)], embedder.facts.clip_seconds)
+        warn(*(f"left out {one}" for one in found if isinstance(one, str)))
+        clips = np.stack([*clips, *(embedder.facts.clip_of(decode(one.path, one.offset, one.duration))
+                                    for one in found if not isinstance(one, str))])
     largest = max(float(np.abs(exported(part) - bare(part)).max()) for part in (clips, clips[-1:]))
     if not largest <= MOST:
         raise UserError(f"{args.out}: not written: its embeddings differ by up to {largest:.1e} from torch's")
@@ -70,14 +73,6 @@ def main(args: argparse.Namespace) -> int:
     print(f"{len(clips)} clips: largest difference from torch {largest:.1e} (at most {MOST:g})")
     print(f"wrote {args.out}: {embedder.facts}, {len(content) / 1e6:.1f} MB")
     return 0
-
-
-def recorded_clips(files: list[str], facts: Facts) -> np.ndarray:
-    """(N, S) int16, the loudest stretch of each of up to `CHECKED` recordings."""
-    found = examine(files[::-(-len(files) // CHECKED)], facts.clip_seconds)
-    warn(*(f"left out {one}" for one in found if isinstance(one, str)))
-    return np.array([facts.clip_of(decode(one.path, one.offset, one.duration)) for one in found
-                     if not isinstance(one, str)], np.int16).reshape(-1, facts.clip_samples)
 
 
 def made_up_clips(length: int) -> np.ndarray:

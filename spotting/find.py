@@ -19,7 +19,7 @@ from data.base.errors import UserError, exit_cleanly
 from data.base.files import check_output, write_atomically
 from data.base.values import channels, sample_rate
 from data.sources.textgrids import as_textgrid
-from spotting.command import add_channel, add_hop, add_output, add_selection, check_kept, open_words, warn
+from spotting.command import add_channel, add_hits, add_hop, check_kept, open_words, warn
 from spotting.encoders.load import add_encoder
 from spotting.hits import Hit, paused, search
 from spotting.sound.blocks import PCM, files_of, open_file, open_raw
@@ -52,8 +52,7 @@ def parse_args(argv=None) -> argparse.Namespace:
                              "was found is written too if the search is interrupted")
     add_channel(parser)
     add_hop(parser)
-    add_selection(parser)
-    add_output(parser)
+    add_hits(parser)
     raw = parser.add_argument_group("raw samples", "What comes on standard input.")
     raw.add_argument("--rate", type=sample_rate, default=16_000, help="samples a second (default: 16000)")
     raw.add_argument("--channels", type=channels, default=1, help="(default: 1)")
@@ -67,7 +66,11 @@ def main(args: argparse.Namespace) -> int:
     # Flags, words, encoder.
     recordings, left_out = inputs(args.recordings)
     if args.out:
-        check_ending(args.out, len(recordings))
+        if args.out.suffix not in ENDINGS:
+            raise UserError(f"--out {args.out}: ends in none of {', '.join(ENDINGS)}, which say the format")
+        if len(recordings) > 1 and args.out.suffix in (".TextGrid", ".txt"):
+            raise UserError(f"--out {args.out}: a {args.out.suffix} file is about one recording, and {len(recordings)} "
+                            "are named; give one, or choose .csv or .json")
         check_kept("--out", args.out, [args.words, *recordings])
         check_output(args.out)
     words, embedder, hop = open_words(args)
@@ -158,15 +161,6 @@ def show_row(cells: Sequence[str], widths: Sequence[int]) -> None:
                     for i, (cell, width) in enumerate(zip(cells, widths, strict=True))).rstrip(), flush=True)
 
 
-def check_ending(path: Path, recordings: int) -> None:
-    """Raise UserError for an ending that is none of `ENDINGS`, or whose format holds one recording only."""
-    if path.suffix not in ENDINGS:
-        raise UserError(f"--out {path}: ends in none of {', '.join(ENDINGS)}, which say the format")
-    if recordings > 1 and path.suffix in (".TextGrid", ".txt"):
-        raise UserError(f"--out {path}: a {path.suffix} file is about one recording, and {recordings} are named; give "
-                        "one, or choose .csv or .json")
-
-
 def write_hits(path: Path, found: Sequence[Found], words: Sequence[str], complete: bool) -> None:
     """Write hits in the format of the ending; where none were found, too. ``words`` are all that were looked for;
     ``complete`` is whether all of the recordings was heard, which JSON says."""
@@ -178,7 +172,13 @@ def write_hits(path: Path, found: Sequence[Found], words: Sequence[str], complet
             file.writelines(f"{hit.start:.6f}\t{hit.end:.6f}\t{' '.join(hit.word.split())} {hit.score:.3f}\n"
                             for _, hit in hits)
         elif path.suffix == ".TextGrid":
-            file.write(textgrid([hit for _, hit in hits], words, max([0.001, *(f.seconds for f in found)])))
+            tiers = {word: [] for word in words}
+            for _, hit in sorted(hits, key=lambda entry: entry[1].start):
+                end = tiers[hit.word][-1][2] if tiers[hit.word] else 0.0
+                tiers[hit.word].append((f"{hit.score:.3f}", max(hit.start, end), hit.end))
+            # One of zero padding may end after the recording.
+            ends = [0.001, *(f.seconds for f in found), *(hit.end for _, hit in hits)]
+            file.write(as_textgrid(tiers, max(ends)))
         else:
             json.dump({"complete": complete, "words": list(words), "recordings": [
                 {"recording": f.recording, "seconds": round(f.seconds, 3), "hits": [
@@ -186,15 +186,6 @@ def write_hits(path: Path, found: Sequence[Found], words: Sequence[str], complet
                      "score": round(hit.score, 6)} for hit in f.hits]} for f in found]},
                 file, indent=1, ensure_ascii=False)
             file.write("\n")
-
-
-def textgrid(hits: Sequence[Hit], words: Sequence[str], seconds: float) -> str:
-    """Hits as a TextGrid of so many seconds, or more where one of zero padding ends after the recording."""
-    tiers = {word: [] for word in words}
-    for hit in sorted(hits, key=lambda hit: hit.start):
-        end = tiers[hit.word][-1][2] if tiers[hit.word] else 0.0
-        tiers[hit.word].append((f"{hit.score:.3f}", max(hit.start, end), hit.end))
-    return as_textgrid(tiers, max([seconds, *(hit.end for hit in hits)]))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import itertools
 import queue
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from data.audio.decoding import SAMPLE_RATE, check_channel, chosen
 from data.base.errors import UserError, exit_cleanly
 from data.base.values import positive
-from spotting.command import add_channel, add_hop, add_output, add_selection, open_words, warn
+from spotting.command import add_channel, add_hits, add_hop, open_words, warn
 from spotting.encoders.load import add_encoder
 from spotting.hits import Hit, paused
 from spotting.sound.blocks import at_16_khz
@@ -39,8 +39,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument("--devices", action="store_true", help="list the microphones and end")
     parser.add_argument("--seconds", type=positive, help="listen for so long (default: until Ctrl-C)")
     add_channel(parser)
-    add_selection(parser)
-    add_output(parser)
+    add_hits(parser)
     add_hop(parser)
     add_encoder(parser, "the one that the words were enrolled with")
     return parser.parse_args(argv)
@@ -55,7 +54,7 @@ def main(args: argparse.Namespace) -> int:
     words, embedder, hop = open_words(args)
 
     recent = Recent(args.keep)
-    with Microphone(args.device, args.channel) as microphone:
+    with closing(Microphone(args.device, args.channel)) as microphone:
         if not args.json:
             print(f"listening to {microphone.name} for {', '.join(words.names)}; end with Ctrl-C", flush=True)
         count, name = 0, time.strftime("%Y%m%d-%H%M%S")
@@ -112,7 +111,7 @@ def devices(sounddevice) -> list[str]:
 
 
 class Microphone:
-    """A recording device, by number or part of its name, open while the context lasts; None takes the system's.
+    """A recording device, by number or part of its name, open until it is closed; None takes the system's.
 
     ``begun`` is when its first sample was recorded, by `time.monotonic`. Raises UserError: no such device, it has no
     such channel, or it cannot be opened.
@@ -145,10 +144,7 @@ class Microphone:
                 return channels, rate
         raise ValueError(f"it takes neither {fewest} nor {most} channels at {SAMPLE_RATE} or {own_rate} Hz")
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
+    def close(self) -> None:
         self._stream.close()
 
     def _take(self, data, frames, _, status) -> None:

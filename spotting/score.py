@@ -65,7 +65,13 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> int:
     # Flags, words, encoder.
-    check_flags(args)
+    if (args.noise is None) != (args.snr is None):
+        raise UserError("--noise and --snr belong together: a folder of noise, and decibels such as 10")
+    if (args.words is None) == (args.enroll_from is None):
+        raise UserError("WORDS and --enroll_from: give the file of words, or recordings to draw words from")
+    for ending in (".json", ".png") if args.out else ():
+        command.check_kept("--out", Path(f"{args.out}{ending}"), [args.positives, *filter(None, [args.words])])
+        check_output(Path(f"{args.out}{ending}"))
     words = read_words(args.words) if args.words else None
     negatives, positives = files_of(args.negatives, "--negatives", warn), find_positives(args.positives)
     noise = Noise(args.noise, args.snr, args.seed, warn) if args.noise else None
@@ -99,17 +105,6 @@ def main(args: argparse.Namespace) -> int:
     warn(*remarks.lines(every))
     report(args, tested, np.array([label for label, *_ in positives]), best, background, embedder.facts)
     return 0
-
-
-def check_flags(args: argparse.Namespace) -> None:
-    """Raise UserError for flags that contradict, or outputs that cannot be written."""
-    if (args.noise is None) != (args.snr is None):
-        raise UserError("--noise and --snr belong together: a folder of noise, and decibels such as 10")
-    if (args.words is None) == (args.enroll_from is None):
-        raise UserError("WORDS and --enroll_from: give the file of words, or recordings to draw words from")
-    for ending in (".json", ".png") if args.out else ():
-        command.check_kept("--out", Path(f"{args.out}{ending}"), [args.positives, *filter(None, [args.words])])
-        check_output(Path(f"{args.out}{ending}"))
 
 
 def draw_words(args, embedder, hop):

@@ -13,6 +13,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -246,9 +247,6 @@ def load_onnx(path: Path, content: bytes | None = None) -> Embedder:
     def run(output: str, waveforms: np.ndarray) -> np.ndarray:
         return session.run([output], {"waveforms": waveforms.astype(np.float32) / np.float32(32768)})[0]
 
-    def embed(waveforms: np.ndarray) -> np.ndarray:
-        return run("embeddings", waveforms)
-
     def floats(name: str) -> np.ndarray:
         return np.frombuffer(base64.b64decode(about[name]), "<f4")
 
@@ -264,7 +262,7 @@ def load_onnx(path: Path, content: bytes | None = None) -> Embedder:
             raise ValueError(f"its cohort {cohort}")
         shared = Shared(lambda samples: run("rows", samples[None])[0], floats("weight").reshape(facts.width, -1),
                         floats("bias"), rows_of(facts.clip_samples)) if facts.context_seconds else None
-        wanted, found = floats("probe")[None], embed(probe(facts.clip_samples))
+        wanted, found = floats("probe")[None], run("embeddings", probe(facts.clip_samples))
         if not found.shape == wanted.shape == (1, facts.width) or not np.abs(found - wanted).max() <= PROBE_MOST:
             raise ValueError(f"by onnxruntime {onnxruntime.__version__} it does not give its encoder's embeddings")
     except Exception as error:  # onnxruntime has a class of its own for every kind of damage
@@ -272,4 +270,4 @@ def load_onnx(path: Path, content: bytes | None = None) -> Embedder:
             raise
         raise UserError(f"{path}: cannot be used ({type(error).__name__}: {' '.join(str(error).split())[:100]}); "
                         f"{_AGAIN}") from None
-    return Embedder(facts, embed, SHARED_BATCH if shared else BATCH, cohort, shared)
+    return Embedder(facts, partial(run, "embeddings"), SHARED_BATCH if shared else BATCH, cohort, shared)

@@ -32,29 +32,35 @@ def scene(rng, said, seconds=6.0):
     return sound
 
 
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    """The folder of a run "tiny": a Res8 with random weights, but batch norms that know such sounds, which is enough
-    to tell these words apart."""
+def untrained(folder, name, compression="log", context=0.0):
+    """The folder of a run: a Res8 with random weights, but batch norms that know such sounds, which is enough to tell
+    these words apart. Its clips have ``context`` seconds on both sides of a second."""
     import torch
 
     from models.encoders.build import make_encoder
-    from models.encoders.frontend import LogMel
+    from models.encoders.frontend import LogMel, settings
     from models.runs.checkpoints import Run
 
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
-    encoder = make_encoder("Res8", 45)
+    encoder = make_encoder("Res8", 45, compression=compression)
     for module in encoder.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 1.0
-    sounds = [scene(rng, [(i % 6, 0.4 * rng.random())] if i % 4 else [], 1.4)[:RATE] for i in range(48)]
+    sounds = [scene(rng, [(i % 6, 2 * context + 0.4 * rng.random())] if i % 4 else [], 1.4 + context)
+              [:round(RATE * (1 + 2 * context))] for i in range(48)]
     with torch.no_grad():
-        encoder(LogMel().eval()(torch.from_numpy(np.stack(sounds)).float()))
-    run = Run(tmp_path_factory.mktemp("spotting") / "runs", "tiny")
+        encoder(LogMel(compression).eval()(torch.from_numpy(np.stack(sounds)).float()))
+    run = Run(folder / "runs", name)
     run.save({"Res8": encoder}, {}, 1, 1)
-    run.write_config({"model": "Res8", "hidden_size": 45, "clip_seconds": 1.0})
+    run.write_config({"model": "Res8", "hidden_size": 45, "clip_seconds": 1 + 2 * context}
+                     | ({"frontend": settings(compression)} if context else {}))
     return run.folder
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    return untrained(tmp_path_factory.mktemp("spotting"), "tiny")
 
 
 @pytest.fixture(scope="session")

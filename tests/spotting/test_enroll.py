@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from spotting.words.recordings import speech_span
 from spotting.words.words_file import read_words
 from tests.conftest import refused
 from tests.sounds import noise, record
@@ -183,3 +184,13 @@ def test_what_another_process_wrote_meanwhile_is_kept(run, spotter, tmp_path, wo
     monkeypatch.setattr(command, "enrol", slowly)
     refused(enroll(run, spotter, out, *["--add"] * add, clips=spotter.said), str(out), "another process")
     assert out.read_text() == "what another wrote"
+
+
+def test_the_span_of_speech_is_where_it_was_put():
+    rng = np.random.default_rng(0)
+    sound = 3 * rng.standard_normal(32_000)
+    sound[8_000:16_000] += 3000 * rng.standard_normal(8_000)
+    sound[24_000:24_100] += 9000  # a click
+    start, end = speech_span(sound.astype(np.int16))
+    assert start == pytest.approx(0.5, abs=0.02) and end == pytest.approx(1.0, abs=0.02)
+    assert speech_span(np.zeros(1600, np.int16)) == (0.0, 0.1)

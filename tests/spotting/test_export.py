@@ -9,9 +9,11 @@ import torch
 
 from data.base.errors import UserError
 from data.base.files import file_digest
-from models.encoders.frontend import SETTINGS, settings
+from models.encoders.build import make_encoder
+from models.encoders.frontend import SETTINGS, LogMel, settings
 from models.runs.checkpoints import Run, load_state
 from spotting.encoders.load import load_onnx, load_torch, sealed
+from spotting.encoders.plain import Folded, PlainLogMel, log1p
 from spotting.export import export
 from tests.conftest import refused
 from tests.spotting.conftest import RATE, scene
@@ -54,8 +56,6 @@ def test_the_file_says_what_it_is_and_has_no_complex_numbers(tiny, exported):
 
 
 def test_res15_of_another_length(tmp_path):
-    from models.encoders.build import make_encoder
-
     torch.manual_seed(0)
     run = Run(tmp_path, "r")
     run.save({"Res15": make_encoder("Res15", 8)}, {}, 3, 1)
@@ -133,3 +133,32 @@ def test_an_encoder_that_gives_no_numbers_finds_nothing_in_silence(run, tiny, sp
     torch.save(state, nan.path("Res8", 1))
     refused(run("spotting.enroll", "--clips", spotter.clips, "--out", tmp_path / "w.json", "--encoder", nan.folder),
             "Res8-STEP-1.pt", "not numbers")
+
+
+@pytest.mark.parametrize("compression", ["log", "constant"])
+@pytest.mark.parametrize("samples", [16_000, 15_999, 8_000, 12_345, 24_000])
+def test_the_plain_front_end_is_the_front_end(samples, compression):
+    x = torch.from_numpy(clips(6, samples)).double() / 32768
+    assert x.shape[1] == samples
+    frontend = LogMel(compression).eval().double()
+    plain, wanted = PlainLogMel(frontend, samples)(x), frontend(x)
+    assert plain.shape == wanted.shape and torch.allclose(plain, wanted, atol=1e-7)
+
+
+@pytest.mark.parametrize(("model", "width", "embedding"), [("Res8", 45, None), ("Res8", 15, 24), ("Res15", 9, None)])
+def test_folding_changes_no_embedding_whatever_the_batch_norms(model, width, embedding):
+    encoder, generator = make_encoder(model, width, embedding).eval(), torch.Generator().manual_seed(1)
+    for module in encoder.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.uniform_(-1, 1, generator=generator)
+            module.running_var.uniform_(0.2, 3, generator=generator)
+    x = torch.randn(3, 64, 112, generator=generator)
+    with torch.no_grad():
+        wanted = encoder(x)
+        assert (Folded(encoder)(x) - wanted).abs().max() < 1e-5 * wanted.abs().max()
+
+
+def test_a_logarithm_of_little_more_than_one_is_exact():
+    x = torch.cat([torch.zeros(1), torch.logspace(-30, 8, 4001)])
+    wanted = torch.log1p(x.double())
+    assert ((log1p(x).double() - wanted).abs() <= 4e-7 * wanted).all()

@@ -1,5 +1,6 @@
 """Words in sound that comes piece by piece: the hits of `spotting.find`, whatever the pieces."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,13 +8,14 @@ import pytest
 import soundfile
 
 from data.base.errors import UserError
+from models.context import SHARED
 from spotting import load_words
 from spotting.encoders.load import load_torch
 from spotting.hits import Hit, PeakPicker, search
 from spotting.sound.blocks import Sound
 from spotting.stream import Early, Recent
 from spotting.words.words_file import read_words
-from tests.spotting.conftest import RATE, scene
+from tests.spotting.conftest import RATE, scene, untrained
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +109,27 @@ def test_early_tells_one_hit_for_each_peak(seed):
     for peak, top in zip(told, wanted, strict=True):
         assert peak == top or (peak.last < top.last and peak.score < top.score)
     assert sum(peak == top for peak, top in zip(told, wanted, strict=True)) > len(told) / 2
+
+
+def test_find_and_streams_give_the_same_where_windows_share_their_work(run, spotter, tmp_path):
+    """Window by window: tests/models/encoders/test_context.py."""
+    enrolled = tmp_path / "words.json"
+    assert run("spotting.enroll", "--clips", spotter.clips, "--out", enrolled, "--background", spotter.background,
+               "--encoder", untrained(tmp_path, "context", SHARED, 0.2)).code == 0
+    made = scene(np.random.default_rng(5), [(i % 3, at) for i, at in enumerate(np.arange(0.3, 20, 1.9))], 20.0)
+    sound = (32768 * made).astype(np.int16)
+    soundfile.write(tmp_path / "sound.wav", sound, RATE)
+    done = run("spotting.find", enrolled, tmp_path / "sound.wav", "--json", "--all_words")
+    assert done.code == 0, done.error
+    expected = [json.loads(line) for line in done.out.splitlines()]
+    listener, found = load_words(enrolled, all_words=True), []
+    for part in np.array_split(sound, 77):
+        found += listener.feed(part)
+    found += listener.finish()
+    for at in np.arange(0.3, 20, 3 * 1.9):  # bed is the first of three sounds, 0.6 s long
+        assert any(same["word"] == "bed" and abs((same["start"] + same["end"]) / 2 - at - 0.3) < 0.25
+                   for same in expected), at
+    for hit, same in zip(sorted(found, key=lambda hit: (hit.start, hit.word)),
+                         sorted(expected, key=lambda same: (same["start"], same["word"])), strict=True):
+        assert (hit.word, hit.start) == (same["word"], pytest.approx(same["start"], abs=1e-3))
+        assert hit.score == pytest.approx(same["score"], abs=1e-4)
