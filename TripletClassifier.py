@@ -8,17 +8,8 @@ from functools import partial
 
 from data.base.errors import UserError, exit_cleanly
 from data.base.values import count, whole
-from models.runs.options.common import add_data, add_model, add_run, repeated
-from models.runs.options.recipe import (
-    HEAD,
-    add_augmentation,
-    add_per_class,
-    add_recipe,
-    resolve_recipe,
-    varied,
-)
-from models.runs.options.training import add_checkpoints, add_init, add_parallel
-from models.runs.parser import Parser
+from models.runs.options import training
+from models.runs.options.common import Parser, add_data, add_model, add_run, repeated
 
 
 def parse_args(argv=None):
@@ -28,23 +19,22 @@ def parse_args(argv=None):
     add_run(parser, "name of the run: runs/NAME gets its checkpoints and logs")
     add_data(parser)
     add_model(parser)
-    add_init(parser, ", where encoder and head are trained together")
+    training.add_init(parser, ", where encoder and head are trained together")
     frozen = parser.add_argument_group("frozen encoder")
     frozen.add_argument("--enc_name", help="run of the encoder (default: --name, where --enc_step is given)")
     frozen.add_argument("--enc_step", type=whole,
                         help="step of its checkpoint (default: the newest with --enc_name, else train from scratch)")
-    training = parser.add_argument_group("batches and head")
-    training.add_argument("--num_classes", type=count,
-                          help="classes of the head; must be the manifest's number of labels (default: that)")
-    training.add_argument("--batch_size", type=count, default=128, help="clips in a batch (default: 128)")
-    training.add_argument("--batch_classes", type=count,
-                          help="draw batches of so many classes x --per_class clips instead, as TripletEncoder.py does "
-                               "(default: off, clips at random)")
-    add_per_class(training, ", with --batch_classes")
-    add_recipe(parser, HEAD)
-    add_augmentation(parser, HEAD)
-    add_checkpoints(parser)
-    add_parallel(parser)
+    batches = parser.add_argument_group("batches and head")
+    batches.add_argument("--num_classes", type=count,
+                         help="classes of the head; must be the manifest's number of labels (default: that)")
+    batches.add_argument("--batch_size", type=count, default=128, help="clips in a batch (default: 128)")
+    batches.add_argument("--batch_classes", type=count,
+                         help="draw batches of so many classes x --per_class clips instead, as TripletEncoder.py does "
+                              "(default: off, clips at random)")
+    training.add_per_class(batches, ", with --batch_classes")
+    training.add_recipe(parser, training.HEAD)
+    training.add_augmentation(parser, training.HEAD)
+    training.add_course(parser)
     return parser.parse(argv)
 
 
@@ -54,7 +44,7 @@ def resolve(args, run, before):
     from models.runs.checkpoints import Run
 
     frozen = args.enc_step is not None or args.enc_name is not None
-    resolve_recipe(args, HEAD if frozen else None)
+    training.resolve_recipe(args, training.HEAD if frozen else None)
     if not frozen:
         return find_initial(args) if not run.begun() else None
     encoder_run = Run(args.runs_dir, args.enc_name or args.name, "--enc_name")
@@ -85,7 +75,7 @@ def main(args) -> int:
 
     from data.dataset import Shuffled
     from data.sampler import BalancedBatchSampler
-    from models.encoders.head import ClassificationNet
+    from models.encoders.build import ClassificationNet
     from models.runs.checkpoints import encoder_digest
     from models.training.loop import fit
     from models.training.tasks import ClassifierTask
@@ -105,7 +95,7 @@ def main(args) -> int:
                f"{args.model} {args.embedding_size}-d and head from scratch", task, sampler)
 
     # training; a frozen encoder embeds clips once that are the same at every step
-    data = train if varied(args) or not frozen else task.embedded_once(train, ready.device)
+    data = train if training.varied(args) or not frozen else task.embedded_once(train, ready.device)
     loop = fit(task, run, data, sampler, ready.device, lambda: task.accuracy(dev))
     parallel.leave()
     if loop.stopped_by is not None:

@@ -8,17 +8,9 @@ from functools import partial
 
 from data.base.errors import exit_cleanly
 from data.base.values import count, positive, whole
-from models.runs.options.common import add_data, add_model, add_run, repeated
-from models.runs.options.loss import NONE, add_loss, add_teacher, resolve_loss
-from models.runs.options.recipe import (
-    add_augmentation,
-    add_per_class,
-    add_recipe,
-    resolve_recipe,
-)
+from models.runs.options import training
+from models.runs.options.common import Parser, add_data, add_model, add_run, repeated
 from models.runs.options.testing import add_k
-from models.runs.options.training import LIKE_TEACHER, NEW_WORDS, add_checkpoints, add_eval, add_init, add_parallel
-from models.runs.parser import Parser
 
 
 def parse_args(argv=None):
@@ -27,26 +19,23 @@ def parse_args(argv=None):
     add_run(parser, "name of the run: runs/NAME gets its checkpoints and logs")
     add_data(parser)
     add_model(parser)
-    add_init(parser)
-    training = parser.add_argument_group("batches and loss")
-    training.add_argument("--batch_classes", type=count, default=35,
-                          help="classes in a batch, all of them if there are fewer (default: 35)")
-    add_per_class(training)
-    training.add_argument("--data_probs", type=int, choices=range(7), default=0,
-                          help="how a batch's classes are drawn: 0 uniformly, 1 phonetically near, 2 in proportion to "
-                               "their clips, 3 batches of 0 and 1 in turn at random, 4 of 0 and 2, 5 of 1 and 2, 6 of "
-                               "all three (default: 0)")
-    training.add_argument("--shares", type=positive, nargs="+", metavar="SHARE",
-                          help="with --manifest a+b: what share of a batch's classes comes from each set, in any unit, "
-                               "where they are drawn uniformly; a word of several sets counts to the first (default: "
-                               "all words alike)")
-    add_loss(training)
-    add_teacher(parser)
-    add_recipe(parser)
-    add_augmentation(parser)
-    add_checkpoints(parser)
-    add_eval(parser)
-    add_parallel(parser)
+    training.add_init(parser)
+    batches = parser.add_argument_group("batches and loss")
+    batches.add_argument("--batch_classes", type=count, default=35,
+                         help="classes in a batch, all of them if there are fewer (default: 35)")
+    training.add_per_class(batches)
+    batches.add_argument("--data_probs", type=int, choices=range(7), default=0,
+                         help="how a batch's classes are drawn: 0 uniformly, 1 phonetically near, 2 in proportion to "
+                              "their clips, 3 batches of 0 and 1 in turn at random, 4 of 0 and 2, 5 of 1 and 2, 6 of "
+                              "all three (default: 0)")
+    batches.add_argument("--shares", type=positive, nargs="+", metavar="SHARE",
+                         help="with --manifest a+b: what share of a batch's classes comes from each set, in any unit, "
+                              "where they are drawn uniformly; a word of several sets counts to the first (default: "
+                              "all words alike)")
+    training.add_loss(parser, batches)
+    training.add_recipe(parser)
+    training.add_augmentation(parser)
+    training.add_course(parser, chooses=True)
     after = parser.add_argument_group("classification")
     add_k(after)
     after.add_argument("--cl", action="store_true",
@@ -65,8 +54,8 @@ def resolve(args, run, before):
     """Fill in the flags that recipe and loss set; the encoder to begin with, if --init_from names one."""
     from models.encoders.load import find_initial
 
-    resolve_recipe(args)
-    resolve_loss(args)
+    training.resolve_recipe(args)
+    training.resolve_loss(args)
     return find_initial(args) if not run.begun() else None
 
 
@@ -80,7 +69,7 @@ def main(args) -> int:
     run, train, dev = ready.run, ready.train, ready.dev
 
     from models.encoders.device import search_device
-    from models.losses.build import make_loss
+    from models.losses import make_loss
     from models.runs import session
     from models.teachers.lessons import attend
     from models.training.loop import fit
@@ -102,9 +91,9 @@ def main(args) -> int:
 
     # training and evaluations: neighbours among the training clips vote, or pairs of new words are told apart
     if ready.new_words is not None:
-        what, look = NEW_WORDS, partial(task.auroc, ready.new_words)
-    elif args.loss == NONE:
-        what, look = LIKE_TEACHER, partial(task.agreement, dev, lessons.dev)
+        what, look = training.NEW_WORDS, partial(task.auroc, ready.new_words)
+    elif args.loss == training.NONE:
+        what, look = training.LIKE_TEACHER, partial(task.agreement, dev, lessons.dev)
     else:
         what, look = "dev", partial(task.accuracy, train, dev, search_device(ready.device, args.classify_gpu))
     then = partial(after_checkpoint, args, run, task, dev)
@@ -123,9 +112,9 @@ def main(args) -> int:
 
 def after_checkpoint(args, run, task, dev, loop):
     """Write dev embeddings for TensorBoard's projector (--save_emb), and train heads on the checkpoints (--cl)."""
-    from models.encoders.embedding import embed_clips
+    from models.encoders.build import embed_clips
     from models.report.plots import list_for_projector, write_projector
-    from models.training.heads import train_heads
+    from models.training.loop import train_heads
 
     if args.save_emb:
         folder = run.folder / "tensorboard"

@@ -2,9 +2,8 @@
 
 from data.base.errors import UserError, exit_cleanly
 from data.base.values import whole
-from models.runs.options.common import add_data, add_model, add_run
+from models.runs.options.common import Parser, add_data, add_model, add_run
 from models.runs.options.testing import add_k, add_test
-from models.runs.parser import Parser
 
 
 def parse_args(argv=None):
@@ -38,13 +37,11 @@ def main(args) -> int:
     head_step, head_config = head_run.step(HEAD, args.cl_step, "--cl_step"), head_run.config()
     run, step = session.encoder_of_head(args, head_run, head_step, head_config)
     corpus = session.open_corpus(args, ("train", "test"))
-    session.check_labels(args, corpus, head_config, head_run)
-    if args.add_prior:
-        check_balanced(head_config, head_run)
+    check_head(args, corpus, head_config, head_run)
     config = find_encoder(args, run, step)
 
     # encoder, head and clips
-    from models.encoders.head import ClassificationNet
+    from models.encoders.build import ClassificationNet
     from models.report.outcome import Subject
     from models.runs.checkpoints import load_module
     from models.runs.provenance import tell_changed, tell_seen
@@ -66,7 +63,7 @@ def test_head(subject, head, normalise: bool) -> None:
     """Classify the test clips by the head; ``normalise`` their embeddings as in its training."""
     import numpy as np
 
-    from models.encoders.head import add_prior, head_scores
+    from models.encoders.build import add_prior, head_scores
     from models.report.outcome import Outcome
     from models.report.tables import report, save_arrays
 
@@ -82,31 +79,30 @@ def test_head(subject, head, normalise: bool) -> None:
     if args.save:
         save_arrays(subject.out, outcome.stem, test_embeddings=embeddings, test_labels=test.manifest.label,
                     predictions=outcome.predicted)
-    if args.html:
-        write_html(subject, outcome, result, embeddings)
+    if args.html:  # the clips to listen to beside the mistakes are nearest by the cosine of embeddings
+        from models.enrolment.enrol import unit
+        from models.neighbours import classify
+        from models.report.page.content import page_of_clips
+        from models.report.page.page import write_page
+        from models.report.plots import map_of
+
+        train, embeddings = subject.clips["train"], unit(embeddings)
+        nearest = classify(subject.embed("train"), train.manifest.label, embeddings, 1)
+        pictures = {"map": map_of(outcome.stem, embeddings, test.manifest, outcome.predicted)}
+        write_page(args.html, page_of_clips(outcome, result, test, train, nearest, pictures), args.html_mb)
 
 
-def check_balanced(config: dict, run) -> None:
-    """Raise UserError unless a head was trained on batches of equally many clips a class, as far as is known."""
-    if not config.get("arguments", {}).get("batch_classes"):
+def check_head(args, corpus, config: dict, run) -> None:
+    """Raise UserError unless a data set's labels are those that a head was trained on and, for --add_prior, its batches
+    were of equally many clips a class, as far as is known."""
+    if config.get("labels", corpus.labels) != corpus.labels:
+        raise UserError(f"--manifest {args.manifest} has other labels than the head of run {run.name!r}; test it on "
+                        "the data it was trained on")
+    if args.add_prior and not config.get("arguments", {}).get("batch_classes"):
         raise UserError(f"--add_prior: the head of run {run.name!r} was " + (
             "trained on clips at random, so its scores have the words' frequencies already; leave --add_prior out"
             if "arguments" in config else "not trained by this program, which does not know what frequencies its "
                                           "scores have; leave --add_prior out"))
-
-
-def write_html(subject, outcome, result, embeddings) -> None:
-    """The page of --html; the clips to listen to beside the mistakes are nearest by the cosine of embeddings."""
-    from models.enrolment.enrol import unit
-    from models.neighbours.knn import classify
-    from models.report.page.clips import page_of_clips
-    from models.report.page.page import write_page
-    from models.report.plots import map_of
-
-    test, train, embeddings = subject.clips["test"], subject.clips["train"], unit(embeddings)
-    nearest = classify(subject.embed("train"), train.manifest.label, embeddings, 1)
-    pictures = {"map": map_of(outcome.stem, embeddings, test.manifest, outcome.predicted)}
-    write_page(subject.args.html, page_of_clips(outcome, result, test, train, nearest, pictures), subject.args.html_mb)
 
 
 if __name__ == "__main__":

@@ -4,10 +4,8 @@ With --shots, only a few training clips of each class are enrolled, as one would
 """
 
 from data.base.errors import exit_cleanly
-from models.runs.options.common import add_data, add_model, add_run
-from models.runs.options.enrolment import add_enrolment, check_enrolment
-from models.runs.options.testing import add_k, add_test
-from models.runs.parser import Parser
+from models.runs.options.common import Parser, add_data, add_model, add_run
+from models.runs.options.testing import add_enrolment, add_k, add_test, check_enrolment
 
 
 def parse_args(argv=None):
@@ -81,7 +79,7 @@ def test_new_words(subject, run) -> None:
     """How well distances tell words apart that the data set holds out, as --eval new_words measures while training."""
     from data.sampler import spread
     from models.report import new_words
-    from models.report.enrol_report import tell_trained
+    from models.report.new_words import tell_trained
     from models.runs.provenance import tell_seen
 
     args, clips = subject.args, subject.clips["new words"]
@@ -96,8 +94,7 @@ def test_new_words(subject, run) -> None:
 
 def test_all_clips(subject) -> None:
     """All training clips vote on every test clip."""
-    from models.neighbours.knn import check_k, classify_each, few_clips
-    from models.neighbours.pairs import count_pairs
+    from models.neighbours import check_k, classify_each, count_pairs, few_clips
     from models.report.outcome import Outcome
     from models.report.plots import map_of, plot
     from models.report.tables import report, save_arrays
@@ -124,7 +121,7 @@ def test_all_clips(subject) -> None:
                     test_embeddings=embedded["test"], test_labels=test.manifest.label, predictions=found.labels)
     drawn = plot(out, outcome.stem, embedded["test"], test.manifest, pairs, predicted=found.labels) if pairs else None
     if args.html:
-        from models.report.page.clips import page_of_clips
+        from models.report.page.content import page_of_clips
         from models.report.page.page import write_page
 
         drawn = drawn or {"map": map_of(outcome.stem, embedded["test"], test.manifest, found.labels)}

@@ -35,7 +35,7 @@ def differing(found: np.ndarray, expected: np.ndarray, train: np.ndarray, querie
 def compare(train: int, args: argparse.Namespace) -> list[dict[str, object]]:
     from sklearn.neighbors import NearestNeighbors
 
-    from models.neighbours.knn import knn_search
+    from models.neighbours import knn_search
 
     arrays = embeddings(train, args.width, 0), embeddings(args.queries, args.width, 1)
     searches = {FAISS: lambda: knn_search(*arrays, args.k)[1],

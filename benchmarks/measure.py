@@ -124,7 +124,7 @@ def machine(device=None) -> dict[str, str]:
     """What a figure depends on beside the code; of a GPU, with ``device`` a torch device."""
     import torch
 
-    from models.runs.versions import versions
+    from models.runs.checkpoints import versions
 
     info = Path("/proc/cpuinfo")
     text = info.read_text() if info.exists() else ""

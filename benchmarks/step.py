@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks import measure
 from benchmarks.measure import FRAMES, multiply_adds, roofline, synchronise
 from models.runs.options.common import MODELS
-from models.runs.options.recipe import RECIPES
+from models.runs.options.training import RECIPES
 
 PER_CLASS = {"Res8": 10, "Res15": 4, "Quartz": 10}
 CLASSES, CLIPS, SAMPLES = 35, 1400, 16_000
@@ -39,8 +39,7 @@ def clips_of(path: Path, samples: np.ndarray, classes: int):
 def settings(recipe: str, model: str, per_class: int, **changes) -> argparse.Namespace:
     """The arguments of TripletEncoder.py that its task takes: its defaults, without masks, and ``changes``."""
     import TripletEncoder
-    from models.runs.options.loss import resolve_loss
-    from models.runs.options.recipe import resolve_recipe
+    from models.runs.options.training import resolve_loss, resolve_recipe
 
     args = TripletEncoder.parse_args(["--name=benchmark", "--manifest=noise", f"--model={model}", f"--recipe={recipe}",
                                       f"--per_class={per_class}", "--spec_augment=off", "--step_freq=1000000",
@@ -93,7 +92,7 @@ def train(args, model: str) -> list[dict[str, float]]:
     from models.encoders.build import make_encoder
     from models.encoders.device import pick_device
     from models.runs.checkpoints import Run
-    from models.runs.options.recipe import best_precision
+    from models.runs.options.training import best_precision
     from models.training.loop import fit
 
     device, encoder = pick_device(args.gpu), make_encoder(model, 45)
@@ -117,7 +116,7 @@ def plain(args, model: str) -> list[dict[str, float]]:
     import torch
 
     from models.encoders.build import embed, make_encoder
-    from models.losses.triplet import triplet_loss
+    from models.losses import triplet_loss
 
     device = torch.device("cuda", args.gpu) if args.gpu < torch.cuda.device_count() else torch.device("cpu")
     encoder, rate = make_encoder(model, 45).to(device), roofline(device)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import product
 
-from models.runs.options.loss import LOSSES
+from models.runs.options.training import LOSSES
 
 METHODS = ("ce", "knn", "head", "shots")
 _AFTER = {"knn": "kNN", "head": "head", "shots": "enrolled words"}  # what an encoder's loss is followed by

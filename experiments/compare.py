@@ -25,8 +25,7 @@ from experiments import cells, loop, summary
 from models.enrolment.enrol import check_clips, choose_words
 from models.runs import session
 from models.runs.options.common import MODELS
-from models.runs.options.loss import LOSSES, MINING
-from models.runs.options.recipe import RECIPES
+from models.runs.options.training import LOSSES, MINING, RECIPES
 
 # What --extra cannot say, since a flag of the comparison does, or it sees to it alike for all cells.
 TAKEN = {"name", "manifest", "model", "recipe", "num_steps", "num_epochs", "batch_classes", "per_class", "seed", "ties",

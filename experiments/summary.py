@@ -9,7 +9,7 @@ from itertools import accumulate
 from data.base.errors import UserError
 from experiments import cells
 from experiments.cells import MARGINS, METHODS, OF_LOSS, Cell
-from models.runs.options.loss import LOSSES
+from models.runs.options.training import LOSSES
 
 SETTINGS = ("loss", "recipe", "augment", "fraction", "width", "data_probs", "shares", "mining", "margin", "extra")
 FIGURES = {"accuracy": "accuracy", "auroc": "AUROC", "equal_error_rate": "equal-error rate",

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from data.base.errors import UserError
-from data.manifests.manifest import Utterance, write_manifest
+from data.manifests.manifest import Manifest, Utterance, write_manifest
 from data.manifests.registry import register
 from tests.sounds import record
 
@@ -34,6 +34,15 @@ def golden():
     """Figures measured on the original, by name."""
     with np.load(HERE / "golden.npz") as figures:
         return dict(figures)
+
+
+@pytest.fixture(scope="session")
+def noise(golden):
+    """The waveforms (4, 16000) that the original's spectrograms and embeddings of noise are of."""
+    import torch
+
+    waveforms = (np.random.RandomState(0).randn(4, 16000) * 0.1).astype(np.float32)
+    return torch.from_numpy(waveforms * (np.arange(16000) < golden["noise_len"][:, None]))
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +68,15 @@ def write_set(folder, name, registry=None, **splits):
         write_manifest(folder / f"{split}.json", utterances)
     register(name, **{split: folder / f"{split}.json" for split in ("train", "dev", "test")}, registry=registry)
     return registry
+
+
+def manifest_of(label, names=None, offset=0.0, speaker=None, file=None) -> Manifest:
+    """Of N clips of classes (N,), a second each, by default each of a recording of its own; none of these is there."""
+    n = len(label)
+    names = names or [f"word{c}" for c in range(max(label, default=0) + 1)]
+    return Manifest(Path("test.json"), names, [f"/clips/{i}.wav" for i in range(n)],
+                    np.asarray(range(n) if file is None else file, np.int32), np.arange(n) * offset, np.ones(n),
+                    np.asarray(label, np.int32), np.full(n, speaker, object))
 
 
 def unit(rng: np.random.Generator, *shape: int) -> np.ndarray:

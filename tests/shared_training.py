@@ -15,12 +15,10 @@ from data.dataset import Clips, scale
 from data.manifests.corpus import load_corpus
 from data.sampler import BalancedBatchSampler
 from models import parallel
-from models.encoders.build import make_encoder
-from models.encoders.head import ClassificationNet
-from models.losses.build import make_loss
+from models.encoders.build import ClassificationNet, make_encoder
+from models.losses import make_loss
 from models.runs.checkpoints import Run
-from models.runs.options.loss import LOSSES
-from models.runs.options.recipe import RECIPES
+from models.runs.options.training import LOSSES, RECIPES
 from models.training.loop import fit
 from models.training.tasks import ClassifierTask, TripletTask
 

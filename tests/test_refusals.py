@@ -2,9 +2,12 @@
 
 import json
 
+import pytest
+
+from data.base.files import ROOT
 from data.manifests.manifest import Utterance
 from data.manifests.registry import read_registry, register
-from tests.conftest import TRAIN, infer, refused, write_set
+from tests.conftest import TRAIN, refused, write_set
 
 
 def test_the_tracked_registry_tells_how_to_make_what_is_missing(run, runs):
@@ -14,25 +17,31 @@ def test_the_tracked_registry_tells_how_to_make_what_is_missing(run, runs):
             "data.libriwords")
 
 
-def test_wrong_width_and_model(encoder, run, words, runs):
-    refused(infer(run, words, runs, "--hidden_size=45"), "--hidden_size 45", "12", "enc")
-    refused(infer(run, words, runs, model="Res15"), "no checkpoint of Res15")
-
-
-def test_wrong_number_of_classes(encoder, run, words, runs):
-    refused(run("TripletClassifier", "--name=new", f"--runs_dir={runs}", *words.flags, "--model=Res8",
-                "--num_classes=7"), "--num_classes 7", "6")
+@pytest.mark.parametrize(("script", "flags", "parts"), [
+    ("infer_train", ["--name=enc", "--hidden_size=45"], ["--hidden_size 45", "12", "enc"]),
+    ("infer_train", ["--name=enc", "--model=Res15"], ["no checkpoint of Res15"]),
+    ("TripletClassifier", ["--num_classes=7"], ["--num_classes 7", "6"]),
+    ("TripletEncoder", ["--augment", f"--noise_dir={ROOT / 'docs'}"], [str(ROOT / "docs"), "--noise_dir"]),
+    ("TripletEncoder", ["--loss=angular_prototypical", "--per_class=1"], ["--per_class 1"]),
+    ("TripletEncoder", ["--loss=supcon", "--batch_classes=1"], ["--batch_classes 1"]),
+    ("TripletEncoder", ["--loss=none"], ["--loss none", "--teacher"]),
+    *(("TripletEncoder", ["--loss=none", "--teacher=x.onnx", *more], ["--loss none", "--shares"])
+      for more in (["--shares", "1", "2"], ["--data_probs=2"])),
+    ("TripletEncoder", ["--compression=constant", "--clip_seconds=0.4"], ["--clip_seconds 0.4", "context"]),
+    *(("TripletEncoder", ["--model=Res15", mode], ["modes of Res8", "Res15"])
+      for mode in ("--parts=2", "--compression=constant")),
+    ("TripletEncoder", ["--model=Quartz", "--hidden_size=6", "--embedding_size=7"],
+     ["--hidden_size 6 contradicts --embedding_size: "])])
+def test_flags_that_contradict_what_there_is_or_one_another(script, flags, parts, encoder, run, words, runs):
+    before = sorted(runs.iterdir())
+    refused(run(script, "--name=new", f"--runs_dir={runs}", *words.flags, "--model=Res8", *flags), *parts)
+    assert sorted(runs.iterdir()) == before
 
 
 def test_a_runs_folder_that_cannot_be_written(run, words, tmp_path):
     (tmp_path / "file").write_text("not a folder")
     refused(run("TripletEncoder", "--name=new", f"--runs_dir={tmp_path / 'file'}", *words.flags, *TRAIN),
             str(tmp_path / "file"))
-
-
-def test_noise_that_is_not_there(run, words, runs, tmp_path):
-    refused(run("TripletEncoder", "--name=new", f"--runs_dir={runs}", *words.flags, *TRAIN, "--augment",
-                f"--noise_dir={tmp_path}"), str(tmp_path), "--noise_dir")
 
 
 def test_bad_clips_that_are_left_out_count_for_nothing_in_a_prior(run, words, tmp_path):

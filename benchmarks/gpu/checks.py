@@ -22,18 +22,14 @@ from benchmarks.gpu.figures import WIDTH, Here, arithmetic, stopwatch
 from benchmarks.measure import Failed, Skipped
 from data.augment import NoiseBank, Reverb, babble, band_limit, change_gain, change_speed, time_shift
 from data.dataset import scale
-from models.encoders.build import make_encoder
+from models.encoders.build import ClassificationNet, WaveformEncoder, embed_clips, head_scores, make_encoder
 from models.encoders.device import place
-from models.encoders.embedding import embed_clips
 from models.encoders.frontend import LogMel
-from models.encoders.head import ClassificationNet, head_scores
-from models.encoders.waveform import WaveformEncoder
-from models.losses.triplet import mine, positive_pairs, squared_distances, triplet_loss
-from models.neighbours.knn import knn_search
+from models.losses import mine, positive_pairs, squared_distances, triplet_loss
+from models.neighbours import knn_search
 from models.runs.checkpoints import Run, load_state
-from models.runs.options.loss import MINING
-from models.training.masks import MASKS, SpectrogramMasks
-from models.training.vocal_tract import VocalTracts
+from models.runs.options.training import MINING
+from models.training.masks import MASKS, SpectrogramMasks, VocalTracts
 
 # By how much values of unit embeddings may move: any of them in float32 and by the company in a batch, their root mean
 # square in bfloat16, whose eight bits move single values of a trained encoder by 5e-3 on a CPU too.

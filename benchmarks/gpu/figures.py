@@ -25,12 +25,11 @@ from benchmarks.measure import Failed, multiply_adds, outputs, roofline, synchro
 from benchmarks.step import PER_CLASS, SAMPLES, clips_of, settings
 from data.dataset import ResidentClips, loader
 from data.sampler import BalancedBatchSampler
-from models.encoders.build import make_encoder
+from models.encoders.build import BATCH, BATCH_GPU, embed_clips, make_encoder
 from models.encoders.device import place
-from models.encoders.embedding import BATCH, BATCH_GPU, embed_clips
 from models.encoders.frontend import LogMel
-from models.runs.options.loss import LOSSES
-from models.training.faster import WARM
+from models.runs.options.training import LOSSES
+from models.training.step import WARM
 
 WIDTH = 45
 PASSES = 5  # over a convolution's output
@@ -140,7 +139,7 @@ def steps_of(here: Here, model: str, way: Way, times: int = 1) -> tuple[object, 
     resident audio, without the loop, and one that does all but augmentation again and again, on one batch: what
     ``--graph`` records."""
     from data.augment import NoiseBank
-    from models.losses.build import make_loss
+    from models.losses import make_loss
     from models.training.tasks import TripletTask
 
     torch.manual_seed(0)

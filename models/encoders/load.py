@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from models.encoders.waveform import WaveformEncoder
+    from models.encoders.build import WaveformEncoder
 
 _CHECKPOINT = re.compile(r"([\w.]+)-STEP-(0|[1-9][0-9]{0,17})\.pt")
 
@@ -32,7 +32,7 @@ def load_encoder(source: str | Path, step: int | None = None, model: str | None 
 
     Raises UserError for no such run, step or checkpoint, or one that this version cannot load.
     """
-    from models.encoders.waveform import WaveformEncoder
+    from models.encoders.build import WaveformEncoder
 
     run, model, step = find_checkpoint(source, step, model)
     args = Namespace(model=model, clip_seconds=None)

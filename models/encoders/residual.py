@@ -19,16 +19,15 @@ CACHED = 1 << 21  # values of an activation at a time, 8 MB: of 6 clips of Res15
 
 
 def residual_layers(x: torch.Tensor, weights: list[torch.Tensor], norms: list[nn.BatchNorm2d], dilations: list[int],
-                    stretches: list[tuple[int, int]] | None = None) -> torch.Tensor:
+                    stretches: list[tuple[int, int]]) -> torch.Tensor:
     """Convolution, ReLU and batch norm, once for each of ``weights``, and means over positions.
 
     The input of each pair of layers is added to its output before the batch norm. Batch norms are without scale and
     shift; those in training mode update their running statistics. ``x`` is (B, C, H, W) on the CPU, ``weights`` are
     (C, C, 3, 3) each. The result is (B, C * P), with gradient to both: the means over each of P ``stretches`` of H,
-    from a first to before a last line; by default over all.
+    from a first to before a last line.
     """
     x = x.contiguous(memory_format=torch.channels_last)
-    stretches = stretches or [(0, x.shape[2])]
     if torch.is_grad_enabled() or any(norm.training for norm in norms):
         return _Layers.apply(x, norms, dilations, stretches, *weights)
     return torch.cat([_Layers.apply(part, norms, dilations, stretches, *weights) for part in x.split(_clips(x))])
@@ -46,7 +45,9 @@ class _Layers(torch.autograd.Function):
             scaled, constant = weight, None
             if i > 1:
                 scaled = weight * scale[:, None, None]
-                constant = functional.conv2d(_image(shift, x), weight, padding=dilation, dilation=dilation)
+                image = shift[None, :, None, None].expand(1, *x.shape[1:])  # (1, C, H, W), the same everywhere
+                constant = functional.conv2d(image.contiguous(memory_format=torch.channels_last), weight,
+                                             padding=dilation, dilation=dilation)
             for part, part_x in enumerate(activations[-1]):
                 y = functional.conv2d(part_x, scaled, padding=dilation, dilation=dilation)
                 y = y.relu_() if constant is None else y.add_(constant).relu_()
@@ -141,11 +142,6 @@ def _lines(x: torch.Tensor) -> torch.Tensor:
 
 def _like(lines: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     return lines.view(len(x), x.shape[2], x.shape[3], x.shape[1]).permute(0, 3, 1, 2)
-
-
-def _image(vector: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """(C,) to (1, C, H, W), the same everywhere."""
-    return vector[None, :, None, None].expand(1, *x.shape[1:]).contiguous(memory_format=torch.channels_last)
 
 
 def _conv_backward(dy, x, weight, dilation: int) -> tuple[torch.Tensor, torch.Tensor]:

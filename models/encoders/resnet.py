@@ -1,4 +1,9 @@
-"""Res8 and Res15: residual convolutional encoders (Tang & Lin, 2018, arXiv:1710.10361), as the paper uses them."""
+"""Res8 and Res15: residual convolutional encoders (Tang & Lin, 2018, arXiv:1710.10361), as the paper uses them.
+
+On a GPU in bfloat16 their channels are filled up to a number that tensor cores take: these take channels by eights, and
+45 is no multiple of it. Weights, activations and statistics get channels of zeros at run time, and stay zero in them:
+so values, gradients and statistics are those of the channels there are.
+"""
 
 import itertools
 
@@ -7,12 +12,12 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from models.encoders.padded import first_weight, missing, padded_layers
 from models.encoders.residual import residual_layers
 
 # Clips of Res8's first stage at a time on a CPU: before pooling it is twelve times as large as after, and in chunks
 # it stays in the processor's cache. A step of 350 clips took 2.7 s so, 4.3 s otherwise (with `reuse_memory`).
 CHUNK = 8
+MULTIPLE = 8  # of channels, for tensor cores
 
 
 class ResNet(nn.Module):
@@ -96,7 +101,9 @@ class ResNet(nn.Module):
         return list(itertools.pairwise(bounds))
 
     def _first(self, x: torch.Tensor, padded: bool = False) -> torch.Tensor:
-        x = functional.conv2d(x, first_weight(self.conv0), padding=1) if padded else self.conv0(x)
+        weight = self.conv0.weight  # (C, 1, 3, 3)
+        filled = (0, 0, 0, 0, 0, 0, 0, missing(len(weight)))
+        x = functional.conv2d(x, functional.pad(weight, filled), padding=1) if padded else self.conv0(x)
         x = functional.relu(x, inplace=True)  # (B, C, ...)
         return functional.avg_pool2d(x, self.pool) if self.pool else x
 
@@ -113,3 +120,35 @@ class Res15(ResNet):
 
     def __init__(self, width: int = 45, embedding: int | None = None):
         super().__init__(width, layers=13, pool=None, dilate=True, embedding=embedding)
+
+
+def missing(channels: int) -> int:
+    """How many channels fill ``channels`` up."""
+    return -channels % MULTIPLE
+
+
+def padded_layers(x: torch.Tensor, convolutions: list[nn.Conv2d], norms: list[nn.BatchNorm2d]) -> torch.Tensor:
+    """Convolution, ReLU and batch norm, once for each of ``convolutions``, the input of each pair of layers added
+    before the second batch norm: (B, C', H, W), C' being C filled up, to the same shape. Weights are (C, C, 3, 3)
+    each, batch norms without scale and shift; those in training mode update their running statistics."""
+    channels, more = norms[0].num_features, missing(norms[0].num_features)
+    # All layers at once, and in the arithmetic that they are computed in: a GPU waits for single small kernels.
+    weights = torch.stack([layer.weight.permute(0, 2, 3, 1) for layer in convolutions])  # (L, C, 3, 3, C)
+    if torch.is_autocast_enabled(x.device.type):
+        weights = weights.to(torch.get_autocast_dtype(x.device.type))
+    weights = functional.pad(weights, (0, more, 0, 0, 0, 0, 0, more)).permute(0, 1, 4, 2, 3)  # channels-last each
+    buffers = [buffer for norm in norms for buffer in (norm.running_mean, norm.running_var)]
+    statistics = functional.pad(torch.stack(buffers), (0, more)).unbind()
+    x = residual = x.contiguous(memory_format=torch.channels_last)
+    for i, (weight, layer, norm) in enumerate(zip(weights, convolutions, norms, strict=True)):
+        x = functional.relu(functional.conv2d(x, weight, None, 1, layer.padding, layer.dilation), inplace=True)
+        if i % 2:
+            residual = x = x + residual
+        x = functional.batch_norm(x, *statistics[2 * i:2 * i + 2], training=norm.training, momentum=norm.momentum,
+                                  eps=norm.eps)
+    for norm, mean, variance in zip(norms, statistics[::2], statistics[1::2], strict=True):
+        if norm.training:
+            norm.running_mean.copy_(mean[:channels])
+            norm.running_var.copy_(variance[:channels])
+            norm.num_batches_tracked += 1
+    return x

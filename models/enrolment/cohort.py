@@ -1,8 +1,8 @@
 """Scores normalised by a cohort, clips of other words, so that one threshold serves any word and any recording.
 
 T-norm (Auckenthaler et al., 2000) normalises a clip's scores by those that it gets against a cohort, here by the most
-similar of these alone (Matejka et al., 2017). The cohort's classes also teach `models.enrolment.whiten` what clips of
-one word differ in. A cohort is clips of a data set, or what `models.enrolment.kept_cohort` keeps beside an encoder.
+similar of these alone (Matejka et al., 2017). A cohort is clips of a data set, or what `models.enrolment.kept_cohort`
+keeps beside an encoder. Its classes also teach a `Whitening`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from data.base.labels import folded
 from data.manifests.corpus import Corpus, load_corpus
 from data.manifests.manifest import Manifest
 from data.sampler import spread
-from models.enrolment.enrol import BOTH, NEAREST, Comparison, by_both, by_clip, by_mean
-from models.enrolment.whiten import Whitening
+from models.enrolment.enrol import BOTH, NEAREST, Comparison, by_both, by_clip, by_mean, unit
 
 TOP = 300  # most similar clips of the cohort, by which scores are normalised
 MOST = 1000  # clips of a cohort that these are taken from
@@ -29,6 +28,46 @@ LEAST = 30  # below which there is no mean and deviation worth the name
 WHITENED = "whitened embedding"  # the name of these ways of scoring
 _FLOOR = 1e-6  # of a deviation: a cohort whose clips are all alike
 _CELLS = 1 << 24  # similarities in memory at a time
+SHRINK = 0.5  # of the mean variance, added to each: directions that hardly vary are not blown up
+PER_DIMENSION = 4  # degrees of freedom within classes that a covariance needs for each of its dimensions
+
+
+@dataclass(frozen=True)
+class Whitening:
+    """x to (x - centre) factor, scaled to length 1: within-class covariance normalisation (Hatch, Kajarekar & Stolcke,
+    2006). The classes' mean is subtracted, which all clips of a kind of recording share, and the covariance within them
+    whitened: clips of one word differ in it anyway (voice, microphone, neighbours)."""
+
+    centre: np.ndarray  # (D,) float32, the mean of the classes' means
+    factor: np.ndarray  # (D, D) float32: factor factor^T is the inverse of the shrunk covariance within a class
+
+    @classmethod
+    def fit(cls, vectors: np.ndarray, labels: np.ndarray) -> Whitening | None:
+        """Learn it from (N, D) embeddings of length 1 and their (N,) classes; None where they are too few."""
+        _, place, counts = np.unique(labels, return_inverse=True, return_counts=True)
+        freedom = len(labels) - len(counts)
+        if freedom < PER_DIMENSION * vectors.shape[1]:
+            return None
+        means = np.zeros((len(counts), vectors.shape[1]))
+        np.add.at(means, place, vectors)
+        means /= counts[:, None]
+        away = vectors - means[place]
+        within = away.T @ away / freedom  # (D, D)
+        mean_variance = np.trace(within) / len(within)
+        if not mean_variance > 0:
+            return None  # every class's clips are all alike
+        within += SHRINK * mean_variance * np.eye(len(within))
+        factor = np.linalg.cholesky(np.linalg.inv(within))
+        return cls(means.mean(0).astype(np.float32), factor.astype(np.float32))
+
+    def fits(self, width: int) -> bool:
+        """Whether it can be one of embeddings of this width, after it was read from a file."""
+        return all(x.dtype == np.float32 and np.isfinite(x).all() for x in (self.centre, self.factor)) \
+            and self.centre.shape == (width,) and self.factor.shape == (width, width)
+
+    def __call__(self, vectors: np.ndarray) -> np.ndarray:
+        """Embeddings of length 1, (N, D) float32, to as many of length 1."""
+        return unit((vectors - self.centre) @ self.factor)
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from data.base.labels import visible
 from data.manifests.corpus import Corpus
 from data.manifests.manifest import Manifest
 from data.speech_commands.labels import SILENCE
-from models.neighbours.pairs import auroc, equal_error
-from models.runs.options.enrolment import PROTOCOLS
+from models.neighbours import auroc, equal_error
+from models.runs.options.testing import PROTOCOLS
 
 MOST_NAMED = 40  # labels listed in a message
 UNKNOWN = -1  # the class of a test clip whose word is not enrolled
@@ -63,7 +63,7 @@ def choose_words(labels: Sequence[str], enroll: Sequence[str] | None, unknown: S
 
 
 def check_protocol(name: str, corpus: Corpus) -> None:
-    """Raise UserError unless a data set has what a protocol of `models.runs.options.enrolment.PROTOCOLS` is about."""
+    """Raise UserError unless a data set has what a protocol of `models.runs.options.testing.PROTOCOLS` is about."""
     if not {*PROTOCOLS[name]["enroll"], SILENCE} < {*corpus.labels}:
         raise UserError(f"--protocol {name}: --manifest {corpus.name} lacks the protocol's words, others or {SILENCE}; "
                         "make a set of all words and silence with python -m data.speech_commands --silence")

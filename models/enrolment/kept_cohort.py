@@ -20,8 +20,8 @@ import numpy as np
 from data.base.errors import UserError, first_few
 from data.base.files import open_regular, read_npz
 from data.base.labels import folded
+from models.enrolment.cohort import Whitening
 from models.enrolment.enrol import unit
-from models.enrolment.whiten import Whitening
 from models.runs.checkpoints import run_of
 
 KEPT = "cohort.npz"

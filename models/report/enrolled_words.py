@@ -13,12 +13,11 @@ from data.base.errors import UserError
 from data.dataset import Clips
 from data.manifests.corpus import Corpus
 from data.sampler import spread
-from models.encoders.embedding import embed_clips
+from models.encoders.build import embed_clips
 from models.enrolment import cohort, enrol
 from models.enrolment.kept_cohort import KEPT, place_of, read_kept, tell_learnt
-from models.neighbours.knn import check_finite
-from models.neighbours.pairs import count_pairs
-from models.report.enrol_report import draw_errors, report_enrolment, tell_trained
+from models.neighbours import check_finite, count_pairs
+from models.report.new_words import draw_errors, report_enrolment, tell_trained
 from models.report.outcome import Embedded, Enrolment, Subject
 from models.report.plots import map_of, plot
 from models.report.tables import save_arrays
@@ -93,7 +92,7 @@ def write_outcome(args, out: Path, outcome: Enrolment, unknown: np.ndarray) -> N
                     scores=np.stack([r.score for r in first]))
     made = plot(out, outcome.stem, queries.vectors, manifest, pairs, unknown=unknown) if pairs else None
     if args.html:
-        from models.report.page.enrolled import page_of_enrolment
+        from models.report.page.content import page_of_enrolment
         from models.report.page.page import write_page
 
         made = made or {"map": map_of(outcome.stem, queries.vectors, manifest, unknown=unknown)}

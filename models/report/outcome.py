@@ -52,8 +52,8 @@ class Subject:
 
     def embed(self, split: str, rows: np.ndarray | None = None, normalise: bool = True) -> np.ndarray:
         """Embeddings (N, D) of a split's clips, or of those at ``rows``. Raises UserError if one has no length 1."""
-        from models.encoders.embedding import embed_clips
-        from models.neighbours.knn import check_finite
+        from models.encoders.build import embed_clips
+        from models.neighbours import check_finite
 
         clips = self.clips[split] if rows is None else self.clips[split].subset(rows)
         vectors = embed_clips(self.encoder, self.frontend, clips, title=f"embedding {split}", normalise=normalise)
@@ -73,7 +73,7 @@ class Outcome:
     command: str | None = None  # the one that makes this test again
     distances: np.ndarray | None = None  # (Q, k) squared distances of the nearest train clips, for a vote of neighbours
     scores: np.ndarray | None = None  # (Q,) probability of the predicted class, for a head
-    pairs: dict | None = None  # the figures of `models.neighbours.pairs`
+    pairs: dict | None = None  # the figures of `models.neighbours`
     by_k: dict[int, np.ndarray] | None = None  # (Q,) predictions by several numbers of neighbours
 
 

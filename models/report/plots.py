@@ -9,9 +9,8 @@ from data.base.files import write_atomically
 from data.base.labels import visible
 from data.manifests.manifest import Manifest
 from data.sampler import spread
-from models.neighbours.pairs import BINS, Pairs
-from models.report.drawing import png, quietly, short_names
-from models.report.tables import ranked_by_confusion
+from models.neighbours import BINS, Pairs
+from models.report.tables import png, quietly, ranked_by_confusion, short_names
 
 MAPPED = 3000  # clips in the map at most: t-SNE takes half a minute for so many
 COLOURED = 40  # classes with a colour and a name in the map at most
@@ -130,7 +129,6 @@ def draw_map(labels: Sequence[str], points: np.ndarray, truth: np.ndarray, ranke
     others = points[~coloured]
     if len(others):
         handles.append(axes.scatter(*others.T, 8, color="0.85", linewidths=0, zorder=1))
-    if len(others):
         names = [*names, "other classes"]
     with quietly():
         legend = axes.legend(handles, ["name"] * len(names), loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False,

@@ -8,20 +8,22 @@ The figures of each class are over those that have test clips.
 import csv
 import io
 import json
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from data.base.files import write_atomically
 from data.base.labels import visible
-from models.report.drawing import markdown, png, quietly, short_names
 from models.report.outcome import Outcome
-from models.runs.versions import versions
+from models.runs.checkpoints import versions
 
 WORST, PAIRS = 5, 5  # shown on the terminal; the files have all of them
 MOST_DRAWN, DRAWN_OF_MORE = 60, 40  # classes in a picture: all of them up to the first, else the second
+LONGEST = 24  # characters of a name in a picture
 
 
 def report(out: Path, outcome: Outcome) -> dict:
@@ -197,3 +199,32 @@ def _rows(outcome: Outcome) -> Iterator[list]:
 def to_json(result: dict) -> str:
     return json.dumps(result, indent=2, ensure_ascii=False, default=lambda value: value.tolist() if isinstance(
         value, np.generic | np.ndarray) else str(value))
+
+
+def short_names(labels: Iterable[str]) -> list[str]:
+    """Names for a picture: of more than 24 characters, the beginning."""
+    return [name if len(name) <= LONGEST else name[:LONGEST - 1] + "…" for name in map(visible, labels)]
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Draw without a word on scripts that the font lacks or that go from right to left; the JSON has the names."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        warnings.filterwarnings("ignore", "Matplotlib currently does not support")
+        yield
+
+
+def markdown(rows: Sequence[Sequence[str]], first: str = "left") -> str:
+    """Rows of cells, the first being the head, as a Markdown table; ``first`` is how the first column is aligned."""
+    from tabulate import tabulate
+
+    return tabulate(rows, "firstrow", "pipe", disable_numparse=True, colalign=[first] + ["right"] * (len(rows[0]) - 1))
+
+
+def png(figure) -> bytes:
+    """A figure, and all that is drawn around its axes."""
+    data = io.BytesIO()
+    with quietly():
+        figure.savefig(data, format="png", dpi=130, bbox_inches="tight", pad_inches=0.15)
+    return data.getvalue()

@@ -11,9 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import re
 import warnings
 import zipfile
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +34,7 @@ _CONFIG = {"script": str, "shipped": bool, "model": str, "hidden_size": int, "em
            "clip_seconds": (int, float), "arguments": dict, "train_clips": int, "train_manifest": str,
            "labels": [str], "labels_before": [str], "frontend": dict, "frozen_encoder": bool, "init_from": str,
            "encoder_sha256": str, "threads": int, "processes": int}
+_PACKAGES = ("torch", "nemo-toolkit", "lightning", "faiss-cpu", "numpy", "soundfile", "soxr", "scikit-learn")
 
 
 def parts_of(module: str) -> dict[str, str]:
@@ -187,3 +190,14 @@ def not_finite(state: dict) -> str | None:
               if isinstance(value, torch.Tensor) and value.is_floating_point()}
     fine = torch.stack(list(finite.values())).tolist() if finite else []
     return next((name for name, one in zip(finite, fine, strict=True) if not one), None)
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that bear on a figure."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

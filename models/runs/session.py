@@ -16,7 +16,7 @@ from data.manifests.manifest import UNLABELLED, Manifest
 from data.manifests.registry import read_registry, registered
 from models.context import SHARED, context_seconds
 from models.runs.checkpoints import Run, encoder_digest
-from models.runs.options.loss import NONE
+from models.runs.options.training import NONE
 
 if TYPE_CHECKING:
     from data.augment import NoiseBank
@@ -160,13 +160,6 @@ def encoder_of_head(args: Namespace, head: Run, head_step: int, config: dict) ->
         print(f"the head of run {head.name!r} was trained together with an encoder of its own, which is tested "
               f"instead of run {args.name!r}'s")
     return head, head.step(args.model, head_step, "--cl_step")
-
-
-def check_labels(args: Namespace, corpus: Corpus, config: dict, head: Run) -> None:
-    """Raise UserError unless a data set's labels are those that a head was trained on."""
-    if config.get("labels", corpus.labels) != corpus.labels:
-        raise UserError(f"--manifest {args.manifest} has other labels than the head of run {head.name!r}; test it on "
-                        "the data it was trained on")
 
 
 def encoder_batches(args: Namespace, train: Clips, corpus: Corpus) -> BalancedBatchSampler | Shuffled:

@@ -1,9 +1,12 @@
-"""The loop that trains a task: progress, evaluations, checkpoints, and a stop from which it can go on."""
+"""The loop that trains a task: progress, evaluations, checkpoints and heads on them, and a stop to go on from."""
 
 import errno
 import logging
 import math
+import os
+import re
 import signal
+import subprocess
 import sys
 import time
 import warnings
@@ -20,15 +23,18 @@ from lightning_utilities.core import rank_zero
 from tqdm import tqdm
 
 from data.base.errors import Stopped, UserError, out_of_memory
+from data.base.files import ROOT
 from data.dataset import Clips, ResidentClips, loader
 from models import parallel
 from models.encoders.device import full_float32, place
-from models.runs.checkpoints import TRAINER, Run, not_finite
-from models.teachers.kept import Taught
+from models.runs.checkpoints import HEAD, TRAINER, Run, encoder_digest, not_finite
+from models.runs.options.common import repeated
+from models.teachers.lessons import Taught
 from models.training.tasks import Task
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 LOG_STEPS = 10  # between readings of the device's figures, for which the host has to wait
+POLL = 0.2  # seconds between checks for a signal while a head is trained
 
 
 class Loop(Callback):
@@ -39,10 +45,11 @@ class Loop(Callback):
         self.run, self.args, self.steps, self.look, self.what, self.saved = run, args, steps, look, what, saved
         self.stopped_by: int | None = None
         self.dev: float | None = None
-        self.bar: tqdm | None = None  # from the first step on
+        self.begun = False  # from the first step on, when there is a bar
 
     def on_train_start(self, trainer, task) -> None:
-        self.bar = tqdm(total=self.steps, initial=task.done, desc=self.args.name, unit=" steps",
+        self.begun, self.bar = True, tqdm(
+            total=self.steps, initial=task.done, desc=self.args.name, unit=" steps",
                         disable=True if parallel.rank() else None, dynamic_ncols=True)
         self.started, self.done_before = time.monotonic(), task.done
         self.began = self.started  # of the step under way
@@ -61,10 +68,6 @@ class Loop(Callback):
                 self.bar.close()
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-    @property
-    def begun(self) -> bool:
-        return self.bar is not None
 
     def _stop(self, number: int, _) -> None:
         signal.signal(number, signal.SIG_DFL)  # asked twice, it ends at once
@@ -94,7 +97,9 @@ class Loop(Callback):
             self.bar.set_postfix_str(self._line(figures), refresh=False)
         self.bar.update()
         if saving and not parallel.rank():
-            save(self.run, task, trainer.optimizers[0], self.args.checkpoints_to_keep)
+            state = {"step": task.done, "optimizer": trainer.optimizers[0].state_dict(), "seconds": task.seconds}
+            state |= {name: module.state_dict() for name, module in task.beside().items()}
+            self.run.save(task.saved_modules(), state, task.done, self.args.checkpoints_to_keep)
         if looking:
             parallel.agree(task.saved_modules().values())
             self.dev = self.look()
@@ -131,13 +136,6 @@ class Loop(Callback):
     def _line(self, figures: dict[str, float]) -> str:
         shown = [f"{name} {value:.2e}" if name == "lr" else f"{name} {value:.3f}" for name, value in figures.items()]
         return "  ".join(shown + ([] if self.dev is None else [f"{self.what} {100 * self.dev:.2f} %"]))
-
-
-def save(run: Run, task: Task, optimizer: torch.optim.Optimizer, keep: int) -> None:
-    """Write a checkpoint of this step from which `fit` can go on."""
-    state = {"step": task.done, "optimizer": optimizer.state_dict(), "seconds": task.seconds}
-    state |= {name: module.state_dict() for name, module in task.beside().items()}
-    run.save(task.saved_modules(), state, task.done, keep)
 
 
 def fit(task: Task, run: Run, data, batches, device: torch.device, look: Callable[[], float],
@@ -210,3 +208,44 @@ def _processes(device: torch.device) -> dict:
         return {"devices": [device.index] if device.type == "cuda" else 1}
     # Batch norm sees a process's own clips unless synchronised, which torch can on GPUs only.
     return {"strategy": "ddp", "devices": parallel.size(), "sync_batchnorm": device.type == "cuda"}
+
+
+def train_heads(args: Namespace, run: Run, stopped: Callable[[], bool]) -> None:
+    """--cl: train the runs ``NAME_classifierSTEP`` of all checkpoints that have none yet; go on with those cut short.
+    TripletClassifier.py does it in a process of its own, so that the encoder's training draws the same random numbers.
+    If a signal came (``stopped``), the head under way saves and ends, and no other is begun. Raises UserError if a head
+    could not be trained."""
+    for step in run.steps(args.model):
+        head = Run(args.runs_dir, f"{args.name}_classifier{step}", "--cl")
+        config = head.config()
+        if config.get("encoder_sha256") == encoder_digest(run.path(args.model, step)) and \
+                config.get("arguments", {}).get("num_steps") in head.steps(HEAD):
+            continue
+        code, out = _run_classifier([f"--name={head.name}", f"--enc_name={args.name}", f"--enc_step={step}",
+                          f"--manifest={args.manifest}", f"--model={args.model}", f"--seed={args.seed}",
+                          f"--eval_clips={args.eval_clips}", "--resume", *repeated(args)], stopped)
+        if stopped():
+            return
+        if code:
+            raise UserError(f"--cl: no head of step {step} was trained ({out.strip().splitlines()[-1]}); go on by "
+                            "--resume, with or without --cl")
+        dev = re.findall(r"dev \d+\.\d+ %", out)
+        tqdm.write(f"head of step {step}: {f'{dev[-1]}, ' if dev else ''}saved {head.path(HEAD, head.steps(HEAD)[-1])}",
+                   file=sys.stdout)
+
+
+def _run_classifier(flags: list[str], stopped: Callable[[], bool]) -> tuple[int, str]:
+    """TripletClassifier.py's exit code and output. A signal to this process is passed on to it, once."""
+    command = [sys.executable, str(ROOT / "TripletClassifier.py"), *flags]
+    own = {name: value for name, value in os.environ.items() if not name.startswith("TORCHELASTIC")}  # not torchrun's
+    with subprocess.Popen(command, env=own, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          start_new_session=True) as process:  # Ctrl-C reaches it by this process alone
+        terminated = False  # a second signal would end it without saving
+        while True:
+            try:
+                out = process.communicate(timeout=POLL)[0]
+                return process.returncode, out
+            except subprocess.TimeoutExpired:
+                if stopped() and not terminated:
+                    process.terminate()
+                    terminated = True

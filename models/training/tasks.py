@@ -16,20 +16,15 @@ from data.augment import NoiseBank, Reverb, babble, band_limit, change_gain, cha
 from data.dataset import Clips, scale
 from data.sampler import spread
 from models import parallel
-from models.encoders.build import embed
+from models.encoders.build import ClassificationNet, embed, embed_clips, head_scores
 from models.encoders.device import place
-from models.encoders.embedding import embed_clips
 from models.encoders.frontend import HOP, MELS, LogMel
-from models.encoders.head import ClassificationNet, head_scores
-from models.losses.triplet import mining_draws, own_class, positive_pairs, triplet_loss
-from models.neighbours.knn import check_finite, classify, few_clips
-from models.neighbours.pairs import count_pairs
+from models.losses import mining_draws, own_class, positive_pairs, triplet_loss
+from models.neighbours import check_finite, classify, count_pairs, few_clips
 from models.runs.checkpoints import HEAD, parts_of
-from models.runs.options.loss import NONE
-from models.training.faster import Compiled, RecordedStep
-from models.training.masks import MASKS, SpectrogramMasks
-from models.training.optimisers import belongs, make_optimizer, make_schedule
-from models.training.vocal_tract import VocalTracts
+from models.runs.options.training import NONE
+from models.training.masks import MASKS, SpectrogramMasks, VocalTracts
+from models.training.step import Compiled, RecordedStep, belongs, make_optimizer, make_schedule
 
 
 class Task(lightning.LightningModule, ABC):
@@ -66,13 +61,13 @@ class Task(lightning.LightningModule, ABC):
         return {name: module for name, module in (("loss", self.loss), ("teacher", self.distillation)) if module}
 
     def can_resume(self, state: dict) -> bool:
-        """Whether `resume` can take a state: it has what `save` wrote of an optimiser of these weights."""
+        """Whether `resume` can take a state: it has what `Loop` saved of an optimiser of these weights."""
         seconds = state.get("seconds")
         return isinstance(seconds, int | float) and 0 <= seconds < float("inf") \
             and belongs(state.get("optimizer"), self.args, self.learning())
 
     def resume(self, state: dict) -> None:
-        """Go on from what `save` wrote. Call before `fit`, with the modules loaded."""
+        """Go on from what `Loop` saved. Call before `fit`, with the modules loaded."""
         self.done, self.optimizer_state, self.seconds = state["step"], state["optimizer"], state["seconds"]
 
     @abstractmethod
@@ -236,9 +231,7 @@ class TripletTask(Task):
         """The loss of all processes' embeddings (B, D), and its figures; ``labels`` are this process's."""
         if self.loss is not None:
             return self.loss(embeddings, parallel.gather(labels, len(embeddings)))
-        result = triplet_loss(embeddings, self.groups, self.args.margin, self.args.mining, draw, self.pairs, self.own)
-        return result.loss, {"loss": result.loss.detach(), "active": result.active, "d_pos": result.positive,
-                             "d_neg": result.negative}
+        return triplet_loss(embeddings, self.groups, self.args.margin, self.args.mining, draw, self.pairs, self.own)
 
     def obstacle(self) -> str | None:
         varying = "batches drawn by --data_probs differ in their pairs"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from models.report.drawing import png
+from models.report.tables import png
 from spotting.detection.thresholds import Background, allowed, lowest, of_rate, of_share, over_recordings, wider
 from spotting.words.words_file import Words
 

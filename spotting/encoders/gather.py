@@ -14,8 +14,8 @@ from data.audio.decoding import SAMPLE_RATE, open_audio
 from data.base.errors import UserError
 from data.manifests import corpus as corpora
 from data.sources.textgrids import TextGridError, read_word_tier
+from models.enrolment.cohort import Whitening
 from models.enrolment.kept_cohort import Cohort, pack, unpack
-from models.enrolment.whiten import Whitening
 from models.runs.checkpoints import run_of
 from spotting.encoders.load import Embedder, Facts
 from spotting.sound.blocks import Sound, has_sound, open_file

@@ -14,10 +14,9 @@ from torch import nn
 from torch.nn import functional
 
 from models.context import MARGIN, SHARED, rows_of
-from models.encoders.build import embed
+from models.encoders.build import WaveformEncoder, embed
 from models.encoders.frontend import CONSTANT, EPSILON, HOP, LOG_GUARD, SETTINGS, WINDOW, LogMel
 from models.encoders.resnet import ResNet
-from models.encoders.waveform import WaveformEncoder
 
 
 class PlainLogMel(nn.Module):

@@ -18,8 +18,8 @@ from benchmarks.gpu.figures import Here
 from benchmarks.measure import Failed, Skipped, Timing, script, table
 from data import augment
 from data.base.files import ROOT
-from models.neighbours import knn
-from models.runs.options.loss import LOSSES
+from models import neighbours
+from models.runs.options.training import LOSSES
 from models.training import masks
 
 
@@ -120,7 +120,7 @@ def second_call(module, name, change, at, monkeypatch):
 
 
 @pytest.mark.parametrize(("module", "name", "change", "at", "check", "message"), [
-    (knn, "_search_by_torch", lambda found: (found[0], found[1] // 2), 1, checks.neighbours, "differ"),
+    (neighbours, "_search_by_torch", lambda found: (found[0], found[1] // 2), 1, checks.neighbours, "differ"),
     (checks, "mine", lambda found: (found[0].roll(1), found[1]), 2, checks.mining, "negatives differ"),
     (masks, "send", lambda tensor: tensor + 1, 3, checks.augmentation, "full masks"),
     (augment.Reverb, "_heard", lambda wet: wet.roll(1), 2, checks.augmentation, r"rooms by [0-9.]+e-01")])

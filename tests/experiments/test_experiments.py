@@ -24,8 +24,7 @@ from data.manifests.registry import register, registered
 from experiments import cells, compare, loop, new_words, paired, summary
 from experiments.cells import Cell
 from experiments.loop import Data
-from models.runs.options.loss import LOSSES, resolve_loss
-from models.runs.options.recipe import HEAD, resolve_recipe
+from models.runs.options.training import HEAD, LOSSES, resolve_loss, resolve_recipe
 from tests.conftest import write_set
 
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -13,10 +13,9 @@ from data.base.files import ROOT
 from data.dataset import Clips
 from data.manifests.corpus import load_corpus
 from models import parallel
-from models.encoders.build import make_encoder
-from models.encoders.embedding import embed_clips
+from models.encoders.build import embed_clips, make_encoder
 from models.encoders.frontend import LogMel
-from models.neighbours.knn import classify
+from models.neighbours import classify
 from models.runs.checkpoints import TRAINER, Run, load_module, load_state
 from tests.conftest import refused
 from tests.shared_training import STEPS, recorded

@@ -11,8 +11,8 @@ import soundfile
 
 from data.audio.decoding import decode
 from data.sources.textgrids import write_words
+from models.enrolment.cohort import Whitening
 from models.enrolment.kept_cohort import KEPT, pack, unpack
-from models.enrolment.whiten import Whitening
 from spotting import cohort, enroll
 from spotting.detection.thresholds import tail
 from spotting.encoders.load import load_onnx, load_torch

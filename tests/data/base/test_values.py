@@ -2,8 +2,8 @@
 
 import pytest
 
-from models.runs.parser import Parser
-from tests.models.runs.options.test_options import REQUIRED, SCRIPTS, parsed
+from models.runs.options.common import Parser
+from tests.models.runs.test_options import REQUIRED, SCRIPTS, parsed
 
 
 def numeric(script):

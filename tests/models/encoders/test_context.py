@@ -1,5 +1,7 @@
 """Encoders with context: a recording's rows are computed once, and give what each window alone would."""
 
+from argparse import Namespace
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from models.context import MARGIN, ROW, SHARED
 from models.encoders import load_encoder
 from models.encoders.build import make_encoder
 from models.encoders.frontend import settings
+from models.encoders.load import begin_with, find_encoder
 from models.runs.checkpoints import Run, load_state
 from models.teachers.lessons import fit_projection, means_of
 from spotting.encoders.load import load_onnx, load_torch
@@ -135,10 +138,6 @@ def test_training_goes_on_from_other_parts(run, words, runs, tmp_path):
 
 
 def test_convolutions_are_taken_and_means_are_the_projections_input(words, tmp_path):
-    from argparse import Namespace
-
-    from models.encoders.load import begin_with, find_encoder
-
     run = with_context(tmp_path)
     args = Namespace(model="Res8", clip_seconds=None, compression=None, hidden_size=None, embedding_size=None,
                      parts=None)
@@ -156,17 +155,6 @@ def test_convolutions_are_taken_and_means_are_the_projections_input(words, tmp_p
     means = means_of(encoder.encoder, encoder.frontend, clips, rows)
     expected = torch.nn.functional.normalize(encoder.encoder.project(means), dim=1)
     torch.testing.assert_close(encoder(clips[rows][0]), expected.detach(), rtol=1e-4, atol=1e-5)
-
-
-def test_a_clip_that_is_all_context(run, words, runs):
-    refused(run("TripletEncoder", "--name=x", f"--runs_dir={runs}", *words.flags, "--model=Res8",
-                "--compression=constant", "--clip_seconds=0.4"), "--clip_seconds 0.4", "context")
-
-
-@pytest.mark.parametrize("flag", ["--parts=2", "--compression=constant"])
-def test_other_models_have_no_such_mode(run, words, runs, flag):
-    refused(run("TripletEncoder", "--name=x", f"--runs_dir={runs}", *words.flags, "--model=Res15", flag),
-            "modes of Res8", "Res15")
 
 
 def test_hops_are_whole_rows(tmp_path):

@@ -5,8 +5,8 @@ import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from models.encoders import load_encoder
+from models.encoders.build import WaveformEncoder
 from models.encoders.device import search_device
-from models.encoders.waveform import WaveformEncoder
 from tests.conftest import TRAIN, infer
 
 CUDNN, PRODUCTS = torch.backends.cudnn, torch.backends.cuda.matmul

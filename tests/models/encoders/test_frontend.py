@@ -1,18 +1,9 @@
 """The front end against the original's figures and against NeMo's constants."""
 
 import numpy as np
-import pytest
 import torch
 
 from models.encoders.frontend import CONSTANT, LOG_GUARD, MELS, SETTINGS, WINDOW, LogMel
-
-
-@pytest.fixture(scope="module")
-def noise(golden):
-    waveforms = (np.random.RandomState(0).randn(4, 16000) * 0.1).astype(np.float32)
-    for row, length in zip(waveforms, golden["noise_len"], strict=True):
-        row[length:] = 0
-    return torch.from_numpy(waveforms)
 
 
 def test_meets_the_original(golden, noise):

@@ -1,7 +1,6 @@
 """Enrolment: draws, recognition and every figure against counting by hand, and what is refused."""
 
 import itertools
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,47 +8,31 @@ import pytest
 from data.base.errors import UserError
 from data.manifests.corpus import Corpus
 from data.manifests.manifest import Manifest
+from models import neighbours
 from models.enrolment import enrol
-from models.enrolment.enrol import (
-    NEAREST,
-    UNKNOWN,
-    by_clip,
-    by_mean,
-    by_score,
-    check_clips,
-    check_protocol,
-    choose_words,
-    draw,
-    evaluate,
-    few_draws,
-    figures,
-    misses,
-    recognise,
-    targets,
-)
-from models.neighbours import pairs
-from models.runs.options.enrolment import PROTOCOLS
-from tests.conftest import unit
+from models.runs.options.testing import PROTOCOLS
+from tests.conftest import manifest_of, unit
 
 LABELS = ["bed", "cat", "dog", "four", "tree"]
 
 
 def auroc(known, unknown) -> float:
-    return pairs.auroc(*by_score(known, unknown))
+    return neighbours.auroc(*enrol.by_score(known, unknown))
 
 
 def equal_error_rate(known, unknown) -> float:
-    return pairs.equal_error(*by_score(known, unknown))[0]
+    return neighbours.equal_error(*enrol.by_score(known, unknown))[0]
 
 
 def test_by_the_nearest_clip_one_clip_is_left_out_for_it_is_the_mean():
     rng = np.random.default_rng(0)
     vectors = unit(rng, 20, 4)
-    methods = {"mean": by_mean(vectors[:8], vectors[8:]), f"mean{NEAREST}": by_clip(vectors[:8], vectors[8:])}
+    methods = {"mean": enrol.by_mean(vectors[:8], vectors[8:]),
+               f"mean{enrol.NEAREST}": enrol.by_clip(vectors[:8], vectors[8:])}
     drawn = np.stack([rng.permutation(12).reshape(3, 4) for _ in range(2)])
-    results = evaluate(methods, drawn, [1, 3], np.arange(8) % 3)
-    assert [(r.method, r.shots) for r in results] == [("mean", 1), ("mean", 3), (f"mean{NEAREST}", 3)]
-    one, = evaluate({"clip": methods[f"mean{NEAREST}"]}, drawn, [1], np.arange(8) % 3)
+    results = enrol.evaluate(methods, drawn, [1, 3], np.arange(8) % 3)
+    assert [(r.method, r.shots) for r in results] == [("mean", 1), ("mean", 3), (f"mean{enrol.NEAREST}", 3)]
+    one, = enrol.evaluate({"clip": methods[f"mean{enrol.NEAREST}"]}, drawn, [1], np.arange(8) % 3)
     np.testing.assert_array_equal(one.best, results[0].best)
     np.testing.assert_allclose(one.score, results[0].score, atol=1e-6)
     for repeat, rows in enumerate(drawn):
@@ -60,14 +43,11 @@ def test_by_the_nearest_clip_one_clip_is_left_out_for_it_is_the_mean():
 
 
 def manifest(counts: list[int]) -> Manifest:
-    label = np.repeat(np.arange(len(counts)), counts).astype(np.int32)
-    n = len(label)
-    return Manifest(Path("some.json"), LABELS[:len(counts)], [f"{i}.wav" for i in range(n)],
-                    np.arange(n, dtype=np.int32), np.zeros(n), np.ones(n), label, np.full(n, None, object))
+    return manifest_of(np.repeat(np.arange(len(counts)), counts), LABELS[:len(counts)])
 
 
 def words(enroll=None, unknown=None) -> tuple[list[int], list[int]]:
-    enrolled, rejected = choose_words(LABELS, enroll, unknown, "m")
+    enrolled, rejected = enrol.choose_words(LABELS, enroll, unknown, "m")
     return enrolled.tolist(), rejected.tolist()
 
 
@@ -108,7 +88,7 @@ def test_equal_error_rate_lies_on_the_line_between_two_thresholds(known, unknown
 
 @pytest.mark.parametrize(("known", "unknown"), SCORES)
 def test_misses_are_the_least_of_all_thresholds_that_accept_no_more(known, unknown):
-    points, curve = operating_points(known, unknown), misses(known, unknown)
+    points, curve = operating_points(known, unknown), enrol.misses(known, unknown)
     assert len(curve) == len(unknown) + 1
     for k, missed in enumerate(curve):
         assert missed == pytest.approx(min(m for a, m in points if a <= k / len(unknown) + 1e-12), abs=1e-12), k
@@ -116,10 +96,10 @@ def test_misses_are_the_least_of_all_thresholds_that_accept_no_more(known, unkno
 
 @pytest.mark.parametrize(("known", "unknown"), SCORES)
 def test_accuracy_at_false_acceptance_equals_scanning_thresholds(known, unknown):
-    truth = np.r_[np.arange(len(known)) % 3, np.full(len(unknown), UNKNOWN)]
+    truth = np.r_[np.arange(len(known)) % 3, np.full(len(unknown), enrol.UNKNOWN)]
     best = np.random.default_rng(1).integers(0, 3, len(truth))
     score = np.r_[known, unknown]
-    found = figures(truth, best, score)
+    found = enrol.figures(truth, best, score)
     right = (best == truth)[:len(known)]
     assert found["accuracy"] == pytest.approx(right.mean())
     for percent in (1, 5):
@@ -131,34 +111,34 @@ def test_accuracy_at_false_acceptance_equals_scanning_thresholds(known, unknown)
 
 
 def test_without_unknown_clips_there_is_only_accuracy():
-    assert figures(np.array([0, 1, 1]), np.array([0, 1, 0]), np.ones(3)) == {"accuracy": pytest.approx(2 / 3)}
+    assert enrol.figures(np.array([0, 1, 1]), np.array([0, 1, 0]), np.ones(3)) == {"accuracy": pytest.approx(2 / 3)}
 
 
 def test_a_repeats_clips_are_distinct_and_of_their_class():
     label = np.random.default_rng(0).permutation(np.repeat(np.arange(5), 12))
     enrolled = np.array([0, 2, 3])
-    drawn = draw(label, enrolled, 12, 8, 0)
+    drawn = enrol.draw(label, enrolled, 12, 8, 0)
     assert drawn.shape == (8, 3, 12)
     np.testing.assert_array_equal(label[drawn], np.broadcast_to(enrolled[:, None], drawn.shape))
     assert all(len(set(clips.tolist())) == 12 for repeat in drawn for clips in repeat)
-    few = draw(label, enrolled, 3, 60, 0)
+    few = enrol.draw(label, enrolled, 3, 60, 0)
     assert set(few.ravel().tolist()) == set(np.flatnonzero(np.isin(label, enrolled)).tolist())  # any clip may be drawn
 
 
 def test_draws_follow_from_the_seed_and_grow_with_the_shots():
     label = np.repeat(np.arange(5), 40)
-    first = draw(label, np.array([1, 4]), 10, 5, 7)
-    np.testing.assert_array_equal(first, draw(label, np.array([1, 4]), 10, 5, 7))
-    np.testing.assert_array_equal(first[..., :3], draw(label, np.array([1, 4]), 3, 5, 7))
-    np.testing.assert_array_equal(first[:2], draw(label, np.array([1, 4]), 10, 2, 7))
-    np.testing.assert_array_equal(first[:, 1:], draw(label, np.array([4]), 10, 5, 7))
-    assert not np.array_equal(first, draw(label, np.array([1, 4]), 10, 5, 8))
+    first = enrol.draw(label, np.array([1, 4]), 10, 5, 7)
+    np.testing.assert_array_equal(first, enrol.draw(label, np.array([1, 4]), 10, 5, 7))
+    np.testing.assert_array_equal(first[..., :3], enrol.draw(label, np.array([1, 4]), 3, 5, 7))
+    np.testing.assert_array_equal(first[:2], enrol.draw(label, np.array([1, 4]), 10, 2, 7))
+    np.testing.assert_array_equal(first[:, 1:], enrol.draw(label, np.array([4]), 10, 5, 7))
+    assert not np.array_equal(first, enrol.draw(label, np.array([1, 4]), 10, 5, 8))
     assert len({tuple(sorted(repeat)) for repeat in first[:, 0].tolist()}) == 5
 
 
 def test_targets_are_positions_among_the_enrolled():
-    np.testing.assert_array_equal(targets(np.array([4, 0, 1, 3, 2, 4]), np.array([1, 3])),
-                                  [UNKNOWN, UNKNOWN, 0, 1, UNKNOWN, UNKNOWN])
+    np.testing.assert_array_equal(enrol.targets(np.array([4, 0, 1, 3, 2, 4]), np.array([1, 3])),
+                                  [enrol.UNKNOWN, enrol.UNKNOWN, 0, 1, enrol.UNKNOWN, enrol.UNKNOWN])
 
 
 @pytest.mark.parametrize("cells", [1, 40, 1 << 24])
@@ -170,15 +150,15 @@ def test_recognition_equals_comparing_one_clip_at_a_time(monkeypatch, cells):
     means = [sum(pool[i].astype(float) for i in clips) for clips in rows]
     by_hand = {"mean": [[q @ m / np.linalg.norm(m) for m in means] for q in queries],
                "nearest": [[max(q @ pool[i] for i in clips) for clips in rows] for q in queries]}
-    for rule, compare in (("mean", by_mean(queries, pool)), ("nearest", by_clip(queries, pool))):
-        best, score = recognise(compare, rows, len(queries))
+    for rule, compare in (("mean", enrol.by_mean(queries, pool)), ("nearest", enrol.by_clip(queries, pool))):
+        best, score = enrol.recognise(compare, rows, len(queries))
         np.testing.assert_array_equal(best, np.argmax(by_hand[rule], axis=1))
         np.testing.assert_allclose(score, np.max(by_hand[rule], axis=1), atol=1e-6)
 
 
 def test_equal_similarities_go_to_the_lowest_class():
     pool = np.eye(3, dtype=np.float32)[[0, 1, 1, 0]]
-    best, _ = recognise(by_clip(pool, pool), np.array([[1], [2], [0]]), 4)
+    best, _ = enrol.recognise(enrol.by_clip(pool, pool), np.array([[1], [2], [0]]), 4)
     np.testing.assert_array_equal(best, [2, 0, 0, 2])
 
 
@@ -203,24 +183,25 @@ def test_words_that_cannot_be(enroll, unknown, said):
 
 def test_a_protocol_needs_its_words_silence_and_others():
     needed = [*PROTOCOLS["commands10"]["enroll"], "_silence_", "bed"]
-    check_protocol("commands10", Corpus("m", needed))
+    enrol.check_protocol("commands10", Corpus("m", needed))
     for lacking in ("yes", "_silence_", "bed"):
         with pytest.raises(UserError, match=r"--protocol commands10: --manifest m lacks .*--silence"):
-            check_protocol("commands10", Corpus("m", [label for label in needed if label != lacking]))
+            enrol.check_protocol("commands10", Corpus("m", [label for label in needed if label != lacking]))
 
 
 def test_there_must_be_test_clips_of_both_kinds():
     train, test = manifest([6, 6, 6, 6, 6]), manifest([3, 0, 0, 0, 2])
-    check_clips(train, test, np.array([0, 1]), np.array([2, 4]), 6)
+    enrol.check_clips(train, test, np.array([0, 1]), np.array([2, 4]), 6)
     for enrolled, unknown, said in (([1, 2], [4], "no test clip of cat, dog; .*--enroll"),
                                     ([0], [2, 3], "no test clip of dog, four; .*--unknown")):
         with pytest.raises(UserError, match=said):
-            check_clips(train, test, np.array(enrolled), np.array(unknown), 6)
+            enrol.check_clips(train, test, np.array(enrolled), np.array(unknown), 6)
     with pytest.raises(UserError, match=r"--shots 6: too few training clips of cat \(5\), tree \(0\); .*--enroll"):
-        check_clips(manifest([9, 5, 6, 6, 0]), test, np.array([0, 1, 3, 4]), np.array([2]), 6)
+        enrol.check_clips(manifest([9, 5, 6, 6, 0]), test, np.array([0, 1, 3, 4]), np.array([2]), 6)
 
 
 def test_draws_of_which_there_are_fewer_than_asked_for():
     ways = len(list(itertools.product(itertools.combinations(range(5), 3), itertools.combinations(range(4), 3))))
-    assert few_draws({"bed": 5, "dog": 4}, 3, ways) is None
-    assert f"3 clips each of bed, dog can be drawn in {ways} ways only" in few_draws({"bed": 5, "dog": 4}, 3, ways + 1)
+    clips = {"bed": 5, "dog": 4}
+    assert enrol.few_draws(clips, 3, ways) is None
+    assert f"3 clips each of bed, dog can be drawn in {ways} ways only" in enrol.few_draws(clips, 3, ways + 1)

@@ -1,15 +1,62 @@
-"""What the test of enrolled words says of clips that are enrolled and tested, and of draws that are all alike."""
+"""The test of enrolled words: how scoring is chosen on dev, and what is said of clips, cohorts and draws."""
 
 import json
 import shutil
 
 import numpy as np
+import pytest
 
 from data.base.files import file_digest
+from data.dataset import Clips
+from data.manifests.corpus import load_corpus
 from data.manifests.registry import register
+from models.enrolment.cohort import Whitening
 from models.enrolment.kept_cohort import KEPT, pack
-from models.enrolment.whiten import Whitening
+from models.report import enrolled_words as choice
 from tests.conftest import infer, refused
+
+
+def result(method, shots, **figures):
+    return {"method": method, "shots": shots, **figures}
+
+
+def test_the_least_equal_error_rate_or_else_the_highest_accuracy_is_chosen_for_each_number_of_clips():
+    results = [result("plain", 1, accuracy=0.9, equal_error_rate=0.3), result("plain", 5, equal_error_rate=0.1),
+               result("normed", 1, accuracy=0.5, equal_error_rate=0.2), result("normed", 5, equal_error_rate=0.1)]
+    found = choice.choose(results)
+    assert (found["figure"], found["results"]) == ("equal_error_rate", results)
+    assert found["chosen"] == [result("normed", 1, equal_error_rate=0.2), result("plain", 5, equal_error_rate=0.1)]
+    results = [result("plain", 2, accuracy=0.6), result("nearest", 2, accuracy=0.7)]
+    assert choice.choose(results)["chosen"] == results[1:]
+
+
+@pytest.fixture
+def opened(words):
+    corpus = load_corpus("words", registry=words.registry)
+    return corpus, {split: Clips.of(manifest, f"choice-{split}", 1.0, words.folder / "cache", False)
+                    for split, manifest in corpus.splits.items()}
+
+
+def test_dev_clips_are_those_of_the_words_and_no_others(opened, monkeypatch):
+    corpus, clips = opened
+    words = np.array([0, 2]), np.array([5])
+    rows = choice.dev_clips(clips["dev"], corpus, words, (clips["train"], clips["test"]))
+    assert rows.tolist() == [i for i, label in enumerate(corpus.splits["dev"].label) if label in (0, 2, 5)]
+    monkeypatch.setattr(choice, "DEV_CLIPS", 8)
+    few = choice.dev_clips(clips["dev"], corpus, words, (clips["train"], clips["test"]))
+    assert np.bincount(corpus.splits["dev"].label[few]).tolist() == [2, 0, 2, 0, 0, 4]
+
+
+def test_why_no_dev_clip_is_taken_is_said(opened):
+    corpus, clips = opened
+    words, others, dev = (np.array([0, 2]), np.array([5])), (clips["train"], clips["test"]), clips["dev"]
+    for split, said in (("test", "15 of its 15"), ("train", "36 of its 36")):
+        found = choice.dev_clips(clips[split], corpus, words, others)
+        assert found.startswith(said) and "are test or training clips, too" in found
+    for label in (5, 0):
+        few = dev.subset(np.flatnonzero(dev.manifest.label != label))
+        assert "no clip of an enrolled, or of an unknown word" in choice.dev_clips(
+            few, corpus, (np.array([0]), np.array([5])), others)
 
 
 def test_clips_that_are_enrolled_or_vote_and_are_tested_are_told(run, words, runs, encoder, tmp_path):

@@ -7,19 +7,11 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from data.manifests.manifest import Manifest
+from models import neighbours
 from models.enrolment.enrol import by_score
-from models.neighbours import pairs as pairs_module
-from models.neighbours.pairs import BINS, count_pairs, equal_error
-from models.report.plots import (
-    COLOURED,
-    MAPPED,
-    draw_distances,
-    draw_map,
-    plot,
-    project,
-    summary,
-)
+from models.neighbours import BINS, count_pairs, equal_error
+from models.report import plots
+from tests.conftest import manifest_of, unit
 
 WIDTH = 4 / BINS
 
@@ -30,13 +22,6 @@ def embedded(classes: int, clips: int, noise: float = 1.0, seed: int = 0) -> tup
     label = rng.permutation(np.repeat(np.arange(classes), clips)).astype(np.int32)
     x = rng.standard_normal((classes, 12))[label] + noise * rng.standard_normal((len(label), 12))
     return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32), label
-
-
-def manifest(label: np.ndarray, names: list[str] | None = None, offset: float = 0.0, speaker=None) -> Manifest:
-    n = len(label)
-    names = names or [f"word{c}" for c in range(int(label.max(initial=0)) + 1)]
-    return Manifest(Path("test.json"), names, [f"/clips/{i}.wav" for i in range(n)], np.arange(n, dtype=np.int32),
-                    np.arange(n) * offset, np.ones(n), label, np.full(n, speaker, object))
 
 
 def brute(x: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -55,7 +40,7 @@ def read_tsv(path: Path) -> list[list[str]]:
 
 @pytest.mark.parametrize("cells", [1, 700, 1 << 20])
 def test_every_pair_is_counted_once_in_its_bin(cells, monkeypatch):
-    monkeypatch.setattr(pairs_module, "_CELLS", cells)  # blocks of one clip, of some, of all
+    monkeypatch.setattr(neighbours, "_CELLS", cells)  # blocks of one clip, of some, of all
     x, label = embedded(5, 20)
     found, distances = count_pairs(x, label), brute(x, label)
     for counts, mean, distance in zip(found.counts, found.means, distances, strict=True):
@@ -85,18 +70,17 @@ def test_without_both_kinds_of_pairs_there_is_no_threshold(label, kinds, drawn):
     assert (figures["same_word_pairs"], figures["different_word_pairs"]) == kinds
     assert figures["auroc"] is figures["equal_error_rate"] is figures["equal_error_threshold"] is None
     assert (figures["same_word_mean"] is None) == (not kinds[0])
-    said = summary(figures)
+    said = plots.summary(figures)
     assert "AUROC" not in said and ("no pair" in said) == (sum(kinds) == 0)
-    assert draw_distances(found, "title")[:4] == b"\x89PNG"
+    assert plots.draw_distances(found, "title")[:4] == b"\x89PNG"
     assert (drawn[0].axes[0].get_legend() is None) == (sum(kinds) == 0)
 
 
 @pytest.mark.parametrize("clips, width", [(0, 12), (1, 12), (2, 1), (3, 2), (31, 12)])
 def test_few_clips_and_narrow_embeddings_have_a_place(clips, width):
-    x = np.random.default_rng(0).standard_normal((clips, width)).astype(np.float32)
-    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    x = unit(np.random.default_rng(0), clips, width)
     for vectors in (x, x[:1].repeat(clips, 0)):  # also of clips that are all equal
-        points = project(vectors)
+        points = plots.project(vectors)
         assert points.shape == (clips, 2) and np.isfinite(points).all()
 
 
@@ -107,7 +91,7 @@ def check_map(figure: Figure, classes: int) -> None:
     boxes = [text.get_window_extent(renderer) for text in axes.texts if text.get_visible()]
     assert boxes and not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[i + 1:])
     names = [text.get_text() for text in legend.get_texts()]
-    assert names == [text.get_text() for text in axes.texts] + ["other classes"] * (classes > COLOURED)
+    assert names == [text.get_text() for text in axes.texts] + ["other classes"] * (classes > plots.COLOURED)
     looks = {(tuple(handle.get_edgecolor()[0]), tuple(handle.get_facecolor().ravel()),
               handle.get_paths()[0].vertices.tobytes()) for handle in legend.legend_handles}
     assert len(looks) == len(names)  # every class can be told from the others
@@ -122,14 +106,14 @@ def test_the_map_is_readable(drawn, classes, crowded):
     points[0], points[-1] = (-1.0, -1.0), (1.0, 1.0)
     names = [f"a word numbered {c}" if c % 4 == 0 else f"w{c}" for c in range(classes)]
     ranked = rng.permutation(classes)
-    draw_map(names, points, truth, ranked, "title", "most clips")
+    plots.draw_map(names, points, truth, ranked, "title", "most clips")
     check_map(drawn[0], classes)
     axes = drawn[0].axes[0]
-    shown = sorted(ranked[:COLOURED])
+    shown = sorted(ranked[:plots.COLOURED])
     assert [text.get_text() for text in axes.texts] == [names[c] for c in shown]
     title = axes.get_title()
-    assert (title == "title") == (classes <= COLOURED)
-    if classes > COLOURED:
+    assert (title == "title") == (classes <= plots.COLOURED)
+    if classes > plots.COLOURED:
         assert title == f"title\nin colour the 40 of {classes:,} classes with most clips, grey the others"
     drawn_points = np.concatenate([collection.get_offsets() for collection in axes.collections])
     assert sorted(map(tuple, drawn_points)) == sorted(map(tuple, points))  # no clip is lost
@@ -137,7 +121,7 @@ def test_the_map_is_readable(drawn, classes, crowded):
 
 def test_unknown_words_are_hollow_and_the_legend_says_so(drawn):
     x, label = embedded(4, 10)
-    draw_map(list("abcd"), project(x), label, range(4), "title", "most clips", [1, 3])
+    plots.draw_map(list("abcd"), plots.project(x), label, range(4), "title", "most clips", [1, 3])
     axes = drawn[0].axes[0]
     assert [len(c.get_facecolor()) == 0 for c in axes.collections] == [False, True, False, True]
     assert axes.get_legend().get_title().get_text() == "filled: enrolled\nhollow: unknown"
@@ -146,11 +130,11 @@ def test_unknown_words_are_hollow_and_the_legend_says_so(drawn):
 
 def test_the_projectors_files_align_with_the_clips(tmp_path, capsys):
     x, label = embedded(4, 9)
-    clips = manifest(label, ["one", "tab\there", "new\nline", 'q"uote'], 0.25, "ann")
+    clips = manifest_of(label, ["one", "tab\there", "new\nline", 'q"uote'], 0.25, "ann")
     predicted = np.roll(label, 1)
-    plot(tmp_path / "run", "t", x, clips, count_pairs(x, label), predicted=predicted)
+    plots.plot(tmp_path / "run", "t", x, clips, count_pairs(x, label), predicted=predicted)
     printed = capsys.readouterr().out.split("\n")
-    assert printed == [summary(count_pairs(x, label).figures()),
+    assert printed == [plots.summary(count_pairs(x, label).figures()),
                        f"wrote {tmp_path / 'run' / 't'}-map.png, t-distances.png, t-vectors.tsv and t-metadata.tsv", ""]
     vectors = np.array(read_tsv(tmp_path / "run" / "t-vectors.tsv"), np.float32)
     np.testing.assert_array_equal(vectors, x)
@@ -162,11 +146,12 @@ def test_the_projectors_files_align_with_the_clips(tmp_path, capsys):
 
 
 def test_of_many_clips_some_of_every_class_are_mapped_and_all_are_written(tmp_path, monkeypatch, drawn):
-    monkeypatch.setattr("models.report.plots.MAPPED", 60)
+    assert plots.MAPPED >= 1000
+    monkeypatch.setattr(plots, "MAPPED", 60)
     x, label = embedded(50, 4)
     predicted = label.copy()
     predicted[label >= 45] = 7  # the five last classes and this one are confused
-    plot(tmp_path, "t", x, manifest(label), count_pairs(x, label), predicted=predicted)
+    plots.plot(tmp_path, "t", x, manifest_of(label), count_pairs(x, label), predicted=predicted)
     axes = drawn[0].axes[0]
     assert axes.get_title() == ("t: t-SNE of 60 of 200 test clips\n"
                                 "in colour the 40 of 50 classes with the most frequent confusions, grey the others")
@@ -174,4 +159,3 @@ def test_of_many_clips_some_of_every_class_are_mapped_and_all_are_written(tmp_pa
     assert {f"word{c}" for c in (7, *range(45, 50))} < shown and len(shown) == 40
     assert sum(len(collection.get_offsets()) for collection in axes.collections) == 60
     assert len(read_tsv(tmp_path / "t-vectors.tsv")) == 200
-    assert MAPPED >= 1000

@@ -14,16 +14,11 @@ from sklearn.metrics import confusion_matrix, f1_score
 from data.manifests.manifest import Manifest
 from models.report.outcome import Outcome
 from models.report.tables import draw_confusion, drawn_classes, figures, report, summary
+from tests.conftest import manifest_of
 
 WORDS = ["backward", "bed", "bird", "cat", "dog", "down", "eight", "five", "follow", "forward", "four", "go", "happy",
          "house", "learn", "left", "marvin", "nine", "no", "off", "on", "one", "right", "seven", "sheila", "six",
          "stop", "three", "tree", "two", "up", "visual", "wow", "yes", "zero"]
-
-
-def manifest(truth: np.ndarray, labels: list[str], offset: float = 0.0) -> Manifest:
-    n = len(truth)
-    return Manifest(Path("test.json"), labels, [f"/clips/{i}.wav" for i in range(n)], np.arange(n, dtype=np.int32),
-                    np.arange(n) * offset, np.ones(n), truth.astype(np.int32), np.full(n, None, object))
 
 
 def confused(classes: int, clips: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -101,7 +96,7 @@ def test_the_files_of_a_nearest_neighbour_test(tmp_path, capsys):
     labels, truth, predicted = small()
     distances = np.linspace(0, 1.5, 30, dtype=np.float32).reshape(10, 3)
     facts = {"k": np.int64(3), "encoder": Path("runs/x"), "note": "line\nbreak", "list": [1, {"a": 2}]}
-    returned = reported(tmp_path / "deep" / "run", "test", manifest(truth, labels), predicted,
+    returned = reported(tmp_path / "deep" / "run", "test", manifest_of(truth, labels), predicted,
                       distances=distances, facts=facts, command="python x.py --y")
     printed = capsys.readouterr().out.split("\n")
     assert printed[:2] == ["Accuracy: 80.00", "f1_macro 0.6375"]
@@ -126,7 +121,7 @@ def test_the_files_of_a_nearest_neighbour_test(tmp_path, capsys):
 def test_the_csv_of_a_head_has_a_probability_and_offsets_where_there_are_any(tmp_path):
     labels, truth, predicted = small()
     labels[1] = 'th,"ree'
-    reported(tmp_path, "head", manifest(truth, labels, 0.25), predicted, scores=np.linspace(0.1, 1, 10))
+    reported(tmp_path, "head", manifest_of(truth, labels, 0.25), predicted, scores=np.linspace(0.1, 1, 10))
     rows = list(csv.reader(io.StringIO((tmp_path / "head.csv").read_text())))
     assert rows[0] == ["path", "offset", "label", "prediction", "probability"]
     assert rows[7] == ["/clips/6.wav", "1.500000", 'th,"ree', "tree", "0.700000"]
@@ -179,7 +174,7 @@ def test_labels_of_any_script_and_of_control_characters_are_drawn_in_silence(dra
 
 def test_several_numbers_of_neighbours_are_a_table_beside_the_first_ones_report(tmp_path, capsys):
     labels, truth, predicted = small()
-    utterances = manifest(truth, labels)
+    utterances = manifest_of(truth, labels)
     alone = reported(tmp_path / "a", "s", utterances, predicted, by_k={5: predicted})
     one = capsys.readouterr().out
     several = reported(tmp_path / "b", "s", utterances, predicted, by_k={5: predicted, 1: truth})

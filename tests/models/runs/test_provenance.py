@@ -13,11 +13,10 @@ from data.dataset import Clips
 from data.manifests.corpus import load_corpus
 from data.manifests.manifest import Utterance
 from data.manifests.registry import register
-from models.report.enrol_report import tell_trained
 from models.runs.checkpoints import Run
-from models.runs.provenance import Record, fingerprint, tell_seen, trained_on, trained_words
+from models.runs.provenance import Record, fingerprint, tell_seen, trained_on
 from tests.conftest import infer, write_set
-from tests.models.runs.test_begin import TINY
+from tests.models.training.test_prepare import TINY
 from tests.sounds import record
 
 
@@ -210,14 +209,6 @@ def test_an_encoder_trained_further_keeps_what_it_heard(encoder, run, words, run
     assert Run(runs, "further").config()["labels_before"] == words.labels
     assert run("TripletEncoder", "--name=further", *flags, other, "--model=Res8", "--resume", "--num_steps=3").code == 0
     assert "72 of the 72 test clips" in infer(run, words, runs, other, name="further").out
-
-
-def test_trained_words_before_an_encoder_was_trained_further_are_not_new_to_it(capsys):
-    third = {"labels": ["dog", "four"], "labels_before": ["cat", "dog"]}
-    assert trained_words(third) == ["dog", "four", "cat"] and trained_words({}) == []
-    facts = tell_trained(["tree", "Cat"], ["bird"], third)
-    assert (facts["enrolled_words_trained_on"], facts["unknown_words_trained_on"]) == (["Cat"], [])
-    assert "trained on 1 of the 2 enrolled words (Cat)" in capsys.readouterr().out
 
 
 def test_a_test_with_a_training_manifest_that_changed_says_so(encoder, run, words, runs):

@@ -1,4 +1,4 @@
-"""Optimiser and schedule against the original's figures, and what the two training tasks promise."""
+"""Optimiser and schedule against the original's figures, what the two tasks promise, and the process of a head."""
 
 import errno
 import itertools
@@ -16,21 +16,34 @@ from data.base.errors import UserError
 from data.dataset import Clips, ResidentClips
 from data.manifests.corpus import load_corpus
 from data.sampler import BalancedBatchSampler
-from models.encoders.build import embed, make_encoder
-from models.encoders.head import ClassificationNet, head_scores
-from models.losses.triplet import triplet_loss
+from models.encoders.build import ClassificationNet, embed, head_scores, make_encoder
+from models.losses import triplet_loss
 from models.runs.checkpoints import Run
-from models.runs.options.recipe import CHANCES, RECIPES
+from models.runs.options.training import CHANCES, RECIPES
 from models.training import loop
 from models.training import tasks as training
-from models.training.optimisers import NovoGrad, make_optimizer, make_schedule
+from models.training.step import NovoGrad, make_optimizer, make_schedule
+
+SCRIPT = """
+import os, pathlib, signal, sys, time
+
+def end(number, frame):
+    signal.signal(number, signal.SIG_DFL)
+    time.sleep(1)
+    print("saved")
+    sys.exit(143)
+
+signal.signal(signal.SIGTERM, end)
+print(sys.argv[1:], [name for name in os.environ if "TORCHELASTIC" in name])
+pathlib.Path(sys.argv[1]).touch()
+time.sleep(60)
+"""
 
 
 def arguments(**changes):
     values = RECIPES["paper"] | {"model": "Res8", "precision": "32", "compile": False, "graph": False,
-                                 "spec_augment": None, "augment": False, "seed": 0, "margin": 0.5,
-                                 "mining": "random", "per_class": 3,
-                                 "data_probs": 0, "eval_clips": 100, "k": 3, "clip_seconds": 1.0,
+                                 "spec_augment": None, "augment": False, "seed": 0, "margin": 0.5, "mining": "random",
+                                 "per_class": 3, "data_probs": 0, "eval_clips": 100, "k": 3, "clip_seconds": 1.0,
                                  "babble_snr": (5.0, 20.0), "gain_db": (-20.0, 10.0), "compression": "log",
                                  "rooms": None, "rt60": (0.1, 0.6)} | changes
     return SimpleNamespace(**values)
@@ -173,12 +186,10 @@ def test_a_frozen_encoder_does_not_change(clips):
 def test_embeddings_computed_once_train_the_head_alike(clips):
     """Without augmentation, computing a frozen encoder's embeddings once is the same but for the dither."""
     torch.manual_seed(0)
-    args = arguments()
-    task = training.ClassifierTask(make_encoder("Res8", 8), ClassificationNet(8, 6), args, 10, frozen=True)
-    rows = np.arange(20)
+    task = training.ClassifierTask(make_encoder("Res8", 8), ClassificationNet(8, 6), arguments(), 10, frozen=True)
     data = task.embedded_once(clips[0], torch.device("cpu"))
     task.train()
-    losses = [task.training_step(source[rows], 0).item() for source in (clips[0], data)]
+    losses = [task.training_step(source[np.arange(20)], 0).item() for source in (clips[0], data)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-3)
 
 
@@ -297,26 +308,20 @@ def test_training_that_diverges_ends_before_anything_is_made_of_it(clips, tmp_pa
     assert ("of step 4" if saved else "of step none") in str(told.value)
 
 
-@pytest.mark.parametrize("error, said", [
-    (RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory"), "--per_class"),
-    (torch.OutOfMemoryError("CUDA out of memory."), "--batch_classes"), (MemoryError(), "--clip_seconds"),
-    (OSError(errno.ENOSPC, "No space left on device"), "make room")])
-def test_memory_or_a_disk_that_does_not_suffice(clips, tmp_path, error, said):
+@pytest.mark.parametrize("error, kind, said", [
+    (RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory"), UserError,
+     "--per_class"),
+    (torch.OutOfMemoryError("CUDA out of memory."), UserError, "--batch_classes"),
+    (MemoryError(), UserError, "--clip_seconds"),
+    (OSError(errno.ENOSPC, "No space left on device"), UserError, "make room"),
+    (RuntimeError("a defect"), RuntimeError, "a defect")])
+def test_memory_or_a_disk_that_does_not_suffice_is_told_and_defects_stay(clips, tmp_path, error, kind, said):
     class Failing(training.TripletTask):
         def training_step(self, batch, index):
             raise error
 
-    with pytest.raises(UserError, match=said):
-        fitted(Failing(make_encoder("Res8", 4), arguments_of_a_run(), 8), tmp_path, clips)
-
-
-def test_other_errors_are_defects_and_stay(clips, tmp_path):
-    class Failing(training.TripletTask):
-        def training_step(self, batch, index):
-            raise RuntimeError("a defect")
-
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
-    with pytest.raises(RuntimeError, match="a defect"):
+    with pytest.raises(kind, match=said):
         fitted(Failing(make_encoder("Res8", 4), arguments_of_a_run(), 8), tmp_path, clips)
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
 
@@ -338,3 +343,11 @@ def test_every_seed_step_and_process_draws_otherwise_and_seed_0_as_ever():
              for made in itertools.product((0, 1, 2, 2**32, 2**33, 2**70), range(20), range(3))}
     assert len(drawn) == 6 * 20 * 3
     assert [training.step_seed(0, step, 0) for step in (0, 7, 900)] == [0, 7, 900]
+
+
+def test_a_signal_reaches_the_heads_training_once(tmp_path, monkeypatch):
+    (tmp_path / "TripletClassifier.py").write_text(SCRIPT)
+    monkeypatch.setattr(loop, "ROOT", tmp_path)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "of torchrun, which did not start it")
+    begun = tmp_path / "begun"
+    assert loop._run_classifier([str(begun)], begun.exists) == (143, f"['{begun}'] []\nsaved\n")

@@ -9,11 +9,10 @@ from data.audio.packed import PackedClips
 from data.dataset import Clips
 from data.manifests.manifest import Manifest
 from models.enrolment.enrol import unit
-from models.neighbours.knn import classify
-from models.report.drawing import png
+from models.neighbours import classify
 from models.report.outcome import Outcome
-from models.report.page.clips import page_of_clips
-from models.report.tables import report
+from models.report.page.content import page_of_clips
+from models.report.tables import png, report
 
 LABELS = ["bed", "cat", "dog"]
 

@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from models.encoders.build import make_encoder
-from models.encoders.head import ClassificationNet
-from models.losses.build import make_loss
+from models.encoders.build import ClassificationNet, make_encoder
+from models.losses import make_loss
 from models.runs.checkpoints import TRAINER, Run
-from models.training import faster
+from models.training import step as steps
 from models.training import tasks as training
-from models.training.optimisers import NovoGrad
+from models.training.step import NovoGrad
 from tests.models.training.test_training import arguments_of_a_run, clips, fitted  # noqa: F401 - a fixture
 
 STEPS = 8
@@ -66,14 +65,14 @@ def trained(task, folder, clips) -> dict[str, torch.Tensor]:  # noqa: F811
     ("triplet", {"shift": True, "spec_augment": "light"}), ("triplet", {"optimizer": "adamw", "schedule": "onecycle"}),
     ("angular_prototypical", {}), ("supcon", {"data_probs": 2}), ("multi_similarity", {}), ("classifier", {})])
 def test_recorded_steps_train_as_plain_ones_bit_by_bit(clips, tmp_path, monkeypatch, kind, changes):  # noqa: F811
-    monkeypatch.setattr(faster, "record", played)
-    begun = faster.RecordedStep.__init__
+    monkeypatch.setattr(steps, "record", played)
+    begun = steps.RecordedStep.__init__
 
     def begin(self, learn, optimizer, device):
         played.optimizer, played.times = optimizer, 0
         begun(self, learn, optimizer, device)
 
-    monkeypatch.setattr(faster.RecordedStep, "__init__", begin)
+    monkeypatch.setattr(steps.RecordedStep, "__init__", begin)
     plain, recorded = (trained(task_of(kind, way, **changes), tmp_path / str(way), clips) for way in (False, True))
     assert played.times == 1
     assert len(set(plain["losses"].tolist())) == STEPS
@@ -85,7 +84,7 @@ def test_a_step_that_cannot_be_recorded_says_so_once_and_is_computed(clips, tmp_
         work()  # the host's part of it; a GPU would have computed nothing
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
-    weights, step = {}, faster.RecordedStep._step
+    weights, step = {}, steps.RecordedStep._step
 
     def undone(self, inputs):  # what the failed recording must not do on a device
         before = weights["task"].state_dict(), self.optimizer.state_dict()
@@ -96,8 +95,8 @@ def test_a_step_that_cannot_be_recorded_says_so_once_and_is_computed(clips, tmp_
         return made
 
     task = weights["task"] = task_of("triplet", True, optimizer="novograd")
-    monkeypatch.setattr(faster, "record", fails)
-    monkeypatch.setattr(faster.RecordedStep, "_step", undone)
+    monkeypatch.setattr(steps, "record", fails)
+    monkeypatch.setattr(steps.RecordedStep, "_step", undone)
     found = trained(task, tmp_path, clips)
     told = capsys.readouterr().err
     assert told.count("--graph: RuntimeError: operation not permitted when stream is capturing; steps run") == 1
@@ -112,7 +111,7 @@ def test_a_batch_of_another_shape_is_computed_as_it_is():
         calls.append(len(x))
         return (weight * x).sum(), {}
 
-    step = faster.RecordedStep(learn, NovoGrad([weight], lr=0.1), torch.device("cpu"))
+    step = steps.RecordedStep(learn, NovoGrad([weight], lr=0.1), torch.device("cpu"))
     step.left, step.inputs, step.given = 0.0, [torch.zeros(3)], (torch.tensor(7.0), {})
     step.replay = lambda: calls.append("replayed")
     given = torch.arange(3.0)
@@ -145,7 +144,7 @@ def test_an_encoder_that_cannot_be_compiled_runs_as_it_is(monkeypatch, capsys):
 
     monkeypatch.setattr(torch, "compile", compiled)
     encoder, x = make_encoder("Res8", 4), torch.randn(2, 64, 48)
-    found = faster.Compiled(encoder)
+    found = steps.Compiled(encoder)
     assert found(x).equal(found(x)) and found(x).equal(encoder(x))
     told = "--compile: RuntimeError: Cannot find a working triton installation; the encoder runs uncompiled\n"
     assert capsys.readouterr().err == told

@@ -10,9 +10,11 @@ import pytest
 import soundfile
 import torch
 
+from data.base.errors import UserError
 from data.base.files import ROOT
 from data.manifests.registry import register
 from models.runs.checkpoints import TRAINER, Run, load_state
+from models.training.prepare import commit, take_up
 from tests.conftest import refused
 
 TINY = ["--model=Res8", "--hidden_size=4", "--recipe=fast", "--per_class=2", "--num_steps=4", "--step_freq=2",
@@ -153,7 +155,7 @@ def test_a_name_without_a_checkpoint_is_free(copy, run):
     refused(run("TripletEncoder", *copy.flags, *TINY), "--name r", "--resume")
 
 
-HOLD = ("import sys, pathlib; from models.runs.begin import claim; claim(pathlib.Path(sys.argv[1]), '--name');"
+HOLD = ("import sys, pathlib; from models.training.prepare import claim; claim(pathlib.Path(sys.argv[1]), '--name');"
         "print('claimed', flush=True); sys.stdin.read()")
 
 
@@ -173,15 +175,13 @@ def test_one_process_at_a_time_trains_a_run(made, run, tmp_path, words):
 
 
 def test_a_name_that_another_run_took_meanwhile(made, copy, words):
-    from models.runs import begin
-
     shutil.rmtree(copy.run.folder)
     from TripletEncoder import parse_args
 
-    assert begin.begin(parse_args([*copy.flags, *TINY]), copy.run, "TripletEncoder.py") == {}
+    assert take_up(parse_args([*copy.flags, *TINY]), copy.run, "TripletEncoder.py") == {}
     shutil.copytree(made.folder, copy.run.folder)
-    with pytest.raises(begin.UserError, match="exists"):
-        begin.commit(copy.run, {}, {}, None, None, ())
+    with pytest.raises(UserError, match="exists"):
+        commit(copy.run, {}, {}, None, None, ())
     assert copy.run.config() == made.config()
 
 

@@ -1,17 +1,15 @@
 """The k-nearest-neighbour vote against brute force, and what it refuses."""
 
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from data.base.errors import UserError
-from data.manifests.manifest import Manifest
-from models.neighbours import knn
-from models.neighbours.knn import check_finite, classify, classify_each, few_clips, knn_search, vote
-from tests.conftest import unit
+from models import neighbours
+from models.neighbours import check_finite, classify, classify_each, few_clips, knn_search, vote
+from tests.conftest import manifest_of, unit
 
 
 def oracle_vote(row, ties: str = "nearest") -> int:
@@ -38,7 +36,7 @@ def test_search_finds_what_sorting_all_inner_products_finds(n, q, d, k):
 
 @pytest.mark.parametrize("cells", [1, 1000, 1 << 28])
 def test_the_search_for_a_gpu_finds_what_faiss_finds(monkeypatch, cells):
-    monkeypatch.setattr(knn, "_SIMILARITIES", cells)  # one query at a time; 3; all
+    monkeypatch.setattr(neighbours, "_SIMILARITIES", cells)  # one query at a time; 3; all
     rng = np.random.default_rng(9)
     train, queries, labels = unit(rng, 300, 45), unit(rng, 50, 45), rng.integers(0, 7, 300)
     by_faiss, by_torch = (classify(train, labels, queries, 5, device) for device in (None, torch.device("cpu")))
@@ -56,30 +54,22 @@ def test_vote_equals_counting_by_hand(ties):
         np.testing.assert_array_equal(vote(labels, ties), [oracle_vote(row, ties) for row in labels])
 
 
-def test_ties_go_to_the_nearest_neighbours_class_or_to_the_lowest_label():
-    rows = np.array([[4, 1, 4, 1, 0], [3, 2, 1, 0, 4], [0, 3, 2, 2, 3], [4, 4, 0, 0, 4]])
-    np.testing.assert_array_equal(vote(rows), [4, 3, 3, 4])  # the third: class 0 is nearer still, but alone
-    np.testing.assert_array_equal(vote(rows[:, ::-1]), [1, 4, 3, 4])
-    for order in (rows, rows[:, ::-1], rows.astype(np.int32)):
-        np.testing.assert_array_equal(vote(order, "lowest"), [1, 0, 2, 4])
-
-
 @pytest.mark.parametrize("ties", ["nearest", "lowest"])
-def test_several_k_from_one_search_are_what_each_gives_alone(ties, monkeypatch):
+def test_each_k_of_one_search_is_classified_as_by_brute_force(ties, monkeypatch):
     rng = np.random.default_rng(4)
-    train, queries, labels = unit(rng, 90, 8), unit(rng, 40, 8), rng.integers(0, 5, 90)
+    train, queries, labels = unit(rng, 90, 8), unit(rng, 40, 8), rng.integers(0, 5, 90).astype(np.int32)
     searches = []
-    search = knn.knn_search
-    monkeypatch.setattr(knn, "knn_search", lambda *given: searches.append(given[2]) or search(*given))
-    found = classify_each(train, labels, queries, [3, 1, 10], ties=ties)
-    assert list(found) == [3, 1, 10] and searches == [10]
+    search = neighbours.knn_search
+    monkeypatch.setattr(neighbours, "knn_search", lambda *given: searches.append(given[2]) or search(*given))
+    found = classify_each(train, labels, queries, [3, 1, 10, 40], ties=ties)
+    assert list(found) == [3, 1, 10, 40] and searches == [40]
+    nearest = np.argsort(-(queries.astype(np.float64) @ train.T), axis=1)
     for k, prediction in found.items():
-        alone = classify(train, labels, queries, k, ties=ties)
-        np.testing.assert_array_equal(prediction.labels, alone.labels)
-        np.testing.assert_array_equal(prediction.indices, alone.indices)
-        np.testing.assert_allclose(prediction.distances, alone.distances, atol=1e-6)
-    with pytest.raises(UserError, match=r"--k 91\b.*at most --k 90"):
-        classify_each(train, labels, queries, [1, 91])
+        np.testing.assert_array_equal(prediction.labels, [oracle_vote(row, ties) for row in labels[nearest[:, :k]]])
+        np.testing.assert_array_equal(prediction.indices, nearest[:, :k])
+        gaps = queries[:, None].astype(np.float64) - train[prediction.indices]
+        np.testing.assert_allclose(prediction.distances, (gaps ** 2).sum(-1), atol=1e-5)
+        np.testing.assert_array_equal(prediction.labels, classify(train, labels, queries, k, ties=ties).labels)
 
 
 def test_equally_similar_neighbours_come_in_the_order_of_their_rows():
@@ -123,21 +113,8 @@ def test_embeddings_of_a_diverged_encoder_are_refused(where, named, value):
 
 def test_embeddings_without_a_direction_are_refused_and_their_clip_is_named():
     embeddings = unit(np.random.default_rng(0), 6, 8)
-    clips = Manifest(Path("some.json"), ["bed"], [f"/clips/{i}.wav" for i in range(6)], np.arange(6)[::-1],
-                     np.zeros(6), np.ones(6), np.zeros(6, int), np.full(6, None, object))
+    clips = manifest_of([0] * 6, file=range(5, -1, -1))
     check_finite(embeddings, "test set", clips)
     embeddings[1:3] = 0
     with pytest.raises(UserError, match=r"2 of the 6 .*test set .*not of length 1 \(first: /clips/4\.wav\)"):
         check_finite(embeddings, "test set", clips)
-
-
-@pytest.mark.parametrize("k", [1, 2, 5, 40])
-def test_classify_equals_brute_force(k):
-    rng = np.random.default_rng(k)
-    train, queries, labels = unit(rng, 120, 8), unit(rng, 60, 8), rng.integers(0, 6, 120).astype(np.int32)
-    found = classify(train, labels, queries, k)
-    nearest = np.argsort(-(queries.astype(np.float64) @ train.T), axis=1)[:, :k]
-    np.testing.assert_array_equal(found.labels, [oracle_vote(row) for row in labels[nearest]])
-    np.testing.assert_array_equal(labels[found.indices[:, 0]], labels[nearest[:, 0]])
-    gaps = queries[:, None].astype(np.float64) - train[found.indices]
-    np.testing.assert_allclose(found.distances, (gaps ** 2).sum(-1), atol=1e-5)
