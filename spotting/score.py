@@ -32,8 +32,8 @@ from spotting.encoders.gather import heard_in_training
 from spotting.encoders.load import add_encoder, load
 from spotting.hits import search
 from spotting.sound.blocks import files_of, open_file
+from spotting.sound.conditions import Noise
 from spotting.sound.heard import Heard, Remarks
-from spotting.sound.noise import Noise
 from spotting.words.distinct import copied, find_positives, heard_with, leave_out_enrolled, without_repeats
 from spotting.words.recordings import enrol, find_recordings
 from spotting.words.words_file import Words, read_words, suited

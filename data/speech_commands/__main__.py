@@ -12,11 +12,11 @@ from data.base import values
 from data.base.errors import UserError, did_you_mean, exit_cleanly, first_few
 from data.base.files import ROOT
 from data.base.find import NOISE
+from data.base.labels import COMMANDS, SILENCE
 from data.manifests.registry import REGISTRY, claim_name
 from data.sources.download import fetch_and_unpack
 from data.sources.splits import Splits, check_disjoint, contradictions, count_table, vet, without_copies, write_corpus
 from data.speech_commands.archive import assign_splits, choose_classes, find_clips, restrict_to_list, write_list
-from data.speech_commands.labels import COMMANDS, SILENCE
 
 URL = "http://download.tensorflow.org/data/"
 SHA256 = {  # none of the test sets are published

@@ -22,10 +22,9 @@ from data.audio.files import find_noise
 from data.base.errors import UserError
 from data.base.files import file_digest, open_regular, read_text, write_atomically
 from data.base.find import NOISE, doubt_words, find_words
-from data.base.labels import look_alike
+from data.base.labels import COMMANDS, SILENCE, UNKNOWN, look_alike
 from data.manifests.manifest import Utterance
 from data.sources.splits import Digests, Splits, split_of, vet, without_copies
-from data.speech_commands.labels import COMMANDS, SILENCE, UNKNOWN
 
 Clips = dict[str, Utterance]  # by name, "word/file.wav", sorted; durations are not known yet and 0
 LISTS = {"dev": "validation_list.txt", "test": "testing_list.txt"}

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.base.errors import UserError, first_few
-from data.base.labels import visible
+from data.base.labels import SILENCE, visible
 from data.manifests.corpus import Corpus
 from data.manifests.manifest import Manifest
-from data.speech_commands.labels import SILENCE
 from models.neighbours import auroc, equal_error
 from models.runs.options.testing import PROTOCOLS
 

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
+from data.base.labels import COMMANDS
 from data.base.values import count, megabytes, whole
-from data.speech_commands.labels import COMMANDS
 from models.runs.options.common import Parser
 
 # Tests that others report by name, as flags: ten command words against all others and silence (Rusci and Tuytelaars,

@@ -14,13 +14,13 @@ import soundfile
 
 from data.audio.decoding import decode
 from data.base.errors import UserError
+from data.base.labels import COMMANDS as TEN
+from data.base.labels import SILENCE, UNKNOWN
 from data.manifests.corpus import load_corpus
 from data.manifests.registry import read_registry
 from data.sources.splits import check_disjoint, split_of
 from data.speech_commands.__main__ import NAMES, SHA256, URL, address, main, parse_args
 from data.speech_commands.archive import STRETCHES, share, silence
-from data.speech_commands.labels import COMMANDS as TEN
-from data.speech_commands.labels import SILENCE, UNKNOWN
 from tests.sounds import record
 
 RATE = 16_000
