@@ -154,3 +154,13 @@ def refused(done, *parts):
     assert done.code == 2
     assert all(part in done.error for part in parts), done.error
     assert "\n" not in done.error.strip()
+
+
+@pytest.fixture
+def drawn(monkeypatch) -> list:
+    """The figures that were saved."""
+    from matplotlib.figure import Figure
+
+    saved, save = [], Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (saved.append(self), save(self, *a, **k))[1])
+    return saved

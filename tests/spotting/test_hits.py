@@ -7,18 +7,14 @@ import pytest
 
 from spotting.hits import Best, Hit, Peak, PeakPicker, Scorer, hit_of, of_one_saying, paused, reach
 from spotting.words.words_file import Clip, Word
+from tests.conftest import unit
 
 RNG = np.random.default_rng(1)
 HOP, CLIP = 1600, 16_000
 
 
-def unit(*shape):
-    x = RNG.standard_normal(shape).astype(np.float32)
-    return x / np.linalg.norm(x, axis=-1, keepdims=True)
-
-
 def word(windows=1, spacing=0.0, name="w", clips=3, d=8):
-    return Word(name, [Clip(str(i), 0, 1, str(i), unit(windows, d)) for i in range(clips)], spacing, 0.2, 0.8, 0.5)
+    return Word(name, [Clip(str(i), 0, 1, str(i), unit(RNG, windows, d)) for i in range(clips)], spacing, 0.2, 0.8, 0.5)
 
 
 def by_definition(scores, near):
@@ -42,7 +38,7 @@ def test_peaks_are_what_their_definition_says_whatever_the_blocks(near, chunk):
 
 
 def test_a_word_of_one_window_scores_by_its_similarity_and_silence_by_nothing():
-    one, embeddings = word(), unit(20, 8)
+    one, embeddings = word(), unit(RNG, 20, 8)
     scores, backs = Scorer([one], HOP)(embeddings, np.arange(20) > 4)
     assert np.allclose(scores[5:, 0], embeddings[5:] @ one.template()[0])
     assert np.isinf(scores[:5]).all() and not backs.any()
@@ -50,7 +46,7 @@ def test_a_word_of_one_window_scores_by_its_similarity_and_silence_by_nothing():
 
 @pytest.mark.parametrize("chunk", [1, 4, 60])
 def test_a_longer_word_scores_by_its_best_sequence(chunk):
-    long, embeddings = word(windows=3, spacing=0.4), unit(60, 8)  # 4 hops, from 2 to 6
+    long, embeddings = word(windows=3, spacing=0.4), unit(RNG, 60, 8)  # 4 hops, from 2 to 6
     similar = embeddings @ long.template().T
     scorer = Scorer([long], HOP)
     parts = [scorer(embeddings[i:i + chunk], np.ones(len(embeddings[i:i + chunk]), bool)) for i in range(0, 60, chunk)]
@@ -67,7 +63,7 @@ def test_a_longer_word_scores_by_its_best_sequence(chunk):
 
 def test_hits_of_one_word_never_overlap_and_lie_where_the_word_did():
     words = [word(name="a"), word(2, 0.3, "b")]
-    embeddings = unit(300, 8)
+    embeddings = unit(RNG, 300, 8)
     scorer, picker = Scorer(words, HOP), PeakPicker([reach(one, HOP, CLIP) for one in words])
     found = picker.push(*scorer(embeddings, np.ones(300, bool))) + picker.finish()
     for w, one in enumerate(words):
