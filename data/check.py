@@ -34,7 +34,8 @@ def check(name: str, registry: str | Path = REGISTRY, clip_seconds: float = 1.0)
     """Check a registered data set; print its counts, its problems, what is odd but may be meant, and one verdict line.
 
     Every clip is decoded as training would (the central ``clip_seconds`` of it), so memory follows the number of
-    clips, never the length of the audio. Returns whether there was no problem; a warning is none.
+    clips, never the length of the audio. Returns whether there was no problem; a warning is none. Raises UserError for
+    a name that is not registered.
     """
     entry, folder = registered(name, registry), Path(registry).absolute().parent
     problems, warnings = defaultdict(list), defaultdict(list)

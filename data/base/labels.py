@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from data.base.errors import first_few
 
 COMMANDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")  # Speech Commands' 12-class task
-UNKNOWN, SILENCE = "_unknown_", "_silence_"  # its others
+OTHER_WORD, SILENCE = "_unknown_", "_silence_"  # its others
 # Control characters, line ends, those that turn the direction of writing, and halves of characters: a label from a
 # file may have them, and fonts have none.
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")

@@ -22,7 +22,7 @@ from data.audio.files import find_noise
 from data.base.errors import UserError
 from data.base.files import file_digest, open_regular, read_text, write_atomically
 from data.base.find import NOISE, doubt_words, find_words
-from data.base.labels import COMMANDS, SILENCE, UNKNOWN, look_alike
+from data.base.labels import COMMANDS, OTHER_WORD, SILENCE, look_alike
 from data.manifests.manifest import Utterance
 from data.sources.splits import Digests, Splits, split_of, vet, without_copies
 
@@ -139,7 +139,7 @@ def official_test(args: argparse.Namespace, test_root: Path, digests: Digests) -
     """The clips of the test-set archive, which has the 12 classes."""
     clips, found = vet(list(find_clips(test_root, "--test_root").values()), args.skip_bad_audio)
     labels = {clip.label for clip in clips}
-    if differing := sorted(labels ^ {*COMMANDS, UNKNOWN, SILENCE}):
+    if differing := sorted(labels ^ {*COMMANDS, OTHER_WORD, SILENCE}):
         raise UserError(f"{test_root}: {'no' if differing[0] not in labels else 'a'} folder {differing[0]!r}; the "
                         "test-set archive has one for each of the 12 classes and no other")
     digests |= found
@@ -152,8 +152,8 @@ def share(words: int) -> int:
 
 
 def with_unknown(splits: Splits, seed: int = 0) -> Splits:
-    """The ten words' clips, and `share` others of every split as `UNKNOWN`: those with the lowest SHA-1 of the seed and
-    the clip's ``word/file``, so that the draw depends on nothing but the names."""
+    """The ten words' clips, and `share` others of every split as `OTHER_WORD`: those with the lowest SHA-1 of the seed
+    and the clip's ``word/file``, so that the draw depends on nothing but the names."""
     def rank(clip: Utterance) -> str:
         return hashlib.sha1(f"{seed} {'/'.join(Path(clip.path).parts[-2:])}".encode()).hexdigest()
 
@@ -163,7 +163,7 @@ def with_unknown(splits: Splits, seed: int = 0) -> Splits:
         others = sorted((clip for clip in clips if clip.label not in COMMANDS), key=rank)
         if not others:
             raise UserError(f"no clip of another word in {split}; the 12-class task needs words beside its ten")
-        drawn[split] = words + [replace(clip, label=UNKNOWN) for clip in others[:share(len(words))]]
+        drawn[split] = words + [replace(clip, label=OTHER_WORD) for clip in others[:share(len(words))]]
     return drawn
 
 

@@ -15,7 +15,7 @@ import soundfile
 from data.audio.decoding import decode
 from data.base.errors import UserError
 from data.base.labels import COMMANDS as TEN
-from data.base.labels import SILENCE, UNKNOWN
+from data.base.labels import OTHER_WORD, SILENCE
 from data.manifests.corpus import load_corpus
 from data.manifests.registry import read_registry
 from data.sources.splits import check_disjoint, split_of
@@ -147,10 +147,10 @@ def check_silence(split, utterances):
 def test_twelve_classes_and_the_same_bytes_again(run, made, tmp_path):
     _, everything = run(made, name="all")
     _, corpus = run(made, "--classes", "12", name="twelve")
-    assert corpus.labels == sorted((*TEN, UNKNOWN, SILENCE))
+    assert corpus.labels == sorted((*TEN, OTHER_WORD, SILENCE))
     for split, utterances in clips(corpus).items():
         check_silence(split, utterances)
-        unknown = ["/".join(Path(u.path).parts[-2:]) for u in utterances if u.label == UNKNOWN]
+        unknown = ["/".join(Path(u.path).parts[-2:]) for u in utterances if u.label == OTHER_WORD]
         assert len(set(unknown)) == len(unknown) == share(sum(u.label in TEN for u in utterances))
         assert set(unknown) <= names(everything)[split]
         assert {name.split("/")[0] for name in unknown} <= set(OTHERS)
@@ -194,7 +194,7 @@ def test_silence_beside_sound_of_another_rate_is_passed_over(tmp_path, rate):
 @pytest.fixture
 def test_set(tmp_path):
     folder = tmp_path / "official"
-    for w, word in enumerate((*TEN, UNKNOWN)):
+    for w, word in enumerate((*TEN, OTHER_WORD)):
         for i, speaker in enumerate(SPEAKERS["test"]):
             record(folder / word / f"{speaker}_nohash_0.wav", noise((7, w, i, 7)))
     record(folder / SILENCE / "0.wav", noise(8, 1))
@@ -206,7 +206,7 @@ def test_official_protocol_tests_on_the_other_archive(run, made, test_set):
     _, corpus = run(made, "--classes", "12", "--protocol", "official", "--test_root", test_set, name="official")
     assert names(corpus)["train"] == names(split)["train"]
     assert names(corpus)["dev"] == names(split)["dev"]
-    assert Counter(u.label for u in clips(corpus)["test"]) == {word: 3 for word in (*TEN, UNKNOWN)} | {SILENCE: 1}
+    assert Counter(u.label for u in clips(corpus)["test"]) == {word: 3 for word in (*TEN, OTHER_WORD)} | {SILENCE: 1}
     assert all(Path(u.path).is_relative_to(test_set) for u in clips(corpus)["test"])
     shutil.rmtree(test_set / "go")
     with pytest.raises(UserError, match="no folder 'go'"):
