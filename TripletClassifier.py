@@ -73,7 +73,7 @@ def main(args) -> int:
                     partial(check, args))
     run, train, dev, frozen = ready.run, ready.train, ready.dev, args.enc_name is not None
 
-    from data.dataset import Shuffled
+    from data.audio.dataset import Shuffled
     from data.sampler import BalancedBatchSampler
     from models.encoders.build import ClassificationNet
     from models.runs.checkpoints import encoder_digest

@@ -27,8 +27,8 @@ CLASSES, CLIPS, SAMPLES = 35, 1400, 16_000
 
 def clips_of(path: Path, samples: np.ndarray, classes: int):
     """(N, S) int16 as the packed, mapped clips that the scripts read, ``classes`` taking turns."""
+    from data.audio.dataset import Clips
     from data.audio.packed import PackedClips
-    from data.dataset import Clips
 
     samples.tofile(path)
     count, length = samples.shape

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from scipy.fft import next_fast_len
 
+from data.audio.dataset import send
 from data.audio.decoding import SAMPLE_RATE, decode
 from data.audio.files import find_noise
 from data.audio.rooms import RT60, impulse_responses, measured_responses
 from data.base.errors import UserError
-from data.dataset import send
 
 VOICES = 3  # at most in the background of a clip
 _FLOOR = 1e-3  # mean power of noise, in int16's units, below which it is not made louder

@@ -68,8 +68,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
+    from data.audio.dataset import Clips
     from data.augment import NoiseBank, Reverb, band_limit
-    from data.dataset import Clips
 
     out = (args.out or ROOT / "datasets" / args.name).absolute()
     claim_name(args.name, out, args.registry, PROGRAM)
@@ -105,7 +105,7 @@ def degrade(clips, out: Path, steps: list, seed: int) -> list:
     """
     import torch
 
-    from data.dataset import InOrder, scale
+    from data.audio.dataset import InOrder, scale
 
     generator = torch.Generator().manual_seed(seed)
     digest, names = hashlib.sha1(), []

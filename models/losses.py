@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from data.dataset import send
+from data.audio.dataset import send
 
 _BLOCK_CPU, _BLOCK = 1 << 20, 1 << 27  # distances looked at at a time: what a CPU's cache holds, and 0.5 GB
 _ONES = 0x0101010101010101  # a 1 in each byte

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data.dataset import Clips, scale
+from data.audio.dataset import Clips, scale
 from data.manifests.corpus import load_corpus
 from data.sampler import BalancedBatchSampler
 from models import parallel

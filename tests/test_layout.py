@@ -15,7 +15,7 @@ FLOORS = (("data",), ("models",), SCRIPTS, ("experiments", "spotting"), ("benchm
 COMMANDS = ("enroll", "find", "listen", "score", "cohort", "export")  # of spotting
 # What lies on the ground of a package: what the rooms above it share. A room may import only rooms before it.
 ROOMS = {
-    "data": ("base", "manifests", ("audio", "phonetics"), ("dataset", "sources"), ("sampler", "augment", "align"),
+    "data": ("base", "manifests", ("audio", "phonetics"), "sources", ("sampler", "augment", "align"),
              ("check", "degrade", "speech_commands", "libriwords", "folder", "windows", "demo")),
     "models": (("context", "parallel"), ("runs", "losses"), "encoders", ("neighbours", "enrolment", "teachers"),
                "report", "training"),

@@ -20,8 +20,8 @@ from torch.nn import functional
 from benchmarks import knn, measure
 from benchmarks.gpu.figures import WIDTH, Here, arithmetic, stopwatch
 from benchmarks.measure import Failed, Skipped
+from data.audio.dataset import scale
 from data.augment import NoiseBank, Reverb, babble, band_limit, change_gain, change_speed, time_shift
-from data.dataset import scale
 from models.encoders.build import ClassificationNet, WaveformEncoder, embed_clips, head_scores, make_encoder
 from models.encoders.device import place
 from models.encoders.frontend import LogMel

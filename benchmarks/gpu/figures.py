@@ -23,7 +23,7 @@ import torch
 from benchmarks import measure
 from benchmarks.measure import Failed, multiply_adds, outputs, roofline, synchronise
 from benchmarks.step import PER_CLASS, SAMPLES, clips_of, settings
-from data.dataset import ResidentClips, loader
+from data.audio.dataset import ResidentClips, loader
 from data.sampler import BalancedBatchSampler
 from models.encoders.build import BATCH, BATCH_GPU, embed_clips, make_encoder
 from models.encoders.device import place

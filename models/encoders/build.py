@@ -9,9 +9,9 @@ from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
 
+from data.audio.dataset import Clips, InOrder, ResidentClips, loader, scale
 from data.audio.decoding import SAMPLE_RATE
 from data.base.errors import UserError
-from data.dataset import Clips, InOrder, ResidentClips, loader, scale
 from models import parallel
 from models.context import MARGIN, SHARED
 from models.encoders.device import full_float32

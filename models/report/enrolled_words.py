@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from data.audio.dataset import Clips
 from data.base.errors import UserError
-from data.dataset import Clips
 from data.manifests.corpus import Corpus
 from data.sampler import spread
 from models.encoders.build import embed_clips

@@ -12,7 +12,7 @@ import numpy as np
 if TYPE_CHECKING:  # torch takes seconds to import
     from torch import nn
 
-    from data.dataset import Clips
+    from data.audio.dataset import Clips
     from data.manifests.corpus import Corpus
     from data.manifests.manifest import Manifest
     from models.encoders.frontend import LogMel

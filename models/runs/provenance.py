@@ -18,11 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
+from data.audio.dataset import Clips
 from data.audio.decoding import SAMPLE_RATE
 from data.base.errors import UserError
 from data.base.files import open_regular, read_npz, write_atomically
 from data.base.labels import folded
-from data.dataset import Clips
 from data.manifests.corpus import Corpus
 from data.manifests.manifest import Manifest
 from models.runs.checkpoints import Run, run_of

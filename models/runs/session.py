@@ -19,8 +19,8 @@ from models.runs.checkpoints import Run, encoder_digest
 from models.runs.options.training import NONE
 
 if TYPE_CHECKING:
+    from data.audio.dataset import Clips, Shuffled
     from data.augment import NoiseBank
-    from data.dataset import Clips, Shuffled
     from data.sampler import BalancedBatchSampler
 
 RUNS = Path("runs")
@@ -93,7 +93,7 @@ def open_clips(args: Namespace, corpus: Corpus, split: str) -> Clips:
 
 def clips_of(args: Namespace, manifest: Manifest, name: str) -> Clips:
     """The audio of a manifest as the encoder of ``args`` hears it."""
-    from data.dataset import Clips
+    from data.audio.dataset import Clips
 
     return Clips.of(manifest, name, args.clip_seconds, args.cache_dir, args.skip_bad_audio, args.compression == SHARED)
 
@@ -164,7 +164,7 @@ def encoder_of_head(args: Namespace, head: Run, head_step: int, config: dict) ->
 
 def encoder_batches(args: Namespace, train: Clips, corpus: Corpus) -> BalancedBatchSampler | Shuffled:
     """The batches of an encoder: class-balanced, or clips at random for a teacher alone, which needs no classes."""
-    from data.dataset import Shuffled
+    from data.audio.dataset import Shuffled
     from data.sampler import BalancedBatchSampler
 
     if args.loss == NONE:

@@ -16,10 +16,10 @@ from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
 
+from data.audio.dataset import Clips, InOrder, ResidentClips, scale, send
 from data.audio.decoding import SAMPLE_RATE
 from data.base.errors import UserError
 from data.base.files import lock
-from data.dataset import Clips, InOrder, ResidentClips, scale, send
 from models import parallel
 from models.context import context_seconds
 from models.encoders.device import place

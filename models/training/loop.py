@@ -22,9 +22,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning_utilities.core import rank_zero
 from tqdm import tqdm
 
+from data.audio.dataset import Clips, ResidentClips, loader
 from data.base.errors import Stopped, UserError, out_of_memory
 from data.base.files import ROOT
-from data.dataset import Clips, ResidentClips, loader
 from models import parallel
 from models.encoders.device import full_float32, place
 from models.runs.checkpoints import HEAD, TRAINER, Run, encoder_digest, not_finite

@@ -5,8 +5,8 @@ These are of Jaitly & Hinton, 2013, "Vocal tract length perturbation".
 
 import torch
 
+from data.audio.dataset import send
 from data.augment import chosen_clips
-from data.dataset import send
 from models.encoders.frontend import MELS, SETTINGS
 
 # Number and largest extent of what is masked, by name: the original's for Speech Commands, which hides 44 % of a

@@ -25,8 +25,8 @@ if TYPE_CHECKING:  # torch takes seconds to import
     import torch
     from torch import nn
 
+    from data.audio.dataset import Clips
     from data.augment import NoiseBank
-    from data.dataset import Clips
     from data.manifests.corpus import Corpus
     from models.training.tasks import Task
 

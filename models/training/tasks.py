@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from data.audio.dataset import Clips, scale
 from data.audio.decoding import SAMPLE_RATE
 from data.augment import NoiseBank, Reverb, babble, band_limit, change_gain, change_speed, time_shift
-from data.dataset import Clips, scale
 from data.sampler import spread
 from models import parallel
 from models.encoders.build import ClassificationNet, embed, embed_clips, head_scores

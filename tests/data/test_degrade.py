@@ -6,10 +6,10 @@ import soundfile
 from scipy.signal import fftconvolve
 
 from data import degrade
+from data.audio.dataset import Clips
 from data.audio.decoding import SAMPLE_RATE, decode
 from data.augment import Reverb
 from data.base.errors import UserError
-from data.dataset import Clips
 from data.manifests.corpus import load_corpus
 from data.manifests.manifest import Utterance
 from data.manifests.registry import SPLITS, registered

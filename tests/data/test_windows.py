@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from data import windows
+from data.audio.dataset import Clips
 from data.base.errors import UserError
-from data.dataset import Clips
 from data.manifests.corpus import load_corpus
 from data.manifests.manifest import UNLABELLED
 from tests.sounds import noise, record

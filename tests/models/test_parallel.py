@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from data.audio.dataset import Clips
 from data.base.files import ROOT
-from data.dataset import Clips
 from data.manifests.corpus import load_corpus
 from models import parallel
 from models.encoders.build import embed_clips, make_encoder

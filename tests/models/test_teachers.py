@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.nn import functional
 
+from data.audio.dataset import Clips
 from data.base.errors import UserError
-from data.dataset import Clips
 from data.manifests.corpus import load_corpus
 from data.manifests.manifest import UNLABELLED, read_manifest
 from models.runs.checkpoints import TRAINER, Run, load_state

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from data.dataset import Clips
+from data.audio.dataset import Clips
 from data.manifests.corpus import load_corpus
 from models.runs.checkpoints import Run
 from models.runs.provenance import Record

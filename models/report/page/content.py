@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from data.dataset import Clips
+from data.audio.dataset import Clips
 from data.manifests.manifest import Manifest
 from models.enrolment.enrol import PERCENTS, UNKNOWN, Result, accepted_at
 from models.neighbours import Prediction

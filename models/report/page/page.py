@@ -29,7 +29,7 @@ from models.report.tables import short_names
 from models.runs.checkpoints import encoder_digest
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from data.dataset import Clips
+    from data.audio.dataset import Clips
 
 NAMED = 40  # of a list
 _HERE = Path(__file__).parent

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from data.audio.dataset import Clips, ResidentClips
 from data.audio.decoding import fit
 from data.base.errors import UserError
-from data.dataset import Clips, ResidentClips
 from data.manifests.corpus import load_corpus
 from models.context import MARGIN, ROW, SHARED
 from models.encoders import load_encoder

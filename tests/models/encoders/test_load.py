@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from data.audio.dataset import Clips
 from data.base.errors import UserError
-from data.dataset import Clips
 from data.manifests.corpus import load_corpus
 from models.encoders.frontend import settings
 from models.encoders.load import load_encoder

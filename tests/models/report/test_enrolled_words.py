@@ -6,8 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
+from data.audio.dataset import Clips
 from data.base.files import file_digest
-from data.dataset import Clips
 from data.manifests.corpus import load_corpus
 from data.manifests.registry import register
 from models.enrolment.cohort import Whitening

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from data.audio.dataset import Clips
 from data.base.errors import UserError
-from data.dataset import Clips
 from data.manifests.corpus import load_corpus
 from data.manifests.manifest import Utterance
 from data.manifests.registry import register

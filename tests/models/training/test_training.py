@@ -11,9 +11,9 @@ import torch
 from nemo.core.optim.novograd import Novograd
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from data.audio.dataset import Clips, ResidentClips
 from data.augment import NoiseBank
 from data.base.errors import UserError
-from data.dataset import Clips, ResidentClips
 from data.manifests.corpus import load_corpus
 from data.sampler import BalancedBatchSampler
 from models.encoders.build import ClassificationNet, embed, head_scores, make_encoder

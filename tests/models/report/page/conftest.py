@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from data.audio.dataset import Clips
 from data.audio.packed import PackedClips
-from data.dataset import Clips
 from data.manifests.manifest import Manifest
 from models.enrolment.enrol import unit
 from models.neighbours import classify

@@ -7,8 +7,8 @@ import pytest
 import soundfile
 import torch
 
+from data.audio.dataset import Clips, InOrder, ResidentClips, Shuffled, loader
 from data.base.errors import UserError
-from data.dataset import Clips, InOrder, ResidentClips, Shuffled, loader
 from data.manifests.manifest import Utterance, read_manifest, write_manifest
 from data.sampler import BalancedBatchSampler
 
@@ -49,7 +49,7 @@ def test_a_batch_holds_the_clips_and_classes_asked_for(clips):
 
 @pytest.mark.parametrize("bad", [set(), {2, 3, 11}])
 def test_clips_on_a_device_are_the_same_clips(manifest_file, tmp_path, monkeypatch, bad):
-    monkeypatch.setattr("data.dataset._COPIED", 700)  # in several parts
+    monkeypatch.setattr("data.audio.dataset._COPIED", 700)  # in several parts
     for i in bad:
         soundfile.write(tmp_path / f"{i}.wav", np.zeros(500, np.int16), 16000)
     mapped = Clips.of(read_manifest(manifest_file), "test", SECONDS, tmp_path / "cache", skip_bad_audio=True)
