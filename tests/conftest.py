@@ -11,16 +11,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import soundfile
 
 from data.base.errors import UserError
 from data.manifests.manifest import Manifest, Utterance, write_manifest
 from data.manifests.registry import register
-from tests.sounds import record
 
 # Tests run side by side (-n auto), where further threads of a process would only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it, and so would the processes that tests hang up
 HERE = Path(__file__).parent
+RNG = np.random.default_rng(5)
 TRAIN = ["--model=Res8", "--hidden_size=12", "--recipe=fast", "--per_class=4", "--step_freq=10", "--eval_freq=10"]
 
 
@@ -49,6 +50,18 @@ def noise(golden):
 def params():
     """The original's parameters: names and shapes by module."""
     return json.loads((HERE / "params.json").read_text())
+
+
+def hiss(seconds, rate=16_000, level=0.2):
+    """White noise, (seconds * rate,), within full scale."""
+    return np.clip(level * RNG.standard_normal(round(seconds * rate)), -1, 1)
+
+
+def record(path, samples=None, rate=16_000, **how):
+    """Write a recording, a tenth of a second of noise by default, with its folders; returns its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, hiss(0.1) if samples is None else samples, rate, **how)
+    return path
 
 
 def spoken(word: int, rng: np.random.Generator, seconds: float = 1.0) -> np.ndarray:

@@ -11,7 +11,7 @@ import soundfile
 import data.check
 from data.check import check, main, parse_args
 from data.manifests.registry import SPLITS
-from tests.sounds import record
+from tests.conftest import record
 
 LABELS = ("yes", "no")
 

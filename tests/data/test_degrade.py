@@ -13,8 +13,7 @@ from data.base.errors import UserError
 from data.manifests.corpus import load_corpus
 from data.manifests.manifest import Utterance
 from data.manifests.registry import SPLITS, registered
-from tests.conftest import write_set
-from tests.sounds import record
+from tests.conftest import record, write_set
 
 
 @pytest.fixture

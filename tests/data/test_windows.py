@@ -8,7 +8,7 @@ from data.audio.dataset import Clips
 from data.base.errors import UserError
 from data.manifests.corpus import load_corpus
 from data.manifests.manifest import UNLABELLED
-from tests.sounds import noise, record
+from tests.conftest import hiss, record
 
 SECONDS = {"anna": 3.0, "ben": 2.2, "carl": 1.0, "dora": 4.6}
 
@@ -16,7 +16,7 @@ SECONDS = {"anna": 3.0, "ben": 2.2, "carl": 1.0, "dora": 4.6}
 @pytest.fixture
 def speech(tmp_path):
     for speaker, seconds in SECONDS.items():
-        record(tmp_path / "speech" / speaker / "book" / f"{speaker}-1.flac", noise(seconds))
+        record(tmp_path / "speech" / speaker / "book" / f"{speaker}-1.flac", hiss(seconds))
     return tmp_path / "speech"
 
 
@@ -45,8 +45,8 @@ def test_windows_cover_a_recording_and_a_speaker_is_in_one_split(speech, length,
 
 
 def test_what_is_no_whole_window_of_a_speaker_is_named(speech, capsys):
-    record(speech / "ben" / "short.wav", noise(0.5))
-    record(speech / "nobody.wav", noise(2.0))
+    record(speech / "ben" / "short.wav", hiss(0.5))
+    record(speech / "nobody.wav", hiss(2.0))
     record(speech / "carl" / "silent.wav", np.zeros(32_000))
     (speech / "dora" / "broken.flac").write_bytes(b"fLaC no more")
     corpus = made(speech)

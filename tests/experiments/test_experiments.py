@@ -319,15 +319,6 @@ def test_what_will_not_do_is_said_before_anything_is_trained(sets, tmp_path, fla
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("flags, message", [
-    (["--methods", "shots"], "--shots_manifest"), (["--shots_manifest=a"], "--methods shots"),
-    (["--extra", "margin=0.3"], "'margin=0.3'"), (["--fractions", "0"], "invalid _fraction")])
-def test_flags_that_make_no_sense_are_refused_by_name(flags, message, capsys):
-    with pytest.raises(SystemExit) as stop:
-        compare.parse_args(["--manifest=one", *flags])
-    assert stop.value.code == 2 and message in capsys.readouterr().err
-
-
 @pytest.fixture(scope="module")
 def compared(words, tmp_path_factory):
     folder = tmp_path_factory.mktemp("compare")

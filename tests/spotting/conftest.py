@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tests.sounds import record
+from tests.conftest import record
 
 RATE = 16_000
 

@@ -9,8 +9,7 @@ import soundfile
 
 from spotting.words.recordings import speech_span
 from spotting.words.words_file import read_words
-from tests.conftest import refused
-from tests.sounds import noise, record
+from tests.conftest import hiss, record, refused
 from tests.spotting.conftest import RATE, scene, spoken
 
 
@@ -49,7 +48,7 @@ def test_words_are_enrolled_and_what_they_rest_on_is_told(spotter, words_file):
 def test_words_of_one_channel_are_those_of_its_recordings(run, spotter, clips, tmp_path):
     for path in clips.glob("*/*.wav"):  # the first channel is noise louder than the word
         samples, rate = soundfile.read(path)
-        record(path, np.stack([noise(len(samples) / rate), samples], 1), rate)
+        record(path, np.stack([hiss(len(samples) / rate), samples], 1), rate)
     refused(enroll(run, spotter, tmp_path / "w.json", "--channel=3", clips=clips), "--channel 3", "has 2 channels")
     files = tmp_path / "one.json", tmp_path / "two.json"
     assert enroll(run, spotter, files[0], "--word_seconds=1.3").code == 0

@@ -14,8 +14,7 @@ import pytest
 import soundfile
 
 from data.base.files import ROOT
-from tests.conftest import refused
-from tests.sounds import record
+from tests.conftest import record, refused
 from tests.spotting.conftest import RATE, scene, spoken
 
 THRESHOLD = "--threshold=0.85"

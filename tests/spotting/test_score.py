@@ -12,8 +12,7 @@ from data.audio.dataset import Clips
 from data.manifests.corpus import load_corpus
 from models.runs.checkpoints import Run
 from models.runs.provenance import Record
-from tests.conftest import refused
-from tests.sounds import noise, record
+from tests.conftest import hiss, record, refused
 from tests.spotting.conftest import RATE, scene
 
 RNG = np.random.default_rng(2)
@@ -82,7 +81,7 @@ def test_one_channel_scores_as_its_recordings_do(run, words_file, spotter, tmp_p
     for folder in (spotter.said, spotter.background):
         for path in folder.rglob("*.*"):  # the first channel is noise
             samples, rate = soundfile.read(path)
-            both = np.stack([noise(len(samples) / rate), samples], 1)
+            both = np.stack([hiss(len(samples) / rate), samples], 1)
             record(tmp_path / path.relative_to(spotter.folder), both, rate)
     found = []
     for folder, flags in ((spotter.folder, ()), (tmp_path, ("--channel=2",))):

@@ -9,7 +9,7 @@ from data.audio.files import GOES_ON, find_noise
 from data.base.errors import UserError
 from data.folder.word_stretch import examine
 from spotting.sound.blocks import files_of, open_file
-from tests.sounds import noise, record
+from tests.conftest import hiss, record
 
 KINDS = [("wav", "WAV", "PCM_16"), ("wav", "RF64", "PCM_16"), ("flac", "FLAC", "PCM_16"), ("ogg", "OGG", "VORBIS"),
          ("opus", "OGG", "OPUS"), ("mp3", "MP3", "MPEG_LAYER_III")]
@@ -24,7 +24,7 @@ def told(path):
 
 
 def made(path, seconds=3.0, **how):
-    return record(path, noise(seconds), **how).read_bytes()
+    return record(path, hiss(seconds), **how).read_bytes()
 
 
 def without_length(data):
@@ -53,7 +53,7 @@ def test_of_joined_files_the_first_is_heard_and_that_is_told(tmp_path, ending, c
 
 @pytest.mark.parametrize("follows", ["noise", "silence"])
 def test_a_header_that_gives_less_than_there_is(tmp_path, follows):
-    samples = np.concatenate([noise(1.0), noise(2.0) if follows == "noise" else np.zeros(32_000)])
+    samples = np.concatenate([hiss(1.0), hiss(2.0) if follows == "noise" else np.zeros(32_000)])
     for path in (record(tmp_path / "a.wav", samples, subtype="PCM_16"), record(tmp_path / "a.flac", samples)):
         data = bytearray(path.read_bytes())
         if path.suffix == ".wav":
@@ -68,7 +68,7 @@ def test_a_header_that_gives_less_than_there_is(tmp_path, follows):
 
 
 def test_an_mp3_without_a_length_is_heard_to_its_end(tmp_path):
-    samples = np.concatenate([noise(2.0), noise(20.0, level=2e-4), noise(1.0)])  # at first larger frames than later
+    samples = np.concatenate([hiss(2.0), hiss(20.0, level=2e-4), hiss(1.0)])  # at first larger frames than later
     path = record(tmp_path / "a.mp3", samples, bitrate_mode="VARIABLE", compression_level=0.3)
     with_length = decode(str(path)).astype(float)
     path.write_bytes(without_length(path.read_bytes()))
@@ -101,16 +101,16 @@ def test_a_lossy_file_cut_short_is_heard_so_far_and_is_no_clip(tmp_path, ending,
 
 
 def test_titles_before_or_at_the_end_are_no_sound(tmp_path):
-    path = record(tmp_path / "a.flac", noise(3.0))
+    path = record(tmp_path / "a.flac", hiss(3.0))
     path.write_bytes(b"ID3\x04\0\0\0\0\0\x40" + bytes(64) + path.read_bytes())
     assert told(path) == (3.0, [])
     for ending in ("mp3", "wav"):
-        path = record(tmp_path / f"a.{ending}", noise(3.0))
+        path = record(tmp_path / f"a.{ending}", hiss(3.0))
         path.write_bytes(path.read_bytes() + b"TAG" + bytes(125))
         assert told(path)[1] == []
     with soundfile.SoundFile(tmp_path / "b.wav", "w", 16_000, 1) as file:
         file.title = "x" * 9000
-        file.write(noise(1.0))
+        file.write(hiss(1.0))
     assert told(tmp_path / "b.wav")[1] == []
 
 

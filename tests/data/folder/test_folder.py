@@ -15,7 +15,7 @@ from data.folder.__main__ import OFFICIAL_STYLE, by_regex, by_table, divide, mai
 from data.manifests.corpus import load_corpus
 from data.manifests.registry import SPLITS, registered
 from data.sources.splits import split_of
-from tests.sounds import noise, record
+from tests.conftest import hiss, record
 
 
 def run(root, *options, name="mine"):
@@ -79,14 +79,14 @@ def a_folder(root, speakers=5, words=("ja", "nein", "_unknown_")):
 
 def test_mixed_formats_rates_and_lengths(tmp_path):
     root = a_folder(tmp_path / "r", speakers=4)
-    record(root / "ja" / "sp4_nohash_0.flac", noise(0.5, 44_100), 44_100)
-    record(root / "ja" / "sp4_nohash_1.ogg", np.stack([noise(0.8)] * 2, 1))
-    record(root / "nein" / "sp4_nohash_0.mp3", noise(0.5, 22_050), 22_050)
-    faint = noise(2, level=0.01)
-    long = record(root / "nein" / "sp4_nohash_1.WAV", np.concatenate([faint, noise(1), faint]))
+    record(root / "ja" / "sp4_nohash_0.flac", hiss(0.5, 44_100), 44_100)
+    record(root / "ja" / "sp4_nohash_1.ogg", np.stack([hiss(0.8)] * 2, 1))
+    record(root / "nein" / "sp4_nohash_0.mp3", hiss(0.5, 22_050), 22_050)
+    faint = hiss(2, level=0.01)
+    long = record(root / "nein" / "sp4_nohash_1.WAV", np.concatenate([faint, hiss(1), faint]))
     (root / "nein" / "notes.txt").write_text("no audio")
     (root / "README").write_text("no audio")
-    record(root / "_background_noise_" / "free-sound" / "hum.wav", noise(3))
+    record(root / "_background_noise_" / "free-sound" / "hum.wav", hiss(3))
     (root / "_background_noise_" / "._hum.wav").write_bytes(b"of a Mac")
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     said, corpus, out = run(root)
@@ -124,7 +124,7 @@ def test_many_speakers_agree_with_the_hash_rule_and_words_without_training_clips
     root, names = tmp_path / "r", [f"{i:08x}" for i in range(120)]
     rare = next(name for name in names if split_of(name) == "test")
     for path in (*(f"{word}/{name}" for name in names for word in "ab"), f"rare/{rare}"):
-        record(root / f"{path}_nohash_0.wav", noise(0.02))
+        record(root / f"{path}_nohash_0.wav", hiss(0.02))
     said, corpus, _ = run(root)
     assert "speakers: 120" in said
     assert "dropped 1 words, whose few clips left none to train on: rare (1)" in said and corpus.labels == ["a", "b"]
@@ -136,7 +136,7 @@ def test_without_speakers_clips_are_divided_and_that_is_said(tmp_path):
     root = tmp_path / "r"
     for word in ("a", "b"):
         for i in range(12):
-            record(root / word / f"{i}.wav", noise(0.02))
+            record(root / word / f"{i}.wav", hiss(0.02))
     said, corpus, _ = run(root)
     assert "warning: the file names tell no speakers" in said
     for manifest in corpus.splits.values():
@@ -254,7 +254,7 @@ def test_speakers_spelt_in_two_ways_are_in_one_split(tmp_path):
     root = tmp_path / "r"
     for speaker in ("anna", "Anna", "ben", "Ben", "cem", "Cem", "dora", "Dora"):
         for word in ("a", "b"):
-            record(root / word / f"{speaker}_nohash_1.wav", noise(0.06))
+            record(root / word / f"{speaker}_nohash_1.wav", hiss(0.06))
     said, corpus, _ = run(root)
     assert "speakers: 4," in said and "joined 4 speakers whose names look the same: Anna and anna" in said
     where = {}

@@ -5,14 +5,14 @@ import pytest
 import soundfile
 
 from data.folder.word_stretch import Recording, examine, in_tones, loudest, loudest_stretch, strongest
-from tests.sounds import noise, record
+from tests.conftest import hiss, record
 
 
 @pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 44_100])
 @pytest.mark.parametrize("extension", ["wav", "flac"])
 def test_loudest_is_the_stretch_of_most_energy_where_nothing_is_brief(tmp_path, rate, extension):
     levels = np.repeat([0.1, 0.5, 0.2, 1.0, 0.9, 0.3, 0.05], round(0.6 * rate))
-    path = record(tmp_path / f"a.{extension}", noise(4.2, rate)[:len(levels)] * levels, rate)
+    path = record(tmp_path / f"a.{extension}", hiss(4.2, rate)[:len(levels)] * levels, rate)
     samples = soundfile.read(path)[0]
     start = loudest(str(path), 1.0)
     summed = np.concatenate([[0], np.cumsum(samples**2)])
@@ -43,10 +43,10 @@ def test_loudest_stretch_against_every_stretch(seed):
 @pytest.mark.parametrize("where", [(0.15,), (3.8,), (0.15, 3.8), (0.02, 0.4)])
 @pytest.mark.parametrize("milliseconds", [10, 30, 80])
 def test_taps_and_clicks_are_no_words(tmp_path, level, where, milliseconds):
-    samples = noise(4, level=0.002)
-    samples[32_000:40_000] += noise(0.5, level=0.05) * np.hanning(8_000)  # a word of half a second at 2 s
+    samples = hiss(4, level=0.002)
+    samples[32_000:40_000] += hiss(0.5, level=0.05) * np.hanning(8_000)  # a word of half a second at 2 s
     for begin in where:
-        tap = noise(milliseconds / 1000, level=level)
+        tap = hiss(milliseconds / 1000, level=level)
         samples[round(begin * 16_000):][:len(tap)] += tap
     start = loudest(str(record(tmp_path / "a.wav", samples)), 1.0)
     assert start <= 2.06 and start + 1.0 >= 2.44
@@ -54,8 +54,8 @@ def test_taps_and_clicks_are_no_words(tmp_path, level, where, milliseconds):
 
 def test_a_sound_shorter_than_a_word_is_found_too(tmp_path):
     for level in (0, 1e-4):
-        samples = noise(4, level=level)
-        samples[40_000:41_600] += noise(0.1)
+        samples = hiss(4, level=level)
+        samples[40_000:41_600] += hiss(0.1)
         assert 1.6 < loudest(str(record(tmp_path / "a.wav", samples)), 1.0) < 2.5
     assert 0 <= loudest(str(record(tmp_path / "a.wav", np.zeros(50_000))), 1.0) <= 2.2
 
@@ -63,8 +63,8 @@ def test_a_sound_shorter_than_a_word_is_found_too(tmp_path):
 @pytest.mark.parametrize(("format", "subtype", "rate"), [("WAV", "GSM610", 8_000), ("WAV", "G721_32", 8_000),
                                                          ("RAW", "VOX_ADPCM", 8_000), ("WAV", "IMA_ADPCM", 16_000)])
 def test_formats_that_cannot_be_sought_in_and_channels_that_cancel_each_other_out(tmp_path, format, subtype, rate):
-    samples = noise(4, rate, level=0.001)
-    samples[2 * rate:5 * rate // 2] += noise(0.5, rate)
+    samples = hiss(4, rate, level=0.001)
+    samples[2 * rate:5 * rate // 2] += hiss(0.5, rate)
     path = record(tmp_path / ("a.vox" if format == "RAW" else "a.wav"), samples, rate, subtype=subtype, format=format)
     assert 1.4 < loudest(str(path), 1.0) < 2.1
     path = record(tmp_path / "b.wav", np.stack([samples, -samples], 1), rate)
@@ -73,8 +73,8 @@ def test_formats_that_cannot_be_sought_in_and_channels_that_cancel_each_other_ou
 
 @pytest.mark.parametrize("begin", [0.0, 0.2, 1.7, 3.6])
 def test_a_short_word_in_a_long_file_comes_to_the_centre(tmp_path, begin):
-    samples = noise(4, level=0.001) + 0.3  # a zero line that is off must not count as loud
-    samples[round(begin * 16_000):round((begin + 0.4) * 16_000)] += noise(0.4)
+    samples = hiss(4, level=0.001) + 0.3  # a zero line that is off must not count as loud
+    samples[round(begin * 16_000):round((begin + 0.4) * 16_000)] += hiss(0.4)
     start = loudest(str(record(tmp_path / "a.wav", samples)), 1.0)
     assert start <= begin + 0.02 and begin + 0.4 <= start + 1.02  # all of it
     if 0.3 < begin < 3.3:
@@ -83,7 +83,7 @@ def test_a_short_word_in_a_long_file_comes_to_the_centre(tmp_path, begin):
 
 def test_a_stretch_ends_within_the_file(tmp_path):
     for seconds in (1.0001, 1.004, 1.5, 2.0):
-        path = str(record(tmp_path / "a.wav", np.linspace(0, 0.9, round(seconds * 11_025)) * noise(seconds, 11_025),
+        path = str(record(tmp_path / "a.wav", np.linspace(0, 0.9, round(seconds * 11_025)) * hiss(seconds, 11_025),
                           11_025))
         [found] = examine([path], 1.0)
         assert found.duration == 1.0
@@ -91,10 +91,10 @@ def test_a_stretch_ends_within_the_file(tmp_path):
 
 
 def test_examine_tells_what_a_file_is_or_why_it_cannot_be_used(tmp_path):
-    good = record(tmp_path / "a.flac", noise(0.5, 22_050), 22_050)
+    good = record(tmp_path / "a.flac", hiss(0.5, 22_050), 22_050)
     (tmp_path / "notes.txt").write_text("hello")
     silent = record(tmp_path / "silent.wav", np.zeros(40_000))
-    nan = noise(3)
+    nan = hiss(3)
     nan[100] = np.nan
     found = examine([str(p) for p in (good, tmp_path / "notes.txt", silent, tmp_path / "gone.wav",
                                       record(tmp_path / "nan.wav", nan, subtype="FLOAT"))], 1.0)
@@ -108,9 +108,9 @@ def test_examine_tells_what_a_file_is_or_why_it_cannot_be_used(tmp_path):
 @pytest.mark.parametrize("hertz", [400, 1_000, 2_000])
 @pytest.mark.parametrize("seconds", [0.2, 0.5])
 def test_a_steady_tone_is_no_word(tmp_path, rate, hertz, seconds):
-    samples = noise(4, rate, level=0.002)
+    samples = hiss(4, rate, level=0.002)
     word = slice(round(2 * rate), round(2.5 * rate))
-    samples[word] += noise(0.5, rate, level=0.05) * np.hanning(word.stop - word.start)
+    samples[word] += hiss(0.5, rate, level=0.05) * np.hanning(word.stop - word.start)
     t = np.arange(round(seconds * rate)) / rate
     first = round((1.9 - seconds - 0.2) * rate)
     samples[first:first + len(t)] += 0.5 * np.sin(2 * np.pi * hertz * t)

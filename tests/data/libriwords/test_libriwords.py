@@ -25,7 +25,7 @@ from data.manifests.manifest import Utterance, read_manifest
 from data.manifests.registry import SPLITS, register, registered
 from data.sources.splits import SHARES, balanced_split
 from data.sources.textgrids import write_words
-from tests.sounds import record
+from tests.conftest import record
 
 VOCABULARY = ["the", "and", "of", "to", "a", "in", "he", "i", "that", "was", "o'clock", "quick", "brown", "fox", "rare"]
 SPEAKERS, UTTERANCES, RATE = 15, 5, 8_000

@@ -21,7 +21,7 @@ from data.manifests.registry import read_registry
 from data.sources.splits import check_disjoint, split_of
 from data.speech_commands.__main__ import NAMES, SHA256, URL, address, main, parse_args
 from data.speech_commands.archive import STRETCHES, share, silence
-from tests.sounds import record
+from tests.conftest import record
 
 RATE = 16_000
 OTHERS = ("bed", "cat", "zero")

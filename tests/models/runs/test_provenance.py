@@ -15,9 +15,8 @@ from data.manifests.manifest import Utterance
 from data.manifests.registry import register
 from models.runs.checkpoints import Run
 from models.runs.provenance import Record, fingerprint, tell_seen, trained_on
-from tests.conftest import infer, write_set
+from tests.conftest import infer, record, write_set
 from tests.models.training.test_prepare import TINY
-from tests.sounds import record
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import soundfile
 from data.audio.decoding import decode
 from data.base.errors import UserError
 from spotting.sound.blocks import file_format, files_of, open_file, open_raw, windows
-from tests.sounds import noise, record
+from tests.conftest import hiss, record
 
 
 def heard(sound):
@@ -20,7 +20,7 @@ def heard(sound):
                                                           (48_000, 6, "wav"), (11_025, 1, "ogg")])
 @pytest.mark.parametrize("block", [0.013, 0.5, 100])
 def test_a_file_in_blocks_is_the_file_decoded(tmp_path, rate, channels, ending, block):
-    path = record(tmp_path / f"a.{ending}", np.stack([noise(1.7, rate)] * channels, 1), rate)
+    path = record(tmp_path / f"a.{ending}", np.stack([hiss(1.7, rate)] * channels, 1), rate)
     assert np.array_equal(heard(open_file(path, pytest.fail, block=block)), decode(str(path)))
 
 
@@ -50,7 +50,7 @@ def test_raw_samples_are_the_file_and_half_a_sample_at_the_end_is_told(tmp_path,
 
 
 def test_a_file_cut_short_is_heard_up_to_there_and_told(tmp_path):
-    path = record(tmp_path / "a.flac", noise(4.0))
+    path = record(tmp_path / "a.flac", hiss(4.0))
     path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
     found = []
     with pytest.raises(UserError, match=str(path)):
@@ -60,7 +60,7 @@ def test_a_file_cut_short_is_heard_up_to_there_and_told(tmp_path):
 
 
 def test_what_is_no_sound_for_a_listener(tmp_path):
-    loud, broken, told, one = 3000 * noise(1.0), noise(3.0), [], noise(1.0)
+    loud, broken, told, one = 3000 * hiss(1.0), hiss(3.0), [], hiss(1.0)
     broken[40_000] = np.nan
     for samples, message in ((loud, "times full scale"), (broken, r"a\.wav.*2\.50 s")):
         with pytest.raises(UserError, match=message):
@@ -70,7 +70,7 @@ def test_what_is_no_sound_for_a_listener(tmp_path):
 
 
 def test_a_stretch_of_a_file(tmp_path):
-    path = record(tmp_path / "a.wav", noise(3.0), subtype="PCM_16")
+    path = record(tmp_path / "a.wav", hiss(3.0), subtype="PCM_16")
     whole = decode(str(path))
     assert np.array_equal(heard(open_file(path, pytest.fail, 0.5, 1.25, 0.1)), whole[8_000:20_000])
     assert np.array_equal(heard(open_file(path, pytest.fail, 2.5, 9.0)), whole[40_000:])
@@ -108,7 +108,7 @@ def test_windows_lie_on_a_grid_in_silence_around_the_sound(length, hop, total):
 def test_files_are_told_from_samples():
     for kind in ("WAV", "FLAC", "OGG", "MP3", "AIFF", "AU", "W64", "RF64"):
         file = io.BytesIO()
-        soundfile.write(file, noise(1.0), 16_000, format=kind)
+        soundfile.write(file, hiss(1.0), 16_000, format=kind)
         assert file_format(file.getvalue()[:8000])
         file.seek(0)
         with pytest.raises(UserError, match=kind):

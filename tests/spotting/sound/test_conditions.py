@@ -6,7 +6,7 @@ import pytest
 from data.base.errors import UserError
 from spotting.sound.blocks import open_file
 from spotting.sound.conditions import SNR, Noise, heard_elsewhere, speech_power
-from tests.sounds import record
+from tests.conftest import record
 from tests.spotting.conftest import RATE, scene
 
 RNG = np.random.default_rng(2)

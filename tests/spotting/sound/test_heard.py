@@ -14,7 +14,7 @@ from spotting.listen import heard_by
 from spotting.sound.heard import Heard, is_narrow
 from spotting.stream import Spotter
 from spotting.words.words_file import read_words
-from tests.sounds import record
+from tests.conftest import record
 from tests.spotting.conftest import RATE, scene
 
 CHANGES = {"narrow": lambda x: soxr.resample(soxr.resample(x, RATE, 8_000), 8_000, RATE),

@@ -16,7 +16,7 @@ from data.base.errors import UserError
 from spotting.words import distinct
 from spotting.words.distinct import correlation, find_positives, leave_out_enrolled
 from spotting.words.words_file import Clip, Word
-from tests.sounds import record
+from tests.conftest import record
 
 RNG = np.random.default_rng(6)
 
