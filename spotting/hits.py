@@ -1,8 +1,9 @@
 """A sound's way to hits: windows, embeddings, scores, peaks, hits, one batch after the other.
 
-A word of one window scores by the similarity of that window, less the window's level where there is a cohort
-(`models.enrolment.kept_cohort`). A word of K windows scores by the mean similarity of K windows in order, each between
-half and one and a half of the enrolled spacing after the one before: the best such sequence that ends at a window.
+A word of one window scores by the similarity of that window to the more alike of its templates, less the window's level
+where there is a cohort (`models.enrolment.kept_cohort`). A word of K windows scores by the mean similarity of K windows
+in order, each between half and one and a half of the enrolled spacing after the one before: the best such sequence that
+ends at a window.
 
 A peak is a window that scores higher than all that overlap it (of several equal ones the first). A hit is a peak that
 reaches the threshold. So one pass gives the false alarms at every threshold. Of different words' hits in one place the
@@ -62,7 +63,7 @@ class Scorer:
 
     def __init__(self, words: Sequence[Word], hop: int, cohort: Cohort | None = None):
         self.cohort = cohort
-        self._sequences = [_Sequence(word.template(), word.spacing * SAMPLE_RATE / hop) for word in words]
+        self._sequences = [_Sequence(word.templates(), word.spacing * SAMPLE_RATE / hop) for word in words]
 
     def __call__(self, embeddings: np.ndarray, sound: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Scores of the sequences that end at each window, and the number of windows that they began before it:
@@ -73,10 +74,10 @@ class Scorer:
 
 
 class _Sequence:
-    """One word's scores, by its template (K, D) and the spacing of its windows in hops."""
+    """One word's scores, by its templates (T, K, D) and the spacing of its windows in hops."""
 
-    def __init__(self, template: np.ndarray, spacing: float):
-        self.template, count = template.astype(np.float32), len(template)
+    def __init__(self, templates: np.ndarray, spacing: float):
+        self.templates, count = templates.astype(np.float32).transpose(0, 2, 1), templates.shape[1]
         self.least = max(1, round((1 - ELASTIC) * spacing))
         self.most = max(self.least, round((1 + ELASTIC) * spacing))
         # Of the last ``most`` windows: the best sum of a sequence of the first k + 1 windows that ends there, and how
@@ -85,7 +86,7 @@ class _Sequence:
         self.backs = np.zeros((count, self.most), np.int64)
 
     def push(self, embeddings: np.ndarray, sound: np.ndarray, level: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        similar = np.where(sound[:, None], embeddings @ self.template.T - level, NOTHING)  # (B, K)
+        similar = np.where(sound[:, None], (embeddings @ self.templates).max(0) - level, NOTHING)  # (B, K)
         batch, count = similar.shape
         if count == 1:
             return similar[:, 0], np.zeros(batch, np.int64)

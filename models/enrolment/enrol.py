@@ -110,8 +110,8 @@ def by_mean(queries: np.ndarray, pool: np.ndarray) -> Comparison:
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """(N, D) scaled to length 1."""
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    """(..., D) scaled to length 1."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
 
 
 def by_clip(queries: np.ndarray, pool: np.ndarray) -> Comparison:

@@ -67,12 +67,12 @@ class Cohort:
         """(M,) float32, the levels of the cohort's windows; a window itself does not count."""
         return self.level(self.embeddings, own=True)
 
-    def scores(self, template: np.ndarray, names: Sequence[str], by: Cohort | None) -> np.ndarray:
-        """(K, D) templates to (K, M') float64: the scores that the windows get in which none of ``names`` is said. The
-        templates were whitened ``by`` a cohort, whose levels are taken off; None takes plain similarities."""
+    def scores(self, templates: np.ndarray, names: Sequence[str], by: Cohort | None) -> np.ndarray:
+        """(T, K, D) templates to (K, M') float64: the scores that the windows get in which none of ``names`` is said.
+        The templates were whitened ``by`` a cohort, whose levels are taken off; None takes plain similarities."""
         rows = self.without(names)
         windows = self.plain[rows] if by is None else by.whitened(self.plain[rows])
-        similar = template @ windows.T.astype(np.float64)
+        similar = (templates @ windows.T.astype(np.float64)).max(0)
         if by is None:
             return similar
         return similar - (self.own_levels[rows] if by is self else by.level(windows))

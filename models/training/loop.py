@@ -162,14 +162,16 @@ def fit(task: Task, run: Run, data, batches, device: torch.device, look: Callabl
     with warnings.catch_warnings(), loop.catching_signals(), _in_a_line(run, task), full_float32():
         warnings.filterwarnings("ignore", message=".*(num_workers|does not have many workers|log_every_n_steps|"
                                                   "lr_scheduler.step|total_mem|TF32|isinstance).*")
+        cuda, shared = device.type == "cuda", parallel.size() > 1
         trainer = lightning.Trainer(
-            accelerator="gpu" if device.type == "cuda" else "cpu", **_processes(device), max_epochs=1, callbacks=[loop],
-            logger=TensorBoardLogger(run.folder, name="tensorboard", version=""), enable_checkpointing=False,
-            enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
-            benchmark=device.type == "cuda")  # shapes do not change: cuDNN may try which of its ways is fastest
+            accelerator="gpu" if cuda else "cpu", devices=[device.index] if cuda and not shared else parallel.size(),
+            strategy="ddp" if shared else "auto", sync_batchnorm=cuda and shared,  # which torch can on GPUs only
+            max_epochs=1, callbacks=[loop], logger=TensorBoardLogger(run.folder, name="tensorboard", version=""),
+            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+            use_distributed_sampler=False, benchmark=cuda)  # shapes do not change: cuDNN may try its ways
         if isinstance(data, Clips):
             data = ResidentClips.if_they_fit(data, device)
-        pin_memory = device.type == "cuda" and not isinstance(data, ResidentClips)
+        pin_memory = cuda and not isinstance(data, ResidentClips)
         if taught is not None:
             data = Taught(data, taught)
         trainer.fit(task, loader(data, parallel.Shared(batches), pin_memory))
@@ -200,14 +202,6 @@ def _handled() -> list[int]:
     """The signals that end training; SIGHUP not where nohup has it ignored, nor on Windows, which lacks it."""
     hang_up = getattr(signal, "SIGHUP", signal.SIGTERM)
     return [signal.SIGINT, signal.SIGTERM, *[hang_up] * (signal.getsignal(hang_up) != signal.SIG_IGN)]
-
-
-def _processes(device: torch.device) -> dict:
-    """Lightning's arguments for the processes that train together."""
-    if parallel.size() == 1:
-        return {"devices": [device.index] if device.type == "cuda" else 1}
-    # Batch norm sees a process's own clips unless synchronised, which torch can on GPUs only.
-    return {"strategy": "ddp", "devices": parallel.size(), "sync_batchnorm": device.type == "cuda"}
 
 
 def train_heads(args: Namespace, run: Run, stopped: Callable[[], bool]) -> None:

@@ -136,7 +136,7 @@ def by_cohort(words: Sequence[Word], cohort: Cohort, by: Cohort | None, fa_per_h
     for word in words:
         lengths = 1 + (word.windows - 1) * word.spacing / clip_seconds
         word.threshold = float(np.mean([tail(np.sort(scores)[::-1], share ** (1 / lengths))
-                                        for scores in cohort.scores(word.template(), names, by)]))
+                                        for scores in cohort.scores(word.templates(), names, by)]))
         word.calibrated = False
 
 

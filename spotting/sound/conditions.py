@@ -1,8 +1,8 @@
 """Sound as it would be heard elsewhere: recordings with noise added, and clips in simulated rooms and beside noise.
 
-A word's model is the mean of its clips as they are, which count half, in a room and in noise, so that words are found
-there, too. The whitening of a cohort is learnt from all three, so that it takes them for what clips of one word differ
-in.
+A word has two models: the mean of its clips as they are, which count half, in a room and in noise; and their mean in
+halls, where a word sounds so differently that one mean does not do for both. The whitening of a cohort is learnt from
+the first three, so that it takes them for what clips of one word differ in.
 """
 
 import hashlib
@@ -18,8 +18,9 @@ from data.audio.rooms import impulse_responses
 from data.base.errors import UserError
 from spotting.sound.blocks import Sound, files_of
 
-WEIGHTS = (0.5, 0.25, 0.25)  # of a clip as it is, in a room, in noise
-RT60 = (0.2, 2.5)  # seconds
+RT60, HALLS = (0.2, 2.5), (0.8, 4.0)  # seconds of reverberation, in the rooms of the first and the second model
+IN_HALLS = 4  # halls that a clip is heard in
+WEIGHTS = (0.5, 0.25, 0.25, *[0] * IN_HALLS), (0, 0, 0, *[1 / IN_HALLS] * IN_HALLS)  # as it is, room, noise, halls
 SNR = 10.0  # dB
 ROOMS = 100
 _LOWEST = 50.0  # Hz, of noise
@@ -28,22 +29,26 @@ _ACTIVE = 10 ** -2.5  # of a loud frame's power, from which one counts as speech
 
 
 def heard_elsewhere(windows: np.ndarray) -> np.ndarray:
-    """(K, S) int16 windows of a clip as loud as before in a room, and in noise whose spectrum falls by 0 to 6 dB an
-    octave: (2, K, S) int16. Both are drawn by the clip's own samples, so that it is heard alike among any others."""
+    """(K, S) int16 windows of a clip as loud as before in a room, in noise whose spectrum falls by 0 to 6 dB an octave,
+    and in halls: (2 + `IN_HALLS`, K, S) int16. The clip's own samples draw them, so that it is always heard alike."""
     rng = np.random.default_rng(int(hashlib.sha1(np.ascontiguousarray(windows)).hexdigest(), 16))
-    room = _rooms(windows.shape[1])[rng.integers(ROOMS)]
+    room = _rooms(windows.shape[1], RT60)[rng.integers(ROOMS)]
     slope = rng.uniform(0, 2)
-    sound = windows.astype(np.float64)
-    size = 2 * windows.shape[1]
-    wet = irfft(rfft(sound, size) * rfft(room, size), size)[:, :windows.shape[1]]
-    wet *= np.sqrt((sound**2).sum() / max((wet**2).sum(), 1e-9))
-    noisy = sound + _noise(windows.shape, slope, rng) * np.sqrt(speech_power(iter(windows)) * 10 ** (-SNR / 10))
-    return np.clip(np.rint([wet, noisy]), -32768, 32767).astype(np.int16)
+    noise = _noise(windows.shape, slope, rng) * np.sqrt(speech_power(iter(windows)) * 10 ** (-SNR / 10))
+    halls = _rooms(windows.shape[1], HALLS)[rng.choice(ROOMS, IN_HALLS, replace=False)]
+    wet = [_in_room(windows, response) for response in (room, *halls)]
+    return to_int16(np.stack([wet[0], windows + noise, *wet[1:]]) / 32768)
 
 
 @cache
-def _rooms(samples: int) -> np.ndarray:
-    return impulse_responses(ROOMS, samples, np.random.default_rng(0), RT60)[0]
+def _rooms(samples: int, rt60: tuple[float, float]) -> np.ndarray:
+    return impulse_responses(ROOMS, samples, np.random.default_rng(0), rt60)[0]
+
+
+def _in_room(windows: np.ndarray, room: np.ndarray) -> np.ndarray:
+    sound, size = windows.astype(np.float64), 2 * windows.shape[1]
+    wet = irfft(rfft(sound, size) * rfft(room, size), size)[:, :windows.shape[1]]
+    return wet * np.sqrt((sound**2).sum() / max((wet**2).sum(), 1e-9))
 
 
 def _noise(shape: tuple[int, int], slope: float, rng: np.random.Generator) -> np.ndarray:

@@ -126,12 +126,12 @@ def enrol(recorded: list[Recorded], embedder: Embedder, say: Callable[[str], Non
 
 
 def _clip(recorded: Recorded, offset: float, seconds: float, windows: np.ndarray, embedder: Embedder) -> Clip:
-    """An enrolled clip of (K, S) windows: their embeddings, and the means of these over all conditions."""
+    """An enrolled clip of (K, S) windows: their embeddings, and the means of these over conditions."""
     of = recorded.of
     every = np.concatenate([windows[None], heard_elsewhere(windows)])  # (C, K, S)
     embeddings = embedder(every.reshape(-1, windows.shape[1])).reshape(len(every), len(windows), -1)
     return Clip(of.path, offset, seconds, of.digest, embeddings[0], recorded.channel, is_narrow(recorded.samples),
-                np.tensordot(WEIGHTS, embeddings, 1).astype(np.float32))
+                *np.tensordot(WEIGHTS, embeddings, 1).astype(np.float32))
 
 
 def _short(name: str, group: list[Recorded], embedder: Embedder) -> Word:

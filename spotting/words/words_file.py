@@ -18,11 +18,13 @@ import numpy as np
 
 from data.base.errors import UserError
 from data.base.files import read_json, write_atomically
+from models.enrolment.enrol import unit
 from models.enrolment.kept_cohort import Cohort
 from spotting.encoders.load import FACTS, Embedder, Facts
 
 FORMAT = "keyword-spotting words 1"
 NORMALISED = "keyword-spotting words 2"  # of words whose scores are held against a cohort
+_EMBEDDINGS = ("embedding", "model", "halls")  # of a clip
 _PAIRS = 5  # of words of which one is taken for the other, to be named
 
 
@@ -38,11 +40,7 @@ class Clip:
     channel: int | None = None  # that --channel chose
     narrow: bool = False  # whether it has nothing above 4 kHz
     model: np.ndarray | None = None  # (K, D), its mean over the conditions it was heard in; None: as it is alone
-
-    @property
-    def modelled(self) -> np.ndarray:
-        """(K, D), what the word's model takes of it."""
-        return self.embedding if self.model is None else self.model
+    halls: np.ndarray | None = None  # (K, D), its mean over halls; None of clips that were not heard there
 
 
 @dataclass
@@ -61,16 +59,24 @@ class Word:
     def windows(self) -> int:
         return len(self.clips[0].embedding)
 
-    def template(self, leave_out: int | None = None) -> np.ndarray:
-        """(K, D): of each window the mean over the clips, one of them perhaps left out, scaled to length 1."""
-        mean = np.mean([clip.modelled for i, clip in enumerate(self.clips) if i != leave_out], axis=0)
-        return mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
+    def templates(self, leave_out: int | None = None) -> np.ndarray:
+        """(T, K, D): of each window the mean over the clips, one of them perhaps left out, scaled to length 1; the
+        second in halls, if all were heard there. The more alike counts."""
+        clips = [clip for i, clip in enumerate(self.clips) if i != leave_out]
+        models = [[clip.embedding if clip.model is None else clip.model for clip in clips]]
+        if all(clip.halls is not None for clip in clips):
+            models.append([clip.halls for clip in clips])
+        return unit(np.mean(models, axis=1))
+
+    def similar(self, embedding: np.ndarray, leave_out: int | None = None) -> np.ndarray:
+        """(K,) how alike each of (K, D) windows is to that of the word, or to its only one."""
+        return (embedding * self.templates(leave_out)).sum(-1).max(0)
 
     def left_out_scores(self, cohort: Cohort | None = None) -> np.ndarray:
         """(N,) each clip's similarity to the word of the others, less its level in a cohort; NaN for a single one."""
         if len(self.clips) < 2:
             return np.full(len(self.clips), np.nan)
-        return np.array([float((clip.embedding * self.template(i)).sum(1).mean())
+        return np.array([float(self.similar(clip.embedding, i).mean())
                          - (float(cohort.level(clip.embedding).mean()) if cohort else 0.0)
                          for i, clip in enumerate(self.clips)])
 
@@ -106,17 +112,17 @@ def read_words(path: str | Path) -> Words:
 
 def _word(name: str, entry: dict, facts: Facts, cohort: str | None) -> Word:
     """A word from its JSON. Raises ValueError for an embedding that is not the enrolled one."""
-    clips = []
+    clips, shapes = [], set()
     for one in entry["clips"]:
-        embedding, model = one["embedding"], one.get("model")
-        if one["check"] != check_sum(one["sha1"], [*embedding, *(model or ())], cohort):
+        parts = {name: one[name] for name in _EMBEDDINGS if name in one}
+        if one["check"] != check_sum(one["sha1"], [row for rows in parts.values() for row in rows], cohort):
             raise ValueError(f"the embedding of {one['file']} is not the one that was enrolled: it, or the cohort, was "
                              "changed")
+        arrays = {part: np.array(rows, np.float32) for part, rows in parts.items()}
         clips.append(Clip(one["file"], float(one["offset"]), float(one["seconds"]), one["sha1"],
-                          np.array(embedding, np.float32), one.get("channel"), one.get("narrow", False),
-                          None if model is None else np.array(model, np.float32)))
-    windows, _ = clips[0].embedding.shape
-    if any(x.shape != (windows, facts.width) for clip in clips for x in (clip.embedding, clip.modelled)):
+                          channel=one.get("channel"), narrow=one.get("narrow", False), **arrays))
+        shapes |= {array.shape for array in arrays.values()}
+    if shapes != {(clips[0].embedding.shape[0], facts.width)}:
         raise ValueError(f"the clips of {name!r} differ in their windows, or from their encoder")
     word = Word(name, clips, *(float(entry[key]) for key in ("spacing", "start", "end", "threshold")),
                 entry["calibrated"])
@@ -153,7 +159,7 @@ def write_words(path: str | Path, words: Words) -> None:
 def _parts(clip: Clip) -> dict[str, list[list[float]]]:
     """The numbers of a clip, as they are kept."""
     return {name: [[round(float(x), 6) for x in row] for row in rows]
-            for name, rows in (("embedding", clip.embedding), ("model", clip.model)) if rows is not None}
+            for name in _EMBEDDINGS if (rows := getattr(clip, name)) is not None}
 
 
 def suited(words: Words, embedder: Embedder, path: str | Path) -> Embedder:
@@ -178,8 +184,7 @@ def taken_for(words: Sequence[Word], cohort: Cohort | None = None) -> list[str]:
         levels = [cohort.level(clip.embedding) if cohort else 0.0 for clip in a.clips]
         for b in words:
             if a is not b and b.windows in (1, a.windows):  # of a longer word the best window counts for a short one
-                scores = [(clip.embedding * b.template()).sum(1) - level
-                          for clip, level in zip(a.clips, levels, strict=True)]
+                scores = [b.similar(clip.embedding) - level for clip, level in zip(a.clips, levels, strict=True)]
                 best = np.array([score.mean() if b.windows > 1 else score.max() for score in scores])
                 reached.append((int((best >= b.threshold).sum()), a.name, b.name))
     return [f"warning: {count} clips of {a!r} reach the threshold of {b!r}, so it may be taken for that one; "
@@ -195,7 +200,7 @@ def misfits(words: Sequence[Word]) -> list[tuple[Clip, str]]:
         median = np.median(scores)
         far = median - max(0.15, 4 * 1.4826 * float(np.median(np.abs(scores - median))))
         for clip, score in zip(word.clips, scores, strict=True):
-            other, near = max(((w.name, float((clip.embedding * w.template()).sum(1).mean())) for w in words
+            other, near = max(((w.name, float(w.similar(clip.embedding).mean())) for w in words
                                if w is not word and w.windows == word.windows), key=lambda pair: pair[1],
                               default=("", -1.0))
             if near > score:

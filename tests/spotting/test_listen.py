@@ -95,22 +95,6 @@ def test_a_quiet_beginning_is_no_muted_microphone(run, words_file, device):
     assert "-60 dB" not in run("spotting.listen", words_file, "--seconds", "8").error
 
 
-def test_what_was_heard_is_said_when_ctrl_c_ends_it(run, words_file, device, monkeypatch, capsys):
-    from spotting import listen
-
-    def until_ctrl_c(spotter, blocks, *_):
-        for i, _ in enumerate(blocks):
-            if i == 19:
-                raise KeyboardInterrupt
-            yield from ()
-
-    device(SAID)
-    monkeypatch.setattr(listen, "heard_by", until_ctrl_c)
-    with pytest.raises(KeyboardInterrupt):
-        run("spotting.listen", words_file)
-    assert "0 hits in 1.0 s of sound" in capsys.readouterr().err
-
-
 def test_devices_are_listed_and_missing_ones_told(run, words_file, device, monkeypatch):
     device(SAID)
     assert run("spotting.listen", "--devices").out == "  1  stand-in  (1 channels, 16000 Hz)\n"

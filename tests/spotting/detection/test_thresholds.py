@@ -105,7 +105,7 @@ def test_by_a_cohort_a_word_that_speech_resembles_gets_a_higher_threshold():
     like, unlike = word("a", 0), word("b", 1)
     by_cohort([like, unlike], cohort, None, 0.5, 0.1, 1.0)
     assert not like.calibrated and 1 > like.threshold > unlike.threshold + 0.1
-    kept = cohort.embeddings[:200] @ unlike.template()[0]  # b is said in the others
+    kept = cohort.embeddings[:200] @ unlike.templates()[0, 0]  # b is said in the others
     assert unlike.threshold == pytest.approx(tail(np.sort(kept)[::-1], 0.5 * 0.1 / 3600), abs=1e-6)
 
 
@@ -117,7 +117,7 @@ def test_a_longer_word_may_have_each_window_reached_more_often():
         clip.embedding = np.repeat(clip.embedding, 3, axis=0)
     long.spacing = 0.5
     by_cohort([short, long], cohort, cohort, 0.5, 0.1, 1.0)
-    scores = np.sort(cohort.scores(long.template()[:1], [], cohort)[0])[::-1]
+    scores = np.sort(cohort.scores(long.templates()[:, :1], [], cohort)[0])[::-1]
     assert long.threshold == pytest.approx(tail(scores, (0.05 / 3600) ** 0.5), abs=1e-6)  # two windows long
     assert long.threshold < short.threshold
 

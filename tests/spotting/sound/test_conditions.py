@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from data.base.errors import UserError
+from spotting.sound import conditions
 from spotting.sound.blocks import open_file
-from spotting.sound.conditions import SNR, Noise, heard_elsewhere, speech_power
+from spotting.sound.conditions import HALLS, IN_HALLS, SNR, WEIGHTS, Noise, heard_elsewhere, speech_power
 from tests.conftest import record
 from tests.spotting.conftest import RATE, scene
 
@@ -21,10 +22,15 @@ def windows() -> np.ndarray:
     return np.rint(sound).astype(np.int16)
 
 
-def test_a_room_comes_after_the_sound_and_keeps_its_level(windows):
-    wet, _ = heard_elsewhere(windows).astype(float)
-    assert (wet**2).sum() == pytest.approx((windows.astype(float)**2).sum(), rel=0.01)
-    assert not wet[:, :7999].any() and np.abs(wet[:, 14_100:16_000]).mean() > 10
+def test_a_room_comes_after_the_sound_and_keeps_its_level_and_halls_last_longer(windows, monkeypatch):
+    monkeypatch.setattr(conditions, "HALLS", HALLS)
+    wet, _, *halls = heard_elsewhere(windows).astype(float)
+    for sound in (wet, *halls):
+        assert (sound**2).sum() == pytest.approx((windows.astype(float)**2).sum(), rel=0.01)
+        assert not sound[:, :7999].any() and np.abs(sound[:, 14_100:16_000]).mean() > 10
+    assert len(halls) == IN_HALLS and len({sound.tobytes() for sound in halls}) == IN_HALLS
+    assert np.mean([np.abs(sound[:, 20_000:]).mean() for sound in halls]) > np.abs(wet[:, 20_000:]).mean()
+    assert np.allclose(np.array(WEIGHTS).sum(1), 1) and len(WEIGHTS[0]) == 1 + 2 + IN_HALLS
 
 
 def test_noise_is_as_far_below_the_speech_as_asked(windows):
@@ -36,7 +42,7 @@ def test_noise_is_as_far_below_the_speech_as_asked(windows):
 
 def test_draws_follow_from_the_sound(windows):
     one, again, other = (heard_elsewhere(x) for x in (windows, windows.copy(), windows[::-1]))
-    assert np.array_equal(one, again) and one.shape == (2, *windows.shape) and one.dtype == np.int16
+    assert np.array_equal(one, again) and one.shape == (2 + IN_HALLS, *windows.shape) and one.dtype == np.int16
     assert (one != other[:, ::-1]).any(axis=(1, 2)).all()  # another room, another noise
 
 

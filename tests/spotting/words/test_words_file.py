@@ -34,7 +34,7 @@ def test_what_is_written_is_read(path):
     words = read_words(path)
     assert words.names == ["häuser", "cat"] and words.encoder == FACTS
     assert words.calibration == {"hours": 2.0}
-    assert np.allclose(words.words[1].template(), word("cat", 1).template(), atol=1e-5)
+    assert np.allclose(words.words[1].templates(), word("cat", 1).templates(), atol=1e-5)
     write_words(path, words)
     assert path.read_text() == text
     assert sum(line.count(",") == 8 for line in text.split("\n")) == 0  # an embedding is one line
@@ -42,16 +42,23 @@ def test_what_is_written_is_read(path):
 
 
 def test_a_word_is_modelled_by_its_clips_in_all_conditions(tmp_path, path):
-    before = word("cat", 1)
-    heard = word("cat", 1)
+    before, heard = word("cat", 1), word("cat", 1)
     for clip in heard.clips:
-        clip.model = 0.5 * np.roll(clip.embedding, 1, 1)
-    assert np.allclose(heard.template(), np.roll(before.template(), 1, 1), atol=1e-6)
+        clip.model, clip.halls = 0.5 * np.roll(clip.embedding, 1, 1), np.roll(clip.embedding, 2, 1)
+    models = [np.roll(before.templates()[0], by, 1) for by in (1, 2)]
+    assert np.allclose(heard.templates(), models, atol=1e-6)
+    own = heard.clips[0].embedding
+    assert heard.similar(own) == pytest.approx(max(float(own[0] @ model[0]) for model in models))
     write_words(tmp_path / "heard.json", Words(FACTS, [heard], {}))
-    assert np.allclose(read_words(tmp_path / "heard.json").words[0].template(), heard.template(), atol=1e-5)
-    change(tmp_path / "heard.json", "words", "cat", "clips", 0, "model", to=before.clips[0].embedding.tolist())
-    with pytest.raises(UserError, match="not the one that was enrolled"):
-        read_words(tmp_path / "heard.json")
+    assert np.allclose(read_words(tmp_path / "heard.json").words[0].templates(), models, atol=1e-5)
+    whole = (tmp_path / "heard.json").read_text()
+    for name in ("model", "halls"):
+        (tmp_path / "heard.json").write_text(whole)
+        change(tmp_path / "heard.json", "words", "cat", "clips", 0, name, to=before.clips[0].embedding.tolist())
+        with pytest.raises(UserError, match="not the one that was enrolled"):
+            read_words(tmp_path / "heard.json")
+    heard.clips.append(before.clips[0])  # a clip that was enrolled before there were halls
+    assert heard.templates().shape == (1, 1, 8)
 
 
 def change(path, *keys, to):
