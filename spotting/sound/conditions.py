@@ -21,8 +21,7 @@ from spotting.sound.blocks import Sound, files_of
 RT60, HALLS = (0.2, 2.5), (0.8, 4.0)  # seconds of reverberation, in the rooms of the first and the second model
 IN_HALLS = 4  # halls that a clip is heard in
 WEIGHTS = (0.5, 0.25, 0.25, *[0] * IN_HALLS), (0, 0, 0, *[1 / IN_HALLS] * IN_HALLS)  # as it is, room, noise, halls
-SNR = 10.0  # dB
-ROOMS = 100
+SNR, ROOMS = 10.0, 100  # dB; how many rooms, and how many halls, a clip's are drawn from
 _LOWEST = 50.0  # Hz, of noise
 _FRAME = SAMPLE_RATE // 100
 _ACTIVE = 10 ** -2.5  # of a loud frame's power, from which one counts as speech: 25 dB below

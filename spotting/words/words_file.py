@@ -25,6 +25,7 @@ from spotting.encoders.load import FACTS, Embedder, Facts
 FORMAT = "keyword-spotting words 1"
 NORMALISED = "keyword-spotting words 2"  # of words whose scores are held against a cohort
 _EMBEDDINGS = ("embedding", "model", "halls")  # of a clip
+SHORTER = 0.95  # so that what is as much like a word in halls as like it nearby counts less: figures on the card
 _PAIRS = 5  # of words of which one is taken for the other, to be named
 
 
@@ -60,13 +61,13 @@ class Word:
         return len(self.clips[0].embedding)
 
     def templates(self, leave_out: int | None = None) -> np.ndarray:
-        """(T, K, D): of each window the mean over the clips, one of them perhaps left out, scaled to length 1; the
-        second in halls, if all were heard there. The more alike counts."""
+        """(T, K, D): of each window the mean over the clips, one of them perhaps left out, of length 1; the second in
+        halls, if all were heard there, of length `SHORTER`. The more alike counts."""
         clips = [clip for i, clip in enumerate(self.clips) if i != leave_out]
         models = [[clip.embedding if clip.model is None else clip.model for clip in clips]]
         if all(clip.halls is not None for clip in clips):
             models.append([clip.halls for clip in clips])
-        return unit(np.mean(models, axis=1))
+        return unit(np.mean(models, axis=1)) * np.array([1, SHORTER])[:len(models), None, None]
 
     def similar(self, embedding: np.ndarray, leave_out: int | None = None) -> np.ndarray:
         """(K,) how alike each of (K, D) windows is to that of the word, or to its only one."""

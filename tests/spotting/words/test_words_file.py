@@ -8,7 +8,7 @@ import pytest
 
 from data.base.errors import UserError
 from spotting.encoders.load import Embedder, Facts
-from spotting.words.words_file import Clip, Word, Words, misfits, read_words, suited, taken_for, write_words
+from spotting.words.words_file import SHORTER, Clip, Word, Words, misfits, read_words, suited, taken_for, write_words
 
 FACTS = Facts("/x/r/checkpoints/Res8-STEP-1.pt", "r", "Res8", 1, "a" * 64, 8, 16_000, {"mels": 64})
 
@@ -45,7 +45,7 @@ def test_a_word_is_modelled_by_its_clips_in_all_conditions(tmp_path, path):
     before, heard = word("cat", 1), word("cat", 1)
     for clip in heard.clips:
         clip.model, clip.halls = 0.5 * np.roll(clip.embedding, 1, 1), np.roll(clip.embedding, 2, 1)
-    models = [np.roll(before.templates()[0], by, 1) for by in (1, 2)]
+    models = [length * np.roll(before.templates()[0], by, 1) for by, length in ((1, 1), (2, SHORTER))]
     assert np.allclose(heard.templates(), models, atol=1e-6)
     own = heard.clips[0].embedding
     assert heard.similar(own) == pytest.approx(max(float(own[0] @ model[0]) for model in models))
