@@ -165,7 +165,7 @@ def fit(task: Task, run: Run, data, batches, device: torch.device, look: Callabl
         cuda, shared = device.type == "cuda", parallel.size() > 1
         trainer = lightning.Trainer(
             accelerator="gpu" if cuda else "cpu", devices=[device.index] if cuda and not shared else parallel.size(),
-            strategy="ddp" if shared else "auto", sync_batchnorm=cuda and shared,  # which torch can on GPUs only
+            strategy="ddp" if shared else "auto", sync_batchnorm=cuda and shared,  # torch can on GPUs only
             max_epochs=1, callbacks=[loop], logger=TensorBoardLogger(run.folder, name="tensorboard", version=""),
             enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
             use_distributed_sampler=False, benchmark=cuda)  # shapes do not change: cuDNN may try its ways

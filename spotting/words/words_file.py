@@ -25,7 +25,7 @@ from spotting.encoders.load import FACTS, Embedder, Facts
 FORMAT = "keyword-spotting words 1"
 NORMALISED = "keyword-spotting words 2"  # of words whose scores are held against a cohort
 _EMBEDDINGS = ("embedding", "model", "halls")  # of a clip
-SHORTER = 0.95  # so that what is as much like a word in halls as like it nearby counts less: figures on the card
+SHORTER = 0.95  # length of the model in halls, which counts only if it is more alike by a twentieth
 _PAIRS = 5  # of words of which one is taken for the other, to be named
 
 
@@ -70,7 +70,7 @@ class Word:
         return unit(np.mean(models, axis=1)) * np.array([1, SHORTER])[:len(models), None, None]
 
     def similar(self, embedding: np.ndarray, leave_out: int | None = None) -> np.ndarray:
-        """(K,) how alike each of (K, D) windows is to that of the word, or to its only one."""
+        """(K,) how alike each of (K, D) windows is to the word's window of the same number, or to its only one."""
         return (embedding * self.templates(leave_out)).sum(-1).max(0)
 
     def left_out_scores(self, cohort: Cohort | None = None) -> np.ndarray:
