@@ -111,7 +111,7 @@ def gather(embedder: Embedder, files: list[str], spoken: Spoken, seed: int, say:
     whitening = None
     if there:
         known = np.stack([clip for clip, _ in there])  # (N, S)
-        every = np.stack([heard_elsewhere(clip[None])[:2, 0] for clip in known], 1)  # (C, N, S)
+        every = np.stack([heard_elsewhere(clip[None], halls=0)[:, 0] for clip in known], 1)  # (C, N, S)
         embeddings = [bare(known)]
         if Whitening.fit(embeddings[0], labels):  # the same clips in other conditions do not make them many
             embeddings += map(bare, every)

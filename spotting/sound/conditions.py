@@ -27,15 +27,15 @@ _FRAME = SAMPLE_RATE // 100
 _ACTIVE = 10 ** -2.5  # of a loud frame's power, from which one counts as speech: 25 dB below
 
 
-def heard_elsewhere(windows: np.ndarray) -> np.ndarray:
+def heard_elsewhere(windows: np.ndarray, halls: int = IN_HALLS) -> np.ndarray:
     """(K, S) int16 windows of a clip as loud as before in a room, in noise whose spectrum falls by 0 to 6 dB an octave,
-    and in halls: (2 + `IN_HALLS`, K, S) int16. The clip's own samples draw them, so that it is always heard alike."""
+    and in so many halls: (2 + ``halls``, K, S) int16. The clip's own samples draw them, so it is always heard alike."""
     rng = np.random.default_rng(int(hashlib.sha1(np.ascontiguousarray(windows)).hexdigest(), 16))
     room = _rooms(windows.shape[1], RT60)[rng.integers(ROOMS)]
     slope = rng.uniform(0, 2)
     noise = _noise(windows.shape, slope, rng) * np.sqrt(speech_power(iter(windows)) * 10 ** (-SNR / 10))
-    halls = _rooms(windows.shape[1], HALLS)[rng.choice(ROOMS, IN_HALLS, replace=False)]
-    wet = [_in_room(windows, response) for response in (room, *halls)]
+    drawn = _rooms(windows.shape[1], HALLS)[rng.choice(ROOMS, halls, replace=False)]
+    wet = [_in_room(windows, response) for response in (room, *drawn)]
     return to_int16(np.stack([wet[0], windows + noise, *wet[1:]]) / 32768)
 
 

@@ -114,7 +114,7 @@ def test_words_said_several_times_give_a_whitening(second, much_said):
             clips.append(samples[first:first + RATE])
             labels.append((i + k) % 4)
     plain = embedder.embed(np.stack(clips))
-    heard = zip(*(heard_elsewhere(clip[None])[:2, 0] for clip in clips), strict=True)
+    heard = zip(*(heard_elsewhere(clip[None], halls=0)[:, 0] for clip in clips), strict=True)
     elsewhere = [embedder.embed(np.stack(x)) for x in heard]
     wanted = Whitening.fit(np.concatenate([plain, *elsewhere]), np.tile(labels, 3))
     assert np.allclose(embedder.cohort.whitening.centre, wanted.centre, atol=1e-5)
