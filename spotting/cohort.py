@@ -15,6 +15,7 @@ from data.base.errors import UserError, exit_cleanly
 from data.base.files import ROOT, check_output, write_atomically
 from data.base.values import whole
 from models.enrolment.kept_cohort import place_of
+from models.runs.checkpoints import Run
 from spotting.command import warn
 from spotting.encoders.gather import aligned, gather, training_files
 from spotting.encoders.load import add_encoder, load
@@ -32,6 +33,10 @@ def parse_args(argv=None) -> argparse.Namespace:
                         help="instead of --manifest: recordings of running speech, and folders of such")
     parser.add_argument("--alignments", type=Path, metavar="DIR",
                         help="TextGrids named as the recordings are, which tell what is said where")
+    parser.add_argument("--centred", metavar="NAME",
+                        help="first write the encoder as this run, beside its own, with the mean of what it makes of "
+                             "these windows taken off: speech is then like no word, so that fewer errors are made by "
+                             "plain cosine; the cohort is that run's (default: off)")
     parser.add_argument("--seed", type=whole, default=0, help="of the places (default: 0)")
     add_encoder(parser, "the shipped one", onnx=False)
     return parser.parse_args(argv)
@@ -46,12 +51,17 @@ def main(args: argparse.Namespace) -> int:
         files, spoken = training_files(args.manifest, args.registry)
     if args.alignments:
         spoken |= aligned(files, args.alignments, warn)
-    embedder = load(args)
+    embedder, out = load(args), None
     path = place_of(Path(embedder.facts.path))
+    if args.centred:
+        out = Run(path.parent.parent, args.centred, "--centred")
+        if out.begun():
+            raise UserError(f"--centred {args.centred}: is a run already; choose another name")
+        path = out.folder / path.name
     check_output(path)
     if path.exists():
         raise UserError(f"{path}: is there, and words may be enrolled with it; move it away to make another")
-    cohort = gather(embedder, files, spoken, args.seed, warn)
+    cohort = gather(embedder, files, spoken, args.seed, warn, out)
     with write_atomically(path, "wb") as file:
         file.write(cohort.content)
     known = sum(map(bool, cohort.spoken))

@@ -1,9 +1,9 @@
 """A sound's way to hits: windows, embeddings, scores, peaks, hits, one batch after the other.
 
-A word of one window scores by the similarity of that window to the more alike of its templates, less the window's level
-where there is a cohort (`models.enrolment.kept_cohort`). A word of K windows scores by the mean similarity of K windows
-in order, each between half and one and a half of the enrolled spacing after the one before: the best such sequence that
-ends at a window.
+A window is as similar to a word as `models.enrolment.enrol.alike` says, less its level where there is a cohort
+(`models.enrolment.kept_cohort`). Of a word of K windows the mean of K in order counts, each between half and one and a
+half of the enrolled spacing after the one before: the best such sequence that ends at a window. A score is the mean of
+that over all windows within 0.1 s, and is given for the last of these.
 
 A peak is a window that scores higher than all that overlap it (of several equal ones the first). A hit is a peak that
 reaches the threshold. So one pass gives the false alarms at every threshold. Of different words' hits in one place the
@@ -18,6 +18,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from data.audio.decoding import SAMPLE_RATE
+from models.enrolment.enrol import alike
 from models.enrolment.kept_cohort import Cohort
 from spotting.encoders.load import Embedder
 from spotting.sound.blocks import Sound, before, has_sound, windows
@@ -25,6 +26,7 @@ from spotting.sound.heard import Heard
 from spotting.words.words_file import Word
 
 ELASTIC = 0.5  # of the spacing of a long word's windows: how much shorter or longer it may be
+BESIDE = 0.1  # seconds either way that a score is the mean over, as a word is like one for longer than other speech
 NEARLY = 0.05  # below a peak's score, what still counts as nearly as high
 NOTHING = np.float32(-np.inf)  # the score of a window without sound
 SHARED = 0.5  # of the shorter of two hits: where more of it lies in the other, both are of one saying
@@ -62,22 +64,26 @@ class Scorer:
     """Scores of windows that come in order, a batch at a time, for each of W words; ``hop`` is in samples."""
 
     def __init__(self, words: Sequence[Word], hop: int, cohort: Cohort | None = None):
-        self.cohort = cohort
-        self._sequences = [_Sequence(word.templates(), word.spacing * SAMPLE_RATE / hop) for word in words]
+        self.cohort, self._beside = cohort, beside(hop)
+        self._sequences = [_Sequence(word.models(), word.spacing * SAMPLE_RATE / hop) for word in words]
+        self._last = np.full((2 * self._beside, len(words)), NOTHING)  # scores of windows before, each by itself
 
     def __call__(self, embeddings: np.ndarray, sound: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Scores of the sequences that end at each window, and the number of windows that they began before it:
         (B, D) and (B,) bool, whether there is sound in a window, to (B, W) float32 and (B, W) int64."""
         level = self.cohort.level(embeddings)[:, None] if self.cohort else np.float32(0)
         found = [sequence.push(embeddings, sound, level) for sequence in self._sequences]
-        return np.stack([score for score, _ in found], 1), np.stack([back for _, back in found], 1)
+        alone = np.concatenate([self._last, np.stack([score for score, _ in found], 1)])
+        self._last = alone[len(embeddings):]
+        count = 2 * self._beside + 1
+        return sum(alone[i:i + len(embeddings)] for i in range(count)) / count, np.stack([back for _, back in found], 1)
 
 
 class _Sequence:
-    """One word's scores, by its templates (T, K, D) and the spacing of its windows in hops."""
+    """One word's scores, by its models (2, K, N, D) and the spacing of its windows in hops."""
 
-    def __init__(self, templates: np.ndarray, spacing: float):
-        self.templates, count = templates.astype(np.float32).transpose(0, 2, 1), templates.shape[1]
+    def __init__(self, models: np.ndarray, spacing: float):
+        self.models, count = models, models.shape[1]
         self.least = max(1, round((1 - ELASTIC) * spacing))
         self.most = max(self.least, round((1 + ELASTIC) * spacing))
         # Of the last ``most`` windows: the best sum of a sequence of the first k + 1 windows that ends there, and how
@@ -86,7 +92,7 @@ class _Sequence:
         self.backs = np.zeros((count, self.most), np.int64)
 
     def push(self, embeddings: np.ndarray, sound: np.ndarray, level: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        similar = np.where(sound[:, None], (embeddings @ self.templates).max(0) - level, NOTHING)  # (B, K)
+        similar = np.where(sound[:, None], alike(embeddings, self.models) - level, NOTHING)  # (B, K)
         batch, count = similar.shape
         if count == 1:
             return similar[:, 0], np.zeros(batch, np.int64)
@@ -102,6 +108,11 @@ class _Sequence:
             backs[k, self.most:] = backs[k - 1][chosen] + gaps[best]
         self.sums, self.backs = sums[:, batch:].copy(), backs[:, batch:].copy()
         return sums[-1, self.most:] / count, backs[-1, self.most:]
+
+
+def beside(hop: int) -> int:
+    """How many windows either way a score is the mean over."""
+    return int(BESIDE * SAMPLE_RATE) // hop
 
 
 def reach(word: Word, hop: int, clip_samples: int) -> int:
@@ -167,7 +178,7 @@ def shift_of(scores: np.ndarray) -> float:
 
 def hit_of(peak: Peak, word: Word, hop: int) -> Hit:
     """Where the word of a peak lies; at a recording's edge it may reach beyond it."""
-    first, last = ((window + peak.shift) * hop / SAMPLE_RATE for window in (peak.first, peak.last))
+    first, last = ((window + peak.shift - beside(hop)) * hop / SAMPLE_RATE for window in (peak.first, peak.last))
     reference = (word.windows - 1) * word.spacing  # where its last window begins in the enrolled clips
     return Hit(word.name, first + word.start, last + word.end - reference, peak.score, peak.score - word.threshold)
 
@@ -190,7 +201,7 @@ class Best:
         self.hop, self.waiting, self.judged = hop, [], 0
         # How long before its last window a hit can begin, at most.
         self.lag = max((word.windows - 1) * ((1 + ELASTIC) * word.spacing + hop / SAMPLE_RATE) - word.start +
-                       reach(word, hop, clip_samples) // 2 * hop / SAMPLE_RATE for word in words)
+                       (reach(word, hop, clip_samples) // 2 + beside(hop)) * hop / SAMPLE_RATE for word in words)
 
     def push(self, hits: Sequence[tuple[int, Hit]], decided: float) -> list[tuple[int, Hit]]:
         """The (word, hit) pairs that are sure now, given more in the order of their last windows, and the number of the
@@ -226,7 +237,8 @@ def scored(blocks: Iterable[np.ndarray], embedder: Embedder, words: Sequence[Wor
             yield block
 
     scorer, embed = Scorer(words, hop, embedder.cohort), embedder.of_sound(hop)
-    for first, clips in windows(counted(), embedder.facts.clip_samples, hop, batch or embedder.batch):
+    for first, clips in windows(counted(), embedder.facts.clip_samples, hop, batch or embedder.batch,
+                                beside(hop)):
         clips = np.ascontiguousarray(clips)
         loud = has_sound(clips)
         heard.windows, heard.loud = heard.windows + len(loud), heard.loud + int(loud.sum())

@@ -23,6 +23,7 @@ PERCENTS = (1, 5)  # of unknown clips accepted, at which accuracy is reported
 NEAREST = ", nearest clip"  # ending of the names of methods by the most similar enrolled clip, not by the class's mean
 BOTH = ", mean and nearest three"  # by the class's mean and its most similar clips, half each
 FEW = 3  # most similar clips of these
+SECOND = 0.97  # of a word's second model, which counts only if it is more alike by so much
 _SCORES = 1 << 24  # (Q, C) similarities computed at a time: bounds memory with thousands of classes
 
 # From the enrolled clips of C classes, (C, N) rows of the pool, and a slice of the queries, to similarities (q, C).
@@ -121,11 +122,21 @@ def by_clip(queries: np.ndarray, pool: np.ndarray) -> Comparison:
 
 def by_both(queries: np.ndarray, pool: np.ndarray) -> Comparison:
     """Compare vectors of length 1, (Q, D), with each class's mean and its `FEW` most similar of (P, D), half each."""
-    def scores(rows: np.ndarray, part: slice) -> np.ndarray:
-        similar, few = clip_scores(queries[part], pool[rows]), min(FEW, rows.shape[1])  # (q, C, N)
-        nearest = np.partition(similar, similar.shape[2] - few, axis=2)[:, :, -few:].mean(2)
-        return (queries[part] @ unit(pool[rows].mean(1)).T + nearest) / 2
-    return scores
+    return lambda rows, part: both_scores(queries[part], pool[rows])
+
+
+def both_scores(queries: np.ndarray, enrolled: np.ndarray) -> np.ndarray:
+    """Similarities of (Q, D) to (C, N, D) enrolled clips, (Q, C): half to the mean, half to the `FEW` most similar."""
+    similar, few = clip_scores(queries, enrolled), min(FEW, enrolled.shape[1])  # (Q, C, N)
+    nearest = np.partition(similar, similar.shape[2] - few, axis=2)[:, :, -few:].mean(2)
+    return (queries @ unit(enrolled.mean(1)).T + nearest) / 2
+
+
+def alike(windows: np.ndarray, models: np.ndarray) -> np.ndarray:
+    """How alike (B, D) windows are to each of a word's K, (B, K), by models (2, K, N, D) of its N clips: by
+    `both_scores` of the model that is more alike, the second of which counts `SECOND`."""
+    found = both_scores(windows, models.reshape(-1, *models.shape[2:])).reshape(-1, *models.shape[:2])
+    return np.maximum(found[:, 0], SECOND * found[:, 1])
 
 
 def clip_scores(queries: np.ndarray, enrolled: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from data.base.errors import UserError, first_few
 from data.base.files import open_regular, read_npz
 from data.base.labels import folded
 from models.enrolment.cohort import Whitening
-from models.enrolment.enrol import unit
+from models.enrolment.enrol import alike, unit
 from models.runs.checkpoints import run_of
 
 KEPT = "cohort.npz"
@@ -67,12 +67,12 @@ class Cohort:
         """(M,) float32, the levels of the cohort's windows; a window itself does not count."""
         return self.level(self.embeddings, own=True)
 
-    def scores(self, templates: np.ndarray, names: Sequence[str], by: Cohort | None) -> np.ndarray:
-        """(T, K, D) templates to (K, M') float64: the scores that the windows get in which none of ``names`` is said.
-        The templates were whitened ``by`` a cohort, whose levels are taken off; None takes plain similarities."""
+    def scores(self, models: np.ndarray, names: Sequence[str], by: Cohort | None) -> np.ndarray:
+        """(2, K, N, D) models to (K, M') float32: the scores that the windows get in which none of ``names`` is said.
+        The models were whitened ``by`` a cohort, whose levels are taken off; None takes plain similarities."""
         rows = self.without(names)
         windows = self.plain[rows] if by is None else by.whitened(self.plain[rows])
-        similar = (templates @ windows.T.astype(np.float64)).max(0)
+        similar = alike(windows, models).T
         if by is None:
             return similar
         return similar - (self.own_levels[rows] if by is self else by.level(windows))

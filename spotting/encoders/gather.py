@@ -12,12 +12,13 @@ from tqdm import tqdm
 
 from data.audio.decoding import SAMPLE_RATE, open_audio
 from data.base.errors import UserError
+from data.base.files import write_atomically
 from data.manifests import corpus as corpora
 from data.sources.textgrids import TextGridError, read_word_tier
 from models.enrolment.cohort import Whitening
 from models.enrolment.kept_cohort import Cohort, pack, unpack
-from models.runs.checkpoints import run_of
-from spotting.encoders.load import Embedder, Facts
+from models.runs.checkpoints import Run, run_of
+from spotting.encoders.load import BATCH, Embedder, Facts, load_torch
 from spotting.sound.blocks import Sound, has_sound, open_file
 from spotting.sound.conditions import heard_elsewhere
 
@@ -79,9 +80,10 @@ def aligned(files: list[str], folder: Path, say: Callable[[str], None]) -> Spoke
     return spoken
 
 
-def gather(embedder: Embedder, files: list[str], spoken: Spoken, seed: int, say: Callable[[str], None]) -> Cohort:
-    """A cohort of windows at random places of recordings, about as many a second from each. Raises UserError: too few
-    windows have sound.
+def gather(embedder: Embedder, files: list[str], spoken: Spoken, seed: int, say: Callable[[str], None],
+           centred: Run | None = None) -> Cohort:
+    """A cohort of windows at random places of recordings, about as many a second from each; of the encoder that
+    `centre` writes to the run ``centred``, if there is one. Raises UserError: too few windows have sound.
 
     Recordings of single words are passed over where there is running speech. Windows in the middle of which a word is
     said that is said in others, too, give the whitening, if they are enough: as they are, in rooms and in noise.
@@ -102,6 +104,10 @@ def gather(embedder: Embedder, files: list[str], spoken: Spoken, seed: int, say:
     heard = [i for i in range(len(places)) if i in clips]
     if len(heard) < LEAST:
         raise UserError(f"only {len(heard)} windows with sound, and a cohort needs {LEAST}: name more recordings")
+    windows = np.stack([clips[i] for i in heard])
+    if centred:
+        embedder = centre(embedder, windows, centred)
+        facts = embedder.facts
     bare = replace(embedder, cohort=None)
     texts = [" ".join(word for begun, ended, word in spoken.get(file, ())
                       if begun < start + facts.clip_seconds and ended > start)
@@ -116,8 +122,36 @@ def gather(embedder: Embedder, files: list[str], spoken: Spoken, seed: int, say:
         if Whitening.fit(embeddings[0], labels):  # the same clips in other conditions do not make them many
             embeddings += map(bare, every)
         whitening = Whitening.fit(np.concatenate(embeddings), np.tile(labels, len(embeddings)))
-    content = pack(bare(np.stack([clips[i] for i in heard])), texts, facts.sha256, whitening, labels)
+    content = pack(bare(windows), texts, facts.sha256, whitening, labels)
     return unpack(content, facts.sha256, facts.width)
+
+
+def centre(embedder: Embedder, windows: np.ndarray, out: Run) -> Embedder:
+    """Write an encoder as another run, whose last layer's bias has the mean of what it gave of windows (N, S) of speech
+    taken off. Raises UserError for an encoder without such a layer."""
+    import torch
+
+    from models.encoders.load import find_checkpoint, load_encoder
+    from models.runs.provenance import Record
+
+    run, model, step = find_checkpoint(embedder.facts.path)
+    encoder, found = load_encoder(embedder.facts.path), []
+    project = getattr(encoder.encoder, "project", None)
+    if not isinstance(project, torch.nn.Linear):
+        raise UserError(f"--centred: {embedder.facts} has no last layer with a bias; train with --embedding_size")
+    hook = project.register_forward_hook(lambda *passed: found.append(passed[-1]))
+    for first in range(0, len(windows), BATCH):
+        encoder(torch.from_numpy(windows[first:first + BATCH]))
+    hook.remove()
+    with torch.no_grad():
+        project.bias -= torch.cat(found).mean(0)
+    with write_atomically(out.path(model, step), "wb") as file:
+        torch.save(encoder.encoder.state_dict(), file)
+    if record := Record.read(run):
+        record.write(out)
+    out.write_config({name: value for name, value in run.config().items() if name != "shipped"} |
+                     {"centred": {"from": embedder.facts.path, "windows": len(windows)}})
+    return load_torch(out.folder, step, model, 0)
 
 
 def words_to_compare(spoken: Spoken, lengths: dict[str, float], clip_seconds: float,

@@ -148,12 +148,13 @@ def before(length: int, hop: int) -> int:
     return length // 2 // hop
 
 
-def windows(blocks: Iterable[np.ndarray], length: int, hop: int, batch: int) -> Iterator[tuple[int, np.ndarray]]:
+def windows(blocks: Iterable[np.ndarray], length: int, hop: int, batch: int, more: int = 0
+            ) -> Iterator[tuple[int, np.ndarray]]:
     """Overlapping windows of a sound in silence: the n-th begins at sample n ``hop``.
 
     The first window is the one of the number -`before`; the last is the first that reaches as far beyond the sound's
-    end. A sound without samples has none. Yields the number of a batch's first window, and the batch (B, ``length``)
-    int16; B is ``batch`` but for the last.
+    end, or one of so many ``more``. A sound without samples has none. Yields the number of a batch's first window, and
+    the batch (B, ``length``) int16; B is ``batch`` but for the last.
     """
     need, early, first = (batch - 1) * hop + length, before(length, hop), 0  # ``first`` counts from 0 on here
     blocks = iter(blocks)
@@ -161,7 +162,7 @@ def windows(blocks: Iterable[np.ndarray], length: int, hop: int, batch: int) -> 
     if begun is None:
         return
     samples = edge = np.zeros(early * hop, np.int16)
-    for block in itertools.chain([begun], blocks, [edge]):
+    for block in itertools.chain([begun], blocks, [edge, np.zeros(more * hop, np.int16)]):
         samples = np.concatenate([samples, block])
         while len(samples) >= need:
             yield first - early, np.lib.stride_tricks.sliding_window_view(samples[:need], length)[::hop]

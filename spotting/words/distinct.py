@@ -172,8 +172,8 @@ def _shown(entry: Positive) -> str:
 def copied(stretches: Sequence[Recording], tested: Sequence[Words], embedder: Embedder, channel: int | None = None
            ) -> list[str]:
     """A line on recordings that seem to be copies of enrolled ones, if there are any."""
-    clips = [Clip(s.path, s.offset, s.duration, s.digest, embedder(embedder.facts.clip_of(
-        decode(s.path, s.offset, s.duration, channel=channel))[np.newaxis]), channel) for s in stretches]
+    clips = [Clip(s.path, s.offset, s.duration, s.digest, *3 * [embedder(embedder.facts.clip_of(
+        decode(s.path, s.offset, s.duration, channel=channel))[np.newaxis])], channel) for s in stretches]
     enrolled = list({clip.sha1: clip for words in tested for word in words.words for clip in word.clips}.values())
     found = [(clips[i].file, enrolled[j].file) for i, j in same_sound(clips, enrolled)]
     return [f"{len(found)} of the recordings of words seem to be copies of enrolled ones, such as {found[0][0]} of "

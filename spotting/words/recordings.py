@@ -130,8 +130,8 @@ def _clip(recorded: Recorded, offset: float, seconds: float, windows: np.ndarray
     of = recorded.of
     every = np.concatenate([windows[None], heard_elsewhere(windows)])  # (C, K, S)
     embeddings = embedder(every.reshape(-1, windows.shape[1])).reshape(len(every), len(windows), -1)
-    return Clip(of.path, offset, seconds, of.digest, embeddings[0], recorded.channel, is_narrow(recorded.samples),
-                *np.tensordot(WEIGHTS, embeddings, 1).astype(np.float32))
+    return Clip(of.path, offset, seconds, of.digest, embeddings[0],
+                *np.tensordot(WEIGHTS, embeddings, 1).astype(np.float32), recorded.channel, is_narrow(recorded.samples))
 
 
 def _short(name: str, group: list[Recorded], embedder: Embedder) -> Word:

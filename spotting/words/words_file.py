@@ -18,14 +18,12 @@ import numpy as np
 
 from data.base.errors import UserError
 from data.base.files import read_json, write_atomically
-from models.enrolment.enrol import unit
+from models.enrolment.enrol import alike, unit
 from models.enrolment.kept_cohort import Cohort
 from spotting.encoders.load import FACTS, Embedder, Facts
 
-FORMAT = "keyword-spotting words 1"
-NORMALISED = "keyword-spotting words 2"  # of words whose scores are held against a cohort
+FORMAT = "keyword-spotting words 3"  # the thresholds of earlier ones are for other scores
 _EMBEDDINGS = ("embedding", "model", "halls")  # of a clip
-SHORTER = 0.95  # length of the model in halls, which counts only if it is more alike by a twentieth
 _PAIRS = 5  # of words of which one is taken for the other, to be named
 
 
@@ -38,10 +36,10 @@ class Clip:
     seconds: float
     sha1: str  # of its samples
     embedding: np.ndarray  # (K, D), of its windows
+    model: np.ndarray  # (K, D), its mean over the conditions it was heard in
+    halls: np.ndarray  # (K, D), its mean over halls
     channel: int | None = None  # that --channel chose
     narrow: bool = False  # whether it has nothing above 4 kHz
-    model: np.ndarray | None = None  # (K, D), its mean over the conditions it was heard in; None: as it is alone
-    halls: np.ndarray | None = None  # (K, D), its mean over halls; None of clips that were not heard there
 
 
 @dataclass
@@ -60,18 +58,17 @@ class Word:
     def windows(self) -> int:
         return len(self.clips[0].embedding)
 
-    def templates(self, leave_out: int | None = None) -> np.ndarray:
-        """(T, K, D): of each window the mean over the clips, one of them perhaps left out, of length 1; the second in
-        halls, if all were heard there, of length `SHORTER`. The more alike counts."""
+    def models(self, leave_out: int | None = None) -> np.ndarray:
+        """(2, K, N, D) float32 of length 1, what `alike` compares windows with: of each window the clips, one of them
+        perhaps left out; the second in halls."""
         clips = [clip for i, clip in enumerate(self.clips) if i != leave_out]
-        models = [[clip.embedding if clip.model is None else clip.model for clip in clips]]
-        if all(clip.halls is not None for clip in clips):
-            models.append([clip.halls for clip in clips])
-        return unit(np.mean(models, axis=1)) * np.array([1, SHORTER])[:len(models), None, None]
+        models = [[clip.model for clip in clips], [clip.halls for clip in clips]]
+        return unit(np.array(models, np.float32)).swapaxes(1, 2)
 
     def similar(self, embedding: np.ndarray, leave_out: int | None = None) -> np.ndarray:
         """(K,) how alike each of (K, D) windows is to the word's window of the same number, or to its only one."""
-        return (embedding * self.templates(leave_out)).sum(-1).max(0)
+        found = alike(embedding, self.models(leave_out))  # (K, K or 1)
+        return found[:, 0] if found.shape[1] == 1 else np.diagonal(found)
 
     def left_out_scores(self, cohort: Cohort | None = None) -> np.ndarray:
         """(N,) each clip's similarity to the word of the others, less its level in a cohort; NaN for a single one."""
@@ -101,7 +98,7 @@ def read_words(path: str | Path) -> Words:
     value = read_json(path, "file of words", "make it with python -m spotting.enroll",
                       {"encoder": FACTS, "calibration": {"background": [str]}})
     try:
-        if value["format"] not in (FORMAT, NORMALISED) or not value["words"]:
+        if value["format"] != FORMAT or not value["words"]:
             raise ValueError(f"format {value['format']!r}, {len(value['words'])} words")
         facts, cohort = Facts(**value["encoder"]), value.get("cohort")
         words = [_word(name, entry, facts, cohort) for name, entry in value["words"].items()]
@@ -115,7 +112,7 @@ def _word(name: str, entry: dict, facts: Facts, cohort: str | None) -> Word:
     """A word from its JSON. Raises ValueError for an embedding that is not the enrolled one."""
     clips, shapes = [], set()
     for one in entry["clips"]:
-        parts = {name: one[name] for name in _EMBEDDINGS if name in one}
+        parts = {name: one[name] for name in _EMBEDDINGS}
         if one["check"] != check_sum(one["sha1"], [row for rows in parts.values() for row in rows], cohort):
             raise ValueError(f"the embedding of {one['file']} is not the one that was enrolled: it, or the cohort, was "
                              "changed")
@@ -140,7 +137,7 @@ def check_sum(sha1: str, embedding: Sequence[Sequence[float]], cohort: str | Non
 
 def write_words(path: str | Path, words: Words) -> None:
     """Write a words file: indented, an embedding on one line."""
-    value = {**({"format": NORMALISED, "cohort": words.cohort} if words.cohort else {"format": FORMAT}),
+    value = {"format": FORMAT, **({"cohort": words.cohort} if words.cohort else {}),
              "encoder": vars(words.encoder), "calibration": words.calibration, "words": {word.name: {
                  "threshold": round(word.threshold, 6), "calibrated": word.calibrated,
                  "spacing": round(word.spacing, 4), "start": round(word.start, 3), "end": round(word.end, 3),
@@ -159,8 +156,7 @@ def write_words(path: str | Path, words: Words) -> None:
 
 def _parts(clip: Clip) -> dict[str, list[list[float]]]:
     """The numbers of a clip, as they are kept."""
-    return {name: [[round(float(x), 6) for x in row] for row in rows]
-            for name in _EMBEDDINGS if (rows := getattr(clip, name)) is not None}
+    return {name: [[round(float(x), 6) for x in row] for row in getattr(clip, name)] for name in _EMBEDDINGS}
 
 
 def suited(words: Words, embedder: Embedder, path: str | Path) -> Embedder:

@@ -12,12 +12,14 @@ import soundfile
 from data.audio.decoding import decode
 from data.sources.textgrids import write_words
 from models.enrolment.cohort import Whitening
+from models.enrolment.enrol import alike
 from models.enrolment.kept_cohort import KEPT, pack, unpack
+from models.runs.checkpoints import load_state
 from spotting import cohort, enroll
-from spotting.detection.thresholds import tail
-from spotting.encoders.load import load_onnx, load_torch
+from spotting.detection.thresholds import STEADY, tail
+from spotting.encoders.load import SHIPPED, load_onnx, load_torch
 from spotting.sound.conditions import heard_elsewhere
-from spotting.words.words_file import SHORTER, read_words
+from spotting.words.words_file import read_words
 from tests.conftest import refused
 from tests.spotting.conftest import RATE, scene
 
@@ -127,20 +129,38 @@ def test_words_said_several_times_give_a_whitening(second, much_said):
     assert np.abs(found.embeddings - found.plain).max() > 0.1
 
 
+def test_an_encoder_is_centred_on_speech(talk, tiny, run, tmp_path):
+    """All stays but the last layer's bias, and speech is on an average like nothing."""
+    before, after = tmp_path / "words", tmp_path / "level"
+    shutil.copytree(SHIPPED, before, ignore=shutil.ignore_patterns(KEPT))
+    flags = "--recordings", talk / "talk", "--centred=level"
+    done = run("spotting.cohort", f"--encoder={before}", *flags)
+    assert done.code == 0, done.error
+    old, new = (load_state(next((folder / "checkpoints").iterdir())) for folder in (before, after))
+    assert [name for name in old if not old[name].equal(new[name])] == ["project.bias"]
+    embedder, plain = load_torch(after, None, None, 0), load_torch(before, None, None, 0)
+    assert plain.cohort is None and "level" in done.out
+    clips = np.stack([decode(str(path), at, plain.facts.clip_seconds) for path in sorted((talk / "talk").iterdir())
+                      for at in np.arange(0, 4.5, 0.6)])
+    off = [np.linalg.norm(one.embed(clips).mean(0)) for one in (plain, embedder)]
+    assert max(off[1], np.linalg.norm(embedder.cohort.plain.mean(0))) < 0.6 * off[0]
+    refused(run("spotting.cohort", f"--encoder={before}", *flags), "is a run already")
+    refused(run("spotting.cohort", f"--encoder={tiny}", *flags), "no last layer with a bias")
+
+
 def test_all_that_is_compared_is_whitened(second, whitened, run, spotter, tmp_path):
     said, words, embedder = spotter.said / "bed" / "0.wav", read_words(whitened), load_torch(second, None, None, 0)
     word, found = words.words[0], embedder.cohort
     whole = embedder.embed(np.stack([decode(clip.file, clip.offset, 1.0) for clip in word.clips]))
     mine = found.whitening(whole)
     assert np.allclose(np.concatenate([clip.embedding for clip in word.clips]), mine, atol=1e-4)
-    models = [np.mean([getattr(clip, name)[0] for clip in word.clips], 0) for name in ("model", "halls")]
-    templates = np.stack([model / np.linalg.norm(model) for model in models]) * [[1], [SHORTER]]
-    alike = templates @ mine.mean(0) / np.linalg.norm(mine.mean(0))
-    assert len(alike) == 2 and alike.min() > 0.9 and alike.max() < 0.99999
+    models = np.array([[getattr(clip, name) for clip in word.clips] for name in ("model", "halls")])  # (2, N, 1, D)
+    models = (models / np.linalg.norm(models, axis=-1, keepdims=True)).swapaxes(1, 2)
+    assert (models[:, 0] * mine).sum(-1).min() > 0.9 and (models[:, 0] * mine).sum(-1).max() < 0.99999
     others = [np.sort(np.delete(found.embeddings, i, 0) @ found.embeddings[i])[-50:].mean()
               for i in range(len(found.embeddings))]
-    scores = np.sort((found.embeddings.astype(np.float64) @ templates.T).max(1) - others)[::-1]
-    assert word.threshold == pytest.approx(tail(scores, 0.5 * 0.1 / 3600), abs=1e-3)
+    scores = np.sort(alike(found.embeddings, models)[:, 0] - others)[::-1]
+    assert word.threshold == pytest.approx(tail(scores, 0.5 * 0.1 / 3600) - STEADY, abs=1e-3)
     assert run("spotting.find", whitened, said, "--threshold=-1", "--out", tmp_path / "hits.json").code == 0
     hits = json.loads((tmp_path / "hits.json").read_text())["recordings"][0]["hits"]
     samples = decode(str(said))
@@ -148,7 +168,8 @@ def test_all_that_is_compared_is_whitened(second, whitened, run, spotter, tmp_pa
                                                        for i in range(0, len(samples) - RATE + 1, 1600)])))
     level = [np.sort(found.embeddings @ window)[-50:].mean() for window in windows]
     best = max(hit["score"] for hit in hits if hit["word"] == word.name)
-    assert best == pytest.approx(float(((windows @ templates.T).max(1) - level).max()), abs=1e-3)
+    alone = alike(windows, models)[:, 0] - level
+    assert best == pytest.approx(float(np.convolve(alone, np.ones(3) / 3, "valid").max()), abs=1e-3)
 
 
 def test_the_export_whitens_as_torch_does(second, whitened, run, spotter, tmp_path):
@@ -176,8 +197,8 @@ def test_words_enrolled_before_there_was_a_cohort_stay_as_they_are(second, run, 
     word = next(word for word in words.words if word.name == "cat")
     whole = embedder.embed(np.stack([decode(clip.file, clip.offset, 1.0) for clip in word.clips]))
     assert np.allclose(np.concatenate([clip.embedding for clip in word.clips]), whole, atol=1e-4)
-    scores = np.sort((embedder.cohort.plain.astype(np.float64) @ word.templates()[:, 0].T).max(1))[::-1]
-    assert word.threshold == pytest.approx(tail(scores, 0.5 * 0.1 / 3600), abs=1e-3)
+    scores = np.sort(alike(embedder.cohort.plain, word.models())[:, 0])[::-1]
+    assert word.threshold == pytest.approx(tail(scores, 0.5 * 0.1 / 3600) - STEADY, abs=1e-3)
 
 
 def test_scores_and_thresholds_rest_on_it(kept, run, spotter, tmp_path):

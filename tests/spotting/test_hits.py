@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from models.enrolment.enrol import SECOND
 from spotting.hits import Best, Hit, Peak, PeakPicker, Scorer, hit_of, of_one_saying, paused, reach
 from spotting.words.words_file import Clip, Word
 from tests.conftest import unit
@@ -14,7 +15,8 @@ HOP, CLIP = 1600, 16_000
 
 
 def word(windows=1, spacing=0.0, name="w", clips=3, d=8):
-    return Word(name, [Clip(str(i), 0, 1, str(i), unit(RNG, windows, d)) for i in range(clips)], spacing, 0.2, 0.8, 0.5)
+    made = [Clip(str(i), 0, 1, str(i), *unit(RNG, 3, windows, d)) for i in range(clips)]
+    return Word(name, made, spacing, 0.2, 0.8, 0.5)
 
 
 def by_definition(scores, near):
@@ -37,31 +39,42 @@ def test_peaks_are_what_their_definition_says_whatever_the_blocks(near, chunk):
     assert [p.last for p in found] == sorted(p.last for p in found)
 
 
-def test_a_word_of_one_window_scores_by_its_similarity_and_silence_by_nothing():
-    one, embeddings = word(), unit(RNG, 20, 8)
-    scores, backs = Scorer([one], HOP)(embeddings, np.arange(20) > 4)
-    assert np.allclose(scores[5:, 0], embeddings[5:] @ one.templates()[0, 0])
-    assert np.isinf(scores[:5]).all() and not backs.any()
+def alike(one, embedding, k):
+    """Half to the mean of the clips, half to the three most similar; in halls a little less."""
+    models = []
+    for length, name in ((1, "model"), (SECOND, "halls")):
+        clips = np.array([getattr(clip, name)[k] for clip in one.clips])
+        mean, each = clips.mean(0), sorted(clips @ embedding)
+        models.append(length * (embedding @ mean / np.linalg.norm(mean) + np.mean(each[-3:])) / 2)
+    return max(models)
+
+
+@pytest.mark.parametrize(("hop", "count"), [(800, 5), (1600, 3), (2000, 1)])
+def test_a_word_of_one_window_scores_by_how_alike_those_around_are_and_silence_by_nothing(hop, count):
+    one, embeddings = word(clips=5), unit(RNG, 20, 8)
+    scores, backs = Scorer([one], hop)(embeddings, np.arange(20) > 4)
+    alone = [alike(one, embedding, 0) for embedding in embeddings]
+    first = 5 + count - 1
+    assert np.allclose(scores[first:, 0], [np.mean(alone[i - count + 1:i + 1]) for i in range(first, 20)])
+    assert np.isinf(scores[:first]).all() and not backs.any()
+    assert hit_of(Peak(0, 9, 9, 1.0), one, hop).start == pytest.approx((9 - count // 2) * hop / 16_000 + 0.2)
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 60])
 def test_a_longer_word_scores_by_its_best_sequence(chunk):
     long, embeddings = word(windows=3, spacing=0.4), unit(RNG, 60, 8)  # 4 hops, from 2 to 6
-    for i, clip in enumerate(long.clips):
-        clip.halls = np.roll(clip.embedding, i + 1, 1)
-    similar = (embeddings @ long.templates().transpose(0, 2, 1)).max(0)
-    assert (similar > embeddings @ long.templates()[0].T).any()  # each window by the model that it is more like
+    similar = np.array([[alike(long, embedding, k) for k in range(3)] for embedding in embeddings])
     scorer = Scorer([long], HOP)
     parts = [scorer(embeddings[i:i + chunk], np.ones(len(embeddings[i:i + chunk]), bool)) for i in range(0, 60, chunk)]
     scores, backs = (np.concatenate(x)[:, 0] for x in zip(*parts, strict=True))
+    alone = []
     for i in range(60):
         ways = {(a, b): (similar[i - a - b, 0] + similar[i - b, 1] + similar[i, 2]) / 3
                 for a, b in itertools.product(range(2, 7), repeat=2) if i - a - b >= 0}
-        if not ways:
-            assert np.isinf(scores[i])
-            continue
-        best = max(ways, key=ways.get)
-        assert np.isclose(scores[i], ways[best]) and backs[i] == sum(best)
+        best = max(ways, key=ways.get, default=())
+        alone.append(ways.get(best, -np.inf))
+        assert not ways or backs[i] == sum(best)
+        assert np.isclose(scores[i], np.mean(alone[-3:]) if i > 1 else -np.inf)
 
 
 def test_hits_of_one_word_never_overlap_and_lie_where_the_word_did():
@@ -83,7 +96,8 @@ def test_a_hit_lies_within_its_recording(start, end, seconds, wanted):
     assert (hit.start, hit.end) == pytest.approx(wanted)
 
 
-WORDS = [Word(name, [Clip("", 0, 1, "", np.eye(windows, 8, dtype=np.float32))], 0.35 * (windows > 1), start, end, 0.2)
+WORDS = [Word(name, [Clip("", 0, 1, "", *3 * [np.eye(windows, 8, dtype=np.float32)])], 0.35 * (windows > 1), start, end,
+              0.2)
          for name, windows, start, end in (("a", 1, 0.2, 0.8), ("b", 1, 0.4, 0.7), ("c", 2, 0.1, 1.2))]
 
 

@@ -57,7 +57,7 @@ def test_recordings_of_the_words_are_left_out(files, tmp_path):
 
 def clip(tmp_path, name, samples, axis=0, windows=1):
     path = record(tmp_path / f"{name}.wav", samples, subtype="PCM_16")
-    return Clip(str(path), 0.0, len(samples) / 16_000, name, np.eye(4, dtype=np.float32)[[axis] * windows])
+    return Clip(str(path), 0.0, len(samples) / 16_000, name, *3 * [np.eye(4, dtype=np.float32)[[axis] * windows]])
 
 
 def test_the_correlation_is_the_highest_of_all_shifts():
