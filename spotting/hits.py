@@ -80,7 +80,7 @@ class Scorer:
 
 
 class _Sequence:
-    """One word's scores, by its models (2, K, N, D) and the spacing of its windows in hops."""
+    """One word's scores, by its models (2, K, 1 + N, D) and the spacing of its windows in hops."""
 
     def __init__(self, models: np.ndarray, spacing: float):
         self.models, count = models, models.shape[1]

@@ -122,20 +122,21 @@ def by_clip(queries: np.ndarray, pool: np.ndarray) -> Comparison:
 
 def by_both(queries: np.ndarray, pool: np.ndarray) -> Comparison:
     """Compare vectors of length 1, (Q, D), with each class's mean and its `FEW` most similar of (P, D), half each."""
-    return lambda rows, part: both_scores(queries[part], pool[rows])
+    return lambda rows, part: (queries[part] @ unit(pool[rows].mean(1)).T
+                               + mean_of_few(clip_scores(queries[part], pool[rows]))) / 2
 
 
-def both_scores(queries: np.ndarray, enrolled: np.ndarray) -> np.ndarray:
-    """Similarities of (Q, D) to (C, N, D) enrolled clips, (Q, C): half to the mean, half to the `FEW` most similar."""
-    similar, few = clip_scores(queries, enrolled), min(FEW, enrolled.shape[1])  # (Q, C, N)
-    nearest = np.partition(similar, similar.shape[2] - few, axis=2)[:, :, -few:].mean(2)
-    return (queries @ unit(enrolled.mean(1)).T + nearest) / 2
+def mean_of_few(similar: np.ndarray) -> np.ndarray:
+    """(..., N) similarities to (...), the mean of the `FEW` highest."""
+    few = min(FEW, similar.shape[-1])
+    return np.partition(similar, similar.shape[-1] - few, axis=-1)[..., -few:].mean(-1)
 
 
 def alike(windows: np.ndarray, models: np.ndarray) -> np.ndarray:
-    """How alike (B, D) windows are to each of a word's K, (B, K), by models (2, K, N, D) of its N clips: by
-    `both_scores` of the model that is more alike, the second of which counts `SECOND`."""
-    found = both_scores(windows, models.reshape(-1, *models.shape[2:])).reshape(-1, *models.shape[:2])
+    """How alike (B, D) windows are to each of a word's K, (B, K), by two models (2, K, 1 + N, D), the mean of N clips
+    and these: half to the mean, half to the `FEW` most similar. The more alike model counts, the second `SECOND`."""
+    similar = (windows @ models.reshape(-1, models.shape[-1]).T).reshape(-1, *models.shape[:3])
+    found = (similar[..., 0] + mean_of_few(similar[..., 1:])) / 2
     return np.maximum(found[:, 0], SECOND * found[:, 1])
 
 

@@ -68,8 +68,9 @@ class Cohort:
         return self.level(self.embeddings, own=True)
 
     def scores(self, models: np.ndarray, names: Sequence[str], by: Cohort | None) -> np.ndarray:
-        """(2, K, N, D) models to (K, M') float32: the scores that the windows get in which none of ``names`` is said.
-        The models were whitened ``by`` a cohort, whose levels are taken off; None takes plain similarities."""
+        """A word's models, as `alike` takes them, to (K, M') float32, the scores of the windows in which none of
+        ``names`` is said. They were whitened ``by`` a cohort, whose levels are taken off; None takes plain
+        similarities."""
         rows = self.without(names)
         windows = self.plain[rows] if by is None else by.whitened(self.plain[rows])
         similar = alike(windows, models).T

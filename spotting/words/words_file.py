@@ -59,11 +59,11 @@ class Word:
         return len(self.clips[0].embedding)
 
     def models(self, leave_out: int | None = None) -> np.ndarray:
-        """(2, K, N, D) float32 of length 1, what `alike` compares windows with: of each window the clips, one of them
-        perhaps left out; the second in halls."""
+        """(2, K, 1 + N, D) float32 of length 1, which `alike` compares windows with: of each window the mean over the
+        clips, one of them perhaps left out, and then these; the second in halls."""
         clips = [clip for i, clip in enumerate(self.clips) if i != leave_out]
-        models = [[clip.model for clip in clips], [clip.halls for clip in clips]]
-        return unit(np.array(models, np.float32)).swapaxes(1, 2)
+        models = unit(np.array([[clip.model for clip in clips], [clip.halls for clip in clips]])).swapaxes(1, 2)
+        return np.concatenate([unit(models.mean(2, keepdims=True)), models], 2, dtype=np.float32)
 
     def similar(self, embedding: np.ndarray, leave_out: int | None = None) -> np.ndarray:
         """(K,) how alike each of (K, D) windows is to the word's window of the same number, or to its only one."""

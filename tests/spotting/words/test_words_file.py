@@ -46,8 +46,8 @@ def test_a_word_is_modelled_by_its_clips_in_all_conditions(tmp_path, path):
     before, heard = word("cat", 1), word("cat", 1)
     for clip in heard.clips:
         clip.model, clip.halls = 0.5 * np.roll(clip.embedding, 1, 1), np.roll(clip.embedding, 2, 1)
-    models = [np.roll(before.models()[0], by, 2) for by in (1, 2)]  # (1, N, D) each
-    assert np.allclose(heard.models(), models, atol=1e-6) and heard.models(2).shape == (2, 1, 4, 8)
+    models = [np.roll(before.models()[0], by, 2) for by in (1, 2)]  # (1, 1 + N, D) each
+    assert np.allclose(heard.models(), models, atol=1e-6) and heard.models(2).shape == (2, 1, 5, 8)
     own = heard.clips[0].embedding
     assert heard.similar(own) == pytest.approx(alike(own, np.array(models))[0])
     write_words(tmp_path / "heard.json", Words(FACTS, [heard], {}))
