@@ -12,12 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from data.audio.decoding import SAMPLE_RATE
 from data.base.errors import UserError, exit_cleanly
 from data.base.files import check_output, locked
 from data.base.values import positive
 from spotting.command import FA_PER_HOUR, add_channel, add_hop, print_table, warn
-from spotting.detection.thresholds import allowed, by_cohort, calibrate, hear, look_for_the_word, passing
+from spotting.detection.thresholds import NO_COHORT, allowed, by_cohort, calibrate, hear, look_for_the_word, passing
 from spotting.encoders.gather import heard_in_training
 from spotting.encoders.load import add_encoder, load
 from spotting.sound.blocks import files_of, open_file
@@ -26,7 +25,6 @@ from spotting.words.recordings import THRESHOLD, enrol, find_recordings
 from spotting.words.words_file import misfits, read_words, suited, taken_for, write_words
 
 FEW = 3  # clips of a word, below which there is a warning
-NO_COHORT = "no cohort is kept with this encoder; make one with python -m spotting.cohort"
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -62,7 +60,7 @@ def main(args: argparse.Namespace) -> int:
     check_output(args.out)
     background = files_of(args.background, "--background", warn) if args.background else None
     embedder = load(args, before.encoder if before else None)
-    kept, hop = embedder.cohort, embedder.facts.hop_samples(args.hop)
+    hop = embedder.facts.hop_samples(args.hop)
     if before:
         embedder = suited(before, embedder, args.out)
 
@@ -74,9 +72,9 @@ def main(args: argparse.Namespace) -> int:
 
     # Thresholds.
     if background:
-        by_background(args, words, background, embedder, kept, hop)
+        by_background(args, words, background, embedder, hop)
     else:
-        without_background(args, words, before, embedder, kept)
+        without_background(args, words, before, embedder, hop)
     warn(*taken_for(words.words, embedder.cohort))
 
     # The file.
@@ -109,7 +107,7 @@ def describe(words) -> None:
     warn(*copies(words))
 
 
-def by_background(args, words, files, embedder, kept, hop) -> None:
+def by_background(args, words, files, embedder, hop) -> None:
     """Thresholds by the background, and where it is too short for the rate that is asked for, by the cohort, too."""
     files = without_repeats(files, "--background", warn, [clip.file for word in words.words for clip in word.clips],
                             "are enrolled recordings")
@@ -121,7 +119,7 @@ def by_background(args, words, files, embedder, kept, hop) -> None:
     least = None
     if not allowed(args.fa_per_hour, background.hours):
         try:
-            by_speech(args, words.words, embedder, kept)
+            by_cohort(words.words, embedder, args.fa_per_hour, hop)
             least = [word.threshold for word in words.words]
         except UserError as error:
             warn(f"the thresholds rest on so short a background alone: {error}")
@@ -130,7 +128,7 @@ def by_background(args, words, files, embedder, kept, hop) -> None:
     warn(*look_for_the_word(words, background, embedder.cohort))
 
 
-def without_background(args, words, before, embedder, kept) -> None:
+def without_background(args, words, before, embedder, hop) -> None:
     """Thresholds of words whose clips are the same as before stay; others come from the cohort, or are `THRESHOLD`."""
     old = {(word.name, len(word.clips)) for word in before.words} if before else ()
     changed = [word for word in words.words if (word.name, len(word.clips)) not in old]
@@ -141,25 +139,16 @@ def without_background(args, words, before, embedder, kept) -> None:
     if len(changed) < len(words.words) and then != args.hop:
         raise UserError(f"--hop {args.hop:g}: the thresholds in {args.out} were set with --hop {then:g}; add with "
                         "that, or enrol all words again")
-    if not kept:
+    if not embedder.cohort:
         warn(f"threshold {THRESHOLD:g} for {', '.join(names)}, which rests on no recording ({NO_COHORT}); set it with "
              "--background and recordings without the words")
         return
-    by_speech(args, changed, embedder, kept)
+    by_cohort(changed, embedder, args.fa_per_hour, hop)
     words.calibration["hop"] = args.hop
     for word in changed:
         print(f"{word.name}: threshold {word.threshold:.3f} for about {args.fa_per_hour:g} false alarms an hour, by "
-              f"{len(kept.without(names)):,} seconds of others' speech; {passing(word, embedder.cohort)[1]}")
+              f"{len(embedder.cohort.without(names)):,} seconds of others' speech; {passing(word, embedder.cohort)[1]}")
     warn("of your recordings, only --background can tell how many false alarms an hour these thresholds give")
-
-
-def by_speech(args, words, embedder, kept) -> None:
-    """Set thresholds by the kept cohort. Raises UserError where there is none."""
-    if kept is None:
-        raise UserError(NO_COHORT)
-    facts = embedder.facts
-    by_cohort(words, kept, embedder.cohort, args.fa_per_hour, facts.hop_samples(args.hop) / SAMPLE_RATE,
-              facts.heard_seconds)
 
 
 if __name__ == "__main__":

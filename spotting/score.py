@@ -124,7 +124,7 @@ def draw_words(args, embedder, hop):
                  for word, order in zip(whole_set.words, orders, strict=True)]
         drawn.append(Words(embedder.facts, words, cohort=cohort and cohort.digest))
         if cohort:
-            by_cohort(words, cohort, cohort, command.FA_PER_HOUR, hop / SAMPLE_RATE, embedder.facts.heard_seconds)
+            by_cohort(words, embedder, command.FA_PER_HOUR, hop)
     return drawn
 
 

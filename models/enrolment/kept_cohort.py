@@ -67,16 +67,11 @@ class Cohort:
         """(M,) float32, the levels of the cohort's windows; a window itself does not count."""
         return self.level(self.embeddings, own=True)
 
-    def scores(self, models: np.ndarray, names: Sequence[str], by: Cohort | None) -> np.ndarray:
+    def scores(self, models: np.ndarray, names: Sequence[str]) -> np.ndarray:
         """A word's models, as `alike` takes them, to (K, M') float32, the scores of the windows in which none of
-        ``names`` is said. They were whitened ``by`` a cohort, whose levels are taken off; None takes plain
-        similarities."""
+        ``names`` is said."""
         rows = self.without(names)
-        windows = self.plain[rows] if by is None else by.whitened(self.plain[rows])
-        similar = alike(windows, models).T
-        if by is None:
-            return similar
-        return similar - (self.own_levels[rows] if by is self else by.level(windows))
+        return alike(self.embeddings[rows], models).T - self.own_levels[rows]
 
     def without(self, names: Sequence[str]) -> np.ndarray:
         """(M',) the windows in which none of ``names``, words or phrases, is known to be said."""

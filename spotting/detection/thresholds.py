@@ -30,6 +30,7 @@ MOST = 0.99  # of a threshold that no recording sets: an enrolled clip itself ca
 LOW, HIGH = (1 - 0.95) / 2, (1 + 0.95) / 2  # between which 95 % lie
 STEADY = 0.025  # by which the mean over windows within 0.1 s is lower than the best alone (0.02 to 0.03 of 23 words)
 RESAMPLES = 300
+NO_COHORT = "no cohort is kept with this encoder; make one with python -m spotting.cohort"
 Interval = tuple[float, float]
 Scored = tuple[np.ndarray, np.ndarray, np.ndarray, float]
 
@@ -122,26 +123,24 @@ def passing(word: Word, cohort: Cohort | None) -> tuple[int | None, str]:
     return passed, f"{passed} of its {len(own)} clips pass, each left out in turn"
 
 
-def by_cohort(words: Sequence[Word], cohort: Cohort, by: Cohort | None, fa_per_hour: float, hop_seconds: float,
-              clip_seconds: float) -> None:
+def by_cohort(words: Sequence[Word], embedder: Embedder, fa_per_hour: float, hop: int) -> None:
     """Set thresholds without a background, for a rate of false alarms an hour, by how alike each word and speech is.
-    Raises UserError: the cohort has too few windows without these words.
+    Raises UserError: the encoder has no cohort, or one with too few windows without these words.
 
     The threshold is the score that one window in so many as an hour has would reach by `tail` of the cohort's scores,
-    less `STEADY` where scores are means over several windows, as those of the cohort are not.
-    Of a word of several windows it is the mean of theirs, as if as many independent windows had to reach it as the word
-    is windows long. ``by`` is the cohort whose levels are taken off scores; None takes similarities as they are.
+    less `STEADY` where scores are means over several windows, as those of the cohort are not. Of a word of several
+    windows it is the mean of theirs, as if as many independent windows had to reach it as the word is windows long.
     """
-    names, share = [word.name for word in words], fa_per_hour * hop_seconds / 3600
+    cohort, names, share = embedder.cohort, [word.name for word in words], fa_per_hour * hop / SAMPLE_RATE / 3600
+    if cohort is None:
+        raise UserError(NO_COHORT)
     if (left := len(cohort.without(names))) < LEAST_WINDOWS:
         raise UserError(f"the cohort has {left} windows without {', '.join(names)}, of {len(cohort.plain):,}, and "
                         f"thresholds need {LEAST_WINDOWS}; set them with --background, or keep another cohort")
     for word in words:
-        lengths = 1 + (word.windows - 1) * word.spacing / clip_seconds
-        steady = STEADY if beside(round(hop_seconds * SAMPLE_RATE)) else 0.0
-        word.threshold = float(np.mean([tail(np.sort(scores)[::-1], share ** (1 / lengths))
-                                        for scores in cohort.scores(word.models(), names, by)])) - steady
-        word.calibrated = False
+        share_of_each = share ** (1 / (1 + (word.windows - 1) * word.spacing / embedder.facts.heard_seconds))
+        tails = [tail(np.sort(scores)[::-1], share_of_each) for scores in cohort.scores(word.models(), names)]
+        word.threshold, word.calibrated = float(np.mean(tails)) - STEADY * bool(beside(hop)), False
 
 
 def tail(scores: np.ndarray, share: float) -> float:

@@ -160,17 +160,14 @@ def _parts(clip: Clip) -> dict[str, list[list[float]]]:
 
 
 def suited(words: Words, embedder: Embedder, path: str | Path) -> Embedder:
-    """The encoder with the cohort that words' scores are held against, if any. Raises UserError: the encoder or the
-    cohort is another one; both are named."""
+    """The words' encoder. Raises UserError: it, or the cohort that their scores are held against, is another one."""
     wanted, given = words.encoder, embedder.facts
     if replace(wanted, path=given.path, run=given.run, step=given.step) != given:
         raise UserError(f"{path}: these words were enrolled with {wanted}, not {given}; name it, or enrol them again")
-    if words.cohort is None:
-        return replace(embedder, cohort=None)
-    if embedder.cohort is None or embedder.cohort.digest != words.cohort:
-        now = "another" if embedder.cohort else "none"
-        raise UserError(f"{path}: the scores of these words are held against the cohort {words.cohort[:12]}, but "
-                        f"{given.path} has {now}; put that cohort.npz back, or enrol the words again")
+    if (kept := embedder.cohort and embedder.cohort.digest) != words.cohort:
+        then, now = (digest[:12] if digest else "none" for digest in (words.cohort, kept))
+        raise UserError(f"{path}: the scores of these words are held against the cohort {then}, and {given.path} has "
+                        f"{now}; restore its cohort.npz, or enrol the words again")
     return embedder
 
 

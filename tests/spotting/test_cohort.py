@@ -185,24 +185,6 @@ def test_the_export_whitens_as_torch_does(second, whitened, run, spotter, tmp_pa
     assert np.abs(load_onnx(tmp_path / "e.onnx")(clips) - load_torch(second, None, None, 0)(clips)).max() < 1e-3
 
 
-def test_words_enrolled_before_there_was_a_cohort_stay_as_they_are(second, run, spotter, tmp_path):
-    """And so do words added to them: their thresholds come from the cohort's windows as the encoder has them."""
-    whitening, first, out = tmp_path / "tiny", tmp_path / "first", tmp_path / "w.json"
-    shutil.copytree(second, whitening, ignore=shutil.ignore_patterns(KEPT))
-    shutil.copytree(spotter.clips / "bed", first / "bed")
-    assert run("spotting.enroll", f"--encoder={whitening}", "--clips", first, "--out", out).code == 0
-    shutil.copy(second / KEPT, whitening / KEPT)
-    done = run("spotting.enroll", "--clips", spotter.clips, "--out", out, "--add")
-    assert done.code == 0, done.error
-    words, embedder = read_words(out), load_torch(whitening, None, None, 0)
-    assert words.cohort is None
-    word = next(word for word in words.words if word.name == "cat")
-    whole = embedder.embed(np.stack([decode(clip.file, clip.offset, 1.0) for clip in word.clips]))
-    assert np.allclose(np.concatenate([clip.embedding for clip in word.clips]), whole, atol=1e-4)
-    scores = np.sort(alike(embedder.cohort.plain, word.models())[:, 0])[::-1]
-    assert word.threshold == pytest.approx(tail(scores, 0.5 * 0.1 / 3600) - STEADY, abs=1e-3)
-
-
 def test_scores_and_thresholds_rest_on_it(kept, run, spotter, tmp_path):
     done = run("spotting.enroll", f"--encoder={kept}", "--clips", spotter.clips, "--out", tmp_path / "w.json")
     assert done.code == 0, done.error

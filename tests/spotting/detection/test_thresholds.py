@@ -12,7 +12,7 @@ from models.enrolment.enrol import alike
 from models.enrolment.kept_cohort import pack, unpack
 from spotting.detection import thresholds
 from spotting.detection.thresholds import Background, allowed, by_cohort, calibrate, lowest, over_recordings, tail
-from spotting.encoders.load import Facts
+from spotting.encoders.load import Embedder, Facts
 from spotting.words.words_file import Words
 from tests.spotting.words.test_words_file import FACTS, word
 
@@ -99,15 +99,16 @@ def windows(rng, centre, count):
     return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
-def test_by_a_cohort_a_word_that_speech_resembles_gets_a_higher_threshold():
-    rng = np.random.default_rng(0)
-    x = windows(rng, 0.7 * np.eye(8)[0], 400)
+def test_a_threshold_by_a_cohort_is_the_tail_of_its_scores_without_the_word():
+    x = windows(np.random.default_rng(0), 0.7 * np.eye(8)[0], 400)
     cohort = unpack(pack(x, ["some words"] * 200 + ["b like"] * 200, "f"), "f", 8)
-    like, unlike = word("a", 0), word("b", 1)
-    by_cohort([like, unlike], cohort, None, 0.5, 0.1, 1.0)
-    assert not like.calibrated and 1 > like.threshold > unlike.threshold + 0.1
-    kept = alike(cohort.embeddings[:200], unlike.models())[:, 0]  # b is said in the others
-    assert unlike.threshold == pytest.approx(tail(np.sort(kept)[::-1], 0.5 * 0.1 / 3600) - thresholds.STEADY, abs=1e-6)
+    one = word("b", 1)
+    by_cohort([one], Embedder(FACTS, None, cohort=cohort), 0.5, 1600)
+    levels = [np.sort(np.delete(cohort.embeddings, i, 0) @ cohort.embeddings[i])[-50:].mean() for i in range(200)]
+    scores = np.sort(alike(cohort.embeddings[:200], one.models())[:, 0] - levels)[::-1]
+    assert one.threshold == pytest.approx(tail(scores, 0.5 * 0.1 / 3600) - thresholds.STEADY, abs=1e-4)
+    by_cohort([one], Embedder(FACTS, None, cohort=cohort), 0.5, 4800)  # no window lies within 0.1 s of another
+    assert one.threshold == pytest.approx(tail(scores, 0.5 * 0.3 / 3600), abs=1e-4) and not one.calibrated
 
 
 def test_a_longer_word_may_have_each_window_reached_more_often():
@@ -117,8 +118,8 @@ def test_a_longer_word_may_have_each_window_reached_more_often():
     for clip in long.clips:
         clip.embedding = clip.model = clip.halls = np.repeat(clip.model, 3, axis=0)
     long.spacing = 0.5
-    by_cohort([short, long], cohort, cohort, 0.5, 0.1, 1.0)
-    scores = np.sort(cohort.scores(long.models()[:, :1], [], cohort)[0])[::-1]
+    by_cohort([short, long], Embedder(FACTS, None, cohort=cohort), 0.5, 1600)
+    scores = np.sort(cohort.scores(long.models()[:, :1], [])[0])[::-1]
     assert long.threshold == pytest.approx(tail(scores, (0.05 / 3600) ** 0.5) - thresholds.STEADY, abs=1e-6)  # two long
     assert long.threshold < short.threshold
 
