@@ -19,7 +19,7 @@ from data.base.labels import folded
 from data.manifests.corpus import Corpus, load_corpus
 from data.manifests.manifest import Manifest
 from data.sampler import spread
-from models.enrolment.enrol import BOTH, NEAREST, Comparison, by_both, by_clip, by_mean, unit
+from models.enrolment.enrol import BOTH, Comparison, by_both, by_mean, unit
 
 TOP = 300  # most similar clips of the cohort, by which scores are normalised
 MOST = 1000  # clips of a cohort that these are taken from
@@ -97,14 +97,14 @@ def statistics(vectors: np.ndarray, cohort: np.ndarray, top: int = TOP) -> tuple
 
 def comparisons(queries: np.ndarray, pool: np.ndarray, cohort: np.ndarray, top: int = TOP, name: str = "embedding",
                 both: Comparison | None = None) -> dict[str, Comparison]:
-    """`by_mean`, `by_clip` and perhaps ``both``, t-normalised, by names that begin with ``name``: of queries (Q, D),
+    """`by_mean` and perhaps ``both``, t-normalised, by names that begin with ``name``: of queries (Q, D),
     pool (P, D) and cohort (M, D), rows of length 1."""
     means, deviations = (x[:, None] for x in statistics(queries, cohort, top))
 
     def normalised(compare: Comparison) -> Comparison:
         return lambda rows, part: ((compare(rows, part) - means[part]) / deviations[part]).astype(np.float32)
 
-    ways = {"": by_mean(queries, pool), NEAREST: by_clip(queries, pool)} | ({BOTH: both} if both else {})
+    ways = {"": by_mean(queries, pool)} | ({BOTH: both} if both else {})
     return {f"{name}, t-norm{how}": normalised(compare) for how, compare in ways.items()}
 
 
@@ -114,8 +114,7 @@ def whitened(queries: np.ndarray, pool: np.ndarray, reference: Reference) -> dic
         return {}
     queries, pool, cohort = (reference.whitening(x) for x in (queries, pool, reference.vectors))
     both = by_both(queries, pool)
-    plain = {"": by_mean(queries, pool), NEAREST: by_clip(queries, pool), BOTH: both}
-    return {f"{WHITENED}{how}": compare for how, compare in plain.items()} | comparisons(
+    return {WHITENED: by_mean(queries, pool), f"{WHITENED}{BOTH}": both} | comparisons(
         queries, pool, cohort, name=WHITENED, both=both)
 
 

@@ -20,8 +20,7 @@ from models.runs.options.testing import PROTOCOLS
 MOST_NAMED = 40  # labels listed in a message
 UNKNOWN = -1  # the class of a test clip whose word is not enrolled
 PERCENTS = (1, 5)  # of unknown clips accepted, at which accuracy is reported
-NEAREST = ", nearest clip"  # ending of the names of methods by the most similar enrolled clip, not by the class's mean
-BOTH = ", mean and nearest three"  # by the class's mean and its most similar clips, half each
+BOTH = ", mean and nearest three"  # ending of names of methods by a class's mean and its most similar clips, half each
 FEW = 3  # most similar clips of these
 SECOND = 0.97  # of a word's second model, which counts only if it is more alike by so much
 _SCORES = 1 << 24  # (Q, C) similarities computed at a time: bounds memory with thousands of classes
@@ -115,11 +114,6 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
 
 
-def by_clip(queries: np.ndarray, pool: np.ndarray) -> Comparison:
-    """Compare vectors of length 1, (Q, D), with each class's most similar enrolled one of (P, D)."""
-    return lambda rows, part: clip_scores(queries[part], pool[rows]).max(2)
-
-
 def by_both(queries: np.ndarray, pool: np.ndarray) -> Comparison:
     """Compare vectors of length 1, (Q, D), with each class's mean and its `FEW` most similar of (P, D), half each."""
     return lambda rows, part: (queries[part] @ unit(pool[rows].mean(1)).T
@@ -148,11 +142,11 @@ def clip_scores(queries: np.ndarray, enrolled: np.ndarray) -> np.ndarray:
 def evaluate(methods: dict[str, Comparison], drawn: np.ndarray, shots: Sequence[int],
              truth: np.ndarray) -> list[Result]:
     """Test every method with every number of shots (at most N) on every draw of (R, C, N) rows of the pool; ``truth``
-    is (Q,), the class of every query, or UNKNOWN. With one clip enrolled, the most similar clip is the mean: methods by
-    `NEAREST` and `BOTH` are left out."""
+    is (Q,), the class of every query, or UNKNOWN. With one clip enrolled, it is the mean: methods by `BOTH` are left
+    out."""
     results = []
     for method, compare in methods.items():
-        for n in (n for n in shots if n > 1 or not method.endswith((NEAREST, BOTH))):
+        for n in (n for n in shots if n > 1 or not method.endswith(BOTH)):
             found = [recognise(compare, rows[:, :n], len(truth)) for rows in drawn]
             best, score = (np.stack(arrays) for arrays in zip(*found, strict=True))
             each = [figures(truth, *pair) for pair in found]

@@ -69,9 +69,8 @@ def test_enrolled_words(subject: Subject, run: Run, words: Words) -> None:
 
 def ways_to_score(queries: np.ndarray, templates: np.ndarray,
                   reference: cohort.Reference | None) -> dict[str, enrol.Comparison]:
-    """Ways to score (Q, D) embeddings: against a class's mean or nearest clips, as they are or normalised."""
-    plain = {"embedding": enrol.by_mean(queries, templates),
-             f"embedding{enrol.NEAREST}": enrol.by_clip(queries, templates)}
+    """Ways to score (Q, D) embeddings: against a class's mean, also its nearest clips, as they are or normalised."""
+    plain = {"embedding": enrol.by_mean(queries, templates)}
     if reference is None:
         return plain
     return plain | cohort.comparisons(queries, templates, reference.vectors) | cohort.whitened(queries, templates,

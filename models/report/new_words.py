@@ -11,7 +11,7 @@ import numpy as np
 from data.base.errors import first_few
 from data.base.labels import folded, visible
 from data.manifests.manifest import Manifest
-from models.enrolment.enrol import BOTH, NEAREST, PERCENTS, UNKNOWN, Result, accepted_at, misses
+from models.enrolment.enrol import BOTH, PERCENTS, UNKNOWN, Result, accepted_at, misses
 from models.neighbours import BINS, Pairs
 from models.report.outcome import Enrolment
 from models.report.tables import markdown, png, write_report
@@ -113,7 +113,7 @@ def draw_errors(outcome: Enrolment) -> bytes:
     from matplotlib.figure import Figure  # not pyplot: no window system, no global state
     from sklearn.metrics import DetCurveDisplay
 
-    results = [r for r in outcome.results if not r.method.endswith((NEAREST, BOTH))]
+    results = [r for r in outcome.results if not r.method.endswith(BOTH)]
     known, unknown = outcome.truth != UNKNOWN, outcome.truth == UNKNOWN
     accepted = np.arange(unknown.sum() + 1) / unknown.sum()
     methods, shots = list(dict.fromkeys(r.method for r in results)), sorted({r.shots for r in results})

@@ -11,7 +11,7 @@ from data.manifests.corpus import load_corpus
 from data.manifests.manifest import Utterance
 from models.enrolment import cohort, enrol
 from models.enrolment.cohort import PER_DIMENSION, Reference, Whitening, choose, comparisons, find, statistics
-from models.enrolment.enrol import NEAREST, by_clip, by_mean
+from models.enrolment.enrol import by_mean
 from models.enrolment.kept_cohort import Cohort, pack, unpack
 from spotting.encoders.gather import PER_WORD, words_to_compare
 from tests.conftest import unit, write_set
@@ -38,9 +38,8 @@ def test_comparisons_are_the_norm_of_each_plain_score_whatever_the_slice(part):
     queries, pool, others = unit(rng, 9, 8), unit(rng, 12, 8), unit(rng, 50, 8)
     rows = rng.permutation(12)[:6].reshape(2, 3)
     found, asked = comparisons(queries, pool, others, 10), statistics(queries, others, 10)
-    for how, plain in (("", by_mean(queries, pool)), (NEAREST, by_clip(queries, pool))):
-        wanted = (plain(rows, slice(None)) - asked[0][:, None]) / asked[1][:, None]
-        np.testing.assert_allclose(found[f"embedding, t-norm{how}"](rows, part), wanted[part], atol=1e-4)
+    wanted = (by_mean(queries, pool)(rows, slice(None)) - asked[0][:, None]) / asked[1][:, None]
+    np.testing.assert_allclose(found["embedding, t-norm"](rows, part), wanted[part], atol=1e-4)
 
 
 @pytest.fixture
@@ -108,7 +107,7 @@ def test_words_that_it_was_not_learnt_from_are_told_apart_better():
     right = {name: (compare(rows, slice(None)).argmax(1) == truth[1::2]).mean() for name, compare in ways.items()}
     assert right["whitened embedding"] > right["plain"] + 0.05, right
     assert set(right) == {"plain", *(f"whitened embedding{norm}{how}" for norm in ("", ", t-norm")
-                                     for how in ("", ", nearest clip", ", mean and nearest three"))}
+                                     for how in ("", ", mean and nearest three"))}
 
 
 def test_the_ways_of_scoring_are_those_of_whitened_vectors():

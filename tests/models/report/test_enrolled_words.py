@@ -96,7 +96,7 @@ def test_a_cohort_has_no_clip_of_a_tested_word_under_another_label(run, words, r
     pure, leaky = (infer(run, words, runs, *flags, f"--cohort={name}") for name in ("pure", "leaky"))
     assert "cohort: 48 clips of 4 other words of --manifest leaky" in leaky.out
     tables = [[line for line in done.out.splitlines() if line.startswith("|")] for done in (pure, leaky)]
-    assert tables[0] == tables[1] and len(tables[0]) > 5
+    assert tables[0] == tables[1] and len(tables[0]) > 3
     refused(infer(run, words, runs, *flags, "--cohort=dogs"), "'dogs' has 20 training clips", "--cohort")
 
 
