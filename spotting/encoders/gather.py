@@ -139,10 +139,9 @@ def centre(embedder: Embedder, windows: np.ndarray, out: Run) -> Embedder:
     project = getattr(encoder.encoder, "project", None)
     if not isinstance(project, torch.nn.Linear):
         raise UserError(f"--centred: {embedder.facts} has no last layer with a bias; train with --embedding_size")
-    hook = project.register_forward_hook(lambda *passed: found.append(passed[-1]))
+    project.register_forward_hook(lambda *passed: found.append(passed[-1]))
     for first in range(0, len(windows), BATCH):
         encoder(torch.from_numpy(windows[first:first + BATCH]))
-    hook.remove()
     with torch.no_grad():
         project.bias -= torch.cat(found).mean(0)
     with write_atomically(out.path(model, step), "wb") as file:

@@ -21,7 +21,7 @@ from data.manifests import corpus as corpora
 from data.manifests.corpus import load_corpus
 from data.manifests.manifest import Utterance, write_manifest
 from data.manifests.registry import register, registered
-from experiments import cells, compare, loop, new_words, paired, summary
+from experiments import cells, compare, loop, paired, summary
 from experiments.cells import Cell
 from experiments.loop import Data
 from models.runs.options.training import HEAD, LOSSES, resolve_loss, resolve_recipe
@@ -413,15 +413,6 @@ def test_damaged_results_are_one_line(tmp_path, good, broken):
     with pytest.raises(UserError, match=r"compare\.json: not what this command writes.*--out") as raised:
         loop.read(path)
     assert "\n" not in str(raised.value)
-
-
-def test_files_of_results_that_contradict_are_refused(tmp_path, capsys):
-    for name, accuracy in (("a", 0.5), ("b", 0.5), ("c", 0.25)):
-        loop.add(tmp_path / name / "compare.json", shots(SHOTS, accuracy))
-    paths = [str(tmp_path / name / "compare.json") for name in "abc"]
-    assert new_words.main(new_words.parse_args(paths[:2])) == 0 and "| 51.00 |" in capsys.readouterr().out
-    with pytest.raises(UserError, match=r"c/compare\.json: has another result of small-"):
-        new_words.main(new_words.parse_args(paths))
 
 
 def write(path, rows, header=("path", "label", "prediction", "probability")):
