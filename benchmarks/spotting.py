@@ -39,7 +39,7 @@ def make(folder: Path, model: str, width: int) -> tuple[Path, Path]:
                       "frontend": settings(compression)})
     facts = load_torch(run.folder, None, None, 0).facts
     drawn = np.random.default_rng(0).normal(size=(3, 1, facts.width)).astype(np.float32)
-    words = [Word(name, [Clip("-", 0.0, 1.0, name, x / np.linalg.norm(x))], 0.0, 0.2, 0.8, 0.999)
+    words = [Word(name, [Clip("-", 0.0, 1.0, name, *3 * [x / np.linalg.norm(x)])], 0.0, 0.2, 0.8, 0.999)
              for name, x in zip(("one", "two", "three"), drawn, strict=True)]
     write_words(folder / f"{model}-{width}.json", Words(facts, words))
     return run.folder, folder / f"{model}-{width}.json"

@@ -69,8 +69,9 @@ class Scorer:
         self._last = np.full((2 * self._beside, len(words)), NOTHING)  # scores of windows before, each by itself
 
     def __call__(self, embeddings: np.ndarray, sound: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Scores of the sequences that end at each window, and the number of windows that they began before it:
-        (B, D) and (B,) bool, whether there is sound in a window, to (B, W) float32 and (B, W) int64."""
+        """The mean score of the best sequences that end at each window and in the 0.2 s before it, and the number of
+        windows that its own began before it: (B, D) and (B,) bool, whether there is sound in a window, to (B, W)
+        float32 and (B, W) int64."""
         level = self.cohort.level(embeddings)[:, None] if self.cohort else np.float32(0)
         found = [sequence.push(embeddings, sound, level) for sequence in self._sequences]
         alone = np.concatenate([self._last, np.stack([score for score, _ in found], 1)])

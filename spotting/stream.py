@@ -45,7 +45,7 @@ def load_words(path: str | Path, encoder: str | Path | None = None, hop: float =
 
 
 class Spotter:
-    """Gives hits as soon as they are decided, about half a second after a word's end. ``heard`` is what is known of the
+    """Gives hits as soon as they are decided, about 0.6 s after a word's end. ``heard`` is what is known of the
     sound so far."""
 
     def __init__(self, embedder: Embedder, words: Sequence[Word], hop: int, all_words: bool = False):
