@@ -27,7 +27,7 @@ from spotting.words.words_file import Word
 
 ELASTIC = 0.5  # of the spacing of a long word's windows: how much shorter or longer it may be
 BESIDE = 0.1  # seconds either way that a score is the mean over, as a word is like one for longer than other speech
-NEARLY = 0.05  # below a peak's score, what still counts as nearly as high
+NEARLY = 0.03  # below a peak's score, what still counts as nearly as high
 NOTHING = np.float32(-np.inf)  # the score of a window without sound
 SHARED = 0.5  # of the shorter of two hits: where more of it lies in the other, both are of one saying
 _pools = cache(ThreadpoolController)  # the libraries' pools of threads, searched for once

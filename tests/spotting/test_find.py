@@ -50,7 +50,7 @@ def wanted(words_file, recording, tmp_path_factory):
 def test_what_was_said_is_found_where_it_was_said(wanted):
     assert [hit["word"] for hit in wanted] == [word for word, _ in SAID]
     for hit, (_, at) in zip(wanted, SAID, strict=True):
-        assert hit["start"] == pytest.approx(at, abs=0.16) and hit["end"] == pytest.approx(at + 0.6, abs=0.16)
+        assert hit["start"] == pytest.approx(at, abs=0.12) and hit["end"] == pytest.approx(at + 0.6, abs=0.12)
 
 
 def test_the_same_hits_by_stream_and_whatever_the_blocks(run, words_file, recording, wanted, tmp_path, monkeypatch):

@@ -54,9 +54,8 @@ def test_a_word_of_one_window_scores_by_how_alike_those_around_are_and_silence_b
     one, embeddings = word(clips=5), unit(RNG, 20, 8)
     scores, backs = Scorer([one], hop)(embeddings, np.arange(20) > 4)
     alone = [alike(one, embedding, 0) for embedding in embeddings]
-    first = 5 + count - 1
-    assert np.allclose(scores[first:, 0], [np.mean(alone[i - count + 1:i + 1]) for i in range(first, 20)])
-    assert np.isinf(scores[:first]).all() and not backs.any()
+    assert np.allclose(scores[4 + count:, 0], [np.mean(alone[i - count + 1:i + 1]) for i in range(4 + count, 20)])
+    assert np.isinf(scores[:4 + count]).all() and not backs.any()
     assert hit_of(Peak(0, 9, 9, 1.0), one, hop).start == pytest.approx((9 - count // 2) * hop / 16_000 + 0.2)
 
 
@@ -96,8 +95,7 @@ def test_a_hit_lies_within_its_recording(start, end, seconds, wanted):
     assert (hit.start, hit.end) == pytest.approx(wanted)
 
 
-WORDS = [Word(name, [Clip("", 0, 1, "", *3 * [np.eye(windows, 8, dtype=np.float32)])], 0.35 * (windows > 1), start, end,
-              0.2)
+WORDS = [Word(name, [Clip("", 0, 1, "", *3 * [np.eye(windows, 8, dtype="f4")])], 0.35 * (windows > 1), start, end, 0.2)
          for name, windows, start, end in (("a", 1, 0.2, 0.8), ("b", 1, 0.4, 0.7), ("c", 2, 0.1, 1.2))]
 
 
